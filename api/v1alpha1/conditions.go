@@ -1,0 +1,54 @@
+package v1alpha1
+
+// The condition types. All but Stalled are normal-true.
+const (
+	// ConditionReady sums up the others (kstatus).
+	ConditionReady = "Ready"
+	// ConditionAccepted: the spec makes sense in full; its message names every refused field.
+	ConditionAccepted = "Accepted"
+	// ConditionStreamsReady: the streams exist as wanted (Pipeline).
+	ConditionStreamsReady = "StreamsReady"
+	// ConditionStagesReady: all stages are Ready (Pipeline).
+	ConditionStagesReady = "StagesReady"
+	// ConditionConsumersReady: the durable consumers exist as wanted (Stage).
+	ConditionConsumersReady = "ConsumersReady"
+	// ConditionWorkersAvailable: the Deployment has its workers (Stage).
+	ConditionWorkersAvailable = "WorkersAvailable"
+	// ConditionReconciling: the operator is at work and will try again (kstatus, abnormal-true).
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled: the operator cannot go on without a person (kstatus, abnormal-true).
+	ConditionStalled = "Stalled"
+)
+
+// The reasons of conditions and of Kubernetes Events.
+const (
+	ReasonReady               = "Ready"
+	ReasonAccepted            = "Accepted"
+	ReasonInvalid             = "Invalid"
+	ReasonProgressing         = "Progressing"
+	ReasonSuspended           = "Suspended"
+	ReasonPipelineNotFound    = "PipelineNotFound"
+	ReasonNATSUnreachable     = "NATSUnreachable"
+	ReasonCredentialsNotFound = "CredentialsNotFound"
+	ReasonNotOwned            = "NotOwned"
+	ReasonImmutable           = "ImmutableField"
+	ReasonStreamFailed        = "StreamFailed"
+	ReasonConsumerFailed      = "ConsumerFailed"
+	ReasonStreamMissing       = "StreamMissing"
+	ReasonRepaired            = "Repaired"
+	ReasonCreated             = "Created"
+	ReasonUpdated             = "Updated"
+	ReasonDeleted             = "Deleted"
+	ReasonRetained            = "Retained"
+	ReasonWorkersUnavailable  = "WorkersUnavailable"
+	ReasonStagesNotReady      = "StagesNotReady"
+)
+
+// Labels and annotations.
+const (
+	// LabelPipeline and LabelStage select what belongs to a pipeline and a stage.
+	LabelPipeline = "millrace.dev/pipeline"
+	LabelStage    = "millrace.dev/stage"
+	// Finalizer holds a Pipeline or Stage until its JetStream assets are handled.
+	Finalizer = "millrace.dev/jetstream"
+)

@@ -1,0 +1,107 @@
+package stage
+
+import (
+	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/event"
+)
+
+// Verdict is what becomes of one event.
+type Verdict uint8
+
+// The verdicts. The zero value emits: what nobody decided about goes on.
+const (
+	// Emit publishes the event on its port (default: out).
+	Emit Verdict = iota
+	// Filter ends the event here on purpose: it is counted and acknowledged.
+	Filter
+	// Duplicate ends the event here because it was seen before.
+	Duplicate
+	// DeadLetter publishes the event, as received, on port dead-letter with a reason.
+	DeadLetter
+	// Retry processes the event again after a back-off, up to the stage's attempts, then
+	// dead-letters it.
+	Retry
+)
+
+// String returns the value of the metric label `outcome`.
+func (v Verdict) String() string {
+	return [...]string{"emitted", "filtered", "duplicate", "dead_lettered", "retried"}[v]
+}
+
+// Decision is the verdict on one event with what belongs to it.
+type Decision struct {
+	Verdict Verdict
+	// Port is where an emitted event leaves; empty = out.
+	Port string
+	// Reason is the low-cardinality reason of a dead letter (the metric label): rule_failed,
+	// missing_attribute, clock_skew, undecodable, panic, retries_exhausted.
+	Reason string
+	// Err is the text for a person; retry and dead-letter only.
+	Err error
+}
+
+// Produced is a new event that a stage made.
+type Produced struct {
+	Port  string
+	Event *eventv1.Event
+}
+
+// Batch is what one call of Process sees.
+type Batch struct {
+	// Events are the decoded events, in stream order.
+	Events []event.Event
+	// Attempt is 1 when these events are processed for the first time.
+	Attempt int
+
+	decisions []Decision
+	produced  []Produced
+}
+
+// Reset makes b ready for n events that are in b.Events already.
+func (b *Batch) Reset(attempt int) {
+	n := len(b.Events)
+	if cap(b.decisions) < n {
+		b.decisions = make([]Decision, n)
+	}
+	b.decisions = b.decisions[:n]
+	clear(b.decisions)
+	clear(b.produced)
+	b.produced = b.produced[:0]
+	b.Attempt = attempt
+}
+
+// Emit sends event i out through port (one of the stage's ports).
+func (b *Batch) Emit(i int, port string) {
+	if port == config.PortOut {
+		port = ""
+	}
+	b.decisions[i] = Decision{Verdict: Emit, Port: port}
+}
+
+// Filter ends event i here on purpose.
+func (b *Batch) Filter(i int) { b.decisions[i] = Decision{Verdict: Filter} }
+
+// Duplicate ends event i here because it was seen before.
+func (b *Batch) Duplicate(i int) { b.decisions[i] = Decision{Verdict: Duplicate} }
+
+// DeadLetter sends event i, as received, to the dead letters. reason has low cardinality;
+// err is the text for a person.
+func (b *Batch) DeadLetter(i int, reason string, err error) {
+	b.decisions[i] = Decision{Verdict: DeadLetter, Reason: reason, Err: err}
+}
+
+// Retry has event i processed again later.
+func (b *Batch) Retry(i int, err error) { b.decisions[i] = Decision{Verdict: Retry, Err: err} }
+
+// Produce publishes a new event on port. Its id must follow from its input alone, so that
+// a redelivered input produces the same event and not a second one.
+func (b *Batch) Produce(port string, e *eventv1.Event) {
+	b.produced = append(b.produced, Produced{Port: port, Event: e})
+}
+
+// Decision returns the verdict on event i.
+func (b *Batch) Decision(i int) Decision { return b.decisions[i] }
+
+// Produced returns the events that the stage made.
+func (b *Batch) Produced() []Produced { return b.produced }

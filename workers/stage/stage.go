@@ -1,0 +1,97 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"millrace.dev/millrace/workers/config"
+)
+
+// Stage is what one kind of stage does with events.
+//
+// The engine calls Start once, then Process and (if implemented) Flush, then Shutdown once.
+// Process and Flush of a stateful stage (Factory.Stateful) are never called concurrently
+// and see events in stream order; those of a stateless stage are called from several
+// goroutines at once.
+type Stage interface {
+	// Start makes the stage ready: it may wait for caches. An error stops the worker.
+	Start(ctx context.Context) error
+	// Process decides what becomes of every event of b, through b's verdict methods; an
+	// event without a verdict is emitted on port out. It may produce new events on any
+	// port of the stage. It must not keep references to b or its events after it returns:
+	// their memory is used again. (strings.Clone what must live.)
+	//
+	// An error or a panic concerns the whole batch: the engine then processes the events
+	// one by one to find the one to blame, and retries or dead-letters only that one. So
+	// a stage should return an error only when it cannot tell which event is at fault.
+	Process(ctx context.Context, b *Batch) error
+	// Shutdown releases what Start took. No event is in hand when it is called.
+	Shutdown(ctx context.Context) error
+}
+
+// Flusher is implemented by stages that emit without input: windows that close, incidents
+// that end. The engine calls Flush about once a second, and with final=true when the
+// input is drained for good (millrace run), after which everything must be emitted.
+// b holds no events; Flush may only produce.
+type Flusher interface {
+	Flush(ctx context.Context, now time.Time, final bool, b *Batch) error
+}
+
+// Factory makes stages of one kind.
+type Factory interface {
+	// Kind is the kind that this factory makes.
+	Kind() config.Kind
+	// Stateful says whether the stage keeps state between events: it then sees every event
+	// of the pipeline, in stream order, from one goroutine.
+	Stateful(c *config.StageConfig) bool
+	// New builds a stage from settings. It must not start goroutines or touch the network.
+	// Errors name the field of the stage config.
+	New(s Settings) (Stage, error)
+}
+
+// Settings are what every stage is given.
+type Settings struct {
+	Config *config.StageConfig
+	Log    *slog.Logger
+	// Now is the clock.
+	Now func() time.Time
+	// Metrics takes the stage's own metrics; pipeline and stage labels are already bound.
+	Metrics prometheus.Registerer
+}
+
+// Registry finds the factory of a kind. It is a value that main builds; there is no global one.
+type Registry map[config.Kind]Factory
+
+// NewRegistry indexes factories by kind.
+func NewRegistry(factories ...Factory) Registry {
+	r := make(Registry, len(factories))
+	for _, f := range factories {
+		r[f.Kind()] = f
+	}
+	return r
+}
+
+// Factory returns the factory of kind k, or an error that names the kinds there are.
+func (r Registry) Factory(k config.Kind) (Factory, error) {
+	if f, ok := r[k]; ok {
+		return f, nil
+	}
+	return nil, fmt.Errorf("kind %q has no factory in this worker", k)
+}
+
+type permanentError struct{ err error }
+
+func (e permanentError) Error() string { return e.err.Error() }
+func (e permanentError) Unwrap() error { return e.err }
+
+// Permanent marks err as one that another attempt cannot mend: the event is dead-lettered
+// at once. Every other error is retryable.
+func Permanent(err error) error { return permanentError{err} }
+
+// IsPermanent tells whether err was marked by Permanent.
+func IsPermanent(err error) bool { return errors.As(err, &permanentError{}) }
