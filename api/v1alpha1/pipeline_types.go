@@ -6,6 +6,8 @@ import (
 )
 
 // Pipeline is a graph of stages on NATS JetStream.
+//
+// +kubebuilder:object:root=true
 type Pipeline struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -15,6 +17,8 @@ type Pipeline struct {
 }
 
 // PipelineList is a list of Pipelines.
+//
+// +kubebuilder:object:root=true
 type PipelineList struct {
 	metav1.TypeMeta `json:",inline"`
 	metav1.ListMeta `json:"metadata,omitempty"`

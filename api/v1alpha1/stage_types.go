@@ -7,6 +7,8 @@ import (
 
 // Stage is one node of a Pipeline's graph as an object of its own. The Pipeline makes one
 // for each of its stages; a user may add one with pipelineRef.
+//
+// +kubebuilder:object:root=true
 type Stage struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -16,6 +18,8 @@ type Stage struct {
 }
 
 // StageList is a list of Stages.
+//
+// +kubebuilder:object:root=true
 type StageList struct {
 	metav1.TypeMeta `json:",inline"`
 	metav1.ListMeta `json:"metadata,omitempty"`
