@@ -1,0 +1,36 @@
+package harness
+
+import (
+	"testing"
+
+	"millrace.dev/millrace/test/harness/natsserver"
+	"millrace.dev/millrace/test/harness/process"
+)
+
+// StartNATS starts a nats-server process with JetStream, for tests that kill
+// or restart it.
+func StartNATS(t testing.TB, options natsserver.Options) *natsserver.Server {
+	t.Helper()
+	s, err := natsserver.Start(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("nats-server:\n%s", process.Tail(s.LogFile(), logTail))
+		}
+		s.Stop()
+	})
+	return s
+}
+
+// RunEmbeddedNATS starts a NATS server with JetStream in the test's process.
+func RunEmbeddedNATS(t testing.TB, options natsserver.Options) *natsserver.Embedded {
+	t.Helper()
+	s, err := natsserver.StartEmbedded(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	return s
+}
