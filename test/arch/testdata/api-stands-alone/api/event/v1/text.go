@@ -1,0 +1,3 @@
+package v1
+
+import _ "millrace.dev/millrace/api/v1alpha1"

@@ -1,0 +1,2 @@
+// Package v1alpha1 is a test case.
+package v1alpha1

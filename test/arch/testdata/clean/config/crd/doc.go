@@ -1,0 +1,2 @@
+// Package crd is a test case.
+package crd

@@ -1,0 +1,2 @@
+// Package jetstream is a test case.
+package jetstream

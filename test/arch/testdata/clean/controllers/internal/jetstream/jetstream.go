@@ -1,0 +1,6 @@
+package jetstream
+
+import (
+	_ "github.com/nats-io/jsm.go"
+	_ "github.com/nats-io/nats.go"
+)

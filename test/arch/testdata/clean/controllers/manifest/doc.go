@@ -1,0 +1,2 @@
+// Package manifest is a test case.
+package manifest

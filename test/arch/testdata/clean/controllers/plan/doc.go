@@ -1,0 +1,2 @@
+// Package plan is a test case.
+package plan

@@ -1,0 +1,6 @@
+package stage_test
+
+import (
+	_ "github.com/nats-io/nats.go"
+	_ "millrace.dev/millrace/test/harness"
+)

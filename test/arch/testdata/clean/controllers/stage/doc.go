@@ -1,0 +1,2 @@
+// Package stage is a test case.
+package stage

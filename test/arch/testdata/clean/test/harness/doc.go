@@ -1,0 +1,2 @@
+// Package harness is a test case.
+package harness

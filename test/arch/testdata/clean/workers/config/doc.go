@@ -1,0 +1,2 @@
+// Package config is a test case.
+package config

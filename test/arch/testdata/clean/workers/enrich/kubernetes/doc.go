@@ -1,0 +1,2 @@
+// Package kubernetes is a test case.
+package kubernetes

@@ -1,0 +1,3 @@
+package kubernetes
+
+import _ "k8s.io/client-go/informers"

@@ -1,0 +1,3 @@
+package enrich
+
+import _ "k8s.io/client-go/kubernetes"

@@ -1,0 +1,6 @@
+package local
+
+import (
+	_ "millrace.dev/millrace/controllers/plan"
+	_ "millrace.dev/millrace/controllers/stage"
+)

@@ -1,0 +1,2 @@
+// What a stage does.
+package stage

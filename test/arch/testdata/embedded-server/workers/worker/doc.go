@@ -1,0 +1,2 @@
+// Package worker is a test case.
+package worker

@@ -1,0 +1,2 @@
+// Package local is a test case.
+package local

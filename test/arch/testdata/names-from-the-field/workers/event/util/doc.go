@@ -1,0 +1,2 @@
+// Package util is a test case.
+package util

@@ -1,0 +1,2 @@
+// Package pipeline is a test case.
+package pipeline

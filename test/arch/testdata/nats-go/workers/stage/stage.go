@@ -1,0 +1,3 @@
+package stage
+
+import _ "github.com/nats-io/nats.go/jetstream"

@@ -1,0 +1,2 @@
+// Package engine is a test case.
+package engine

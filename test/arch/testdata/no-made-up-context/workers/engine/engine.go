@@ -1,0 +1,5 @@
+package engine
+
+import "context"
+
+func drain() context.Context { return context.Background() }

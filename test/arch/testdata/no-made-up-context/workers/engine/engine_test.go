@@ -1,0 +1,5 @@
+package engine
+
+import "context"
+
+func background() context.Context { return context.Background() }

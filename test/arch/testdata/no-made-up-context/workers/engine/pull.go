@@ -1,0 +1,5 @@
+package engine
+
+import ctx "context"
+
+func pull() ctx.Context { return ctx.TODO() }

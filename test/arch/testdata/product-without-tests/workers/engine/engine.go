@@ -1,0 +1,3 @@
+package engine
+
+import _ "millrace.dev/millrace/test/harness"

@@ -1,0 +1,2 @@
+// Package analyze is a test case.
+package analyze

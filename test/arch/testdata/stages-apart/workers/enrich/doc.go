@@ -1,0 +1,2 @@
+// Package enrich is a test case.
+package enrich

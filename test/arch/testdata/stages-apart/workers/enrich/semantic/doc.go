@@ -1,0 +1,2 @@
+// Package semantic is a test case.
+package semantic

@@ -1,0 +1,3 @@
+package semantic
+
+import _ "millrace.dev/millrace/workers/route"

@@ -1,0 +1,2 @@
+// Package route is a test case.
+package route

@@ -1,0 +1,2 @@
+// Package validate is a test case.
+package validate
