@@ -1,0 +1,10 @@
+#!/bin/sh
+# Copies the generated definitions and the operator's rules into the chart. test/chart fails when
+# they differ.
+set -eu
+root=$(cd "$(dirname "$0")/../.." && pwd)
+files=$root/charts/millrace/files
+mkdir -p "$files/crds" "$files/rbac"
+rm -f "$files"/crds/*.yaml
+cp "$root"/config/crd/bases/*.yaml "$files/crds/"
+cp "$root/config/rbac/role.yaml" "$files/rbac/role.yaml"
