@@ -182,7 +182,7 @@ func (a *Agent) Kill() {
 	a.logServer.close()
 }
 
-func (a *Agent) podsDir() string { return filepath.Join(a.dir, "pods") }
+func (a *Agent) podsDir() string { return filepath.Join(a.dir, "p") }
 
 // LogDir holds <namespace>_<pod>_<uid>/<container>.<restart>.log, also of
 // pods that are gone.

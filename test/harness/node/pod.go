@@ -54,7 +54,7 @@ type pod struct {
 func newPod(a *Agent, object *corev1.Pod) *pod {
 	p := &pod{
 		agent: a, uid: object.UID, object: object,
-		dir:   filepath.Join(a.podsDir(), string(object.UID)),
+		dir:   filepath.Join(a.podsDir(), string(object.UID)[:13]), // short: sockets have 108 bytes,
 		dirty: make(chan struct{}, 1), over: make(chan struct{}),
 	}
 	p.hard, p.kill = context.WithCancelCause(a.ctx)
