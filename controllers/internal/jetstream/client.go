@@ -1,0 +1,180 @@
+package jetstream
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/jsm.go"
+	"github.com/nats-io/jsm.go/api"
+	"github.com/nats-io/nats.go"
+)
+
+// Client administers JetStream on one connection. Errors are ErrNotFound, an
+// UnreachableError, or the server's refusal (api.ApiError). Each call is bounded by the
+// pool's RequestTimeout. Its methods may be called from any goroutine.
+type Client struct {
+	nc      *nats.Conn
+	manager *jsm.Manager
+	server  string
+	timeout time.Duration
+}
+
+// Stream is what a server has.
+type Stream struct {
+	Config  api.StreamConfig
+	Created time.Time
+	State   api.StreamState
+
+	handle *jsm.Stream
+}
+
+// Consumer is what a server has.
+type Consumer struct {
+	Config  api.ConsumerConfig
+	Created time.Time
+	// Pending messages were not yet delivered; AckPending were, and are not yet
+	// acknowledged; Redelivered are those of AckPending that were delivered again.
+	Pending, AckPending, Redelivered uint64
+	// AckFloor is the stream sequence up to which everything is acknowledged.
+	AckFloor uint64
+}
+
+// Server is the URL that the client is connected to, without user and password.
+func (c *Client) Server() string { return c.server }
+
+func (c *Client) ready() (*Client, error) {
+	if c.nc.IsConnected() {
+		return c, nil
+	}
+	err := c.nc.LastError()
+	if err == nil {
+		err = errors.New("the connection was lost; reconnecting")
+	}
+	return nil, &UnreachableError{Server: c.server, Err: err}
+}
+
+// Stream reads a stream and its state.
+func (c *Client) Stream(name string) (*Stream, error) {
+	s, err := c.manager.LoadStream(name)
+	if err != nil {
+		return nil, c.wrap(err, "read stream %s", name)
+	}
+	return c.stream(s)
+}
+
+func (c *Client) stream(s *jsm.Stream) (*Stream, error) {
+	info, err := s.LatestInformation()
+	if err != nil {
+		return nil, c.wrap(err, "read stream %s", s.Name())
+	}
+	return &Stream{Config: info.Config, Created: info.Created, State: info.State, handle: s}, nil
+}
+
+// CreateStream creates a stream.
+func (c *Client) CreateStream(config api.StreamConfig) (*Stream, error) {
+	s, err := c.manager.NewStreamFromDefault(config.Name, config)
+	if err != nil {
+		return nil, c.wrap(err, "create stream %s", config.Name)
+	}
+	return c.stream(s)
+}
+
+// UpdateStream changes a stream that was read before, and returns it as it is now.
+func (c *Client) UpdateStream(have *Stream, config api.StreamConfig) (*Stream, error) {
+	if err := have.handle.UpdateConfiguration(config); err != nil {
+		return nil, c.wrap(err, "update stream %s", config.Name)
+	}
+	return c.stream(have.handle)
+}
+
+// DeleteStream deletes a stream and its messages. A stream that does not exist is no error.
+func (c *Client) DeleteStream(name string) error {
+	err := c.wrap(c.manager.DeleteStream(name), "delete stream %s", name)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// Consumer reads a durable and its state.
+func (c *Client) Consumer(stream, name string) (*Consumer, error) {
+	consumer, err := c.manager.LoadConsumer(stream, name)
+	if err != nil {
+		return nil, c.wrap(err, "read consumer %s of stream %s", name, stream)
+	}
+	return c.consumer(consumer)
+}
+
+// ApplyConsumer creates or updates a durable.
+func (c *Client) ApplyConsumer(stream string, config api.ConsumerConfig) (*Consumer, error) {
+	consumer, err := c.manager.NewConsumerFromDefault(stream, config)
+	if err != nil {
+		return nil, c.wrap(err, "apply consumer %s of stream %s", config.Durable, stream)
+	}
+	return c.consumer(consumer)
+}
+
+func (c *Client) consumer(consumer *jsm.Consumer) (*Consumer, error) {
+	info, err := consumer.LatestState()
+	if err != nil {
+		return nil, c.wrap(err, "read consumer %s of stream %s", consumer.Name(), consumer.StreamName())
+	}
+	return &Consumer{
+		Config: info.Config, Created: info.Created, AckFloor: info.AckFloor.Stream,
+		Pending: info.NumPending, AckPending: uint64(max(info.NumAckPending, 0)), Redelivered: uint64(max(info.NumRedelivered, 0)),
+	}, nil
+}
+
+// DeleteConsumer deletes a durable. One that does not exist is no error.
+func (c *Client) DeleteConsumer(stream, name string) error {
+	err := c.wrap(c.manager.DeleteConsumer(stream, name), "delete consumer %s of stream %s", name, stream)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// StreamsOf lists the streams that the owner's pipeline owns, whatever the plan says. It
+// pages through all streams of the account: for deletion, not for every reconcile.
+func (c *Client) StreamsOf(owner Owner) ([]*Stream, error) {
+	owner.Stage = ""
+	all, _, _, err := c.manager.Streams(nil)
+	if err != nil {
+		return nil, c.wrap(err, "list streams")
+	}
+	var owned []*Stream
+	for _, s := range all {
+		if !owner.Owns(s.Metadata()) {
+			continue
+		}
+		stream, err := c.stream(s)
+		if err != nil {
+			return nil, err
+		}
+		owned = append(owned, stream)
+	}
+	return owned, nil
+}
+
+// ConsumersOf lists the durables of a stream that are the owner's.
+func (c *Client) ConsumersOf(stream string, owner Owner) ([]string, error) {
+	all, _, _, err := c.manager.Consumers(stream)
+	if err != nil {
+		return nil, c.wrap(err, "list consumers of stream %s", stream)
+	}
+	var owned []string
+	for _, consumer := range all {
+		if owner.Owns(consumer.Metadata()) {
+			owned = append(owned, consumer.Name())
+		}
+	}
+	return owned, nil
+}
+
+func (c *Client) wrap(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf(format+": %w", append(args, classify(c.server, err))...)
+}

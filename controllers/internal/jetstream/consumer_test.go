@@ -1,0 +1,242 @@
+package jetstream_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	natsjs "github.com/nats-io/nats.go/jetstream"
+
+	"millrace.dev/millrace/controllers/internal/jetstream"
+)
+
+func TestConsumerIsCreatedOnceAndThenLeftAlone(t *testing.T) {
+	b := start(t)
+	b.reconcile(t, wanted(), owner)
+	b.written(t)
+	if got := b.reconcileConsumer(t, wantedConsumer(), stageOwner).Action; got != jetstream.ActionCreate {
+		t.Fatalf("first: got %s, want create", got)
+	}
+	b.written(t)
+	for range 3 {
+		if got := b.reconcileConsumer(t, wantedConsumer(), stageOwner); got.Action != jetstream.ActionNone {
+			t.Fatalf("again: got %s (%s), want none", got.Action, got.Fields)
+		}
+	}
+	if got := b.written(t); len(got) != 0 {
+		t.Errorf("again: got requests %v, want none", got)
+	}
+	c, err := b.js.Consumer(t.Context(), "RAW", "validate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := c.CachedInfo().Config
+	got := map[string]any{
+		"ack": have.AckPolicy, "deliver": have.DeliverPolicy, "max": have.MaxDeliver, "wait": have.AckWait,
+		"pending": have.MaxAckPending, "filter": have.FilterSubject, "inactive": have.InactiveThreshold,
+		"durable": have.Durable, "stage": have.Metadata[jetstream.MetadataStage],
+	}
+	want := map[string]any{
+		"ack": natsjs.AckExplicitPolicy, "deliver": natsjs.DeliverAllPolicy, "max": -1, "wait": 30 * time.Second,
+		"pending": 256, "filter": "orders.raw.>", "inactive": time.Duration(0),
+		"durable": "validate", "stage": "validate",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestConsumerDriftIsRepairedInPlace(t *testing.T) {
+	tests := map[string]struct {
+		edit  func(*natsjs.ConsumerConfig)
+		field string
+	}{
+		"ack wait":    {func(c *natsjs.ConsumerConfig) { c.AckWait = time.Second }, "ack_wait"},
+		"ack pending": {func(c *natsjs.ConsumerConfig) { c.MaxAckPending = 1 }, "max_ack_pending"},
+		"max deliver": {func(c *natsjs.ConsumerConfig) { c.MaxDeliver = 3 }, "max_deliver"},
+		"filter":      {func(c *natsjs.ConsumerConfig) { c.FilterSubject = "orders.raw.eu" }, "filter_subjects"},
+		"filters": {func(c *natsjs.ConsumerConfig) {
+			c.FilterSubject, c.FilterSubjects = "", []string{"orders.raw.eu", "orders.raw.us"}
+		}, "filter_subjects"},
+		"inactive":  {func(c *natsjs.ConsumerConfig) { c.InactiveThreshold = time.Hour }, "inactive_threshold"},
+		"no bodies": {func(c *natsjs.ConsumerConfig) { c.HeadersOnly = true }, "headers_only"},
+	}
+	b := start(t)
+	b.reconcile(t, wanted(), owner)
+	b.reconcileConsumer(t, wantedConsumer(), stageOwner)
+	before, err := b.client.Consumer("RAW", "validate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			c, err := b.js.Consumer(t.Context(), "RAW", "validate")
+			if err != nil {
+				t.Fatal(err)
+			}
+			config := c.CachedInfo().Config
+			test.edit(&config)
+			if _, err := b.js.UpdateConsumer(t.Context(), "RAW", config); err != nil {
+				t.Fatal(err)
+			}
+			got := b.reconcileConsumer(t, wantedConsumer(), stageOwner)
+			if got.Action != jetstream.ActionUpdate || len(got.Fields) != 1 || got.Fields[0].Name != test.field {
+				t.Errorf("got %s (%s), want update of %s", got.Action, got.Fields, test.field)
+			}
+			if again := b.reconcileConsumer(t, wantedConsumer(), stageOwner); again.Action != jetstream.ActionNone {
+				t.Errorf("after the repair: got %s (%s), want none", again.Action, again.Fields)
+			}
+			after, err := b.client.Consumer("RAW", "validate")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !after.Created.Equal(before.Created) {
+				t.Error("the consumer was made again and lost its position")
+			}
+		})
+	}
+}
+
+func TestConsumerRefusals(t *testing.T) {
+	ours := map[string]string{
+		jetstream.MetadataPipeline: "shop/orders", jetstream.MetadataStage: "validate", jetstream.MetadataOwnerUID: "uid-2",
+	}
+	tests := map[string]struct {
+		have   natsjs.ConsumerConfig
+		action jetstream.Action
+		fields string
+	}{
+		"no owner": {natsjs.ConsumerConfig{Durable: "validate"}, jetstream.ActionNotOwned, ""},
+		"another stage": {natsjs.ConsumerConfig{Durable: "validate", Metadata: map[string]string{
+			jetstream.MetadataPipeline: "shop/orders", jetstream.MetadataStage: "enrich",
+		}}, jetstream.ActionNotOwned, ""},
+		"deliver policy": {
+			natsjs.ConsumerConfig{Durable: "validate", DeliverPolicy: natsjs.DeliverNewPolicy, Metadata: ours},
+			jetstream.ActionImmutable, "deliver_policy: New -> All",
+		},
+		"ack policy": {
+			natsjs.ConsumerConfig{Durable: "validate", AckPolicy: natsjs.AckAllPolicy, Metadata: ours},
+			jetstream.ActionImmutable, "ack_policy: All -> Explicit",
+		},
+		"memory": {
+			natsjs.ConsumerConfig{Durable: "validate", AckPolicy: natsjs.AckExplicitPolicy, MemoryStorage: true, Metadata: ours},
+			jetstream.ActionImmutable, "mem_storage: true -> false",
+		},
+	}
+	b := start(t)
+	b.reconcile(t, wanted(), owner)
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if _, err := b.js.CreateConsumer(t.Context(), "RAW", test.have); err != nil {
+				t.Fatal(err)
+			}
+			got := b.reconcileConsumer(t, wantedConsumer(), stageOwner)
+			if got.Action != test.action || got.Fields.String() != test.fields {
+				t.Errorf("got %s %q, want %s %q", got.Action, got.Fields, test.action, test.fields)
+			}
+			if err := b.client.DeleteConsumer("RAW", "validate"); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestConsumersOfListsOnlyTheStages(t *testing.T) {
+	b := start(t)
+	b.reconcile(t, wanted(), owner)
+	b.reconcileConsumer(t, wantedConsumer(), stageOwner)
+	if _, err := b.js.CreateConsumer(t.Context(), "RAW", natsjs.ConsumerConfig{Durable: "theirs"}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := b.client.ConsumersOf("RAW", stageOwner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"validate"}, got); diff != "" {
+		t.Error(diff)
+	}
+	if err := b.client.DeleteConsumer("RAW", "validate"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.client.DeleteConsumer("RAW", "validate"); err != nil {
+		t.Errorf("deleting what is gone: %v", err)
+	}
+	if _, err := b.client.Consumer("RAW", "validate"); !errors.Is(err, jetstream.ErrNotFound) {
+		t.Errorf("got %v, want ErrNotFound", err)
+	}
+}
+
+func TestLagCountsEventsNotFrames(t *testing.T) {
+	b := start(t)
+	b.reconcile(t, wanted(), owner)
+	b.reconcileConsumer(t, wantedConsumer(), stageOwner)
+	lag := func() jetstream.Lag {
+		t.Helper()
+		c, err := b.client.Consumer("RAW", "validate")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := b.client.Lag(t.Context(), "RAW", c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	publish := func(events string) time.Time {
+		t.Helper()
+		m := nats.NewMsg("orders.raw.x")
+		if events != "" {
+			m.Header.Set("Millrace-Events", events)
+		}
+		ack, err := b.js.PublishMsg(t.Context(), m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := b.js.Stream(t.Context(), "RAW")
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored, err := s.GetMsg(t.Context(), ack.Sequence)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return stored.Time
+	}
+
+	if got := lag(); got != (jetstream.Lag{}) {
+		t.Errorf("empty: got %+v, want nothing", got)
+	}
+	first := publish("") // a collector's single event
+	if got := lag(); got.Events != 1 || !got.Oldest.Equal(first) {
+		t.Errorf("one: got %+v, want 1 event of %s", got, first)
+	}
+	publish("255")
+	if got := lag(); got.Events != 256 {
+		t.Errorf("two: got %d events, want 256", got.Events)
+	}
+	c, err := b.js.Consumer(t.Context(), "RAW", "validate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := c.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := lag(); got.Events != 256 {
+		t.Errorf("delivered and not acknowledged: got %d events, want 256", got.Events)
+	}
+	if err := m.DoubleAck(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := lag(); got.Events != 255 || !got.Oldest.After(first) {
+		t.Errorf("one acknowledged: got %+v, want 255 events", got)
+	}
+	for range 3 {
+		publish("255")
+	}
+	if got := lag(); got.Events != 4*255 {
+		t.Errorf("four frames: got %d events, want %d", got.Events, 4*255)
+	}
+}

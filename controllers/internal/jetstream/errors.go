@@ -1,0 +1,52 @@
+package jetstream
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/nats-io/jsm.go/api"
+)
+
+// ErrNotFound: the stream, consumer or message does not exist.
+var ErrNotFound = errors.New("not found")
+
+// UnreachableError says that a server did not answer, or that its JetStream does not serve
+// at the moment. Trying again later may help.
+type UnreachableError struct {
+	// Server is the URL without user and password.
+	Server string
+	Err    error
+}
+
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("NATS at %s is unreachable: %v", e.Server, e.Err)
+}
+
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// IsUnreachable reports whether err came from a server that did not answer.
+func IsUnreachable(err error) bool {
+	var u *UnreachableError
+	return errors.As(err, &u)
+}
+
+// classify turns an error of jsm.go into ErrNotFound, an UnreachableError, or the server's
+// refusal as it is.
+func classify(server string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var refusal api.ApiError
+	if !errors.As(err, &refusal) {
+		return &UnreachableError{Server: server, Err: err}
+	}
+	switch refusal.Code {
+	case http.StatusNotFound:
+		return fmt.Errorf("%w: %s", ErrNotFound, refusal.Error())
+	case http.StatusServiceUnavailable:
+		return &UnreachableError{Server: server, Err: err}
+	default:
+		return err
+	}
+}

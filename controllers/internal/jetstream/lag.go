@@ -1,0 +1,102 @@
+package jetstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/jsm.go"
+	"github.com/nats-io/jsm.go/api"
+	"github.com/nats-io/nats.go"
+)
+
+// headerEvents is the number of events in a frame (workers/event).
+const headerEvents = "Millrace-Events"
+
+// Lag is how far a consumer is behind.
+type Lag struct {
+	// Events stored and not yet acknowledged. A frame says how many events it holds; the
+	// number is exact for up to two outstanding messages and else their number times the
+	// mean of the oldest and the newest.
+	Events int64
+	// Oldest is when the oldest such event was stored; zero when there is none.
+	Oldest time.Time
+}
+
+// Lag measures a consumer. It reads at most two messages, and none when nothing is outstanding.
+func (c *Client) Lag(ctx context.Context, stream string, consumer *Consumer) (Lag, error) {
+	outstanding := consumer.Pending + consumer.AckPending
+	if outstanding == 0 {
+		return Lag{}, nil
+	}
+	filter := consumer.Config.FilterSubject
+	if filter == "" {
+		filter = ">"
+	}
+	oldest, err := c.message(ctx, stream, api.JSApiMsgGetRequest{Seq: consumer.AckFloor + 1, NextFor: filter})
+	if errors.Is(err, ErrNotFound) {
+		return Lag{}, nil // removed by age since the consumer was read
+	}
+	if err != nil {
+		return Lag{}, err
+	}
+	newest := oldest
+	if outstanding > 1 {
+		if newest, err = c.message(ctx, stream, api.JSApiMsgGetRequest{LastFor: filter}); err != nil {
+			return Lag{}, err
+		}
+	}
+	mean := float64(oldest.events+newest.events) / 2
+	return Lag{Events: int64(math.Round(mean * float64(outstanding))), Oldest: oldest.stored}, nil
+}
+
+type message struct {
+	events int64
+	stored time.Time
+}
+
+// message reads one stored message. jsm.go has no call for the next message of a subject.
+func (c *Client) message(ctx context.Context, stream string, get api.JSApiMsgGetRequest) (message, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	body, err := json.Marshal(get)
+	if err != nil {
+		return message{}, err
+	}
+	reply, err := c.nc.RequestWithContext(ctx, fmt.Sprintf(api.JSApiMsgGetT, stream), body)
+	if err == nil {
+		err = jsm.ParseErrorResponse(reply)
+	}
+	if err != nil {
+		return message{}, c.wrap(err, "read a message of stream %s", stream)
+	}
+	var response api.JSApiMsgGetResponse
+	if err := json.Unmarshal(reply.Data, &response); err != nil {
+		return message{}, fmt.Errorf("read a message of stream %s: %w", stream, err)
+	}
+	if response.Message == nil {
+		return message{}, fmt.Errorf("read a message of stream %s: the answer holds none", stream)
+	}
+	return message{events: eventsOf(response.Message.Header), stored: response.Message.Time}, nil
+}
+
+// eventsOf reads how many events a message holds: 1 when it does not say, as what
+// collectors publish does not.
+func eventsOf(header []byte) int64 {
+	if len(header) == 0 {
+		return 1
+	}
+	h, err := nats.DecodeHeadersMsg(header)
+	if err != nil {
+		return 1
+	}
+	n, err := strconv.ParseInt(h.Get(headerEvents), 10, 64)
+	if err != nil || n < 1 {
+		return 1
+	}
+	return n
+}

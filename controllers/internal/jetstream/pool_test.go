@@ -1,0 +1,147 @@
+package jetstream_test
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/test/harness"
+	"millrace.dev/millrace/test/harness/natsserver"
+	"millrace.dev/millrace/test/harness/process"
+)
+
+func TestPoolSharesAConnection(t *testing.T) {
+	b := start(t)
+	again, err := b.pool.Client(jetstream.Server{URL: b.server.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again != b.client {
+		t.Error("a second connection was made for the same server")
+	}
+	if n := b.server.Server.NumClients(); n != 2 { // the pool's and the test's own
+		t.Errorf("got %d connections, want 2", n)
+	}
+}
+
+func TestUnreachableServerFailsFastAndWithoutSecrets(t *testing.T) {
+	port, err := process.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	pool := jetstream.NewPool(jetstream.PoolOptions{ConnectTimeout: time.Second, RetryAfter: time.Minute, Now: func() time.Time { return now }})
+	defer pool.Close()
+	server := jetstream.Server{URL: "nats://alice:s3cret@127.0.0.1:" + strconv.Itoa(port)}
+	started := time.Now()
+	_, err = pool.Client(server)
+	if !jetstream.IsUnreachable(err) {
+		t.Fatalf("got %v, want an UnreachableError", err)
+	}
+	if strings.Contains(err.Error(), "s3cret") || strings.Contains(err.Error(), "alice") {
+		t.Errorf("the error holds the credentials: %v", err)
+	}
+	if took := time.Since(started); took > 3*time.Second {
+		t.Errorf("took %s", took)
+	}
+
+	s := harness.RunEmbeddedNATS(t, natsserver.Options{Port: port, User: "alice", Password: "s3cret"})
+	if _, err := pool.Client(server); !jetstream.IsUnreachable(err) {
+		t.Errorf("inside RetryAfter: got %v, want the first failure again", err)
+	}
+	now = now.Add(time.Minute)
+	client, err := pool.Client(server)
+	if err != nil {
+		t.Fatalf("after RetryAfter: %v", err)
+	}
+	if client.Server() != s.URL() {
+		t.Errorf("got server %q, want %q", client.Server(), s.URL())
+	}
+}
+
+func TestMalformedURLHidesItself(t *testing.T) {
+	pool := jetstream.NewPool(jetstream.PoolOptions{})
+	defer pool.Close()
+	_, err := pool.Client(jetstream.Server{URL: "nats://alice:s3%ret@host:4222"})
+	if !jetstream.IsUnreachable(err) || strings.Contains(err.Error(), "s3%ret") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLostConnectionFailsAtOnceAndHeals(t *testing.T) {
+	s := harness.StartNATS(t, natsserver.Options{})
+	pool := jetstream.NewPool(jetstream.PoolOptions{RetryAfter: time.Millisecond})
+	defer pool.Close()
+	server := jetstream.Server{URL: s.URL()}
+	if _, err := pool.Client(server); err != nil {
+		t.Fatal(err)
+	}
+	s.Kill9()
+	harness.Eventually(t, 5*time.Second, func() error {
+		if _, err := pool.Client(server); jetstream.IsUnreachable(err) {
+			return nil
+		}
+		return context.DeadlineExceeded
+	})
+	started := time.Now()
+	if _, err := pool.Client(server); !jetstream.IsUnreachable(err) {
+		t.Errorf("got %v, want an UnreachableError", err)
+	}
+	if took := time.Since(started); took > 200*time.Millisecond {
+		t.Errorf("a lost connection blocked for %s", took)
+	}
+	if err := s.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	harness.Eventually(t, 10*time.Second, func() error {
+		_, err := pool.Client(server)
+		return err
+	})
+}
+
+func TestJetStreamSwitchedOffIsUnreachable(t *testing.T) {
+	s := harness.RunEmbeddedNATS(t, natsserver.Options{NoJetStream: true})
+	pool := jetstream.NewPool(jetstream.PoolOptions{RequestTimeout: 500 * time.Millisecond})
+	defer pool.Close()
+	client, err := pool.Client(jetstream.Server{URL: s.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Stream("RAW"); !jetstream.IsUnreachable(err) {
+		t.Errorf("got %v, want an UnreachableError", err)
+	}
+}
+
+func TestPoolClosesIdleConnectionsAndLeaksNothing(t *testing.T) {
+	s := harness.RunEmbeddedNATS(t, natsserver.Options{})
+	before := goleak.IgnoreCurrent()
+	ctx, cancel := context.WithCancel(t.Context())
+	pool := jetstream.NewPool(jetstream.PoolOptions{IdleTimeout: 40 * time.Millisecond})
+	done := make(chan error)
+	go func() { done <- pool.Start(ctx) }()
+	if _, err := pool.Client(jetstream.Server{URL: s.URL()}); err != nil {
+		t.Fatal(err)
+	}
+	harness.Eventually(t, 5*time.Second, func() error {
+		if n := s.Server.NumClients(); n != 0 {
+			return context.DeadlineExceeded
+		}
+		return nil
+	})
+	if _, err := pool.Client(jetstream.Server{URL: s.URL()}); err != nil {
+		t.Fatalf("after the eviction: %v", err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pool.Client(jetstream.Server{URL: s.URL()}); !jetstream.IsUnreachable(err) {
+		t.Errorf("a closed pool: got %v", err)
+	}
+	harness.Eventually(t, 5*time.Second, func() error { return goleak.Find(before, goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*Server).startGoRoutine.func1")) })
+}

@@ -1,0 +1,123 @@
+package jetstream
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/nats-io/jsm.go"
+	"github.com/nats-io/jsm.go/api"
+
+	"millrace.dev/millrace/controllers/plan"
+)
+
+// StreamChange is what has to be done to one stream.
+type StreamChange struct {
+	Name   string
+	Action Action
+	// Fields differ, for ActionUpdate and ActionImmutable.
+	Fields Fields
+	// Owner says whose the stream is, for ActionNotOwned.
+	Owner string
+	// Config to send, for ActionCreate and ActionUpdate.
+	Config api.StreamConfig
+	// Adopted: the stream was left behind by an earlier Pipeline of the same name.
+	Adopted bool
+}
+
+// StreamConfig is the configuration of a new stream: Limits retention, so that data stays
+// for replay and a fence on the last message of a subject holds; DiscardNew, so that a
+// full stream pushes back instead of losing what nobody has read; no direct access, so
+// that reads of the last message are answered by the leader.
+func StreamConfig(want plan.Stream, owner Owner) api.StreamConfig {
+	return overlayStream(api.StreamConfig{}, want, owner)
+}
+
+// overlayStream lays what is wanted over a configuration. Fields that are not named here
+// (placement, compression, republish, description, further metadata) are the user's.
+func overlayStream(c api.StreamConfig, want plan.Stream, owner Owner) api.StreamConfig {
+	c.Name = want.Name
+	c.Subjects = slices.Clone(want.Subjects)
+	c.Retention = api.LimitsPolicy
+	c.Storage = storage(want.Memory)
+	c.Discard = api.DiscardNew
+	c.DiscardNewPer = false
+	c.Replicas = want.Replicas
+	c.MaxAge = want.MaxAge
+	c.MaxBytes = want.MaxBytes
+	c.MaxMsgs = -1
+	c.MaxMsgsPer = -1
+	c.MaxMsgSize = -1
+	c.MaxConsumers = -1
+	c.Duplicates = want.DuplicateWindow
+	c.NoAck = false
+	c.AllowDirect = false
+	c.ConsumerLimits = api.StreamConsumerLimits{}
+	c.Metadata = owner.merge(c.Metadata)
+	return c
+}
+
+// CompareStream says what has to be done so that the stream is as wanted; have is nil when
+// it does not exist.
+func CompareStream(want plan.Stream, owner Owner, have *Stream) StreamChange {
+	change := StreamChange{Name: want.Name}
+	if have == nil {
+		change.Action, change.Config = ActionCreate, StreamConfig(want, owner)
+		return change
+	}
+	if !owner.Owns(have.Config.Metadata) {
+		change.Action, change.Owner = ActionNotOwned, describeOwner(have.Config.Metadata)
+		return change
+	}
+	change.Config = overlayStream(have.Config, want, owner)
+	change.Action, change.Fields = diffStream(have.Config, change.Config)
+	change.Adopted = have.Config.Metadata[MetadataOwnerUID] != owner.UID
+	return change
+}
+
+func diffStream(have, want api.StreamConfig) (Action, Fields) {
+	var d differ
+	d.fixed("storage", have.Storage.String(), want.Storage.String())
+	d.fixed("sealed", have.Sealed, false)
+	d.fixed("mirror", have.Mirror != nil, false)
+	d.fixed("persist_mode", persistMode(have), "default")
+	d.fixed("allow_msg_counter", have.AllowMsgCounter, false)
+	if have.Retention == api.WorkQueuePolicy {
+		d.fixed("retention", have.Retention.String(), want.Retention.String())
+	} else {
+		d.change("retention", have.Retention.String(), want.Retention.String())
+	}
+	d.change("subjects", sorted(have.Subjects), sorted(want.Subjects))
+	d.change("discard", have.Discard.String(), want.Discard.String())
+	d.change("discard_new_per_subject", have.DiscardNewPer, want.DiscardNewPer)
+	d.change("num_replicas", have.Replicas, want.Replicas)
+	d.change("max_age", have.MaxAge, want.MaxAge)
+	d.change("max_bytes", have.MaxBytes, want.MaxBytes)
+	d.change("max_msgs", have.MaxMsgs, want.MaxMsgs)
+	d.change("max_msgs_per_subject", have.MaxMsgsPer, want.MaxMsgsPer)
+	d.change("max_msg_size", have.MaxMsgSize, want.MaxMsgSize)
+	d.change("max_consumers", have.MaxConsumers, want.MaxConsumers)
+	d.change("duplicate_window", have.Duplicates, want.Duplicates)
+	d.change("no_ack", have.NoAck, want.NoAck)
+	d.change("allow_direct", have.AllowDirect, want.AllowDirect)
+	d.change("consumer_limits", have.ConsumerLimits, want.ConsumerLimits)
+	if !maps.Equal(jsm.FilterServerMetadata(have.Metadata), want.Metadata) {
+		d.change("metadata", have.Metadata[MetadataOwnerUID], want.Metadata[MetadataOwnerUID])
+	}
+	return d.decide()
+}
+
+func storage(memory bool) api.StorageType {
+	if memory {
+		return api.MemoryStorage
+	}
+	return api.FileStorage
+}
+
+func persistMode(c api.StreamConfig) string {
+	if c.PersistMode == api.AsyncPersistMode {
+		return "async"
+	}
+	return "default"
+}
+
+func sorted(s []string) []string { return slices.Sorted(slices.Values(s)) }

@@ -1,0 +1,250 @@
+package jetstream_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	natsjs "github.com/nats-io/nats.go/jetstream"
+
+	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/plan"
+)
+
+func TestStreamIsCreatedOnceAndThenLeftAlone(t *testing.T) {
+	b := start(t)
+	if got := b.reconcile(t, wanted(), owner).Action; got != jetstream.ActionCreate {
+		t.Fatalf("first: got %s, want create", got)
+	}
+	if got := b.written(t); len(got) != 1 {
+		t.Fatalf("first: got requests %v, want one", got)
+	}
+	for range 3 {
+		if got := b.reconcile(t, wanted(), owner); got.Action != jetstream.ActionNone {
+			t.Fatalf("again: got %s (%s), want none", got.Action, got.Fields)
+		}
+	}
+	if got := b.written(t); len(got) != 0 {
+		t.Errorf("again: got requests %v, want none", got)
+	}
+
+	s, err := b.js.Stream(t.Context(), "RAW")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.CachedInfo().Config
+	got := map[string]any{
+		"retention": c.Retention, "discard": c.Discard, "direct": c.AllowDirect, "duplicates": c.Duplicates,
+		"age": c.MaxAge, "bytes": c.MaxBytes, "storage": c.Storage, "subjects": c.Subjects[0],
+		"pipeline": c.Metadata[jetstream.MetadataPipeline], "uid": c.Metadata[jetstream.MetadataOwnerUID],
+	}
+	want := map[string]any{
+		"retention": natsjs.LimitsPolicy, "discard": natsjs.DiscardNew, "direct": false, "duplicates": 2 * time.Minute,
+		"age": 24 * time.Hour, "bytes": int64(1 << 20), "storage": natsjs.FileStorage, "subjects": "orders.raw.>",
+		"pipeline": "shop/orders", "uid": "uid-1",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestStreamDriftIsRepaired(t *testing.T) {
+	edit := map[string]struct {
+		edit  func(*natsjs.StreamConfig)
+		field string
+	}{
+		"age":      {func(c *natsjs.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
+		"bytes":    {func(c *natsjs.StreamConfig) { c.MaxBytes = 1 << 19 }, "max_bytes"},
+		"discard":  {func(c *natsjs.StreamConfig) { c.Discard = natsjs.DiscardOld }, "discard"},
+		"direct":   {func(c *natsjs.StreamConfig) { c.AllowDirect = true }, "allow_direct"},
+		"subjects": {func(c *natsjs.StreamConfig) { c.Subjects = []string{"orders.raw.a"} }, "subjects"},
+		"messages": {func(c *natsjs.StreamConfig) { c.MaxMsgs = 7 }, "max_msgs"},
+		"window":   {func(c *natsjs.StreamConfig) { c.Duplicates = time.Second }, "duplicate_window"},
+		"no ack":   {func(c *natsjs.StreamConfig) { c.NoAck = true }, "no_ack"},
+	}
+	b := start(t)
+	b.reconcile(t, wanted(), owner)
+	for name, test := range edit {
+		t.Run(name, func(t *testing.T) {
+			b.edit(t, test.edit)
+			got := b.reconcile(t, wanted(), owner)
+			if got.Action != jetstream.ActionUpdate || len(got.Fields) != 1 || got.Fields[0].Name != test.field {
+				t.Errorf("got %s (%s), want update of %s", got.Action, got.Fields, test.field)
+			}
+			if again := b.reconcile(t, wanted(), owner); again.Action != jetstream.ActionNone {
+				t.Errorf("after the repair: got %s (%s), want none", again.Action, again.Fields)
+			}
+		})
+	}
+}
+
+func TestWhatIsNotOursToSetSurvivesARepair(t *testing.T) {
+	b := start(t)
+	b.reconcile(t, wanted(), owner)
+	b.edit(t, func(c *natsjs.StreamConfig) {
+		c.MaxAge = time.Hour
+		c.Description = "mine"
+		c.Metadata["team"] = "checkout"
+	})
+	b.reconcile(t, wanted(), owner)
+	s, err := b.js.Stream(t.Context(), "RAW")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.CachedInfo().Config
+	if c.MaxAge != 24*time.Hour || c.Description != "mine" || c.Metadata["team"] != "checkout" {
+		t.Errorf("got age %s, description %q, team %q", c.MaxAge, c.Description, c.Metadata["team"])
+	}
+}
+
+func TestStreamRefusals(t *testing.T) {
+	foreign := natsjs.StreamConfig{Name: "RAW", Subjects: []string{"other.>"}}
+	ours := func(c natsjs.StreamConfig) natsjs.StreamConfig {
+		c.Metadata = map[string]string{jetstream.MetadataPipeline: "shop/orders", jetstream.MetadataOwnerUID: "uid-1"}
+		return c
+	}
+	tests := map[string]struct {
+		have   natsjs.StreamConfig
+		action jetstream.Action
+		fields string
+		owner  string
+	}{
+		"no owner": {foreign, jetstream.ActionNotOwned, "", "has no Millrace owner"},
+		"another pipeline": {
+			natsjs.StreamConfig{Name: "RAW", Metadata: map[string]string{jetstream.MetadataPipeline: "shop/returns"}},
+			jetstream.ActionNotOwned, "", "belongs to pipeline shop/returns",
+		},
+		"another cluster": {
+			natsjs.StreamConfig{Name: "RAW", Metadata: map[string]string{
+				jetstream.MetadataPipeline: "shop/orders", jetstream.MetadataCluster: "blue",
+			}},
+			jetstream.ActionNotOwned, "", "belongs to pipeline shop/orders of cluster blue",
+		},
+		"storage": {
+			ours(natsjs.StreamConfig{Name: "RAW", Storage: natsjs.MemoryStorage}),
+			jetstream.ActionImmutable, "storage: Memory -> File", "",
+		},
+		"work queue": {
+			ours(natsjs.StreamConfig{Name: "RAW", Retention: natsjs.WorkQueuePolicy}),
+			jetstream.ActionImmutable, "retention: WorkQueue -> Limits", "",
+		},
+		"async persistence": {
+			ours(natsjs.StreamConfig{Name: "RAW", PersistMode: natsjs.AsyncPersistMode}),
+			jetstream.ActionImmutable, "persist_mode: async -> default", "",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := start(t)
+			before, err := b.js.CreateStream(t.Context(), test.have)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.written(t)
+			got := b.reconcile(t, wanted(), owner)
+			if got.Action != test.action || got.Fields.String() != test.fields || got.Owner != test.owner {
+				t.Errorf("got %s %q %q, want %s %q %q", got.Action, got.Fields, got.Owner, test.action, test.fields, test.owner)
+			}
+			if requests := b.written(t); len(requests) != 0 {
+				t.Errorf("got requests %v, want none", requests)
+			}
+			after, err := b.js.Stream(t.Context(), "RAW")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(before.CachedInfo().Config, after.CachedInfo().Config); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestRetainedStreamIsTakenOverByItsSuccessor(t *testing.T) {
+	b := start(t)
+	b.reconcile(t, wanted(), owner)
+	if _, err := b.js.Publish(t.Context(), "orders.raw.x", []byte("kept")); err != nil {
+		t.Fatal(err)
+	}
+	successor := owner
+	successor.UID = "uid-9"
+	got := b.reconcile(t, wanted(), successor)
+	if got.Action != jetstream.ActionUpdate || !got.Adopted {
+		t.Errorf("got %s, adopted %v; want update, adopted", got.Action, got.Adopted)
+	}
+	s, err := b.client.Stream("RAW")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.State.Msgs != 1 || s.Config.Metadata[jetstream.MetadataOwnerUID] != "uid-9" {
+		t.Errorf("got %d messages of %s", s.State.Msgs, s.Config.Metadata[jetstream.MetadataOwnerUID])
+	}
+	if again := b.reconcile(t, wanted(), successor); again.Action != jetstream.ActionNone || again.Adopted {
+		t.Errorf("again: got %s, adopted %v; want none", again.Action, again.Adopted)
+	}
+}
+
+func TestStreamsOfListsOnlyTheOwners(t *testing.T) {
+	b := start(t)
+	for _, s := range []struct {
+		name string
+		as   jetstream.Owner
+	}{{"A", owner}, {"B", jetstream.Owner{UID: "u", Pipeline: "shop/returns"}}, {"C", owner}} {
+		want := wanted()
+		want.Name, want.Subjects = s.name, []string{s.name + ".>"}
+		b.reconcile(t, want, s.as)
+	}
+	if _, err := b.js.CreateStream(t.Context(), natsjs.StreamConfig{Name: "D", Subjects: []string{"d.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	streams, err := b.client.StreamsOf(stageOwner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, s := range streams {
+		names = append(names, s.Config.Name)
+	}
+	if diff := cmp.Diff([]string{"A", "C"}, names); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestDeleteStream(t *testing.T) {
+	b := start(t)
+	b.reconcile(t, wanted(), owner)
+	for range 2 { // deleting what is gone is no error
+		if err := b.client.DeleteStream("RAW"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := b.client.Stream("RAW"); !errors.Is(err, jetstream.ErrNotFound) {
+		t.Errorf("got %v, want ErrNotFound", err)
+	}
+}
+
+func TestSubjectOverlapIsTheServersRefusal(t *testing.T) {
+	b := start(t)
+	b.reconcile(t, wanted(), owner)
+	_, err := b.client.CreateStream(jetstream.StreamConfig(plan.Stream{
+		Name: "OTHER", Subjects: []string{"orders.>"}, Replicas: 1, MaxBytes: -1, DuplicateWindow: time.Minute,
+	}, owner))
+	if err == nil || jetstream.IsUnreachable(err) || errors.Is(err, jetstream.ErrNotFound) {
+		t.Errorf("got %v, want the server's refusal", err)
+	}
+}
+
+// edit changes the stream behind the operator's back.
+func (b *bench) edit(t *testing.T, change func(*natsjs.StreamConfig)) {
+	t.Helper()
+	s, err := b.js.Stream(t.Context(), "RAW")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.CachedInfo().Config
+	change(&c)
+	if _, err := b.js.UpdateStream(context.WithoutCancel(t.Context()), c); err != nil {
+		t.Fatal(err)
+	}
+}
