@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -49,19 +50,19 @@ func testApp(args []string) int {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM)
 
-	var ready, live = true, true
+	var unready, wedged atomic.Bool
 	mux := http.NewServeMux()
-	health := func(ok *bool) http.HandlerFunc {
+	health := func(bad *atomic.Bool) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
-			if !*ok {
+			if bad.Load() {
 				w.WriteHeader(http.StatusServiceUnavailable)
 			}
 		}
 	}
-	mux.HandleFunc("GET /readyz", health(&ready))
-	mux.HandleFunc("GET /livez", health(&live))
-	mux.HandleFunc("POST /unready", func(http.ResponseWriter, *http.Request) { ready = false })
-	mux.HandleFunc("POST /wedge", func(http.ResponseWriter, *http.Request) { live = false })
+	mux.HandleFunc("GET /readyz", health(&unready))
+	mux.HandleFunc("GET /livez", health(&wedged))
+	mux.HandleFunc("POST /unready", func(http.ResponseWriter, *http.Request) { unready.Store(true) })
+	mux.HandleFunc("POST /wedge", func(http.ResponseWriter, *http.Request) { wedged.Store(true) })
 	mux.HandleFunc("GET /file", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, file) })
 	mux.HandleFunc("GET /args", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, args) })
 	mux.HandleFunc("GET /env", func(w http.ResponseWriter, _ *http.Request) {

@@ -30,7 +30,8 @@ type cluster struct {
 	agent *node.Agent
 }
 
-func TestNode(t *testing.T) {
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
 	plane := harness.StartControlPlane(t, kube.Options{})
 	self, err := os.Executable()
 	if err != nil {
@@ -40,8 +41,32 @@ func TestNode(t *testing.T) {
 		Nodes: 2, BackOff: 300 * time.Millisecond,
 		Images: map[string][]string{image: {self, "testapp"}},
 	})
-	c := &cluster{plane.Client(), plane, agent}
-	t.Run("deployment", func(t *testing.T) { testDeployment(t, c) })
+	return &cluster{plane.Client(), plane, agent}
+}
+
+func TestNode(t *testing.T) {
+	c := newCluster(t)
+	for name, test := range map[string]func(*testing.T, *cluster){
+		"deployment":     testDeployment,
+		"configuration":  testConfiguration,
+		"service token":  testServiceToken,
+		"probes":         testProbes,
+		"grace period":   testGracePeriod,
+		"crash loop":     testCrashLoop,
+		"unknown image":  testUnknownImage,
+		"job":            testJob,
+		"late ConfigMap": testLateConfigMap,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, c)
+		})
+	}
+}
+
+func TestStopNode(t *testing.T) {
+	c := newCluster(t)
+	testStopNode(t, c)
 }
 
 func testDeployment(t *testing.T, c *cluster) {
