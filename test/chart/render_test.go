@@ -1,0 +1,118 @@
+package chart_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// valueFiles are sets of values that people use, in testdata/values.
+func valueFiles(t *testing.T) map[string]string {
+	t.Helper()
+	paths, err := filepath.Glob("testdata/values/*.yaml")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no values in testdata/values (%v)", err)
+	}
+	files := map[string]string{}
+	for _, path := range paths {
+		files[strings.TrimSuffix(filepath.Base(path), ".yaml")] = path
+	}
+	return files
+}
+
+// TestRender renders each set of values, without the definitions, against a golden file.
+func TestRender(t *testing.T) {
+	h := newHelm(t)
+	for name, values := range valueFiles(t) {
+		t.Run(name, func(t *testing.T) {
+			rendered, err := h.template(t.Context(), "--values", values, "--set", "crds.enabled=false")
+			if err != nil {
+				t.Fatal(err)
+			}
+			objects(t, rendered)
+			golden(t, filepath.Join("testdata", "golden", name+".yaml"), rendered)
+		})
+	}
+}
+
+func TestLint(t *testing.T) {
+	h := newHelm(t)
+	for name, values := range valueFiles(t) {
+		t.Run(name, func(t *testing.T) {
+			out := h.must(t, "lint", "--strict", chartDir, "--values", values)
+			if !strings.Contains(out, "1 chart(s) linted, 0 chart(s) failed") {
+				t.Errorf("got:\n%s", out)
+			}
+		})
+	}
+}
+
+// TestDefinitions looks at what the template adds to the generated definitions.
+func TestDefinitions(t *testing.T) {
+	h := newHelm(t)
+	cases := map[string]struct {
+		args []string
+		want int
+		keep string
+	}{
+		"kept by default":   {nil, 2, "keep"},
+		"removed if wanted": {[]string{"--set", "crds.keep=false"}, 2, ""},
+		"left out":          {[]string{"--set", "crds.enabled=false"}, 0, ""},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			rendered, err := h.template(t.Context(), c.args...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := 0
+			for key, object := range objects(t, rendered) {
+				if object.GetKind() != "CustomResourceDefinition" {
+					continue
+				}
+				got++
+				if keep := object.GetAnnotations()["helm.sh/resource-policy"]; keep != c.keep {
+					t.Errorf("%s: got resource policy %q, want %q", key, keep, c.keep)
+				}
+			}
+			if got != c.want {
+				t.Errorf("got %d definitions, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+// TestDefinitionSpecs shows that rendering leaves the schema of a definition as it was generated:
+// an expression in braces or a number in quotes would be lost in a template.
+func TestDefinitionSpecs(t *testing.T) {
+	rendered, err := newHelm(t).template(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := objects(t, rendered)
+	for _, path := range generatedDefinitions(t) {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for key, want := range objects(t, string(content)) {
+			if got[key] == nil {
+				t.Errorf("%s is not rendered", key)
+				continue
+			}
+			compareSpecs(t, key, want, got[key])
+		}
+	}
+}
+
+func compareSpecs(t *testing.T, key string, want, got *unstructured.Unstructured) {
+	t.Helper()
+	if diff := cmp.Diff(want.Object["spec"], got.Object["spec"]); diff != "" {
+		t.Errorf("%s: spec (-generated +rendered):\n%s", key, diff)
+	}
+}

@@ -1,0 +1,143 @@
+package chart_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"sort"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
+)
+
+// TestRefusals: what the schema says to a person about a mistake.
+func TestRefusals(t *testing.T) {
+	h := newHelm(t)
+	cases := map[string]struct {
+		set  []string
+		want []string
+	}{
+		"misspelt at the top":          {[]string{"nast.url=nats://n:4222"}, []string{"additional properties 'nast' not allowed"}},
+		"misspelt below":               {[]string{"operator.resource.limits.cpu=1"}, []string{"/operator", "additional properties 'resource' not allowed"}},
+		"misspelt far below":           {[]string{"collector.kubernetes.resources.limit.cpu=1"}, []string{"/collector/kubernetes/resources", "'limit' not allowed"}},
+		"no URL":                       {[]string{"nats.url=nats.nats.svc:4222"}, []string{"/nats/url", "does not match pattern"}},
+		"tag with a space":             {[]string{"image.tag=a b"}, []string{"/image/tag", "does not match pattern"}},
+		"short digest":                 {[]string{"image.digest=sha256:abc"}, []string{"/image/digest", "does not match pattern"}},
+		"unknown pull policy":          {[]string{"image.pullPolicy=always"}, []string{"/image/pullPolicy", "'Always', 'IfNotPresent', 'Never'"}},
+		"switch that is text":          {[]string{"collector.kubernetes.enabled=yes"}, []string{"/collector/kubernetes/enabled", "want boolean"}},
+		"wildcard as subject":          {[]string{"collector.kubernetes.subject=events.raw.>"}, []string{"/collector/kubernetes/subject", "does not match pattern"}},
+		"port out of range":            {[]string{"metrics.port=70000"}, []string{"/metrics/port", "maximum"}},
+		"toleration with wrong effect": {[]string{"operator.tolerations[0].effect=Never"}, []string{"/operator/tolerations/0/effect", "NoSchedule"}},
+		"namespace in capitals":        {[]string{"workers.enrich.namespaces={Payments}"}, []string{"/workers/enrich/namespaces/0", "does not match pattern"}},
+		"collector without a server":   {[]string{"collector.kubernetes.enabled=true"}, []string{"collector.kubernetes needs nats.url"}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			var args []string
+			for _, set := range c.set {
+				args = append(args, "--set", set)
+			}
+			_, err := h.template(t.Context(), args...)
+			if err == nil {
+				t.Fatal("was accepted")
+			}
+			for _, want := range c.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("got error %v, want it to say %q", err, want)
+				}
+			}
+		})
+	}
+}
+
+// TestSchemaIsClosed: no object of the schema lets unknown names pass, except those whose names
+// are the user's (labels, quantities) or Kubernetes' own (affinity), and what Helm sets itself.
+func TestSchemaIsClosed(t *testing.T) {
+	var schema map[string]any
+	readJSON(t, chartDir+"/values.schema.json", &schema)
+	var open []string
+	walkSchema("", schema, func(path string, node map[string]any) {
+		if node["type"] == "object" && node["additionalProperties"] == nil {
+			open = append(open, path)
+		}
+	})
+	sort.Strings(open)
+	want := []string{
+		"/definitions/affinity/nodeAffinity", "/definitions/affinity/podAffinity", "/definitions/affinity/podAntiAffinity",
+		"/global",
+	}
+	if diff := cmp.Diff(want, open); diff != "" {
+		t.Errorf("objects without additionalProperties (-want +got):\n%s", diff)
+	}
+}
+
+// TestSchemaAndValuesAgree: what the schema knows has a default to copy from, and the other way.
+func TestSchemaAndValuesAgree(t *testing.T) {
+	var schema, values map[string]any
+	readJSON(t, chartDir+"/values.schema.json", &schema)
+	readYAML(t, chartDir+"/values.yaml", &values)
+	definitions, _ := schema["definitions"].(map[string]any)
+	compareNames(t, "", schema, definitions, values)
+}
+
+func compareNames(t *testing.T, path string, schema, definitions map[string]any, value any) {
+	t.Helper()
+	if ref, ok := schema["$ref"].(string); ok {
+		schema, _ = definitions[strings.TrimPrefix(ref, "#/definitions/")].(map[string]any)
+	}
+	properties, _ := schema["properties"].(map[string]any)
+	// The inside of what Kubernetes defines has no defaults of ours.
+	if object, ok := value.(map[string]any); ok && properties != nil && !strings.HasSuffix(path, ".resources") && !strings.HasSuffix(path, ".affinity") {
+		for name, property := range properties {
+			child, _ := property.(map[string]any)
+			if _, ok := object[name]; !ok && path+"."+name != ".global" {
+				t.Errorf("values.yaml has no %s.%s, but the schema does", path, name)
+				continue
+			}
+			compareNames(t, path+"."+name, child, definitions, object[name])
+		}
+	}
+}
+
+func walkSchema(path string, node any, visit func(string, map[string]any)) {
+	object, ok := node.(map[string]any)
+	if !ok {
+		return
+	}
+	visit(path, object)
+	for _, group := range []string{"properties", "definitions"} {
+		children, _ := object[group].(map[string]any)
+		for name, child := range children {
+			prefix := path
+			if group == "definitions" {
+				prefix += "/definitions"
+			}
+			walkSchema(prefix+"/"+name, child, visit)
+		}
+	}
+	walkSchema(path+"/items", object["items"], visit)
+}
+
+func readJSON(t *testing.T, path string, into any) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(content, into)
+	}
+	if err != nil {
+		t.Fatal(fmt.Errorf("%s: %w", path, err))
+	}
+}
+
+func readYAML(t *testing.T, path string, into any) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err == nil {
+		err = yaml.Unmarshal(content, into)
+	}
+	if err != nil {
+		t.Fatal(fmt.Errorf("%s: %w", path, err))
+	}
+}
