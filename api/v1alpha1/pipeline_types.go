@@ -8,6 +8,8 @@ import (
 // Pipeline is a graph of stages on NATS JetStream.
 //
 // +kubebuilder:object:root=true
+// +kubebuilder:resource:shortName=mrp,categories=millrace
+// +kubebuilder:subresource:status
 type Pipeline struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

@@ -9,6 +9,8 @@ import (
 // for each of its stages; a user may add one with pipelineRef.
 //
 // +kubebuilder:object:root=true
+// +kubebuilder:resource:shortName=mrs,categories=millrace
+// +kubebuilder:subresource:status
 type Stage struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
