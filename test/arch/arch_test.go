@@ -40,8 +40,8 @@ func TestModule(t *testing.T) {
 		t.Fatal(err)
 	}
 	match := regexp.MustCompile(`(?m)^module (\S+)$`).FindSubmatch(content)
-	if match == nil || string(match[1]) != module {
-		t.Errorf("go.mod has module %s, want %s", match, module)
+	if len(match) != 2 || string(match[1]) != module {
+		t.Errorf("go.mod has %q, want module %s", match, module)
 	}
 }
 

@@ -93,7 +93,7 @@ func impurities(file *File) []Violation {
 
 // noInit: nothing happens by being imported.
 func noInit(tree *Tree) []Violation {
-	return each(tree, func(pkg *Package, file *File) []Violation {
+	return each(tree, func(_ *Package, file *File) []Violation {
 		if file.Generated {
 			return nil
 		}
@@ -110,7 +110,7 @@ func noInit(tree *Tree) []Violation {
 
 // noMadeUpContext: a context comes from the caller, so that a drain or a deadline reaches everyone.
 func noMadeUpContext(tree *Tree) []Violation {
-	return each(tree, func(pkg *Package, file *File) []Violation {
+	return each(tree, func(_ *Package, file *File) []Violation {
 		if file.Test || file.Generated || file.Syntax.Name.Name == "main" {
 			return nil
 		}
@@ -119,6 +119,30 @@ func noMadeUpContext(tree *Tree) []Violation {
 			if name == "Background" || name == "TODO" {
 				message := fmt.Sprintf("context.%s() belongs to main and tests; take the caller's, or context.WithoutCancel of it", name)
 				found = append(found, Violation{Path: file.Path, Line: file.line(call), Message: message})
+			}
+		})
+		return found
+	})
+}
+
+// readsClock are the calls that make a result depend on when it is computed. Passing time.Now on as
+// a value is how a clock is injected, so only calls count; timers may be real, since tests run them
+// in testing/synctest.
+var readsClock = [...]string{"Now", "Since", "Until"}
+
+// clockIsGiven: what a stage or a reconciler decides is the same in a replay and in a test.
+func clockIsGiven(tree *Tree) []Violation {
+	return each(tree, func(pkg *Package, file *File) []Violation {
+		if file.Test || !(stageOf(tree, pkg.Dir) != "" || within(pkg.Dir, "controllers", "workers/event", "workers/stage", "workers/config")) {
+			return nil
+		}
+		var found []Violation
+		calls(file, "time", func(call *ast.CallExpr, name string) {
+			for _, forbidden := range readsClock {
+				if name == forbidden {
+					message := fmt.Sprintf("reads the clock by time.%s(); take a func() time.Time and call that", name)
+					found = append(found, Violation{Path: file.Path, Line: file.line(call), Message: message})
+				}
 			}
 		})
 		return found
@@ -163,7 +187,7 @@ func undocumented(pkg *Package) string {
 
 // namesFromTheField: a package is named for what it provides.
 func namesFromTheField(tree *Tree) []Violation {
-	return each(tree, func(pkg *Package, file *File) []Violation {
+	return each(tree, func(_ *Package, file *File) []Violation {
 		name := strings.TrimSuffix(file.Syntax.Name.Name, "_test")
 		for _, empty := range []string{"util", "utils", "helper", "helpers", "manager", "common", "misc", "shared", "base"} {
 			if name == empty {

@@ -43,6 +43,7 @@ func Rules() []Rule {
 		{"plans-are-pure", plansArePure},
 		{"no-init", noInit},
 		{"no-made-up-context", noMadeUpContext},
+		{"clock-is-given", clockIsGiven},
 		{"no-package-state", noPackageState},
 		{"doc-go", docGo},
 		{"names-from-the-field", namesFromTheField},

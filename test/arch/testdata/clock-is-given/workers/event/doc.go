@@ -1,0 +1,2 @@
+// Package event is a test case.
+package event
