@@ -79,6 +79,30 @@ func TestAPIServerOnly(t *testing.T) {
 	}
 }
 
+func TestRestartAPIServer(t *testing.T) {
+	cp := harness.StartAPIServer(t)
+	before, err := cp.Client().CoreV1().Namespaces().Get(t.Context(), "default", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cp.KillComponent("kube-apiserver"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cp.Client().Discovery().ServerVersion(); err == nil {
+		t.Error("a killed API server answers")
+	}
+	if err := cp.RestartComponent(t.Context(), "kube-apiserver"); err != nil {
+		t.Fatal(err)
+	}
+	after, err := cp.Client().CoreV1().Namespaces().Get(t.Context(), "default", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.UID != before.UID {
+		t.Errorf("the namespace after a restart: got UID %s, want %s", after.UID, before.UID)
+	}
+}
+
 func gauge(name string, level int64) *unstructured.Unstructured {
 	u := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"level": level}}}
 	u.SetGroupVersionKind(schema.GroupVersionKind{Group: "test.millrace.dev", Version: "v1", Kind: "Gauge"})

@@ -154,7 +154,7 @@ func testGracePeriod(t *testing.T, c *cluster) {
 	harness.Eventually(t, 20*time.Second, func() error {
 		_, err := c.CoreV1().Pods("default").Get(t.Context(), "stubborn", metav1.GetOptions{})
 		if !apierrors.IsNotFound(err) {
-			return fmt.Errorf("the pod: got %v, want not found", err)
+			return errors.New("the pod is still there")
 		}
 		return nil
 	})
@@ -204,7 +204,7 @@ func testLateConfigMap(t *testing.T, c *cluster) {
     volumeMounts: [{name: late, mountPath: /etc/late}]
   volumes: [{name: late, configMap: {name: late}}]
 `))
-	c.event(t, "early", "FailedMount", `configmaps "late" not found`)
+	c.event(t, "early", "FailedMount", `MountVolume.SetUp failed for volume "late" : configmap "late" not found`)
 	c.configMap(t, "late", "x")
 	c.ready(t, "early")
 }

@@ -37,7 +37,8 @@ func (c *ControlPlane) LogDir() string { return filepath.Join(c.dir, "logs") }
 // Logs returns the last n bytes of each component's log, with its path.
 func (c *ControlPlane) Logs(n int64) string {
 	var b strings.Builder
-	for _, p := range c.processes {
+	for _, one := range c.components {
+		p := one.current()
 		fmt.Fprintf(&b, "== %s\n%s\n", p.LogFile(), p.Tail(n))
 	}
 	return b.String()

@@ -2,7 +2,6 @@ package kube
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -53,8 +52,7 @@ type ControlPlane struct {
 	client     kubernetes.Interface
 	ca         *authority
 	frontProxy *authority
-	// processes in the order in which Stop ends them
-	processes []*process.Process
+	components []*component
 }
 
 // Start starts the components and returns when they serve. On an error
@@ -160,23 +158,6 @@ func (c *ControlPlane) startControllers(ctx context.Context, options Options) er
 	return c.waitServiceAccount(ctx)
 }
 
-// run starts one component, ahead of the earlier ones in the stop order.
-func (c *ControlPlane) run(name string, flags []string) error {
-	path, err := Find(name)
-	if err != nil {
-		return err
-	}
-	p, err := process.Start(process.Command{
-		Name: name, Path: path, Args: flags, Dir: c.dir,
-		LogFile: filepath.Join(c.LogDir(), name+".log"),
-	})
-	if err != nil {
-		return err
-	}
-	c.processes = append([]*process.Process{p}, c.processes...)
-	return nil
-}
-
 func (c *ControlPlane) componentKubeconfig(component string) (string, error) {
 	config, err := c.AddUser("system:" + component)
 	if err != nil {
@@ -184,33 +165,4 @@ func (c *ControlPlane) componentKubeconfig(component string) (string, error) {
 	}
 	path := filepath.Join(c.dir, component+".kubeconfig")
 	return path, WriteKubeconfig(path, config, "default")
-}
-
-// Stop ends all processes and removes the folder, unless it was given. The
-// components keep no state that outlives them, so they are killed: a graceful
-// kube-apiserver takes seconds, and minutes when etcd goes first.
-func (c *ControlPlane) Stop() {
-	c.Kill()
-	if c.ownsDir {
-		_ = os.RemoveAll(c.dir)
-	}
-}
-
-// Kill ends all processes and leaves the folder with the logs.
-func (c *ControlPlane) Kill() {
-	for _, p := range c.processes {
-		p.Kill()
-	}
-}
-
-// died returns an error when a component has ended.
-func (c *ControlPlane) died() error {
-	var errs []error
-	for _, p := range c.processes {
-		if !p.Running() {
-			code, _ := p.ExitCode()
-			errs = append(errs, fmt.Errorf("%s ended with code %d", filepath.Base(p.LogFile()), code))
-		}
-	}
-	return errors.Join(errs...)
 }

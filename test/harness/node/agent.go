@@ -31,7 +31,7 @@ type Agent struct {
 	configMaps corelisters.ConfigMapLister
 	secrets    corelisters.SecretLister
 
-	ctx    context.Context // ends all pods
+	ctx    context.Context //nolint:containedctx // the agent's own life, which ends all pods
 	cancel context.CancelFunc
 	pods   sync.WaitGroup
 	stop   func() // ends the watches
@@ -99,14 +99,9 @@ func (a *Agent) watch(ctx context.Context) error {
 	a.configMaps, a.secrets = core.ConfigMaps().Lister(), core.Secrets().Lister()
 	_, _ = core.ConfigMaps().Informer(), core.Secrets().Informer()
 	_, err := core.Pods().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(object any) { a.changed(object.(*corev1.Pod)) },
-		UpdateFunc: func(_, object any) { a.changed(object.(*corev1.Pod)) },
-		DeleteFunc: func(object any) {
-			if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
-				object = tombstone.Obj
-			}
-			a.deleted(object.(*corev1.Pod).UID)
-		},
+		AddFunc:    a.changed,
+		UpdateFunc: func(_, object any) { a.changed(object) },
+		DeleteFunc: a.deleted,
 	})
 	if err != nil {
 		return err
@@ -123,7 +118,11 @@ func (a *Agent) watch(ctx context.Context) error {
 }
 
 // changed starts a pod that is new here and tells others what changed.
-func (a *Agent) changed(object *corev1.Pod) {
+func (a *Agent) changed(notice any) {
+	object, ok := notice.(*corev1.Pod)
+	if !ok {
+		return
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if p, ok := a.byUID[object.UID]; ok {
@@ -142,10 +141,17 @@ func (a *Agent) changed(object *corev1.Pod) {
 }
 
 // deleted kills what still runs of a pod that is gone from the API.
-func (a *Agent) deleted(uid types.UID) {
+func (a *Agent) deleted(notice any) {
+	if tombstone, ok := notice.(cache.DeletedFinalStateUnknown); ok {
+		notice = tombstone.Obj
+	}
+	object, ok := notice.(*corev1.Pod)
+	if !ok {
+		return
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if p, ok := a.byUID[uid]; ok {
+	if p, ok := a.byUID[object.UID]; ok {
 		p.end(errGone)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -16,7 +17,7 @@ func (a *Agent) configMapData(ctx context.Context, namespace, name string, optio
 		object, err = a.client.CoreV1().ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
 	}
 	if err != nil {
-		return nil, unlessOptional(err, optional)
+		return nil, missing(err, "configmap", name, optional)
 	}
 	data := map[string][]byte{}
 	for key, value := range object.Data {
@@ -35,16 +36,22 @@ func (a *Agent) secretData(ctx context.Context, namespace, name string, optional
 		object, err = a.client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
 	}
 	if err != nil {
-		return nil, unlessOptional(err, optional)
+		return nil, missing(err, "secret", name, optional)
 	}
 	return object.Data, nil
 }
 
-func unlessOptional(err error, optional *bool) error {
-	if optional != nil && *optional && apierrors.IsNotFound(err) {
+// missing gives an object that is not there the kubelet's words, and forgives
+// it when it is optional.
+func missing(err error, kind, name string, optional *bool) error {
+	switch {
+	case !apierrors.IsNotFound(err):
+		return err
+	case optional != nil && *optional:
 		return nil
+	default:
+		return apierrors.NewNotFound(corev1.Resource(kind), name)
 	}
-	return err
 }
 
 // apiServer is the host and port that pods are told.

@@ -37,7 +37,7 @@ type pod struct {
 	// live ends when the pod is to terminate in order; hard ends after
 	// that, or at once when the pod is gone, the node crashes or the agent
 	// stops. After hard nothing is written to the API.
-	live, hard context.Context
+	live, hard context.Context //nolint:containedctx // two lives of the pod, ended by different causes
 	terminate  context.CancelFunc
 	kill       context.CancelCauseFunc
 
@@ -160,7 +160,7 @@ func (p *pod) setUp() bool {
 		if err == nil {
 			break
 		}
-		p.agent.events.warning(p.newest(), "", "FailedMount", "MountVolume.SetUp failed: "+err.Error())
+		p.agent.events.warning(p.newest(), "", "FailedMount", "MountVolume.SetUp failed "+err.Error())
 		// The kubelet's back-off starts at 500 ms and doubles; pods under
 		// test wait for an object that is about to be created.
 		if !sleep(p.live, 2*retryInterval) {
