@@ -1,0 +1,64 @@
+# Every verb of the project. `make help` lists them.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+CRD_OPTIONS ?= crd:maxDescLen=0
+
+# Where built tools and the test control plane are kept: outside the tree, keyed by version.
+export MILLRACE_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/millrace
+
+.PHONY: help
+help: ## List the verbs.
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/millrace.
+	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/millrace .
+
+.PHONY: demo
+demo: build ## Run a whole pipeline on sample input and print what it found.
+	go run ./hack/generate-events -seed 1 -n 60000 -invalid 300 -undecodable 50 -duplicates 500 -out dist/demo
+	cat dist/demo/events.ndjson test/testdata/kubernetes-events.ndjson > dist/demo/input.ndjson
+	bin/millrace run -f config/samples/observability.yaml --input dist/demo/input.ndjson --until-drained \
+	  --kubernetes-snapshot dist/demo/kubernetes-snapshot.json \
+	  --output correlate/insights=dist/demo/insights.ndjson --report dist/demo/report.json
+
+.PHONY: test
+test: controlplane ## Run the whole suite with the race detector, on real components.
+	go test -race -p 2 -timeout 30m ./...
+
+.PHONY: bench
+bench: ## Run the Go benchmarks of the codecs, the engine and the stages.
+	go test -run '^$$' -bench . -benchmem -p 1 ./workers/...
+
+.PHONY: lint
+lint: ## Lint the Go code, the API types, the chart and the samples.
+	"$$(hack/tools/build.sh golangci-lint)" run ./...
+	"$$(hack/tools/build.sh helm)" lint --strict charts/millrace
+	go run . lint -f config/samples
+
+.PHONY: generate
+generate: ## Generate protobuf code, deep copies, CRDs, RBAC and apply configurations.
+	"$$(hack/tools/build.sh protogen)" -root . -plugin "$$(hack/tools/build.sh protoc-gen-go)" api/event/v1/event.proto
+	hack/generate.sh
+
+.PHONY: verify
+verify: generate ## Generate again and fail when anything changed or is untidy.
+	gofmt -l $$(git ls-files '*.go') | (! grep .)
+	go mod tidy -diff
+	go vet ./...
+	git diff --exit-code -- api config charts
+
+.PHONY: controlplane
+controlplane: ## Build etcd, kube-apiserver, controller-manager, scheduler, kubectl and nats-server once, into the cache.
+	@hack/cluster/build.sh >/dev/null
+
+.PHONY: cluster
+cluster: controlplane build ## Run a real control plane with a node and NATS for a person; Ctrl-C ends it.
+	go run ./hack/cluster
+
+.PHONY: clean
+clean: ## Remove what the build made in the tree.
+	rm -rf bin dist
