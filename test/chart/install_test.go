@@ -9,7 +9,9 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -86,6 +88,7 @@ func TestInstall(t *testing.T) {
 		{"the namespace is restricted", refusesPrivileged},
 		{"install", installs},
 		{"the enrich worker reads and does no more", enrichReadsOnly},
+		{"editors edit pipelines, viewers view them", aggregates},
 		{"the operator has the rights it needs", reconciles},
 		{"metrics", servesMetrics},
 		{"upgrade", upgrades},
@@ -172,6 +175,47 @@ func enrichReadsOnly(t *testing.T, s *site) {
 		if err := try(); !apierrors.IsForbidden(err) {
 			t.Errorf("%s: got %v, want forbidden", name, err)
 		}
+	}
+}
+
+// aggregates binds users to the roles view and edit of Kubernetes itself.
+func aggregates(t *testing.T, s *site) {
+	cases := map[string]struct {
+		role, verb string
+		want       bool
+	}{
+		"view lists":         {"view", "list", true},
+		"view cannot create": {"view", "create", false},
+		"edit creates":       {"edit", "create", true},
+		"edit lists":         {"edit", "list", true},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			user := c.role + "er"
+			binding := &rbacv1.RoleBinding{
+				ObjectMeta: metav1.ObjectMeta{GenerateName: user + "-"},
+				RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: c.role},
+				Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
+			}
+			if _, err := s.RbacV1().RoleBindings(namespace).Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+				User: user, ResourceAttributes: &authorizationv1.ResourceAttributes{
+					Namespace: namespace, Verb: c.verb, Group: pipelines.Group, Resource: pipelines.Resource,
+				},
+			}}
+			harness.Eventually(t, 10*time.Second, func() error {
+				got, err := s.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), review, metav1.CreateOptions{})
+				if err != nil {
+					return err
+				}
+				if got.Status.Allowed != c.want {
+					return fmt.Errorf("got allowed %t, want %t: %s", got.Status.Allowed, c.want, got.Status.Reason)
+				}
+				return nil
+			})
+		})
 	}
 }
 
