@@ -69,6 +69,11 @@ func TestAPIServerOnly(t *testing.T) {
 		t.Error(err)
 	}
 
+	namespace := harness.NewNamespace(t, cp, nil)
+	if _, err := cp.Client().CoreV1().Namespaces().Get(t.Context(), namespace, metav1.GetOptions{}); err != nil {
+		t.Error(err)
+	}
+
 	config, err := cp.AddUser("nobody")
 	if err != nil {
 		t.Fatal(err)

@@ -19,7 +19,7 @@ func testJob(t *testing.T, c *cluster) {
 	decode(t, `
 apiVersion: batch/v1
 kind: Job
-metadata: {name: once, namespace: default}
+metadata: {name: once}
 spec:
   template:
     spec:
@@ -34,11 +34,12 @@ spec:
          volumeMounts: [{name: shared, mountPath: /shared}]}
       volumes: [{name: shared, emptyDir: {}}]
 `, &job)
-	if _, err := c.BatchV1().Jobs("default").Create(t.Context(), &job, metav1.CreateOptions{}); err != nil {
+	namespace := harness.NewNamespace(t, c.plane, nil)
+	if _, err := c.BatchV1().Jobs(namespace).Create(t.Context(), &job, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	harness.Eventually(t, 30*time.Second, func() error {
-		got, err := c.BatchV1().Jobs("default").Get(t.Context(), "once", metav1.GetOptions{})
+		got, err := c.BatchV1().Jobs(namespace).Get(t.Context(), "once", metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
@@ -47,15 +48,19 @@ spec:
 		}
 		return nil
 	})
-	pod := c.list(t, "job-name=once")[0]
+	list, err := c.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil || len(list.Items) != 1 {
+		t.Fatalf("pods of the job: got %d, %v; want 1", len(list.Items), err)
+	}
+	pod := list.Items[0]
 	if pod.Status.Phase != corev1.PodSucceeded {
 		t.Errorf("phase: got %s", pod.Status.Phase)
 	}
-	if log, err := c.agent.Log("default", pod.Name, "main"); err != nil || log != "one\ntwo\n" {
+	if log, err := c.agent.Log(namespace, pod.Name, "main"); err != nil || log != "one\ntwo\n" {
 		t.Errorf("log: got %q, %v", log, err)
 	}
 	// The same by way of the API server, as kubectl logs does.
-	raw, err := c.CoreV1().Pods("default").GetLogs(pod.Name, &corev1.PodLogOptions{Container: "main"}).DoRaw(t.Context())
+	raw, err := c.CoreV1().Pods(namespace).GetLogs(pod.Name, &corev1.PodLogOptions{Container: "main"}).DoRaw(t.Context())
 	if err != nil || string(raw) != "one\ntwo\n" {
 		t.Errorf("log by the API server: got %q, %v", raw, err)
 	}

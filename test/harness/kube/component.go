@@ -63,6 +63,12 @@ func (c *ControlPlane) component(name string) (*component, error) {
 	return nil, fmt.Errorf("the control plane has no %s", name)
 }
 
+// HasControllers reports whether more than an API server runs.
+func (c *ControlPlane) HasControllers() bool {
+	_, err := c.component("kube-controller-manager")
+	return err == nil
+}
+
 // KillComponent kills one program, for instance kube-apiserver, to see how
 // others live without it. Its port and data stay reserved for
 // RestartComponent.
