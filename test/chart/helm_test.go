@@ -77,7 +77,7 @@ func (h helm) template(ctx context.Context, args ...string) (string, error) {
 	return h.run(ctx, append([]string{"template", "demo", chartDir, "--namespace", "mill", "--kube-version", "1.37.0"}, args...)...)
 }
 
-// objects of a rendered chart, by "Kind name".
+// objects of a rendered chart, by "Kind namespace/name".
 func objects(t *testing.T, rendered string) map[string]*unstructured.Unstructured {
 	t.Helper()
 	found := map[string]*unstructured.Unstructured{}
@@ -94,7 +94,7 @@ func objects(t *testing.T, rendered string) map[string]*unstructured.Unstructure
 		if object.Object == nil {
 			continue
 		}
-		key := object.GetKind() + " " + object.GetName()
+		key := object.GetKind() + " " + object.GetNamespace() + "/" + object.GetName()
 		if found[key] != nil {
 			t.Errorf("%s is rendered twice", key)
 		}

@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -259,22 +260,24 @@ func (s *site) ready(t *testing.T, name string) {
 	})
 }
 
+// servesMetrics goes where the Service points: the API server refuses EndpointSlices of loopback
+// addresses, so the way from Service to pod is walked here.
 func servesMetrics(t *testing.T, s *site) {
+	service, err := s.CoreV1().Services(namespace).Get(t.Context(), "demo-millrace-metrics", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pods, err := s.CoreV1().Pods(namespace).List(t.Context(),
+		metav1.ListOptions{LabelSelector: labels.SelectorFromSet(service.Spec.Selector).String()})
+	if err != nil || len(pods.Items) != 1 {
+		t.Fatalf("got %d pods behind the service, %v, want 1", len(pods.Items), err)
+	}
 	var address string
-	harness.Eventually(t, 30*time.Second, func() error {
-		slices, err := s.DiscoveryV1().EndpointSlices(namespace).List(t.Context(),
-			metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=demo-millrace-metrics"})
-		if err != nil {
-			return err
+	for _, port := range pods.Items[0].Spec.Containers[0].Ports {
+		if port.Name == service.Spec.Ports[0].TargetPort.StrVal {
+			address = fmt.Sprintf("http://%s:%d/metrics", pods.Items[0].Status.PodIP, port.ContainerPort)
 		}
-		for _, slice := range slices.Items {
-			if len(slice.Endpoints) == 1 && len(slice.Ports) == 1 {
-				address = fmt.Sprintf("http://%s:%d/metrics", slice.Endpoints[0].Addresses[0], *slice.Ports[0].Port)
-				return nil
-			}
-		}
-		return fmt.Errorf("no endpoint in %d slices", len(slices.Items))
-	})
+	}
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
 	if err != nil {
 		t.Fatal(err)

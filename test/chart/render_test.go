@@ -24,7 +24,8 @@ func valueFiles(t *testing.T) map[string]string {
 	return files
 }
 
-// TestRender renders each set of values, without the definitions, against a golden file.
+// TestRender renders each set of values against a golden file, without what is generated from code:
+// the definitions and the operator's rules have tests of their own.
 func TestRender(t *testing.T) {
 	h := newHelm(t)
 	for name, values := range valueFiles(t) {
@@ -34,9 +35,26 @@ func TestRender(t *testing.T) {
 				t.Fatal(err)
 			}
 			objects(t, rendered)
-			golden(t, filepath.Join("testdata", "golden", name+".yaml"), rendered)
+			golden(t, filepath.Join("testdata", "golden", name+".yaml"), withoutGeneratedRules(t, rendered))
 		})
 	}
+}
+
+func withoutGeneratedRules(t *testing.T, rendered string) string {
+	t.Helper()
+	documents := strings.Split(rendered, "\n---\n")
+	found := 0
+	for i, document := range documents {
+		head, _, ok := strings.Cut(document, "\nrules:\n")
+		if ok && strings.Contains(head, "/operator-rbac.yaml\n") && strings.Contains(head, "\nkind: ClusterRole\n") {
+			documents[i] = head + "\nrules: [] # those of config/rbac/role.yaml\n"
+			found++
+		}
+	}
+	if found != 1 {
+		t.Errorf("found %d roles of the operator, want 1", found)
+	}
+	return strings.Join(documents, "\n---\n")
 }
 
 func TestLint(t *testing.T) {
