@@ -3,19 +3,32 @@ package plan
 import (
 	"time"
 
+	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/workers/config"
 )
+
+// Input is everything a plan follows from.
+type Input struct {
+	Pipeline *v1alpha1.Pipeline
+	// Stages are attached with pipelineRef by users; never the children that the Pipeline
+	// controller made of the Pipeline's own stages.
+	Stages []v1alpha1.Stage
+	// DefaultNATSURL is the server of pipelines that name none; without it they are refused.
+	DefaultNATSURL string
+}
 
 // Plan is what one pipeline needs.
 type Plan struct {
 	Namespace, Name string
 	SubjectPrefix   string
 	Partitions      int
-	// Ingress is where collectors publish: <Ingress.Subject>.>
+	// Ingress is where collectors publish; its only subject is <prefix>.<subject>.>
 	Ingress Stream
-	// Streams are all streams of the pipeline, ingress first, in a stable order.
+	// Streams are all streams of the pipeline, in a stable order: ingress, the streams of
+	// port out in the order of Stages, insights (when a stage emits them), dead letters.
 	Streams []Stream
-	// Stages are in topological order: a stage stands behind all stages it reads.
+	// Stages are in topological order: a stage stands behind all stages it reads; otherwise
+	// as in the manifest.
 	Stages []Stage
 }
 
@@ -23,7 +36,7 @@ type Plan struct {
 type Stream struct {
 	Name     string
 	Subjects []string
-	// Ports are what fills the stream: ingress, validate/out, dead-letter, insights.
+	// Ports are what fills the stream: ingress, validate/out, correlate/insights.
 	Ports []string
 	// Memory selects memory storage instead of files.
 	Memory          bool
@@ -36,17 +49,23 @@ type Stream struct {
 // Stage is one node of the graph.
 type Stage struct {
 	Name string
+	// Object is the name of the attached Stage object; empty for the Pipeline's own stages.
+	Object string `json:",omitempty"`
 	// Stateful stages have one worker.
-	Stateful  bool
+	Stateful bool
+	// Replicas is the number of workers, whether suspended or not.
 	Replicas  int32
 	Suspended bool
 	Consumers []Consumer
-	Config    config.StageConfig
+	// Config is what a worker obeys. NATS.CredentialsFile is empty: where credentials are
+	// mounted is decided by whoever starts the worker.
+	Config config.StageConfig
 }
 
 // Consumer is one durable pull consumer: explicit ack, deliver all, no maximum of deliveries.
 type Consumer struct {
 	Stream, Durable, FilterSubject string
 	AckWait                        time.Duration
-	MaxAckPending                  int
+	// MaxAckPending bounds the messages in the hands of all workers together.
+	MaxAckPending int
 }

@@ -1,0 +1,171 @@
+package plan
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/google/cel-go/cel"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/workers/config"
+)
+
+// computation is one call of Compute.
+type computation struct {
+	in     Input
+	all    []*node
+	byName map[string]*node
+	errs   field.ErrorList
+	// prefixRefused: the subject prefix is wrong, so nothing is said of subjects.
+	prefixRefused bool
+	expressions   *cel.Env
+}
+
+func (c *computation) refuse(err *field.Error) { c.errs = append(c.errs, err) }
+
+// Compute plans a pipeline. A plan is returned only without refusals; those name every
+// problem there is, not just the first.
+//
+// The field path of a refusal starts at the Pipeline (spec.stages[0].from[1]), or at an
+// attached Stage by the name of its object (stages[archive].spec.from[0]); see Place.
+func Compute(in Input) (*Plan, field.ErrorList) {
+	c := &computation{in: in}
+	c.all = c.nodes()
+	c.checkNodes()
+	ordered := c.order()
+	p := c.pipeline()
+	streams := c.streams(p, ordered)
+	c.checkStreams(streams)
+	natsURL := c.natsURL()
+	for _, n := range ordered {
+		p.Stages = append(p.Stages, c.stage(p, n, streams, natsURL))
+	}
+	if len(c.errs) > 0 {
+		return nil, c.errs
+	}
+	p.Ingress = streams[0].Stream
+	for _, s := range streams {
+		p.Streams = append(p.Streams, s.Stream)
+	}
+	return p, nil
+}
+
+// pipeline fills what concerns the pipeline as a whole.
+func (c *computation) pipeline() *Plan {
+	from := c.in.Pipeline
+	p := &Plan{
+		Namespace: from.Namespace, Name: from.Name,
+		SubjectPrefix: from.Spec.SubjectPrefix,
+		Partitions:    int(or(from.Spec.Partitions, DefaultPartitions)),
+	}
+	if len(p.Name) > maxLabel || !label.MatchString(p.Name) {
+		c.refuse(field.Invalid(field.NewPath("metadata", "name"), p.Name,
+			"must be at most 63 lower-case letters, digits and -, and begin and end with a letter or digit: it becomes part of subjects, streams and labels"))
+	}
+	path := field.NewPath("spec", "subjectPrefix")
+	if p.SubjectPrefix == "" {
+		p.SubjectPrefix = p.Namespace + "." + p.Name
+	} else if problem := checkSubject(p.SubjectPrefix); problem != "" {
+		c.refuse(field.Invalid(path, p.SubjectPrefix, problem))
+		c.prefixRefused = true
+	}
+	return p
+}
+
+// natsURL is the server that workers connect to.
+func (c *computation) natsURL() string {
+	path := field.NewPath("spec", "nats", "url")
+	if n := c.in.Pipeline.Spec.NATS; n != nil && n.URL != "" {
+		if problem := checkURL(n.URL); problem != "" {
+			c.refuse(field.Invalid(path, n.URL, problem))
+		}
+		return n.URL
+	}
+	if c.in.DefaultNATSURL == "" {
+		c.refuse(field.Required(path, "there is no default NATS server: name one here, or start the operator with --nats-url"))
+	}
+	return c.in.DefaultNATSURL
+}
+
+// checkURL says what is wrong with a list of server URLs, or returns "". The password of a
+// URL is left out of messages by never quoting a part of it.
+func checkURL(list string) string {
+	for one := range strings.SplitSeq(list, ",") {
+		u, err := url.Parse(strings.TrimSpace(one))
+		switch {
+		case err != nil || u.Host == "":
+			return "must be URLs such as nats://nats:4222, separated by commas"
+		case !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme):
+			return "the scheme must be nats, tls, ws or wss"
+		case u.User != nil:
+			return "must hold no user or password: use credentialsSecretRef"
+		}
+	}
+	return ""
+}
+
+// stage plans one node. It needs the streams that the node reads and writes.
+func (c *computation) stage(p *Plan, n *node, streams []*stream, natsURL string) Stage {
+	s := Stage{
+		Name: n.name, Object: n.object, Stateful: IsStateful(n.spec), Replicas: n.replicas,
+		Suspended: c.in.Pipeline.Spec.Suspend || n.spec.Suspend,
+		Config: config.StageConfig{
+			APIVersion: config.APIVersion,
+			Pipeline:   config.PipelineRef{Namespace: p.Namespace, Name: p.Name},
+			Stage:      n.name, Kind: n.kind, Partitions: p.Partitions,
+			NATS:         config.NATS{URL: natsURL},
+			Batch:        defaultBatch(),
+			Retry:        retry(n.spec.Retry),
+			DrainTimeout: duration(n.spec.Workers.DrainTimeout, DefaultDrainTimeout),
+			Outputs:      map[string]config.Output{},
+		},
+	}
+	if s.Stateful && s.Replicas > 1 {
+		c.refuse(field.Invalid(n.replicasPath, s.Replicas, "a stateful stage ("+n.describe()+") has one worker at most"))
+	}
+	for _, in := range n.inputs {
+		c.read(&s, in, streams)
+	}
+	for _, st := range streams {
+		if port, ok := st.outputs[n.name]; ok {
+			s.Config.Outputs[port] = st.output(n.name, port)
+		}
+	}
+	c.settings(n, &s.Config)
+	return s
+}
+
+// read adds the consumer of one input.
+func (c *computation) read(s *Stage, in input, streams []*stream) {
+	st := find(streams, in)
+	if st == nil {
+		return // refused already: the input does not exist
+	}
+	consumer := Consumer{
+		Stream: st.Name, AckWait: DefaultAckWait, MaxAckPending: st.maxAckPending(),
+		FilterSubject: st.filter(in.source),
+		Durable:       durableName(c.in.Pipeline.Namespace, c.in.Pipeline.Name, s.Name, st.source(in)),
+	}
+	if problem := checkNATSName(consumer.Durable); problem != "" {
+		c.refuse(field.Invalid(in.path, in.String(), "the consumer's name "+quote(consumer.Durable)+" "+problem))
+	}
+	s.Consumers = append(s.Consumers, consumer)
+	s.Config.Inputs = append(s.Config.Inputs, config.Input{
+		From: in.String(), Stream: consumer.Stream, Durable: consumer.Durable, AckWait: config.Duration(consumer.AckWait),
+	})
+}
+
+// describe says why a stage is stateful.
+func (n *node) describe() string {
+	if n.kind == config.KindValidate {
+		return "validate with dedupe"
+	}
+	return string(n.kind)
+}
+
+// IsStateful says whether a stage keeps state between events, so that it has one worker.
+func IsStateful(s *v1alpha1.StageNode) bool {
+	return s.Correlate != nil || s.Analyze != nil || (s.Validate != nil && s.Validate.Dedupe != nil)
+}

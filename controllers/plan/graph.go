@@ -1,0 +1,140 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// checkNodes refuses names that cannot be and inputs that do not exist.
+func (c *computation) checkNodes() {
+	byName := map[string]*node{}
+	readsIngress := false
+	for _, n := range c.all {
+		c.checkStageName(n, byName[n.name])
+		if byName[n.name] == nil {
+			byName[n.name] = n
+		}
+	}
+	for _, n := range c.all {
+		if len(n.inputs) == 0 {
+			c.refuse(field.Required(n.path.Child("from"), "name what the stage reads: ingress, a stage, or <stage>/<port>"))
+		}
+		seen := map[string]bool{}
+		for i, in := range n.inputs {
+			readsIngress = readsIngress || in.source == ""
+			if seen[in.String()] {
+				c.refuse(duplicate(in.path, n.spec.From[i], "the stage reads this port already"))
+				continue
+			}
+			seen[in.String()] = true
+			c.checkInput(n, in, n.spec.From[i], byName)
+		}
+	}
+	if !readsIngress {
+		c.refuse(field.Invalid(field.NewPath("spec", "stages"), "", "no stage reads the ingress: give one from: [ingress]"))
+	}
+	c.byName = byName
+}
+
+func (c *computation) checkStageName(n, twin *node) {
+	before := len(c.errs)
+	defer func() { n.refused = len(c.errs) > before }()
+	switch {
+	case n.name == "":
+		c.refuse(field.Required(n.namePath, "name the stage"))
+	case n.name == ingressPort:
+		c.refuse(field.Invalid(n.namePath, n.name, "is the name of the pipeline's input: choose another"))
+	case len(n.name) > maxLabel || !label.MatchString(n.name):
+		c.refuse(field.Invalid(n.namePath, n.name, "must be at most 63 lower-case letters, digits and -, and begin and end with a letter or digit"))
+	case twin != nil:
+		c.refuse(duplicate(n.namePath, n.name, "the pipeline has a stage of this name"))
+	}
+	if child := ChildName(c.in.Pipeline.Name, n.name); n.object == "" && len(child) > maxLabel {
+		c.refuse(field.Invalid(n.namePath, n.name, fmt.Sprintf(
+			"the Stage object %s would have a name of %d characters, at most %d: shorten the name of the pipeline or of the stage", child, len(child), maxLabel)))
+	}
+}
+
+func (c *computation) checkInput(n *node, in input, from string, byName map[string]*node) {
+	if in.source == "" {
+		return
+	}
+	source, ok := byName[in.source]
+	switch {
+	case !ok:
+		c.refuse(field.Invalid(in.path, from, "there is no stage "+quote(in.source)+"; stages are "+strings.Join(c.names(), ", ")))
+	case in.source == n.name:
+		c.refuse(field.Invalid(in.path, from, "a stage cannot read itself"))
+	case source.kind != "" && !slices.Contains(ports(source.kind), in.port):
+		c.refuse(field.Invalid(in.path, from, fmt.Sprintf("stage %s (%s) has no port %s; its ports are %s",
+			quote(in.source), source.kind, quote(in.port), strings.Join(ports(source.kind), ", "))))
+	}
+}
+
+func (c *computation) names() []string {
+	names := make([]string, len(c.all))
+	for i, n := range c.all {
+		names[i] = n.name
+	}
+	return names
+}
+
+// order returns the nodes so that each stands behind those it reads, and otherwise as in the
+// manifest. A cycle is refused once, at the input that closes it.
+func (c *computation) order() []*node {
+	const (
+		unseen = iota
+		open
+		done
+	)
+	state := map[*node]int{}
+	var ordered, trail []*node
+	var visit func(n *node)
+	visit = func(n *node) {
+		state[n] = open
+		trail = append(trail, n)
+		for i, in := range n.inputs {
+			source := c.byName[in.source]
+			if source == nil || source == n {
+				continue
+			}
+			switch state[source] {
+			case unseen:
+				visit(source)
+			case open:
+				c.refuse(field.Invalid(in.path, n.spec.From[i], "closes the cycle "+describeCycle(trail, source)+": an event would never leave it"))
+			}
+		}
+		trail = trail[:len(trail)-1]
+		state[n] = done
+		ordered = append(ordered, n)
+	}
+	for _, n := range c.all {
+		if state[n] == unseen {
+			visit(n)
+		}
+	}
+	return ordered
+}
+
+// describeCycle writes the cycle in the direction that events flow. trail leads from a stage
+// to what it reads, so its end is where the events of the cycle's start come from.
+func describeCycle(trail []*node, source *node) string {
+	names := []string{source.name}
+	for i := len(trail) - 1; i >= 0; i-- {
+		names = append(names, trail[i].name)
+		if trail[i] == source {
+			break
+		}
+	}
+	return strings.Join(names, " -> ")
+}
+
+func quote(s string) string { return fmt.Sprintf("%q", s) }
+
+func duplicate(path *field.Path, value any, detail string) *field.Error {
+	return &field.Error{Type: field.ErrorTypeDuplicate, Field: path.String(), BadValue: value, Detail: detail}
+}

@@ -1,0 +1,90 @@
+package plan
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// Limits of names: NATS bounds stream and consumer names at 255 bytes; Kubernetes bounds a
+// label value, which holds the names of Pipeline and Stage, at 63.
+const (
+	maxNATSName  = 255
+	maxLabel     = 63
+	maxSubject   = 255
+	ingressPort  = "ingress"
+	streamRaw    = "RAW"
+	streamFound  = "INSIGHTS"
+	streamDead   = "DEAD_LETTERS"
+	subjectRaw   = "raw"
+	subjectFound = "insights"
+	subjectDead  = "dead-letter"
+)
+
+var (
+	label    = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+	natsName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
+)
+
+// ChildName is the name of the Stage object that the Pipeline controller makes of a
+// Pipeline's own stage.
+func ChildName(pipeline, stage string) string { return pipeline + "-" + stage }
+
+// streamName is the default name of a stream: <NAMESPACE>_<PIPELINE>_<WHAT>.
+func streamName(namespace, pipeline, what string) string {
+	name := strings.Join([]string{namespace, pipeline, what}, "_")
+	return strings.NewReplacer("-", "_", ".", "_").Replace(strings.ToUpper(name))
+}
+
+// durableName names the consumer of a stage on a stream. Streams that hold a port of several
+// stages (dead letters, insights) have one consumer for each stage that is read there; source
+// tells them apart. A stage's name has no underscore, so no two names meet.
+func durableName(namespace, pipeline, stage, source string) string {
+	name := strings.ReplaceAll(namespace+"-"+pipeline+"-"+stage, ".", "-")
+	if source == "" {
+		return name
+	}
+	return name + "_" + source
+}
+
+// checkNATSName says what is wrong with the name of a stream or consumer, or returns "".
+func checkNATSName(name string) string {
+	switch {
+	case len(name) > maxNATSName:
+		return fmt.Sprintf("has %d bytes, NATS takes %d at most", len(name), maxNATSName)
+	case !natsName.MatchString(name):
+		return "must be letters, digits, - and _, and begin with a letter or digit"
+	}
+	return ""
+}
+
+// checkSubject says what is wrong with the literal tokens of a subject, or returns "".
+func checkSubject(subject string) string {
+	if len(subject) > maxSubject {
+		return fmt.Sprintf("has %d bytes, at most %d", len(subject), maxSubject)
+	}
+	for token := range strings.SplitSeq(subject, ".") {
+		switch {
+		case token == "":
+			return "has an empty token: a dot stands between two tokens"
+		case !natsName.MatchString(token):
+			return fmt.Sprintf("token %q must be letters, digits, - and _, and begin with a letter or digit", token)
+		}
+	}
+	return ""
+}
+
+// overlap tells whether a message subject exists that both patterns match: * stands for one
+// token, > as the last token for one or more.
+func overlap(a, b string) bool {
+	left, right := strings.Split(a, "."), strings.Split(b, ".")
+	for i := 0; i < len(left) && i < len(right); i++ {
+		switch {
+		case left[i] == ">" || right[i] == ">":
+			return true
+		case left[i] != right[i] && left[i] != "*" && right[i] != "*":
+			return false
+		}
+	}
+	return len(left) == len(right)
+}

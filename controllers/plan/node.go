@@ -1,0 +1,148 @@
+package plan
+
+import (
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/workers/config"
+)
+
+// node is one stage with its place in the manifest.
+type node struct {
+	name string
+	// object is the name of the attached Stage object, or empty.
+	object   string
+	kind     config.Kind
+	replicas int32
+	spec     *v1alpha1.StageNode
+	// path of the node's fields, and of its name.
+	path, namePath, replicasPath *field.Path
+	// refused: the name is wrong.
+	refused bool
+	inputs  []input
+}
+
+// input is one element of from.
+type input struct {
+	// source is the stage that is read; empty for the ingress.
+	source string
+	port   string
+	path   *field.Path
+}
+
+// String is how the manifest names the port in full.
+func (i input) String() string {
+	if i.source == "" {
+		return ingressPort
+	}
+	return i.source + "/" + i.port
+}
+
+// nodes lists the Pipeline's own stages and the attached ones.
+func (c *computation) nodes() []*node {
+	var all []*node
+	for i := range c.in.Pipeline.Spec.Stages {
+		s := &c.in.Pipeline.Spec.Stages[i]
+		path := field.NewPath("spec", "stages").Index(i)
+		all = append(all, &node{
+			name: s.Name, spec: &s.StageNode, replicas: max(1, s.Workers.Min),
+			path: path, namePath: path.Child("name"), replicasPath: path.Child("workers", "min"),
+		})
+	}
+	for i := range c.in.Stages {
+		all = append(all, attached(&c.in.Stages[i]))
+	}
+	for _, n := range all {
+		n.kind = c.kind(n)
+		n.inputs = readInputs(n)
+	}
+	return all
+}
+
+func attached(s *v1alpha1.Stage) *node {
+	path := field.NewPath("stages").Key(s.Name).Child("spec")
+	n := &node{
+		name: s.Spec.Name, object: s.Name, spec: &s.Spec.StageNode, replicas: max(1, s.Spec.Workers.Min),
+		path: path, namePath: path.Child("name"), replicasPath: path.Child("workers", "min"),
+	}
+	if n.name == "" {
+		n.name, n.namePath = s.Name, field.NewPath("stages").Key(s.Name).Child("metadata", "name")
+	}
+	if s.Spec.Replicas != nil {
+		n.replicas, n.replicasPath = *s.Spec.Replicas, path.Child("replicas")
+	}
+	return n
+}
+
+// Place splits the field path of a refusal: object is the name of the attached Stage that it
+// speaks of, or empty for the Pipeline; path is the field inside that object.
+func Place(fieldPath string) (object, path string) {
+	rest, ok := strings.CutPrefix(fieldPath, "stages[")
+	if !ok {
+		return "", fieldPath
+	}
+	object, path, _ = strings.Cut(rest, "].")
+	return object, path
+}
+
+func readInputs(n *node) []input {
+	inputs := make([]input, len(n.spec.From))
+	for i, from := range n.spec.From {
+		in := input{port: config.PortOut, path: n.path.Child("from").Index(i)}
+		if from != ingressPort {
+			source, port, named := strings.Cut(from, "/")
+			in.source = source
+			if named {
+				in.port = port
+			}
+		}
+		inputs[i] = in
+	}
+	return inputs
+}
+
+// kind is the kind of a stage; a stage with none or several is refused.
+func (c *computation) kind(n *node) config.Kind {
+	var set []string
+	for _, k := range kindsOf(n.spec) {
+		set = append(set, string(k))
+	}
+	switch len(set) {
+	case 1:
+		return config.Kind(set[0])
+	case 0:
+		c.refuse(field.Required(n.path, "set one of validate, enrich, correlate, analyze"))
+	default:
+		c.refuse(field.Forbidden(n.path, "has several kinds ("+strings.Join(set, ", ")+"): make a stage of each"))
+	}
+	return ""
+}
+
+func kindsOf(s *v1alpha1.StageNode) []config.Kind {
+	var kinds []config.Kind
+	for _, k := range []struct {
+		kind config.Kind
+		set  bool
+	}{
+		{config.KindValidate, s.Validate != nil},
+		{config.KindEnrich, s.Enrich != nil},
+		{config.KindCorrelate, s.Correlate != nil},
+		{config.KindAnalyze, s.Analyze != nil},
+	} {
+		if k.set {
+			kinds = append(kinds, k.kind)
+		}
+	}
+	return kinds
+}
+
+// ports are the outputs of a kind.
+func ports(k config.Kind) []string {
+	all := []string{config.PortOut, config.PortDeadLetter}
+	if k == config.KindCorrelate || k == config.KindAnalyze {
+		all = append(all, config.PortInsights)
+	}
+	return all
+}

@@ -1,0 +1,175 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/workers/config"
+)
+
+// stream is a planned stream with what the planner needs to know of it.
+type stream struct {
+	Stream
+	// base is the subject that the stages publish on or below.
+	base   string
+	format config.OutputFormat
+	// outputs maps a stage to its port that this stream holds.
+	outputs map[string]string
+	// namePath and subjectPath are the fields that decide about name and subject.
+	namePath, subjectPath *field.Path
+	// refused: the name of the stage is wrong, so nothing is said of what follows from it.
+	refused bool
+}
+
+// streams plans all streams: ingress, port out of each stage, insights, dead letters.
+func (c *computation) streams(p *Plan, ordered []*node) []*stream {
+	spec := &c.in.Pipeline.Spec
+	root := field.NewPath("spec")
+	all := []*stream{c.stream(p, streamSpec{
+		name: spec.Ingress.Stream, defaultName: streamRaw, path: root.Child("ingress"),
+		base: p.SubjectPrefix + "." + or(spec.Ingress.Subject, subjectRaw),
+	})}
+	all[0].Ports = []string{ingressPort}
+	for _, n := range ordered {
+		out := c.stream(p, streamSpec{
+			name: n.spec.Output.Stream, defaultName: n.name, path: n.path.Child("output"),
+			base: p.SubjectPrefix + "." + or(n.spec.Output.Subject, n.name), format: config.FormatFrame,
+		})
+		out.add(n, config.PortOut)
+		out.refused = n.refused
+		all = append(all, out)
+	}
+	found := c.stream(p, streamSpec{
+		name: spec.Insights.Stream, defaultName: streamFound, path: root.Child("insights"), subjectField: "subjectPrefix",
+		base: or(spec.Insights.SubjectPrefix, p.SubjectPrefix+"."+subjectFound), format: config.FormatCloudEvent,
+	})
+	dead := c.stream(p, streamSpec{
+		name: spec.DeadLetters.Stream, defaultName: streamDead, path: root.Child("deadLetters"),
+		base: p.SubjectPrefix + "." + or(spec.DeadLetters.Subject, subjectDead), format: config.FormatRaw,
+	})
+	for _, n := range ordered {
+		if n.kind != "" && slices.Contains(ports(n.kind), config.PortInsights) {
+			found.add(n, config.PortInsights)
+		}
+		dead.add(n, config.PortDeadLetter)
+	}
+	if len(found.Ports) > 0 {
+		all = append(all, found)
+	}
+	return append(all, dead)
+}
+
+type streamSpec struct {
+	name, defaultName string
+	path              *field.Path
+	subjectField      string // of path; subject when empty
+	base              string
+	format            config.OutputFormat
+}
+
+func (c *computation) stream(p *Plan, s streamSpec) *stream {
+	d := c.in.Pipeline.Spec.Streams
+	maxAge := time.Duration(duration(d.MaxAge, DefaultMaxAge))
+	maxBytes := int64(DefaultMaxBytes)
+	if d.MaxBytes != nil {
+		maxBytes = d.MaxBytes.Value()
+	}
+	return &stream{
+		base: s.base, format: s.format, outputs: map[string]string{},
+		namePath: s.path.Child("stream"), subjectPath: s.path.Child(or(s.subjectField, "subject")),
+		Stream: Stream{
+			Name:     or(s.name, streamName(p.Namespace, p.Name, s.defaultName)),
+			Subjects: []string{s.base + ".>"},
+			Memory:   d.Storage == v1alpha1.StorageMemory,
+			Replicas: int(or(d.Replicas, 1)),
+			MaxAge:   maxAge, MaxBytes: maxBytes,
+			DuplicateWindow: min(DefaultDuplicateWindow, maxAge),
+		},
+	}
+}
+
+func (s *stream) add(n *node, port string) {
+	s.outputs[n.name] = port
+	s.Ports = append(s.Ports, n.name+"/"+port)
+}
+
+// output is where a stage publishes what leaves through a port.
+func (s *stream) output(stage, port string) config.Output {
+	subject := s.base
+	if port == config.PortDeadLetter {
+		subject += "." + stage
+	}
+	return config.Output{Stream: s.Name, Subject: subject, Format: s.format}
+}
+
+// filter is the subject of the messages that a stage put there; empty source is the ingress.
+func (s *stream) filter(source string) string {
+	switch s.format {
+	case config.FormatRaw:
+		return s.base + "." + source
+	case config.FormatCloudEvent:
+		return s.base + "." + source + ".>"
+	}
+	return s.Subjects[0]
+}
+
+// source tells apart the consumers of one stage on a stream that several stages fill.
+func (s *stream) source(in input) string {
+	if s.format == config.FormatRaw || s.format == config.FormatCloudEvent {
+		return in.source
+	}
+	return ""
+}
+
+// maxAckPending bounds messages: frames hold many events, all others one.
+func (s *stream) maxAckPending() int {
+	if s.format == config.FormatFrame {
+		return FrameMaxAckPending
+	}
+	return EventMaxAckPending
+}
+
+// find returns the stream that a port fills.
+func find(streams []*stream, in input) *stream {
+	for _, s := range streams {
+		if in.source == "" && slices.Equal(s.Ports, []string{ingressPort}) {
+			return s
+		}
+		if port, ok := s.outputs[in.source]; ok && port == in.port {
+			return s
+		}
+	}
+	return nil
+}
+
+// checkStreams refuses streams that NATS would refuse, alone or together.
+func (c *computation) checkStreams(streams []*stream) {
+	streams = slices.DeleteFunc(slices.Clone(streams), func(s *stream) bool { return s.refused })
+	for i, s := range streams {
+		if problem := checkNATSName(s.Name); problem != "" {
+			c.refuse(field.Invalid(s.namePath, s.Name, problem))
+		}
+		if problem := checkSubject(s.base); problem != "" && !c.prefixRefused {
+			c.refuse(field.Invalid(s.subjectPath, s.base, problem))
+		}
+		for _, other := range streams[:i] {
+			c.checkPair(s, other)
+		}
+	}
+}
+
+func (c *computation) checkPair(s, other *stream) {
+	who := strings.Join(other.Ports, ", ")
+	if s.Name == other.Name {
+		c.refuse(duplicate(s.namePath, s.Name, "the stream of "+who+" has this name too"))
+	}
+	if overlap(s.Subjects[0], other.Subjects[0]) {
+		c.refuse(field.Invalid(s.subjectPath, s.base, fmt.Sprintf(
+			"%s overlaps %s of %s: one event would be in two streams", s.Subjects[0], other.Subjects[0], who)))
+	}
+}
