@@ -28,6 +28,9 @@ type BuildOptions struct {
 // so each test may call it.
 func BuildBinary(t testing.TB, options BuildOptions) string {
 	t.Helper()
+	if options.Package == "" {
+		options.Package = "."
+	}
 	path, err := build(options, t.TempDir())
 	if err != nil {
 		t.Fatalf("build %s: %v", options.Package, err)
@@ -38,9 +41,6 @@ func BuildBinary(t testing.TB, options BuildOptions) string {
 // build keeps one binary for each checkout, package and kind, and hands out
 // links: go build replaces the file, it does not write into it.
 func build(options BuildOptions, into string) (string, error) {
-	if options.Package == "" {
-		options.Package = "."
-	}
 	root, err := kube.ModuleRoot()
 	if err != nil {
 		return "", err

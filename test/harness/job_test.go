@@ -66,6 +66,7 @@ spec:
 	}
 }
 
+// testStopNode crashes one of two nodes and brings it back.
 func testStopNode(t *testing.T, c *cluster) {
 	c.run(t, strings.Replace(appPod("settled", ""), "spec:", "spec:\n  nodeName: node-1", 1))
 	pod := c.ready(t, "settled")

@@ -56,17 +56,15 @@ func TestNode(t *testing.T) {
 		"unknown image":  testUnknownImage,
 		"job":            testJob,
 		"late ConfigMap": testLateConfigMap,
+		"sidecar":        testSidecar,
+		"force delete":   testForceDelete,
+		"pod security":   testPodSecurity,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, c)
 		})
 	}
-}
-
-func TestStopNode(t *testing.T) {
-	c := newCluster(t)
-	testStopNode(t, c)
 }
 
 func testDeployment(t *testing.T, c *cluster) {

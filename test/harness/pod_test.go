@@ -145,19 +145,8 @@ func testGracePeriod(t *testing.T, c *cluster) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seconds := int64(1)
 	began := time.Now()
-	err = c.CoreV1().Pods("default").Delete(t.Context(), "stubborn", metav1.DeleteOptions{GracePeriodSeconds: &seconds})
-	if err != nil {
-		t.Fatal(err)
-	}
-	harness.Eventually(t, 20*time.Second, func() error {
-		_, err := c.CoreV1().Pods("default").Get(t.Context(), "stubborn", metav1.GetOptions{})
-		if !apierrors.IsNotFound(err) {
-			return errors.New("the pod is still there")
-		}
-		return nil
-	})
+	c.remove(t, "stubborn", 1)
 	if took := time.Since(began); took < time.Second {
 		t.Errorf("the pod was gone after %s, before its grace period", took)
 	}
@@ -196,6 +185,7 @@ func testUnknownImage(t *testing.T, c *cluster) {
 		return nil
 	})
 	c.event(t, "typo", "Failed", "Error: ErrImagePull")
+	c.remove(t, "typo", 30) // at once: nothing runs
 }
 
 // testLateConfigMap starts a pod before the ConfigMap that it mounts.

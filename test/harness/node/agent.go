@@ -31,7 +31,7 @@ type Agent struct {
 	configMaps corelisters.ConfigMapLister
 	secrets    corelisters.SecretLister
 
-	ctx    context.Context //nolint:containedctx // the agent's own life, which ends all pods
+	ctx    context.Context // its own life, which ends all pods
 	cancel context.CancelFunc
 	pods   sync.WaitGroup
 	stop   func() // ends the watches

@@ -37,7 +37,7 @@ type pod struct {
 	// live ends when the pod is to terminate in order; hard ends after
 	// that, or at once when the pod is gone, the node crashes or the agent
 	// stops. After hard nothing is written to the API.
-	live, hard context.Context //nolint:containedctx // two lives of the pod, ended by different causes
+	live, hard context.Context
 	terminate  context.CancelFunc
 	kill       context.CancelCauseFunc
 
