@@ -74,7 +74,7 @@ func (s *site) install(t *testing.T, verb string, args ...string) {
 	t.Helper()
 	s.helm.must(t, append([]string{
 		verb, "demo", chartDir, "--namespace", namespace, "--wait", "--timeout", "3m",
-		"--values", "testdata/cluster.yaml", "--set", "nats.url=" + s.nats,
+		"--set", "nats.url=" + s.nats,
 	}, args...)...)
 }
 
