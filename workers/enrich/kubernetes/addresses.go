@@ -1,0 +1,101 @@
+package kubernetes
+
+import (
+	"net/netip"
+	"sync/atomic"
+)
+
+// address remembers the last two pods of an IP, the current one first.
+type address [2]*lease
+
+// lease is the time that one pod had an address.
+type lease struct {
+	pod  *pod
+	from int64
+	// until is 0 while the pod has the address.
+	until atomic.Int64
+}
+
+func (l *lease) holds(at int64) bool {
+	until := l.until.Load()
+	return at >= l.from && (until == 0 || at < until)
+}
+
+// lease gives ip to p from from on. Objects may come in any order: an older pod takes its
+// place behind a newer one. s.mu is held.
+func (s *Store) lease(ip netip.Addr, p *pod, from int64) {
+	a := s.addresses[ip]
+	if a == nil {
+		a = &address{}
+		s.addresses[ip] = a
+	}
+	for _, l := range a {
+		if l != nil && l.pod == p && l.until.Load() == 0 {
+			return
+		}
+	}
+	next := &lease{pod: p, from: from}
+	current := a[0]
+	if current == nil || from >= current.from {
+		if current != nil {
+			current.end(from)
+		}
+		a[0], a[1] = next, current
+		return
+	}
+	next.until.Store(current.from)
+	if a[1] == nil || from >= a[1].from {
+		a[1] = next
+	}
+}
+
+// end closes the lease at the given time, unless it has ended before.
+func (l *lease) end(at int64) {
+	if until := l.until.Load(); until == 0 || until > at {
+		l.until.Store(at)
+	}
+}
+
+// release ends what p holds of ip; another pod's lease is not touched. s.mu is held.
+func (s *Store) release(ip netip.Addr, p *pod, at int64) {
+	a := s.addresses[ip]
+	if a == nil {
+		return
+	}
+	for _, l := range a {
+		if l != nil && l.pod == p {
+			l.end(at)
+		}
+	}
+}
+
+// forgetLeases drops the leases of p. s.mu is held.
+func (s *Store) forgetLeases(ip netip.Addr, p *pod) {
+	a := s.addresses[ip]
+	if a == nil {
+		return
+	}
+	if a[1] != nil && a[1].pod == p {
+		a[1] = nil
+	}
+	if a[0] != nil && a[0].pod == p {
+		a[0], a[1] = a[1], nil
+	}
+	if a[0] == nil {
+		delete(s.addresses, ip)
+	}
+}
+
+// leaseAt returns the lease of ip that holds at the time, or nil. s.mu is held.
+func (s *Store) leaseAt(ip netip.Addr, at int64) *lease {
+	a := s.addresses[ip]
+	if a == nil {
+		return nil
+	}
+	for _, l := range a {
+		if l != nil && l.holds(at) {
+			return l
+		}
+	}
+	return nil
+}

@@ -1,0 +1,263 @@
+package kubernetes
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// podTemplateHash is the label that the Deployment controller gives to the pods of each of
+// its ReplicaSets; the ReplicaSet's name ends with its value.
+const podTemplateHash = "pod-template-hash"
+
+// SetPod adds a pod or brings it up to date.
+func (s *Store) SetPod(o *corev1.Pod) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sweep()
+	s.setPod(o)
+}
+
+func (s *Store) setPod(o *corev1.Pod) {
+	uid := string(o.UID)
+	p := s.pods[uid]
+	if p == nil {
+		p = s.newPod(o)
+	}
+	if p.ended.Load() != 0 {
+		return // a late update of a pod that is deleted
+	}
+	counted := p.counts() && p.isKnown()
+	if counted {
+		s.count(p, -1)
+	}
+	s.describe(p, o)
+	s.count(p, +1)
+	s.leases(p, o)
+}
+
+// isKnown tells whether describe has filled p before.
+func (p *pod) isKnown() bool { return p.namespace != nil }
+
+func (s *Store) newPod(o *corev1.Pod) *pod {
+	p := &pod{uid: strings.Clone(string(o.UID)), name: strings.Clone(o.Name), created: nanos(o.CreationTimestamp)}
+	s.pods[p.uid] = p
+	key := objectName{intern(o.Namespace), p.name}
+	switch older := s.podNames[key]; {
+	case older == nil:
+		s.podNames[key] = p
+	case older.created <= p.created:
+		p.previous = older
+		older.previous = nil
+		s.podNames[key] = p
+	default:
+		older.previous = p
+	}
+	return p
+}
+
+// describe copies what look-ups need.
+func (s *Store) describe(p *pod, o *corev1.Pod) {
+	ns := s.namespace(o.Namespace)
+	p.namespace = ns
+	p.started = 0
+	if o.Status.StartTime != nil {
+		p.started = nanos(*o.Status.StartTime)
+	}
+	p.finished = o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed
+	p.labels = labelsOf(o.Labels, p.labels)
+	p.serviceName = intern(o.Annotations[annotationServiceName])
+	p.criticality = intern(criticality(&o.ObjectMeta))
+	if o.Spec.NodeName != "" && p.node == nil {
+		p.node = s.node(o.Spec.NodeName)
+	}
+	s.own(p, o)
+	p.services = ns.selecting(p.labels, p.services[:0])
+}
+
+// own finds the controller and the workload of p.
+func (s *Store) own(p *pod, o *corev1.Pod) {
+	ref := metav1.GetControllerOfNoCopy(o)
+	if ref == nil {
+		p.controller.kind, p.controller.name, p.controller.uid = intern(""), "", ""
+		s.unreference(p.workload)
+		p.workload = nil
+		return
+	}
+	if p.controller.uid == string(ref.UID) && p.workload != nil {
+		return
+	}
+	p.controller.kind = intern(ref.Kind)
+	p.controller.name = intern(ref.Name).Value()
+	p.controller.uid = intern(string(ref.UID)).Value()
+	kind, name, apiVersion := ref.Kind, p.controller.name, ref.APIVersion
+	if hash := o.Labels[podTemplateHash]; kind == "ReplicaSet" && hash != "" {
+		if deployment, ok := strings.CutSuffix(name, "-"+hash); ok {
+			kind, name = "Deployment", intern(deployment).Value()
+		}
+	}
+	w := s.workload(p.namespace, kind, name)
+	if w.apiVersion.Value() == "" {
+		w.apiVersion = intern(apiVersion)
+	}
+	if w.uid == "" && kind == ref.Kind {
+		w.uid = p.controller.uid
+	}
+	if p.workload != w {
+		w.references++
+		s.unreference(p.workload)
+		p.workload = w
+	}
+}
+
+// count adds p to, or takes it from, what it is part of.
+func (s *Store) count(p *pod, by int) {
+	if !p.counts() && by > 0 {
+		return
+	}
+	if p.workload != nil {
+		p.workload.pods += by
+	}
+	for _, svc := range p.services {
+		svc.pods += by
+	}
+	if by > 0 {
+		p.namespace.pods[p] = struct{}{}
+		if p.node != nil {
+			p.node.pods[p] = struct{}{}
+		}
+		return
+	}
+	delete(p.namespace.pods, p)
+	if p.node != nil {
+		delete(p.node.pods, p)
+	}
+}
+
+// leases gives p the addresses that it has, and ends them when its containers have ended.
+func (s *Store) leases(p *pod, o *corev1.Pod) {
+	if o.Spec.HostNetwork {
+		return // the address is the node's and says nothing about the pod
+	}
+	ips := podIPs(o)
+	for i, ip := range p.ips {
+		if ip.IsValid() && (p.finished || !slices.Contains(ips[:], ip)) {
+			s.release(ip, p, s.now().UnixNano())
+			if !p.finished {
+				s.forgetLeases(ip, p)
+				p.ips[i] = netip.Addr{}
+			}
+		}
+	}
+	if p.finished {
+		return
+	}
+	from := p.started
+	if from == 0 {
+		from = p.created
+	}
+	p.ips = ips
+	for _, ip := range ips {
+		if ip.IsValid() {
+			s.lease(ip, p, from)
+		}
+	}
+}
+
+func podIPs(o *corev1.Pod) (ips [2]netip.Addr) {
+	n := 0
+	add := func(text string) {
+		ip, err := netip.ParseAddr(text)
+		if err != nil || n == len(ips) || slices.Contains(ips[:n], ip.Unmap()) {
+			return
+		}
+		ips[n] = ip.Unmap()
+		n++
+	}
+	add(o.Status.PodIP)
+	for _, other := range o.Status.PodIPs {
+		add(other.IP)
+	}
+	return ips
+}
+
+// DeletePod marks the pod with this uid as deleted. A pod of the same name or IP with
+// another uid is not touched, however late the deletion is told.
+func (s *Store) DeletePod(uid string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sweep()
+	if p := s.pods[uid]; p != nil {
+		s.deletePod(p)
+	}
+}
+
+func (s *Store) deletePod(p *pod) {
+	if p.ended.Load() != 0 {
+		return
+	}
+	if p.counts() {
+		s.count(p, -1)
+	}
+	at := s.now().UnixNano()
+	p.ended.Store(at)
+	for _, ip := range p.ips {
+		if ip.IsValid() {
+			s.release(ip, p, at)
+		}
+	}
+	s.deleted = append(s.deleted, tombstone{at: at, pod: p})
+}
+
+// forgetPod drops a pod for good.
+func (s *Store) forgetPod(p *pod) {
+	for _, ip := range p.ips {
+		if ip.IsValid() {
+			s.forgetLeases(ip, p)
+		}
+	}
+	delete(s.pods, p.uid)
+	key := objectName{p.namespace.text, p.name}
+	switch head := s.podNames[key]; {
+	case head == p && p.previous != nil:
+		s.podNames[key] = p.previous
+	case head == p:
+		delete(s.podNames, key)
+	case head != nil && head.previous == p:
+		head.previous = nil
+	}
+	s.unreference(p.workload)
+}
+
+// labelsOf returns labels sorted by key; old is returned when it is equal.
+func labelsOf(from map[string]string, old []label) []label {
+	if len(from) == len(old) {
+		same := true
+		for _, l := range old {
+			if v, ok := from[l.key.Value()]; !ok || v != l.value.Value() {
+				same = false
+				break
+			}
+		}
+		if same {
+			return old
+		}
+	}
+	labels := make([]label, 0, len(from))
+	for k, v := range from {
+		labels = append(labels, label{intern(k), intern(v)})
+	}
+	slices.SortFunc(labels, func(a, b label) int { return strings.Compare(a.key.Value(), b.key.Value()) })
+	return labels
+}
+
+// nanos is t in Unix nanoseconds; 0 = unset.
+func nanos(t metav1.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}

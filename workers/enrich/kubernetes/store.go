@@ -1,0 +1,169 @@
+package kubernetes
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unique"
+)
+
+// Store is the compact copy of a cluster. Its methods may be called from any goroutine.
+type Store struct {
+	now         func() time.Time
+	keepDeleted time.Duration
+
+	mu         sync.RWMutex
+	pods       map[string]*pod // by uid
+	podNames   map[objectName]*pod
+	addresses  map[netip.Addr]*address
+	nodes      map[string]*node
+	workloads  map[workloadName]*workload
+	workloadID map[string]*workload // by uid
+	namespaces map[string]*namespace
+	deleted    []tombstone // in the order of their time
+}
+
+// text is a string that many objects share; equal ones are kept once.
+type text = unique.Handle[string]
+
+func intern(s string) text { return unique.Make(s) }
+
+type objectName struct {
+	namespace text
+	name      string
+}
+
+type workloadName struct {
+	namespace text
+	kind      text
+	name      string
+}
+
+type label struct{ key, value text }
+
+// pod is one incarnation of a pod.
+type pod struct {
+	uid, name string
+	namespace *namespace
+	node      *node     // nil before it is scheduled
+	workload  *workload // of its controller, ReplicaSets resolved to Deployments; nil without
+	// controller is the direct owner; its kind is empty without.
+	controller struct {
+		kind text
+		name string
+		uid  string
+	}
+	labels   []label // sorted by key
+	services []*service
+	// serviceName and criticality are what the pod's annotations or labels say.
+	serviceName, criticality text
+
+	// ips are its addresses in up to two families; none on the host's network. The addresses
+	// themselves are leased while the pod runs.
+	ips [2]netip.Addr
+	// created and started are Unix nanoseconds; started is 0 until a kubelet has taken it.
+	created, started int64
+	// ended is when it was deleted, in Unix nanoseconds; 0 = it exists.
+	ended    atomic.Int64
+	finished bool // its containers have ended for good
+	previous *pod // the last one of the same name, while it is kept
+}
+
+// counts tells whether the pod is part of the cluster's capacity.
+func (p *pod) counts() bool { return !p.finished && p.ended.Load() == 0 }
+
+type node struct {
+	name, uid string
+	pods      map[*pod]struct{}
+	known     bool // seen itself, not only named by a pod
+	ended     atomic.Int64
+}
+
+// workload is a controller of pods, or one named by a pod.
+type workload struct {
+	workloadName
+	uid         string
+	apiVersion  text
+	criticality text
+	parent      *ownerName // its own controller, where an object said so
+	pods        int        // pods that count
+	references  int        // pods that point here, also those that ended
+	known       bool
+	ended       atomic.Int64
+}
+
+type ownerName struct{ kind, name, uid, apiVersion string }
+
+type namespace struct {
+	text        text
+	uid         string
+	criticality text
+	pods        map[*pod]struct{}
+	services    map[string]*service
+}
+
+type service struct {
+	name, uid   string
+	namespace   *namespace
+	selector    []label
+	criticality text
+	pods        int // pods that count
+}
+
+// tombstone is a deleted object that still answers until its time is over.
+type tombstone struct {
+	at       int64
+	pod      *pod
+	workload *workload
+	node     *node
+}
+
+// NewStore makes an empty store that keeps deleted objects for keepDeleted.
+func NewStore(now func() time.Time, keepDeleted time.Duration) *Store {
+	return &Store{
+		now: now, keepDeleted: keepDeleted,
+		pods: map[string]*pod{}, podNames: map[objectName]*pod{},
+		addresses: map[netip.Addr]*address{}, nodes: map[string]*node{},
+		workloads: map[workloadName]*workload{}, workloadID: map[string]*workload{},
+		namespaces: map[string]*namespace{},
+	}
+}
+
+// Pods returns the number of pods, deleted ones that are kept included.
+func (s *Store) Pods() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.pods)
+}
+
+// namespace returns the record of a namespace; s.mu is held.
+func (s *Store) namespace(name string) *namespace {
+	n := s.namespaces[name]
+	if n == nil {
+		n = &namespace{text: intern(name), criticality: intern(""), pods: map[*pod]struct{}{}, services: map[string]*service{}}
+		s.namespaces[n.text.Value()] = n
+	}
+	return n
+}
+
+// node returns the record of a node; s.mu is held.
+func (s *Store) node(name string) *node {
+	n := s.nodes[name]
+	if n == nil {
+		n = &node{name: name, pods: map[*pod]struct{}{}}
+		s.nodes[name] = n
+	}
+	return n
+}
+
+// workload returns the record of a workload; s.mu is held.
+func (s *Store) workload(ns *namespace, kind, name string) *workload {
+	key := workloadName{ns.text, intern(kind), name}
+	w := s.workloads[key]
+	if w == nil {
+		w = &workload{workloadName: key, apiVersion: intern(""), criticality: intern("")}
+		s.workloads[key] = w
+	}
+	return w
+}

@@ -1,0 +1,560 @@
+package kubernetes
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"millrace.dev/millrace/workers/enrich"
+)
+
+// clock is a clock that the test moves.
+type clock struct{ at time.Time }
+
+func (c *clock) now() time.Time          { return c.at }
+func (c *clock) advance(d time.Duration) { c.at = c.at.Add(d) }
+
+func newClock() *clock { return &clock{at: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)} }
+
+// podSpec describes a pod of a test.
+type podSpec struct {
+	uid, name, ip, node string
+	owner               *metav1.OwnerReference
+	labels              map[string]string
+	start               time.Time
+	host                bool
+	phase               corev1.PodPhase
+}
+
+func (s podSpec) pod() *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "shop", Name: s.name, UID: types.UID(s.uid), Labels: s.labels,
+		CreationTimestamp: metav1.NewTime(s.start),
+	}}
+	if s.owner != nil {
+		p.OwnerReferences = []metav1.OwnerReference{*s.owner}
+	}
+	p.Spec.NodeName, p.Spec.HostNetwork = s.node, s.host
+	p.Status.PodIP, p.Status.Phase = s.ip, s.phase
+	if s.ip != "" {
+		p.Status.PodIPs = []corev1.PodIP{{IP: s.ip}}
+	}
+	start := metav1.NewTime(s.start)
+	p.Status.StartTime = &start
+	return p
+}
+
+func controller(apiVersion, kind, name, uid string) *metav1.OwnerReference {
+	yes := true
+	return &metav1.OwnerReference{APIVersion: apiVersion, Kind: kind, Name: name, UID: types.UID(uid), Controller: &yes}
+}
+
+func meta(name, uid string) *metav1.ObjectMeta {
+	return &metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID(uid)}
+}
+
+// found names what a query found: the uid of the entity, or its name when it has none.
+func found(s *Store, q enrich.Query) string {
+	f := s.Find(q)
+	switch {
+	case f == nil:
+		return ""
+	case f.Entity.UID != "":
+		return f.Entity.UID
+	default:
+		return f.Entity.Name
+	}
+}
+
+func TestIPReuse(t *testing.T) {
+	c := newClock()
+	s := NewStore(c.now, 2*time.Minute)
+	startA := c.at
+	a := podSpec{uid: "a", name: "web-a", ip: "10.0.0.7", start: startA}.pod()
+	s.SetPod(a)
+	c.advance(time.Minute)
+	endA := c.at
+	s.DeletePod("a")
+	c.advance(10 * time.Second)
+	startB := c.at
+	s.SetPod(podSpec{uid: "b", name: "web-b", ip: "10.0.0.7", start: startB}.pod())
+	c.advance(10 * time.Second)
+
+	for name, tc := range map[string]struct {
+		at   time.Time
+		want string
+	}{
+		"now":                                {want: "b"},
+		"late event of the first pod":        {at: endA.Add(-time.Second), want: "a"},
+		"between the two":                    {at: endA.Add(5 * time.Second), want: ""},
+		"event of the second pod":            {at: startB.Add(time.Second), want: "b"},
+		"before either":                      {at: startA.Add(-time.Hour), want: ""},
+		"in the second that the second came": {at: startB, want: "b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := enrich.Query{IP: "10.0.0.7"}
+			if !tc.at.IsZero() {
+				q.At = tc.at.UnixNano()
+			}
+			if got := found(s, q); got != tc.want {
+				t.Errorf("got pod %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// A deletion that is told late must not take the address from the pod that has it now.
+func TestDelayedDelete(t *testing.T) {
+	c := newClock()
+	s := NewStore(c.now, 2*time.Minute)
+	startA := c.at
+	s.SetPod(podSpec{uid: "a", name: "web-0", ip: "10.0.0.7", start: c.at}.pod())
+	c.advance(time.Minute)
+	startB := c.at
+	s.SetPod(podSpec{uid: "b", name: "web-0", ip: "10.0.0.7", start: c.at}.pod())
+	c.advance(time.Second)
+	s.DeletePod("a")
+	c.advance(3 * time.Minute)
+	s.SetPod(podSpec{uid: "c", name: "other", ip: "10.0.0.9", start: c.at}.pod()) // sweeps
+
+	if got := found(s, enrich.Query{IP: "10.0.0.7"}); got != "b" {
+		t.Errorf("by IP: got %q, want b", got)
+	}
+	if got := found(s, enrich.Query{Kind: "Pod", Namespace: "shop", Name: "web-0"}); got != "b" {
+		t.Errorf("by name: got %q, want b", got)
+	}
+	if got := found(s, enrich.Query{UID: "a"}); got != "" {
+		t.Errorf("swept pod: got %q, want nothing", got)
+	}
+	if got := found(s, enrich.Query{IP: "10.0.0.7", At: startA.Add(time.Second).UnixNano()}); got != "" {
+		t.Errorf("swept lease: got %q, want nothing", got)
+	}
+	if got := found(s, enrich.Query{IP: "10.0.0.7", At: startB.Add(time.Second).UnixNano()}); got != "b" {
+		t.Errorf("lease of b: got %q, want b", got)
+	}
+	if n := len(s.addresses); n != 2 {
+		t.Errorf("addresses: got %d, want 2", n)
+	}
+}
+
+// Pods of one address may come in any order, as in a list.
+func TestIPOrder(t *testing.T) {
+	c := newClock()
+	s := NewStore(c.now, 2*time.Minute)
+	older, newer := c.at.Add(-time.Hour), c.at.Add(-time.Minute)
+	s.ReplacePods([]*corev1.Pod{
+		podSpec{uid: "new", name: "new", ip: "10.0.0.7", start: newer}.pod(),
+		podSpec{uid: "old", name: "old", ip: "10.0.0.7", start: older}.pod(),
+	})
+	if got := found(s, enrich.Query{IP: "10.0.0.7"}); got != "new" {
+		t.Errorf("now: got %q, want new", got)
+	}
+	if got := found(s, enrich.Query{IP: "10.0.0.7", At: older.Add(time.Minute).UnixNano()}); got != "old" {
+		t.Errorf("then: got %q, want old", got)
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	for name, tc := range map[string]struct {
+		spec podSpec
+		ip   string
+		want string
+	}{
+		"pod network":                 {podSpec{ip: "10.0.0.7"}, "10.0.0.7", "p"},
+		"IPv4 in IPv6":                {podSpec{ip: "10.0.0.7"}, "::ffff:10.0.0.7", "p"},
+		"IPv6":                        {podSpec{ip: "fd00::7"}, "fd00:0::7", "p"},
+		"host network":                {podSpec{ip: "10.0.0.7", host: true}, "10.0.0.7", ""},
+		"finished":                    {podSpec{ip: "10.0.0.7", phase: corev1.PodSucceeded}, "10.0.0.7", ""},
+		"failed":                      {podSpec{ip: "10.0.0.7", phase: corev1.PodFailed}, "10.0.0.7", ""},
+		"no address yet":              {podSpec{}, "10.0.0.7", ""},
+		"text that is not an address": {podSpec{ip: "10.0.0.7"}, "web", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newClock()
+			s := NewStore(c.now, time.Minute)
+			tc.spec.uid, tc.spec.name, tc.spec.start = "p", "p", c.at
+			s.SetPod(tc.spec.pod())
+			if got := found(s, enrich.Query{IP: tc.ip}); got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+			if got := found(s, enrich.Query{UID: "p"}); got != "p" {
+				t.Errorf("by uid: got %q, want p", got)
+			}
+		})
+	}
+}
+
+// A pod gives its address back when its containers have ended, long before it is deleted.
+func TestFinishedPodReleasesAddress(t *testing.T) {
+	c := newClock()
+	s := NewStore(c.now, time.Minute)
+	spec := podSpec{uid: "job", name: "job-1", ip: "10.0.0.7", start: c.at, phase: corev1.PodRunning}
+	s.SetPod(spec.pod())
+	c.advance(time.Minute)
+	spec.phase = corev1.PodSucceeded
+	s.SetPod(spec.pod())
+	c.advance(time.Second)
+	if got := found(s, enrich.Query{IP: "10.0.0.7"}); got != "" {
+		t.Errorf("after the end: got %q, want nothing", got)
+	}
+	if got := found(s, enrich.Query{IP: "10.0.0.7", At: spec.start.Add(time.Second).UnixNano()}); got != "job" {
+		t.Errorf("while it ran: got %q, want job", got)
+	}
+	s.DeletePod("job")
+	c.advance(2 * time.Minute)
+	s.SetPod(podSpec{uid: "x", name: "x", start: c.at}.pod())
+	if n := len(s.addresses); n != 0 {
+		t.Errorf("addresses left: %d", n)
+	}
+}
+
+func TestDeletedPodAnswersForAWhile(t *testing.T) {
+	c := newClock()
+	s := NewStore(c.now, 2*time.Minute)
+	s.SetPod(podSpec{
+		uid: "a", name: "web-abc-1", start: c.at, node: "n1", labels: map[string]string{podTemplateHash: "abc"},
+		owner: controller("apps/v1", "ReplicaSet", "web-abc", "rs"),
+	}.pod())
+	s.DeletePod("a")
+	c.advance(time.Minute)
+	for name, q := range map[string]enrich.Query{
+		"by uid":  {UID: "a"},
+		"by name": {Kind: "Pod", Namespace: "shop", Name: "web-abc-1"},
+	} {
+		f := s.Find(q)
+		if f == nil {
+			t.Fatalf("%s: not found", name)
+		}
+		if f.Workload.Kind != "Deployment" || f.Workload.Name != "web" || f.Node.Name != "n1" {
+			t.Errorf("%s: got %s %s on %s, want Deployment web on n1", name, f.Workload.Kind, f.Workload.Name, f.Node.Name)
+		}
+	}
+	c.advance(time.Minute + time.Second)
+	if got := found(s, enrich.Query{UID: "a"}); got != "" {
+		t.Errorf("after keepDeleted, before the sweep: got %q, want nothing", got)
+	}
+	s.SetNode(meta("n2", "n2"))
+	if s.Pods() != 0 || len(s.podNames) != 0 || len(s.workloads) != 0 {
+		t.Errorf("left: %d pods, %d names, %d workloads", s.Pods(), len(s.podNames), len(s.workloads))
+	}
+}
+
+// The pods of a StatefulSet come back under their names.
+func TestNameReuse(t *testing.T) {
+	c := newClock()
+	s := NewStore(c.now, 5*time.Minute)
+	startA := c.at
+	s.SetPod(podSpec{uid: "a", name: "db-0", start: c.at}.pod())
+	c.advance(time.Minute)
+	s.DeletePod("a")
+	s.SetPod(podSpec{uid: "b", name: "db-0", start: c.at}.pod())
+	q := enrich.Query{Kind: "Pod", Namespace: "shop", Name: "db-0"}
+	if got := found(s, q); got != "b" {
+		t.Errorf("now: got %q, want b", got)
+	}
+	q.At = startA.Add(time.Second).UnixNano()
+	if got := found(s, q); got != "a" {
+		t.Errorf("late event: got %q, want a", got)
+	}
+	q.UID = "gone"
+	if got := found(s, q); got != "" {
+		t.Errorf("the uid of another pod: got %q, want nothing", got)
+	}
+}
+
+func TestOwners(t *testing.T) {
+	type chain struct {
+		Owners   []string
+		Workload string
+	}
+	hash := map[string]string{podTemplateHash: "6d5f"}
+	for name, tc := range map[string]struct {
+		setup func(*Store)
+		owner *metav1.OwnerReference
+		label map[string]string
+		want  chain
+	}{
+		"deployment": {
+			owner: controller("apps/v1", "ReplicaSet", "web-6d5f", "rs"), label: hash,
+			want: chain{[]string{"ReplicaSet/web-6d5f", "Deployment/web"}, "Deployment/web"},
+		},
+		"bare ReplicaSet": {
+			owner: controller("apps/v1", "ReplicaSet", "web-6d5f", "rs"),
+			want:  chain{[]string{"ReplicaSet/web-6d5f"}, "ReplicaSet/web-6d5f"},
+		},
+		"ReplicaSet without the label, of a Deployment": {
+			setup: func(s *Store) { s.SetWorkload("apps/v1", "Deployment", meta("web", "d")) },
+			owner: controller("apps/v1", "ReplicaSet", "web-6d5f", "rs"),
+			want:  chain{[]string{"ReplicaSet/web-6d5f", "Deployment/web"}, "Deployment/web"},
+		},
+		"ReplicaSet that says itself that it is alone": {
+			setup: func(s *Store) {
+				s.SetWorkload("apps/v1", "Deployment", meta("web", "d"))
+				s.SetWorkload("apps/v1", "ReplicaSet", meta("web-6d5f", "rs"))
+			},
+			owner: controller("apps/v1", "ReplicaSet", "web-6d5f", "rs"),
+			want:  chain{[]string{"ReplicaSet/web-6d5f"}, "ReplicaSet/web-6d5f"},
+		},
+		"StatefulSet": {
+			owner: controller("apps/v1", "StatefulSet", "db", "ss"),
+			want:  chain{[]string{"StatefulSet/db"}, "StatefulSet/db"},
+		},
+		"DaemonSet": {
+			owner: controller("apps/v1", "DaemonSet", "agent", "ds"),
+			want:  chain{[]string{"DaemonSet/agent"}, "DaemonSet/agent"},
+		},
+		"Job": {
+			owner: controller("batch/v1", "Job", "report-29384756", "j"),
+			want:  chain{[]string{"Job/report-29384756"}, "Job/report-29384756"},
+		},
+		"CronJob": {
+			setup: func(s *Store) { s.SetWorkload("batch/v1", "CronJob", meta("report", "cj")) },
+			owner: controller("batch/v1", "Job", "report-29384756", "j"),
+			want:  chain{[]string{"Job/report-29384756", "CronJob/report"}, "CronJob/report"},
+		},
+		"custom controller": {
+			owner: controller("example.com/v1", "Database", "main", "c"),
+			want:  chain{[]string{"Database/main"}, "Database/main"},
+		},
+		"nobody": {want: chain{Workload: "/"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := NewStore(newClock().now, time.Minute)
+			if tc.setup != nil {
+				tc.setup(s)
+			}
+			s.SetPod(podSpec{uid: "p", name: "p", owner: tc.owner, labels: tc.label}.pod())
+			f := s.Find(enrich.Query{UID: "p"})
+			var got chain
+			for _, o := range f.Owners {
+				got.Owners = append(got.Owners, o.Kind+"/"+o.Name)
+			}
+			got.Workload = f.Workload.Kind + "/" + f.Workload.Name
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+		})
+	}
+}
+
+// The old ReplicaSet of a rollout is gone long before the last event about its pods.
+func TestReplicaSetIsDeleted(t *testing.T) {
+	s := NewStore(newClock().now, time.Minute)
+	s.SetWorkload("apps/v1", "Deployment", meta("web", "d"))
+	s.SetWorkload("apps/v1", "ReplicaSet", &metav1.ObjectMeta{
+		Namespace: "shop", Name: "web-6d5f", UID: "rs",
+		OwnerReferences: []metav1.OwnerReference{*controller("apps/v1", "Deployment", "web", "d")},
+	})
+	s.SetPod(podSpec{
+		uid: "p", name: "p", labels: map[string]string{podTemplateHash: "6d5f"},
+		owner: controller("apps/v1", "ReplicaSet", "web-6d5f", "rs"),
+	}.pod())
+	s.DeleteWorkload("ReplicaSet", "shop", "web-6d5f", "rs")
+	s.DeletePod("p")
+	for name, q := range map[string]enrich.Query{
+		"the pod":        {UID: "p"},
+		"the ReplicaSet": {Kind: "ReplicaSet", Namespace: "shop", Name: "web-6d5f", UID: "rs"},
+	} {
+		f := s.Find(q)
+		if f == nil || f.Workload.Name != "web" || f.Workload.UID != "d" {
+			t.Errorf("%s: got %+v, want a part of Deployment web", name, f)
+		}
+	}
+}
+
+func TestRadius(t *testing.T) {
+	s := NewStore(newClock().now, time.Minute)
+	s.SetNamespace(&metav1.ObjectMeta{Name: "kube-system", UID: "cluster"})
+	s.SetNamespace(&metav1.ObjectMeta{Name: "shop", UID: "ns", Labels: map[string]string{labelCriticality: "low"}})
+	s.SetWorkload("apps/v1", "Deployment", &metav1.ObjectMeta{
+		Namespace: "shop", Name: "web", UID: "web", Annotations: map[string]string{annotationCriticality: "high"},
+	})
+	s.SetService(&corev1.Service{ObjectMeta: *meta("web", "svc"), Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "web"}}})
+	s.SetService(&corev1.Service{ObjectMeta: *meta("external", "ext")})
+	for i := range 4 {
+		s.SetPod(podSpec{
+			uid: fmt.Sprint("web-", i), name: fmt.Sprint("web-", i), node: fmt.Sprint("n", i%2),
+			labels: map[string]string{"app": "web", podTemplateHash: "1"}, owner: controller("apps/v1", "ReplicaSet", "web-1", "rs"),
+		}.pod())
+	}
+	s.SetPod(podSpec{uid: "db", name: "db-0", node: "n1", owner: controller("apps/v1", "StatefulSet", "db", "db")}.pod())
+	s.SetPod(podSpec{uid: "done", name: "done", node: "n1", phase: corev1.PodSucceeded, owner: controller("batch/v1", "Job", "j", "j")}.pod())
+
+	type radius struct {
+		Pods, SharePods int
+		Share           float64
+		ShareOf         string
+		Services        []string
+		Criticality     string
+	}
+	for name, tc := range map[string]struct {
+		q    enrich.Query
+		want radius
+	}{
+		"a pod":        {enrich.Query{UID: "web-0"}, radius{1, 4, 0.25, "web", []string{"web"}, "high"}},
+		"a lonely pod": {enrich.Query{UID: "db"}, radius{1, 1, 1, "db", nil, "low"}},
+		"a deployment": {enrich.Query{Kind: "Deployment", Namespace: "shop", Name: "web"}, radius{4, 4, 1, "web", []string{"web"}, "high"}},
+		"its ReplicaSet": {
+			enrich.Query{Kind: "ReplicaSet", Namespace: "shop", Name: "web-1"}, radius{4, 4, 1, "web", []string{"web"}, "high"},
+		},
+		"a node with half of web":    {enrich.Query{Kind: "Node", Name: "n0"}, radius{2, 4, 0.5, "web", []string{"web"}, "high"}},
+		"a node with all of db":      {enrich.Query{Kind: "Node", Name: "n1"}, radius{3, 1, 1, "db", []string{"web"}, "high"}},
+		"a service":                  {enrich.Query{Kind: "Service", Namespace: "shop", Name: "web"}, radius{4, 4, 1, "web", []string{"web"}, "low"}},
+		"a service with no selector": {enrich.Query{Kind: "Service", Namespace: "shop", Name: "external"}, radius{0, 0, 1, "external", []string{"external"}, "low"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := s.Find(tc.q)
+			if f == nil {
+				t.Fatal("not found")
+			}
+			got := radius{f.Radius.Pods, f.Radius.SharePods, f.Radius.Share, f.Radius.ShareOf.Name, nil, f.Criticality}
+			for _, service := range f.Services {
+				got.Services = append(got.Services, service.Name)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+			if f.ClusterUID != "cluster" {
+				t.Errorf("cluster uid: got %q", f.ClusterUID)
+			}
+		})
+	}
+}
+
+// Counts follow deletions, ends, relabelling and services that come and go.
+func TestCounts(t *testing.T) {
+	c := newClock()
+	s := NewStore(c.now, time.Minute)
+	web := podSpec{uid: "a", name: "a", node: "n1", labels: map[string]string{"app": "web"}, owner: controller("apps/v1", "StatefulSet", "web", "web")}
+	s.SetPod(web.pod())
+	s.SetPod(web.pod())
+	s.SetService(&corev1.Service{ObjectMeta: *meta("web", "svc"), Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "web"}}})
+	want := func(step string, workload, service, node int) {
+		t.Helper()
+		got := [3]int{}
+		for i, q := range []enrich.Query{
+			{Kind: "StatefulSet", Namespace: "shop", Name: "web"}, {Kind: "Service", Namespace: "shop", Name: "web"}, {Kind: "Node", Name: "n1"},
+		} {
+			if f := s.Find(q); f != nil {
+				got[i] = f.Radius.Pods
+			}
+		}
+		if got != [3]int{workload, service, node} {
+			t.Errorf("%s: got pods of workload, service, node %v, want %v", step, got, [3]int{workload, service, node})
+		}
+	}
+	want("set twice", 1, 1, 1)
+	web.labels = map[string]string{"app": "api"}
+	s.SetPod(web.pod())
+	want("relabelled", 1, 0, 1)
+	s.SetService(&corev1.Service{ObjectMeta: *meta("web", "svc"), Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "api"}}})
+	want("service follows", 1, 1, 1)
+	web.phase = corev1.PodFailed
+	s.SetPod(web.pod())
+	want("failed", 0, 0, 0)
+	s.DeletePod("a")
+	want("deleted", 0, 0, 0)
+	s.SetPod(web.pod())
+	want("a late update", 0, 0, 0)
+	web.uid, web.phase = "b", corev1.PodRunning
+	s.SetPod(web.pod())
+	want("again", 1, 1, 1)
+	s.ReplacePods(nil)
+	want("a list without it", 0, 0, 0)
+	s.ReplaceServices(nil)
+	if f := s.Find(enrich.Query{Kind: "Service", Namespace: "shop", Name: "web"}); f != nil {
+		t.Error("service is still there")
+	}
+}
+
+// bigCluster is n pods of Deployments of ten, five nodes for each hundred.
+func bigCluster(n int) []*corev1.Pod {
+	pods := make([]*corev1.Pod, n)
+	start := newClock().at
+	for i := range pods {
+		deployment := fmt.Sprintf("deployment-%d", i/10)
+		p := podSpec{
+			uid: fmt.Sprintf("7d0e4f5c-1111-4c5e-9c39-%012d", i), name: fmt.Sprintf("%s-6d5f7c9b8d-%05x", deployment, i),
+			ip: fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), node: fmt.Sprintf("node-%d", i/20), start: start,
+			owner: controller("apps/v1", "ReplicaSet", deployment+"-6d5f7c9b8d", fmt.Sprintf("0b1c7f0e-2222-4c5e-9c39-%012d", i/10)),
+			labels: map[string]string{
+				"app.kubernetes.io/name": deployment, "app.kubernetes.io/instance": deployment, "app.kubernetes.io/component": "backend",
+				"app.kubernetes.io/part-of": "shop", "app.kubernetes.io/version": "1.2.3", "team": "blue", "tier": "gold",
+				podTemplateHash: "6d5f7c9b8d",
+			},
+		}.pod()
+		p.Namespace = fmt.Sprintf("namespace-%d", i/1000)
+		pods[i] = p
+	}
+	return pods
+}
+
+// The budget of a pod is 1 kB.
+func TestMemoryOfAPod(t *testing.T) {
+	const n = 10_000
+	pods := bigCluster(n)
+	services := make([]*corev1.Service, n/10)
+	for i := range services {
+		services[i] = &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: pods[i*10].Namespace, Name: fmt.Sprint("service-", i)},
+			Spec:       corev1.ServiceSpec{Selector: map[string]string{"app.kubernetes.io/name": fmt.Sprintf("deployment-%d", i)}},
+		}
+	}
+	before := heap()
+	s := NewStore(newClock().now, time.Minute)
+	s.ReplaceServices(services)
+	s.ReplacePods(pods)
+	perPod := int(heap()-before) / n
+	t.Logf("%d bytes for each of %d pods", perPod, n)
+	if perPod > 1000 {
+		t.Errorf("a pod takes %d bytes, want at most 1000", perPod)
+	}
+	runtime.KeepAlive(pods)
+	if s.Pods() != n {
+		t.Errorf("pods: got %d, want %d", s.Pods(), n)
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+func BenchmarkFind(b *testing.B) {
+	pods := bigCluster(10_000)
+	s := NewStore(newClock().now, time.Minute)
+	s.ReplacePods(pods)
+	for name, query := range map[string]func(*corev1.Pod) enrich.Query{
+		"uid":  func(p *corev1.Pod) enrich.Query { return enrich.Query{UID: string(p.UID)} },
+		"name": func(p *corev1.Pod) enrich.Query { return enrich.Query{Kind: "Pod", Namespace: p.Namespace, Name: p.Name} },
+		"ip":   func(p *corev1.Pod) enrich.Query { return enrich.Query{IP: p.Status.PodIP} },
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := range b.N {
+				if s.Find(query(pods[i%len(pods)])) == nil {
+					b.Fatal("not found")
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkSetPod(b *testing.B) {
+	pods := bigCluster(10_000)
+	s := NewStore(newClock().now, time.Minute)
+	s.ReplacePods(pods)
+	b.ReportAllocs()
+	for i := range b.N {
+		s.SetPod(pods[i%len(pods)])
+	}
+}

@@ -1,0 +1,158 @@
+package kubernetes
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// The keys under which an object says what its service is called and how critical it is:
+// the OpenTelemetry convention for resource attributes as annotations, or a label named as
+// the attribute.
+const (
+	annotationServiceName = "resource.opentelemetry.io/service.name"
+	annotationCriticality = "resource.opentelemetry.io/service.criticality"
+	labelCriticality      = "service.criticality"
+)
+
+// criticality returns service.criticality of an object: critical, high, medium or low, or
+// empty when it says nothing or something else.
+func criticality(o *metav1.ObjectMeta) string {
+	value, ok := o.Annotations[annotationCriticality]
+	if !ok {
+		value = o.Labels[labelCriticality]
+	}
+	switch value {
+	case "critical", "high", "medium", "low":
+		return value
+	}
+	return ""
+}
+
+// SetWorkload adds a controller of pods (Deployment, ReplicaSet, StatefulSet, DaemonSet, Job,
+// CronJob) or brings it up to date.
+func (s *Store) SetWorkload(apiVersion, kind string, o *metav1.ObjectMeta) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sweep()
+	w := s.workload(s.namespace(o.Namespace), kind, intern(o.Name).Value())
+	if w.uid != string(o.UID) {
+		delete(s.workloadID, w.uid)
+		w.uid = intern(string(o.UID)).Value()
+	}
+	s.workloadID[w.uid] = w
+	w.known = true
+	w.ended.Store(0)
+	w.apiVersion = intern(apiVersion)
+	w.criticality = intern(criticality(o))
+	w.parent = nil
+	if ref := metav1.GetControllerOfNoCopy(o); ref != nil {
+		w.parent = &ownerName{ref.Kind, ref.Name, string(ref.UID), ref.APIVersion}
+	}
+}
+
+// DeleteWorkload marks a controller of pods as deleted.
+func (s *Store) DeleteWorkload(kind, namespace, name, uid string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sweep()
+	w := s.workloads[workloadName{intern(namespace), intern(kind), name}]
+	if w == nil || w.uid != uid || w.ended.Load() != 0 {
+		return
+	}
+	at := s.now().UnixNano()
+	w.ended.Store(at)
+	s.deleted = append(s.deleted, tombstone{at: at, workload: w})
+}
+
+// unreference drops a workload that no pod and no object names any more.
+func (s *Store) unreference(w *workload) {
+	if w == nil {
+		return
+	}
+	w.references--
+	s.dropWorkload(w)
+}
+
+func (s *Store) dropWorkload(w *workload) {
+	if w.references > 0 || w.known {
+		return
+	}
+	delete(s.workloads, w.workloadName)
+	if s.workloadID[w.uid] == w {
+		delete(s.workloadID, w.uid)
+	}
+}
+
+// SetNode adds a node or brings it up to date.
+func (s *Store) SetNode(o *metav1.ObjectMeta) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sweep()
+	n := s.node(intern(o.Name).Value())
+	n.uid, n.known = string(o.UID), true
+	n.ended.Store(0)
+}
+
+// DeleteNode marks a node as deleted.
+func (s *Store) DeleteNode(name, uid string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sweep()
+	n := s.nodes[name]
+	if n == nil || n.uid != uid || n.ended.Load() != 0 {
+		return
+	}
+	at := s.now().UnixNano()
+	n.ended.Store(at)
+	s.deleted = append(s.deleted, tombstone{at: at, node: n})
+}
+
+// SetNamespace adds a namespace or brings it up to date.
+func (s *Store) SetNamespace(o *metav1.ObjectMeta) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.namespace(o.Name)
+	n.uid = string(o.UID)
+	n.criticality = intern(criticality(o))
+}
+
+// DeleteNamespace forgets a namespace once it holds nothing.
+func (s *Store) DeleteNamespace(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.namespaces[name]
+	if n != nil && len(n.pods) == 0 && len(n.services) == 0 {
+		delete(s.namespaces, name)
+	}
+}
+
+// sweep forgets deleted objects whose time is over. s.mu is held.
+func (s *Store) sweep() {
+	limit := s.now().Add(-s.keepDeleted).UnixNano()
+	n := 0
+	for n < len(s.deleted) && s.deleted[n].at <= limit {
+		s.forget(s.deleted[n])
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	left := copy(s.deleted, s.deleted[n:])
+	clear(s.deleted[left:])
+	s.deleted = s.deleted[:left]
+}
+
+// forget drops a tombstone, unless its object has come back under the same name.
+func (s *Store) forget(t tombstone) {
+	switch {
+	case t.pod != nil:
+		s.forgetPod(t.pod)
+	case t.workload != nil && t.workload.ended.Load() == t.at:
+		t.workload.known = false
+		s.dropWorkload(t.workload)
+	case t.node != nil && t.node.ended.Load() == t.at:
+		t.node.known = false
+		if len(t.node.pods) == 0 {
+			delete(s.nodes, t.node.name)
+		}
+	}
+}
