@@ -143,5 +143,7 @@ func TestPoolClosesIdleConnectionsAndLeaksNothing(t *testing.T) {
 	if _, err := pool.Client(jetstream.Server{URL: s.URL()}); !jetstream.IsUnreachable(err) {
 		t.Errorf("a closed pool: got %v", err)
 	}
-	harness.Eventually(t, 5*time.Second, func() error { return goleak.Find(before, goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*Server).startGoRoutine.func1")) })
+	harness.Eventually(t, 5*time.Second, func() error {
+		return goleak.Find(before, goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*Server).startGoRoutine.func1"))
+	})
 }

@@ -1,0 +1,104 @@
+package apply
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// FieldOwner is the name under which the operator applies.
+const FieldOwner = client.FieldOwner("millrace-operator")
+
+// Outcome of an Apply.
+type Outcome string
+
+// The outcomes.
+const (
+	Unchanged Outcome = "unchanged"
+	Created   Outcome = "created"
+	Updated   Outcome = "updated"
+)
+
+// Apply applies desired unless the live object is so already; live is nil when there is
+// none. Conflicts are forced: the operator is the authority on the fields that it applies.
+func Apply(ctx context.Context, c client.Writer, desired runtime.ApplyConfiguration, live client.Object) (Outcome, error) {
+	missing := live == nil || reflect.ValueOf(live).IsNil()
+	if !missing {
+		needed, err := Needed(desired, live)
+		if err != nil || !needed {
+			return Unchanged, err
+		}
+	}
+	if err := c.Apply(ctx, desired, FieldOwner, client.ForceOwnership); err != nil {
+		return Unchanged, err
+	}
+	if missing {
+		return Created, nil
+	}
+	return Updated, nil
+}
+
+// Needed reports whether applying desired would change the live object: whether the fields
+// that FieldOwner applied last differ from the desired ones, in name or in value.
+func Needed(desired runtime.ApplyConfiguration, live client.Object) (bool, error) {
+	want, err := toMap(desired)
+	if err != nil {
+		return false, err
+	}
+	fields, err := ownedFields(live.GetManagedFields())
+	if err != nil {
+		return false, err
+	}
+	if fields == nil {
+		return true, nil
+	}
+	have, err := toMap(live)
+	if err != nil {
+		return false, err
+	}
+	dropIdentity(want)
+	return !reflect.DeepEqual(extract(have, fields, want), any(want)), nil
+}
+
+// ownedFields are the fields that FieldOwner applied last, as a FieldsV1 tree; nil when it
+// never did.
+func ownedFields(entries []metav1.ManagedFieldsEntry) (map[string]any, error) {
+	for _, e := range entries {
+		if e.Manager != string(FieldOwner) || e.Operation != metav1.ManagedFieldsOperationApply || e.Subresource != "" || e.FieldsV1 == nil {
+			continue
+		}
+		var fields map[string]any
+		if err := json.Unmarshal(e.FieldsV1.Raw, &fields); err != nil {
+			return nil, fmt.Errorf("read managed fields: %w", err)
+		}
+		return fields, nil
+	}
+	return nil, nil
+}
+
+// dropIdentity removes what every apply names and no manager owns.
+func dropIdentity(object map[string]any) {
+	delete(object, "apiVersion")
+	delete(object, "kind")
+	if metadata, ok := object["metadata"].(map[string]any); ok {
+		delete(metadata, "name")
+		delete(metadata, "namespace")
+	}
+}
+
+func toMap(v any) (map[string]any, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encode %T: %w", v, err)
+	}
+	var m map[string]any
+	if err := json.Unmarshal(data, &m); err != nil {
+		return nil, fmt.Errorf("decode %T: %w", v, err)
+	}
+	return m, nil
+}

@@ -1,0 +1,60 @@
+package graph
+
+import (
+	"fmt"
+	"strings"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"k8s.io/apimachinery/pkg/types"
+
+	"millrace.dev/millrace/api/v1alpha1"
+)
+
+// plansKept bounds the plans that are remembered: more pipelines than that work too, and
+// are planned anew at each look.
+const plansKept = 4096
+
+// Planner resolves pipelines and remembers the answers. A plan follows from the specs
+// alone, so it holds as long as the generations do; computing it compiles the expressions
+// of rules, which costs milliseconds, and all stages of a pipeline ask for it every few
+// seconds. Its methods may be called from any goroutine.
+type Planner struct {
+	defaultURL string
+	known      *lru.Cache[types.UID, remembered]
+}
+
+type remembered struct {
+	inputs   string
+	resolved Resolved
+}
+
+// NewPlanner returns a planner; pipelines that name no NATS server get defaultURL.
+func NewPlanner(defaultURL string) (*Planner, error) {
+	known, err := lru.New[types.UID, remembered](plansKept)
+	if err != nil {
+		return nil, err
+	}
+	return &Planner{defaultURL: defaultURL, known: known}, nil
+}
+
+// Resolve plans a pipeline with as many attached stages as fit. The answer is shared: it
+// must not be changed.
+func (p *Planner) Resolve(pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage) Resolved {
+	inputs := inputsOf(pipeline, attached)
+	if r, ok := p.known.Get(pipeline.UID); ok && r.inputs == inputs {
+		return r.resolved
+	}
+	r := resolve(pipeline, attached, p.defaultURL)
+	p.known.Add(pipeline.UID, remembered{inputs: inputs, resolved: r})
+	return r
+}
+
+// inputsOf names everything that a plan follows from.
+func inputsOf(pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d", pipeline.Generation)
+	for _, s := range attached {
+		fmt.Fprintf(&b, " %s:%d:%t", s.UID, s.Generation, s.DeletionTimestamp.IsZero())
+	}
+	return b.String()
+}

@@ -1,0 +1,89 @@
+package graph
+
+import (
+	"slices"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/plan"
+)
+
+// Resolved is the plan of a pipeline with the attached stages that fit.
+type Resolved struct {
+	// Plan is nil when the Pipeline itself is refused.
+	Plan *plan.Plan
+	// Errors say why the Pipeline itself is refused.
+	Errors field.ErrorList
+	// Refused says, by the name of the Stage object, why an attached Stage does not fit.
+	Refused map[string]field.ErrorList
+	// Accepted are the attached stages in the plan, by the name of the Stage object.
+	Accepted []v1alpha1.Stage
+}
+
+// resolve plans the pipeline with as many attached stages as fit. A stage that was there
+// first wins over a later one; one that reads another attached stage is tried again when
+// that one has been accepted.
+func resolve(pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage, defaultURL string) Resolved {
+	candidates := slices.DeleteFunc(slices.Clone(attached), func(s v1alpha1.Stage) bool { return !s.DeletionTimestamp.IsZero() })
+	slices.SortStableFunc(candidates, byAge)
+	compute := func(stages []v1alpha1.Stage) (*plan.Plan, field.ErrorList) {
+		return plan.Compute(plan.Input{Pipeline: pipeline, Stages: stages, DefaultNATSURL: defaultURL})
+	}
+	if p, errs := compute(candidates); len(errs) == 0 {
+		return Resolved{Plan: p, Accepted: candidates}
+	}
+	p, errs := compute(nil)
+	if len(errs) > 0 {
+		return Resolved{Errors: errs}
+	}
+	return accept(Resolved{Plan: p}, candidates, compute)
+}
+
+// accept adds candidates one by one until no more fit.
+func accept(r Resolved, candidates []v1alpha1.Stage, compute func([]v1alpha1.Stage) (*plan.Plan, field.ErrorList)) Resolved {
+	for {
+		r.Refused = map[string]field.ErrorList{}
+		var left []v1alpha1.Stage
+		for _, candidate := range candidates {
+			p, errs := compute(append(slices.Clone(r.Accepted), candidate))
+			if len(errs) > 0 {
+				r.Refused[candidate.Name] = errs
+				left = append(left, candidate)
+				continue
+			}
+			r.Plan, r.Accepted = p, append(r.Accepted, candidate)
+		}
+		if len(left) == 0 || len(left) == len(candidates) {
+			return r
+		}
+		candidates = left
+	}
+}
+
+func byAge(a, b v1alpha1.Stage) int {
+	if c := a.CreationTimestamp.Compare(b.CreationTimestamp.Time); c != 0 {
+		return c
+	}
+	if a.Name < b.Name {
+		return -1
+	}
+	return 1
+}
+
+// Node is the slice of the plan of one Stage object; nil when it has none. An attached
+// Stage that was not accepted has none, even when the plan has a stage of the same name.
+func (r Resolved) Node(stage *v1alpha1.Stage) *plan.Stage {
+	if r.Plan == nil {
+		return nil
+	}
+	object := stage.Name
+	if IsChild(stage) {
+		object = ""
+	}
+	i := slices.IndexFunc(r.Plan.Stages, func(s plan.Stage) bool { return s.Name == Name(stage) && s.Object == object })
+	if i < 0 {
+		return nil
+	}
+	return &r.Plan.Stages[i]
+}

@@ -1,0 +1,141 @@
+package status
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"millrace.dev/millrace/api/v1alpha1"
+)
+
+// Outlook says how a condition that is not true may become so.
+type Outlook int
+
+// The outlooks.
+const (
+	// Waiting: by itself; the operator tries again.
+	Waiting Outlook = iota
+	// Blocked: a person has to act.
+	Blocked
+)
+
+// Verdict is what one condition says.
+type Verdict struct {
+	Type    string
+	Status  metav1.ConditionStatus
+	Reason  string
+	Message string
+	// Outlook of a verdict that is not true.
+	Outlook Outlook
+}
+
+// True is a verdict without complaint.
+func True(kind, reason, message string) Verdict {
+	return Verdict{Type: kind, Status: metav1.ConditionTrue, Reason: reason, Message: message}
+}
+
+// False is a verdict that may become true by itself.
+func False(kind, reason, message string) Verdict {
+	return Verdict{Type: kind, Status: metav1.ConditionFalse, Reason: reason, Message: message}
+}
+
+// Stalled is a verdict that needs a person.
+func Stalled(kind, reason, message string) Verdict {
+	return Verdict{Type: kind, Status: metav1.ConditionFalse, Reason: reason, Message: message, Outlook: Blocked}
+}
+
+// Unknown is a verdict on what could not be looked at.
+func Unknown(kind, reason, message string) Verdict {
+	return Verdict{Type: kind, Status: metav1.ConditionUnknown, Reason: reason, Message: message}
+}
+
+// Set writes the verdicts and the three summaries. reason and message are those of Ready
+// when all verdicts are true.
+func Set(conditions *[]metav1.Condition, generation int64, now time.Time, reason, message string, verdicts ...Verdict) {
+	for _, v := range verdicts {
+		set(conditions, generation, now, v.Type, v.Status, v.Reason, v.Message)
+	}
+	worst := worst(verdicts)
+	if worst == nil {
+		set(conditions, generation, now, v1alpha1.ConditionReady, metav1.ConditionTrue, reason, message)
+		meta.RemoveStatusCondition(conditions, v1alpha1.ConditionReconciling)
+		meta.RemoveStatusCondition(conditions, v1alpha1.ConditionStalled)
+		return
+	}
+	set(conditions, generation, now, v1alpha1.ConditionReady, metav1.ConditionFalse, worst.Reason, worst.Message)
+	present, absent := v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled
+	if worst.Outlook == Blocked {
+		present, absent = absent, present
+	}
+	meta.RemoveStatusCondition(conditions, absent)
+	set(conditions, generation, now, present, metav1.ConditionTrue, worst.Reason, worst.Message)
+}
+
+// worst is the first verdict that needs a person, else the first that is not true.
+func worst(verdicts []Verdict) *Verdict {
+	var first *Verdict
+	for i, v := range verdicts {
+		switch {
+		case v.Status == metav1.ConditionTrue:
+		case v.Outlook == Blocked:
+			return &verdicts[i]
+		case first == nil:
+			first = &verdicts[i]
+		}
+	}
+	return first
+}
+
+// maxMessage is the bound of the API on a condition's message.
+const maxMessage = 32 * 1024
+
+func set(conditions *[]metav1.Condition, generation int64, now time.Time, kind string, value metav1.ConditionStatus, reason, message string) {
+	if len(message) > maxMessage {
+		message = message[:maxMessage-3] + "..."
+	}
+	meta.SetStatusCondition(conditions, metav1.Condition{
+		Type: kind, Status: value, Reason: reason, Message: message,
+		ObservedGeneration: generation, LastTransitionTime: metav1.NewTime(now),
+	})
+}
+
+// Turned returns the conditions that changed their status or reason: what an Event is
+// worth. The summaries repeat others and are left out, all but a Ready that became true.
+func Turned(before, after []metav1.Condition) []metav1.Condition {
+	var turned []metav1.Condition
+	for _, c := range after {
+		if isSummary(c) {
+			continue
+		}
+		old := meta.FindStatusCondition(before, c.Type)
+		if old == nil && c.Status == metav1.ConditionTrue {
+			continue
+		}
+		if old == nil || old.Status != c.Status || old.Reason != c.Reason {
+			turned = append(turned, c)
+		}
+	}
+	return turned
+}
+
+func isSummary(c metav1.Condition) bool {
+	switch c.Type {
+	case v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled:
+		return true
+	case v1alpha1.ConditionReady:
+		return c.Status != metav1.ConditionTrue
+	default:
+		return false
+	}
+}
+
+// Backoff is how long to wait before the next try when a condition is not true: half the
+// time that it has been so, from shortest to 60 s. It needs no memory but the condition.
+func Backoff(conditions []metav1.Condition, kind string, shortest time.Duration, now time.Time) time.Duration {
+	c := meta.FindStatusCondition(conditions, kind)
+	if c == nil || c.Status == metav1.ConditionTrue {
+		return shortest
+	}
+	return min(max(now.Sub(c.LastTransitionTime.Time)/2, shortest), time.Minute)
+}

@@ -1,0 +1,126 @@
+package operator
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+)
+
+// usageError is an error of the command line.
+type usageError struct{ error }
+
+// ExitCode is 2: wrong usage.
+func (usageError) ExitCode() int { return 2 }
+
+// Command returns `millrace operator`.
+func Command() *cobra.Command {
+	options := DefaultOptions()
+	var logLevel, logFormat string
+	c := &cobra.Command{
+		Use:   "operator",
+		Short: "Run the Kubernetes operator: Pipelines become streams, consumers and workers",
+		Long: "Run the Kubernetes operator. It connects to the cluster of KUBECONFIG or, inside a pod,\n" +
+			"to its own, and to NATS at --nats-url or where a Pipeline says.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := options.check(); err != nil {
+				return usageError{err}
+			}
+			logger, err := newLogger(cmd.ErrOrStderr(), logLevel, logFormat)
+			if err != nil {
+				return usageError{err}
+			}
+			ctrl.SetLogger(logger)
+			klog.SetLogger(logger)
+			config, err := ctrl.GetConfig()
+			if err != nil {
+				return fmt.Errorf("find the cluster: %w; set KUBECONFIG or run in a pod", err)
+			}
+			config.QPS = -1 // the API server's own fairness decides
+			return Run(cmd.Context(), config, options, logger)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&options.NATSURL, "nats-url", options.NATSURL, "NATS server of Pipelines that name none, as URLs separated by commas")
+	f.StringVar(&options.NATSCredentials, "nats-credentials", options.NATSCredentials,
+		"`file` with the operator's own credentials for --nats-url; workers use spec.nats.credentialsSecretRef")
+	f.StringVar(&options.WorkerImage, "worker-image", options.WorkerImage, "image of workers; required")
+	f.StringVar(&options.WorkerServiceAccount, "worker-service-account", options.WorkerServiceAccount,
+		"service account, in the namespace of the Pipeline, of workers that read the cluster")
+	f.StringVar(&options.ClusterName, "cluster-name", options.ClusterName,
+		"name of this cluster in the metadata of streams; needed when several clusters share a NATS account")
+	f.StringSliceVar(&options.WatchNamespaces, "watch-namespaces", options.WatchNamespaces, "namespaces to serve, separated by commas; default all")
+	f.BoolVar(&options.LeaderElect, "leader-elect", options.LeaderElect, "elect a leader, so that several replicas may run")
+	f.StringVar(&options.LeaderElectionNamespace, "leader-election-namespace", options.LeaderElectionNamespace,
+		"namespace of the election's Lease; default the operator's own")
+	f.StringVar(&options.MetricsAddress, "metrics-bind-address", options.MetricsAddress, "address of the Prometheus metrics; 0 switches them off")
+	f.StringVar(&options.ProbeAddress, "health-probe-bind-address", options.ProbeAddress, "address of /healthz and /readyz; 0 switches them off")
+	f.DurationVar(&options.CleanupTimeout, "nats-cleanup-timeout", options.CleanupTimeout,
+		"how long a deletion waits for NATS before it leaves streams or consumers behind")
+	f.DurationVar(&options.Resync, "resync-interval", options.Resync, "how often streams and consumers are checked and status is refreshed")
+	f.IntVar(&options.Concurrency, "concurrency", options.Concurrency, "Pipelines and Stages reconciled at the same time, of each")
+	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&logFormat, "log-format", "json", "json or text")
+	return c
+}
+
+// Options of the operator.
+type Options struct {
+	NATSURL, NATSCredentials          string
+	WorkerImage, WorkerServiceAccount string
+	ClusterName                       string
+	WatchNamespaces                   []string
+	LeaderElect                       bool
+	LeaderElectionNamespace           string
+	MetricsAddress, ProbeAddress      string
+	CleanupTimeout, Resync            time.Duration
+	Concurrency                       int
+	// SeveralInProcess allows more than one operator in a process: for tests.
+	SeveralInProcess bool
+}
+
+// DefaultOptions are the defaults of the flags.
+func DefaultOptions() Options {
+	return Options{
+		MetricsAddress: ":8080", ProbeAddress: ":8081",
+		CleanupTimeout: time.Minute, Resync: 10 * time.Second, Concurrency: 8,
+	}
+}
+
+func (o Options) check() error {
+	switch {
+	case o.WorkerImage == "":
+		return fmt.Errorf("--worker-image is missing: name the image that workers run, normally the operator's own")
+	case o.NATSCredentials != "" && o.NATSURL == "":
+		return fmt.Errorf("--nats-credentials is for the server of --nats-url, which is missing")
+	case o.CleanupTimeout <= 0:
+		return fmt.Errorf("--nats-cleanup-timeout is %s: it must be positive", o.CleanupTimeout)
+	case o.Resync < time.Second:
+		return fmt.Errorf("--resync-interval is %s: at least 1s", o.Resync)
+	case o.Concurrency < 1:
+		return fmt.Errorf("--concurrency is %d: at least 1", o.Concurrency)
+	}
+	return nil
+}
+
+func newLogger(out io.Writer, level, format string) (logr.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return logr.Logger{}, fmt.Errorf("--log-level is %q: use debug, info, warn or error", level)
+	}
+	options := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "json":
+		return logr.FromSlogHandler(slog.NewJSONHandler(out, options)), nil
+	case "text":
+		return logr.FromSlogHandler(slog.NewTextHandler(out, options)), nil
+	default:
+		return logr.Logger{}, fmt.Errorf("--log-format is %q: use json or text", format)
+	}
+}

@@ -1,0 +1,62 @@
+package operator
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"millrace.dev/millrace/controllers/internal/access"
+	"millrace.dev/millrace/controllers/internal/graph"
+	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/pipeline"
+	"millrace.dev/millrace/controllers/stage"
+)
+
+// recorderName is the reporting controller of Events.
+const recorderName = "millrace-operator"
+
+// controller is what the list below holds.
+type controller interface {
+	SetupWithManager(mgr ctrl.Manager) error
+}
+
+// addControllers adds everything that runs: the one list of all controllers.
+func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) error {
+	pool := jetstream.NewPool(jetstream.PoolOptions{})
+	if err := mgr.Add(pool); err != nil {
+		return err
+	}
+	if err := graph.Index(ctx, mgr.GetFieldIndexer()); err != nil {
+		return fmt.Errorf("index stages: %w", err)
+	}
+	planner, err := graph.NewPlanner(options.NATSURL)
+	if err != nil {
+		return err
+	}
+	nats := access.New(access.Options{
+		Secrets: mgr.GetAPIReader(), Pool: pool,
+		Default: jetstream.Server{URL: options.NATSURL, CredentialsFile: options.NATSCredentials},
+	})
+	recorder := mgr.GetEventRecorder(recorderName)
+	for _, c := range []controller{
+		&pipeline.Reconciler{
+			Client: mgr.GetClient(), Access: nats, Planner: planner, Recorder: recorder, Now: time.Now,
+			Cluster: options.ClusterName, Resync: options.Resync,
+			CleanupTimeout: options.CleanupTimeout, Concurrency: options.Concurrency,
+		},
+		&stage.Reconciler{
+			Client: mgr.GetClient(), Access: nats, Planner: planner, Recorder: recorder, Now: time.Now,
+			Settings: stage.Settings{
+				Image: options.WorkerImage, ServiceAccount: options.WorkerServiceAccount, Cluster: options.ClusterName,
+			},
+			Resync: options.Resync, CleanupTimeout: options.CleanupTimeout, Concurrency: options.Concurrency,
+		},
+	} {
+		if err := c.SetupWithManager(mgr); err != nil {
+			return fmt.Errorf("set up controller: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,113 @@
+package operator
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/go-logr/logr"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	k8slabels "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/labels"
+)
+
+const leaderElectionID = "operator.millrace.dev"
+
+// Run runs the operator until the context ends.
+func Run(ctx context.Context, config *rest.Config, options Options, logger logr.Logger) error {
+	scheme, err := newScheme()
+	if err != nil {
+		return err
+	}
+	mgr, err := ctrl.NewManager(config, managerOptions(scheme, options, logger))
+	if err != nil {
+		return fmt.Errorf("connect to the cluster: %w", err)
+	}
+	if err := addControllers(ctx, mgr, options); err != nil {
+		return err
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return err
+	}
+	if err := mgr.AddReadyzCheck("ping", healthz.Ping); err != nil {
+		return err
+	}
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("run the operator: %w", err)
+	}
+	return nil
+}
+
+func newScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
+	}
+	return scheme, nil
+}
+
+func managerOptions(scheme *runtime.Scheme, options Options, logger logr.Logger) ctrl.Options {
+	return ctrl.Options{
+		Scheme: scheme,
+		Logger: logger,
+		Cache:  cacheOptions(options.WatchNamespaces),
+		// Secrets are read one by one, past the cache; see package access.
+		Client:                        client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
+		Controller:                    ctrlconfig.Controller{SkipNameValidation: &options.SeveralInProcess},
+		Metrics:                       metricsserver.Options{BindAddress: options.MetricsAddress},
+		HealthProbeBindAddress:        options.ProbeAddress,
+		LeaderElection:                options.LeaderElect,
+		LeaderElectionID:              leaderElectionID,
+		LeaderElectionNamespace:       options.LeaderElectionNamespace,
+		LeaderElectionReleaseOnCancel: true, // the process ends when Run returns
+	}
+}
+
+// cacheOptions keep the caches as small as the operator's own objects.
+func cacheOptions(namespaces []string) cache.Options {
+	ours := cache.ByObject{Label: k8slabels.SelectorFromSet(k8slabels.Set{labels.ManagedBy: labels.Operator})}
+	options := cache.Options{
+		ByObject:         map[client.Object]cache.ByObject{&appsv1.Deployment{}: ours, &corev1.ConfigMap{}: ours},
+		DefaultTransform: keepOwnFields,
+		// A read of what is not watched would start a watch of the whole cluster: an error instead.
+		ReaderFailOnMissingInformer: true,
+	}
+	if len(namespaces) > 0 {
+		options.DefaultNamespaces = map[string]cache.Config{}
+	}
+	for _, namespace := range namespaces {
+		options.DefaultNamespaces[namespace] = cache.Config{}
+	}
+	return options
+}
+
+// keepOwnFields drops the managed fields of others: only the operator's own are compared.
+func keepOwnFields(object any) (any, error) {
+	accessor, err := meta.Accessor(object)
+	if err != nil {
+		return object, nil //nolint:nilerr // a tombstone has no metadata
+	}
+	var own []metav1.ManagedFieldsEntry
+	for _, e := range accessor.GetManagedFields() {
+		if e.Manager == string(apply.FieldOwner) && e.Operation == metav1.ManagedFieldsOperationApply {
+			own = append(own, e)
+		}
+	}
+	accessor.SetManagedFields(own)
+	return object, nil
+}

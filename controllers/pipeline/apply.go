@@ -1,0 +1,114 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/plan"
+)
+
+// outcome is what came of an intent.
+type outcome struct {
+	// streams as they are now, by name.
+	streams map[string]*jetstream.Stream
+	// refusals are what NATS answered to a create or update, by stream.
+	refusals map[string]error
+	// natsErr: NATS could not be asked, before or in the middle.
+	natsErr error
+	// kubernetes errors end the reconcile and are tried again.
+	kubernetes error
+}
+
+// waiting reports whether NATS has to be asked again soon.
+func (o outcome) waiting() bool { return o.natsErr != nil || len(o.refusals) > 0 }
+
+// apply does all writes. Streams come first: a stage waits for them.
+func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome {
+	done := outcome{streams: s.streams, refusals: map[string]error{}, natsErr: s.natsErr}
+	for _, change := range in.streams {
+		stream, err := r.applyStream(s, change)
+		switch {
+		case jetstream.IsUnreachable(err):
+			done.natsErr = err
+		case err != nil:
+			done.refusals[change.Name] = err
+		case stream != nil:
+			done.streams[change.Name] = stream
+		}
+		if done.natsErr != nil {
+			break
+		}
+	}
+	r.eventRetained(s.pipeline, in.retained)
+	done.kubernetes = errors.Join(r.applyChildren(ctx, s.pipeline, in.children), r.pruneChildren(ctx, s.pipeline, in.prune))
+	return done
+}
+
+// applyStream returns the stream when it wrote it.
+func (r *Reconciler) applyStream(s *snapshot, change jetstream.StreamChange) (*jetstream.Stream, error) {
+	switch change.Action {
+	case jetstream.ActionCreate:
+		stream, err := s.nats.CreateStream(change.Config)
+		if err == nil {
+			r.eventStreamCreated(s.pipeline, change)
+		}
+		return stream, err
+	case jetstream.ActionUpdate:
+		stream, err := s.nats.UpdateStream(s.streams[change.Name], change.Config)
+		if err == nil {
+			r.eventStreamUpdated(s.pipeline, change)
+		}
+		return stream, err
+	default:
+		return nil, nil
+	}
+}
+
+func (r *Reconciler) applyChildren(ctx context.Context, pipeline *v1alpha1.Pipeline, children []child) error {
+	var errs []error
+	for _, c := range children {
+		desired, err := stageFor(pipeline, c.entry)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		name := plan.ChildName(pipeline.Name, c.entry.Name)
+		result, err := apply.Apply(ctx, r.Client, desired, c.live)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("apply Stage %s: %w", name, err))
+			continue
+		}
+		if result != apply.Unchanged {
+			r.eventStageApplied(pipeline, name, result)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// pruneChildren deletes Stages whose entry is gone. Their finalizer deletes their consumers.
+func (r *Reconciler) pruneChildren(ctx context.Context, pipeline *v1alpha1.Pipeline, stages []v1alpha1.Stage) error {
+	var errs []error
+	for _, stage := range stages {
+		if err := r.deleteStage(ctx, &stage); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		r.eventStageDeleted(pipeline, stage.Name)
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Reconciler) deleteStage(ctx context.Context, stage *v1alpha1.Stage) error {
+	uid := stage.UID
+	err := r.Client.Delete(ctx, stage, client.Preconditions{UID: &uid})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete Stage %s: %w", stage.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,10 @@
+// Package pipeline is the controller of Pipelines: it makes their streams and one child
+// Stage for each of their stages, repairs both for ever, and sums up their state.
+//
+// A reconcile reads top to bottom in controller.go: fetch, finalizer, gather (all reads,
+// one snapshot: gather.go), decide (pure: plan.go), apply (all writes: apply.go), status
+// (one patch, only when something changed: status.go). Deletion is in delete.go, the
+// Kubernetes Events are in events.go.
+//
+// What the Stage controller does with the child Stages is in controllers/stage.
+package pipeline

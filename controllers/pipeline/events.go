@@ -1,0 +1,111 @@
+package pipeline
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/status"
+)
+
+// The actions of Events: what the operator was doing.
+const (
+	actionStream  = "ReconcileStream"
+	actionStage   = "ReconcileStage"
+	actionStatus  = "Reconcile"
+	actionCleanup = "Cleanup"
+)
+
+func (r *Reconciler) normal(p *v1alpha1.Pipeline, reason, action, note string) {
+	r.Recorder.Eventf(p, nil, corev1.EventTypeNormal, reason, action, "%s", note)
+}
+
+func (r *Reconciler) warn(p *v1alpha1.Pipeline, reason, action, note string) {
+	r.Recorder.Eventf(p, nil, corev1.EventTypeWarning, reason, action, "%s", note)
+}
+
+func (r *Reconciler) eventStreamCreated(p *v1alpha1.Pipeline, change jetstream.StreamChange) {
+	r.normal(p, v1alpha1.ReasonCreated, actionStream, fmt.Sprintf("created stream %s", change.Name))
+}
+
+func (r *Reconciler) eventStreamUpdated(p *v1alpha1.Pipeline, change jetstream.StreamChange) {
+	switch {
+	case change.Adopted:
+		r.normal(p, v1alpha1.ReasonUpdated, actionStream, fmt.Sprintf("took over retained stream %s (%s)", change.Name, change.Fields))
+	case p.Status.ObservedGeneration == p.Generation:
+		// The spec has not changed since the last look: somebody else edited the stream.
+		r.warn(p, v1alpha1.ReasonRepaired, actionStream, fmt.Sprintf("repaired stream %s (%s)", change.Name, change.Fields))
+	default:
+		r.normal(p, v1alpha1.ReasonUpdated, actionStream, fmt.Sprintf("updated stream %s (%s)", change.Name, change.Fields))
+	}
+}
+
+func (r *Reconciler) eventStageApplied(p *v1alpha1.Pipeline, name string, result apply.Outcome) {
+	reason := v1alpha1.ReasonUpdated
+	if result == apply.Created {
+		reason = v1alpha1.ReasonCreated
+	}
+	r.normal(p, reason, actionStage, fmt.Sprintf("%s Stage %s", result, name))
+}
+
+func (r *Reconciler) eventStageDeleted(p *v1alpha1.Pipeline, name string) {
+	r.normal(p, v1alpha1.ReasonDeleted, actionStage, fmt.Sprintf("deleted Stage %s: its entry is gone from spec.stages", name))
+}
+
+func (r *Reconciler) eventRetained(p *v1alpha1.Pipeline, streams []string) {
+	for _, name := range streams {
+		r.normal(p, v1alpha1.ReasonRetained, actionStream, fmt.Sprintf(
+			"stream %s is no longer part of the pipeline; it and its messages are kept: delete it with NATS tools when they are not needed", name))
+	}
+}
+
+func (r *Reconciler) eventStreamsDeleted(p *v1alpha1.Pipeline, streams []string) {
+	if len(streams) > 0 {
+		r.normal(p, v1alpha1.ReasonDeleted, actionCleanup, "deleted streams "+strings.Join(streams, ", "))
+	}
+}
+
+func (r *Reconciler) eventStreamsRetained(p *v1alpha1.Pipeline) {
+	if names := streamNames(p); names != "" {
+		r.normal(p, v1alpha1.ReasonRetained, actionCleanup, fmt.Sprintf(
+			"deletionPolicy is Retain: streams %s are kept; a Pipeline of the same namespace and name takes them over", names))
+	}
+}
+
+func (r *Reconciler) eventWaiting(p *v1alpha1.Pipeline, cause error) {
+	r.warn(p, v1alpha1.ReasonNATSUnreachable, actionCleanup, fmt.Sprintf(
+		"cannot delete the streams, trying again until %s after the deletion: %v", r.CleanupTimeout, cause))
+}
+
+func (r *Reconciler) eventLeftBehind(p *v1alpha1.Pipeline, cause error) {
+	names := streamNames(p)
+	if names == "" {
+		names = "of pipeline " + p.Namespace + "/" + p.Name
+	}
+	r.warn(p, v1alpha1.ReasonRetained, actionCleanup, fmt.Sprintf(
+		"gave up after %s: streams %s were left behind; delete them with NATS tools: %v", r.CleanupTimeout, names, cause))
+}
+
+// eventTurned tells what changed in the conditions.
+func (r *Reconciler) eventTurned(p *v1alpha1.Pipeline, before []metav1.Condition) {
+	for _, c := range status.Turned(before, p.Status.Conditions) {
+		if c.Status == metav1.ConditionFalse {
+			r.warn(p, c.Reason, actionStatus, c.Type+": "+c.Message)
+			continue
+		}
+		r.normal(p, c.Reason, actionStatus, c.Type+": "+c.Message)
+	}
+}
+
+func streamNames(p *v1alpha1.Pipeline) string {
+	names := make([]string, len(p.Status.Streams))
+	for i, s := range p.Status.Streams {
+		names[i] = s.Name
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,103 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/access"
+	"millrace.dev/millrace/controllers/internal/graph"
+	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/plan"
+)
+
+// snapshot is all that a reconcile reads.
+type snapshot struct {
+	pipeline *v1alpha1.Pipeline
+	stages   graph.Stages
+	resolved graph.Resolved
+	// taken are Stages that have the name of a child and belong to somebody else.
+	taken map[string]*v1alpha1.Stage
+	// nats is nil when natsErr says why.
+	nats    *jetstream.Client
+	natsErr error
+	// streams that exist, of those in the plan.
+	streams map[string]*jetstream.Stream
+}
+
+// gather reads everything. Only errors of the API server end a reconcile; those of NATS
+// become part of the snapshot.
+func (r *Reconciler) gather(ctx context.Context, pipeline *v1alpha1.Pipeline) (*snapshot, error) {
+	s := &snapshot{pipeline: pipeline}
+	var err error
+	if s.stages, err = graph.List(ctx, r.Client, pipeline.Namespace, pipeline.Name); err != nil {
+		return nil, err
+	}
+	s.resolved = r.Planner.Resolve(pipeline, s.stages.Attached)
+	if s.taken, err = r.gatherTaken(ctx, s); err != nil {
+		return nil, err
+	}
+	if s.resolved.Plan == nil {
+		return s, nil
+	}
+	s.nats, s.natsErr = r.Access.Client(ctx, pipeline)
+	if s.natsErr != nil {
+		if isNATS(s.natsErr) {
+			return s, nil
+		}
+		return nil, s.natsErr
+	}
+	s.streams, s.natsErr = gatherStreams(s.nats, s.resolved)
+	return s, nil
+}
+
+func gatherStreams(nats *jetstream.Client, resolved graph.Resolved) (map[string]*jetstream.Stream, error) {
+	streams := map[string]*jetstream.Stream{}
+	for _, want := range resolved.Plan.Streams {
+		have, err := nats.Stream(want.Name)
+		if errors.Is(err, jetstream.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		streams[want.Name] = have
+	}
+	return streams, nil
+}
+
+// gatherTaken finds Stages that stand where a child should: an attached one, or the child
+// of another Pipeline (a-b of stage c and a of stage b-c are both a-b-c).
+func (r *Reconciler) gatherTaken(ctx context.Context, s *snapshot) (map[string]*v1alpha1.Stage, error) {
+	have := map[string]bool{}
+	for _, child := range s.stages.Children {
+		if graph.IsChildOf(&child, s.pipeline) {
+			have[child.Name] = true
+		}
+	}
+	taken := map[string]*v1alpha1.Stage{}
+	for _, entry := range s.pipeline.Spec.Stages {
+		name := plan.ChildName(s.pipeline.Name, entry.Name)
+		if have[name] {
+			continue
+		}
+		var stage v1alpha1.Stage
+		err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.pipeline.Namespace, Name: name}, &stage)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !graph.IsChildOf(&stage, s.pipeline) {
+			taken[name] = &stage
+		}
+	}
+	return taken, nil
+}
+
+// isNATS reports whether an error is about NATS and so becomes a condition.
+func isNATS(err error) bool { return jetstream.IsUnreachable(err) || access.IsCredentials(err) }

@@ -1,0 +1,93 @@
+package pipeline
+
+import (
+	"slices"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/graph"
+	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/plan"
+)
+
+// intent is what a reconcile has decided to do.
+type intent struct {
+	// streams are in the order of the plan; empty while NATS cannot be asked.
+	streams []jetstream.StreamChange
+	// children to apply, in the order of the spec.
+	children []child
+	// prune are children whose entry is gone from the spec.
+	prune []v1alpha1.Stage
+	// retained are streams that were in the plan before and are no more: their data stay.
+	retained []string
+}
+
+// child is one Stage to apply.
+type child struct {
+	entry v1alpha1.PipelineStage
+	// live is nil when the Stage does not exist.
+	live *v1alpha1.Stage
+}
+
+// decide is pure: what does the snapshot call for? A refused Pipeline calls for nothing:
+// what runs goes on as it is.
+func decide(s *snapshot, cluster string) intent {
+	if s.resolved.Plan == nil {
+		return intent{}
+	}
+	in := intent{children: decideChildren(s), prune: decidePrune(s), retained: decideRetained(s)}
+	if s.natsErr != nil {
+		return in
+	}
+	owner := ownerOf(s.pipeline, cluster)
+	for _, want := range s.resolved.Plan.Streams {
+		in.streams = append(in.streams, jetstream.CompareStream(want, owner, s.streams[want.Name]))
+	}
+	return in
+}
+
+func decideChildren(s *snapshot) []child {
+	var children []child
+	for _, entry := range s.pipeline.Spec.Stages {
+		name := plan.ChildName(s.pipeline.Name, entry.Name)
+		if s.taken[name] != nil {
+			continue
+		}
+		c := child{entry: entry}
+		i := slices.IndexFunc(s.stages.Children, func(st v1alpha1.Stage) bool { return st.Name == name })
+		if i >= 0 {
+			c.live = &s.stages.Children[i]
+		}
+		children = append(children, c)
+	}
+	return children
+}
+
+func decidePrune(s *snapshot) []v1alpha1.Stage {
+	var gone []v1alpha1.Stage
+	for _, stage := range s.stages.Children {
+		if !graph.IsChildOf(&stage, s.pipeline) || !stage.DeletionTimestamp.IsZero() {
+			continue
+		}
+		wanted := slices.ContainsFunc(s.pipeline.Spec.Stages, func(e v1alpha1.PipelineStage) bool {
+			return plan.ChildName(s.pipeline.Name, e.Name) == stage.Name
+		})
+		if !wanted {
+			gone = append(gone, stage)
+		}
+	}
+	return gone
+}
+
+func decideRetained(s *snapshot) []string {
+	planned := map[string]bool{}
+	for _, stream := range s.resolved.Plan.Streams {
+		planned[stream.Name] = true
+	}
+	var retained []string
+	for _, stream := range s.pipeline.Status.Streams {
+		if !planned[stream.Name] {
+			retained = append(retained, stream.Name)
+		}
+	}
+	return retained
+}

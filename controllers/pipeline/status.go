@@ -1,0 +1,234 @@
+package pipeline
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/access"
+	"millrace.dev/millrace/controllers/internal/graph"
+	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/status"
+	"millrace.dev/millrace/controllers/plan"
+)
+
+// report is all that status is made from.
+type report struct {
+	seen   *snapshot
+	intent intent
+	done   outcome
+}
+
+// setStatus writes the whole status, every condition in every case.
+func setStatus(s *v1alpha1.PipelineStatus, rep report, now time.Time) {
+	generation := rep.seen.pipeline.Generation
+	s.ObservedGeneration = generation
+	if rep.seen.resolved.Plan != nil {
+		setFacts(s, rep)
+	}
+	reason, message := v1alpha1.ReasonReady, "all streams and stages are ready"
+	if rep.seen.pipeline.Spec.Suspend {
+		reason, message = v1alpha1.ReasonSuspended, "suspended: no workers run, streams go on storing events"
+	}
+	status.Set(&s.Conditions, generation, now, reason, message, accepted(rep), streamsReady(rep), stagesReady(rep))
+}
+
+// setFacts writes what is not a condition. What cannot be seen now stays as it was.
+func setFacts(s *v1alpha1.PipelineStatus, rep report) {
+	p := rep.seen.resolved.Plan
+	s.SubjectPrefix = p.SubjectPrefix
+	if len(p.Ingress.Subjects) > 0 {
+		s.Ingress = strings.TrimSuffix(p.Ingress.Subjects[0], ".>")
+	}
+	stages := stagesInPlan(rep.seen)
+	ready := 0
+	s.Lag = nil
+	for _, stage := range stages {
+		if stage != nil && isReady(stage) {
+			ready++
+		}
+		if stage != nil && stage.Status.Lag != nil {
+			s.Lag = new(value(s.Lag) + *stage.Status.Lag)
+		}
+	}
+	s.Stages = fmt.Sprintf("%d/%d", ready, len(stages))
+	if rep.done.natsErr == nil {
+		s.Streams = streamStatus(rep)
+	}
+}
+
+func streamStatus(rep report) []v1alpha1.StreamStatus {
+	var streams []v1alpha1.StreamStatus
+	for _, change := range rep.intent.streams {
+		have := rep.done.streams[change.Name]
+		if have == nil || change.Action == jetstream.ActionNotOwned {
+			continue
+		}
+		streams = append(streams, v1alpha1.StreamStatus{
+			Name: change.Name, Messages: int64(have.State.Msgs), Bytes: int64(have.State.Bytes),
+		})
+	}
+	return streams
+}
+
+func accepted(rep report) status.Verdict {
+	const kind = v1alpha1.ConditionAccepted
+	if errs := rep.seen.resolved.Errors; len(errs) > 0 {
+		return status.Stalled(kind, v1alpha1.ReasonInvalid, errs.ToAggregate().Error())
+	}
+	message := "the spec makes sense"
+	if n := len(rep.seen.resolved.Refused); n > 0 {
+		names := make([]string, 0, n)
+		for name := range rep.seen.resolved.Refused {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		message += "; attached stages that do not fit, see their status: " + strings.Join(names, ", ")
+	}
+	return status.True(kind, v1alpha1.ReasonAccepted, message)
+}
+
+func streamsReady(rep report) status.Verdict {
+	const kind = v1alpha1.ConditionStreamsReady
+	if rep.seen.resolved.Plan == nil {
+		return status.Unknown(kind, v1alpha1.ReasonInvalid, "the spec is refused; streams are left as they are")
+	}
+	if err := rep.done.natsErr; err != nil {
+		if access.IsCredentials(err) {
+			return status.False(kind, v1alpha1.ReasonCredentialsNotFound, err.Error())
+		}
+		return status.False(kind, v1alpha1.ReasonNATSUnreachable, err.Error())
+	}
+	if message := refusals(rep.intent.streams, jetstream.ActionNotOwned, notOwned); message != "" {
+		return status.Stalled(kind, v1alpha1.ReasonNotOwned, message)
+	}
+	if message := refusals(rep.intent.streams, jetstream.ActionImmutable, immutable); message != "" {
+		return status.Stalled(kind, v1alpha1.ReasonImmutable, message)
+	}
+	if message := failures(rep); message != "" {
+		return status.False(kind, v1alpha1.ReasonStreamFailed, message)
+	}
+	return status.True(kind, v1alpha1.ReasonReady, fmt.Sprintf("%d streams are as wanted", len(rep.intent.streams)))
+}
+
+func refusals(changes []jetstream.StreamChange, action jetstream.Action, say func(jetstream.StreamChange) string) string {
+	var said []string
+	for _, c := range changes {
+		if c.Action == action {
+			said = append(said, say(c))
+		}
+	}
+	return strings.Join(said, "; ")
+}
+
+func notOwned(c jetstream.StreamChange) string {
+	return fmt.Sprintf("stream %s exists and %s: name another stream in the Pipeline, or hand this one over by its metadata %s",
+		c.Name, c.Owner, jetstream.MetadataPipeline)
+}
+
+func immutable(c jetstream.StreamChange) string {
+	return fmt.Sprintf("stream %s has fields that cannot be changed in place (%s): set them back in the Pipeline, "+
+		"or delete the stream with its messages and it is made anew", c.Name, c.Fields)
+}
+
+func failures(rep report) string {
+	var said []string
+	for _, c := range rep.intent.streams {
+		if err := rep.done.refusals[c.Name]; err != nil {
+			said = append(said, err.Error())
+		}
+	}
+	return strings.Join(said, "; ")
+}
+
+func stagesReady(rep report) status.Verdict {
+	const kind = v1alpha1.ConditionStagesReady
+	if rep.seen.resolved.Plan == nil {
+		return status.Unknown(kind, v1alpha1.ReasonInvalid, "the spec is refused; stages are left as they are")
+	}
+	if message := taken(rep.seen); message != "" {
+		return status.Stalled(kind, v1alpha1.ReasonNotOwned, message)
+	}
+	if err := rep.done.kubernetes; err != nil {
+		return status.False(kind, v1alpha1.ReasonStagesNotReady, err.Error())
+	}
+	stages := stagesInPlan(rep.seen)
+	var waiting, stalled []string
+	for _, planned := range rep.seen.resolved.Plan.Stages {
+		stage := stages[planned.Name]
+		switch {
+		case stage == nil:
+			waiting = append(waiting, planned.Name+": being created")
+		case meta.IsStatusConditionTrue(stage.Status.Conditions, v1alpha1.ConditionStalled):
+			stalled = append(stalled, planned.Name+": "+readyMessage(stage))
+		case !isReady(stage):
+			waiting = append(waiting, planned.Name+": "+readyMessage(stage))
+		}
+	}
+	message := strings.Join(append(stalled, waiting...), "; ")
+	switch {
+	case len(stalled) > 0:
+		return status.Stalled(kind, v1alpha1.ReasonStagesNotReady, message)
+	case len(waiting) > 0:
+		return status.False(kind, v1alpha1.ReasonStagesNotReady, message)
+	default:
+		return status.True(kind, v1alpha1.ReasonReady, fmt.Sprintf("%d stages are ready", len(stages)))
+	}
+}
+
+func taken(s *snapshot) string {
+	var said []string
+	for _, entry := range s.pipeline.Spec.Stages {
+		name := plan.ChildName(s.pipeline.Name, entry.Name)
+		if stage := s.taken[name]; stage != nil {
+			said = append(said, fmt.Sprintf("stage %s needs the Stage object %s, which exists and belongs to pipeline %s: rename one of them",
+				entry.Name, name, stage.Spec.PipelineRef.Name))
+		}
+	}
+	return strings.Join(said, "; ")
+}
+
+// stagesInPlan are the Stage objects of the plan by name in the graph; nil where there is
+// none yet.
+func stagesInPlan(s *snapshot) map[string]*v1alpha1.Stage {
+	stages := map[string]*v1alpha1.Stage{}
+	for _, planned := range s.resolved.Plan.Stages {
+		stages[planned.Name] = nil
+	}
+	for i := range s.stages.Children {
+		stage := &s.stages.Children[i]
+		if _, planned := stages[graph.Name(stage)]; planned && graph.IsChildOf(stage, s.pipeline) {
+			stages[graph.Name(stage)] = stage
+		}
+	}
+	for i := range s.resolved.Accepted {
+		stages[graph.Name(&s.resolved.Accepted[i])] = &s.resolved.Accepted[i]
+	}
+	return stages
+}
+
+// isReady reports whether a Stage is ready and says so of its present spec.
+func isReady(stage *v1alpha1.Stage) bool {
+	c := meta.FindStatusCondition(stage.Status.Conditions, v1alpha1.ConditionReady)
+	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == stage.Generation
+}
+
+func readyMessage(stage *v1alpha1.Stage) string {
+	c := meta.FindStatusCondition(stage.Status.Conditions, v1alpha1.ConditionReady)
+	if c == nil || c.ObservedGeneration != stage.Generation {
+		return "not looked at yet"
+	}
+	return c.Message
+}
+
+func value(n *int64) int64 {
+	if n == nil {
+		return 0
+	}
+	return *n
+}

@@ -1,0 +1,61 @@
+package pipeline
+
+import (
+	"context"
+	"maps"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"millrace.dev/millrace/api/v1alpha1"
+)
+
+// specChanged lets through what changes the work to do: status patches, our own among
+// them, do not count.
+func specChanged() builder.Predicates {
+	return builder.WithPredicates(predicate.GenerationChangedPredicate{})
+}
+
+// stageChanged lets through what a Pipeline does about its Stages or says of them. Lag
+// alone does not count: it is summed up at the next resync.
+func stageChanged() builder.Predicates {
+	return builder.WithPredicates(predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok1 := e.ObjectOld.(*v1alpha1.Stage)
+		after, ok2 := e.ObjectNew.(*v1alpha1.Stage)
+		if !ok1 || !ok2 {
+			return false
+		}
+		return before.Generation != after.Generation ||
+			!maps.Equal(before.Labels, after.Labels) ||
+			!equality.Semantic.DeepEqual(before.OwnerReferences, after.OwnerReferences) ||
+			readiness(before) != readiness(after)
+	}})
+}
+
+// readiness of a stage, as far as its Pipeline repeats it.
+func readiness(stage *v1alpha1.Stage) string {
+	s := ""
+	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionStalled} {
+		if c := meta.FindStatusCondition(stage.Status.Conditions, kind); c != nil {
+			s += string(c.Status) + c.Reason + c.Message
+		}
+	}
+	return s
+}
+
+// pipelineOf maps a Stage to its Pipeline.
+func pipelineOf(_ context.Context, object client.Object) []reconcile.Request {
+	stage, ok := object.(*v1alpha1.Stage)
+	if !ok {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{
+		Namespace: stage.Namespace, Name: stage.Spec.PipelineRef.Name,
+	}}}
+}

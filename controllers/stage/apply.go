@@ -1,0 +1,126 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/jetstream"
+)
+
+// outcome is what came of an intent.
+type outcome struct {
+	// consumers as they are now, by stream and name.
+	consumers map[string]*jetstream.Consumer
+	// refusals are what NATS answered to a create or update, by stream and name.
+	refusals map[string]error
+	// streamMissing: a consumer waits for its stream.
+	streamMissing bool
+	// created: a consumer was made, and its lag is not known yet.
+	created bool
+	// natsErr: NATS could not be asked, before or in the middle.
+	natsErr error
+	// deployment is what came of the Deployment.
+	deployment apply.Outcome
+	// kubernetes errors end the reconcile and are tried again.
+	kubernetes error
+}
+
+// waiting reports whether NATS has to be asked again soon.
+func (o outcome) waiting() bool { return o.natsErr != nil || o.streamMissing || len(o.refusals) > 0 }
+
+func key(stream, name string) string { return stream + "/" + name }
+
+// apply does all writes: consumers first, since a worker creates nothing.
+func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome {
+	done := outcome{
+		consumers: map[string]*jetstream.Consumer{}, refusals: map[string]error{},
+		natsErr: s.natsErr, deployment: apply.Unchanged,
+	}
+	for i, c := range in.consumers {
+		done.consumers[key(c.Stream, c.Name)] = s.inputs[i].have
+	}
+	ready := r.applyConsumers(s, in.consumers, &done)
+	r.dropConsumers(s, in, &done)
+	if in.workers != nil && (ready || s.deployment != nil) {
+		done.kubernetes = r.applyWorkers(ctx, s, in, &done)
+	}
+	return done
+}
+
+// applyConsumers reports whether all consumers exist as wanted.
+func (r *Reconciler) applyConsumers(s *snapshot, consumers []consumer, done *outcome) bool {
+	ready := done.natsErr == nil
+	for _, c := range consumers {
+		ready = ready && c.ready()
+		done.streamMissing = done.streamMissing || c.streamMissing
+		if !c.ready() || c.Action == jetstream.ActionNone || done.natsErr != nil {
+			continue
+		}
+		have, err := s.nats.ApplyConsumer(c.Stream, c.Config)
+		switch {
+		case jetstream.IsUnreachable(err):
+			done.natsErr, ready = err, false
+		case err != nil:
+			done.refusals[key(c.Stream, c.Name)], ready = err, false
+		default:
+			done.consumers[key(c.Stream, c.Name)] = have
+			done.created = done.created || c.Action == jetstream.ActionCreate
+			r.eventConsumer(s.stage, c.ConsumerChange)
+		}
+	}
+	return ready
+}
+
+func (r *Reconciler) dropConsumers(s *snapshot, in intent, done *outcome) {
+	for _, c := range in.drop {
+		if done.natsErr != nil {
+			return
+		}
+		err := s.nats.DeleteConsumer(c.Stream, c.Name)
+		switch {
+		case jetstream.IsUnreachable(err):
+			done.natsErr = err
+		case err != nil:
+			done.refusals[key(c.Stream, c.Name)] = err
+		default:
+			r.eventConsumerDropped(s.stage, c.Stream, c.Name)
+		}
+	}
+}
+
+func (r *Reconciler) applyWorkers(ctx context.Context, s *snapshot, in intent, done *outcome) error {
+	var live *corev1.ConfigMap
+	for i := range s.configMaps {
+		if s.configMaps[i].Name == *in.workers.config.Name {
+			live = &s.configMaps[i]
+		}
+	}
+	result, err := apply.Apply(ctx, r.Client, in.workers.config, live)
+	if err != nil {
+		return fmt.Errorf("apply ConfigMap %s: %w", *in.workers.config.Name, err)
+	}
+	r.eventApplied(s.stage, "ConfigMap", *in.workers.config.Name, result)
+	done.deployment, err = apply.Apply(ctx, r.Client, in.workers.deployment, s.deployment)
+	if err != nil {
+		return fmt.Errorf("apply Deployment %s: %w", s.stage.Name, err)
+	}
+	r.eventApplied(s.stage, "Deployment", s.stage.Name, done.deployment)
+	return r.pruneConfigMaps(ctx, in.prune)
+}
+
+func (r *Reconciler) pruneConfigMaps(ctx context.Context, old []corev1.ConfigMap) error {
+	var errs []error
+	for _, c := range old {
+		uid := c.UID
+		err := r.Client.Delete(ctx, &c, client.Preconditions{UID: &uid})
+		if client.IgnoreNotFound(err) != nil {
+			errs = append(errs, fmt.Errorf("delete ConfigMap %s: %w", c.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}

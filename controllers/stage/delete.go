@@ -1,0 +1,111 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/jetstream"
+)
+
+// cleanupRetry is how often a deletion that waits for NATS tries again.
+const cleanupRetry = 2 * time.Second
+
+// finalize takes a Stage down: its workers, then its consumers. The ConfigMap goes with
+// the Stage. When NATS does not answer it gives up after CleanupTimeout, so that a
+// namespace never hangs on a server that is gone.
+func (r *Reconciler) finalize(ctx context.Context, stage *v1alpha1.Stage) (reconcile.Result, error) {
+	if !controllerutil.ContainsFinalizer(stage, v1alpha1.Finalizer) {
+		return reconcile.Result{}, nil
+	}
+	if err := r.deleteDeployment(ctx, stage); err != nil {
+		return reconcile.Result{}, err
+	}
+	if err := r.deleteConsumers(ctx, stage); err != nil {
+		if r.Now().Sub(stage.DeletionTimestamp.Time) < r.CleanupTimeout {
+			r.eventWaiting(stage, err)
+			return reconcile.Result{RequeueAfter: cleanupRetry}, nil
+		}
+		r.eventLeftBehind(stage, err)
+	}
+	return reconcile.Result{}, r.removeFinalizer(ctx, stage)
+}
+
+// deleteDeployment stops the workers before their consumers are gone, so that they end
+// without complaint.
+func (r *Reconciler) deleteDeployment(ctx context.Context, stage *v1alpha1.Stage) error {
+	var deployment appsv1.Deployment
+	err := r.Client.Get(ctx, client.ObjectKeyFromObject(stage), &deployment)
+	if apierrors.IsNotFound(err) || (err == nil && (!deployment.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(&deployment, stage))) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = r.Client.Delete(ctx, &deployment, client.Preconditions{UID: &deployment.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete Deployment %s: %w", deployment.Name, err)
+	}
+	return nil
+}
+
+// deleteConsumers deletes what the metadata call the stage's, on every stream of its
+// pipeline: what status lists may not be all.
+func (r *Reconciler) deleteConsumers(ctx context.Context, stage *v1alpha1.Stage) error {
+	nats, err := r.clientFor(ctx, stage)
+	if err != nil {
+		return err
+	}
+	owner := ownerOf(stage, r.Settings.Cluster)
+	streams, err := nats.StreamsOf(owner)
+	if err != nil {
+		return err
+	}
+	var deleted []string
+	defer func() { r.eventConsumersDeleted(stage, deleted) }()
+	for _, stream := range streams {
+		names, err := nats.ConsumersOf(stream.Config.Name, owner)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if err := nats.DeleteConsumer(stream.Config.Name, name); err != nil {
+				return err
+			}
+			deleted = append(deleted, name+" of stream "+stream.Config.Name)
+		}
+	}
+	return nil
+}
+
+// clientFor connects to the server of the stage's pipeline; when that is gone already, to
+// the operator's default, where its consumers are unless it named another.
+func (r *Reconciler) clientFor(ctx context.Context, stage *v1alpha1.Stage) (*jetstream.Client, error) {
+	var pipeline v1alpha1.Pipeline
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: stage.Namespace, Name: stage.Spec.PipelineRef.Name}, &pipeline)
+	if apierrors.IsNotFound(err) {
+		return r.Access.DefaultClient()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.Access.Client(ctx, &pipeline)
+}
+
+func (r *Reconciler) removeFinalizer(ctx context.Context, stage *v1alpha1.Stage) error {
+	before := stage.DeepCopy()
+	controllerutil.RemoveFinalizer(stage, v1alpha1.Finalizer)
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Patch(ctx, stage, patch); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("remove finalizer: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package stage
+
+import (
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/jetstream"
+)
+
+// intent is what a reconcile has decided to do.
+type intent struct {
+	// consumers are in the order of the plan; empty while NATS cannot be asked.
+	consumers []consumer
+	// drop are consumers that the stage does not read any more.
+	drop []v1alpha1.ConsumerStatus
+
+	// workers is nil when the plan has no such stage: what runs goes on as it is.
+	workers *workers
+	// prune are ConfigMaps that no worker uses any more.
+	prune []corev1.ConfigMap
+}
+
+// consumer is what to do about one durable.
+type consumer struct {
+	jetstream.ConsumerChange
+	// streamMissing: the Pipeline controller has not made the stream yet.
+	streamMissing bool
+}
+
+// ready reports whether the durable exists as wanted, or will when the change is applied.
+func (c consumer) ready() bool { return !c.streamMissing && !c.Action.Refused() }
+
+// workers are the Kubernetes objects of a stage.
+type workers struct {
+	replicas   int32
+	config     *corev1ac.ConfigMapApplyConfiguration
+	deployment *appsv1ac.DeploymentApplyConfiguration
+}
+
+// decide is pure: what does the snapshot call for?
+func decide(s *snapshot, settings Settings) (intent, error) {
+	if s.node == nil {
+		return intent{}, nil
+	}
+	in := intent{drop: s.dropped}
+	if s.natsErr == nil {
+		in.consumers = decideConsumers(s, settings.Cluster)
+	}
+	var err error
+	if in.workers, err = workersFor(s, settings); err != nil {
+		return intent{}, err
+	}
+	in.prune = decidePrune(s, *in.workers.config.Name)
+	return in, nil
+}
+
+func decideConsumers(s *snapshot, cluster string) []consumer {
+	owner := ownerOf(s.stage, cluster)
+	pipeline := owner
+	pipeline.Stage = ""
+	var consumers []consumer
+	for _, in := range s.inputs {
+		c := consumer{ConsumerChange: jetstream.CompareConsumer(in.want, owner, in.have)}
+		switch {
+		case in.have != nil:
+		case in.stream == nil:
+			c.streamMissing = true
+		case !pipeline.Owns(in.stream.Config.Metadata):
+			// Reading a stranger's stream would take the stranger's events for ours.
+			c.Action = jetstream.ActionNotOwned
+			c.Owner = "is on a stream that is not the pipeline's"
+		}
+		consumers = append(consumers, c)
+	}
+	return consumers
+}
+
+// decidePrune names the ConfigMaps of earlier rollouts, once the last one is through.
+func decidePrune(s *snapshot, current string) []corev1.ConfigMap {
+	if s.deployment == nil || configName(s.deployment) != current || !rolledOut(s.deployment) {
+		return nil
+	}
+	var old []corev1.ConfigMap
+	for _, c := range s.configMaps {
+		if c.Name != current && c.DeletionTimestamp.IsZero() {
+			old = append(old, c)
+		}
+	}
+	return old
+}

@@ -1,0 +1,174 @@
+package stage
+
+import (
+	"strconv"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/access"
+	"millrace.dev/millrace/controllers/internal/graph"
+	"millrace.dev/millrace/controllers/internal/labels"
+)
+
+const (
+	containerName = "worker"
+	httpPort      = 8080
+	// exitMargin is what the pod's grace period leaves beyond the drain, in seconds.
+	exitMargin = 10
+	// progressDeadline is when a rollout counts as failed, in seconds.
+	progressDeadline = 180
+)
+
+// deploymentFor is the Deployment of a stage's workers. Values that the API server would
+// fill in inside atomic structs are written out, so that a comparison finds no difference.
+func deploymentFor(s *snapshot, settings Settings, configMap string, replicas int32) *appsv1ac.DeploymentApplyConfiguration {
+	pipeline, name := s.stage.Spec.PipelineRef.Name, graph.Name(s.stage)
+	return appsv1ac.Deployment(s.stage.Name, s.stage.Namespace).
+		WithLabels(workerLabels(s, s.node.Config.Kind)).
+		WithOwnerReferences(ownerReference(s.stage)).
+		WithSpec(appsv1ac.DeploymentSpec().
+			WithReplicas(replicas).
+			WithRevisionHistoryLimit(3).
+			WithMinReadySeconds(0).
+			WithProgressDeadlineSeconds(progressDeadline).
+			WithStrategy(strategy(s.node.Stateful)).
+			WithSelector(metav1ac.LabelSelector().WithMatchLabels(labels.Selector(pipeline, name))).
+			WithTemplate(corev1ac.PodTemplateSpec().
+				WithLabels(workerLabels(s, s.node.Config.Kind)).
+				WithSpec(podSpec(s, settings, configMap))))
+}
+
+// strategy never has two workers of a stateful stage at the same time: the old one ends
+// before the new one starts. Others get their successors first.
+func strategy(stateful bool) *appsv1ac.DeploymentStrategyApplyConfiguration {
+	if stateful {
+		return appsv1ac.DeploymentStrategy().WithType(appsv1.RecreateDeploymentStrategyType)
+	}
+	return appsv1ac.DeploymentStrategy().
+		WithType(appsv1.RollingUpdateDeploymentStrategyType).
+		WithRollingUpdate(appsv1ac.RollingUpdateDeployment().
+			WithMaxSurge(intstr.FromString("25%")).
+			WithMaxUnavailable(intstr.FromInt32(0)))
+}
+
+func podSpec(s *snapshot, settings Settings, configMap string) *corev1ac.PodSpecApplyConfiguration {
+	drain := time.Duration(s.node.Config.DrainTimeout)
+	spec := corev1ac.PodSpec().
+		WithTerminationGracePeriodSeconds(int64(drain.Round(time.Second)/time.Second)+exitMargin).
+		WithAutomountServiceAccountToken(readsCluster(s)).
+		WithEnableServiceLinks(false).
+		WithSecurityContext(corev1ac.PodSecurityContext().
+			WithRunAsNonRoot(true).
+			WithSeccompProfile(corev1ac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
+		WithTopologySpreadConstraints(spreadOver(s, corev1.LabelHostname), spreadOver(s, corev1.LabelTopologyZone)).
+		WithContainers(container(s, settings)).
+		WithVolumes(
+			corev1ac.Volume().WithName(configVolume).WithConfigMap(corev1ac.ConfigMapVolumeSource().WithName(configMap)),
+			corev1ac.Volume().WithName("tmp").WithEmptyDir(corev1ac.EmptyDirVolumeSource()))
+	if ref := credentialsRef(s.pipeline); ref != nil {
+		spec.WithVolumes(corev1ac.Volume().WithName("nats").WithSecret(corev1ac.SecretVolumeSource().
+			WithSecretName(ref.Name).
+			WithItems(corev1ac.KeyToPath().WithKey(access.CredentialsKey(ref)).WithPath(credentialsFile))))
+	}
+	if account := serviceAccount(s, settings); account != "" {
+		spec.WithServiceAccountName(account)
+	}
+	if selector := s.spec().Workers.NodeSelector; len(selector) > 0 {
+		spec.WithNodeSelector(selector)
+	}
+	return spec
+}
+
+// spec is the node as the user wrote it: in the Pipeline for a child, so that a change
+// does not have to wait for the child, else in the Stage itself.
+func (s *snapshot) spec() v1alpha1.StageNode {
+	if graph.IsChild(s.stage) {
+		for _, entry := range s.pipeline.Spec.Stages {
+			if entry.Name == graph.Name(s.stage) {
+				return entry.StageNode
+			}
+		}
+	}
+	return s.stage.Spec.StageNode
+}
+
+func readsCluster(s *snapshot) bool {
+	return s.node.Config.Enrich != nil && s.node.Config.Enrich.Kubernetes != nil
+}
+
+func serviceAccount(s *snapshot, settings Settings) string {
+	if name := s.spec().Workers.ServiceAccountName; name != "" {
+		return name
+	}
+	if readsCluster(s) {
+		return settings.ServiceAccount
+	}
+	return ""
+}
+
+func spreadOver(s *snapshot, key string) *corev1ac.TopologySpreadConstraintApplyConfiguration {
+	return corev1ac.TopologySpreadConstraint().
+		WithTopologyKey(key).WithMaxSkew(1).WithWhenUnsatisfiable(corev1.ScheduleAnyway).
+		WithLabelSelector(metav1ac.LabelSelector().WithMatchLabels(labels.Selector(s.stage.Spec.PipelineRef.Name, graph.Name(s.stage)))).
+		WithMatchLabelKeys(appsv1.DefaultDeploymentUniqueLabelKey)
+}
+
+func container(s *snapshot, settings Settings) *corev1ac.ContainerApplyConfiguration {
+	node := s.spec()
+	image := settings.Image
+	if node.Workers.Image != "" {
+		image = node.Workers.Image
+	}
+	c := corev1ac.Container().
+		WithName(containerName).WithImage(image).
+		// The brackets are for IPv6; an IPv4 address may stand in them as well.
+		WithArgs("worker", "--config", configDir+"/"+configKey, "--listen", "[$(POD_IP)]:"+strconv.Itoa(httpPort)).
+		WithPorts(corev1ac.ContainerPort().WithName("http").WithContainerPort(httpPort).WithProtocol(corev1.ProtocolTCP)).
+		WithEnv(corev1ac.EnvVar().WithName("POD_IP").WithValueFrom(corev1ac.EnvVarSource().
+			WithFieldRef(corev1ac.ObjectFieldSelector().WithAPIVersion("v1").WithFieldPath("status.podIP")))).
+		WithReadinessProbe(probe("/readyz", 5, 2)).
+		WithLivenessProbe(probe("/healthz", 10, 6).WithInitialDelaySeconds(10)).
+		WithSecurityContext(corev1ac.SecurityContext().
+			WithAllowPrivilegeEscalation(false).
+			WithReadOnlyRootFilesystem(true).
+			WithCapabilities(corev1ac.Capabilities().WithDrop("ALL"))).
+		WithVolumeMounts(
+			corev1ac.VolumeMount().WithName(configVolume).WithMountPath(configDir).WithReadOnly(true),
+			corev1ac.VolumeMount().WithName("tmp").WithMountPath("/tmp"))
+	if credentialsRef(s.pipeline) != nil {
+		c.WithVolumeMounts(corev1ac.VolumeMount().WithName("nats").WithMountPath(credentialsDir).WithReadOnly(true))
+	}
+	return withResources(c, node.Workers.Resources)
+}
+
+// withResources sets the resources, and the soft memory limit of the Go runtime to nine
+// tenths of the memory limit: without it the heap may grow past what the kernel allows.
+func withResources(c *corev1ac.ContainerApplyConfiguration, r corev1.ResourceRequirements) *corev1ac.ContainerApplyConfiguration {
+	if len(r.Limits)+len(r.Requests) > 0 {
+		resources := corev1ac.ResourceRequirements()
+		if len(r.Limits) > 0 {
+			resources.WithLimits(r.Limits)
+		}
+		if len(r.Requests) > 0 {
+			resources.WithRequests(r.Requests)
+		}
+		c.WithResources(resources)
+	}
+	if limit, ok := r.Limits[corev1.ResourceMemory]; ok {
+		c.WithEnv(corev1ac.EnvVar().WithName("GOMEMLIMIT").WithValue(strconv.FormatInt(limit.Value()/10*9, 10)))
+	}
+	return c
+}
+
+func probe(path string, period, failures int32) *corev1ac.ProbeApplyConfiguration {
+	return corev1ac.Probe().
+		WithHTTPGet(corev1ac.HTTPGetAction().WithPath(path).WithPort(intstr.FromString("http"))).
+		WithPeriodSeconds(period).WithTimeoutSeconds(2).WithFailureThreshold(failures)
+}

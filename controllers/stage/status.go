@@ -1,0 +1,212 @@
+package stage
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	k8slabels "k8s.io/apimachinery/pkg/labels"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/access"
+	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/graph"
+	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/labels"
+	"millrace.dev/millrace/controllers/internal/status"
+)
+
+// report is all that status is made from.
+type report struct {
+	seen   *snapshot
+	intent intent
+	done   outcome
+}
+
+// setStatus writes the whole status, every condition in every case.
+func setStatus(s *v1alpha1.StageStatus, rep report, now time.Time) {
+	stage := rep.seen.stage
+	s.ObservedGeneration = stage.Generation
+	s.Selector = k8slabels.SelectorFromSet(labels.Selector(stage.Spec.PipelineRef.Name, graph.Name(stage))).String()
+	s.Replicas, s.ReadyWorkers = 0, 0
+	if d := rep.seen.deployment; d != nil {
+		s.Replicas, s.ReadyWorkers = d.Status.Replicas, d.Status.ReadyReplicas
+	}
+	if rep.seen.node != nil {
+		s.Kind = string(rep.seen.node.Config.Kind)
+	}
+	if len(rep.intent.consumers) > 0 && rep.done.natsErr == nil {
+		setLag(s, rep, now)
+	}
+	reason, message := v1alpha1.ReasonReady, "consumers and workers are ready"
+	if rep.seen.node != nil && rep.seen.node.Suspended {
+		reason, message = v1alpha1.ReasonSuspended, "suspended: no workers run, the input goes on being stored"
+	}
+	status.Set(&s.Conditions, stage.Generation, now, reason, message, accepted(rep), consumersReady(rep), workersAvailable(rep))
+}
+
+// setLag writes what the consumers say. While NATS is away the last known values stay.
+func setLag(s *v1alpha1.StageStatus, rep report, now time.Time) {
+	s.Lag, s.LagSeconds, s.Consumers = nil, nil, nil
+	var events int64
+	var oldest time.Time
+	known := true
+	for i, c := range rep.intent.consumers {
+		have := rep.done.consumers[key(c.Stream, c.Name)]
+		if have == nil || c.Action.Refused() {
+			known = false
+			continue
+		}
+		s.Consumers = append(s.Consumers, v1alpha1.ConsumerStatus{
+			Stream: c.Stream, Name: c.Name,
+			Pending: int64(have.Pending), AckPending: int64(have.AckPending), Redelivered: int64(have.Redelivered),
+		})
+		in := rep.seen.inputs[i]
+		known = known && (in.have != nil || have.Pending == 0)
+		events += in.lag.Events
+		if !in.lag.Oldest.IsZero() && (oldest.IsZero() || in.lag.Oldest.Before(oldest)) {
+			oldest = in.lag.Oldest
+		}
+	}
+	if !known {
+		return
+	}
+	s.Lag, s.LagSeconds = new(events), new(int64(0))
+	if !oldest.IsZero() {
+		s.LagSeconds = new(max(int64(now.Sub(oldest)/time.Second), 0))
+	}
+}
+
+func accepted(rep report) status.Verdict {
+	const kind = v1alpha1.ConditionAccepted
+	s := rep.seen
+	ref := s.stage.Spec.PipelineRef.Name
+	if s.pipeline == nil {
+		return status.False(kind, v1alpha1.ReasonPipelineNotFound, fmt.Sprintf(
+			"spec.pipelineRef: Pipeline %s does not exist in namespace %s: create it or delete this Stage", ref, s.stage.Namespace))
+	}
+	if errs := s.resolved.Refused[s.stage.Name]; len(errs) > 0 && !graph.IsChild(s.stage) {
+		return status.Stalled(kind, v1alpha1.ReasonInvalid, errs.ToAggregate().Error())
+	}
+	if len(s.resolved.Errors) > 0 {
+		return status.Stalled(kind, v1alpha1.ReasonInvalid, fmt.Sprintf(
+			"Pipeline %s is refused, see its status; this stage goes on as it was", ref))
+	}
+	if s.node == nil {
+		return status.False(kind, v1alpha1.ReasonProgressing, fmt.Sprintf("Pipeline %s does not name this stage any more", ref))
+	}
+	message := "the spec makes sense"
+	if asked := s.stage.Spec.Replicas; asked != nil && s.node.Stateful && *asked > 1 {
+		message = fmt.Sprintf("spec.replicas is %d, but a stage that keeps state has one worker", *asked)
+	}
+	return status.True(kind, v1alpha1.ReasonAccepted, message)
+}
+
+func consumersReady(rep report) status.Verdict {
+	const kind = v1alpha1.ConditionConsumersReady
+	if rep.seen.node == nil {
+		return status.Unknown(kind, v1alpha1.ReasonProgressing, "the stage is not in a plan; consumers are left as they are")
+	}
+	if err := rep.done.natsErr; err != nil {
+		if access.IsCredentials(err) {
+			return status.False(kind, v1alpha1.ReasonCredentialsNotFound, err.Error())
+		}
+		return status.False(kind, v1alpha1.ReasonNATSUnreachable, err.Error())
+	}
+	problems := map[string][]string{}
+	for _, c := range rep.intent.consumers {
+		if reason, message := consumerProblem(rep, c); reason != "" {
+			problems[reason] = append(problems[reason], message)
+		}
+	}
+	for _, reason := range []string{v1alpha1.ReasonNotOwned, v1alpha1.ReasonImmutable} {
+		if said := problems[reason]; len(said) > 0 {
+			return status.Stalled(kind, reason, strings.Join(said, "; "))
+		}
+	}
+	for _, reason := range []string{v1alpha1.ReasonStreamMissing, v1alpha1.ReasonConsumerFailed} {
+		if said := problems[reason]; len(said) > 0 {
+			return status.False(kind, reason, strings.Join(said, "; "))
+		}
+	}
+	return status.True(kind, v1alpha1.ReasonReady, fmt.Sprintf("%d consumers are as wanted", len(rep.intent.consumers)))
+}
+
+func consumerProblem(rep report, c consumer) (reason, message string) {
+	switch {
+	case c.streamMissing:
+		return v1alpha1.ReasonStreamMissing, fmt.Sprintf("waiting for stream %s, which the Pipeline makes", c.Stream)
+	case c.Action == jetstream.ActionNotOwned:
+		return v1alpha1.ReasonNotOwned, fmt.Sprintf(
+			"consumer %s of stream %s %s: delete or rename what is in the way, or hand it over by its metadata %s",
+			c.Name, c.Stream, c.Owner, jetstream.MetadataPipeline)
+	case c.Action == jetstream.ActionImmutable:
+		return v1alpha1.ReasonImmutable, fmt.Sprintf(
+			"consumer %s of stream %s has fields that cannot be changed in place (%s): delete the consumer and it is made anew, "+
+				"from the first stored event", c.Name, c.Stream, c.Fields)
+	}
+	if err := rep.done.refusals[key(c.Stream, c.Name)]; err != nil {
+		return v1alpha1.ReasonConsumerFailed, err.Error()
+	}
+	return "", ""
+}
+
+func workersAvailable(rep report) status.Verdict {
+	const kind = v1alpha1.ConditionWorkersAvailable
+	d := rep.seen.deployment
+	switch {
+	case rep.intent.workers == nil:
+		return status.Unknown(kind, v1alpha1.ReasonProgressing, "the stage is not in a plan; workers are left as they are")
+	case rep.done.kubernetes != nil:
+		return status.False(kind, v1alpha1.ReasonWorkersUnavailable, rep.done.kubernetes.Error())
+	case d == nil && rep.done.deployment == apply.Unchanged:
+		return status.False(kind, v1alpha1.ReasonProgressing, "workers start when the consumers are ready")
+	case d == nil || rep.done.deployment != apply.Unchanged || d.Status.ObservedGeneration < d.Generation:
+		return status.False(kind, v1alpha1.ReasonProgressing, "the Deployment is being rolled out")
+	}
+	return judge(d, rep.intent.workers.replicas, rep.seen.node.Suspended)
+}
+
+// judge says how a Deployment that the API has caught up with is doing.
+func judge(d *appsv1.Deployment, wanted int32, suspended bool) status.Verdict {
+	const kind = v1alpha1.ConditionWorkersAvailable
+	s := d.Status
+	if wanted == 0 {
+		if s.Replicas > 0 {
+			return status.False(kind, v1alpha1.ReasonProgressing, fmt.Sprintf("%d workers are draining", s.Replicas))
+		}
+		if suspended {
+			return status.True(kind, v1alpha1.ReasonSuspended, "suspended: no workers run")
+		}
+		return status.True(kind, v1alpha1.ReasonReady, "scaled to zero: no workers run")
+	}
+	message := fmt.Sprintf("%d of %d workers are ready", s.ReadyReplicas, wanted)
+	if trouble := trouble(d); trouble != "" {
+		return status.False(kind, v1alpha1.ReasonWorkersUnavailable, message+": "+trouble)
+	}
+	switch {
+	case s.UpdatedReplicas < wanted || s.Replicas > s.UpdatedReplicas:
+		return status.False(kind, v1alpha1.ReasonProgressing, message+": the Deployment is being rolled out")
+	case s.ReadyReplicas < wanted:
+		return status.False(kind, v1alpha1.ReasonProgressing, message+": see the pods' events and logs")
+	}
+	return status.True(kind, v1alpha1.ReasonReady, message)
+}
+
+// trouble is what the Deployment says of itself when it cannot get its pods or has waited
+// too long for them.
+func trouble(d *appsv1.Deployment) string {
+	for _, c := range d.Status.Conditions {
+		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
+			return c.Message
+		}
+	}
+	for _, c := range d.Status.Conditions {
+		if c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse {
+			return c.Message
+		}
+	}
+	return ""
+}
