@@ -10,11 +10,24 @@ import (
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:shortName=mrp,categories=millrace
 // +kubebuilder:subresource:status
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Stages",type=string,JSONPath=`.status.stages`
+// +kubebuilder:printcolumn:name="Lag",type=integer,JSONPath=`.status.lag`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be at most 63 lower-case letters, digits and -, without dots: it becomes part of subjects, streams and labels"
+// +kubebuilder:validation:XValidation:rule="self.spec.stages.all(s, self.metadata.name.size() + s.name.size() < 63)",message="metadata.name and the name of a stage must have at most 62 characters together: <pipeline>-<stage> names the Stage",fieldPath=".spec.stages"
 type Pipeline struct {
-	metav1.TypeMeta   `json:",inline"`
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard object metadata.
+	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	Spec   PipelineSpec   `json:"spec"`
+	// spec is what the user wants.
+	// +required
+	Spec PipelineSpec `json:"spec"`
+	// status is what the operator saw.
+	// +optional
 	Status PipelineStatus `json:"status,omitempty"`
 }
 
@@ -28,54 +41,107 @@ type PipelineList struct {
 }
 
 // PipelineSpec is what the user wants.
+//
+// +kubebuilder:validation:XValidation:rule=`self.?subjectPrefix.orValue("") == oldSelf.?subjectPrefix.orValue("")`,message="subjectPrefix is immutable: stored events keep their subjects",fieldPath=".subjectPrefix"
+// +kubebuilder:validation:XValidation:rule="self.?partitions.orValue(8) == oldSelf.?partitions.orValue(8)",message="partitions is immutable: another number would break the order of each key",fieldPath=".partitions"
+// +kubebuilder:validation:XValidation:rule="self.?streams.?storage.orValue('File') == oldSelf.?streams.?storage.orValue('File')",message="streams.storage is immutable: a stream keeps its storage",fieldPath=".streams"
+// +kubebuilder:validation:XValidation:rule=`self.?ingress.?stream.orValue("") == oldSelf.?ingress.?stream.orValue("") && self.?ingress.?subject.orValue("") == oldSelf.?ingress.?subject.orValue("")`,message="ingress is immutable: collectors publish there",fieldPath=".ingress"
+// +kubebuilder:validation:XValidation:rule=`self.?insights.?stream.orValue("") == oldSelf.?insights.?stream.orValue("") && self.?insights.?subjectPrefix.orValue("") == oldSelf.?insights.?subjectPrefix.orValue("")`,message="insights is immutable: others read there",fieldPath=".insights"
+// +kubebuilder:validation:XValidation:rule=`self.?deadLetters.?stream.orValue("") == oldSelf.?deadLetters.?stream.orValue("") && self.?deadLetters.?subject.orValue("") == oldSelf.?deadLetters.?subject.orValue("")`,message="deadLetters is immutable: others read there",fieldPath=".deadLetters"
 type PipelineSpec struct {
 	// nats is the server to use. Default: the operator's.
+	// +optional
 	NATS *NATSSpec `json:"nats,omitempty"`
 	// subjectPrefix starts every subject of the pipeline. Immutable. Default: <namespace>.<name>.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$`
+	// +optional
 	SubjectPrefix string `json:"subjectPrefix,omitempty"`
-	// partitions is the number of partitions of every stream between stages. Immutable. Default: 8.
+	// partitions is the number of partitions of every stream between stages, 1 to 256. Immutable. Default: 8.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=256
+	// +optional
 	Partitions int32 `json:"partitions,omitempty"`
 	// streams are the defaults of every stream.
+	// +optional
 	Streams StreamDefaults `json:"streams,omitempty"`
-	// ingress is where collectors publish.
+	// ingress is where collectors publish. Immutable.
+	// +optional
 	Ingress PortSpec `json:"ingress,omitempty"`
-	// insights is where correlate and analyze publish what they found.
+	// insights is where correlate and analyze publish what they found. Immutable.
+	// +optional
 	Insights InsightsSpec `json:"insights,omitempty"`
-	// deadLetters is where events go that a stage could not process.
+	// deadLetters is where events go that a stage could not process. Immutable.
+	// +optional
 	DeadLetters PortSpec `json:"deadLetters,omitempty"`
-	// stages are the nodes of the graph.
+	// stages are the nodes of the graph, 1 to 64.
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="self.all(s, s.from.all(f, f == 'ingress' || self.exists(t, t.name == f.split('/')[0])))",message="from names a stage that the pipeline does not have",messageExpression="'stage ' + self.filter(s, !s.from.all(f, f == 'ingress' || self.exists(t, t.name == f.split('/')[0])))[0].name + ' reads from a stage that the pipeline does not have: from takes ingress, <stage> and <stage>/<port>'"
+	// +kubebuilder:validation:XValidation:rule="self.all(s, s.from.all(f, !self.exists(t, f == t.name + '/insights' && !has(t.correlate) && !has(t.analyze))))",message="only correlate and analyze stages have a port insights",messageExpression="'stage ' + self.filter(s, !s.from.all(f, !self.exists(t, f == t.name + '/insights' && !has(t.correlate) && !has(t.analyze))))[0].name + ' reads the insights of a stage that has none: only correlate and analyze have this port'"
+	// +required
 	Stages []PipelineStage `json:"stages"`
-	// deletionPolicy says what becomes of the streams when the Pipeline is deleted. Default: Retain.
+	// deletionPolicy says what becomes of the streams when the Pipeline is deleted: Retain or Delete. Default: Retain.
+	// +kubebuilder:validation:Enum=Retain;Delete
+	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
-	// suspend stops all workers; streams go on storing events.
+	// suspend stops all workers; streams go on storing events. Default: false.
+	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 }
 
 // NATSSpec says how to reach NATS.
 type NATSSpec struct {
-	// url is one or more server URLs, separated by commas.
+	// url is one or more server URLs, separated by commas. Default: the operator's.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule=`self.split(',').all(u, isURL(u) && url(u).getHostname() != "" && url(u).getScheme() in ['nats', 'tls', 'ws', 'wss'])`,message="must be URLs such as nats://nats:4222, separated by commas; schemes are nats, tls, ws and wss"
+	// +kubebuilder:validation:XValidation:rule="!self.contains('@')",message="must hold no user or password: use credentialsSecretRef"
+	// +optional
 	URL string `json:"url,omitempty"`
 	// credentialsSecretRef names the key of a Secret in the same namespace that holds a .creds file.
+	// +optional
 	CredentialsSecretRef *SecretKeyRef `json:"credentialsSecretRef,omitempty"`
 }
 
 // SecretKeyRef names a key of a Secret in the same namespace.
 type SecretKeyRef struct {
 	// name of the Secret.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +required
 	Name string `json:"name"`
 	// key of the Secret. Default: user.creds.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[-._a-zA-Z0-9]+$`
+	// +optional
 	Key string `json:"key,omitempty"`
 }
 
 // StreamDefaults are the defaults of every stream of a pipeline.
 type StreamDefaults struct {
 	// storage is File or Memory. Immutable. Default: File.
+	// +kubebuilder:validation:Enum=File;Memory
+	// +optional
 	Storage StorageType `json:"storage,omitempty"`
 	// replicas is the number of copies of each stream, 1 to 5. Default: 1.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=5
+	// +optional
 	Replicas int32 `json:"replicas,omitempty"`
-	// maxAge is how long events are kept. Default: 24h.
+	// maxAge is how long events are kept, 1m to 8760h. Default: 24h.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=12
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1m') && duration(self) <= duration('8760h')",message="must be a duration from 1m to 8760h"
+	// +optional
 	MaxAge *metav1.Duration `json:"maxAge,omitempty"`
-	// maxBytes bounds each stream; a full stream pushes back. Default: 10Gi.
+	// maxBytes bounds each stream, at least 1Mi; a full stream pushes back. Default: 10Gi.
+	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('1Mi')) >= 0",message="must be at least 1Mi"
+	// +optional
 	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
 }
 
@@ -99,24 +165,46 @@ const (
 
 // PortSpec names a stream and its subject.
 type PortSpec struct {
-	// stream is the name of the stream. Immutable. Default: derived from namespace, pipeline and stage.
+	// stream is the name of the stream. Immutable. Default: <NAMESPACE>_<PIPELINE>_<STAGE>; RAW for the ingress, DEAD_LETTERS for dead letters.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*$`
+	// +optional
 	Stream string `json:"stream,omitempty"`
-	// subject follows the pipeline's subjectPrefix. Immutable. Default: the name of the stage; raw for the ingress.
+	// subject follows the pipeline's subjectPrefix. Immutable. Default: the name of the stage; raw for the ingress, dead-letter for dead letters.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$`
+	// +optional
 	Subject string `json:"subject,omitempty"`
 }
 
 // InsightsSpec names the stream of insights.
 type InsightsSpec struct {
-	// stream is the name of the stream. Immutable. Default: derived from namespace and pipeline.
+	// stream is the name of the stream. Immutable. Default: <NAMESPACE>_<PIPELINE>_INSIGHTS.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*$`
+	// +optional
 	Stream string `json:"stream,omitempty"`
-	// subjectPrefix starts the subjects of insights: <subjectPrefix>.<stage>.<severity>.
-	// Immutable. Default: <the pipeline's subjectPrefix>.insights.
+	// subjectPrefix starts the subjects of insights: <subjectPrefix>.<stage>.<severity>. Immutable. Default: <the pipeline's subjectPrefix>.insights.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$`
+	// +optional
 	SubjectPrefix string `json:"subjectPrefix,omitempty"`
 }
 
 // PipelineStage is one node of the graph.
+//
+// +kubebuilder:validation:XValidation:rule="!self.from.exists(f, f == self.name || f.startsWith(self.name + '/'))",message="a stage cannot read itself",fieldPath=".from"
 type PipelineStage struct {
-	// name of the stage, unique in the pipeline.
+	// name of the stage, unique in the pipeline. A stage of another name is another stage.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +kubebuilder:validation:XValidation:rule="self != 'ingress'",message="ingress is the name of the pipeline's input: choose another"
+	// +required
 	Name string `json:"name"`
 
 	StageNode `json:",inline"`
@@ -125,28 +213,47 @@ type PipelineStage struct {
 // PipelineStatus is what the operator saw.
 type PipelineStatus struct {
 	// conditions: Ready sums up Accepted, StreamsReady and StagesReady; Stalled is abnormal-true.
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// observedGeneration is the generation that this status speaks of.
+	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// subjectPrefix in use.
+	// +kubebuilder:validation:MaxLength=320
+	// +optional
 	SubjectPrefix string `json:"subjectPrefix,omitempty"`
 	// ingress is the subject that collectors publish below.
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
 	Ingress string `json:"ingress,omitempty"`
 	// lag is the number of events stored and not yet processed, over all stages.
+	// +optional
 	Lag *int64 `json:"lag,omitempty"`
 	// stages is "ready/wanted" stages.
+	// +kubebuilder:validation:MaxLength=32
+	// +optional
 	Stages string `json:"stages,omitempty"`
 	// streams are the streams of the pipeline.
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=512
+	// +optional
 	Streams []StreamStatus `json:"streams,omitempty"`
 }
 
 // StreamStatus is what the operator saw of one stream.
 type StreamStatus struct {
 	// name of the stream.
+	// +kubebuilder:validation:MaxLength=255
+	// +required
 	Name string `json:"name"`
 	// messages stored.
+	// +optional
 	Messages int64 `json:"messages,omitempty"`
 	// bytes stored.
+	// +optional
 	Bytes int64 `json:"bytes,omitempty"`
 }
-

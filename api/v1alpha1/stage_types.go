@@ -11,11 +11,29 @@ import (
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:shortName=mrs,categories=millrace
 // +kubebuilder:subresource:status
+// +kubebuilder:subresource:scale:specpath=.spec.replicas,statuspath=.status.replicas,selectorpath=.status.selector
+// +kubebuilder:selectablefield:JSONPath=`.spec.pipelineRef.name`
+// +kubebuilder:printcolumn:name="Pipeline",type=string,JSONPath=`.spec.pipelineRef.name`
+// +kubebuilder:printcolumn:name="Kind",type=string,JSONPath=`.status.kind`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Workers",type=integer,JSONPath=`.status.readyWorkers`
+// +kubebuilder:printcolumn:name="Lag",type=integer,JSONPath=`.status.lag`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be at most 63 lower-case letters, digits and -, without dots: it becomes part of subjects, streams and labels"
+// +kubebuilder:validation:XValidation:rule="self.spec.?name.orValue(self.metadata.name) != 'ingress'",message="ingress is the name of the pipeline's input: choose another",fieldPath=".spec"
+// +kubebuilder:validation:XValidation:rule="!self.spec.from.exists(f, f == self.spec.?name.orValue(self.metadata.name) || f.startsWith(self.spec.?name.orValue(self.metadata.name) + '/'))",message="a stage cannot read itself",fieldPath=".spec.from"
 type Stage struct {
-	metav1.TypeMeta   `json:",inline"`
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard object metadata.
+	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	Spec   StageSpec   `json:"spec"`
+	// spec is what the user wants.
+	// +required
+	Spec StageSpec `json:"spec"`
+	// status is what the operator saw.
+	// +optional
 	Status StageStatus `json:"status,omitempty"`
 }
 
@@ -29,12 +47,24 @@ type StageList struct {
 }
 
 // StageSpec is what the user wants.
+//
+// +kubebuilder:validation:XValidation:rule=`self.?name.orValue("") == oldSelf.?name.orValue("")`,message="name is immutable: a stage of another name is another stage",fieldPath=".name"
+// +kubebuilder:validation:XValidation:rule="self.?replicas.orValue(1) <= 1 || !(has(self.correlate) || has(self.analyze) || (has(self.validate) && has(self.validate.dedupe)))",message="a stateful stage (correlate, analyze, validate with dedupe) has one worker at most",fieldPath=".replicas"
 type StageSpec struct {
 	// pipelineRef is the Pipeline in the same namespace that the stage belongs to. Immutable.
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="pipelineRef is immutable: make another Stage"
+	// +required
 	PipelineRef PipelineRef `json:"pipelineRef"`
 	// name of the stage in the graph. Immutable. Default: metadata.name.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +optional
 	Name string `json:"name,omitempty"`
-	// replicas overrides workers.min; `kubectl scale` and autoscalers set it.
+	// replicas overrides workers.min, 0 to 1000; `kubectl scale` and autoscalers set it.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000
+	// +optional
 	Replicas *int32 `json:"replicas,omitempty"`
 
 	StageNode `json:",inline"`
@@ -43,140 +73,267 @@ type StageSpec struct {
 // PipelineRef names a Pipeline in the same namespace.
 type PipelineRef struct {
 	// name of the Pipeline.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +required
 	Name string `json:"name"`
 }
 
 // StageNode is a node of the graph: what it reads, what it does, where it publishes.
 // Exactly one of validate, enrich, correlate and analyze is set.
+//
+// +kubebuilder:validation:XValidation:rule="[has(self.validate), has(self.enrich), has(self.correlate), has(self.analyze)].filter(x, x).size() == 1",message="set exactly one of validate, enrich, correlate, analyze: it is the kind of the stage"
+// +kubebuilder:validation:XValidation:rule="has(self.validate) == has(oldSelf.validate) && has(self.enrich) == has(oldSelf.enrich) && has(self.correlate) == has(oldSelf.correlate) && has(self.analyze) == has(oldSelf.analyze)",message="the kind of a stage is immutable: make a stage of another name"
+// +kubebuilder:validation:XValidation:rule=`self.?output.?stream.orValue("") == oldSelf.?output.?stream.orValue("") && self.?output.?subject.orValue("") == oldSelf.?output.?subject.orValue("")`,message="output is immutable: others read there",fieldPath=".output"
+// +kubebuilder:validation:XValidation:rule="self.?workers.?min.orValue(1) <= 1 || !(has(self.correlate) || has(self.analyze) || (has(self.validate) && has(self.validate.dedupe)))",message="a stateful stage (correlate, analyze, validate with dedupe) has one worker at most",fieldPath=".workers"
 type StageNode struct {
-	// from are the ports to read: ingress, <stage> (its port out) or <stage>/<port>.
+	// from are the ports to read, 1 to 16: ingress, <stage> (its port out) or <stage>/<port>.
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=80
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(/[a-z-]+)?$`
+	// +kubebuilder:validation:items:XValidation:rule="!self.contains('/') || self.split('/')[1] in ['out', 'dead-letter', 'insights']",message="a port is out, dead-letter or insights"
+	// +kubebuilder:validation:items:XValidation:rule="!self.startsWith('ingress/')",message="ingress has no ports"
+	// +required
 	From []string `json:"from"`
-	// output names the stream of port out.
+	// output names the stream of port out. Immutable.
+	// +optional
 	Output PortSpec `json:"output,omitempty"`
 	// workers shapes the worker Deployment.
+	// +optional
 	Workers WorkersSpec `json:"workers,omitempty"`
 	// retry says how often and how fast a failing event is tried again.
+	// +optional
 	Retry *RetrySpec `json:"retry,omitempty"`
-	// suspend stops the workers of this stage; its input goes on being stored.
+	// suspend stops the workers of this stage; its input goes on being stored. Default: false.
+	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 
 	// validate checks events against rules and drops duplicates.
+	// +optional
 	Validate *ValidateSpec `json:"validate,omitempty"`
 	// enrich adds Kubernetes, semantic, trace and impact context.
+	// +optional
 	Enrich *EnrichSpec `json:"enrich,omitempty"`
 	// correlate finds what belongs together and why.
+	// +optional
 	Correlate *CorrelateSpec `json:"correlate,omitempty"`
 	// analyze scores numeric series.
+	// +optional
 	Analyze *AnalyzeSpec `json:"analyze,omitempty"`
 }
 
 // WorkersSpec shapes the worker Deployment of a stage.
 type WorkersSpec struct {
-	// min is the number of workers. Stateful stages (correlate, analyze, validate with
-	// dedupe) have one. Default: 1.
+	// min is the number of workers, 1 to 1000; 1 for stateful stages (correlate, analyze, validate with dedupe). Default: 1.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	// +optional
 	Min int32 `json:"min,omitempty"`
-	// drainTimeout bounds how long a worker may finish what it holds after SIGTERM. Default: 30s.
+	// drainTimeout bounds how long a worker may finish what it holds after SIGTERM, 1s to 10m. Default: 30s.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=12
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('10m')",message="must be a duration from 1s to 10m"
+	// +optional
 	DrainTimeout *metav1.Duration `json:"drainTimeout,omitempty"`
 	// resources of the worker container.
+	// +optional
 	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
 	// nodeSelector of the worker pods.
+	// +kubebuilder:validation:MaxProperties=32
+	// +optional
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
-	// serviceAccountName of the worker pods. Only an enrich stage with kubernetes needs one
-	// that may read the cluster. Default: the operator's choice.
+	// serviceAccountName of the worker pods; enrich with kubernetes needs one that may read the cluster. Default: the operator's choice.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 	// image of the worker container. Default: the operator's.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
 	Image string `json:"image,omitempty"`
 }
 
 // RetrySpec says how often and how fast a failing event is tried again.
+//
+// +kubebuilder:validation:XValidation:rule="duration(self.?initialBackoff.orValue('100ms')) <= duration(self.?maxBackoff.orValue('5s'))",message="initialBackoff (default 100ms) must not be longer than maxBackoff (default 5s)"
 type RetrySpec struct {
-	// maxAttempts before an event is dead-lettered. Default: 5.
+	// maxAttempts before an event is dead-lettered, 1 to 100. Default: 5.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +optional
 	MaxAttempts int32 `json:"maxAttempts,omitempty"`
-	// initialBackoff before the second attempt; each next wait doubles. Default: 100ms.
+	// initialBackoff before the second attempt, 1ms to 1m; each next wait doubles. Default: 100ms.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=12
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1ms') && duration(self) <= duration('1m')",message="must be a duration from 1ms to 1m"
+	// +optional
 	InitialBackoff *metav1.Duration `json:"initialBackoff,omitempty"`
-	// maxBackoff bounds the wait. Default: 5s.
+	// maxBackoff bounds the wait, 1ms to 10m. Default: 5s.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=12
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1ms') && duration(self) <= duration('10m')",message="must be a duration from 1ms to 10m"
+	// +optional
 	MaxBackoff *metav1.Duration `json:"maxBackoff,omitempty"`
 }
 
 // ValidateSpec checks events against rules and drops duplicates.
 type ValidateSpec struct {
-	// rules are CEL expressions over the variable event; an event is valid when all are true.
+	// rules are CEL expressions over the variable event, at most 64; an event is valid when all are true.
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	// +optional
 	Rules []ValidateRule `json:"rules,omitempty"`
-	// requiredAttributes must be set. Default: id, source, type.
+	// requiredAttributes must be set, at most 32. Default: id, source, type.
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=64
+	// +kubebuilder:validation:items:Pattern=`^[A-Za-z][A-Za-z0-9_.]*$`
+	// +optional
 	RequiredAttributes []string `json:"requiredAttributes,omitempty"`
 	// clockSkew bounds the event time relative to the clock of the worker.
+	// +optional
 	ClockSkew *ClockSkewSpec `json:"clockSkew,omitempty"`
 	// dedupe drops events whose source and id were seen within the window.
+	// +optional
 	Dedupe *DedupeSpec `json:"dedupe,omitempty"`
 }
 
 // ValidateRule is one CEL rule.
 type ValidateRule struct {
 	// expression is CEL over the variable event, and yields a bool.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	// +required
 	Expression string `json:"expression"`
-	// message says to a person what is wrong when the expression is false.
+	// message says to a person what is wrong when the expression is false. Default: the expression.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +optional
 	Message string `json:"message,omitempty"`
 }
 
 // ClockSkewSpec bounds the event time relative to the clock of the worker.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.maxFuture) || has(self.maxAge)",message="set at least one of maxFuture, maxAge"
 type ClockSkewSpec struct {
-	// maxFuture is how far ahead of the clock an event may be. Default: unbounded.
+	// maxFuture is how far ahead of the clock an event may be, 1s to 24h. Default: unbounded.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=12
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="must be a duration from 1s to 24h"
+	// +optional
 	MaxFuture *metav1.Duration `json:"maxFuture,omitempty"`
-	// maxAge is how old an event may be. Default: unbounded.
+	// maxAge is how old an event may be, 1s to 8760h. Default: unbounded.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=12
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('8760h')",message="must be a duration from 1s to 8760h"
+	// +optional
 	MaxAge *metav1.Duration `json:"maxAge,omitempty"`
 }
 
 // DedupeSpec drops events whose source and id were seen within the window.
 type DedupeSpec struct {
-	// window is how long an id is remembered. Default: 2m.
+	// window is how long an id is remembered, 1s to 1h. Default: 2m.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=12
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="must be a duration from 1s to 1h"
+	// +optional
 	Window *metav1.Duration `json:"window,omitempty"`
-	// maxEntries bounds the memory, about 64 bytes an id. Default: 2000000.
+	// maxEntries bounds the memory, about 64 bytes an id, 1000 to 20000000. Default: 2000000.
+	// +kubebuilder:validation:Minimum=1000
+	// +kubebuilder:validation:Maximum=20000000
+	// +optional
 	MaxEntries int32 `json:"maxEntries,omitempty"`
 }
 
 // EnrichSpec adds context; a member that is not set is off.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.kubernetes) || has(self.semantic) || has(self.trace) || has(self.impact)",message="set at least one of kubernetes, semantic, trace, impact: a member that is not set is off"
 type EnrichSpec struct {
 	// kubernetes adds pod, owner chain, workload, node and labels.
+	// +optional
 	Kubernetes *EnrichKubernetesSpec `json:"kubernetes,omitempty"`
 	// semantic adds class, category and severity from a rule table.
+	// +optional
 	Semantic *EnrichSemanticSpec `json:"semantic,omitempty"`
 	// trace normalises the W3C trace context and adds span links.
+	// +optional
 	Trace *EnrichTraceSpec `json:"trace,omitempty"`
 	// impact adds blast radius and a score from the entity graph.
+	// +optional
 	Impact *EnrichImpactSpec `json:"impact,omitempty"`
 	// cache bounds the cache of look-ups.
+	// +optional
 	Cache *EnrichCacheSpec `json:"cache,omitempty"`
 }
 
 // EnrichKubernetesSpec adds pod, owner chain, workload, node and labels.
 type EnrichKubernetesSpec struct {
-	// labels are the pod label keys to copy. Default: the app.kubernetes.io/* ones.
+	// labels are the pod label keys to copy, at most 32. Default: the app.kubernetes.io/* ones.
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=317
+	// +optional
 	Labels []string `json:"labels,omitempty"`
-	// keepDeleted is how long a deleted object still answers look-ups. Default: 2m.
+	// keepDeleted is how long a deleted object still answers look-ups, 1s to 1h. Default: 2m.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=12
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="must be a duration from 1s to 1h"
+	// +optional
 	KeepDeleted *metav1.Duration `json:"keepDeleted,omitempty"`
 }
 
 // EnrichSemanticSpec adds class, category and severity from a rule table.
 type EnrichSemanticSpec struct {
-	// rules come before the built-in table; the first match wins.
+	// rules come before the built-in table, at most 128; the first match wins.
+	// +listType=map
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=128
+	// +optional
 	Rules []SemanticRule `json:"rules,omitempty"`
 }
 
 // SemanticRule is one row of the rule table. Members that are not set match everything.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.type) || has(self.reason) || has(self.contains)",message="set at least one of type, reason, contains: a rule that matches everything hides all others"
 type SemanticRule struct {
 	// id names the rule in what it adds.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +required
 	ID string `json:"id"`
 	// type is an event type; a trailing .* matches every type below it.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +optional
 	Type string `json:"type,omitempty"`
 	// reason is a Kubernetes event reason.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +optional
 	Reason string `json:"reason,omitempty"`
 	// contains is text that the body must contain.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +optional
 	Contains string `json:"contains,omitempty"`
 	// class says what happened: oom-kill, crash-loop, ...
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +required
 	Class string `json:"class"`
 	// category is the area that is concerned.
+	// +kubebuilder:validation:Enum=availability;performance;capacity;change;security;network;information
+	// +required
 	Category string `json:"category"`
-	// severity is an OpenTelemetry severity number. Default: the event's own.
+	// severity is an OpenTelemetry severity number, 1 to 24. Default: the event's own.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=24
+	// +optional
 	Severity int32 `json:"severity,omitempty"`
 }
 
@@ -188,101 +345,183 @@ type EnrichImpactSpec struct{}
 
 // EnrichCacheSpec bounds the cache of look-ups.
 type EnrichCacheSpec struct {
-	// maxEntries of the cache. Default: 100000.
+	// maxEntries of the cache, 100 to 10000000. Default: 100000.
+	// +kubebuilder:validation:Minimum=100
+	// +kubebuilder:validation:Maximum=10000000
+	// +optional
 	MaxEntries int32 `json:"maxEntries,omitempty"`
-	// ttl of an entry. Default: 10s.
+	// ttl of an entry, 1s to 1h. Default: 10s.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=12
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="must be a duration from 1s to 1h"
+	// +optional
 	TTL *metav1.Duration `json:"ttl,omitempty"`
 }
 
 // CorrelateSpec finds what belongs together; a member that is not set is off.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.realtime) || has(self.window)",message="set at least one of realtime, window: a member that is not set is off"
 type CorrelateSpec struct {
 	// realtime applies causal and topological rules over a bounded window.
+	// +optional
 	Realtime *RealtimeSpec `json:"realtime,omitempty"`
 	// window groups notable events into tumbling event-time windows.
+	// +optional
 	Window *WindowSpec `json:"window,omitempty"`
 }
 
 // RealtimeSpec applies causal and topological rules over a bounded window.
 type RealtimeSpec struct {
-	// within is how far back a cause may lie, in event time. Default: 5m.
+	// within is how far back a cause may lie, in event time, 1s to 1h. Default: 5m.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=12
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="must be a duration from 1s to 1h"
+	// +optional
 	Within *metav1.Duration `json:"within,omitempty"`
-	// maxEntities bounds the entities that are remembered. Default: 100000.
+	// maxEntities bounds the entities that are remembered, 100 to 10000000. Default: 100000.
+	// +kubebuilder:validation:Minimum=100
+	// +kubebuilder:validation:Maximum=10000000
+	// +optional
 	MaxEntities int32 `json:"maxEntities,omitempty"`
-	// incidentIdle closes an incident that saw no event for this long. Default: 15m.
+	// incidentIdle closes an incident that saw no event for this long, 1s to 24h. Default: 15m.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=12
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="must be a duration from 1s to 24h"
+	// +optional
 	IncidentIdle *metav1.Duration `json:"incidentIdle,omitempty"`
 }
 
 // WindowSpec groups notable events into tumbling event-time windows.
+//
+// +kubebuilder:validation:XValidation:rule="self.?minEvents.orValue(3) <= self.?maxEvents.orValue(1000)",message="minEvents (default 3) must not be greater than maxEvents (default 1000)"
 type WindowSpec struct {
-	// size of a window. Default: 5s.
+	// size of a window, 1s to 1h. Default: 5s.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=12
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="must be a duration from 1s to 1h"
+	// +optional
 	Size *metav1.Duration `json:"size,omitempty"`
-	// lateness is how long a window waits for late events. Default: 5s.
+	// lateness is how long a window waits for late events, 0s to 1h. Default: 5s.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=12
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('0s') && duration(self) <= duration('1h')",message="must be a duration from 0s to 1h"
+	// +optional
 	Lateness *metav1.Duration `json:"lateness,omitempty"`
-	// minEvents make a group worth reporting. Default: 3.
+	// minEvents make a group worth reporting, 1 to 100000. Default: 3.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000
+	// +optional
 	MinEvents int32 `json:"minEvents,omitempty"`
-	// maxEvents closes a group early. Default: 1000.
+	// maxEvents closes a group early, 1 to 100000. Default: 1000.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000
+	// +optional
 	MaxEvents int32 `json:"maxEvents,omitempty"`
 }
 
 // AnalyzeSpec scores numeric series; a member that is not set is off.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.anomaly) || has(self.trend)",message="set at least one of anomaly, trend: a member that is not set is off"
 type AnalyzeSpec struct {
 	// anomaly scores each value of a series against what came before.
+	// +optional
 	Anomaly *AnomalySpec `json:"anomaly,omitempty"`
 	// trend tests each series for a monotonic trend.
+	// +optional
 	Trend *TrendSpec `json:"trend,omitempty"`
-	// maxSeries bounds the series that are remembered. Default: 100000.
+	// maxSeries bounds the series that are remembered, 1 to 10000000. Default: 100000.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000000
+	// +optional
 	MaxSeries int32 `json:"maxSeries,omitempty"`
 }
 
 // AnomalySpec scores each value of a series against what came before.
 type AnomalySpec struct {
-	// threshold is the score, -log10 of the tail probability, from which a value is an
-	// anomaly, as a decimal. Default: "6".
+	// threshold is the score, -log10 of the tail probability, from which a value is an anomaly, as a decimal above 0 and up to 16. Default: "6".
+	// +kubebuilder:validation:MaxLength=8
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]+([.][0-9]+)?$') && double(self) > 0.0 && double(self) <= 16.0",message="must be a decimal above 0 and up to 16"
+	// +optional
 	Threshold string `json:"threshold,omitempty"`
-	// warmup is the number of values before any is scored. Default: 30.
+	// warmup is the number of values before any is scored, 2 to 100000. Default: 30.
+	// +kubebuilder:validation:Minimum=2
+	// +kubebuilder:validation:Maximum=100000
+	// +optional
 	Warmup int32 `json:"warmup,omitempty"`
 }
 
 // TrendSpec tests each series for a monotonic trend.
 type TrendSpec struct {
-	// window is the length of the series that is tested. Default: 10m.
+	// window is the length of the series that is tested, 10s to 24h. Default: 10m.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=12
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('10s') && duration(self) <= duration('24h')",message="must be a duration from 10s to 24h"
+	// +optional
 	Window *metav1.Duration `json:"window,omitempty"`
-	// minPoints is the number of points a test needs. Default: 12.
+	// minPoints is the number of points a test needs, 4 to 10000. Default: 12.
+	// +kubebuilder:validation:Minimum=4
+	// +kubebuilder:validation:Maximum=10000
+	// +optional
 	MinPoints int32 `json:"minPoints,omitempty"`
 }
 
 // StageStatus is what the operator saw.
 type StageStatus struct {
 	// conditions: Ready sums up Accepted, ConsumersReady and WorkersAvailable; Stalled is abnormal-true.
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// observedGeneration is the generation that this status speaks of.
+	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// kind of the stage.
+	// +kubebuilder:validation:MaxLength=32
+	// +optional
 	Kind string `json:"kind,omitempty"`
 	// replicas is the number of workers that exist.
+	// +optional
 	Replicas int32 `json:"replicas,omitempty"`
 	// readyWorkers is the number of workers that are ready.
+	// +optional
 	ReadyWorkers int32 `json:"readyWorkers,omitempty"`
 	// selector of the worker pods, for the scale subresource.
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
 	Selector string `json:"selector,omitempty"`
 	// lag is the number of events stored and not yet processed by this stage.
+	// +optional
 	Lag *int64 `json:"lag,omitempty"`
 	// lagSeconds is the age of the oldest such event.
+	// +optional
 	LagSeconds *int64 `json:"lagSeconds,omitempty"`
 	// consumers are the durable consumers of the stage.
+	// +listType=map
+	// +listMapKey=stream
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	// +optional
 	Consumers []ConsumerStatus `json:"consumers,omitempty"`
 }
 
 // ConsumerStatus is what the operator saw of one durable consumer.
 type ConsumerStatus struct {
 	// stream that it reads.
+	// +kubebuilder:validation:MaxLength=255
+	// +required
 	Stream string `json:"stream"`
 	// name of the durable.
+	// +kubebuilder:validation:MaxLength=255
+	// +required
 	Name string `json:"name"`
 	// pending frames: stored and not yet delivered.
+	// +optional
 	Pending int64 `json:"pending,omitempty"`
 	// ackPending frames: delivered and not yet acknowledged.
+	// +optional
 	AckPending int64 `json:"ackPending,omitempty"`
 	// redelivered frames: delivered more than once and not yet acknowledged.
+	// +optional
 	Redelivered int64 `json:"redelivered,omitempty"`
 }

@@ -123,7 +123,7 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             scalar: string
-          elementRelationship: atomic
+          elementRelationship: associative
 - name: dev.millrace.millrace.api.v1alpha1.EnrichSemanticSpec
   map:
     fields:
@@ -132,7 +132,9 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             namedType: dev.millrace.millrace.api.v1alpha1.SemanticRule
-          elementRelationship: atomic
+          elementRelationship: associative
+          keys:
+          - id
 - name: dev.millrace.millrace.api.v1alpha1.EnrichSpec
   map:
     fields:
@@ -231,7 +233,9 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             namedType: dev.millrace.millrace.api.v1alpha1.PipelineStage
-          elementRelationship: atomic
+          elementRelationship: associative
+          keys:
+          - name
     - name: streams
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.StreamDefaults
@@ -258,7 +262,7 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             scalar: string
-          elementRelationship: atomic
+          elementRelationship: associative
     - name: name
       type:
         scalar: string
@@ -285,7 +289,9 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Condition
-          elementRelationship: atomic
+          elementRelationship: associative
+          keys:
+          - type
     - name: ingress
       type:
         scalar: string
@@ -303,7 +309,9 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             namedType: dev.millrace.millrace.api.v1alpha1.StreamStatus
-          elementRelationship: atomic
+          elementRelationship: associative
+          keys:
+          - name
     - name: subjectPrefix
       type:
         scalar: string
@@ -408,7 +416,7 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             scalar: string
-          elementRelationship: atomic
+          elementRelationship: associative
     - name: name
       type:
         scalar: string
@@ -441,13 +449,18 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Condition
-          elementRelationship: atomic
+          elementRelationship: associative
+          keys:
+          - type
     - name: consumers
       type:
         list:
           elementType:
             namedType: dev.millrace.millrace.api.v1alpha1.ConsumerStatus
-          elementRelationship: atomic
+          elementRelationship: associative
+          keys:
+          - stream
+          - name
     - name: kind
       type:
         scalar: string
@@ -530,7 +543,7 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             scalar: string
-          elementRelationship: atomic
+          elementRelationship: associative
     - name: rules
       type:
         list:

@@ -11,9 +11,9 @@ import (
 //
 // EnrichCacheSpec bounds the cache of look-ups.
 type EnrichCacheSpecApplyConfiguration struct {
-	// maxEntries of the cache. Default: 100000.
+	// maxEntries of the cache, 100 to 10000000. Default: 100000.
 	MaxEntries *int32 `json:"maxEntries,omitempty"`
-	// ttl of an entry. Default: 10s.
+	// ttl of an entry, 1s to 1h. Default: 10s.
 	TTL *v1.Duration `json:"ttl,omitempty"`
 }
 

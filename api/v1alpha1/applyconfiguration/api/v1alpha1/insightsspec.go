@@ -7,10 +7,9 @@ package v1alpha1
 //
 // InsightsSpec names the stream of insights.
 type InsightsSpecApplyConfiguration struct {
-	// stream is the name of the stream. Immutable. Default: derived from namespace and pipeline.
+	// stream is the name of the stream. Immutable. Default: <NAMESPACE>_<PIPELINE>_INSIGHTS.
 	Stream *string `json:"stream,omitempty"`
-	// subjectPrefix starts the subjects of insights: <subjectPrefix>.<stage>.<severity>.
-	// Immutable. Default: <the pipeline's subjectPrefix>.insights.
+	// subjectPrefix starts the subjects of insights: <subjectPrefix>.<stage>.<severity>. Immutable. Default: <the pipeline's subjectPrefix>.insights.
 	SubjectPrefix *string `json:"subjectPrefix,omitempty"`
 }
 

@@ -7,7 +7,7 @@ package v1alpha1
 //
 // NATSSpec says how to reach NATS.
 type NATSSpecApplyConfiguration struct {
-	// url is one or more server URLs, separated by commas.
+	// url is one or more server URLs, separated by commas. Default: the operator's.
 	URL *string `json:"url,omitempty"`
 	// credentialsSecretRef names the key of a Secret in the same namespace that holds a .creds file.
 	CredentialsSecretRef *SecretKeyRefApplyConfiguration `json:"credentialsSecretRef,omitempty"`

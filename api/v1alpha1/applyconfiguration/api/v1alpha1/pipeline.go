@@ -16,10 +16,13 @@ import (
 //
 // Pipeline is a graph of stages on NATS JetStream.
 type PipelineApplyConfiguration struct {
-	v1.TypeMetaApplyConfiguration    `json:""`
+	v1.TypeMetaApplyConfiguration `json:""`
+	// metadata is the standard object metadata.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
-	Spec                             *PipelineSpecApplyConfiguration   `json:"spec,omitempty"`
-	Status                           *PipelineStatusApplyConfiguration `json:"status,omitempty"`
+	// spec is what the user wants.
+	Spec *PipelineSpecApplyConfiguration `json:"spec,omitempty"`
+	// status is what the operator saw.
+	Status *PipelineStatusApplyConfiguration `json:"status,omitempty"`
 }
 
 // Pipeline constructs a declarative configuration of the Pipeline type for use with

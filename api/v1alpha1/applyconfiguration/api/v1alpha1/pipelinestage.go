@@ -7,7 +7,7 @@ package v1alpha1
 //
 // PipelineStage is one node of the graph.
 type PipelineStageApplyConfiguration struct {
-	// name of the stage, unique in the pipeline.
+	// name of the stage, unique in the pipeline. A stage of another name is another stage.
 	Name                        *string `json:"name,omitempty"`
 	StageNodeApplyConfiguration `json:""`
 }

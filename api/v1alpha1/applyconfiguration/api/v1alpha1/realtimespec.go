@@ -11,11 +11,11 @@ import (
 //
 // RealtimeSpec applies causal and topological rules over a bounded window.
 type RealtimeSpecApplyConfiguration struct {
-	// within is how far back a cause may lie, in event time. Default: 5m.
+	// within is how far back a cause may lie, in event time, 1s to 1h. Default: 5m.
 	Within *v1.Duration `json:"within,omitempty"`
-	// maxEntities bounds the entities that are remembered. Default: 100000.
+	// maxEntities bounds the entities that are remembered, 100 to 10000000. Default: 100000.
 	MaxEntities *int32 `json:"maxEntities,omitempty"`
-	// incidentIdle closes an incident that saw no event for this long. Default: 15m.
+	// incidentIdle closes an incident that saw no event for this long, 1s to 24h. Default: 15m.
 	IncidentIdle *v1.Duration `json:"incidentIdle,omitempty"`
 }
 

@@ -19,7 +19,7 @@ type SemanticRuleApplyConfiguration struct {
 	Class *string `json:"class,omitempty"`
 	// category is the area that is concerned.
 	Category *string `json:"category,omitempty"`
-	// severity is an OpenTelemetry severity number. Default: the event's own.
+	// severity is an OpenTelemetry severity number, 1 to 24. Default: the event's own.
 	Severity *int32 `json:"severity,omitempty"`
 }
 

@@ -17,10 +17,13 @@ import (
 // Stage is one node of a Pipeline's graph as an object of its own. The Pipeline makes one
 // for each of its stages; a user may add one with pipelineRef.
 type StageApplyConfiguration struct {
-	v1.TypeMetaApplyConfiguration    `json:""`
+	v1.TypeMetaApplyConfiguration `json:""`
+	// metadata is the standard object metadata.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
-	Spec                             *StageSpecApplyConfiguration   `json:"spec,omitempty"`
-	Status                           *StageStatusApplyConfiguration `json:"status,omitempty"`
+	// spec is what the user wants.
+	Spec *StageSpecApplyConfiguration `json:"spec,omitempty"`
+	// status is what the operator saw.
+	Status *StageStatusApplyConfiguration `json:"status,omitempty"`
 }
 
 // Stage constructs a declarative configuration of the Stage type for use with

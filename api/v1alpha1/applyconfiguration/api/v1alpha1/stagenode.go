@@ -8,15 +8,15 @@ package v1alpha1
 // StageNode is a node of the graph: what it reads, what it does, where it publishes.
 // Exactly one of validate, enrich, correlate and analyze is set.
 type StageNodeApplyConfiguration struct {
-	// from are the ports to read: ingress, <stage> (its port out) or <stage>/<port>.
+	// from are the ports to read, 1 to 16: ingress, <stage> (its port out) or <stage>/<port>.
 	From []string `json:"from,omitempty"`
-	// output names the stream of port out.
+	// output names the stream of port out. Immutable.
 	Output *PortSpecApplyConfiguration `json:"output,omitempty"`
 	// workers shapes the worker Deployment.
 	Workers *WorkersSpecApplyConfiguration `json:"workers,omitempty"`
 	// retry says how often and how fast a failing event is tried again.
 	Retry *RetrySpecApplyConfiguration `json:"retry,omitempty"`
-	// suspend stops the workers of this stage; its input goes on being stored.
+	// suspend stops the workers of this stage; its input goes on being stored. Default: false.
 	Suspend *bool `json:"suspend,omitempty"`
 	// validate checks events against rules and drops duplicates.
 	Validate *ValidateSpecApplyConfiguration `json:"validate,omitempty"`

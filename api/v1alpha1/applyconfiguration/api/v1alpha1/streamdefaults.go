@@ -17,9 +17,9 @@ type StreamDefaultsApplyConfiguration struct {
 	Storage *apiv1alpha1.StorageType `json:"storage,omitempty"`
 	// replicas is the number of copies of each stream, 1 to 5. Default: 1.
 	Replicas *int32 `json:"replicas,omitempty"`
-	// maxAge is how long events are kept. Default: 24h.
+	// maxAge is how long events are kept, 1m to 8760h. Default: 24h.
 	MaxAge *v1.Duration `json:"maxAge,omitempty"`
-	// maxBytes bounds each stream; a full stream pushes back. Default: 10Gi.
+	// maxBytes bounds each stream, at least 1Mi; a full stream pushes back. Default: 10Gi.
 	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
 }
 

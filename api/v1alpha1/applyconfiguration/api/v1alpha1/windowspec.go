@@ -11,13 +11,13 @@ import (
 //
 // WindowSpec groups notable events into tumbling event-time windows.
 type WindowSpecApplyConfiguration struct {
-	// size of a window. Default: 5s.
+	// size of a window, 1s to 1h. Default: 5s.
 	Size *v1.Duration `json:"size,omitempty"`
-	// lateness is how long a window waits for late events. Default: 5s.
+	// lateness is how long a window waits for late events, 0s to 1h. Default: 5s.
 	Lateness *v1.Duration `json:"lateness,omitempty"`
-	// minEvents make a group worth reporting. Default: 3.
+	// minEvents make a group worth reporting, 1 to 100000. Default: 3.
 	MinEvents *int32 `json:"minEvents,omitempty"`
-	// maxEvents closes a group early. Default: 1000.
+	// maxEvents closes a group early, 1 to 100000. Default: 1000.
 	MaxEvents *int32 `json:"maxEvents,omitempty"`
 }
 
