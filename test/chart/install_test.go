@@ -154,12 +154,14 @@ func enrichReadsOnly(t *testing.T, s *site) {
 	}
 	all := metav1.ListOptions{}
 	may := map[string]func() error{
-		"pods":           func() error { _, err := client.CoreV1().Pods("").List(t.Context(), all); return err },
-		"nodes":          func() error { _, err := client.CoreV1().Nodes().List(t.Context(), all); return err },
-		"namespaces":     func() error { _, err := client.CoreV1().Namespaces().List(t.Context(), all); return err },
-		"services":       func() error { _, err := client.CoreV1().Services("").List(t.Context(), all); return err },
-		"replicasets":    func() error { _, err := client.AppsV1().ReplicaSets("").List(t.Context(), all); return err },
-		"endpointslices": func() error { _, err := client.DiscoveryV1().EndpointSlices("").List(t.Context(), all); return err },
+		"pods":         func() error { _, err := client.CoreV1().Pods("").List(t.Context(), all); return err },
+		"nodes":        func() error { _, err := client.CoreV1().Nodes().List(t.Context(), all); return err },
+		"namespaces":   func() error { _, err := client.CoreV1().Namespaces().List(t.Context(), all); return err },
+		"services":     func() error { _, err := client.CoreV1().Services("").List(t.Context(), all); return err },
+		"deployments":  func() error { _, err := client.AppsV1().Deployments("").List(t.Context(), all); return err },
+		"statefulsets": func() error { _, err := client.AppsV1().StatefulSets("").List(t.Context(), all); return err },
+		"daemonsets":   func() error { _, err := client.AppsV1().DaemonSets("").List(t.Context(), all); return err },
+		"cronjobs":     func() error { _, err := client.BatchV1().CronJobs("").List(t.Context(), all); return err },
 	}
 	for name, list := range may {
 		if err := list(); err != nil {
@@ -220,7 +222,8 @@ func aggregates(t *testing.T, s *site) {
 	}
 }
 
-// reconciles lets the operator, with nothing but the rights from the chart, bring up a Pipeline.
+// reconciles lets the operator and its workers, with nothing but the rights from the chart, bring
+// up a Pipeline.
 func reconciles(t *testing.T, s *site) {
 	pipeline := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "millrace.dev/v1alpha1", "kind": "Pipeline",
@@ -229,6 +232,9 @@ func reconciles(t *testing.T, s *site) {
 			"streams": map[string]any{"storage": "Memory", "maxBytes": "16Mi"},
 			"stages": []any{map[string]any{
 				"name": "validate", "from": []any{"ingress"}, "validate": map[string]any{},
+			}, map[string]any{
+				// Its workers are ready when their watches are, which needs the rights of millrace-enrich.
+				"name": "enrich", "from": []any{"validate"}, "enrich": map[string]any{"kubernetes": map[string]any{}},
 			}},
 		},
 	}}
