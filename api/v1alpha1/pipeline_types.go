@@ -42,12 +42,12 @@ type PipelineList struct {
 
 // PipelineSpec is what the user wants.
 //
-// +kubebuilder:validation:XValidation:rule=`self.?subjectPrefix.orValue("") == oldSelf.?subjectPrefix.orValue("")`,message="subjectPrefix is immutable: stored events keep their subjects",fieldPath=".subjectPrefix"
+// +kubebuilder:validation:XValidation:rule="(has(self.subjectPrefix) ? self.subjectPrefix : '-') == (has(oldSelf.subjectPrefix) ? oldSelf.subjectPrefix : '-')",message="subjectPrefix is immutable: stored events keep their subjects",fieldPath=".subjectPrefix"
 // +kubebuilder:validation:XValidation:rule="self.?partitions.orValue(8) == oldSelf.?partitions.orValue(8)",message="partitions is immutable: another number would break the order of each key",fieldPath=".partitions"
-// +kubebuilder:validation:XValidation:rule="self.?streams.?storage.orValue('File') == oldSelf.?streams.?storage.orValue('File')",message="streams.storage is immutable: a stream keeps its storage",fieldPath=".streams"
-// +kubebuilder:validation:XValidation:rule=`self.?ingress.?stream.orValue("") == oldSelf.?ingress.?stream.orValue("") && self.?ingress.?subject.orValue("") == oldSelf.?ingress.?subject.orValue("")`,message="ingress is immutable: collectors publish there",fieldPath=".ingress"
-// +kubebuilder:validation:XValidation:rule=`self.?insights.?stream.orValue("") == oldSelf.?insights.?stream.orValue("") && self.?insights.?subjectPrefix.orValue("") == oldSelf.?insights.?subjectPrefix.orValue("")`,message="insights is immutable: others read there",fieldPath=".insights"
-// +kubebuilder:validation:XValidation:rule=`self.?deadLetters.?stream.orValue("") == oldSelf.?deadLetters.?stream.orValue("") && self.?deadLetters.?subject.orValue("") == oldSelf.?deadLetters.?subject.orValue("")`,message="deadLetters is immutable: others read there",fieldPath=".deadLetters"
+// +kubebuilder:validation:XValidation:rule="(has(self.streams) && has(self.streams.storage) && self.streams.storage == 'Memory') == (has(oldSelf.streams) && has(oldSelf.streams.storage) && oldSelf.streams.storage == 'Memory')",message="streams.storage is immutable: a stream keeps its storage",fieldPath=".streams"
+// +kubebuilder:validation:XValidation:rule="(has(self.ingress) && has(self.ingress.stream) ? self.ingress.stream : '-') == (has(oldSelf.ingress) && has(oldSelf.ingress.stream) ? oldSelf.ingress.stream : '-') && (has(self.ingress) && has(self.ingress.subject) ? self.ingress.subject : '-') == (has(oldSelf.ingress) && has(oldSelf.ingress.subject) ? oldSelf.ingress.subject : '-')",message="ingress is immutable: collectors publish there",fieldPath=".ingress"
+// +kubebuilder:validation:XValidation:rule="(has(self.insights) && has(self.insights.stream) ? self.insights.stream : '-') == (has(oldSelf.insights) && has(oldSelf.insights.stream) ? oldSelf.insights.stream : '-') && (has(self.insights) && has(self.insights.subjectPrefix) ? self.insights.subjectPrefix : '-') == (has(oldSelf.insights) && has(oldSelf.insights.subjectPrefix) ? oldSelf.insights.subjectPrefix : '-')",message="insights is immutable: others read there",fieldPath=".insights"
+// +kubebuilder:validation:XValidation:rule="(has(self.deadLetters) && has(self.deadLetters.stream) ? self.deadLetters.stream : '-') == (has(oldSelf.deadLetters) && has(oldSelf.deadLetters.stream) ? oldSelf.deadLetters.stream : '-') && (has(self.deadLetters) && has(self.deadLetters.subject) ? self.deadLetters.subject : '-') == (has(oldSelf.deadLetters) && has(oldSelf.deadLetters.subject) ? oldSelf.deadLetters.subject : '-')",message="deadLetters is immutable: others read there",fieldPath=".deadLetters"
 type PipelineSpec struct {
 	// nats is the server to use. Default: the operator's.
 	// +optional
@@ -80,8 +80,8 @@ type PipelineSpec struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
-	// +kubebuilder:validation:XValidation:rule="self.all(s, s.from.all(f, f == 'ingress' || self.exists(t, t.name == f.split('/')[0])))",message="from names a stage that the pipeline does not have",messageExpression="'stage ' + self.filter(s, !s.from.all(f, f == 'ingress' || self.exists(t, t.name == f.split('/')[0])))[0].name + ' reads from a stage that the pipeline does not have: from takes ingress, <stage> and <stage>/<port>'"
-	// +kubebuilder:validation:XValidation:rule="self.all(s, s.from.all(f, !self.exists(t, f == t.name + '/insights' && !has(t.correlate) && !has(t.analyze))))",message="only correlate and analyze stages have a port insights",messageExpression="'stage ' + self.filter(s, !s.from.all(f, !self.exists(t, f == t.name + '/insights' && !has(t.correlate) && !has(t.analyze))))[0].name + ' reads the insights of a stage that has none: only correlate and analyze have this port'"
+	// +kubebuilder:validation:XValidation:rule="self.all(s, s.from.all(f, f == 'ingress' || self.exists(t, t.name == f.split('/')[0])))",message="from names a stage that the pipeline does not have: it takes ingress, <stage> and <stage>/<port>"
+	// +kubebuilder:validation:XValidation:rule="self.all(s, s.from.all(f, !self.exists(t, f == t.name + '/insights' && !has(t.correlate) && !has(t.analyze))))",message="only correlate and analyze stages have a port insights"
 	// +required
 	Stages []PipelineStage `json:"stages"`
 	// deletionPolicy says what becomes of the streams when the Pipeline is deleted: Retain or Delete. Default: Retain.
@@ -165,13 +165,13 @@ const (
 
 // PortSpec names a stream and its subject.
 type PortSpec struct {
-	// stream is the name of the stream. Immutable. Default: <NAMESPACE>_<PIPELINE>_<STAGE>; RAW for the ingress, DEAD_LETTERS for dead letters.
+	// stream is its name. Immutable. Default: <NAMESPACE>_<PIPELINE>_ and the stage, RAW or DEAD_LETTERS.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*$`
 	// +optional
 	Stream string `json:"stream,omitempty"`
-	// subject follows the pipeline's subjectPrefix. Immutable. Default: the name of the stage; raw for the ingress, dead-letter for dead letters.
+	// subject follows the pipeline's subjectPrefix. Immutable. Default: the name of the stage, raw or dead-letter.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$`
@@ -187,7 +187,7 @@ type InsightsSpec struct {
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*$`
 	// +optional
 	Stream string `json:"stream,omitempty"`
-	// subjectPrefix starts the subjects of insights: <subjectPrefix>.<stage>.<severity>. Immutable. Default: <the pipeline's subjectPrefix>.insights.
+	// subjectPrefix comes before .<stage>.<severity>. Immutable. Default: <the pipeline's subjectPrefix>.insights.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$`

@@ -5,8 +5,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Stage is one node of a Pipeline's graph as an object of its own. The Pipeline makes one
-// for each of its stages; a user may add one with pipelineRef.
+// Stage is one node of a Pipeline's graph: made by the Pipeline, or attached by a user with pipelineRef.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:shortName=mrs,categories=millrace
@@ -21,8 +20,8 @@ import (
 // +kubebuilder:printcolumn:name="Lag",type=integer,JSONPath=`.status.lag`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be at most 63 lower-case letters, digits and -, without dots: it becomes part of subjects, streams and labels"
-// +kubebuilder:validation:XValidation:rule="self.spec.?name.orValue(self.metadata.name) != 'ingress'",message="ingress is the name of the pipeline's input: choose another",fieldPath=".spec"
-// +kubebuilder:validation:XValidation:rule="!self.spec.from.exists(f, f == self.spec.?name.orValue(self.metadata.name) || f.startsWith(self.spec.?name.orValue(self.metadata.name) + '/'))",message="a stage cannot read itself",fieldPath=".spec.from"
+// +kubebuilder:validation:XValidation:rule="(has(self.spec.name) ? self.spec.name : self.metadata.name) != 'ingress'",message="ingress is the name of the pipeline's input: choose another",fieldPath=".spec"
+// +kubebuilder:validation:XValidation:rule="!self.spec.from.exists(f, f.split('/')[0] == (has(self.spec.name) ? self.spec.name : self.metadata.name))",message="a stage cannot read itself",fieldPath=".spec.from"
 type Stage struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata is the standard object metadata.
@@ -48,7 +47,7 @@ type StageList struct {
 
 // StageSpec is what the user wants.
 //
-// +kubebuilder:validation:XValidation:rule=`self.?name.orValue("") == oldSelf.?name.orValue("")`,message="name is immutable: a stage of another name is another stage",fieldPath=".name"
+// +kubebuilder:validation:XValidation:rule="(has(self.name) ? self.name : '-') == (has(oldSelf.name) ? oldSelf.name : '-')",message="name is immutable: a stage of another name is another stage",fieldPath=".name"
 // +kubebuilder:validation:XValidation:rule="self.?replicas.orValue(1) <= 1 || !(has(self.correlate) || has(self.analyze) || (has(self.validate) && has(self.validate.dedupe)))",message="a stateful stage (correlate, analyze, validate with dedupe) has one worker at most",fieldPath=".replicas"
 type StageSpec struct {
 	// pipelineRef is the Pipeline in the same namespace that the stage belongs to. Immutable.
@@ -84,7 +83,7 @@ type PipelineRef struct {
 //
 // +kubebuilder:validation:XValidation:rule="[has(self.validate), has(self.enrich), has(self.correlate), has(self.analyze)].filter(x, x).size() == 1",message="set exactly one of validate, enrich, correlate, analyze: it is the kind of the stage"
 // +kubebuilder:validation:XValidation:rule="has(self.validate) == has(oldSelf.validate) && has(self.enrich) == has(oldSelf.enrich) && has(self.correlate) == has(oldSelf.correlate) && has(self.analyze) == has(oldSelf.analyze)",message="the kind of a stage is immutable: make a stage of another name"
-// +kubebuilder:validation:XValidation:rule=`self.?output.?stream.orValue("") == oldSelf.?output.?stream.orValue("") && self.?output.?subject.orValue("") == oldSelf.?output.?subject.orValue("")`,message="output is immutable: others read there",fieldPath=".output"
+// +kubebuilder:validation:XValidation:rule="(has(self.output) && has(self.output.stream) ? self.output.stream : '-') == (has(oldSelf.output) && has(oldSelf.output.stream) ? oldSelf.output.stream : '-') && (has(self.output) && has(self.output.subject) ? self.output.subject : '-') == (has(oldSelf.output) && has(oldSelf.output.subject) ? oldSelf.output.subject : '-')",message="output is immutable: others read there",fieldPath=".output"
 // +kubebuilder:validation:XValidation:rule="self.?workers.?min.orValue(1) <= 1 || !(has(self.correlate) || has(self.analyze) || (has(self.validate) && has(self.validate.dedupe)))",message="a stateful stage (correlate, analyze, validate with dedupe) has one worker at most",fieldPath=".workers"
 type StageNode struct {
 	// from are the ports to read, 1 to 16: ingress, <stage> (its port out) or <stage>/<port>.
@@ -144,7 +143,7 @@ type WorkersSpec struct {
 	// +kubebuilder:validation:MaxProperties=32
 	// +optional
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
-	// serviceAccountName of the worker pods; enrich with kubernetes needs one that may read the cluster. Default: the operator's choice.
+	// serviceAccountName of the workers; enrich.kubernetes reads the cluster with it. Default: the operator's choice.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
@@ -438,7 +437,7 @@ type AnalyzeSpec struct {
 
 // AnomalySpec scores each value of a series against what came before.
 type AnomalySpec struct {
-	// threshold is the score, -log10 of the tail probability, from which a value is an anomaly, as a decimal above 0 and up to 16. Default: "6".
+	// threshold is the score (-log10 of the tail probability) that makes an anomaly, a decimal up to 16. Default: "6".
 	// +kubebuilder:validation:MaxLength=8
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]+([.][0-9]+)?$') && double(self) > 0.0 && double(self) <= 16.0",message="must be a decimal above 0 and up to 16"
 	// +optional

@@ -7,9 +7,9 @@ package v1alpha1
 //
 // PortSpec names a stream and its subject.
 type PortSpecApplyConfiguration struct {
-	// stream is the name of the stream. Immutable. Default: <NAMESPACE>_<PIPELINE>_<STAGE>; RAW for the ingress, DEAD_LETTERS for dead letters.
+	// stream is its name. Immutable. Default: <NAMESPACE>_<PIPELINE>_ and the stage, RAW or DEAD_LETTERS.
 	Stream *string `json:"stream,omitempty"`
-	// subject follows the pipeline's subjectPrefix. Immutable. Default: the name of the stage; raw for the ingress, dead-letter for dead letters.
+	// subject follows the pipeline's subjectPrefix. Immutable. Default: the name of the stage, raw or dead-letter.
 	Subject *string `json:"subject,omitempty"`
 }
 

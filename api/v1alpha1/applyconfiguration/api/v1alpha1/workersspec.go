@@ -20,7 +20,7 @@ type WorkersSpecApplyConfiguration struct {
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 	// nodeSelector of the worker pods.
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
-	// serviceAccountName of the worker pods; enrich with kubernetes needs one that may read the cluster. Default: the operator's choice.
+	// serviceAccountName of the workers; enrich.kubernetes reads the cluster with it. Default: the operator's choice.
 	ServiceAccountName *string `json:"serviceAccountName,omitempty"`
 	// image of the worker container. Default: the operator's.
 	Image *string `json:"image,omitempty"`
