@@ -1,0 +1,88 @@
+package engine
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics are the metrics of all engines of one process.
+type Metrics struct {
+	registerer prometheus.Registerer
+
+	events, deadLetters, republished, republishedStored, produced *prometheus.CounterVec
+
+	lagEvents, lagSeconds, inflightFrames, inflightMessages, inflightBytes, blocked, ready *prometheus.GaugeVec
+
+	process, latency *prometheus.HistogramVec
+}
+
+// NewMetrics registers the metrics of the engine with r. It panics when they are
+// registered with r already: make one Metrics and share it.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	counter := func(name, help string, more ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millrace_" + name, Help: help}, append(stageLabels(), more...))
+	}
+	gauge := func(name, help string, more ...string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millrace_" + name, Help: help}, append(stageLabels(), more...))
+	}
+	histogram := func(name, help string, start float64, n int) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "millrace_" + name, Help: help, Buckets: prometheus.ExponentialBuckets(start, 2, n),
+		}, stageLabels())
+	}
+	m := &Metrics{
+		registerer:        r,
+		events:            counter("stage_events_total", "Events by what became of them (emitted, filtered, duplicate, dead_lettered), counted when their message is acknowledged; retried counts attempts.", "outcome"),
+		deadLetters:       counter("dead_letter_events_total", "Events stored in the dead letters, by reason.", "reason"),
+		produced:          counter("stage_produced_events_total", "New events that the stage made and that are stored, by port.", "port"),
+		republished:       counter("stage_republished_total", "Publishes that were repeated because the first was refused or not answered."),
+		republishedStored: counter("stage_publish_duplicates_total", "Publishes that the server had stored before and dropped by their id."),
+		lagEvents:         gauge("stage_lag_events", "Events stored and not acknowledged by this stage, estimated from what this worker received last."),
+		lagSeconds:        gauge("stage_lag_seconds", "Age of the oldest message in hand."),
+		inflightFrames:    gauge("stage_inflight_frames", "Published messages that wait for their PubAck."),
+		inflightMessages:  gauge("stage_inflight_messages", "Received messages that are not acknowledged."),
+		inflightBytes:     gauge("stage_inflight_bytes", "Received bytes that are not acknowledged."),
+		blocked:           gauge("stage_output_blocked", "1 while outputs to this stream wait: it is full, missing or cannot be reached.", "stream"),
+		ready:             gauge("stage_ready", "1 when the worker is connected and bound to all its consumers."),
+		process:           histogram("stage_process_seconds", "Duration of one call of the stage with a batch of events.", 20e-6, 18),
+		latency:           histogram("event_latency_seconds", "From the first ingest of an event to the acknowledgement by this stage; one event of each message is measured.", 1e-3, 18),
+	}
+	r.MustRegister(m.events, m.deadLetters, m.produced, m.republished, m.republishedStored, m.lagEvents, m.lagSeconds,
+		m.inflightFrames, m.inflightMessages, m.inflightBytes, m.blocked, m.ready, m.process, m.latency)
+	return m
+}
+
+func stageLabels() []string { return []string{"pipeline", "stage"} }
+
+// stageMetrics are the metrics of one engine, with their labels bound.
+type stageMetrics struct {
+	emitted, filtered, duplicate, deadLettered, retried, republished, republishedStored prometheus.Counter
+
+	lagEvents, lagSeconds, inflightFrames, inflightMessages, inflightBytes, ready prometheus.Gauge
+
+	process, latency prometheus.Observer
+
+	deadLetters, produced *prometheus.CounterVec
+	blockedBy             *prometheus.GaugeVec
+}
+
+func (m *Metrics) bind(pipeline, stage string) *stageMetrics {
+	l := prometheus.Labels{"pipeline": pipeline, "stage": stage}
+	events := m.events.MustCurryWith(l)
+	return &stageMetrics{
+		emitted: events.WithLabelValues("emitted"), filtered: events.WithLabelValues("filtered"),
+		duplicate: events.WithLabelValues("duplicate"), deadLettered: events.WithLabelValues("dead_lettered"),
+		retried: events.WithLabelValues("retried"), republished: m.republished.With(l), republishedStored: m.republishedStored.With(l),
+		lagEvents: m.lagEvents.With(l), lagSeconds: m.lagSeconds.With(l), inflightFrames: m.inflightFrames.With(l),
+		inflightMessages: m.inflightMessages.With(l), inflightBytes: m.inflightBytes.With(l), ready: m.ready.With(l),
+		process: m.process.With(l), latency: m.latency.With(l),
+		deadLetters: m.deadLetters.MustCurryWith(l), produced: m.produced.MustCurryWith(l), blockedBy: m.blocked.MustCurryWith(l),
+	}
+}
+
+func (m *stageMetrics) blocked(stream string, yes bool) {
+	v := 0.0
+	if yes {
+		v = 1
+	}
+	m.blockedBy.WithLabelValues(stream).Set(v)
+}

@@ -1,0 +1,144 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/stage"
+)
+
+// Options are what an engine is made of. Config, Factory and Conn are required.
+type Options struct {
+	Config *config.StageConfig
+	// Factory builds the stage and says whether it is stateful.
+	Factory stage.Factory
+	// Conn is the connection; it is used, never closed. It should reconnect for ever.
+	Conn *nats.Conn
+	Log  *slog.Logger
+	// Now is the clock; nil = time.Now.
+	Now func() time.Time
+	// Jitter returns a number in [0,1); nil = math/rand.
+	Jitter func() float64
+	// Metrics may be shared by the engines of one process; nil = metrics nobody reads.
+	Metrics *Metrics
+	// Lanes is the number of lanes of a stateless stage; 0 = GOMAXPROCS.
+	Lanes int
+	// WedgedAfter is how long a worker may have messages in hand without any progress
+	// before it reports itself as dead; 0 = 2 minutes.
+	WedgedAfter time.Duration
+	// AckTimeout is how long a publish waits for its PubAck before it is sent again; 0 = 5 s.
+	AckTimeout time.Duration
+}
+
+// Fallbacks for what a config leaves open.
+const (
+	defaultMaxEvents   = 512
+	defaultMaxBytes    = 128 << 10
+	defaultInFlight    = 32 << 20
+	defaultFrames      = 128
+	maxFrames          = 256
+	defaultAttempts    = 5
+	defaultBackoff     = 100 * time.Millisecond
+	defaultMaxBackoff  = 30 * time.Second
+	defaultDrain       = 30 * time.Second
+	defaultAckWait     = 30 * time.Second
+	defaultAckTimeout  = 5 * time.Second
+	defaultWedgedAfter = 2 * time.Minute
+	// maxMessages bounds messages in hand per input, for inputs of tiny messages.
+	maxMessages = 8192
+)
+
+func (o *Options) complete() error {
+	var errs []error
+	if o.Config == nil {
+		errs = append(errs, errors.New("config is missing"))
+	}
+	if o.Factory == nil {
+		errs = append(errs, errors.New("factory is missing"))
+	}
+	if o.Conn == nil {
+		errs = append(errs, errors.New("connection is missing"))
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("engine options: %w", errors.Join(errs...))
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Jitter == nil {
+		o.Jitter = rand.Float64
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(prometheus.NewRegistry())
+	}
+	fallback(&o.Lanes, runtime.GOMAXPROCS(0))
+	fallback(&o.WedgedAfter, defaultWedgedAfter)
+	fallback(&o.AckTimeout, defaultAckTimeout)
+	return checkConfig(o.Config)
+}
+
+// limits are the bounds of the config with its gaps filled.
+type limits struct {
+	maxEvents, maxBytes, maxInFlightBytes, maxFrames, attempts int
+
+	linger, backoff, maxBackoff, drain time.Duration
+}
+
+func limitsOf(c *config.StageConfig) limits {
+	l := limits{
+		maxEvents: c.Batch.MaxEvents, maxBytes: c.Batch.MaxBytes,
+		maxInFlightBytes: c.Batch.MaxInFlightBytes, maxFrames: c.Batch.MaxInFlightFrames,
+		attempts: c.Retry.MaxAttempts, linger: c.Batch.Linger.D(),
+		backoff: c.Retry.InitialBackoff.D(), maxBackoff: c.Retry.MaxBackoff.D(), drain: c.DrainTimeout.D(),
+	}
+	fallback(&l.maxEvents, defaultMaxEvents)
+	fallback(&l.maxBytes, defaultMaxBytes)
+	fallback(&l.maxInFlightBytes, defaultInFlight)
+	fallback(&l.maxFrames, defaultFrames)
+	l.maxFrames = min(l.maxFrames, maxFrames)
+	fallback(&l.attempts, defaultAttempts)
+	fallback(&l.backoff, defaultBackoff)
+	fallback(&l.maxBackoff, defaultMaxBackoff)
+	fallback(&l.drain, defaultDrain)
+	return l
+}
+
+func fallback[T int | time.Duration](v *T, to T) {
+	if *v <= 0 {
+		*v = to
+	}
+}
+
+func checkConfig(c *config.StageConfig) error {
+	if len(c.Inputs) == 0 {
+		return errors.New("stage config: inputs is empty: a stage reads at least one stream")
+	}
+	if c.Partitions < 1 {
+		return fmt.Errorf("stage config: partitions is %d: at least 1", c.Partitions)
+	}
+	if _, ok := c.Outputs[config.PortDeadLetter]; !ok {
+		return fmt.Errorf("stage config: outputs has no port %q: every stage needs one", config.PortDeadLetter)
+	}
+	for port, out := range c.Outputs {
+		if out.Subject == "" {
+			return fmt.Errorf("stage config: outputs.%s.subject is empty", port)
+		}
+		switch out.Format {
+		case config.FormatFrame, config.FormatCloudEvent, config.FormatRaw:
+		default:
+			return fmt.Errorf("stage config: outputs.%s.format is %q: frame, cloudevent or raw", port, out.Format)
+		}
+	}
+	return nil
+}

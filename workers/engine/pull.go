@@ -1,0 +1,156 @@
+package engine
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// How pull requests are made. They overlap, so that the server always has one to fill. When
+// the server says nothing for pullSilence, not even a heartbeat, the requests are taken
+// for lost (a leader that moved, a server that was restarted) and made again: a steady
+// flow never stands still for longer than that. Taking live ones for lost costs the server
+// a request more.
+const (
+	pullExpiry    = 5 * time.Second
+	pullHeartbeat = 500 * time.Millisecond
+	pullSilence   = 1250 * time.Millisecond
+	// messageOverhead is what the server may add to the size of a stored message when it
+	// counts against max_bytes: subject, acknowledgement subject, headers.
+	messageOverhead = 64 << 10
+)
+
+// amount is a number of messages and their bytes.
+type amount struct{ messages, bytes int }
+
+// pulls are the requests that the server has not finished. A delivered message does not
+// say which request it answers, so what is still to come is counted over all of them.
+type pulls struct {
+	open map[string]amount // as asked for, by id
+	// asked is what may still come.
+	asked amount
+	heard int64 // Unix nanoseconds of the last word from the server
+	last  uint64
+}
+
+func (p *pulls) add(a amount, now int64) (id string) {
+	if len(p.open) == 0 {
+		p.heard = now
+	}
+	p.last++
+	id = strconv.FormatUint(p.last, 36)
+	p.open[id] = a
+	p.asked.messages += a.messages
+	p.asked.bytes += a.bytes
+	return id
+}
+
+// take counts a delivered message.
+func (p *pulls) take(size int, now int64) {
+	p.heard = now
+	p.asked.messages--
+	p.asked.bytes -= size
+	if p.asked.messages <= 0 || p.asked.bytes <= 0 {
+		p.reset() // requests that are filled end without a word
+	}
+}
+
+// end takes back what request id will not deliver any more.
+func (p *pulls) end(id string, left amount) {
+	if _, ok := p.open[id]; !ok {
+		return
+	}
+	delete(p.open, id)
+	p.asked.messages -= left.messages
+	p.asked.bytes -= left.bytes
+	if len(p.open) == 0 || p.asked.messages <= 0 || p.asked.bytes <= 0 {
+		p.reset()
+	}
+}
+
+func (p *pulls) reset() {
+	clear(p.open)
+	p.asked = amount{}
+}
+
+// dropSilent forgets all requests when the server said nothing about any for too long.
+func (p *pulls) dropSilent(now int64) bool {
+	if len(p.open) == 0 || now-p.heard <= int64(pullSilence) {
+		return false
+	}
+	p.reset()
+	return true
+}
+
+// next returns the request to make now, if any: when half of what may be in hand is free.
+func (in *input) nextPull(maxPayload int) (amount, bool) {
+	half := amount{max(in.maxMessages/2, 1), max(in.budget/2, 1)}
+	if in.shelf.len() == 0 && in.pulls.asked.messages == 0 {
+		// The largest message there can be must fit when nothing is in hand.
+		return amount{half.messages, max(half.bytes, maxPayload+messageOverhead)}, true
+	}
+	free := amount{
+		in.maxMessages - in.shelf.len() - in.pulls.asked.messages,
+		in.budget - in.shelf.bytes - in.pulls.asked.bytes,
+	}
+	if in.oversize || free.messages < max(half.messages/2, 1) || free.bytes < max(half.bytes/2, 1) {
+		return amount{}, false
+	}
+	return amount{min(free.messages, half.messages), min(free.bytes, half.bytes)}, true
+}
+
+// request encodes the body of a pull request by hand: it is made hundreds of times a second.
+func (a amount) request() []byte {
+	b := make([]byte, 0, 112)
+	b = append(b, `{"batch":`...)
+	b = strconv.AppendInt(b, int64(a.messages), 10)
+	b = append(b, `,"max_bytes":`...)
+	b = strconv.AppendInt(b, int64(a.bytes), 10)
+	b = append(b, `,"expires":`...)
+	b = strconv.AppendInt(b, int64(pullExpiry), 10)
+	b = append(b, `,"idle_heartbeat":`...)
+	b = strconv.AppendInt(b, int64(pullHeartbeat), 10)
+	return append(b, '}')
+}
+
+// status handles a message of the server that ends or prolongs request id.
+func (in *input) status(id, code string, h nats.Header) {
+	text := h.Get("Description")
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.pulls.heard = in.now()
+	if code == "100" {
+		return
+	}
+	asked, known := in.pulls.open[id]
+	left := pendingOf(h, asked)
+	in.pulls.end(id, left)
+	switch {
+	case !known && code != "503": // of a request that was given up
+	case code == "404" || code == "408" || text == "Batch Completed":
+	case strings.HasPrefix(text, "Message Size Exceeds"):
+		in.oversize = in.oversize || left.bytes >= asked.bytes
+	case code == "503":
+		in.unbind("nothing answers for consumer " + in.name() + ": it does not exist, or JetStream is not available")
+	case text == "Consumer Deleted":
+		in.unbind("consumer " + in.name() + " was deleted")
+	case text == "Leadership Change" || text == "Server Shutdown":
+		in.pulls.reset()
+		in.pause()
+	default:
+		in.problem = "pull from " + in.name() + ": " + code + " " + text
+		in.pause()
+	}
+}
+
+// pendingOf reads what a request has not delivered; all of it when the server does not say.
+func pendingOf(h nats.Header, asked amount) amount {
+	messages, err1 := strconv.Atoi(h.Get("Nats-Pending-Messages"))
+	bytes, err2 := strconv.Atoi(h.Get("Nats-Pending-Bytes"))
+	if err1 != nil || err2 != nil {
+		return asked
+	}
+	return amount{messages, bytes}
+}

@@ -1,0 +1,65 @@
+package worker
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"millrace.dev/millrace/workers/stage"
+)
+
+// NewRegistry makes the factories of a worker. main passes it in: this package does not
+// know the kinds of stage.
+type NewRegistry func() stage.Registry
+
+// UsageError is a command line that makes no sense.
+type UsageError struct{ Err error }
+
+// Error names what is wrong.
+func (e UsageError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e UsageError) Unwrap() error { return e.Err }
+
+// ExitCode is that of wrong usage.
+func (UsageError) ExitCode() int { return 2 }
+
+// Command is `millrace worker`.
+func Command(newRegistry NewRegistry) *cobra.Command {
+	var o Options
+	var verbose bool
+	cmd := &cobra.Command{
+		Use:   "worker --config FILE [--listen ADDRESS]",
+		Short: "Run one stage of a pipeline, as the operator starts it",
+		Long: `Run one stage of a pipeline. The operator starts workers with a config that it wrote;
+to run a whole pipeline by hand use millrace run.
+
+SIGTERM drains: what is in hand is finished, stored and acknowledged, the rest goes back to
+the stream at once.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.ConfigFile == "" {
+				return UsageError{errors.New("--config is missing: the file with the stage config")}
+			}
+			level := slog.LevelInfo
+			if verbose {
+				level = slog.LevelDebug
+			}
+			o.Log = slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+			o.Registry = newRegistry()
+			return Run(cmd.Context(), o)
+		},
+		SilenceUsage: true, SilenceErrors: true,
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.ConfigFile, "config", "", "file with the stage config, as the operator writes it")
+	flags.StringVar(&o.ListenAddr, "listen", defaultListen(os.Getenv("POD_IP")), "address of /healthz, /readyz and /metrics")
+	flags.BoolVarP(&verbose, "verbose", "v", false, "log more")
+	return cmd
+}
+
+// defaultListen is port 8080 of the pod, or of every address outside a pod.
+func defaultListen(podIP string) string { return net.JoinHostPort(podIP, "8080") }

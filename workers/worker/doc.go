@@ -1,0 +1,11 @@
+// Package worker is `millrace worker`: one process that runs one stage. It reads the stage
+// config that the operator wrote, connects to NATS, builds the stage, runs the engine until
+// it is told to stop, and serves what Kubernetes and Prometheus ask for:
+//
+//	/healthz   200 while the process makes progress; 503 has it restarted
+//	/readyz    200 when it is connected and bound to its consumers, with the reason when not
+//	/metrics   Prometheus
+//
+// The config is read once: a changed config rolls the pod. A NATS server that cannot be
+// reached is waited for, now and at any later time.
+package worker

@@ -1,0 +1,118 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/engine"
+	"millrace.dev/millrace/workers/stage"
+)
+
+// Options are what a worker is given.
+type Options struct {
+	// ConfigFile is the path of the stage config.
+	ConfigFile string
+	// ListenAddr is where health and metrics are served; a port of 0 takes a free one.
+	ListenAddr string
+	Registry   stage.Registry
+	Log        *slog.Logger
+	// Listening, if set, is told the address that is served.
+	Listening func(addr string)
+}
+
+// reconnectWait is the longest pause between two attempts to reach NATS.
+const reconnectWait = 2 * time.Second
+
+// Run runs the stage of o.ConfigFile until ctx ends, then drains it. An error says what in
+// the config is wrong, or what was not finished within the drain timeout.
+func Run(ctx context.Context, o Options) error {
+	c, err := readConfig(o.ConfigFile)
+	if err != nil {
+		return err
+	}
+	factory, err := o.Registry.Factory(c.Kind)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.ConfigFile, err)
+	}
+	conn, err := connect(c, o.Log)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	e, err := engine.New(engine.Options{
+		Config: c, Factory: factory, Conn: conn, Log: o.Log, Metrics: engine.NewMetrics(registry),
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.ConfigFile, err)
+	}
+	stop, err := serve(ctx, o, e, registry)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	return e.Run(ctx)
+}
+
+func readConfig(path string) (*config.StageConfig, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read stage config: %w", err)
+	}
+	c, err := config.Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if c.NATS.URL == "" {
+		return nil, fmt.Errorf("%s: nats.url is empty", path)
+	}
+	return c, nil
+}
+
+// connect opens a connection that is kept for ever. A server that is not there yet is
+// waited for in the background.
+func connect(c *config.StageConfig, log *slog.Logger) (*nats.Conn, error) {
+	options := []nats.Option{
+		nats.Name("millrace " + c.Pipeline.String() + "/" + c.Stage),
+		nats.CustomInboxPrefix(InboxPrefix(c.Stage)),
+		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait / 4), nats.ReconnectJitter(reconnectWait/2, reconnectWait/2),
+		nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("disconnected from NATS", "error", err)
+			}
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			log.Error("NATS reported an error", "error", err)
+		}),
+	}
+	if f := c.NATS.CredentialsFile; f != "" {
+		if _, err := os.Stat(f); err != nil {
+			return nil, fmt.Errorf("nats.credentialsFile: %w", err)
+		}
+		// It is read again at every connect, so that renewed credentials take effect.
+		options = append(options, nats.UserCredentials(f))
+	}
+	conn, err := nats.Connect(c.NATS.URL, options...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS at %s: %w", c.NATS.URL, err)
+	}
+	return conn, nil
+}
+
+// InboxPrefix is the prefix of the subjects that a worker of a stage listens on: the one
+// subscription that its user needs to be allowed is InboxPrefix(stage) + ".>".
+func InboxPrefix(stage string) string {
+	return "_INBOX_" + strings.NewReplacer(".", "_", "*", "_", ">", "_", " ", "_").Replace(stage)
+}
