@@ -1,0 +1,120 @@
+package validate
+
+import (
+	"encoding/hex"
+	"time"
+
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
+
+	"millrace.dev/millrace/workers/config/celenv"
+	"millrace.dev/millrace/workers/event"
+)
+
+// binding reads the fields of rules from the view of an event: what a rule does not name
+// is not decoded.
+type binding struct{}
+
+// field reads one field and tells whether it is set.
+type field struct {
+	get func(target any) any
+	set func(target any) bool
+}
+
+// of makes a field of an object whose Go value is T.
+func of[T any, V comparable](get func(T) V) field {
+	return field{
+		get: func(target any) any { return get(target.(T)) },
+		set: func(target any) bool { var zero V; return get(target.(T)) != zero },
+	}
+}
+
+func fieldsOf(object string) map[string]field {
+	switch object {
+	case celenv.Event:
+		return eventFields()
+	case celenv.Entity:
+		return map[string]field{
+			"kind":      of(func(r *event.EntityRef) string { return r.Kind }),
+			"namespace": of(func(r *event.EntityRef) string { return r.Namespace }),
+			"name":      of(func(r *event.EntityRef) string { return r.Name }),
+			"uid":       of(func(r *event.EntityRef) string { return r.UID }),
+		}
+	case celenv.Metric:
+		return map[string]field{
+			"name":  of(func(m event.Metric) string { return m.Name }),
+			"value": of(func(m event.Metric) float64 { return m.Value }),
+			"unit":  of(func(m event.Metric) string { return m.Unit }),
+		}
+	case celenv.Semantic:
+		return map[string]field{
+			"class":    of(func(s event.Semantic) string { return s.Class }),
+			"category": of(func(s event.Semantic) string { return s.Category }),
+		}
+	}
+	return nil
+}
+
+func eventFields() map[string]field {
+	return map[string]field{
+		"id":           of(func(e *event.Event) string { return e.ID }),
+		"source":       of(func(e *event.Event) string { return e.Source }),
+		"type":         of(func(e *event.Event) string { return e.Type }),
+		"subject":      of(func(e *event.Event) string { return e.Subject }),
+		"severity":     of(func(e *event.Event) int64 { return int64(e.Severity) }),
+		"severityText": of((*event.Event).SeverityText),
+		"body":         of(func(e *event.Event) string { return e.Body }),
+		"count":        of(func(e *event.Event) int64 { return int64(e.Count) }),
+		"partitionKey": of(func(e *event.Event) string { return e.PartitionKey }),
+		"traceId":      of(func(e *event.Event) string { return hex.EncodeToString(e.TraceID) }),
+		"reason":       of((*event.Event).KubernetesReason),
+		"time": {
+			get: func(t any) any { return time.Unix(0, t.(*event.Event).Time).UTC() },
+			set: func(t any) bool { return t.(*event.Event).Time != 0 },
+		},
+		"entity": {
+			get: func(t any) any { return &t.(*event.Event).Entity },
+			set: func(t any) bool { return t.(*event.Event).Entity != event.EntityRef{} },
+		},
+		"metric": {
+			get: func(t any) any { m, _ := t.(*event.Event).Metric(); return m },
+			set: func(t any) bool { _, ok := t.(*event.Event).Metric(); return ok },
+		},
+		"semantic": {
+			get: func(t any) any { s, _ := t.(*event.Event).Semantic(); return s },
+			set: func(t any) bool { _, ok := t.(*event.Event).Semantic(); return ok },
+		},
+		"attributes": pairs((*event.Event).Attributes, event.Value.Any),
+		"resource":   pairs((*event.Event).Resources, func(v event.Value) any { return v.Text() }),
+		"extensions": pairs((*event.Event).Extensions, func(v event.Value) any { return v.Text() }),
+	}
+}
+
+// pairs makes a map of attributes when a rule asks for it.
+func pairs(visit func(*event.Event, func(string, event.Value) bool), value func(event.Value) any) field {
+	return field{
+		get: func(t any) any {
+			m := map[string]any{}
+			visit(t.(*event.Event), func(k string, v event.Value) bool { m[k] = value(v); return true })
+			return m
+		},
+		set: func(t any) bool {
+			found := false
+			visit(t.(*event.Event), func(string, event.Value) bool { found = true; return false })
+			return found
+		},
+	}
+}
+
+// Getter implements celenv.Binding.
+func (binding) Getter(object, name string) ref.FieldGetter {
+	f := fieldsOf(object)[name]
+	return func(target any) (any, error) { return f.get(target), nil }
+}
+
+// Tester implements celenv.Binding.
+func (binding) Tester(object, name string) ref.FieldTester { return fieldsOf(object)[name].set }
+
+// Adapter implements celenv.Binding: the values of getters are Go values that CEL knows,
+// and objects that only its getters open.
+func (binding) Adapter(base types.Adapter) types.Adapter { return base }

@@ -1,0 +1,94 @@
+package validate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
+)
+
+// The reasons of dead letters.
+const (
+	reasonMissing = "missing_attribute"
+	reasonSkew    = "clock_skew"
+	reasonRule    = "rule_failed"
+	reasonError   = "rule_error"
+)
+
+type validator struct {
+	required          []attribute
+	maxFuture, maxAge time.Duration
+	rules             *rules
+	seen              *dedupe // nil = off
+	now               func() time.Time
+}
+
+func newValidator(s stage.Settings) (*validator, error) {
+	c := s.Config.Validate
+	v := &validator{maxFuture: c.MaxFuture.D(), maxAge: c.MaxAge.D(), now: s.Now}
+	var err error
+	if v.required, err = required(c); err != nil {
+		return nil, err
+	}
+	if v.rules, err = compile(c.Rules); err != nil {
+		return nil, err
+	}
+	if c.Dedupe != nil {
+		v.seen = newDedupe(*c.Dedupe, s.Metrics)
+	}
+	return v, nil
+}
+
+// Start has nothing to wait for.
+func (*validator) Start(context.Context) error { return nil }
+
+// Shutdown holds nothing.
+func (*validator) Shutdown(context.Context) error { return nil }
+
+// Process decides about every event of b.
+func (v *validator) Process(_ context.Context, b *stage.Batch) error {
+	now := v.now()
+	for i := range b.Events {
+		e := &b.Events[i]
+		if reason, err := v.check(e, now); err != nil {
+			b.DeadLetter(i, reason, err)
+			continue
+		}
+		if v.seen != nil && v.seen.duplicate(e, now) {
+			b.Duplicate(i)
+		}
+	}
+	if v.seen != nil {
+		v.seen.entries.Set(float64(len(v.seen.claims)))
+	}
+	return nil
+}
+
+func (v *validator) check(e *event.Event, now time.Time) (reason string, err error) {
+	for _, a := range v.required {
+		if !a.set(e) {
+			return reasonMissing, fmt.Errorf("attribute %s is not set", a.name)
+		}
+	}
+	if err := v.skew(e, now); err != nil {
+		return reasonSkew, err
+	}
+	return v.rules.check(e)
+}
+
+// skew compares the event time with the clock. An event without a time has none to compare.
+func (v *validator) skew(e *event.Event, now time.Time) error {
+	if e.Time == 0 {
+		return nil
+	}
+	age := now.Sub(time.Unix(0, e.Time))
+	switch {
+	case v.maxFuture > 0 && age < -v.maxFuture:
+		return fmt.Errorf("time is %s ahead of the clock, at most %s are allowed", (-age).Round(time.Millisecond), v.maxFuture)
+	case v.maxAge > 0 && age > v.maxAge:
+		return fmt.Errorf("time is %s old, at most %s are allowed", age.Round(time.Millisecond), v.maxAge)
+	}
+	return nil
+}

@@ -1,0 +1,216 @@
+package validate
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/config/celenv"
+	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
+)
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func newStage(t testing.TB, c config.Validate, now func() time.Time) stage.Stage {
+	t.Helper()
+	s, err := NewFactory().New(stage.Settings{
+		Config: &config.StageConfig{Kind: config.KindValidate, Validate: &c}, Now: now, Metrics: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func batch(t testing.TB, events ...*eventv1.Event) *stage.Batch {
+	t.Helper()
+	b := &stage.Batch{}
+	for i, p := range events {
+		e, err := event.FromProto(p, event.Origin{Sequence: 7, Index: i})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Events = append(b.Events, e)
+	}
+	b.Reset(1)
+	return b
+}
+
+func at(d time.Duration) uint64 { return uint64(noon.Add(d).UnixNano()) }
+
+func TestProcess(t *testing.T) {
+	rules := func(expression string) config.Validate {
+		return config.Validate{Rules: []config.Rule{{Expression: expression, Message: "not good"}}}
+	}
+	attribute := []*eventv1.KeyValue{{Key: "code", Value: &eventv1.KeyValue_IntValue{IntValue: 503}}}
+	for name, tc := range map[string]struct {
+		config  config.Validate
+		event   *eventv1.Event
+		verdict stage.Verdict
+		reason  string
+		err     string
+	}{
+		"valid":              {config.Validate{RequiredAttributes: []string{"id", "source"}}, &eventv1.Event{Id: "1", Source: "s"}, stage.Emit, "", ""},
+		"missing id":         {config.Validate{RequiredAttributes: []string{"id"}}, &eventv1.Event{Source: "s"}, stage.DeadLetter, "missing_attribute", "attribute id is not set"},
+		"missing entity":     {config.Validate{RequiredAttributes: []string{"entity"}}, &eventv1.Event{Id: "1"}, stage.DeadLetter, "missing_attribute", "attribute entity is not set"},
+		"too far ahead":      {config.Validate{MaxFuture: config.Duration(time.Minute)}, &eventv1.Event{TimeUnixNano: at(2 * time.Minute)}, stage.DeadLetter, "clock_skew", "time is 2m0s ahead of the clock, at most 1m0s are allowed"},
+		"ahead within bound": {config.Validate{MaxFuture: config.Duration(time.Minute)}, &eventv1.Event{TimeUnixNano: at(time.Minute)}, stage.Emit, "", ""},
+		"too old":            {config.Validate{MaxAge: config.Duration(time.Hour)}, &eventv1.Event{TimeUnixNano: at(-2 * time.Hour)}, stage.DeadLetter, "clock_skew", "time is 2h0m0s old, at most 1h0m0s are allowed"},
+		"no time":            {config.Validate{MaxAge: 1, MaxFuture: 1}, &eventv1.Event{}, stage.Emit, "", ""},
+		"rule holds":         {rules("event.type.startsWith('k8s.') && event.severity > 8"), &eventv1.Event{Type: "k8s.event", SeverityNumber: 9}, stage.Emit, "", ""},
+		"rule fails":         {rules("event.id != ''"), &eventv1.Event{}, stage.DeadLetter, "rule_failed", "not good (rule 0: event.id != '')"},
+		"attribute":          {rules("event.attributes['code'] == 503"), &eventv1.Event{Attributes: attribute}, stage.Emit, "", ""},
+		"missing key":        {rules("event.attributes['code'] == 503"), &eventv1.Event{}, stage.DeadLetter, "rule_error", "no such key: code"},
+		"optional key":       {rules("event.attributes[?'code'].orValue(0) == 0"), &eventv1.Event{}, stage.Emit, "", ""},
+		"entity":             {rules("event.entity.kind == 'Pod'"), &eventv1.Event{Entity: &eventv1.EntityRef{Kind: "Pod"}}, stage.Emit, "", ""},
+		"has no entity":      {rules("has(event.entity)"), &eventv1.Event{}, stage.DeadLetter, "rule_failed", "not good"},
+		"metric":             {rules("event.metric.value > 1 && event.metric.name == 'm'"), &eventv1.Event{Signal: &eventv1.Event_Metric{Metric: &eventv1.Metric{Name: "m", Value: 2}}}, stage.Emit, "", ""},
+		"has no metric":      {rules("!has(event.metric)"), &eventv1.Event{}, stage.Emit, "", ""},
+		"semantic":           {rules("event.semantic.class == 'oom-kill'"), &eventv1.Event{Semantic: &eventv1.Semantic{Class: "oom-kill"}}, stage.Emit, "", ""},
+		"reason":             {rules("event.reason == 'BackOff'"), &eventv1.Event{Signal: &eventv1.Event_KubernetesEvent{KubernetesEvent: &eventv1.KubernetesEvent{Reason: "BackOff"}}}, stage.Emit, "", ""},
+		"time":               {rules("event.time > timestamp('2026-01-01T00:00:00Z')"), &eventv1.Event{TimeUnixNano: at(0)}, stage.Emit, "", ""},
+		"trace id":           {rules("event.traceId == '000102030405060708090a0b0c0d0e0f'"), &eventv1.Event{TraceId: []byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}}, stage.Emit, "", ""},
+		"resource":           {rules("event.resource['k8s.pod.name'] == 'p'"), &eventv1.Event{Resource: []*eventv1.KeyValue{{Key: "k8s.pod.name", Value: &eventv1.KeyValue_StringValue{StringValue: "p"}}}}, stage.Emit, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := batch(t, tc.event)
+			if err := newStage(t, tc.config, func() time.Time { return noon }).Process(context.Background(), b); err != nil {
+				t.Fatal(err)
+			}
+			d := b.Decision(0)
+			if d.Verdict != tc.verdict || d.Reason != tc.reason {
+				t.Fatalf("got %v %q %v, want %v %q", d.Verdict, d.Reason, d.Err, tc.verdict, tc.reason)
+			}
+			if tc.err != "" && (d.Err == nil || !strings.Contains(d.Err.Error(), tc.err)) {
+				t.Errorf("error is %v, want it to say %q", d.Err, tc.err)
+			}
+		})
+	}
+}
+
+func TestEveryDeclaredFieldIsBound(t *testing.T) {
+	if _, err := compile(nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, object := range []string{celenv.Event, celenv.Entity, celenv.Metric, celenv.Semantic} {
+		for name := range celenv.Fields(object) {
+			f, ok := fieldsOf(object)[name]
+			if !ok || f.get == nil || f.set == nil {
+				t.Errorf("%s.%s is declared for rules but not bound", object, name)
+			}
+		}
+	}
+}
+
+func TestDedupe(t *testing.T) {
+	now := noon
+	s := newStage(t, config.Validate{Dedupe: &config.Dedupe{Window: config.Duration(time.Minute), MaxEntries: 3}}, func() time.Time { return now })
+	see := func(id string, sequence uint64, index int) stage.Verdict {
+		b := batch(t, &eventv1.Event{Id: id, Source: "s"})
+		b.Events[0].Origin = event.Origin{Sequence: sequence, Index: index}
+		if err := s.Process(context.Background(), b); err != nil {
+			t.Fatal(err)
+		}
+		return b.Decision(0).Verdict
+	}
+	for i, step := range []struct {
+		after    time.Duration
+		id       string
+		sequence uint64
+		index    int
+		want     stage.Verdict
+	}{
+		{0, "a", 1, 0, stage.Emit},
+		{0, "a", 1, 1, stage.Duplicate},                // in the same message
+		{0, "a", 2, 0, stage.Duplicate},                // in another one
+		{0, "a", 1, 0, stage.Emit},                     // redelivered: it is the one that claimed the id
+		{59 * time.Second, "a", 3, 0, stage.Duplicate}, // just inside the window
+		{2 * time.Second, "a", 4, 0, stage.Emit},       // the window is over
+		{0, "b", 5, 0, stage.Emit}, {0, "c", 6, 0, stage.Emit},
+		{0, "d", 7, 0, stage.Emit}, // a is forgotten for lack of room
+		{0, "a", 8, 0, stage.Emit}, {0, "d", 9, 0, stage.Duplicate},
+	} {
+		now = now.Add(step.after)
+		if got := see(step.id, step.sequence, step.index); got != step.want {
+			t.Errorf("step %d (%s from %d/%d): %v, want %v", i, step.id, step.sequence, step.index, got, step.want)
+		}
+	}
+}
+
+func TestInvalidEventClaimsNoID(t *testing.T) {
+	s := newStage(t, config.Validate{RequiredAttributes: []string{"type"}, Dedupe: &config.Dedupe{}}, func() time.Time { return noon })
+	b := batch(t, &eventv1.Event{Id: "1"}, &eventv1.Event{Id: "1", Type: "t"})
+	if err := s.Process(context.Background(), b); err != nil {
+		t.Fatal(err)
+	}
+	if b.Decision(0).Verdict != stage.DeadLetter || b.Decision(1).Verdict != stage.Emit {
+		t.Errorf("got %v, %v", b.Decision(0), b.Decision(1))
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	for name, tc := range map[string]struct {
+		config config.Validate
+		want   string
+	}{
+		"attribute":  {config.Validate{RequiredAttributes: []string{"id", "nope"}}, `validate.requiredAttributes[1]: "nope" is no attribute that can be required`},
+		"expression": {config.Validate{Rules: []config.Rule{{Expression: "event.nope"}}}, "validate.rules[0].expression: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := NewFactory().New(stage.Settings{Config: &config.StageConfig{Validate: &tc.config}})
+			if err == nil || !strings.HasPrefix(err.Error(), tc.want) {
+				t.Errorf("got %v, want %s", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestQueueGrowsInOrder(t *testing.T) {
+	var q queue
+	next := int64(0)
+	for i := range int64(10_000) {
+		q.push(arrival{at: i})
+		if i%3 == 0 {
+			if got := q.pop().at; got != next {
+				t.Fatalf("popped %d, want %d", got, next)
+			}
+			next++
+		}
+	}
+}
+
+func BenchmarkProcess(b *testing.B) {
+	events := make([]*eventv1.Event, 512)
+	for i := range events {
+		events[i] = &eventv1.Event{Id: fmt.Sprint("id-", i), Source: "/bench", Type: "app.log", SeverityNumber: 9, TimeUnixNano: at(0)}
+	}
+	for name, c := range map[string]config.Validate{
+		"required": {RequiredAttributes: []string{"id", "source", "type"}, MaxFuture: config.Duration(time.Hour)},
+		"rule":     {Rules: []config.Rule{{Expression: "event.id != ''"}}},
+		"dedupe":   {Dedupe: &config.Dedupe{}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			s, in := newStage(b, c, func() time.Time { return noon }), batch(b, events...)
+			seq := uint64(0)
+			b.ReportAllocs()
+			for b.Loop() {
+				seq++
+				for i := range in.Events {
+					in.Events[i].Origin.Sequence = seq
+				}
+				in.Reset(1)
+				if err := s.Process(b.Context(), in); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(events)), "ns/event")
+		})
+	}
+}
