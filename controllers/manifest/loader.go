@@ -1,0 +1,168 @@
+package manifest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	yamlv3 "go.yaml.in/yaml/v3"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"millrace.dev/millrace/api/v1alpha1"
+)
+
+// loader collects objects and problems of several files.
+type loader struct {
+	schemas  map[string]*kindSchema
+	set      *Set
+	problems []finding
+	// files is the order in which files were given.
+	files map[string]int
+	// pipelines and stages are the documents of set.Pipelines and set.Stages.
+	pipelines, stages []*document
+	seen              map[string]*document
+}
+
+func newLoader() (*loader, error) {
+	schemas, err := loadSchemas()
+	if err != nil {
+		return nil, err
+	}
+	return &loader{schemas: schemas, set: &Set{}, files: map[string]int{}, seen: map[string]*document{}}, nil
+}
+
+// add reads one file.
+func (l *loader) add(ctx context.Context, file string, content []byte) {
+	if _, ok := l.files[file]; !ok {
+		l.files[file] = len(l.files)
+	}
+	for _, d := range split(file, content) {
+		problems, ok := d.parse()
+		for _, p := range problems {
+			l.problems = append(l.problems, finding{p, d})
+		}
+		if !ok {
+			continue
+		}
+		for _, item := range d.items() {
+			l.check(ctx, item)
+		}
+	}
+}
+
+// items are the objects of a List, or the document itself.
+func (d *document) items() []*document {
+	if d.object.GetKind() != "List" || d.object.GetAPIVersion() != "v1" {
+		return []*document{d}
+	}
+	objects, _, _ := unstructured.NestedSlice(d.object.Object, "items")
+	_, list := child(d.node, "items")
+	var all []*document
+	for i, object := range objects {
+		if _, node := child(list, fmt.Sprint(i)); node != nil {
+			fields, _ := object.(map[string]any)
+			all = append(all, &document{file: d.file, first: d.first, node: resolve(node), object: &unstructured.Unstructured{Object: fields}})
+		}
+	}
+	return all
+}
+
+func resolve(n *yamlv3.Node) *yamlv3.Node {
+	if n.Kind == yamlv3.AliasNode {
+		return n.Alias
+	}
+	return n
+}
+
+// check checks one object as the API server does, and keeps it when it can be planned.
+func (l *loader) check(ctx context.Context, d *document) {
+	gv, err := schema.ParseGroupVersion(d.object.GetAPIVersion())
+	if err != nil {
+		l.report(d, "apiVersion", err.Error())
+		return
+	}
+	switch {
+	case gv.Group != v1alpha1.GroupVersion.Group:
+		l.set.Others++
+		return
+	case gv != v1alpha1.GroupVersion:
+		l.report(d, "apiVersion", fmt.Sprintf("%s is unknown: this version of millrace knows %s", gv, v1alpha1.GroupVersion))
+		return
+	case l.schemas[d.object.GetKind()] == nil:
+		kinds := slices.Sorted(maps.Keys(l.schemas))
+		l.report(d, "kind", fmt.Sprintf("%q is unknown: the kinds are %s", d.object.GetKind(), strings.Join(kinds, " and ")))
+		return
+	}
+	if l.checkSchema(ctx, d) {
+		l.keep(d)
+	}
+}
+
+// checkSchema reports what the API server would refuse, and whether the object has the shape
+// of its kind nevertheless.
+func (l *loader) checkSchema(ctx context.Context, d *document) bool {
+	s := l.schemas[d.object.GetKind()]
+	unknown, err := s.unknown(d.object)
+	if err != nil {
+		l.report(d, "metadata", err.Error())
+		return false
+	}
+	for _, path := range unknown {
+		l.report(d, path, fmt.Sprintf("unknown field %q", path))
+	}
+	for _, refusal := range s.validate(ctx, d.object) {
+		l.report(d, strings.TrimPrefix(refusal.Field, "<nil>"), refusal.ErrorBody())
+	}
+	return true
+}
+
+// keep takes the object into the set. An object that does not fit the Go type has been
+// reported by its schema.
+func (l *loader) keep(d *document) {
+	switch d.object.GetKind() {
+	case "Pipeline":
+		var p v1alpha1.Pipeline
+		if convert(d.object, &p) == nil && l.first(d) {
+			p.Namespace = namespaceOf(p.Namespace)
+			l.set.Pipelines, l.pipelines = append(l.set.Pipelines, p), append(l.pipelines, d)
+		}
+	case "Stage":
+		var s v1alpha1.Stage
+		if convert(d.object, &s) == nil && l.first(d) {
+			s.Namespace = namespaceOf(s.Namespace)
+			l.set.Stages, l.stages = append(l.set.Stages, s), append(l.stages, d)
+		}
+	}
+}
+
+// first reports an object that was defined before: the second would overwrite the first.
+func (l *loader) first(d *document) bool {
+	key := d.object.GetKind() + " " + namespaceOf(d.object.GetNamespace()) + "/" + d.object.GetName()
+	if before := l.seen[key]; before != nil {
+		l.report(d, "metadata.name", fmt.Sprintf("%s is defined already in %s:%d", key, before.file, before.line(before.node)))
+		return false
+	}
+	l.seen[key] = d
+	return true
+}
+
+// namespaceOf is the namespace that kubectl would use without a flag.
+func namespaceOf(namespace string) string {
+	if namespace == "" {
+		return "default"
+	}
+	return namespace
+}
+
+func (l *loader) report(d *document, path, message string) {
+	l.problems = append(l.problems, finding{d.problem(path, message), d})
+}
+
+// finding is a problem with the document that has it.
+type finding struct {
+	Problem
+	document *document
+}

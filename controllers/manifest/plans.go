@@ -1,0 +1,102 @@
+package manifest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/plan"
+)
+
+// finish plans all pipelines, and returns the set with its problems in the order of files
+// and lines.
+func (l *loader) finish() (*Set, []Problem) {
+	for i := range l.set.Pipelines {
+		l.set.Plans = append(l.set.Plans, l.plan(i))
+	}
+	l.checkDetached()
+	l.checkNeighbours()
+	if len(l.set.Pipelines)+len(l.set.Stages) == 0 && len(l.problems) == 0 {
+		for file := range l.files {
+			l.problems = append(l.problems, finding{Problem: Problem{File: file, Line: 1, Message: "holds no Pipeline and no Stage"}})
+		}
+	}
+	problems := make([]Problem, len(l.problems))
+	for i, f := range l.problems {
+		problems[i] = f.Problem
+	}
+	return l.set, order(problems, l.files)
+}
+
+// plan plans one pipeline with the stages that are attached to it.
+func (l *loader) plan(i int) *plan.Plan {
+	pipeline := &l.set.Pipelines[i]
+	in := plan.Input{Pipeline: pipeline, DefaultNATSURL: defaultNATSURL}
+	documents := map[string]*document{"": l.pipelines[i]}
+	for k, s := range l.set.Stages {
+		if s.Namespace == pipeline.Namespace && s.Spec.PipelineRef.Name == pipeline.Name {
+			in.Stages = append(in.Stages, s)
+			documents[s.Name] = l.stages[k]
+		}
+	}
+	p, refusals := plan.Compute(in)
+	reported := slices.Clone(l.problems)
+	for _, refusal := range refusals {
+		object, path := plan.Place(refusal.Field)
+		d := documents[object]
+		if !slices.ContainsFunc(reported, func(f finding) bool { return f.document == d && covers(f.Path, path) }) {
+			l.report(d, path, refusal.ErrorBody())
+		}
+	}
+	for _, d := range documents {
+		if slices.ContainsFunc(reported, func(f finding) bool { return f.document == d }) {
+			return nil
+		}
+	}
+	return p
+}
+
+// covers tells whether the API server has said already what the planner found: at the same
+// field, or at one around or inside it. Its rules about all stages together do not count,
+// since the planner names the one field that is wrong.
+func covers(said, found string) bool {
+	if said == "" || said == "spec" || said == "spec.stages" {
+		return false
+	}
+	return within(said, found) || within(found, said)
+}
+
+func within(path, parent string) bool {
+	rest, ok := strings.CutPrefix(path, parent)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+}
+
+// checkDetached lists the Stages whose Pipeline is not there.
+func (l *loader) checkDetached() {
+	for _, s := range l.set.Stages {
+		if !slices.ContainsFunc(l.set.Pipelines, func(p v1alpha1.Pipeline) bool {
+			return p.Namespace == s.Namespace && p.Name == s.Spec.PipelineRef.Name
+		}) {
+			l.set.Detached = append(l.set.Detached, s.Namespace+"/"+s.Name)
+		}
+	}
+}
+
+// checkNeighbours reports pipelines that claim the same stream or subjects of one server: the
+// second would be refused in the cluster.
+func (l *loader) checkNeighbours() {
+	for i, p := range l.set.Plans {
+		for k, other := range l.set.Plans[:i] {
+			if p == nil || other == nil || url(p) != url(other) {
+				continue
+			}
+			for _, clash := range plan.Clashes(p, other) {
+				l.report(l.pipelines[i], "metadata.name", fmt.Sprintf("%s (%s:%d)", clash, l.pipelines[k].file, l.pipelines[k].line(l.pipelines[k].node)))
+			}
+		}
+	}
+}
+
+// url is the server of a pipeline: that of its stages.
+func url(p *plan.Plan) string { return p.Stages[0].Config.NATS.URL }
