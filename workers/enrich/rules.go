@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/event"
 )
 
 // The categories of the semantic enricher.
@@ -81,7 +82,7 @@ func (r *rule) confidence() float64 {
 type table struct {
 	types, reasons map[string]struct{} // what rules name exactly
 	rows           map[tableKey][]*rule
-	// needsReason and needsBody tell what a type's rules read.
+	// reasonTypes are the types for which a rule looks at the reason.
 	reasonTypes map[string]bool
 }
 
@@ -124,27 +125,29 @@ func (t *table) index(rules []*rule, key tableKey) {
 	t.rows[key] = slices.Clip(row)
 }
 
-// match returns the first rule that matches, or nil. reason is asked for only when a rule for
-// events of this type looks at it.
-func (t *table) match(typ, body string, severity int32, reason func() string) *rule {
-	key := tableKey{typ: typ}
-	if _, named := t.types[typ]; !named {
+// match returns the first rule that matches an event, or nil.
+func (t *table) match(e *event.Event) *rule {
+	key := tableKey{typ: e.Type}
+	if _, named := t.types[e.Type]; !named {
 		key.typ = ""
 	}
 	if t.reasonTypes[key.typ] {
-		key.reason = reason()
+		key.reason = e.KubernetesReason()
 		if _, named := t.reasons[key.reason]; !named {
 			key.reason = ""
 		}
 	}
 	for _, r := range t.rows[key] {
-		if severity < r.minSeverity || r.contains != "" && !strings.Contains(body, r.contains) {
-			continue
+		if r.matches(e) {
+			return r
 		}
-		if r.below && !strings.HasPrefix(typ, r.typ) {
-			continue
-		}
-		return r
 	}
 	return nil
+}
+
+// matches looks at what the index does not hold.
+func (r *rule) matches(e *event.Event) bool {
+	return e.Severity >= r.minSeverity &&
+		(!r.below || strings.HasPrefix(e.Type, r.typ)) &&
+		(r.contains == "" || strings.Contains(e.Body, r.contains))
 }

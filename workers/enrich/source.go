@@ -47,7 +47,7 @@ type SourceSettings struct {
 }
 
 // Query names an entity: by UID, or by Kind, Namespace and Name, or a pod by IP. The first
-// that is set decides.
+// that is set decides. Its strings are valid only during the call.
 type Query struct {
 	Kind, Namespace, Name, UID string
 	// IP is a pod IP.

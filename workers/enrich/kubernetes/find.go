@@ -69,11 +69,7 @@ func (s *Store) findPodName(q enrich.Query) *enrich.Facts {
 	if s.expired(p) {
 		return nil
 	}
-	valid := enrich.Validity{From: from}
-	if p.ended.Load() == 0 {
-		valid.Until = &p.ended
-	}
-	return s.podFacts(p, valid)
+	return s.podFacts(p, enrich.Validity{From: from, Until: &p.ended})
 }
 
 func (s *Store) findIP(q enrich.Query) *enrich.Facts {
@@ -139,7 +135,10 @@ func (s *Store) findWorkload(q enrich.Query) *enrich.Facts {
 		return nil
 	}
 	f := s.workloadFacts(parent)
-	child := event.EntityRef{Kind: q.Kind, Namespace: q.Namespace, Name: q.Name, UID: q.UID}
+	// The strings of a query belong to an event; facts live longer.
+	child := event.EntityRef{
+		Kind: strings.Clone(q.Kind), Namespace: strings.Clone(q.Namespace), Name: strings.Clone(q.Name), UID: strings.Clone(q.UID),
+	}
 	f.Owners = append([]event.EntityRef{f.Entity}, f.Owners...)
 	f.Entity = child
 	return f

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -11,15 +12,15 @@ import (
 	"millrace.dev/millrace/workers/enrich"
 )
 
-// Choice says where the Kubernetes context comes from. The first that is set decides; the
-// cluster that the process runs in comes last.
+// Choice says where the Kubernetes context comes from. The first that is set decides.
 type Choice struct {
 	// Snapshot is the path of a snapshot file.
 	Snapshot string
 	// Kubeconfig is the path of a kubeconfig file, whose current context is used.
 	Kubeconfig string
-	// InCluster uses the service account of the pod, when the process runs in one.
-	InCluster bool
+	// Environment looks at where the process runs: the file that $KUBECONFIG names, or else
+	// the service account of its pod.
+	Environment bool
 }
 
 // Open returns what enrich.NewFactory takes. It opens no source, and no error, when the
@@ -37,14 +38,18 @@ func (c Choice) Open(context.Context) (enrich.Source, error) {
 
 // config returns how to reach the cluster; nil without one.
 func (c Choice) config() (*rest.Config, error) {
-	if c.Kubeconfig != "" {
-		cfg, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
+	path := c.Kubeconfig
+	if path == "" && c.Environment {
+		path = os.Getenv(clientcmd.RecommendedConfigPathEnvVar)
+	}
+	if path != "" {
+		cfg, err := clientcmd.BuildConfigFromFlags("", path)
 		if err != nil {
-			return nil, fmt.Errorf("kubeconfig %s: %w", c.Kubeconfig, err)
+			return nil, fmt.Errorf("kubeconfig %s: %w", path, err)
 		}
 		return cfg, nil
 	}
-	if !c.InCluster {
+	if !c.Environment {
 		return nil, nil
 	}
 	cfg, err := rest.InClusterConfig()

@@ -534,9 +534,11 @@ func BenchmarkFind(b *testing.B) {
 	s := NewStore(newClock().now, time.Minute)
 	s.ReplacePods(pods)
 	for name, query := range map[string]func(*corev1.Pod) enrich.Query{
-		"uid":  func(p *corev1.Pod) enrich.Query { return enrich.Query{UID: string(p.UID)} },
-		"name": func(p *corev1.Pod) enrich.Query { return enrich.Query{Kind: "Pod", Namespace: p.Namespace, Name: p.Name} },
-		"ip":   func(p *corev1.Pod) enrich.Query { return enrich.Query{IP: p.Status.PodIP} },
+		"uid": func(p *corev1.Pod) enrich.Query { return enrich.Query{UID: string(p.UID)} },
+		"name": func(p *corev1.Pod) enrich.Query {
+			return enrich.Query{Kind: "Pod", Namespace: p.Namespace, Name: p.Name}
+		},
+		"ip": func(p *corev1.Pod) enrich.Query { return enrich.Query{IP: p.Status.PodIP} },
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

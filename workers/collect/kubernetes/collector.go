@@ -1,0 +1,175 @@
+package kubernetes
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/kubernetes"
+
+	"millrace.dev/millrace/workers/enrich/kubernetes/watch"
+)
+
+// Options of Run.
+type Options struct {
+	// Clientset reaches the cluster; JetStream reaches NATS. Both are required.
+	Clientset kubernetes.Interface
+	JetStream jetstream.JetStream
+	// Subject is where events are published: one literal subject, which no other collector
+	// uses. A stream must store it. Required.
+	Subject string
+	// Cluster names the cluster in the events: k8s.cluster.name. Required.
+	Cluster string
+	// Bucket is the KV bucket of the checkpoints; it is made when it is not there.
+	// Collectors of several clusters may share one. Default: millrace-collect.
+	Bucket string
+	// History is how far back the first start of a collector looks: what happened earlier is
+	// taken as known. Default 1 h, as long as Kubernetes keeps Events.
+	History time.Duration
+	// CheckpointInterval is how often changes are written to the bucket; what came after is
+	// read back from the stream. Default 1 s.
+	CheckpointInterval time.Duration
+	// Queue bounds the findings that wait to be published. When it is full the watches wait.
+	// Default 1024.
+	Queue int
+	// DrainTimeout bounds the time between the end of the context and the return of Run.
+	// Default 10 s.
+	DrainTimeout time.Duration
+
+	Log     *slog.Logger
+	Now     func() time.Time
+	Metrics prometheus.Registerer
+}
+
+func (o *Options) check() error {
+	var missing []string
+	for name, set := range map[string]bool{
+		"Clientset": o.Clientset != nil, "JetStream": o.JetStream != nil, "Subject": o.Subject != "", "Cluster": o.Cluster != "",
+	} {
+		if !set {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("collect kubernetes: %s missing", strings.Join(missing, ", "))
+	}
+	if strings.ContainsAny(o.Subject, "*> \t") {
+		return fmt.Errorf("collect kubernetes: subject %q must be literal", o.Subject)
+	}
+	o.Bucket = cmp.Or(o.Bucket, "millrace-collect")
+	o.History = cmp.Or(o.History, time.Hour)
+	o.CheckpointInterval = cmp.Or(o.CheckpointInterval, time.Second)
+	o.Queue = cmp.Or(o.Queue, 1024)
+	o.DrainTimeout = cmp.Or(o.DrainTimeout, 10*time.Second)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Metrics == nil {
+		o.Metrics = prometheus.NewRegistry()
+	}
+	return nil
+}
+
+type collector struct {
+	Options
+	store   store
+	metrics *metrics
+}
+
+// errDrain ends the publisher when the drain has taken too long.
+var errDrain = errors.New("not everything could be published before the drain timeout; the next start publishes it")
+
+// Run collects until ctx ends, then publishes what it has and writes a checkpoint. It waits
+// for NATS and for the stream when they are not there yet. It returns ErrSuperseded when
+// another collector took over its subject.
+func Run(ctx context.Context, options Options) error {
+	if err := options.check(); err != nil {
+		return err
+	}
+	c := &collector{Options: options}
+	p, err := c.resume(ctx)
+	if err != nil {
+		return fmt.Errorf("find out what was published: %w", err)
+	}
+	c.Log.Info("collecting", "cluster", c.Cluster, "subject", c.Subject, "fresh", p.fresh,
+		"objects", p.ledger.size(), "replayed_frames", p.replayed, "since", p.since)
+	return c.run(ctx, p)
+}
+
+func (c *collector) run(ctx context.Context, p *position) error {
+	queue := make(chan item, c.Queue)
+	// The publisher outlives ctx, so that it can publish what the watches had found.
+	publishing, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	observer := &observer{
+		cluster: c.Cluster, now: c.Now, since: p.since, ledger: p.ledger, out: queue, done: publishing.Done(),
+		waiting: map[string]bool{kindEvent: true, kindPod: true, kindNode: true, kindDeployment: true},
+	}
+	feeds := c.feeds(observer)
+	var err error
+	if c.metrics, err = newMetrics(c.Metrics, feeds, queue); err != nil {
+		return err
+	}
+	publisher := &publisher{
+		js: c.JetStream, stream: p.stream, subject: c.Subject, cluster: c.Cluster, instance: instance(c.Now()),
+		store: c.store, created: p.created, log: c.Log, metrics: c.metrics, last: p.last,
+	}
+	// A publisher that ends, ends the watches.
+	watching, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		err := publisher.run(publishing, queue)
+		stop(err)
+		cancel()
+		ended <- err
+	}()
+	c.watch(watching, feeds, observer)
+	drain := time.AfterFunc(c.DrainTimeout, func() { stop(errDrain) })
+	defer drain.Stop()
+	observer.checkpoint()
+	close(queue)
+	return <-ended
+}
+
+// watch runs the feeds, and asks for checkpoints, until ctx ends.
+func (c *collector) watch(ctx context.Context, feeds []*watch.Feed, o *observer) {
+	var done sync.WaitGroup
+	for _, feed := range feeds {
+		done.Go(func() { feed.Run(ctx) })
+	}
+	done.Go(func() {
+		ticker := time.NewTicker(c.CheckpointInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				o.checkpoint()
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	done.Wait()
+}
+
+// instance tells this run of the collector from all others.
+func instance(now time.Time) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "collector"
+	}
+	return host + "-" + strconv.Itoa(os.Getpid()) + "-" + strconv.FormatInt(now.UnixNano(), 36)
+}

@@ -1,0 +1,174 @@
+package kubernetes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// flags of the command.
+type flags struct {
+	natsURL, credentials, subject, bucket string
+	kubeconfig, cluster                   string
+	history                               time.Duration
+	listen                                string
+}
+
+// Command returns the command `kubernetes`, to be added to `millrace collect`.
+func Command() *cobra.Command {
+	var f flags
+	cmd := &cobra.Command{
+		Use:   "kubernetes --subject SUBJECT --cluster NAME",
+		Short: "Publish what happens in a Kubernetes cluster as raw events",
+		Long: `Watches the cluster's events and the state of its pods, nodes and Deployments, and
+publishes what is new as raw events. It resumes without loss and without doubles:
+where it stands is in a NATS KV bucket, and in the stream itself.
+
+Run one collector for each cluster, each on a subject of its own. docs/collectors.md
+lists the rights that it needs in Kubernetes and in NATS.`,
+		Args:         cobra.NoArgs,
+		SilenceUsage: true,
+		RunE:         func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&f.natsURL, "nats-url", nats.DefaultURL, "NATS server, or several separated by commas")
+	fs.StringVar(&f.credentials, "credentials-file", "", "NATS credentials (.creds)")
+	fs.StringVar(&f.subject, "subject", "events.raw.kubernetes", "subject to publish on; it is the collector's alone")
+	fs.StringVar(&f.bucket, "checkpoint-bucket", "", "KV bucket of the checkpoints (default millrace-collect)")
+	fs.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file (default $KUBECONFIG, the pod's service account, ~/.kube/config)")
+	fs.StringVar(&f.cluster, "cluster", "", "name of the cluster: k8s.cluster.name of its events (required)")
+	fs.DurationVar(&f.history, "history", time.Hour, "how far back the first start looks")
+	fs.StringVar(&f.listen, "listen", "", "address of /metrics and /healthz, such as :8080 (default none)")
+	return cmd
+}
+
+// usageError is a mistake on the command line.
+type usageError struct{ error }
+
+// ExitCode is 2: wrong usage.
+func (usageError) ExitCode() int { return 2 }
+
+func (f *flags) check() error {
+	switch {
+	case f.cluster == "":
+		return usageError{errors.New("--cluster is missing: name the cluster, for example --cluster production")}
+	case f.subject == "":
+		return usageError{errors.New("--subject is empty: name the subject to publish on, for example events.raw.kubernetes")}
+	case f.history < 0:
+		return usageError{fmt.Errorf("--history is %s: it cannot be negative", f.history)}
+	}
+	return nil
+}
+
+func (f *flags) run(cmd *cobra.Command) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	ctx := cmd.Context()
+	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+	client, err := f.clientset()
+	if err != nil {
+		return err
+	}
+	connection, err := f.connect(log)
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	js, err := jetstream.New(connection)
+	if err != nil {
+		return fmt.Errorf("connect to NATS: %w", err)
+	}
+	registry := prometheus.NewRegistry()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	served, err := f.serve(ctx, registry, log)
+	if err != nil {
+		return err
+	}
+	err = Run(ctx, Options{
+		Clientset: client, JetStream: js, Subject: f.subject, Cluster: f.cluster, Bucket: f.bucket,
+		History: f.history, Log: log, Now: time.Now, Metrics: registry,
+	})
+	cancel()
+	<-served
+	if errors.Is(err, context.Canceled) && cmd.Context().Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (f *flags) clientset() (kubernetes.Interface, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = f.kubeconfig
+	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("find the cluster: %w", err)
+	}
+	cfg.UserAgent = "millrace-collect"
+	client, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("kubernetes client: %w", err)
+	}
+	return client, nil
+}
+
+// connect returns a connection that comes up when the server does, and again after it was
+// away.
+func (f *flags) connect(log *slog.Logger) (*nats.Conn, error) {
+	options := []nats.Option{
+		nats.Name("millrace collect kubernetes " + f.cluster),
+		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1),
+		nats.ReconnectBufSize(-1), // what cannot be sent now is an error, and is tried again
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn("disconnected from NATS", "error", err) }),
+		nats.ReconnectHandler(func(c *nats.Conn) { log.Info("connected to NATS again", "url", c.ConnectedUrlRedacted()) }),
+	}
+	if f.credentials != "" {
+		options = append(options, nats.UserCredentials(f.credentials))
+	}
+	connection, err := nats.Connect(f.natsURL, options...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS at %s: %w", f.natsURL, err)
+	}
+	return connection, nil
+}
+
+// serve serves metrics and health until ctx ends; the channel is closed then.
+func (f *flags) serve(ctx context.Context, registry *prometheus.Registry, log *slog.Logger) (<-chan struct{}, error) {
+	done := make(chan struct{})
+	if f.listen == "" {
+		close(done)
+		return done, nil
+	}
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", f.listen)
+	if err != nil {
+		return nil, fmt.Errorf("--listen: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("serve metrics", "error", err)
+		}
+	}()
+	context.AfterFunc(ctx, func() {
+		_ = server.Close()
+		close(done)
+	})
+	return done, nil
+}

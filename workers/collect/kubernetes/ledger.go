@@ -1,0 +1,167 @@
+package kubernetes
+
+import (
+	"hash/fnv"
+	"strings"
+	"time"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+)
+
+// shards is the number of parts in which the ledger is stored: only changed ones are written.
+const shards = 64
+
+// keepGone is how long the ledger remembers an object that is gone: a list from an API server
+// that lags behind may bring it back.
+const keepGone = 10 * time.Minute
+
+// ledger holds, for each object, the last published value of each aspect.
+type ledger struct {
+	objects [shards]map[string]*record
+	dirty   [shards]bool
+}
+
+// record is what was published about one object.
+type record struct {
+	Kind   string            `json:"k"`
+	Values map[string]string `json:"v,omitempty"`
+	// Gone is when the object was deleted, in Unix seconds; 0 = it exists.
+	Gone int64 `json:"g,omitempty"`
+}
+
+func newLedger() *ledger {
+	l := &ledger{}
+	for i := range l.objects {
+		l.objects[i] = map[string]*record{}
+	}
+	return l
+}
+
+func shardOf(uid string) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(uid))
+	return int(h.Sum32() % shards)
+}
+
+// get returns what was published about an object; nil = nothing, it was never seen.
+func (l *ledger) get(uid string) *record { return l.objects[shardOf(uid)][uid] }
+
+// see makes sure that there is a record of an object that exists.
+func (l *ledger) see(uid, kind string) *record {
+	shard := shardOf(uid)
+	r := l.objects[shard][uid]
+	if r == nil {
+		r = &record{}
+		l.objects[shard][uid] = r
+	}
+	if r.Kind != kind || r.Gone != 0 {
+		r.Kind, r.Gone = kind, 0
+		l.dirty[shard] = true
+	}
+	return r
+}
+
+// set records the value of an aspect.
+func (l *ledger) set(uid, kind, aspect, value string) {
+	r := l.see(uid, kind)
+	if r.Values == nil {
+		r.Values = map[string]string{}
+	}
+	if old, ok := r.Values[aspect]; ok && old == value {
+		return
+	}
+	r.Values[aspect] = value
+	l.dirty[shardOf(uid)] = true
+}
+
+// value is the last published value of an aspect; empty = none.
+func (r *record) value(aspect string) string {
+	if r == nil {
+		return ""
+	}
+	return r.Values[aspect]
+}
+
+// gone marks an object as deleted.
+func (l *ledger) gone(uid string, now time.Time) {
+	if r := l.get(uid); r != nil && r.Gone == 0 {
+		r.Gone = now.Unix()
+		l.dirty[shardOf(uid)] = true
+	}
+}
+
+// only marks all objects of a kind as deleted that are not in there.
+func (l *ledger) only(kind string, there map[string]struct{}, now time.Time) {
+	for _, objects := range l.objects {
+		for uid, r := range objects {
+			if _, ok := there[uid]; !ok && r.Kind == kind {
+				l.gone(uid, now)
+			}
+		}
+	}
+}
+
+// forget drops objects that are gone for long.
+func (l *ledger) forget(now time.Time) {
+	limit := now.Add(-keepGone).Unix()
+	for i, objects := range l.objects {
+		for uid, r := range objects {
+			if r.Gone != 0 && r.Gone < limit {
+				delete(objects, uid)
+				l.dirty[i] = true
+			}
+		}
+	}
+}
+
+// size is the number of objects.
+func (l *ledger) size() int {
+	n := 0
+	for _, objects := range l.objects {
+		n += len(objects)
+	}
+	return n
+}
+
+// eventID is the id of an event: uid/aspect/value, or uid/value for a Kubernetes event.
+func eventID(uid, aspect, value string) string {
+	if aspect == "" {
+		return uid + "/" + value
+	}
+	return uid + "/" + aspect + "/" + value
+}
+
+// apply takes a published event into the ledger, as a restarted collector reads it back.
+func (l *ledger) apply(e *eventv1.Event) {
+	uid, rest, ok := strings.Cut(e.GetId(), "/")
+	if !ok || uid == "" {
+		return
+	}
+	aspect, value := "", rest
+	if cut := strings.LastIndexByte(rest, '/'); cut >= 0 {
+		aspect, value = rest[:cut], rest[cut+1:]
+	}
+	kind := kindOfType(e.GetType())
+	if kind == "" {
+		return
+	}
+	if kind == kindDeployment {
+		aspect = aspectSpec // each of its event types tells the whole state
+	}
+	l.set(uid, kind, aspect, value)
+}
+
+// kindOfType is the kind of the object that an event type of this collector is about.
+func kindOfType(typ string) string {
+	switch {
+	case typ == typeEvent:
+		return kindEvent
+	case strings.HasPrefix(typ, "k8s.pod."):
+		return kindPod
+	case strings.HasPrefix(typ, "k8s.node."):
+		return kindNode
+	case strings.HasPrefix(typ, "k8s.deployment."):
+		return kindDeployment
+	}
+	return ""
+}

@@ -1,0 +1,252 @@
+package kubernetes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+)
+
+// Headers of a collector's frame, besides those of every frame.
+const (
+	headerCollector = "Millrace-Collector" // the instance that published it
+	headerCluster   = "Millrace-Cluster"
+)
+
+// ErrSuperseded ends a collector when another one publishes on its subject.
+var ErrSuperseded = errors.New("another collector publishes on this subject")
+
+const (
+	maxFrameEvents = 512
+	maxFrameBytes  = 128 << 10
+	frameLinger    = 10 * time.Millisecond
+	publishTimeout = 5 * time.Second
+	minBackoff     = 100 * time.Millisecond
+	maxBackoff     = 5 * time.Second
+)
+
+// publisher writes frames behind each other on one subject, and checkpoints behind frames.
+type publisher struct {
+	js       jetstream.JetStream
+	stream   jetstream.Stream
+	subject  string
+	cluster  string
+	instance string
+	store    store
+	created  time.Time // of the stream
+	log      *slog.Logger
+	metrics  *metrics
+	// last is the sequence of the last message on the subject that we know of.
+	last uint64
+	// failing is the last error that was logged, so that each is logged once.
+	failing string
+}
+
+// run publishes what in delivers until it is closed, or ctx ends.
+func (p *publisher) run(ctx context.Context, in <-chan item) error {
+	for {
+		batch, check, open, err := p.gather(ctx, in)
+		if err != nil {
+			return err
+		}
+		if len(batch) > 0 {
+			if err := p.publish(ctx, batch); err != nil {
+				return err
+			}
+		}
+		if check != nil {
+			if err := p.save(ctx, check); err != nil {
+				return err
+			}
+		}
+		if !open {
+			return nil
+		}
+	}
+}
+
+// gather collects the events of one frame: until it is full, nothing has come for a while, or
+// a checkpoint is due behind it.
+func (p *publisher) gather(ctx context.Context, in <-chan item) (batch []*eventv1.Event, check *checkpoint, open bool, err error) {
+	var linger <-chan time.Time
+	size := 0
+	for len(batch) < maxFrameEvents && size < maxFrameBytes {
+		select {
+		case i, ok := <-in:
+			if !ok || i.checkpoint != nil {
+				return batch, i.checkpoint, ok, nil
+			}
+			batch = append(batch, i.events...)
+			for _, e := range i.events {
+				size += proto.Size(e)
+			}
+			if linger == nil {
+				linger = time.After(frameLinger)
+			}
+		case <-linger:
+			return batch, nil, true, nil
+		case <-ctx.Done():
+			return nil, nil, false, context.Cause(ctx)
+		}
+	}
+	return batch, nil, true, nil
+}
+
+// publish stores one frame, however long that takes. It returns an error only when ctx ends
+// or another collector took over.
+func (p *publisher) publish(ctx context.Context, batch []*eventv1.Event) error {
+	msg, err := p.message(batch)
+	if err != nil {
+		return err
+	}
+	return p.retry(ctx, "publish", func(ctx context.Context) error {
+		ack, err := p.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequencePerSubject(p.last))
+		if isWrongSequence(err) {
+			stored, err := p.catchUp(ctx, msg.Header.Get(jetstream.MsgIDHeader))
+			if err == nil && !stored {
+				err = errNotLast
+			}
+			if err == nil {
+				p.metrics.published(batch)
+			}
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		p.last = ack.Sequence
+		p.metrics.published(batch)
+		return nil
+	})
+}
+
+// errNotLast asks for another attempt behind a message of somebody else.
+var errNotLast = errors.New("there is a newer message on the subject")
+
+// isWrongSequence tells whether the server refused a message that is not behind the one that
+// it expected.
+func isWrongSequence(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) &&
+		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}
+
+// catchUp reads what came on the subject after the last message that we know. It tells
+// whether our message is among it: its acknowledgement got lost. Messages of no collector are
+// passed over.
+func (p *publisher) catchUp(ctx context.Context, id string) (stored bool, err error) {
+	for {
+		msg, err := p.stream.GetMsg(ctx, p.last+1, jetstream.WithGetMsgSubject(p.subject))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			break
+		}
+		if err != nil {
+			return false, fmt.Errorf("read subject %s: %w", p.subject, err)
+		}
+		by := msg.Header.Get(headerCollector)
+		if by != "" && by != p.instance {
+			return false, fmt.Errorf("%w: %s of cluster %s wrote message %d on %s; run one collector for each cluster, each on a subject of its own",
+				ErrSuperseded, by, msg.Header.Get(headerCluster), msg.Sequence, p.subject)
+		}
+		p.last = msg.Sequence
+		stored = stored || msg.Header.Get(jetstream.MsgIDHeader) == id
+	}
+	if stored {
+		return true, nil
+	}
+	// What we knew may be gone too: expired, or trimmed to make room.
+	p.last, err = lastOn(ctx, p.stream, p.subject)
+	return false, err
+}
+
+// lastOn is the sequence of the last message on a subject; 0 = there is none.
+func lastOn(ctx context.Context, stream jetstream.Stream, subject string) (uint64, error) {
+	msg, err := stream.GetLastMsgForSubject(ctx, subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read subject %s: %w", subject, err)
+	}
+	return msg.Sequence, nil
+}
+
+// save writes a checkpoint behind the last frame.
+func (p *publisher) save(ctx context.Context, c *checkpoint) error {
+	h := head{Version: headVersion, Stream: p.stream.CachedInfo().Config.Name, Created: p.created, Sequence: p.last, Since: c.since}
+	return p.retry(ctx, "checkpoint", func(ctx context.Context) error { return p.store.save(ctx, c, h) })
+}
+
+// retry calls do until it succeeds. It says once what is wrong, and when it is over.
+func (p *publisher) retry(ctx context.Context, what string, do func(context.Context) error) error {
+	wait := minBackoff
+	for {
+		attempt, cancel := context.WithTimeout(ctx, publishTimeout)
+		err := do(attempt)
+		cancel()
+		switch {
+		case err == nil:
+			p.recovered()
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, ErrSuperseded):
+			return err
+		case errors.Is(err, errNotLast):
+			continue
+		}
+		p.failed(what, err)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		wait = min(2*wait, maxBackoff)
+	}
+}
+
+func (p *publisher) failed(what string, err error) {
+	p.metrics.failures.Inc()
+	if p.failing == err.Error() {
+		return
+	}
+	p.failing = err.Error()
+	p.log.Warn("cannot write to NATS; holding events back", "what", what, "subject", p.subject, "error", err)
+}
+
+func (p *publisher) recovered() {
+	if p.failing != "" {
+		p.failing = ""
+		p.log.Info("writing to NATS again", "subject", p.subject)
+	}
+}
+
+// message packs events into a frame. Its id follows from the events.
+func (p *publisher) message(batch []*eventv1.Event) (*nats.Msg, error) {
+	body, err := encodeFrame(batch)
+	if err != nil {
+		return nil, err
+	}
+	h := fnv.New64a()
+	for _, e := range batch {
+		_, _ = h.Write([]byte(e.Id))
+		_, _ = h.Write([]byte{0})
+	}
+	msg := nats.NewMsg(p.subject)
+	msg.Data = body
+	msg.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("collect:%s:%016x", p.cluster, h.Sum64()))
+	msg.Header.Set("Content-Type", frameContentType)
+	msg.Header.Set("Millrace-Events", strconv.Itoa(len(batch)))
+	msg.Header.Set(headerCollector, p.instance)
+	msg.Header.Set(headerCluster, p.cluster)
+	return msg, nil
+}

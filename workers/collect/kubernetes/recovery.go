@@ -1,0 +1,157 @@
+package kubernetes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// position is where a collector stands after a start.
+type position struct {
+	ledger  *ledger
+	since   time.Time
+	last    uint64 // sequence of the last message on the subject
+	stream  jetstream.Stream
+	created time.Time // of the stream
+	// replayed is how many frames were read behind the checkpoint.
+	replayed int
+	fresh    bool // there was neither a checkpoint nor a frame
+}
+
+// resume finds out where the collector stands, and waits for NATS to say so.
+func (c *collector) resume(ctx context.Context) (*position, error) {
+	const pause = time.Second
+	said := false
+	for {
+		p, err := c.recover(ctx)
+		if err == nil || !isAway(err) || ctx.Err() != nil {
+			return p, err
+		}
+		if !said {
+			said = true
+			c.Log.Warn("waiting for NATS with JetStream", "error", err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// isAway tells whether an error means that NATS does not answer.
+func isAway(err error) bool {
+	for _, away := range []error{
+		context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrConnectionReconnecting,
+		nats.ErrNoServers, nats.ErrReconnectBufExceeded, nats.ErrDisconnected, nats.ErrStaleConnection,
+	} {
+		if errors.Is(err, away) {
+			return true
+		}
+	}
+	return false
+}
+
+// recover reads what was published: the checkpoint, and the frames behind it.
+func (c *collector) recover(ctx context.Context) (*position, error) {
+	kv, err := bucket(ctx, c.JetStream, c.Bucket)
+	if err != nil {
+		return nil, err
+	}
+	c.store = newStore(kv, c.Cluster)
+	stream, err := c.findStream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("stream of %s: %w", c.Subject, err)
+	}
+	l, h, found, err := c.store.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &position{ledger: l, since: h.Since, stream: stream, created: info.Created, fresh: !found}
+	from := info.State.FirstSeq
+	if found && h.Stream == info.Config.Name && h.Created.Equal(info.Created) {
+		from = max(from, h.Sequence+1)
+	}
+	if !found {
+		p.since = c.Now().Add(-c.History)
+	}
+	return p, c.replay(ctx, p, max(from, 1))
+}
+
+// replay takes the frames from a sequence on into the ledger.
+func (c *collector) replay(ctx context.Context, p *position, from uint64) error {
+	for {
+		msg, err := p.stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(c.Subject))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("read subject %s: %w", c.Subject, err)
+		}
+		p.last, from = msg.Sequence, msg.Sequence+1
+		if msg.Header.Get(headerCollector) == "" {
+			continue // not a collector's: somebody published by hand
+		}
+		events, err := decodeFrame(msg.Data)
+		if err != nil {
+			return fmt.Errorf("message %d on %s: %w", msg.Sequence, c.Subject, err)
+		}
+		for _, e := range events {
+			p.ledger.apply(e)
+		}
+		p.replayed++
+		p.fresh = false
+	}
+	if p.last != 0 {
+		return nil
+	}
+	last, err := lastOn(ctx, p.stream, c.Subject)
+	p.last = last
+	return err
+}
+
+// findStream finds the stream that stores the subject, and waits for it.
+func (c *collector) findStream(ctx context.Context) (jetstream.Stream, error) {
+	const pause = time.Second
+	said := false
+	for {
+		name, err := c.JetStream.StreamNameBySubject(ctx, c.Subject)
+		if err == nil {
+			return c.JetStream.Stream(ctx, name)
+		}
+		if !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return nil, fmt.Errorf("stream of %s: %w", c.Subject, err)
+		}
+		if !said {
+			said = true
+			c.Log.Warn("waiting for a stream that stores the subject: apply a Pipeline whose ingress covers it", "subject", c.Subject, "error", err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// bucket opens the bucket of the checkpoints, and makes it when it is not there.
+func bucket(ctx context.Context, js jetstream.JetStream, name string) (jetstream.KeyValue, error) {
+	kv, err := js.KeyValue(ctx, name)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		kv, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket: name, Description: "Where Millrace's collectors stand.", History: 1, Storage: jetstream.FileStorage,
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint bucket %s: %w", name, err)
+	}
+	return kv, nil
+}

@@ -1,0 +1,186 @@
+package kubernetes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"millrace.dev/millrace/test/harness"
+)
+
+func testRestart(t *testing.T, w *world) {
+	stop := w.collect(t)
+	w.createEvent(t, "a", "Unhealthy")
+	w.series(t, "a", 3)
+	w.createPod(t, "web-1")
+	w.status(t, "web-1", func(s *corev1.PodStatus) {
+		s.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", RestartCount: 1, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: seconds(-9)}}}}
+	})
+	sum := func(want map[string]uint32) {
+		t.Helper()
+		harness.Eventually(t, 15*time.Second, func() error { return w.sums(t.Context(), want) })
+		harness.Consistently(t, 300*time.Millisecond, func() error { return w.sums(t.Context(), want) })
+	}
+	sum(map[string]uint32{"Unhealthy": 3, typePodRestarted: 1})
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.series(t, "a", 8)
+	w.createEvent(t, "b", "FailedMount")
+	w.status(t, "web-1", func(s *corev1.PodStatus) { s.ContainerStatuses[0].RestartCount = 4 })
+	stop = w.collect(t)
+	sum(map[string]uint32{"Unhealthy": 8, "FailedMount": 1, typePodRestarted: 4})
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.collect(t)
+	sum(map[string]uint32{"Unhealthy": 8, "FailedMount": 1, typePodRestarted: 4})
+}
+
+// sums adds up the counts of the events by reason or type.
+func (w *world) sums(ctx context.Context, want map[string]uint32) error {
+	events, err := w.read(ctx)
+	if err != nil {
+		return err
+	}
+	if err := doubles(events); err != nil {
+		return err
+	}
+	got := map[string]uint32{}
+	for _, e := range events {
+		if reason := e.GetKubernetesEvent().GetReason(); reason != "" {
+			got[reason] += e.Count
+		} else {
+			got[e.Type] += e.Count
+		}
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		return fmt.Errorf("counts: got %v, want %v", got, want)
+	}
+	return nil
+}
+
+// Without its bucket a collector finds where it stood in the stream.
+func testLostCheckpoint(t *testing.T, w *world) {
+	stop := w.collect(t)
+	w.createEvent(t, "a", "Unhealthy")
+	w.series(t, "a", 3)
+	harness.Eventually(t, 15*time.Second, func() error { return w.sums(t.Context(), map[string]uint32{"Unhealthy": 3}) })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.js.DeleteKeyValue(t.Context(), "millrace-collect"); err != nil {
+		t.Fatal(err)
+	}
+	w.series(t, "a", 5)
+	w.collect(t)
+	want := map[string]uint32{"Unhealthy": 5}
+	harness.Eventually(t, 15*time.Second, func() error { return w.sums(t.Context(), want) })
+	harness.Consistently(t, 300*time.Millisecond, func() error { return w.sums(t.Context(), want) })
+}
+
+// A first start does not tell old stories, but knows them.
+func testHistory(t *testing.T, w *world) {
+	w.createPod(t, "old")
+	set := func(restarts int32, reason string, ago int) {
+		t.Helper()
+		w.status(t, "old", func(s *corev1.PodStatus) {
+			s.ContainerStatuses = []corev1.ContainerStatus{{
+				Name: "app", RestartCount: restarts, LastTerminationState: corev1.ContainerState{Terminated: ended(reason, 137, -ago)},
+				State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: seconds(-ago + 1)}},
+			}}
+		})
+	}
+	set(40, "OOMKilled", 600)
+	time.Sleep(1100 * time.Millisecond) // the pod must be older than the first start, in seconds
+	history := func(o *Options) { o.History = time.Millisecond }
+	stop := w.collect(t, history)
+	harness.Consistently(t, 700*time.Millisecond, func() error { return w.sums(t.Context(), map[string]uint32{}) })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	set(42, "OOMKilled", -2)
+	w.collect(t, history)
+	harness.Eventually(t, 15*time.Second, func() error {
+		return w.sums(t.Context(), map[string]uint32{typePodRestarted: 2, typePodOOMKilled: 1})
+	})
+}
+
+func testForeignMessages(t *testing.T, w *world) {
+	w.collect(t)
+	for i := range 5 {
+		if _, err := w.js.Publish(t.Context(), testSubject, []byte(`{"id":"by hand"}`)); err != nil {
+			t.Fatal(err)
+		}
+		w.createEvent(t, fmt.Sprint("e", i), "Unhealthy")
+	}
+	want := map[string]uint32{"Unhealthy": 5}
+	harness.Eventually(t, 15*time.Second, func() error { return w.sums(t.Context(), want) })
+}
+
+// The second collector takes over; the first ends when it wants to write.
+func testTwoCollectors(t *testing.T, w *world) {
+	first := make(chan error, 1)
+	o := Options{Clientset: w.Interface, JetStream: w.js, Subject: testSubject, Cluster: "test", CheckpointInterval: time.Hour}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { first <- Run(ctx, o) }()
+	second := make(chan error, 1)
+	go func() { second <- Run(ctx, o) }()
+	var err error
+	for i := range 100 {
+		w.createEvent(t, fmt.Sprint("e", i), "Unhealthy")
+		select {
+		case err = <-first:
+		case err = <-second:
+		case <-time.After(20 * time.Millisecond):
+			continue
+		}
+		break
+	}
+	if !errors.Is(err, ErrSuperseded) {
+		t.Fatalf("got %v, want ErrSuperseded", err)
+	}
+	events, err := w.EventsV1().Events(w.namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]uint32{"Unhealthy": uint32(len(events.Items))}
+	harness.Eventually(t, 15*time.Second, func() error { return w.sums(t.Context(), want) })
+}
+
+// Frames that have expired are no reason to stop, nor to publish anything again.
+func testExpired(t *testing.T, w *world) {
+	stop := w.collect(t)
+	w.createEvent(t, "a", "Unhealthy")
+	harness.Eventually(t, 15*time.Second, func() error { return w.sums(t.Context(), map[string]uint32{"Unhealthy": 1}) })
+	purge := func() {
+		t.Helper()
+		stream, err := w.js.Stream(t.Context(), testStream)
+		if err == nil {
+			err = stream.Purge(t.Context(), jetstream.WithPurgeSubject(testSubject))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(300 * time.Millisecond) // a checkpoint
+	purge()
+	w.createEvent(t, "b", "FailedMount")
+	harness.Eventually(t, 15*time.Second, func() error { return w.sums(t.Context(), map[string]uint32{"FailedMount": 1}) })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	purge()
+	w.collect(t)
+	w.createEvent(t, "c", "Evicted")
+	want := map[string]uint32{"Evicted": 1}
+	harness.Eventually(t, 15*time.Second, func() error { return w.sums(t.Context(), want) })
+	harness.Consistently(t, 300*time.Millisecond, func() error { return w.sums(t.Context(), want) })
+}

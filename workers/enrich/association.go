@@ -1,0 +1,60 @@
+package enrich
+
+import (
+	"strings"
+
+	"millrace.dev/millrace/workers/event"
+)
+
+func (k key) clone() key {
+	return key{strings.Clone(k.kind), strings.Clone(k.a), strings.Clone(k.b)}
+}
+
+// association finds out which Kubernetes object an event is about. The first that says
+// something decides, also when nothing is then found under it:
+//
+//  1. the event's entity, by uid, else by kind, namespace and name;
+//  2. resource k8s.pod.uid;
+//  3. resource k8s.pod.name with k8s.namespace.name;
+//  4. resource k8s.pod.ip;
+//  5. the source IP of a network event;
+//  6. resource k8s.node.name.
+//
+// ok is false when the event says nothing.
+func association(e *event.Event) (q Query, ok bool) {
+	q.At = e.Time
+	if r := &e.Entity; r.UID != "" || r.Name != "" && r.Kind != "" {
+		q.Kind, q.Namespace, q.Name, q.UID = r.Kind, r.Namespace, r.Name, r.UID
+		return q, true
+	}
+	if fromResource(e, &q) {
+		return q, true
+	}
+	if n, ok := e.Network(); ok && n.SourceIP != "" {
+		q.IP = n.SourceIP
+		return q, true
+	}
+	if name, ok := e.Resource("k8s.node.name"); ok {
+		q.Kind, q.Name = "Node", name
+		return q, true
+	}
+	return q, false
+}
+
+func fromResource(e *event.Event, q *Query) bool {
+	if uid, ok := e.Resource("k8s.pod.uid"); ok {
+		q.Kind, q.UID = "Pod", uid
+		return true
+	}
+	if name, ok := e.Resource("k8s.pod.name"); ok {
+		if namespace, ok := e.Resource("k8s.namespace.name"); ok {
+			q.Kind, q.Namespace, q.Name = "Pod", namespace, name
+			return true
+		}
+	}
+	if ip, ok := e.Resource("k8s.pod.ip"); ok {
+		q.IP = ip
+		return true
+	}
+	return false
+}

@@ -1,0 +1,194 @@
+package enrich
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
+)
+
+// missTTL bounds how long a miss is believed: a pod's first events are often faster than the
+// watch that tells of the pod.
+const missTTL = 2 * time.Second
+
+// enricher is the stage.
+type enricher struct {
+	settings settings
+	open     Open // nil when neither kubernetes nor impact is on
+	log      *slog.Logger
+	stage    stage.Settings
+	metrics  *metrics
+
+	source   Source // nil without a cluster
+	cache    *cache
+	encoder  encoder
+	nowhere  *entry // for events that name no entity, or when there is no source
+	semantic *semantic
+	trace    *trace
+}
+
+func newEnricher(open Open, s settings, given stage.Settings) (*enricher, error) {
+	c := given.Config.Enrich
+	e := &enricher{
+		settings: s, log: given.Log, stage: given,
+		encoder: encoder{labels: s.labels, kubernetes: c.Kubernetes != nil, impact: c.Impact != nil},
+	}
+	if e.looksUp() {
+		e.open = open
+	}
+	if c.Semantic != nil {
+		e.semantic = newSemantic(c.Semantic)
+	}
+	if c.Trace != nil {
+		e.trace = newTrace()
+	}
+	var err error
+	if e.cache, err = newCache(s.maxEntries); err != nil {
+		return nil, err
+	}
+	e.metrics, err = newMetrics(given.Metrics, e.cache)
+	return e, err
+}
+
+// looksUp tells whether an enricher that asks the source is on.
+func (e *enricher) looksUp() bool { return e.encoder.kubernetes || e.encoder.impact }
+
+// Start opens the source and waits, for a bounded time, until it is ready.
+func (e *enricher) Start(ctx context.Context) error {
+	e.nowhere = e.encoder.entry(nil, StatusMiss, 0)
+	if !e.looksUp() {
+		return nil
+	}
+	var source Source
+	if e.open != nil {
+		var err error
+		if source, err = e.open(ctx); err != nil {
+			return fmt.Errorf("enrich: %w", err)
+		}
+	}
+	if source == nil {
+		e.log.Warn("no cluster and no snapshot: events get no Kubernetes context, and every look-up is a miss")
+		return nil
+	}
+	err := source.Start(ctx, SourceSettings{
+		Log: e.log, Now: e.stage.Now, Metrics: e.stage.Metrics, KeepDeleted: e.settings.keepDeleted,
+	})
+	if err != nil {
+		return fmt.Errorf("enrich: %w", err)
+	}
+	e.source = source
+	return nil
+}
+
+// Shutdown ends the source.
+func (e *enricher) Shutdown(ctx context.Context) error {
+	if e.source == nil {
+		return nil
+	}
+	return e.source.Shutdown(ctx)
+}
+
+// Process enriches every event; all are emitted.
+func (e *enricher) Process(_ context.Context, b *stage.Batch) error {
+	var n tally
+	now := e.stage.Now().UnixNano()
+	for i := range b.Events {
+		e.enrich(&b.Events[i], now, &n)
+	}
+	e.metrics.add(&n)
+	return nil
+}
+
+// enrich runs the enrichers over one event: impact needs what the others found.
+func (e *enricher) enrich(ev *event.Event, now int64, n *tally) {
+	var found *entry
+	if e.looksUp() {
+		found = e.lookUp(ev, now, n)
+		e.addContext(ev, found, n)
+	}
+	if e.semantic != nil {
+		patch, status := e.semantic.patch(ev)
+		ev.AppendEncoded(patch)
+		n.count(enricherSemantic, status)
+	}
+	if e.trace != nil {
+		n.count(enricherTrace, e.trace.enrich(ev))
+	}
+	if e.encoder.impact {
+		ev.AppendEncoded(found.impact[bandOf(ev.Severity)])
+		n.count(enricherImpact, found.status)
+	}
+}
+
+// lookUp returns what is known about the event's entity.
+func (e *enricher) lookUp(ev *event.Event, now int64, n *tally) *entry {
+	q, ok := association(ev)
+	if !ok || e.source == nil {
+		return e.nowhere
+	}
+	k := keyOf(q)
+	if hit := e.cache.get(k, q.At, now); hit != nil {
+		n.hits++
+		return hit
+	}
+	n.misses++
+	facts, status := e.source.Find(q)
+	found := e.encoder.entry(facts, status, now)
+	if facts == nil && k.a == byIP {
+		return found // nobody had the address at that time; at another time somebody may
+	}
+	if facts != nil && !facts.Valid.Holds(now) {
+		return found // an answer for the past alone
+	}
+	found.expires = now + e.ttl(status).Nanoseconds()
+	e.cache.put(k, found)
+	return found
+}
+
+func (e *enricher) ttl(status Status) time.Duration {
+	if status == StatusOK {
+		return e.settings.ttl
+	}
+	return min(e.settings.ttl, missTTL)
+}
+
+// addContext appends what kubernetes found. What the event says itself stays.
+func (e *enricher) addContext(ev *event.Event, found *entry, n *tally) {
+	if !e.encoder.kubernetes {
+		return
+	}
+	n.count(enricherKubernetes, found.status)
+	if found.facts != nil {
+		addResource(ev, found)
+		if entity, more := completes(ev.Entity, found.facts.Entity); more {
+			ev.SetEntity(entity)
+		}
+	}
+	ev.AppendEncoded(found.context)
+}
+
+// addResource appends the attributes that the event does not have.
+func addResource(ev *event.Event, found *entry) {
+	var have uint64 // bit i: the event has found.attributes[i]
+	any := false
+	for key := range ev.Resources {
+		any = true
+		for i := range min(len(found.attributes), 64) {
+			if found.attributes[i].key == key {
+				have |= 1 << i
+			}
+		}
+	}
+	if !any || have == 0 {
+		ev.AppendEncoded(found.resource)
+		return
+	}
+	for i, a := range found.attributes {
+		if i >= 64 || have&(1<<i) == 0 {
+			ev.AppendEncoded(a.encoded)
+		}
+	}
+}
