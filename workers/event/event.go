@@ -1,10 +1,23 @@
 package event
 
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+)
+
 // Event is a view of one encoded event. Its strings and slices share memory with the
-// message that it came from: they are valid until the batch is released.
+// message that it came from: they are valid until the Decoder that made it is reset.
+// (Clone, or strings.Clone, what must live longer.)
 //
 // The exported fields are read once, when the event is decoded; setting one does not
-// change the encoded event (the Append and Set methods do both).
+// change the encoded event (the Set and Add methods do both). An event belongs to one
+// goroutine at a time, and so do all events of one Decoder while they are changed. Of two
+// copies of an Event only one may be changed.
 type Event struct {
 	ID, Source, Type, Subject string
 	// Time, ObservedTime and IngestTime are Unix nanoseconds; 0 = unset.
@@ -12,8 +25,8 @@ type Event struct {
 	// Severity is the OpenTelemetry severity number, 1..24; 0 = unset.
 	Severity     int32
 	PartitionKey string
-	TraceID      []byte
-	SpanID       []byte
+	TraceID      []byte // 16 bytes or nil
+	SpanID       []byte // 8 bytes or nil
 	Entity       EntityRef
 	Body         string
 	// Count is how many occurrences the event stands for, at least 1.
@@ -23,8 +36,17 @@ type Event struct {
 	// position in it. A redelivered event has the same origin.
 	Origin Origin
 
-	raw   []byte // as received: one encoded millrace.event.v1.Event
+	raw   []byte // one encoded millrace.event.v1.Event
 	patch []byte // encoded fields appended by this stage
+	// received are the bytes that the event came as: raw itself, a line, an element.
+	received []byte
+	form     Form
+	arena    *arena // memory for patch; nil = the heap
+
+	// present has bit n set when field n may be in raw or patch, for n < 64.
+	present uint64
+	// signal is the field number of the signal that is set; 0 = none.
+	signal uint32
 }
 
 // EntityRef names a thing that an event is about.
@@ -40,4 +62,77 @@ type Origin struct {
 	Sequence uint64
 	// Index is the position of the event in the message, from 0.
 	Index int
+}
+
+// Raw returns the encoded event as it was decoded, without what this stage appended.
+func (e *Event) Raw() []byte { return e.raw }
+
+// Patch returns the encoded fields that were appended since the event was decoded.
+func (e *Event) Patch() []byte { return e.patch }
+
+// Size is the length of the encoded event in bytes.
+func (e *Event) Size() int { return len(e.raw) + len(e.patch) }
+
+// AppendProto appends the encoded event: what came and what was appended.
+func (e *Event) AppendProto(dst []byte) []byte {
+	return append(append(dst, e.raw...), e.patch...)
+}
+
+// Form is the form that the event was received in.
+func (e *Event) Form() Form { return e.form }
+
+// AppendReceived appends the event as it was received, for a dead letter: its own line or
+// array element, or a frame of one event. contentType is that of the body; it is empty when
+// the event was a whole message, whose headers then belong to it too.
+func (e *Event) AppendReceived(dst []byte) (body []byte, contentType string) {
+	if e.form == FormFrame {
+		return appendFrameOf(dst, e.received, e.Time), ContentTypeFrame
+	}
+	return append(dst, e.received...), e.form.elementType()
+}
+
+// Clone returns a copy that owns its memory.
+func (e *Event) Clone() Event {
+	c := *e
+	c.arena = nil
+	c.raw = append(slices.Clone(e.raw), e.patch...)
+	keep := len(e.raw)
+	c.received = slices.Clone(e.received)
+	// Reading again points the strings into the copy. It cannot fail: it was read before.
+	c.clearView()
+	_ = c.read(c.raw)
+	c.raw, c.patch = c.raw[:keep:keep], c.raw[keep:]
+	return c
+}
+
+func (e *Event) clearView() {
+	*e = Event{
+		Origin: e.Origin, raw: e.raw, patch: e.patch, received: e.received, form: e.form, arena: e.arena,
+	}
+}
+
+// ToProto decodes the whole event. It fails when a field that was not looked at before is
+// malformed. It is for rare paths: it allocates.
+func (e *Event) ToProto() (*eventv1.Event, error) {
+	m := &eventv1.Event{}
+	for _, b := range [2][]byte{e.raw, e.patch} {
+		if err := (proto.UnmarshalOptions{Merge: true}).Unmarshal(b, m); err != nil {
+			return nil, fmt.Errorf("decode event %q: %w", strings.ToValidUTF8(e.ID, "\uFFFD"), err)
+		}
+	}
+	return m, nil
+}
+
+// FromProto encodes m and returns a view of it that owns its memory. It fails when a string
+// of m is not valid UTF-8.
+func FromProto(m *eventv1.Event, origin Origin) (Event, error) {
+	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		return Event{}, fmt.Errorf("encode event %q: %w", m.GetId(), err)
+	}
+	e := Event{Origin: origin, raw: raw, received: raw, form: FormFrame}
+	if err := e.read(raw); err != nil {
+		return Event{}, fmt.Errorf("encode event %q: %w", m.GetId(), err)
+	}
+	return e, nil
 }

@@ -1,0 +1,75 @@
+package event
+
+// arena hands out byte slices that are all given back at once. It is not safe for
+// concurrent use.
+type arena struct {
+	chunks [][]byte // length = used
+	at     int      // index of the chunk in use
+}
+
+const (
+	chunkSize = 64 << 10
+	// arenaKeep is how much memory an arena keeps when it is reset: what one unusual
+	// message needed is not held for ever.
+	arenaKeep = 4 << 20
+)
+
+// take returns an empty slice with room for n bytes.
+func (a *arena) take(n int) []byte {
+	for ; a.at < len(a.chunks); a.at++ {
+		c := a.chunks[a.at]
+		if cap(c)-len(c) >= n {
+			a.chunks[a.at] = c[:len(c)+n]
+			return c[len(c) : len(c) : len(c)+n]
+		}
+	}
+	c := make([]byte, n, max(n, chunkSize))
+	a.chunks = append(a.chunks, c)
+	return c[0:0:n]
+}
+
+// copied returns a copy of b.
+func (a *arena) copied(b []byte) []byte { return append(a.take(len(b)), b...) }
+
+// append appends v to b, which this arena gave, in place where it can.
+func (a *arena) append(b, v []byte) []byte {
+	if cap(b)-len(b) >= len(v) {
+		return append(b, v...)
+	}
+	if grown, ok := a.extend(b, len(v)); ok {
+		return append(grown, v...)
+	}
+	bigger := a.take(max(len(b)+len(v), 2*cap(b), 128))
+	return append(append(bigger, b...), v...)
+}
+
+// extend makes room for n more bytes behind b if b was handed out last.
+func (a *arena) extend(b []byte, n int) ([]byte, bool) {
+	if a.at >= len(a.chunks) || cap(b) == 0 {
+		return nil, false
+	}
+	c := a.chunks[a.at]
+	more := n - (cap(b) - len(b))
+	last := len(c) >= cap(b) && &c[len(c)-1] == &b[:cap(b)][cap(b)-1]
+	if !last || cap(c)-len(c) < more {
+		return nil, false
+	}
+	start := len(c) - cap(b)
+	c = c[:len(c)+more]
+	a.chunks[a.at] = c
+	return c[start : start+len(b) : len(c)], true
+}
+
+// reset takes everything back.
+func (a *arena) reset() {
+	kept := 0
+	chunks := a.chunks[:0]
+	for _, c := range a.chunks {
+		if kept+cap(c) <= arenaKeep {
+			kept += cap(c)
+			chunks = append(chunks, c[:0])
+		}
+	}
+	clear(a.chunks[len(chunks):])
+	a.chunks, a.at = chunks, 0
+}

@@ -1,0 +1,288 @@
+package event
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// Message is one message to decode.
+type Message struct {
+	// Header are the headers of the message; names are compared without regard to case.
+	Header map[string][]string
+	Data   []byte
+	// Input and Sequence become the Origin of the events.
+	Input    int
+	Sequence uint64
+	// Time is when the stream stored the message, Unix nanoseconds. Events without an
+	// ingest time get this one; 0 = they stay without.
+	Time int64
+}
+
+// Limits bound what one message may cost. The zero value of a limit means its default.
+type Limits struct {
+	// MaxEvents is the number of events in one message; default 65,536.
+	MaxEvents int
+	// MaxDecoded is the size of a frame after decompression, in bytes; default 16 MiB.
+	MaxDecoded int
+	// MaxEvent is the size of one event in bytes, as received and as encoded; default 1 MiB.
+	MaxEvent int
+	// MaxDepth is how deep JSON may nest; default 64.
+	MaxDepth int
+}
+
+func (l Limits) withDefaults() Limits {
+	fill := func(v *int, to int) {
+		if *v <= 0 {
+			*v = to
+		}
+	}
+	fill(&l.MaxEvents, 65536)
+	fill(&l.MaxDecoded, 16<<20)
+	fill(&l.MaxEvent, 1<<20)
+	fill(&l.MaxDepth, 64)
+	return l
+}
+
+// Undecodable is a part of a message, or all of it, that is no event.
+type Undecodable struct {
+	// Raw are the bytes as received: the line, the element, a frame of the one event, or
+	// the whole message.
+	Raw []byte
+	// ContentType is the type of Raw; empty when Raw is the whole message, whose headers
+	// then belong to it.
+	ContentType string
+	// Index is the position in the message, from 0; events and failures are counted together.
+	Index int
+	// Err says what is wrong and where, in one line for a person.
+	Err error
+}
+
+// Decoder decodes messages into events. It owns the memory of what it decoded: all of it
+// is given back by Reset, at once. It is not safe for concurrent use.
+type Decoder struct {
+	limits Limits
+	arena  arena
+	json   transcoder
+
+	// The message in hand:
+	events []Event
+	bad    []Undecodable
+	spans  []span // elements of an array
+	index  int
+}
+
+// NewDecoder returns a decoder with these limits.
+func NewDecoder(l Limits) *Decoder {
+	d := &Decoder{limits: l.withDefaults()}
+	d.json.d = d
+	return d
+}
+
+// Reset takes back the memory of all events decoded since the last Reset: they, their
+// strings and what was appended to them must not be used any more. The memory of messages
+// is their owner's; events share it until then too.
+func (d *Decoder) Reset() { d.arena.reset() }
+
+// Decode appends the events of m to dst. What is no event is returned beside them, so
+// that nothing is lost: one bad line, element or event of a frame hurts only itself. It
+// never panics, whatever m holds.
+func (d *Decoder) Decode(dst []Event, m Message) ([]Event, []Undecodable) {
+	d.events, d.bad, d.index = dst, nil, 0
+	d.message(&m)
+	events, bad := d.events, d.bad
+	d.events, d.bad = nil, nil
+	return events, bad
+}
+
+func (d *Decoder) message(m *Message) {
+	switch form := formOf(m.Header); form {
+	case FormFrame:
+		d.whole(m, d.frame(m))
+	case FormBinary:
+		d.whole(m, d.binary(m))
+	case FormLine:
+		d.lines(m)
+	case FormElement:
+		d.whole(m, d.array(m))
+	default:
+		d.sniff(m)
+	}
+}
+
+// whole notes an error that concerns the whole message.
+func (d *Decoder) whole(m *Message, err error) {
+	if err != nil {
+		d.bad = append(d.bad, Undecodable{Raw: m.Data, Index: d.index, Err: err})
+		d.index++
+	}
+}
+
+// sniff decodes a message whose headers do not say what it is.
+func (d *Decoder) sniff(m *Message) {
+	text := bytes.TrimLeft(m.Data, " \t\r\n")
+	if len(text) == 0 {
+		d.whole(m, fmt.Errorf("the message is empty"))
+		return
+	}
+	if text[0] != '{' && text[0] != '[' {
+		if err := d.frame(m); err != nil {
+			d.whole(m, d.unknown(m, text, err))
+		}
+		return
+	}
+	// A frame without its content type may begin with the same byte.
+	if d.looksLikeFrame(m) && d.frame(m) == nil {
+		return
+	}
+	if text[0] == '[' {
+		d.whole(m, d.array(m))
+		return
+	}
+	d.object(m)
+}
+
+// looksLikeFrame is a cheap look at a block that would also pass as the start of JSON: the
+// first byte is then the whole size of the frame, and the frame begins with its version.
+func (d *Decoder) looksLikeFrame(m *Message) bool {
+	const versionField = "\x08\x01"
+	return len(m.Data) > 4 && bytes.Contains(m.Data[1:min(len(m.Data), 8)], []byte(versionField))
+}
+
+// unknown says why a message is neither JSON nor a frame.
+func (d *Decoder) unknown(m *Message, text []byte, frame error) error {
+	if header(m.Header, HeaderContentType) == "" && text[0] >= ' ' && text[0] < 0x7f {
+		return fmt.Errorf("neither JSON (which begins with { or [) nor a frame")
+	}
+	return fmt.Errorf("neither JSON nor a frame: %w", frame)
+}
+
+// object decodes one JSON object, or NDJSON when more follows it.
+func (d *Decoder) object(m *Message) {
+	s := scanner{b: m.Data, max: d.limits.MaxDepth}
+	err := s.only()
+	switch {
+	case err == nil:
+		d.element(m, FormJSON, m.Data)
+	case d.anyLine(m.Data):
+		d.lines(m)
+	default:
+		d.whole(m, err)
+	}
+}
+
+// anyLine tells whether some line of text is a whole JSON object: it is NDJSON then.
+func (d *Decoder) anyLine(text []byte) bool {
+	if bytes.IndexByte(text, '\n') < 0 {
+		return false
+	}
+	for line := range bytes.Lines(text) {
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 || line[0] != '{' {
+			continue
+		}
+		if s := (scanner{b: line, max: d.limits.MaxDepth}); s.only() == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// lines decodes NDJSON.
+func (d *Decoder) lines(m *Message) {
+	n := 0
+	for line := range bytes.Lines(m.Data) {
+		if !blank(line) {
+			n++
+		}
+	}
+	if n > d.limits.MaxEvents {
+		d.whole(m, d.tooMany(n))
+		return
+	}
+	for line := range bytes.Lines(m.Data) {
+		if !blank(line) {
+			d.element(m, FormLine, bytes.TrimRight(line, "\r\n"))
+		}
+	}
+}
+
+func blank(line []byte) bool { return len(bytes.TrimSpace(line)) == 0 }
+
+// array decodes a CloudEvents batch. After a syntax error the rest of the array is one
+// failure: where the next element begins cannot be known.
+func (d *Decoder) array(m *Message) error {
+	s := scanner{b: m.Data, max: d.limits.MaxDepth}
+	d.spans = d.spans[:0]
+	err := s.elements(&d.spans)
+	switch {
+	case len(d.spans) > d.limits.MaxEvents:
+		return d.tooMany(len(d.spans))
+	case len(d.spans) == 0:
+		return err
+	}
+	for _, at := range d.spans {
+		d.element(m, FormElement, m.Data[at.from:at.to])
+	}
+	if err != nil {
+		rest := m.Data[d.spans[len(d.spans)-1].to:]
+		d.fail(FormElement, bytes.TrimLeft(rest, " \t\r\n,"), err)
+	}
+	return nil
+}
+
+// element decodes one JSON object into an event.
+func (d *Decoder) element(m *Message, form Form, b []byte) {
+	if len(b) > d.limits.MaxEvent {
+		d.fail(form, b, d.tooLarge(len(b)))
+		return
+	}
+	raw, err := d.json.event(b)
+	d.encoded(m, form, b, raw, err)
+}
+
+// encoded takes the event that was made of the bytes received, unless err is set.
+func (d *Decoder) encoded(m *Message, form Form, received, raw []byte, err error) {
+	if err == nil && len(raw) > d.limits.MaxEvent {
+		err = d.tooLarge(len(raw))
+	}
+	if err != nil {
+		d.fail(form, received, err)
+		return
+	}
+	d.events = append(d.events, Event{})
+	e := &d.events[len(d.events)-1]
+	e.raw, e.received, e.form, e.arena = d.arena.copied(raw), received, form, &d.arena
+	if err := e.read(e.raw); err != nil {
+		d.events = d.events[:len(d.events)-1]
+		d.fail(form, received, err)
+		return
+	}
+	d.accept(m, e)
+}
+
+// accept finishes an event.
+func (d *Decoder) accept(m *Message, e *Event) {
+	e.Origin = Origin{Input: m.Input, Sequence: m.Sequence, Index: d.index}
+	d.index++
+	if e.IngestTime == 0 && m.Time != 0 {
+		e.SetIngestTime(m.Time)
+	}
+}
+
+// fail notes that one event is undecodable.
+func (d *Decoder) fail(form Form, raw []byte, err error) {
+	u := Undecodable{Raw: raw, ContentType: form.elementType(), Index: d.index, Err: err}
+	if form == FormFrame {
+		u.Raw = appendFrameOf(nil, raw, 0)
+	}
+	d.bad = append(d.bad, u)
+	d.index++
+}
+
+func (d *Decoder) tooMany(n int) error {
+	return fmt.Errorf("the message has %d events, at most %d: %w", n, d.limits.MaxEvents, ErrTooLarge)
+}
+
+func (d *Decoder) tooLarge(size int) error {
+	return fmt.Errorf("the event has %d bytes, at most %d: %w", size, d.limits.MaxEvent, ErrTooLarge)
+}

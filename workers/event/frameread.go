@@ -1,0 +1,130 @@
+package event
+
+import (
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/klauspost/compress/s2"
+)
+
+// ErrTooLarge marks what is larger than a limit allows.
+var ErrTooLarge = errors.New("larger than the limit")
+
+// ReadFrameHeader returns the header of a frame. maxDecoded bounds its size after
+// decompression, in bytes; 0 = the default of Limits.
+func ReadFrameHeader(block []byte, maxDecoded int) (FrameHeader, error) {
+	l := Limits{MaxDecoded: maxDecoded}.withDefaults()
+	size, err := blockSize(block, l.MaxDecoded)
+	if err != nil {
+		return FrameHeader{}, err
+	}
+	b, err := s2.Decode(make([]byte, 0, size), block)
+	if err != nil {
+		return FrameHeader{}, fmt.Errorf("frame: %w", err)
+	}
+	h, _, err := readFrameHeader(b)
+	return h, err
+}
+
+// blockSize returns the size of a block after decompression, without decompressing it.
+func blockSize(block []byte, limit int) (int, error) {
+	size, err := s2.DecodedLen(block)
+	if err != nil {
+		return 0, fmt.Errorf("frame: not an S2 block: %w", err)
+	}
+	if size > limit {
+		return 0, fmt.Errorf("frame: %d bytes after decompression, at most %d: %w", size, limit, ErrTooLarge)
+	}
+	return size, nil
+}
+
+// readFrameHeader reads the fields before the first event and returns what follows.
+func readFrameHeader(b []byte) (h FrameHeader, rest []byte, err error) {
+	rest = b
+	f := fields{rest: b}
+	for f.next() && f.num != fieldFrameEvents {
+		rest = f.rest
+		switch {
+		case f.is(1, wireVarint):
+			h.Version = uint32(f.n)
+		case f.is(2, wireVarint):
+			h.Count = uint32(f.n)
+		case f.is(3, wireVarint):
+			h.Partition = uint32(f.n)
+		case f.is(4, wireFixed64):
+			h.MinTime = f.nanos()
+		case f.is(5, wireFixed64):
+			h.MaxTime = f.nanos()
+		case f.is(6, wireBytes):
+			if !utf8.Valid(f.v) {
+				return h, nil, fmt.Errorf("frame: input_stream is not UTF-8")
+			}
+			h.InputStream = string(f.v)
+		case f.is(7, wireVarint):
+			h.InputFirst = f.n
+		case f.is(8, wireVarint):
+			h.InputLast = f.n
+		}
+	}
+	if f.bad {
+		return h, nil, fmt.Errorf("frame: %w", errWire)
+	}
+	if h.Version != frameVersion {
+		return h, nil, fmt.Errorf("frame: version %d: this build reads version %d", h.Version, frameVersion)
+	}
+	return h, rest, nil
+}
+
+// frame decodes a frame. What is wrong with the frame itself concerns the whole message;
+// what is wrong with one event concerns that event.
+func (d *Decoder) frame(m *Message) error {
+	size, err := blockSize(m.Data, d.limits.MaxDecoded)
+	if err != nil {
+		return err
+	}
+	b, err := s2.Decode(d.arena.take(size)[:size], m.Data)
+	if err != nil {
+		return fmt.Errorf("frame: %w", err)
+	}
+	_, rest, err := readFrameHeader(b)
+	if err != nil {
+		return err
+	}
+	// The frame is taken as a whole or not at all: what follows a malformed field would be
+	// guesswork.
+	n, f := 0, fields{rest: rest}
+	for f.next() {
+		if f.is(fieldFrameEvents, wireBytes) {
+			n++
+		}
+	}
+	if f.bad {
+		return fmt.Errorf("frame: %w", errWire)
+	}
+	if n > d.limits.MaxEvents {
+		return d.tooMany(n)
+	}
+	for f = (fields{rest: rest}); f.next(); {
+		if f.is(fieldFrameEvents, wireBytes) {
+			d.frameEvent(m, f.v)
+		}
+	}
+	return nil
+}
+
+func (d *Decoder) frameEvent(m *Message, raw []byte) {
+	if len(raw) > d.limits.MaxEvent {
+		d.fail(FormFrame, raw, d.tooLarge(len(raw)))
+		return
+	}
+	d.events = append(d.events, Event{})
+	e := &d.events[len(d.events)-1]
+	e.raw, e.received, e.form, e.arena = raw, raw, FormFrame, &d.arena
+	if err := e.read(raw); err != nil {
+		d.events = d.events[:len(d.events)-1]
+		d.fail(FormFrame, raw, err)
+		return
+	}
+	d.accept(m, e)
+}

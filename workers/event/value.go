@@ -1,0 +1,203 @@
+package event
+
+import (
+	"math"
+	"strconv"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Kind is the type of a Value.
+type Kind uint8
+
+// The kinds of values. None is the value of a key without one.
+const (
+	None Kind = iota
+	String
+	Int
+	Double
+	Bool
+	Bytes
+)
+
+// Value is the value of an attribute or extension. Its text shares memory with the event.
+type Value struct {
+	kind Kind
+	json bool // str is the JSON text of an object or array
+	num  uint64
+	str  string
+}
+
+// The constructors of values.
+func StringValue(s string) Value    { return Value{kind: String, str: s} }
+func IntValue(n int64) Value        { return Value{kind: Int, num: uint64(n)} }
+func DoubleValue(v float64) Value   { return Value{kind: Double, num: math.Float64bits(v)} }
+func BoolValue(b bool) Value        { return Value{kind: Bool, num: protowire.EncodeBool(b)} }
+func BytesValue(b []byte) Value     { return Value{kind: Bytes, str: view(b)} }
+func (v Value) Kind() Kind          { return v.kind }
+func (v Value) Bool() bool          { return v.kind == Bool && v.num != 0 }
+func (v Value) isNumber() bool      { return v.kind == Int || v.kind == Double }
+func (v Value) Bytes() []byte       { return bytesOf(v.str) }
+func (v Value) is(text string) bool { return v.kind == String && v.str == text }
+
+// Str returns the text of a string value; empty for other kinds.
+func (v Value) Str() string {
+	if v.kind != String {
+		return ""
+	}
+	return v.str
+}
+
+// Int returns the whole number that v holds; ok is false when it holds none.
+func (v Value) Int() (n int64, ok bool) {
+	switch v.kind {
+	case Int:
+		return int64(v.num), true
+	case Double:
+		d := math.Float64frombits(v.num)
+		if d != math.Trunc(d) || d < -1<<63 || d >= 1<<63 {
+			return 0, false
+		}
+		return int64(d), true
+	}
+	return 0, false
+}
+
+// Float returns the number that v holds; ok is false when it holds none.
+func (v Value) Float() (d float64, ok bool) {
+	switch v.kind {
+	case Int:
+		return float64(int64(v.num)), true
+	case Double:
+		return math.Float64frombits(v.num), true
+	}
+	return 0, false
+}
+
+// Text returns v as text, whatever its kind: numbers in decimal, true or false, bytes as
+// they are.
+func (v Value) Text() string {
+	switch v.kind {
+	case Int:
+		return strconv.FormatInt(int64(v.num), 10)
+	case Double:
+		return strconv.FormatFloat(math.Float64frombits(v.num), 'g', -1, 64)
+	case Bool:
+		return strconv.FormatBool(v.num != 0)
+	}
+	return v.str
+}
+
+// Any returns v as string, int64, float64, bool, []byte, or nil.
+func (v Value) Any() any {
+	switch v.kind {
+	case String:
+		return v.str
+	case Int:
+		return int64(v.num)
+	case Double:
+		return math.Float64frombits(v.num)
+	case Bool:
+		return v.num != 0
+	case Bytes:
+		return v.Bytes()
+	}
+	return nil
+}
+
+// keyValue reads one encoded KeyValue.
+func keyValue(b []byte) (key string, v Value) {
+	for f := (fields{rest: b}); f.next(); {
+		switch {
+		case f.is(1, wireBytes):
+			key = f.text()
+		case f.is(2, wireBytes):
+			v = Value{kind: String, str: f.text()}
+		case f.is(3, wireVarint):
+			v = Value{kind: Int, num: f.n}
+		case f.is(4, wireFixed64):
+			v = Value{kind: Double, num: f.n}
+		case f.is(5, wireVarint):
+			v = Value{kind: Bool, num: f.n}
+		case f.is(6, wireBytes):
+			v = Value{kind: Bytes, str: f.text()}
+		}
+	}
+	return key, v
+}
+
+// appendKeyValue appends field num, a KeyValue. A value is written even when it is zero:
+// it is one of a oneof.
+func appendKeyValue(b []byte, num protowire.Number, key string, v Value) []byte {
+	b, start := open(b, num)
+	b = appendText(b, 1, key)
+	switch v.kind {
+	case String:
+		b = protowire.AppendString(protowire.AppendTag(b, 2, protowire.BytesType), v.str)
+	case Int:
+		b = protowire.AppendVarint(protowire.AppendTag(b, 3, protowire.VarintType), v.num)
+	case Double:
+		b = protowire.AppendFixed64(protowire.AppendTag(b, 4, protowire.Fixed64Type), v.num)
+	case Bool:
+		b = protowire.AppendVarint(protowire.AppendTag(b, 5, protowire.VarintType), v.num)
+	case Bytes:
+		b = protowire.AppendString(protowire.AppendTag(b, 6, protowire.BytesType), v.str)
+	}
+	return shut(b, start)
+}
+
+// Attribute returns the attribute named key: the last one, when there are several.
+func (e *Event) Attribute(key string) (v Value, ok bool) { return e.lookUp(fieldAttributes, key) }
+
+// Attributes calls yield with every attribute until it says false. A key that comes again
+// replaces what it stood for.
+func (e *Event) Attributes(yield func(key string, v Value) bool) { e.pairs(fieldAttributes, yield) }
+
+// Resource returns the resource attribute named key as text: the last one, when there are
+// several.
+func (e *Event) Resource(key string) (text string, ok bool) {
+	v, ok := e.lookUp(fieldResource, key)
+	return v.Text(), ok
+}
+
+// Resources calls yield with every resource attribute until it says false. A key that comes
+// again replaces what it stood for.
+func (e *Event) Resources(yield func(key string, v Value) bool) { e.pairs(fieldResource, yield) }
+
+// Extension returns the CloudEvents extension named key, if it has no typed field.
+func (e *Event) Extension(key string) (v Value, ok bool) { return e.lookUp(fieldExtensions, key) }
+
+// Extensions calls yield with every CloudEvents extension that has no typed field until it
+// says false. A key that comes again replaces what it stood for.
+func (e *Event) Extensions(yield func(key string, v Value) bool) { e.pairs(fieldExtensions, yield) }
+
+func (e *Event) pairs(num uint32, yield func(string, Value) bool) {
+	e.each(num, func(b []byte) bool {
+		key, v := keyValue(b)
+		return yield(key, v)
+	})
+}
+
+func (e *Event) lookUp(num uint32, key string) (v Value, found bool) {
+	e.each(num, func(b []byte) bool {
+		// The key is nearly always the first field: compare it before reading the rest.
+		if f := (fields{rest: b}); f.next() && f.is(1, wireBytes) && f.text() != key && !repeatsKey(f.rest) {
+			return true
+		}
+		if k, value := keyValue(b); k == key {
+			v, found = value, true
+		}
+		return true
+	})
+	return v, found
+}
+
+// repeatsKey tells whether there is another key in the rest of a KeyValue.
+func repeatsKey(b []byte) bool {
+	for f := (fields{rest: b}); f.next(); {
+		if f.num == 1 {
+			return true
+		}
+	}
+	return false
+}
