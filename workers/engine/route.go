@@ -126,7 +126,8 @@ func (r *router) emit(ctx context.Context, g *group, i int, m *message) {
 		m.tally.out++
 	}
 	if n >= r.e.ports.frames {
-		r.single(ctx, &r.e.ports.all[n], e, holdEach([]*message{m}), r.emittedID(e, m, name), "")
+		to := &r.e.ports.all[n]
+		r.single(ctx, to, e.Severity, r.singleBody(to, e), &output{sources: holdEach([]*message{m})}, r.emittedID(e, m, name))
 		return
 	}
 	at := n*r.e.cfg.Partitions + e.PartitionOf(r.e.cfg.Partitions)
@@ -167,8 +168,10 @@ func (r *router) publishProduced(ctx context.Context, produced []stage.Produced,
 		case !ok:
 			r.e.log.Error("the stage made an event for a port that it does not have", "port", p.Port, "event", r.made[i].ID)
 		case n >= r.e.ports.frames:
+			to := &r.e.ports.all[n]
 			id := insightID(r.e.cfg.Stage, r.made[i].ID, p.Event.GetInsight().GetRevision())
-			r.single(ctx, &r.e.ports.all[n], &r.made[i], holdEach(sources), id, r.e.ports.all[n].name)
+			body := content{data: event.AppendCloudEvent(nil, p.Event), contentType: event.ContentTypeCloudEvent}
+			r.single(ctx, to, r.made[i].Severity, body, &output{sources: holdEach(sources), produced: to.name}, id)
 		default:
 			r.packProduced(ctx, n, &r.made[i], sources)
 		}
@@ -195,24 +198,38 @@ func (r *router) packProduced(ctx context.Context, port int, e *event.Event, sou
 	p.content = p.content.string(e.ID)
 }
 
-// single publishes one event as a message of its own.
-func (r *router) single(ctx context.Context, to *port, e *event.Event, sources []*message, id, produced string) {
-	subject := to.out.Subject
-	h := nats.Header{headerEvents: {"1"}, nats.MsgIdHdr: {id}}
-	var body []byte
+// content is the body of a message of one event.
+type content struct {
+	data        []byte
+	contentType string
+}
+
+// singleBody is a received event in the form that a port takes. An event that cannot be
+// written as a CloudEvent leaves as it came.
+func (r *router) singleBody(to *port, e *event.Event) content {
 	if to.out.Format == config.FormatCloudEvent {
-		subject += "." + r.e.cfg.Stage + "." + severityToken(e.Severity)
-		body = event.AppendCloudEvent(nil, e)
-		h["Content-Type"] = []string{event.ContentTypeCloudEvent}
-	} else {
-		var contentType string
-		if body, contentType = e.AppendReceived(nil); contentType != "" {
-			h["Content-Type"] = []string{contentType}
+		if body, err := e.AppendCloudEvent(nil); err == nil {
+			return content{body, event.ContentTypeCloudEvent}
 		}
 	}
-	msg := &nats.Msg{Subject: subject, Header: h, Data: body}
-	r.e.truncate(msg)
-	_ = r.e.pub.publish(ctx, &output{msg: msg, stream: to.out.Stream, events: 1, sources: sources, produced: produced})
+	body, contentType := e.AppendReceived(nil)
+	return content{body, contentType}
+}
+
+// single publishes one event as a message of its own.
+func (r *router) single(ctx context.Context, to *port, severity int32, body content, o *output, id string) {
+	subject := to.out.Subject
+	if to.out.Format == config.FormatCloudEvent {
+		subject += "." + r.e.cfg.Stage + "." + severityToken(severity)
+	}
+	h := nats.Header{headerEvents: {"1"}, nats.MsgIdHdr: {id}}
+	if body.contentType != "" {
+		h[event.HeaderContentType] = []string{body.contentType}
+	}
+	o.msg = &nats.Msg{Subject: subject, Header: h, Data: body.data}
+	o.stream, o.events = to.out.Stream, 1
+	r.e.truncate(o.msg)
+	_ = r.e.pub.publish(ctx, o) // not sent: the sources stay held and are given back
 }
 
 // severityToken names an OpenTelemetry severity number in a subject.
