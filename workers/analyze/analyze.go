@@ -1,0 +1,90 @@
+package analyze
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
+)
+
+type analyzer struct {
+	settings
+	store    *store
+	results  results
+	slopes   []float64 // scratch space of trend tests
+	insights insights
+}
+
+func newAnalyzer(s stage.Settings, set settings) *analyzer {
+	source := fmt.Sprintf("/pipelines/%s/stages/%s", s.Config.Pipeline, s.Config.Stage)
+	return &analyzer{
+		settings: set, store: newStore(set.maxSeries, s.Metrics),
+		results: results{source: source}, insights: newInsights(source, set.threshold),
+	}
+}
+
+// Start has nothing to wait for.
+func (*analyzer) Start(context.Context) error { return nil }
+
+// Shutdown holds nothing.
+func (*analyzer) Shutdown(context.Context) error { return nil }
+
+// maxValue bounds the values that are looked at: squares of larger ones overflow. No
+// number, NaN, is not below it either.
+const maxValue = 1e150
+
+// Process looks at every event that carries a metric; all input ends here.
+func (a *analyzer) Process(_ context.Context, b *stage.Batch) error {
+	for i := range b.Events {
+		e := &b.Events[i]
+		b.Filter(i)
+		m, ok := e.Metric()
+		if !ok || m.Name == "" || !(math.Abs(m.Value) < maxValue) {
+			continue
+		}
+		s := a.store.of(&e.Entity, e.Source, m.Name)
+		if a.anomaly {
+			a.score(b, e, m, s)
+		}
+		if a.trend && e.Time > 0 {
+			a.follow(b, e, m, s)
+		}
+	}
+	a.store.size.Set(float64(a.store.lru.Len()))
+	return nil
+}
+
+func (a *analyzer) score(b *stage.Batch, e *event.Event, m event.Metric, s *series) {
+	score, expected, ok := s.detector.add(m.Value, a.warmup)
+	if !ok || !s.detector.told(score, a.threshold, a.warmup) {
+		return
+	}
+	found := a.results.anomaly(e, m, s, score, expected)
+	b.Produce("out", found)
+	a.insights.anomaly(b, e, found)
+}
+
+func (a *analyzer) follow(b *stage.Batch, e *event.Event, m event.Metric, s *series) {
+	if !s.points.add(e.Time, m.Value, int64(a.span)) || s.points.n < a.minPoints {
+		return
+	}
+	var r trendResult
+	var scatter float64
+	r, scatter, a.slopes = s.points.test(a.slopes)
+	if !r.significant(s.points.values[:s.points.n], scatter) {
+		if r.p > 0.05 { // clearly over, not just weaker
+			s.direction = 0
+		}
+		return
+	}
+	direction := int8(sign(r.slope))
+	if direction == s.direction {
+		return
+	}
+	s.direction = direction
+	found := a.results.trend(e, m, s, r, a.span.Seconds())
+	b.Produce("out", found)
+	a.insights.trend(b, e, m, found)
+}

@@ -1,0 +1,333 @@
+package analyze
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
+)
+
+var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func newStage(t testing.TB, c config.Analyze) stage.Stage {
+	t.Helper()
+	s, err := NewFactory().New(stage.Settings{
+		Config: &config.StageConfig{
+			Stage: "analyze", Pipeline: config.PipelineRef{Namespace: "default", Name: "p"}, Analyze: &c,
+		},
+		Now: func() time.Time { return start }, Metrics: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// value is the i-th value of a series, one every ten seconds.
+func value(i int, pod, metric string, v float64) *eventv1.Event {
+	return &eventv1.Event{
+		Id: fmt.Sprintf("%s-%s-%d", pod, metric, i), Source: "/test", Type: "metric.sample",
+		TimeUnixNano: uint64(start.Add(time.Duration(i) * 10 * time.Second).UnixNano()),
+		Entity:       &eventv1.EntityRef{Kind: "Pod", Namespace: "shop", Name: pod},
+		Signal:       &eventv1.Event_Metric{Metric: &eventv1.Metric{Name: metric, Value: v}},
+	}
+}
+
+// process runs events through the stage in batches and returns what it made, by type.
+func process(t testing.TB, s stage.Stage, events []*eventv1.Event) map[string][]*eventv1.Event {
+	t.Helper()
+	out := map[string][]*eventv1.Event{}
+	for len(events) > 0 {
+		n := min(100, len(events))
+		b := batch(t, events[:n])
+		events = events[n:]
+		if err := s.Process(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		for i := range b.Events {
+			if b.Decision(i).Verdict != stage.Filter {
+				t.Fatalf("event %s: %v, want filtered", b.Events[i].ID, b.Decision(i).Verdict)
+			}
+		}
+		for _, p := range b.Produced() {
+			out[p.Event.GetType()] = append(out[p.Event.GetType()], p.Event)
+		}
+	}
+	return out
+}
+
+func batch(t testing.TB, events []*eventv1.Event) *stage.Batch {
+	t.Helper()
+	b := &stage.Batch{}
+	for i, p := range events {
+		e, err := event.FromProto(p, event.Origin{Sequence: 1, Index: i})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Events = append(b.Events, e)
+	}
+	b.Reset(1)
+	return b
+}
+
+// noise is a level with noise of one.
+func noise(n int, level float64) []float64 {
+	r := rand.New(rand.NewPCG(1, 2))
+	v := make([]float64, n)
+	for i := range v {
+		v[i] = level + r.NormFloat64()
+	}
+	return v
+}
+
+func seriesOf(pod, metric string, values []float64) []*eventv1.Event {
+	events := make([]*eventv1.Event, len(values))
+	for i, v := range values {
+		events[i] = value(i, pod, metric, v)
+	}
+	return events
+}
+
+func TestAnomaly(t *testing.T) {
+	spike := noise(600, 100)
+	spike[500] = 200
+	level := noise(600, 100)
+	for i := 500; i < len(level); i++ {
+		level[i] += 60
+	}
+	flat := make([]float64, 200)
+	for i := range flat {
+		flat[i] = 42
+	}
+	jump := append(append([]float64{}, flat...), 43)
+	wave := make([]float64, 2000)
+	for i := range wave {
+		wave[i] = 100 + 20*math.Sin(float64(i)/30)
+	}
+	for name, tc := range map[string]struct {
+		values []float64
+		at     []int // the values that are anomalies
+	}{
+		"noise":          {noise(5000, 100), nil},
+		"spike":          {spike, []int{500}},
+		"level shift":    {level, []int{500}},
+		"flat":           {flat, nil},
+		"flat then jump": {jump, []int{200}},
+		"wave":           {wave, nil},
+		"short":          {[]float64{1, 1000, 1, -1000}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out := process(t, newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: 6, Warmup: 30}}), seriesOf("a", "m", tc.values))
+			var got []int
+			for _, e := range out[TypeAnomaly] {
+				var i int
+				if _, err := fmt.Sscanf(e.GetAnomaly().GetEventId(), "a-m-%d", &i); err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, i)
+			}
+			if diff := cmp.Diff(tc.at, got); diff != "" {
+				t.Errorf("anomalies at (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTrend(t *testing.T) {
+	ramp := func(slope float64) []float64 {
+		v := noise(120, 100)
+		for i := range v {
+			v[i] += slope * float64(i)
+		}
+		return v
+	}
+	there := append(ramp(2), ramp(-2)...)
+	for i := 120; i < len(there); i++ {
+		there[i] += 240
+	}
+	for name, tc := range map[string]struct {
+		values []float64
+		want   []string
+	}{
+		"rising":       {ramp(1), []string{"rising"}},
+		"falling":      {ramp(-0.5), []string{"falling"}},
+		"noise":        {noise(600, 100), nil},
+		"up then down": {there, []string{"rising", "falling"}},
+		"constant":     {make([]float64, 200), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, config.Analyze{Trend: &config.AnalyzeTrend{Window: config.Duration(10 * time.Minute), MinPoints: 12}})
+			var got []string
+			for _, e := range process(t, s, seriesOf("a", "m", tc.values))[TypeTrend] {
+				got = append(got, e.GetTrend().GetDirection())
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("trends (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestMannKendall compares with a worked example: 1..10 without ties has S = 45,
+// Var = 125, z = 44/sqrt(125) = 3.935, p = 8.3e-5, slope 1.
+func TestMannKendall(t *testing.T) {
+	var p points
+	for i := range 10 {
+		p.push(float64(i + 1))
+	}
+	r, scatter, _ := p.test(nil)
+	if math.Abs(r.p-8.3e-5) > 1e-6 || r.slope != 1 || r.low != 1 || r.high != 1 || scatter > 1e-9 {
+		t.Errorf("got %+v, scatter %g", r, scatter)
+	}
+	if got := ties([]float64{1, 2, 2, 3, 3, 3}); got != 2*1*9+3*2*11 {
+		t.Errorf("ties = %g", got)
+	}
+}
+
+func TestTrendToLimitIsAnInsight(t *testing.T) {
+	s := newStage(t, config.Analyze{Trend: &config.AnalyzeTrend{}})
+	events := seriesOf("a", "memory", nil)
+	for i, v := range noise(100, 100) {
+		e := value(i, "a", "memory", v+2*float64(i))
+		e.Attributes = []*eventv1.KeyValue{{Key: LimitAttribute, Value: &eventv1.KeyValue_DoubleValue{DoubleValue: 500}}}
+		events = append(events, e)
+	}
+	got := process(t, s, events)[TypeInsight]
+	if len(got) != 1 {
+		t.Fatalf("%d insights, want 1", len(got))
+	}
+	in := got[0].GetInsight()
+	if in.GetTitle() != "memory of pod shop/a nears its limit" || len(in.GetEvidence()) != 1 || !strings.Contains(in.GetSummary(), "the limit of 500 is reached in") {
+		t.Errorf("got %v", in)
+	}
+}
+
+func TestAnomaliesOfOneWorkloadAreOneInsight(t *testing.T) {
+	s := newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{}})
+	var events []*eventv1.Event
+	for i, v := range noise(400, 100) {
+		for _, pod := range []string{"a", "b", "c", "d"} {
+			x := v
+			if i == 399 {
+				x = 1000
+			}
+			e := value(i, pod, "latency", x)
+			e.Related = []*eventv1.EntityRef{{Kind: "Deployment", Namespace: "shop", Name: "checkout", Role: "workload"}}
+			events = append(events, e)
+		}
+	}
+	insights := process(t, s, events)[TypeInsight]
+	ids := map[string]bool{}
+	for _, e := range insights {
+		ids[e.GetId()] = true
+		if e.GetInsight().GetRootCause().GetName() != "checkout" {
+			t.Errorf("root cause is %v", e.GetInsight().GetRootCause())
+		}
+	}
+	if len(ids) != 1 {
+		t.Errorf("%d insights %v, want 1", len(ids), insights)
+	}
+	last := insights[len(insights)-1].GetInsight()
+	if last.GetCount() != 4 || len(last.GetEvidence()) != 4 || last.GetStatus() != "updated" {
+		t.Errorf("last revision: %v", last)
+	}
+}
+
+func TestBadValues(t *testing.T) {
+	s := newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{}, Trend: &config.AnalyzeTrend{}})
+	events := []*eventv1.Event{
+		{Id: "no metric"}, value(0, "a", "", 1), value(1, "a", "m", math.NaN()), value(2, "a", "m", math.Inf(1)),
+		value(3, "a", "m", math.MaxFloat64), value(4, "a", "m", -math.MaxFloat64), {Id: "no entity", Signal: &eventv1.Event_Metric{Metric: &eventv1.Metric{Name: "m"}}},
+		value(5, strings.Repeat("x", 1<<16), "m", 1),
+	}
+	for range 60 {
+		events = append(events, value(6, "a", "m", 1))
+	}
+	for _, made := range process(t, s, events) {
+		for _, e := range made {
+			if a := e.GetAnomaly(); a != nil && (math.IsNaN(a.GetScore()) || math.IsInf(a.GetScore(), 0)) {
+				t.Errorf("score of %s is %g", a.GetEventId(), a.GetScore())
+			}
+		}
+	}
+}
+
+func TestSameInputSameResults(t *testing.T) {
+	values := noise(300, 10)
+	values[250] = 99
+	run := func() []*eventv1.Event {
+		s := newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{}, Trend: &config.AnalyzeTrend{}})
+		return process(t, s, seriesOf("a", "m", values))[TypeAnomaly]
+	}
+	first, second := run(), run()
+	if len(first) == 0 {
+		t.Fatal("no anomaly at all")
+	}
+	if diff := cmp.Diff(first, second, protocmp.Transform()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestSeriesAreBounded(t *testing.T) {
+	s := newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{}, MaxSeries: 10}).(*analyzer)
+	var events []*eventv1.Event
+	for i := range 100 {
+		events = append(events, value(i, fmt.Sprint("pod-", i), "m", 1))
+	}
+	process(t, s, events)
+	if n := s.store.lru.Len(); n != 10 {
+		t.Errorf("%d series remembered, want 10", n)
+	}
+}
+
+func TestConfigRefused(t *testing.T) {
+	for name, tc := range map[string]struct {
+		config config.Analyze
+		want   string
+	}{
+		"threshold": {config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: 17}}, "analyze.anomaly.threshold: is 17, must be between 0 and 16"},
+		"warmup":    {config.Analyze{Anomaly: &config.AnalyzeAnomaly{Warmup: 1}}, "analyze.anomaly.warmup: is 1, at least 2"},
+		"points":    {config.Analyze{Trend: &config.AnalyzeTrend{MinPoints: 65}}, "analyze.trend.minPoints: is 65, must be between 4 and 64"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := settingsOf(&tc.config); err == nil || err.Error() != tc.want {
+				t.Errorf("got %v, want %s", err, tc.want)
+			}
+		})
+	}
+}
+
+func BenchmarkProcess(b *testing.B) {
+	for name, c := range map[string]config.Analyze{
+		"anomaly":       {Anomaly: &config.AnalyzeAnomaly{}},
+		"anomaly+trend": {Anomaly: &config.AnalyzeAnomaly{}, Trend: &config.AnalyzeTrend{}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			s := newStage(b, c)
+			var events []*eventv1.Event
+			for i, v := range noise(512, 100) {
+				events = append(events, value(i/64, fmt.Sprint("pod-", i%64), "m", v))
+			}
+			in := batch(b, events)
+			b.ReportAllocs()
+			for b.Loop() {
+				in.Reset(1)
+				if err := s.Process(b.Context(), in); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(events)), "ns/event")
+		})
+	}
+}

@@ -1,0 +1,35 @@
+// Package analyze is the stage that looks at numbers: it keeps one small state for each
+// series (an entity and a metric), scores every value against what came before it, and
+// tests the last minutes for a trend.
+//
+// Results leave on port out as new events: millrace.anomaly and millrace.trend. What a
+// person should see leaves on port insights. The input ends here (verdict filtered).
+//
+// # Anomalies
+//
+// Three channels are computed in O(1) and strictly causally, from values before the one
+// that is scored: the distance from an exponentially weighted mean, the size of the step,
+// and how far outside the range seen so far the value lies. Each is turned into a tail
+// probability by the same rule: the 98 % quantile of the channel is tracked, what lies
+// above it is taken for exponential (the peaks-over-threshold view of SPOT: Siffer et al.,
+// KDD 2017, with the exponential as the simplest generalised Pareto tail), and the score is
+// -log10 of the probability, capped at 16. The largest channel counts. After an anomaly a
+// series is quiet until as many values as the warm-up have passed, unless the score rises
+// by another 2.
+//
+// # Trends
+//
+// A series is kept as up to 64 means over equal spans of event time. Whenever a span ends
+// the points are tested by Mann-Kendall with tie correction (Kendall 1975) and the variance
+// inflated for positive lag-1 autocorrelation of the detrended points (Yue and Wang 2004);
+// the slope is Theil-Sen's with the interval of Sen 1968. A trend is reported when it
+// begins or turns round, not again while it goes on.
+//
+// # Guarantees and cost
+//
+// Stateful: values are seen in stream order by one worker; state is in memory, a restart
+// begins anew. Ids of results follow from series and input event, so a redelivered event
+// makes the same result. Memory is bounded: maxSeries series of about 1.6 KiB at most, the least
+// recently used is forgotten first and counted by millrace_analyze_series_evictions_total.
+// BenchmarkProcess gives the cost per event.
+package analyze

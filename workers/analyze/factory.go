@@ -1,0 +1,31 @@
+package analyze
+
+import (
+	"errors"
+
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/stage"
+)
+
+// NewFactory returns the factory of analyze stages.
+func NewFactory() stage.Factory { return factory{} }
+
+type factory struct{}
+
+// Kind is analyze.
+func (factory) Kind() config.Kind { return config.KindAnalyze }
+
+// Stateful is true: a series is seen in one place.
+func (factory) Stateful(*config.StageConfig) bool { return true }
+
+// New makes the stage.
+func (factory) New(s stage.Settings) (stage.Stage, error) {
+	if s.Config.Analyze == nil {
+		return nil, errors.New("stage config: analyze is missing")
+	}
+	set, err := settingsOf(s.Config.Analyze)
+	if err != nil {
+		return nil, err
+	}
+	return newAnalyzer(s, set), nil
+}

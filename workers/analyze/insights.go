@@ -1,0 +1,157 @@
+package analyze
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
+)
+
+const (
+	// strong is how far above the threshold a single anomaly is worth a person's time.
+	strong = 3
+	// together is how many anomalous series of one workload are, whatever their scores.
+	together = 3
+	// episode is how long anomalies of one workload belong together, in event time.
+	episode     = 5 * time.Minute
+	maxEpisodes = 10_000
+	maxEvidence = 20
+	// exhaustion within this time is worth telling.
+	horizon = time.Hour
+	// LimitAttribute is the attribute of a metric event that says where its value ends, in
+	// the metric's own unit: a memory limit, the size of a volume.
+	LimitAttribute = "metric.limit"
+)
+
+// insights decides which results a person should see.
+type insights struct {
+	source    string
+	threshold float64
+	open      *simplelru.LRU[string, *anomalies]
+}
+
+// anomalies are those of one workload that belong together.
+type anomalies struct {
+	id       string
+	first    int64
+	evidence []*eventv1.Evidence
+	count    uint32
+	revision uint32
+	told     uint32 // count at the last revision
+	best     float64
+}
+
+func newInsights(source string, threshold float64) insights {
+	open, _ := simplelru.NewLRU[string, *anomalies](maxEpisodes, nil) // the size is positive
+	return insights{source: source, threshold: threshold, open: open}
+}
+
+// anomaly adds a result to the episode of its workload, and tells about the episode when
+// one anomaly is strong or several series are concerned; again when it has doubled.
+func (in *insights) anomaly(b *stage.Batch, e *event.Event, found *eventv1.Event) {
+	root := workload(found)
+	key := root.GetKind() + "/" + root.GetNamespace() + "/" + root.GetName()
+	ep, ok := in.open.Get(key)
+	if !ok || e.Time-ep.first > int64(episode) {
+		ep = &anomalies{id: id(TypeInsight, key, found.GetId()), first: e.Time}
+		in.open.Add(key, ep)
+	}
+	a := found.GetAnomaly()
+	ep.count++
+	ep.best = max(ep.best, a.GetScore())
+	if len(ep.evidence) < maxEvidence {
+		ep.evidence = append(ep.evidence, &eventv1.Evidence{
+			EventId: a.GetEventId(), Type: TypeAnomaly, TimeUnixNano: found.GetTimeUnixNano(), Relation: "same-workload",
+			Text: found.GetBody(), Entity: found.GetEntity(),
+		})
+	}
+	if (a.GetScore() < in.threshold+strong && ep.count < together) || (ep.told > 0 && ep.count < 2*ep.told) {
+		return
+	}
+	ep.told = ep.count
+	ep.revision++
+	title := fmt.Sprintf("%s of %s is unusual", a.GetMetric(), entityText(root, found.GetSubject()))
+	if ep.count > 1 {
+		title = fmt.Sprintf("%d unusual values of %s", ep.count, entityText(root, found.GetSubject()))
+	}
+	status := "open"
+	if ep.revision > 1 {
+		status = "updated"
+	}
+	b.Produce(config.PortInsights, in.event(ep.id, found, 17, &eventv1.Insight{
+		Title: title, Summary: found.GetBody(), RuleId: "anomaly", Algorithm: anomalyAlgorithm,
+		Confidence: confidence(ep.best, in.threshold), ConfidenceMethod: fmt.Sprintf("tail-score, n=%d values", a.GetObservations()),
+		RootCause: root, Evidence: append([]*eventv1.Evidence(nil), ep.evidence...), Affected: []*eventv1.EntityRef{root},
+		FirstSeenUnixNano: uint64(ep.first), LastSeenUnixNano: found.GetTimeUnixNano(), Count: ep.count,
+		Status: status, Revision: ep.revision,
+	}))
+}
+
+// confidence maps a score to 0..1: a half at the threshold, towards one above it. It orders
+// findings; it is no calibrated probability, and the method says so.
+func confidence(score, threshold float64) float64 {
+	return score / (score + max(threshold, 1))
+}
+
+// trend tells about a series that rises towards a limit which its event names.
+func (in *insights) trend(b *stage.Batch, e *event.Event, m event.Metric, found *eventv1.Event) {
+	v, ok := e.Attribute(LimitAttribute)
+	if !ok {
+		return
+	}
+	limit, ok := v.Float()
+	t := found.GetTrend()
+	if !ok || t.GetSlopeLow() <= 0 || limit <= m.Value {
+		return
+	}
+	left := limit - m.Value
+	soonest, latest := seconds(left/t.GetSlopeHigh()), seconds(left/t.GetSlopeLow())
+	if likely := seconds(left / t.GetSlopePerSecond()); likely > horizon {
+		return
+	}
+	root := workload(found)
+	b.Produce(config.PortInsights, in.event(id(TypeInsight, found.GetId()), found, 13, &eventv1.Insight{
+		Title: fmt.Sprintf("%s of %s nears its limit", m.Name, entityText(found.GetEntity(), found.GetSubject())),
+		Summary: fmt.Sprintf("%s; at this rate the limit of %s is reached in %s to %s", found.GetBody(),
+			quantity(limit, m.Unit), soonest.Round(time.Second), latest.Round(time.Second)),
+		RuleId: "trend-to-limit", Algorithm: trendAlgorithm, Confidence: 1 - t.GetPValue(),
+		ConfidenceMethod: fmt.Sprintf("1 - p of Mann-Kendall, n=%d points", t.GetObservations()),
+		RootCause:        root, Affected: []*eventv1.EntityRef{root}, Count: 1, Status: "open", Revision: 1,
+		FirstSeenUnixNano: found.GetTimeUnixNano(), LastSeenUnixNano: found.GetTimeUnixNano(),
+		Evidence: []*eventv1.Evidence{{
+			EventId: strings.Clone(e.ID), Type: TypeTrend, TimeUnixNano: found.GetTimeUnixNano(), Relation: "same-series",
+			Text: found.GetBody(), Entity: found.GetEntity(),
+		}},
+	}))
+}
+
+func seconds(s float64) time.Duration { return time.Duration(min(s, 1e9) * float64(time.Second)) }
+
+func (in *insights) event(id string, about *eventv1.Event, severity int32, insight *eventv1.Insight) *eventv1.Event {
+	return &eventv1.Event{
+		Id: id, Source: in.source, Type: TypeInsight, Subject: about.GetSubject(), TimeUnixNano: about.GetTimeUnixNano(),
+		IngestTimeUnixNano: about.GetIngestTimeUnixNano(), SeverityNumber: severity, SeverityText: event.SeverityText(severity),
+		PartitionKey: about.GetPartitionKey(), Entity: insight.GetRootCause(), Body: insight.GetTitle(),
+		Signal: &eventv1.Event_Insight{Insight: insight},
+	}
+}
+
+// workload is the entity that people know: the workload that enrichment found, else what
+// the event is about.
+func workload(e *eventv1.Event) *eventv1.EntityRef {
+	for _, r := range e.GetRelated() {
+		if r.GetRole() == "workload" {
+			return r
+		}
+	}
+	if e.GetEntity() != nil {
+		return e.GetEntity()
+	}
+	return &eventv1.EntityRef{Name: e.GetSubject()}
+}

@@ -1,0 +1,119 @@
+package analyze
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/zeebo/xxh3"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/event"
+)
+
+// The types of the events that the stage makes.
+const (
+	TypeAnomaly = "millrace.anomaly"
+	TypeTrend   = "millrace.trend"
+	TypeInsight = "millrace.insight"
+)
+
+// The versions are part of what a result says, so that a reader can tell two algorithms apart.
+const (
+	anomalyAlgorithm = "level+step+range/exponential-tail/v1"
+	trendAlgorithm   = "mann-kendall+theil-sen/v1"
+)
+
+// results makes events. Nothing of an input event is kept: its strings are cloned.
+type results struct{ source string }
+
+// id follows from what the result is about, so that the same input makes the same result.
+func id(parts ...string) string {
+	h := xxh3.HashString128(strings.Join(parts, "\x00")).Bytes()
+	return hex.EncodeToString(h[:])
+}
+
+func (r results) base(kind string, e *event.Event, s *series) *eventv1.Event {
+	entity, related := refs(e)
+	return &eventv1.Event{
+		Id: id(kind, s.name, e.Source, e.ID), Source: r.source, Type: kind, Subject: s.name,
+		TimeUnixNano: uint64(e.Time), IngestTimeUnixNano: uint64(e.IngestTime),
+		PartitionKey: strings.Clone(e.Key()), Entity: entity, Related: related,
+		TraceId: []byte(string(e.TraceID)), SpanId: []byte(string(e.SpanID)),
+	}
+}
+
+func (r results) anomaly(e *event.Event, m event.Metric, s *series, score, expected float64) *eventv1.Event {
+	out := r.base(TypeAnomaly, e, s)
+	out.SeverityNumber, out.SeverityText = 13, event.SeverityText(13)
+	out.Body = fmt.Sprintf("%s of %s is %s, expected about %s (score %.1f)", m.Name, entityText(out.Entity, e.Source),
+		quantity(m.Value, m.Unit), quantity(expected, m.Unit), score)
+	out.Signal = &eventv1.Event_Anomaly{Anomaly: &eventv1.Anomaly{
+		Series: s.name, Metric: strings.Clone(m.Name), Value: m.Value, Expected: expected, Score: score,
+		Algorithm: anomalyAlgorithm, Observations: s.detector.n, EventId: strings.Clone(e.ID), Unit: strings.Clone(m.Unit),
+	}}
+	return out
+}
+
+func (r results) trend(e *event.Event, m event.Metric, s *series, t trendResult, span float64) *eventv1.Event {
+	out := r.base(TypeTrend, e, s)
+	out.SeverityNumber, out.SeverityText = 9, event.SeverityText(9)
+	direction := "rising"
+	if t.slope < 0 {
+		direction = "falling"
+	}
+	out.Body = fmt.Sprintf("%s of %s is %s by %s a minute", m.Name, entityText(out.Entity, e.Source), direction,
+		quantity(t.slope/span*60, m.Unit))
+	out.Signal = &eventv1.Event_Trend{Trend: &eventv1.Trend{
+		Series: s.name, Metric: strings.Clone(m.Name), SlopePerSecond: t.slope / span, SlopeLow: t.low / span,
+		SlopeHigh: t.high / span, LastValue: m.Value, Observations: uint32(t.n), PValue: t.p, Direction: direction,
+		Unit: strings.Clone(m.Unit),
+	}}
+	return out
+}
+
+func refs(e *event.Event) (entity *eventv1.EntityRef, related []*eventv1.EntityRef) {
+	if e.Entity != (event.EntityRef{}) {
+		entity = ref(e.Entity)
+	}
+	e.RelatedRefs(func(r event.EntityRef) bool { related = append(related, ref(r)); return true })
+	return entity, related
+}
+
+func ref(r event.EntityRef) *eventv1.EntityRef {
+	return &eventv1.EntityRef{
+		Kind: strings.Clone(r.Kind), Namespace: strings.Clone(r.Namespace), Name: strings.Clone(r.Name), Uid: strings.Clone(r.UID),
+		ApiVersion: strings.Clone(r.APIVersion), Cluster: strings.Clone(r.Cluster), Role: strings.Clone(r.Role),
+	}
+}
+
+func entityText(r *eventv1.EntityRef, source string) string {
+	switch {
+	case r.GetName() == "":
+		return source
+	case r.GetNamespace() == "":
+		return strings.ToLower(r.GetKind()) + " " + r.GetName()
+	default:
+		return strings.ToLower(r.GetKind()) + " " + r.GetNamespace() + "/" + r.GetName()
+	}
+}
+
+// quantity writes a value and its UCUM unit; bytes are scaled.
+func quantity(v float64, unit string) string {
+	if unit == "By" {
+		for _, p := range []struct {
+			size float64
+			name string
+		}{{1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"}} {
+			if v >= p.size || v <= -p.size {
+				return strconv.FormatFloat(v/p.size, 'f', 1, 64) + " " + p.name
+			}
+		}
+	}
+	text := strconv.FormatFloat(v, 'g', 4, 64)
+	if unit == "" || unit == "1" {
+		return text
+	}
+	return text + " " + unit
+}
