@@ -122,11 +122,15 @@ func (w *world) read(ctx context.Context) (all []*eventv1.Event, err error) {
 		if msg.Header.Get(headerCollector) == "" {
 			continue
 		}
-		events, err := decodeFrame(msg.Data)
+		events, err := decodeFrame(msg.Header, msg.Data)
 		if err != nil {
 			return nil, err
 		}
-		for _, e := range events {
+		for i := range events {
+			e, err := events[i].ToProto()
+			if err != nil {
+				return nil, err
+			}
 			if e.Entity.Namespace == w.namespace || e.Entity.Kind == kindNode {
 				all = append(all, e)
 			}

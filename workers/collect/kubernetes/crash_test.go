@@ -80,6 +80,24 @@ func (a *activity) settle(t *testing.T) {
 	t.Logf("%d occurrences, none lost, none doubled: %v", total, a.want)
 }
 
+// writers is the number of collectors that published a frame.
+func (w *world) writers(t *testing.T) int {
+	t.Helper()
+	stream, err := w.js.Stream(t.Context(), testStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for from := uint64(1); ; from++ {
+		msg, err := stream.GetMsg(t.Context(), from)
+		if err != nil {
+			break
+		}
+		seen[msg.Header.Get(headerCollector)] = true
+	}
+	return len(seen)
+}
+
 // collectorProcess runs the command in a process of its own.
 func collectorProcess(t *testing.T, w *world, n int) *process.Process {
 	t.Helper()
@@ -120,6 +138,9 @@ func TestKill9(t *testing.T) {
 	time.Sleep(time.Second)
 	cancel()
 	a.settle(t)
+	if n := a.writers(t); n < 6 {
+		t.Errorf("only %d of 13 collectors came to publish: the test shows nothing", n)
+	}
 	// An orderly end writes all that is left, and the next start has nothing to add.
 	if !last.Stop(20 * time.Second) {
 		t.Error("collector did not end on SIGTERM")

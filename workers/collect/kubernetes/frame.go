@@ -3,37 +3,31 @@ package kubernetes
 import (
 	"fmt"
 
-	"github.com/klauspost/compress/s2"
 	"google.golang.org/protobuf/proto"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/event"
 )
 
-const frameContentType = "application/vnd.millrace.frame.v1"
-
 func encodeFrame(batch []*eventv1.Event) ([]byte, error) {
-	frame := &eventv1.Frame{Version: 1, Count: uint32(len(batch)), Events: batch}
-	for i, e := range batch {
-		if i == 0 || e.TimeUnixNano < frame.MinTimeUnixNano {
-			frame.MinTimeUnixNano = e.TimeUnixNano
+	var w event.FrameWriter
+	w.Begin(event.FrameHeader{})
+	for _, e := range batch {
+		encoded, err := proto.Marshal(e)
+		if err != nil {
+			return nil, fmt.Errorf("encode event %s: %w", e.Id, err)
 		}
-		frame.MaxTimeUnixNano = max(frame.MaxTimeUnixNano, e.TimeUnixNano)
+		w.AddEncoded(encoded, int64(e.TimeUnixNano))
 	}
-	b, err := proto.Marshal(frame)
-	if err != nil {
-		return nil, fmt.Errorf("encode frame: %w", err)
-	}
-	return s2.Encode(nil, b), nil
+	return w.AppendTo(nil), nil
 }
 
-func decodeFrame(body []byte) ([]*eventv1.Event, error) {
-	b, err := s2.Decode(nil, body)
-	if err != nil {
-		return nil, fmt.Errorf("decode frame: %w", err)
+// decodeFrame reads back what a collector published. A frame that it cannot read is an error:
+// what it does not know it would publish again.
+func decodeFrame(header map[string][]string, body []byte) ([]event.Event, error) {
+	events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Header: header, Data: body})
+	if len(bad) > 0 {
+		return nil, fmt.Errorf("decode frame: event %d: %w", bad[0].Index, bad[0].Err)
 	}
-	frame := &eventv1.Frame{}
-	if err := proto.Unmarshal(b, frame); err != nil {
-		return nil, fmt.Errorf("decode frame: %w", err)
-	}
-	return frame.Events, nil
+	return events, nil
 }

@@ -4,8 +4,6 @@ import (
 	"hash/fnv"
 	"strings"
 	"time"
-
-	eventv1 "millrace.dev/millrace/api/event/v1"
 )
 
 // shards is the number of parts in which the ledger is stored: only changed ones are written.
@@ -132,8 +130,8 @@ func eventID(uid, aspect, value string) string {
 }
 
 // apply takes a published event into the ledger, as a restarted collector reads it back.
-func (l *ledger) apply(e *eventv1.Event) {
-	uid, rest, ok := strings.Cut(e.GetId(), "/")
+func (l *ledger) apply(id, typ string) {
+	uid, rest, ok := strings.Cut(strings.Clone(id), "/")
 	if !ok || uid == "" {
 		return
 	}
@@ -141,7 +139,7 @@ func (l *ledger) apply(e *eventv1.Event) {
 	if cut := strings.LastIndexByte(rest, '/'); cut >= 0 {
 		aspect, value = rest[:cut], rest[cut+1:]
 	}
-	kind := kindOfType(e.GetType())
+	kind := kindOfType(typ)
 	if kind == "" {
 		return
 	}

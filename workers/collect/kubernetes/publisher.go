@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/event"
 )
 
 // Headers of a collector's frame, besides those of every frame.
@@ -244,7 +245,7 @@ func (p *publisher) message(batch []*eventv1.Event) (*nats.Msg, error) {
 	msg := nats.NewMsg(p.subject)
 	msg.Data = body
 	msg.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("collect:%s:%016x", p.cluster, h.Sum64()))
-	msg.Header.Set("Content-Type", frameContentType)
+	msg.Header.Set("Content-Type", event.ContentTypeFrame)
 	msg.Header.Set("Millrace-Events", strconv.Itoa(len(batch)))
 	msg.Header.Set(headerCollector, p.instance)
 	msg.Header.Set(headerCluster, p.cluster)

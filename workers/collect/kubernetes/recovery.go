@@ -100,12 +100,12 @@ func (c *collector) replay(ctx context.Context, p *position, from uint64) error 
 		if msg.Header.Get(headerCollector) == "" {
 			continue // not a collector's: somebody published by hand
 		}
-		events, err := decodeFrame(msg.Data)
+		events, err := decodeFrame(msg.Header, msg.Data)
 		if err != nil {
 			return fmt.Errorf("message %d on %s: %w", msg.Sequence, c.Subject, err)
 		}
-		for _, e := range events {
-			p.ledger.apply(e)
+		for i := range events {
+			p.ledger.apply(events[i].ID, events[i].Type)
 		}
 		p.replayed++
 		p.fresh = false
