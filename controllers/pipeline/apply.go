@@ -21,6 +21,9 @@ type outcome struct {
 	refusals map[string]error
 	// natsErr: NATS could not be asked, before or in the middle.
 	natsErr error
+	// applied are the children that were written in this pass, by the name of the object:
+	// what their status says is of the past.
+	applied map[string]bool
 	// kubernetes errors end the reconcile and are tried again.
 	kubernetes error
 }
@@ -30,7 +33,7 @@ func (o outcome) waiting() bool { return o.natsErr != nil || len(o.refusals) > 0
 
 // apply does all writes. Streams come first: a stage waits for them.
 func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome {
-	done := outcome{streams: s.streams, refusals: map[string]error{}, natsErr: s.natsErr}
+	done := outcome{streams: s.streams, refusals: map[string]error{}, natsErr: s.natsErr, applied: map[string]bool{}}
 	for _, change := range in.streams {
 		stream, err := r.applyStream(s, change)
 		switch {
@@ -46,7 +49,7 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome 
 		}
 	}
 	r.eventRetained(s.pipeline, in.retained)
-	done.kubernetes = errors.Join(r.applyChildren(ctx, s.pipeline, in.children), r.pruneChildren(ctx, s.pipeline, in.prune))
+	done.kubernetes = errors.Join(r.applyChildren(ctx, s.pipeline, in.children, done.applied), r.pruneChildren(ctx, s.pipeline, in.prune))
 	return done
 }
 
@@ -70,7 +73,7 @@ func (r *Reconciler) applyStream(s *snapshot, change jetstream.StreamChange) (*j
 	}
 }
 
-func (r *Reconciler) applyChildren(ctx context.Context, pipeline *v1alpha1.Pipeline, children []child) error {
+func (r *Reconciler) applyChildren(ctx context.Context, pipeline *v1alpha1.Pipeline, children []child, applied map[string]bool) error {
 	var errs []error
 	for _, c := range children {
 		desired, err := stageFor(pipeline, c.entry)
@@ -85,6 +88,7 @@ func (r *Reconciler) applyChildren(ctx context.Context, pipeline *v1alpha1.Pipel
 			continue
 		}
 		if result != apply.Unchanged {
+			applied[name] = true
 			r.eventStageApplied(pipeline, name, result)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 
 	"millrace.dev/millrace/api/v1alpha1"
@@ -44,7 +46,10 @@ func nodeFor(node v1alpha1.StageNode) (*stageac.StageNodeApplyConfiguration, err
 	if node.Output == (v1alpha1.PortSpec{}) {
 		applied.Output = nil
 	}
-	if r := node.Workers.Resources; applied.Workers != nil && len(r.Limits)+len(r.Requests)+len(r.Claims) == 0 {
+	if equality.Semantic.DeepEqual(node.Workers, v1alpha1.WorkersSpec{}) {
+		applied.Workers = nil
+	}
+	if applied.Workers != nil && equality.Semantic.DeepEqual(node.Workers.Resources, corev1.ResourceRequirements{}) {
 		applied.Workers.Resources = nil
 	}
 	return applied, nil

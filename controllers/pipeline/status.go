@@ -164,10 +164,14 @@ func stagesReady(rep report) status.Verdict {
 		switch {
 		case stage == nil:
 			waiting = append(waiting, planned.Name+": being created")
+		case rep.done.applied[stage.Name]:
+			waiting = append(waiting, planned.Name+": being updated")
 		case meta.IsStatusConditionTrue(stage.Status.Conditions, v1alpha1.ConditionStalled):
 			stalled = append(stalled, planned.Name+": "+readyMessage(stage))
 		case !isReady(stage):
 			waiting = append(waiting, planned.Name+": "+readyMessage(stage))
+		case isSuspended(stage) != planned.Suspended:
+			waiting = append(waiting, planned.Name+": being suspended or resumed")
 		}
 	}
 	message := strings.Join(append(stalled, waiting...), "; ")
@@ -202,12 +206,15 @@ func stagesInPlan(s *snapshot) map[string]*v1alpha1.Stage {
 	}
 	for i := range s.stages.Children {
 		stage := &s.stages.Children[i]
-		if _, planned := stages[graph.Name(stage)]; planned && graph.IsChildOf(stage, s.pipeline) {
+		if s.resolved.Node(stage) != nil && graph.IsChildOf(stage, s.pipeline) {
 			stages[graph.Name(stage)] = stage
 		}
 	}
-	for i := range s.resolved.Accepted {
-		stages[graph.Name(&s.resolved.Accepted[i])] = &s.resolved.Accepted[i]
+	for i := range s.stages.Attached {
+		stage := &s.stages.Attached[i]
+		if s.resolved.Node(stage) != nil {
+			stages[graph.Name(stage)] = stage
+		}
 	}
 	return stages
 }
@@ -216,6 +223,12 @@ func stagesInPlan(s *snapshot) map[string]*v1alpha1.Stage {
 func isReady(stage *v1alpha1.Stage) bool {
 	c := meta.FindStatusCondition(stage.Status.Conditions, v1alpha1.ConditionReady)
 	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == stage.Generation
+}
+
+// isSuspended reports whether a Stage says that it rests.
+func isSuspended(stage *v1alpha1.Stage) bool {
+	c := meta.FindStatusCondition(stage.Status.Conditions, v1alpha1.ConditionReady)
+	return c != nil && c.Status == metav1.ConditionTrue && c.Reason == v1alpha1.ReasonSuspended
 }
 
 func readyMessage(stage *v1alpha1.Stage) string {

@@ -36,7 +36,6 @@ func deploymentFor(s *snapshot, settings Settings, configMap string, replicas in
 		WithSpec(appsv1ac.DeploymentSpec().
 			WithReplicas(replicas).
 			WithRevisionHistoryLimit(3).
-			WithMinReadySeconds(0).
 			WithProgressDeadlineSeconds(progressDeadline).
 			WithStrategy(strategy(s.node.Stateful)).
 			WithSelector(metav1ac.LabelSelector().WithMatchLabels(labels.Selector(pipeline, name))).

@@ -8,6 +8,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -27,20 +28,47 @@ const (
 // Apply applies desired unless the live object is so already; live is nil when there is
 // none. Conflicts are forced: the operator is the authority on the fields that it applies.
 func Apply(ctx context.Context, c client.Writer, desired runtime.ApplyConfiguration, live client.Object) (Outcome, error) {
-	missing := live == nil || reflect.ValueOf(live).IsNil()
-	if !missing {
-		needed, err := Needed(desired, live)
-		if err != nil || !needed {
-			return Unchanged, err
-		}
+	if live == nil || reflect.ValueOf(live).IsNil() {
+		return Created, applyAs(ctx, c, desired)
 	}
-	if err := c.Apply(ctx, desired, FieldOwner, client.ForceOwnership); err != nil {
+	needed, err := Needed(desired, live)
+	if err != nil || !needed {
 		return Unchanged, err
 	}
-	if missing {
-		return Created, nil
+	if err := empty(ctx, c, desired, live); err != nil {
+		return Updated, err
 	}
-	return Updated, nil
+	return Updated, applyAs(ctx, c, desired)
+}
+
+func applyAs(ctx context.Context, c client.Writer, desired runtime.ApplyConfiguration) error {
+	return c.Apply(ctx, desired, FieldOwner, client.ForceOwnership)
+}
+
+// empty removes, ahead of the apply, what stands in maps that are to become empty. Applying
+// {} over a map whose members were applied before leaves null behind, which a CRD refuses.
+func empty(ctx context.Context, c client.Writer, desired runtime.ApplyConfiguration, live client.Object) error {
+	want, err := toMap(desired)
+	if err != nil {
+		return err
+	}
+	fields, err := ownedFields(live.GetManagedFields())
+	if err != nil {
+		return err
+	}
+	patch := emptied(want, fields)
+	if len(patch) == 0 {
+		return nil
+	}
+	data, err := json.Marshal(patch)
+	if err != nil {
+		return err
+	}
+	object, ok := live.DeepCopyObject().(client.Object)
+	if !ok {
+		return fmt.Errorf("copy of %T", live)
+	}
+	return c.Patch(ctx, object, client.RawPatch(types.MergePatchType, data), FieldOwner)
 }
 
 // Needed reports whether applying desired would change the live object: whether the fields

@@ -99,6 +99,32 @@ func find(list []any, key string) any {
 	return nil
 }
 
+// emptied is the merge patch that removes the owned members of maps that are wanted empty.
+func emptied(want, fields map[string]any) map[string]any {
+	patch := map[string]any{}
+	for key, sub := range fields {
+		name, ok := strings.CutPrefix(key, prefixField)
+		value, wanted := want[name].(map[string]any)
+		if !ok || !wanted || isLeaf(tree(sub)) {
+			continue
+		}
+		if len(value) > 0 {
+			if below := emptied(value, tree(sub)); len(below) > 0 {
+				patch[name] = below
+			}
+			continue
+		}
+		gone := map[string]any{}
+		for member := range tree(sub) {
+			if m, ok := strings.CutPrefix(member, prefixField); ok {
+				gone[m] = nil
+			}
+		}
+		patch[name] = gone
+	}
+	return patch
+}
+
 func isLeaf(fields map[string]any) bool {
 	for key := range fields {
 		if key != self {

@@ -17,8 +17,6 @@ type Resolved struct {
 	Errors field.ErrorList
 	// Refused says, by the name of the Stage object, why an attached Stage does not fit.
 	Refused map[string]field.ErrorList
-	// Accepted are the attached stages in the plan, by the name of the Stage object.
-	Accepted []v1alpha1.Stage
 }
 
 // resolve plans the pipeline with as many attached stages as fit. A stage that was there
@@ -31,7 +29,7 @@ func resolve(pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage, defaultURL 
 		return plan.Compute(plan.Input{Pipeline: pipeline, Stages: stages, DefaultNATSURL: defaultURL})
 	}
 	if p, errs := compute(candidates); len(errs) == 0 {
-		return Resolved{Plan: p, Accepted: candidates}
+		return Resolved{Plan: p}
 	}
 	p, errs := compute(nil)
 	if len(errs) > 0 {
@@ -42,17 +40,18 @@ func resolve(pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage, defaultURL 
 
 // accept adds candidates one by one until no more fit.
 func accept(r Resolved, candidates []v1alpha1.Stage, compute func([]v1alpha1.Stage) (*plan.Plan, field.ErrorList)) Resolved {
+	var accepted []v1alpha1.Stage
 	for {
 		r.Refused = map[string]field.ErrorList{}
 		var left []v1alpha1.Stage
 		for _, candidate := range candidates {
-			p, errs := compute(append(slices.Clone(r.Accepted), candidate))
+			p, errs := compute(append(slices.Clone(accepted), candidate))
 			if len(errs) > 0 {
 				r.Refused[candidate.Name] = errs
 				left = append(left, candidate)
 				continue
 			}
-			r.Plan, r.Accepted = p, append(r.Accepted, candidate)
+			r.Plan, accepted = p, append(accepted, candidate)
 		}
 		if len(left) == 0 || len(left) == len(candidates) {
 			return r

@@ -1,0 +1,179 @@
+package operator_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/nats-io/nats.go"
+	natsjs "github.com/nats-io/nats.go/jetstream"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/operator"
+	"millrace.dev/millrace/test/harness/kube"
+	"millrace.dev/millrace/test/harness/natsserver"
+	"millrace.dev/millrace/test/harness/node"
+)
+
+const (
+	workerImage = "millrace/worker:test"
+	// resync is shorter than in a real cluster, so that tests need not wait.
+	resync = time.Second
+	// cleanupTimeout likewise.
+	cleanupTimeout = 4 * time.Second
+	// patience is how long a test waits for what must come.
+	patience = 60 * time.Second
+)
+
+// world is what all tests share.
+type world struct {
+	plane  *kube.ControlPlane
+	client client.Client
+	nats   *natsserver.Embedded
+	js     natsjs.JetStream
+	// writes are the writing requests of the operator, to Kubernetes and to NATS.
+	writes *recorder
+}
+
+// shared is set once, by TestMain.
+var shared *world
+
+func TestMain(m *testing.M) {
+	if os.Getenv(fakeWorker) != "" {
+		os.Exit(runFakeWorker(os.Args[1:]))
+	}
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) (code int) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	w, stop, err := startWorld(ctx)
+	defer stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "start the test's world:", err)
+		return 1
+	}
+	shared = w
+	done := make(chan error, 1)
+	operatorContext, endOperator := context.WithCancel(ctx)
+	go func() { done <- w.runOperator(operatorContext) }()
+	code = m.Run()
+	endOperator()
+	if err := <-done; err != nil {
+		fmt.Fprintln(os.Stderr, "operator:", err)
+		return 1
+	}
+	return code
+}
+
+func startWorld(ctx context.Context) (w *world, stop func(), err error) {
+	var stops []func()
+	stop = func() {
+		for i := len(stops) - 1; i >= 0; i-- {
+			stops[i]()
+		}
+	}
+	w = &world{writes: &recorder{}}
+	if w.plane, err = kube.Start(ctx, kube.Options{}); err != nil {
+		return nil, stop, err
+	}
+	stops = append(stops, w.plane.Stop)
+	agent, err := node.Start(ctx, node.Options{
+		Config: w.plane.Config(), Env: []string{fakeWorker + "=1"},
+		Images: map[string][]string{"millrace/worker": {os.Args[0]}},
+	})
+	if err != nil {
+		return nil, stop, err
+	}
+	stops = append(stops, agent.Stop)
+	if w.nats, err = natsserver.StartEmbedded(ctx, natsserver.Options{}); err != nil {
+		return nil, stop, err
+	}
+	stops = append(stops, w.nats.Stop)
+	nc, err := w.nats.Connect()
+	if err != nil {
+		return nil, stop, err
+	}
+	stops = append(stops, nc.Close)
+	if _, err = nc.Subscribe("$JS.API.>", func(m *nats.Msg) { w.writes.nats(m.Subject) }); err != nil {
+		return nil, stop, err
+	}
+	if w.js, err = natsjs.New(nc); err != nil {
+		return nil, stop, err
+	}
+	if err = w.plane.InstallCRDs(filepath.Join("..", "..", "config", "crd", "bases")); err != nil {
+		return nil, stop, err
+	}
+	scheme := runtime.NewScheme()
+	if err = clientgoscheme.AddToScheme(scheme); err != nil {
+		return nil, stop, err
+	}
+	if err = v1alpha1.AddToScheme(scheme); err != nil {
+		return nil, stop, err
+	}
+	w.client, err = client.New(w.plane.Config(), client.Options{Scheme: scheme})
+	return w, stop, err
+}
+
+// runOperator runs the operator with the rights that it has in a cluster.
+func (w *world) runOperator(ctx context.Context) error {
+	config, err := w.operatorConfig(ctx)
+	if err != nil {
+		return err
+	}
+	level := slog.LevelError
+	if testing.Verbose() {
+		level = slog.LevelInfo
+	}
+	logger := logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	ctrl.SetLogger(logger)
+	options := operator.DefaultOptions()
+	options.NATSURL = w.nats.URL()
+	options.WorkerImage = workerImage
+	options.WorkerServiceAccount = "millrace-worker"
+	options.MetricsAddress, options.ProbeAddress = "0", "0"
+	options.CleanupTimeout, options.Resync = cleanupTimeout, resync
+	return operator.Run(ctx, config, options, logger)
+}
+
+func (w *world) operatorConfig(ctx context.Context) (*rest.Config, error) {
+	data, err := os.ReadFile(filepath.Join("..", "..", "config", "rbac", "role.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	var role rbacv1.ClusterRole
+	if err := yaml.UnmarshalStrict(data, &role); err != nil {
+		return nil, err
+	}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "millrace-operator"}}
+	for _, object := range []client.Object{&role, account, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "millrace-operator"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: account.Namespace, Name: account.Name}},
+	}} {
+		if err := w.client.Create(ctx, object); err != nil {
+			return nil, err
+		}
+	}
+	config, err := w.plane.ServiceAccountConfig(ctx, account.Namespace, account.Name)
+	if err != nil {
+		return nil, err
+	}
+	config.Wrap(w.writes.wrap)
+	return config, nil
+}

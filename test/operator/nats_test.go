@@ -1,0 +1,115 @@
+package operator_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/test/harness"
+	"millrace.dev/millrace/test/harness/natsserver"
+)
+
+func TestUnreachableNATSBecomesAConditionAndHeals(t *testing.T) {
+	x := newTenant(t)
+	server := harness.StartNATS(t, natsserver.Options{})
+	p := x.small()
+	p.Spec.NATS = &v1alpha1.NATSSpec{URL: server.URL()}
+	x.start(p)
+	server.Kill9()
+	c := x.condition(p, v1alpha1.ConditionStreamsReady, metav1.ConditionFalse, v1alpha1.ReasonNATSUnreachable)
+	if !strings.Contains(c.Message, server.URL()) {
+		t.Errorf("got %q, want the server", c.Message)
+	}
+	x.condition(p, v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonNATSUnreachable)
+	s := x.stage("obs-validate")
+	x.condition(s, v1alpha1.ConditionConsumersReady, metav1.ConditionFalse, v1alpha1.ReasonNATSUnreachable)
+	x.event("obs", v1alpha1.ReasonNATSUnreachable, server.URL())
+	if got := x.deployment("obs-validate").Status.ReadyReplicas; got != 1 {
+		t.Errorf("got %d workers, want 1: what runs goes on", got)
+	}
+
+	// The others do not notice, and a suspension gets through.
+	neighbour := newTenant(t)
+	neighbour.dropStreams()
+	started := time.Now()
+	neighbour.start(neighbour.small())
+	if took := time.Since(started); took > 30*time.Second {
+		t.Errorf("a neighbour took %s to become ready", took)
+	}
+	edit(x, p, func(p *v1alpha1.Pipeline) { p.Spec.Suspend = true })
+	x.eventually(func() error {
+		if got := *x.deployment("obs-validate").Spec.Replicas; got != 0 {
+			return fmt.Errorf("got %d replicas, want 0", got)
+		}
+		return nil
+	})
+	edit(x, p, func(p *v1alpha1.Pipeline) { p.Spec.Suspend = false })
+
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	x.ready(p, s)
+}
+
+func TestPipelineBeforeItsNATS(t *testing.T) {
+	x := newTenant(t)
+	server := harness.StartNATS(t, natsserver.Options{})
+	server.Shutdown()
+	p := x.small()
+	p.Spec.NATS = &v1alpha1.NATSSpec{URL: server.URL()}
+	x.create(p)
+	x.condition(p, v1alpha1.ConditionStreamsReady, metav1.ConditionFalse, v1alpha1.ReasonNATSUnreachable)
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	x.ready(p)
+}
+
+func TestStreamsOfARestartedServerWithoutItsStoreComeBack(t *testing.T) {
+	x := newTenant(t)
+	server := harness.StartNATS(t, natsserver.Options{})
+	p := x.small()
+	p.Spec.NATS = &v1alpha1.NATSSpec{URL: server.URL()}
+	p.Spec.Streams.Storage = v1alpha1.StorageMemory
+	x.start(p)
+	server.Kill9()
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	nc, err := server.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	x.eventually(func() error {
+		_, err := nc.Request("$JS.API.CONSUMER.INFO."+x.stream("raw")+"."+x.durable("validate"), nil, time.Second)
+		return err
+	})
+	x.ready(x.stage("obs-validate"), p)
+}
+
+func TestMissingCredentials(t *testing.T) {
+	x := newTenant(t)
+	p := x.small()
+	p.Spec.NATS = &v1alpha1.NATSSpec{CredentialsSecretRef: &v1alpha1.SecretKeyRef{Name: "nats-user"}}
+	x.create(p)
+	c := x.condition(p, v1alpha1.ConditionStreamsReady, metav1.ConditionFalse, v1alpha1.ReasonCredentialsNotFound)
+	if !strings.Contains(c.Message, "nats-user") || !strings.Contains(c.Message, "create it") {
+		t.Errorf("got %q, want the Secret and what to do", c.Message)
+	}
+	x.create(&corev1.Secret{ObjectMeta: x.named("nats-user"), StringData: map[string]string{"other": "x"}})
+	x.eventually(func() error {
+		c := x.condition(p, v1alpha1.ConditionStreamsReady, metav1.ConditionFalse, v1alpha1.ReasonCredentialsNotFound)
+		if !strings.Contains(c.Message, "user.creds") {
+			return fmt.Errorf("got %q, want the missing key", c.Message)
+		}
+		return nil
+	})
+	x.delete(p)
+	x.gone(p) // and a deletion without credentials does not hang
+}
