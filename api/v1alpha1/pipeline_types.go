@@ -80,7 +80,7 @@ type PipelineSpec struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
-	// +kubebuilder:validation:XValidation:rule="self.all(s, s.from.all(f, f == 'ingress' || self.exists(t, t.name == f.split('/')[0])))",message="from names a stage that the pipeline does not have: it takes ingress, <stage> and <stage>/<port>"
+	// +kubebuilder:validation:XValidation:rule="self.all(s, s.from.all(f, f.split('/')[0] == 'ingress' || self.exists(t, t.name == f.split('/')[0])))",message="from names a stage that the pipeline does not have: it takes ingress, <stage> and <stage>/<port>"
 	// +kubebuilder:validation:XValidation:rule="self.all(s, s.from.all(f, !self.exists(t, f == t.name + '/insights' && !has(t.correlate) && !has(t.analyze))))",message="only correlate and analyze stages have a port insights"
 	// +required
 	Stages []PipelineStage `json:"stages"`

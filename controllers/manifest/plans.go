@@ -61,7 +61,12 @@ func (l *loader) plan(i int) *plan.Plan {
 // field, or at one around or inside it. Its rules about all stages together do not count,
 // since the planner names the one field that is wrong.
 func covers(said, found string) bool {
-	if said == "" || said == "spec" || said == "spec.stages" {
+	switch said {
+	case found:
+		return true
+	case "": // a rule about the object, and those are about its name
+		return within(found, "metadata")
+	case "spec", "spec.stages":
 		return false
 	}
 	return within(said, found) || within(found, said)

@@ -1,0 +1,78 @@
+package api_test
+
+import (
+	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// testAccepted creates objects at the edge of every rule: what is refused one step further.
+func (s *server) testAccepted(t *testing.T) {
+	for name, patch := range map[string]string{
+		"name of 61 characters":   `{metadata: {name: ` + long(57) + `}}`,
+		"URLs":                    `spec: {nats: {url: "nats://a:4222,tls://b.c,ws://d:80,wss://[::1]:443"}}`,
+		"shortest age":            `spec: {streams: {maxAge: 1m, maxBytes: 1Mi, replicas: 5, storage: Memory}}`,
+		"longest age":             `spec: {streams: {maxAge: 8760h, maxBytes: 1048576}}`,
+		"age as Go writes it":     `spec: {streams: {maxAge: 24h0m0s}}`,
+		"partitions":              `spec: {partitions: 256, deletionPolicy: Delete, suspend: true}`,
+		"names of many tokens":    `spec: {subjectPrefix: a.b-c.D_e, ingress: {stream: R-1, subject: x.y}}`,
+		"dead letters of a stage": `spec: {stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [a/dead-letter, a/out], validate: {}}]}`,
+		"insights of correlate":   `spec: {stages: [{name: a, from: [ingress], correlate: {window: {}}}, {name: b, from: [a/insights], validate: {}}]}`,
+		"insights of analyze":     `spec: {stages: [{name: a, from: [ingress], analyze: {trend: {}}}, {name: b, from: [a/insights], validate: {}}]}`,
+		"stages in any order":     `spec: {stages: [{name: b, from: [a], validate: {}}, {name: a, from: [ingress], validate: {}}]}`,
+	} {
+		t.Run("Pipeline/"+name, func(t *testing.T) {
+			object := merged(t, basePipeline, patch)
+			compare(t, "API server", nil, s.create(t, object, client.DryRunAll))
+			compare(t, "lint", nil, lint(t, object))
+		})
+	}
+	for name, patch := range map[string]string{
+		"no worker":                `{replicas: 0}`,
+		"many workers":             `{replicas: 1000}`,
+		"one stateful worker":      `{replicas: 1, validate: {dedupe: {}}}`,
+		"no stateful worker":       `{replicas: 0, validate: null, correlate: {window: {}}}`,
+		"name unlike the object's": `{name: other, from: [base]}`,
+	} {
+		t.Run("Stage/"+name, func(t *testing.T) {
+			object := merged(t, baseStage)
+			merge(object.Object["spec"].(map[string]any), parse(t, patch))
+			compare(t, "API server", nil, s.create(t, object, client.DryRunAll))
+			compare(t, "lint", nil, lint(t, object))
+		})
+	}
+	for name, patch := range nodesAccepted() {
+		for kind, form := range forms() {
+			t.Run(kind+"/"+name, func(t *testing.T) {
+				object := form.wrap(t, form.base, patch)
+				compare(t, "API server", nil, s.create(t, object, client.DryRunAll))
+				compare(t, "lint", nil, lint(t, object))
+			})
+		}
+	}
+}
+
+func nodesAccepted() map[string]string {
+	return map[string]string{
+		"workers":                 `{workers: {min: 1000, drainTimeout: 10m, nodeSelector: {a: b}, serviceAccountName: x, image: registry.example/millrace:1, resources: {limits: {cpu: 1, memory: 200Mi}}}}`,
+		"one worker of correlate": `{workers: {min: 1}, validate: null, correlate: {realtime: {}}}`,
+		"shortest drain":          `{workers: {drainTimeout: 1s}}`,
+		"all ports":               `{from: [ingress, check/out, check/dead-letter]}`,
+		"equal backoffs":          `{retry: {maxAttempts: 100, initialBackoff: 1m, maxBackoff: 1m}}`,
+		"shortest backoffs":       `{retry: {maxAttempts: 1, initialBackoff: 1ms, maxBackoff: 1ms}}`,
+		"longest backoff":         `{retry: {maxBackoff: 10m}}`,
+		"validate, high": `{validate: {rules: [{expression: "true"}], requiredAttributes: [id, k8s.pod_name],
+			clockSkew: {maxFuture: 24h, maxAge: 8760h}, dedupe: {window: 1h, maxEntries: 20000000}}}`,
+		"validate, low":          `{validate: {clockSkew: {maxFuture: 1s, maxAge: 1s}, dedupe: {window: 1s, maxEntries: 1000}}}`,
+		"clock skew of one side": `{validate: {clockSkew: {maxAge: 1h}}}`,
+		"enrich, high":           `{validate: null, enrich: {kubernetes: {labels: [a/b], keepDeleted: 1h}, cache: {maxEntries: 10000000, ttl: 1h}}}`,
+		"enrich, low":            `{validate: null, enrich: {kubernetes: {keepDeleted: 1s}, cache: {maxEntries: 100, ttl: 1s}}}`,
+		"enrich impact":          `{validate: null, enrich: {impact: {}}}`,
+		"semantic rules": `{validate: null, enrich: {semantic: {rules: [{id: a, type: "k8s.*", class: b, category: change, severity: 24},
+			{id: b, reason: OOMKilled, class: b, category: capacity, severity: 1}, {id: c, contains: oom, class: b, category: security}]}}}`,
+		"correlate, high": `{validate: null, correlate: {realtime: {within: 1h, incidentIdle: 24h, maxEntities: 10000000}, window: {size: 1h, lateness: 1h, minEvents: 100000, maxEvents: 100000}}}`,
+		"correlate, low":  `{validate: null, correlate: {realtime: {within: 1s, incidentIdle: 1s, maxEntities: 100}, window: {size: 1s, lateness: 0s, minEvents: 1, maxEvents: 1}}}`,
+		"analyze, high":   `{validate: null, analyze: {maxSeries: 10000000, anomaly: {threshold: "16", warmup: 100000}, trend: {window: 24h, minPoints: 10000}}}`,
+		"analyze, low":    `{validate: null, analyze: {maxSeries: 1, anomaly: {threshold: "0.1", warmup: 2}, trend: {window: 10s, minPoints: 4}}}`,
+	}
+}

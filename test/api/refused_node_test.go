@@ -1,0 +1,60 @@
+package api_test
+
+// nodeRefusals are tested inside a Pipeline and as a Stage: paths are relative to the stage.
+func nodeRefusals() map[string]refusal {
+	const oneKind = ": Invalid value: set exactly one of validate, enrich, correlate, analyze: it is the kind of the stage"
+	const stateful = "workers: Invalid value: a stateful stage (correlate, analyze, validate with dedupe) has one worker at most"
+	return map[string]refusal{
+		"no kind":                           {patch: `{validate: null}`, want: []string{oneKind}},
+		"two kinds":                         {patch: `{enrich: {trace: {}}}`, want: []string{oneKind}},
+		"from missing":                      {patch: `{from: null}`, want: []string{"from: Required value"}},
+		"from empty":                        {patch: `{from: []}`, want: []string{"from: Invalid value: 0: {path} in body should have at least 1 items"}},
+		"from twice":                        {patch: `{from: [check, check]}`, want: []string{`from[1]: Duplicate value: "check"`}},
+		"from of no port":                   {patch: `{from: [check/left]}`, want: []string{`from[0]: Invalid value: "check/left": a port is out, dead-letter or insights`}},
+		"from overflow, which is not built": {patch: `{from: [check/overflow]}`, want: []string{`from[0]: Invalid value: "check/overflow": a port is out, dead-letter or insights`}},
+		"port of ingress":                   {patch: `{from: [ingress/out]}`, want: []string{`from[0]: Invalid value: "ingress/out": ingress has no ports`}},
+		"workers of correlate":              {patch: `{workers: {min: 2}, validate: null, correlate: {realtime: {}}}`, want: []string{stateful}},
+		"workers of analyze":                {patch: `{workers: {min: 2}, validate: null, analyze: {anomaly: {}}}`, want: []string{stateful}},
+		"workers of dedupe":                 {patch: `{workers: {min: 2}, validate: {dedupe: {}}}`, want: []string{stateful}},
+		"no worker":                         {patch: `{workers: {min: 0}}`, want: []string{"workers.min: Invalid value: 0: {path} in body should be greater than or equal to 1"}},
+		"too many workers":                  {patch: `{workers: {min: 1001}}`, want: []string{"workers.min: Invalid value: 1001: {path} in body should be less than or equal to 1000"}},
+		"max workers, which is not built":   {patch: `{workers: {max: 3}}`, want: []string{`workers.max: unknown field "{path}"`}},
+		"drain timeout":                     {patch: `{workers: {drainTimeout: 11m}}`, want: []string{`workers.drainTimeout: Invalid value: "11m": must be a duration from 1s to 10m`}},
+		"attempts":                          {patch: `{retry: {maxAttempts: 101}}`, want: []string{"retry.maxAttempts: Invalid value: 101: {path} in body should be less than or equal to 100"}},
+		"backoff":                           {patch: `{retry: {initialBackoff: 0s}}`, want: []string{`retry.initialBackoff: Invalid value: "0s": must be a duration from 1ms to 1m`}},
+		"max backoff":                       {patch: `{retry: {maxBackoff: 1h}}`, want: []string{`retry.maxBackoff: Invalid value: "1h": must be a duration from 1ms to 10m`}},
+		"backoffs the wrong way round":      {patch: `{retry: {initialBackoff: 10s}}`, want: []string{"retry: Invalid value: initialBackoff (default 100ms) must not be longer than maxBackoff (default 5s)"}},
+		"max backoff below the default":     {patch: `{retry: {maxBackoff: 50ms}}`, want: []string{"retry: Invalid value: initialBackoff (default 100ms) must not be longer than maxBackoff (default 5s)"}},
+
+		"rule without expression": {patch: `{validate: {rules: [{message: a}]}}`, want: []string{"validate.rules[0].expression: Required value"}},
+		"rule is empty":           {patch: `{validate: {rules: [{expression: ""}]}}`, want: []string{`validate.rules[0].expression: Invalid value: "": {path} in body should be at least 1 chars long`}},
+		"required attribute":      {patch: `{validate: {requiredAttributes: ["a b"]}}`, want: []string{`validate.requiredAttributes[0]: Invalid value: "a b": {path} in body should match '^[A-Za-z][A-Za-z0-9_.]*$'`}},
+		"empty clock skew":        {patch: `{validate: {clockSkew: {}}}`, want: []string{"validate.clockSkew: Invalid value: set at least one of maxFuture, maxAge"}},
+		"max future":              {patch: `{validate: {clockSkew: {maxFuture: 25h}}}`, want: []string{`validate.clockSkew.maxFuture: Invalid value: "25h": must be a duration from 1s to 24h`}},
+		"max age":                 {patch: `{validate: {clockSkew: {maxAge: 1ms}}}`, want: []string{`validate.clockSkew.maxAge: Invalid value: "1ms": must be a duration from 1s to 8760h`}},
+		"dedupe window":           {patch: `{validate: {dedupe: {window: 2h}}}`, want: []string{`validate.dedupe.window: Invalid value: "2h": must be a duration from 1s to 1h`}},
+		"dedupe entries":          {patch: `{validate: {dedupe: {maxEntries: 10}}}`, want: []string{"validate.dedupe.maxEntries: Invalid value: 10: {path} in body should be greater than or equal to 1000"}},
+
+		"enrich of nothing":           {patch: `{validate: null, enrich: {cache: {}}}`, want: []string{"enrich: Invalid value: set at least one of kubernetes, semantic, trace, impact: a member that is not set is off"}},
+		"keep deleted":                {patch: `{validate: null, enrich: {kubernetes: {keepDeleted: 2h}}}`, want: []string{`enrich.kubernetes.keepDeleted: Invalid value: "2h": must be a duration from 1s to 1h`}},
+		"time to live":                {patch: `{validate: null, enrich: {trace: {}, cache: {ttl: 0s}}}`, want: []string{`enrich.cache.ttl: Invalid value: "0s": must be a duration from 1s to 1h`}},
+		"rule matches all":            {patch: `{validate: null, enrich: {semantic: {rules: [{id: a, class: b, category: change}]}}}`, want: []string{"enrich.semantic.rules[0]: Invalid value: set at least one of type, reason, contains: a rule that matches everything hides all others"}},
+		"rule of no category":         {patch: `{validate: null, enrich: {semantic: {rules: [{id: a, type: x, class: b, category: weather}]}}}`, want: []string{`enrich.semantic.rules[0].category: Unsupported value: "weather": supported values: "availability", "performance", "capacity", "change", "security", "network", "information"`}},
+		"rule of no severity":         {patch: `{validate: null, enrich: {semantic: {rules: [{id: a, type: x, class: b, category: change, severity: 25}]}}}`, want: []string{"enrich.semantic.rules[0].severity: Invalid value: 25: {path} in body should be less than or equal to 24"}},
+		"two rules of one id":         {patch: `{validate: null, enrich: {semantic: {rules: [{id: a, type: x, class: b, category: change}, {id: a, type: z, class: b, category: change}]}}}`, want: []string{`enrich.semantic.rules[1]: Duplicate value: {"id":"a"}`}},
+		"correlate of nothing":        {patch: `{validate: null, correlate: {}}`, want: []string{"correlate: Invalid value: set at least one of realtime, window: a member that is not set is off"}},
+		"pattern, which is not built": {patch: `{validate: null, correlate: {window: {}, pattern: {}}}`, want: []string{`correlate.pattern: unknown field "{path}"`}},
+		"within":                      {patch: `{validate: null, correlate: {realtime: {within: 2h}}}`, want: []string{`correlate.realtime.within: Invalid value: "2h": must be a duration from 1s to 1h`}},
+		"incident idle":               {patch: `{validate: null, correlate: {realtime: {incidentIdle: 25h}}}`, want: []string{`correlate.realtime.incidentIdle: Invalid value: "25h": must be a duration from 1s to 24h`}},
+		"window size":                 {patch: `{validate: null, correlate: {window: {size: 500ms}}}`, want: []string{`correlate.window.size: Invalid value: "500ms": must be a duration from 1s to 1h`}},
+		"window lateness":             {patch: `{validate: null, correlate: {window: {lateness: 61m}}}`, want: []string{`correlate.window.lateness: Invalid value: "61m": must be a duration from 0s to 1h`}},
+		"window events":               {patch: `{validate: null, correlate: {window: {minEvents: 10, maxEvents: 9}}}`, want: []string{"correlate.window: Invalid value: minEvents (default 3) must not be greater than maxEvents (default 1000)"}},
+		"analyze of nothing":          {patch: `{validate: null, analyze: {maxSeries: 10}}`, want: []string{"analyze: Invalid value: set at least one of anomaly, trend: a member that is not set is off"}},
+		"threshold of 0":              {patch: `{validate: null, analyze: {anomaly: {threshold: "0.0"}}}`, want: []string{`analyze.anomaly.threshold: Invalid value: "0.0": must be a decimal above 0 and up to 16`}},
+		"threshold of words":          {patch: `{validate: null, analyze: {anomaly: {threshold: "high"}}}`, want: []string{`analyze.anomaly.threshold: Invalid value: "high": must be a decimal above 0 and up to 16`}},
+		"threshold as number":         {patch: `{validate: null, analyze: {anomaly: {threshold: 6}}}`, want: []string{`analyze.anomaly.threshold: Invalid value: "integer": {path} in body must be of type string: "integer"`}},
+		"warmup":                      {patch: `{validate: null, analyze: {anomaly: {warmup: 1}}}`, want: []string{"analyze.anomaly.warmup: Invalid value: 1: {path} in body should be greater than or equal to 2"}},
+		"trend window":                {patch: `{validate: null, analyze: {trend: {window: 9s}}}`, want: []string{`analyze.trend.window: Invalid value: "9s": must be a duration from 10s to 24h`}},
+		"trend points":                {patch: `{validate: null, analyze: {trend: {minPoints: 3}}}`, want: []string{"analyze.trend.minPoints: Invalid value: 3: {path} in body should be greater than or equal to 4"}},
+	}
+}
