@@ -39,6 +39,13 @@ func (m *moving) distance(x, floor float64) float64 {
 	return math.Abs(x-m.mean) / max(math.Sqrt(m.variance), floor)
 }
 
+// Before a channel has shown its tail it is taken to be this wide: wider than that of a
+// normal distribution (2.3 and 0.4), so that a young series is not believed too early.
+const (
+	priorQuantile = 3.0
+	priorExcess   = 1.0
+)
+
 // tail turns the values of a channel into tail probabilities.
 type tail struct {
 	n        uint64
@@ -51,17 +58,18 @@ func (t *tail) score(z float64) float64 {
 	if z <= t.quantile || t.n == 0 {
 		return 0
 	}
-	scale := max(t.excess, 0.25) // a tail thinner than that was not seen long enough to believe
-	return min(maxScore, -math.Log10(1-tailLevel)+(z-t.quantile)/scale*math.Log10E)
+	return min(maxScore, -math.Log10(1-tailLevel)+(z-t.quantile)/max(t.excess, 0.1)*math.Log10E)
 }
 
 // learn moves quantile and excess towards z: stochastic approximation of the quantile
 // (Robbins-Monro) with steps in the scale of the channel.
 func (t *tail) learn(z float64) {
 	t.n++
-	z = min(z, t.quantile+8*max(t.excess, 1)) // one anomaly must not become the norm
+	if t.n > 1 {
+		z = min(z, t.quantile+8*max(t.excess, 1)) // one anomaly must not become the norm
+	}
 	if t.n == 1 {
-		t.quantile = max(z, 2)
+		t.quantile, t.excess = max(z, priorQuantile), priorExcess
 		return
 	}
 	step := max(t.quantile, 0.1) * max(0.01, 1/float64(t.n))

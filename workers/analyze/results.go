@@ -3,6 +3,7 @@ package analyze
 import (
 	"encoding/hex"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -64,7 +65,7 @@ func (r results) trend(e *event.Event, m event.Metric, s *series, t trendResult,
 		direction = "falling"
 	}
 	out.Body = fmt.Sprintf("%s of %s is %s by %s a minute", m.Name, entityText(out.Entity, e.Source), direction,
-		quantity(t.slope/span*60, m.Unit))
+		quantity(math.Abs(t.slope)/span*60, m.Unit))
 	out.Signal = &eventv1.Event_Trend{Trend: &eventv1.Trend{
 		Series: s.name, Metric: strings.Clone(m.Name), SlopePerSecond: t.slope / span, SlopeLow: t.low / span,
 		SlopeHigh: t.high / span, LastValue: m.Value, Observations: uint32(t.n), PValue: t.p, Direction: direction,

@@ -50,12 +50,16 @@ type trendResult struct {
 	n                int
 }
 
+// maxP is small because every series is tested again and again: at 0.01 one in a hundred
+// tests of mere noise would find something.
+const maxP = 0.001
+
 // significant means: unlikely by chance, and at least a twentieth of the level over the
 // whole window or twice the scatter around the line.
 func (r *trendResult) significant(values []float64, scatter float64) bool {
 	change := math.Abs(r.slope) * float64(r.n)
 	level := math.Abs(median(slices.Clone(values)))
-	return r.p < 0.01 && (change > 0.05*level && change > 2*scatter)
+	return r.p < maxP && (change > 0.05*level && change > 2*scatter)
 }
 
 // test is Mann-Kendall's test with tie and autocorrelation correction, and Theil-Sen's

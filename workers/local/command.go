@@ -1,0 +1,145 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"millrace.dev/millrace/workers/stage"
+)
+
+// Kubernetes says where the Kubernetes enricher looks things up. Both empty: nowhere.
+type Kubernetes struct {
+	// Snapshot is a file as `kubectl get ... -o json` writes it.
+	Snapshot string
+	// Kubeconfig is the path of a kubeconfig; its current context is watched.
+	Kubeconfig string
+}
+
+// NewRegistry makes the factories of a run. main passes it in: this package does not know
+// the kinds of stage.
+type NewRegistry func(Kubernetes) stage.Registry
+
+// Options are what the command line says.
+type Options struct {
+	File         string
+	Input        string // path, "-" or empty
+	Rate         float64
+	For          time.Duration
+	UntilDrained bool
+	Outputs      []OutputFile
+	Report       string
+	StoreDir     string
+	Listen       string
+	Kubernetes   Kubernetes
+}
+
+// OutputFile is one --output STAGE[/PORT]=FILE.
+type OutputFile struct{ Stage, Port, File string }
+
+// Command is `millrace run`.
+func Command(newRegistry NewRegistry) *cobra.Command {
+	var o Options
+	var outputs []string
+	var verbose bool
+	cmd := &cobra.Command{
+		Use:   "run -f FILE [--input FILE|-] [--until-drained | --for DURATION]",
+		Short: "Run a whole pipeline in this process, on an embedded NATS server",
+		Long: `Run a whole pipeline in this process, on an embedded NATS server with JetStream on disk.
+The manifest is the one that kubectl apply takes; no cluster is needed.
+
+Input is one event a line, in any accepted form (native JSON or CloudEvents). A line that is
+no event is dead-lettered, not fatal. Ctrl-C stops the input and drains the stages; a second
+one ends at once, and what was not processed stays in --store-dir.`,
+		Example: `  millrace run -f pipeline.yaml --input events.ndjson --until-drained --report report.json
+  kubectl get events -A -o json -w | ... | millrace run -f pipeline.yaml --input -
+  millrace run -f pipeline.yaml --listen 127.0.0.1:4222    # then: nats pub events.raw.demo '{...}'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if o.Outputs, err = parseOutputs(outputs); err != nil {
+				return UsageError{err}
+			}
+			if err := o.check(); err != nil {
+				return UsageError{err}
+			}
+			level := slog.LevelWarn
+			if verbose {
+				level = slog.LevelDebug
+			}
+			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+			return Run(cmd.Context(), o, Environment{
+				Stdin: cmd.InOrStdin(), Stdout: cmd.OutOrStdout(), Progress: cmd.ErrOrStderr(),
+				Terminal: isTerminal(cmd.ErrOrStderr()), Log: log, Registry: newRegistry(o.Kubernetes),
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.File, "filename", "f", "", "manifest: one Pipeline, and Stages that refer to it (required)")
+	f.StringVar(&o.Input, "input", "", "file of events, one a line; - reads standard input")
+	f.Float64Var(&o.Rate, "rate", 0, "input events per second; 0 = as fast as the pipeline takes them")
+	f.DurationVar(&o.For, "for", 0, "stop the input after this long, drain and end")
+	f.BoolVar(&o.UntilDrained, "until-drained", false, "end when the input is read and every stage has processed it")
+	f.StringArrayVar(&outputs, "output", nil, "STAGE[/PORT]=FILE: write what the port carries as CloudEvents, one a line; may be given again")
+	f.StringVar(&o.Report, "report", "", "file for the closing report (JSON)")
+	f.StringVar(&o.StoreDir, "store-dir", "", "directory of the streams, kept for the next run; default: a temporary one")
+	f.StringVar(&o.Listen, "listen", "", "HOST:PORT where the embedded NATS server listens, so that other programs can publish")
+	f.StringVar(&o.Kubernetes.Snapshot, "kubernetes-snapshot", "", "file that answers Kubernetes look-ups: kubectl get pods,nodes,replicasets,deployments,services,namespaces -A -o json")
+	f.StringVar(&o.Kubernetes.Kubeconfig, "kubeconfig", "", "kubeconfig of a cluster that answers Kubernetes look-ups")
+	f.BoolVarP(&verbose, "verbose", "v", false, "log what the stages do")
+	return cmd
+}
+
+// UsageError is an error in how the command was called: exit code 2.
+type UsageError struct{ Err error }
+
+func (e UsageError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e UsageError) Unwrap() error { return e.Err }
+
+// ExitCode is the process exit code for wrong usage.
+func (UsageError) ExitCode() int { return 2 }
+
+func (o *Options) check() error {
+	switch {
+	case o.File == "":
+		return errors.New("-f FILE is required: the manifest of the pipeline")
+	case o.UntilDrained && o.For > 0:
+		return errors.New("--until-drained and --for exclude each other")
+	case o.UntilDrained && o.Input == "":
+		return errors.New("--until-drained needs --input FILE or --input -")
+	case o.Rate < 0:
+		return fmt.Errorf("--rate %v: must not be negative", o.Rate)
+	case o.For < 0:
+		return fmt.Errorf("--for %v: must not be negative", o.For)
+	case o.Kubernetes.Snapshot != "" && o.Kubernetes.Kubeconfig != "":
+		return errors.New("--kubernetes-snapshot and --kubeconfig exclude each other")
+	}
+	return nil
+}
+
+func parseOutputs(args []string) ([]OutputFile, error) {
+	var out []OutputFile
+	for _, a := range args {
+		port, file, ok := strings.Cut(a, "=")
+		if !ok || port == "" || file == "" {
+			return nil, fmt.Errorf("--output %q: want STAGE[/PORT]=FILE", a)
+		}
+		name, p, _ := strings.Cut(portName(port), "/")
+		out = append(out, OutputFile{Stage: name, Port: p, File: file})
+	}
+	return out, nil
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

@@ -1,0 +1,205 @@
+package local
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	feedLines  = 256
+	feedBytes  = 128 << 10
+	feedLinger = 5 * time.Millisecond
+	feedWindow = 64
+)
+
+// feeder publishes the lines of an input as NDJSON messages on the ingress, as a
+// collector would: it does not look into a line, so what is no event is the pipeline's to
+// dead-letter.
+type feeder struct {
+	js      jetstream.JetStream
+	subject string
+	run     string  // distinguishes the message ids of this run
+	rate    float64 // events per second; 0 = as fast as the pipeline takes them
+
+	sent  atomic.Int64 // events stored
+	bytes atomic.Int64
+	n     int64 // messages
+}
+
+// run reads lines until the input ends or ctx does. Every line that it counts is stored.
+func (f *feeder) feed(ctx context.Context, in io.Reader) error {
+	lines := make(chan []byte, feedLines)
+	readErr := make(chan error, 1)
+	go func() { readErr <- readLines(ctx, in, lines); close(lines) }()
+
+	pending := make([]jetstream.PubAckFuture, 0, feedWindow)
+	started := time.Now()
+	for {
+		msg, n, more := f.next(ctx, lines)
+		if n > 0 {
+			if err := f.pace(ctx, started, n); err != nil {
+				break
+			}
+			future, err := f.publish(msg)
+			if err != nil {
+				return err
+			}
+			pending = append(pending, future)
+			if len(pending) == feedWindow {
+				if err := f.settle(ctx, pending[0]); err != nil {
+					return err
+				}
+				pending = append(pending[:0], pending[1:]...)
+			}
+		}
+		if !more {
+			break
+		}
+	}
+	// Stopped or not, what was published is settled before the count is believed.
+	for _, p := range pending {
+		if err := f.settle(context.WithoutCancel(ctx), p); err != nil {
+			return err
+		}
+	}
+	select {
+	case err := <-readErr:
+		return err
+	default: // Ctrl-C while a read of standard input blocks: nothing of it was taken.
+		return ctx.Err()
+	}
+}
+
+// next collects the lines of one message: until it is full, or nothing came for feedLinger.
+func (f *feeder) next(ctx context.Context, lines <-chan []byte) (msg *nats.Msg, n int, more bool) {
+	msg = nats.NewMsg(f.subject)
+	var linger <-chan time.Time
+	limit := feedLines
+	if f.rate > 0 { // about 100 messages a second at most, so that a low rate stays smooth
+		limit = max(1, min(feedLines, int(f.rate/100)))
+	}
+	for n < limit && len(msg.Data) < feedBytes {
+		select {
+		case line, ok := <-lines:
+			if !ok {
+				return f.label(msg, n), n, false
+			}
+			msg.Data = append(append(msg.Data, line...), '\n')
+			n++
+			if linger == nil {
+				t := time.NewTimer(feedLinger)
+				defer t.Stop()
+				linger = t.C
+			}
+		case <-linger:
+			return f.label(msg, n), n, true
+		case <-ctx.Done():
+			return f.label(msg, n), n, false
+		}
+	}
+	return f.label(msg, n), n, true
+}
+
+func (f *feeder) label(msg *nats.Msg, n int) *nats.Msg {
+	f.n++
+	msg.Header.Set("Content-Type", "application/x-ndjson")
+	msg.Header.Set(headerEvents, strconv.Itoa(n))
+	msg.Header.Set(nats.MsgIdHdr, f.run+":"+strconv.FormatInt(f.n, 10))
+	return msg
+}
+
+func (f *feeder) pace(ctx context.Context, started time.Time, n int) error {
+	if f.rate <= 0 {
+		return nil
+	}
+	due := started.Add(time.Duration(float64(f.sent.Load()) / f.rate * float64(time.Second)))
+	select {
+	case <-time.After(time.Until(due)):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (f *feeder) publish(msg *nats.Msg) (jetstream.PubAckFuture, error) {
+	future, err := f.js.PublishMsgAsync(msg)
+	if err != nil {
+		return nil, fmt.Errorf("publish input: %w", err)
+	}
+	n, _ := strconv.ParseInt(msg.Header.Get(headerEvents), 10, 64)
+	f.sent.Add(n)
+	f.bytes.Add(int64(len(msg.Data)))
+	return future, nil
+}
+
+// settle waits for one PubAck. A full ingress stream pushes back: the message is
+// published again, under the same id, until there is room.
+func (f *feeder) settle(ctx context.Context, future jetstream.PubAckFuture) error {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		select {
+		case <-future.Ok():
+			return nil
+		case err := <-future.Err():
+			if ctx.Err() != nil {
+				return fmt.Errorf("publish input: %w", err)
+			}
+		case <-time.After(10 * time.Second):
+			return errors.New("publish input: no answer from the embedded NATS server for 10s")
+		}
+		time.Sleep(wait)
+		again, err := f.js.PublishMsgAsync(future.Msg())
+		if err != nil {
+			return fmt.Errorf("publish input: %w", err)
+		}
+		future = again
+	}
+}
+
+// readLines sends the lines of in that are not blank. A line longer than maxLine is cut
+// there: it is no event, and its beginning is enough to recognise it by.
+func readLines(ctx context.Context, in io.Reader, lines chan<- []byte) error {
+	r := bufio.NewReaderSize(in, 1<<20)
+	for {
+		line, err := readLine(r)
+		if len(bytes.TrimSpace(line)) > 0 {
+			select {
+			case lines <- line:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read input: %w", err)
+		}
+	}
+}
+
+func readLine(r *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		if room := maxLine - len(line); room > 0 {
+			line = append(line, part[:min(room, len(part))]...)
+		}
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue
+		}
+		for len(line) > 0 && (line[len(line)-1] == '\n' || line[len(line)-1] == '\r') {
+			line = line[:len(line)-1]
+		}
+		return line, err
+	}
+}

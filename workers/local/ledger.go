@@ -1,0 +1,166 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/workers/config"
+)
+
+// headerEvents says how many events a message holds; collectors need not set it.
+const headerEvents = "Millrace-Events"
+
+// place is where a port of a stage, or the ingress, stores.
+type place struct {
+	stream, filter string
+}
+
+// portPlace returns where port of stage s stores.
+func portPlace(s plan.Stage, port string) (place, error) {
+	out, ok := s.Config.Outputs[port]
+	if !ok {
+		return place{}, fmt.Errorf("stage %s has no port %q", s.Name, port)
+	}
+	switch out.Format {
+	case config.FormatCloudEvent:
+		return place{out.Stream, out.Subject + "." + s.Name + ".>"}, nil
+	case config.FormatRaw:
+		return place{out.Stream, out.Subject}, nil
+	default:
+		return place{out.Stream, out.Subject + ".>"}, nil
+	}
+}
+
+// marks remembers where each stream ended when the run began.
+type marks map[string]uint64
+
+func markStreams(ctx context.Context, js jetstream.JetStream, p *plan.Plan) (marks, error) {
+	m := marks{}
+	for _, s := range p.Streams {
+		st, err := js.Stream(ctx, s.Name)
+		if err != nil {
+			return nil, fmt.Errorf("stream %s: %w", s.Name, err)
+		}
+		m[s.Name] = st.CachedInfo().State.LastSeq
+	}
+	return m, nil
+}
+
+// storedEvents counts the events of the messages behind sequence after in pl, by their
+// headers alone.
+func storedEvents(ctx context.Context, js jetstream.JetStream, pl place, after uint64) (int64, error) {
+	var events int64
+	err := scan(ctx, js, pl, after, true, func(m jetstream.Msg) error {
+		n := int64(1)
+		if v := m.Headers().Get(headerEvents); v != "" {
+			parsed, err := strconv.ParseInt(v, 10, 64)
+			if err != nil {
+				return fmt.Errorf("header %s: %w", headerEvents, err)
+			}
+			n = parsed
+		}
+		events += n
+		return nil
+	})
+	return events, err
+}
+
+// scan calls visit for every message behind sequence after that is stored in pl now.
+func scan(ctx context.Context, js jetstream.JetStream, pl place, after uint64, headersOnly bool, visit func(jetstream.Msg) error) error {
+	cons, err := js.OrderedConsumer(ctx, pl.stream, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{pl.filter}, HeadersOnly: headersOnly,
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1,
+	})
+	if err != nil {
+		return fmt.Errorf("read %s: %w", pl.stream, err)
+	}
+	info, err := cons.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", pl.stream, err)
+	}
+	for left := info.NumPending; left > 0; {
+		batch, err := cons.Fetch(int(min(left, 512)), jetstream.FetchMaxWait(5*time.Second))
+		if err != nil {
+			return fmt.Errorf("read %s: %w", pl.stream, err)
+		}
+		got := uint64(0)
+		for m := range batch.Messages() {
+			if err := visit(m); err != nil {
+				return fmt.Errorf("message %s of %s: %w", m.Subject(), pl.stream, err)
+			}
+			got++
+		}
+		if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
+			return fmt.Errorf("read %s: %w", pl.stream, err)
+		}
+		if got == 0 {
+			return fmt.Errorf("read %s: %d messages did not come within 5s", pl.stream, left)
+		}
+		left -= min(got, left)
+	}
+	return nil
+}
+
+// fillLedger compares, port by port, what is stored with what the stages say, and what
+// each stage took in with what was stored for it. after are the marks of the beginning;
+// backlog is what the consumers of a stage had left when the run began, and have now.
+func fillLedger(ctx context.Context, js jetstream.JetStream, p *plan.Plan, after marks, r *Report, before, left map[string]int64) error {
+	ingress := place{p.Ingress.Name, p.Ingress.Subjects[0]}
+	stored := map[string]int64{}
+	var err error
+	if stored["ingress"], err = storedEvents(ctx, js, ingress, after[ingress.stream]); err != nil {
+		return err
+	}
+	r.addLine("ingress: stored", r.EventsIn, stored["ingress"])
+	for _, s := range p.Stages {
+		for port := range s.Config.Outputs {
+			pl, err := portPlace(s, port)
+			if err != nil {
+				return err
+			}
+			if stored[s.Name+"/"+port], err = storedEvents(ctx, js, pl, after[pl.stream]); err != nil {
+				return err
+			}
+		}
+	}
+	for _, s := range p.Stages {
+		did := r.Stages[s.Name]
+		want := before[s.Name] - left[s.Name]
+		for _, in := range s.Config.Inputs {
+			want += stored[portName(in.From)]
+		}
+		r.addLine(s.Name+": in", want, did.In)
+		for port := range s.Config.Outputs {
+			r.addLine(s.Name+"/"+port+": stored", did.sentTo(port), stored[s.Name+"/"+port])
+		}
+		r.addLine(s.Name+": accounted for", did.In, did.Out-did.Produced[config.PortOut]+did.Filtered+did.Duplicates+did.DeadLettered)
+	}
+	return nil
+}
+
+// sentTo is the number of events that the stage says it stored on port.
+func (s StageReport) sentTo(port string) int64 {
+	switch port {
+	case config.PortOut:
+		return s.Out
+	case config.PortDeadLetter:
+		return s.DeadLettered
+	default:
+		return s.Produced[port]
+	}
+}
+
+// portName gives the long form of a port that a stage reads: validate means validate/out.
+func portName(from string) string {
+	if from == "ingress" || strings.Contains(from, "/") {
+		return from
+	}
+	return from + "/" + config.PortOut
+}

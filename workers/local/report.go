@@ -1,0 +1,81 @@
+package local
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+)
+
+// Report is what `--report` writes when a run ends.
+type Report struct {
+	Pipeline string `json:"pipeline"`
+	// EventsIn is the number of input lines that were stored on the ingress.
+	EventsIn int64 `json:"events_in"`
+	// Stages maps the name of a stage to what it did.
+	Stages map[string]StageReport `json:"stages"`
+	// Insights is the number of different insights; revisions of one count once.
+	Insights        int64   `json:"insights"`
+	EventsPerSecond float64 `json:"events_per_second"`
+	// LatencyP50 and LatencyP99 are milliseconds from the ingress to the acknowledgement by
+	// the last stage.
+	LatencyP50 float64 `json:"latency_p50_ms"`
+	LatencyP99 float64 `json:"latency_p99_ms"`
+	// Lost is the number of events that were stored on some port and that a reader of that
+	// port did not account for, plus events that a stage says it stored and that are not there.
+	Lost int64 `json:"lost"`
+	// Duplicated is the number of events that were accounted for, or stored, more than once.
+	Duplicated int64 `json:"duplicated"`
+	// Backlog is the number of events that were not processed when the run was stopped; they
+	// are stored, and a next run on the same --store-dir goes on with them.
+	Backlog int64   `json:"backlog"`
+	Seconds float64 `json:"seconds"`
+	// Ledger says port by port how Lost and Duplicated came about.
+	Ledger []LedgerLine `json:"ledger"`
+}
+
+// StageReport counts events of one stage.
+type StageReport struct {
+	In int64 `json:"in"`
+	// Out is what left on port out: events that went on, and events that the stage made.
+	Out          int64            `json:"out"`
+	Produced     map[string]int64 `json:"produced,omitempty"`
+	Filtered     int64            `json:"filtered"`
+	Duplicates   int64            `json:"duplicates"`
+	DeadLettered int64            `json:"dead_lettered"`
+	// Reasons splits DeadLettered by reason.
+	Reasons    map[string]int64 `json:"dead_letter_reasons,omitempty"`
+	Overflowed int64            `json:"overflowed"`
+	Retried    int64            `json:"retried"`
+	// P50 and P99 are milliseconds from an event's storing in the input stream to the
+	// acknowledgement, which follows the storing of all it caused.
+	P50 float64 `json:"p50_ms"`
+	P99 float64 `json:"p99_ms"`
+}
+
+// LedgerLine compares what should be with what is, in events.
+type LedgerLine struct {
+	// What is compared: "validate: in" or "validate/out: stored".
+	What     string `json:"what"`
+	Expected int64  `json:"expected"`
+	Actual   int64  `json:"actual"`
+}
+
+func (r *Report) addLine(what string, expected, actual int64) {
+	r.Ledger = append(r.Ledger, LedgerLine{What: what, Expected: expected, Actual: actual})
+	if actual < expected {
+		r.Lost += expected - actual
+	} else {
+		r.Duplicated += actual - expected
+	}
+}
+
+func (r *Report) write(path string) error {
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode report: %w", err)
+	}
+	if err := os.WriteFile(path, append(data, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,190 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/sync/errgroup"
+
+	"millrace.dev/millrace/controllers/manifest"
+	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/workers/stage"
+)
+
+// Environment is what a run is given from outside.
+type Environment struct {
+	Stdin  io.Reader
+	Stdout io.Writer // the closing summary
+	// Progress takes the progress view; Terminal says whether it may be redrawn.
+	Progress io.Writer
+	Terminal bool
+	Log      *slog.Logger
+	Registry stage.Registry
+}
+
+// Run runs the pipeline of o.File until its input is drained, its time is over or ctx
+// ends, then drains it, and prints and writes what happened. The error says what failed;
+// events that were lost or doubled are a failure too.
+func Run(ctx context.Context, o Options, env Environment) error {
+	p, err := loadPlan(ctx, o.File)
+	if err != nil {
+		return err
+	}
+	input, closeInput, err := openInput(o, env.Stdin)
+	if err != nil {
+		return err
+	}
+	defer closeInput()
+	dir, removeDir, err := storeDir(o.StoreDir)
+	if err != nil {
+		return err
+	}
+	defer removeDir()
+	srv, err := startServer(dir, o.Listen, env.Log)
+	if err != nil {
+		return err
+	}
+	// What ends the run must not end the server before the rest is drained.
+	defer stopServer(context.WithoutCancel(ctx), srv)
+	return runPipeline(ctx, o, env, p, srv, input)
+}
+
+func runPipeline(ctx context.Context, o Options, env Environment, p *plan.Plan, srv *server.Server, input io.Reader) error {
+	r, err := newRunner(ctx, o, env, p, srv)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	if err := r.run(ctx, input); err != nil {
+		return err
+	}
+	report, insights, err := r.settle(context.WithoutCancel(ctx))
+	if err != nil {
+		return err
+	}
+	printSummary(env.Stdout, report, r.order(), insights)
+	if o.Report != "" {
+		if err := report.write(o.Report); err != nil {
+			return err
+		}
+	}
+	if report.Lost > 0 || report.Duplicated > 0 {
+		return fmt.Errorf("the ledger does not balance: %d events lost, %d doubled", report.Lost, report.Duplicated)
+	}
+	return nil
+}
+
+// loadPlan reads the manifest as `millrace lint` does and plans it.
+func loadPlan(ctx context.Context, file string) (*plan.Plan, error) {
+	set, problems, err := manifest.Load(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	if len(problems) > 0 {
+		lines := make([]string, len(problems))
+		for i, p := range problems {
+			lines[i] = p.String()
+		}
+		return nil, fmt.Errorf("the manifest is not valid:\n%s", strings.Join(lines, "\n"))
+	}
+	if n := len(set.Pipelines); n != 1 {
+		return nil, fmt.Errorf("%s holds %d Pipelines: run takes one", file, n)
+	}
+	return set.Plans[0], nil
+}
+
+func openInput(o Options, stdin io.Reader) (io.Reader, func(), error) {
+	switch o.Input {
+	case "":
+		return nil, func() {}, nil
+	case "-":
+		return stdin, func() {}, nil
+	}
+	f, err := os.Open(o.Input)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--input: %w", err)
+	}
+	return f, func() { _ = f.Close() }, nil
+}
+
+func storeDir(dir string) (string, func(), error) {
+	if dir != "" {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return "", nil, fmt.Errorf("--store-dir: %w", err)
+		}
+		return dir, func() {}, nil
+	}
+	dir, err := os.MkdirTemp("", "millrace-run-")
+	if err != nil {
+		return "", nil, fmt.Errorf("make a directory for the streams: %w", err)
+	}
+	return dir, func() { _ = os.RemoveAll(dir) }, nil
+}
+
+// run feeds the input and lets the stages work until the end that the options ask for.
+func (r *runner) run(ctx context.Context, input io.Reader) error {
+	// The engines end last: they go on while what is stored is drained.
+	stages, stopStages := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopStages()
+	group, stages := errgroup.WithContext(stages)
+	r.start(stages, group)
+
+	view, stopView := context.WithCancel(stages)
+	drawn := make(chan struct{})
+	go func() { defer close(drawn); r.progress().run(view) }()
+	defer func() { stopView(); <-drawn }()
+
+	feed, stopFeed := r.feedContext(ctx)
+	defer stopFeed()
+	fed := make(chan error, 1)
+	go func() { fed <- r.feed(feed, input) }()
+
+	failed := make(chan error, 1)
+	go func() { failed <- group.Wait() }()
+	var err error
+	select {
+	case err = <-fed:
+	case err = <-failed:
+		return err
+	}
+	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	if err := r.drain(stages, failed); err != nil {
+		return err
+	}
+	stopStages()
+	return <-failed
+}
+
+// feedContext ends with ctx or, with --for, when the time is over.
+func (r *runner) feedContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	if r.opts.For > 0 {
+		return context.WithTimeout(ctx, r.opts.For)
+	}
+	return context.WithCancel(ctx)
+}
+
+// feed publishes the input. Without one, or with --for, it goes on until ctx ends.
+func (r *runner) feed(ctx context.Context, input io.Reader) error {
+	if input != nil {
+		if err := r.feeder.feed(ctx, input); err != nil {
+			return err
+		}
+	}
+	if r.opts.UntilDrained {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// drainPoll is how often a run looks whether its stages are done.
+const drainPoll = 20 * time.Millisecond

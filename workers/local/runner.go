@@ -1,0 +1,308 @@
+package local
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/engine"
+)
+
+// runner is one run under way.
+type runner struct {
+	opts    Options
+	env     Environment
+	plan    *plan.Plan
+	js      jetstream.JetStream
+	conns   []*nats.Conn
+	engines map[string]*engine.Engine
+	outputs []*outputWriter
+	feeder  *feeder
+	after   marks            // where the streams ended when the run began
+	before  map[string]int64 // events that an earlier run left to each stage
+	started time.Time
+	ended   time.Time
+}
+
+func newRunner(ctx context.Context, o Options, env Environment, p *plan.Plan, srv *server.Server) (_ *runner, err error) {
+	r := &runner{opts: o, env: env, plan: p, engines: map[string]*engine.Engine{}, started: time.Now()}
+	defer func() {
+		if err != nil {
+			r.close()
+		}
+	}()
+	if r.js, err = r.connect(srv, "millrace-run"); err != nil {
+		return nil, err
+	}
+	if err := apply(ctx, r.js, p); err != nil {
+		return nil, err
+	}
+	if r.after, err = markStreams(ctx, r.js, p); err != nil {
+		return nil, err
+	}
+	if r.before, err = r.backlog(ctx); err != nil {
+		return nil, err
+	}
+	for _, s := range p.Stages {
+		if err := r.addEngine(srv, s); err != nil {
+			return nil, err
+		}
+	}
+	for _, out := range o.Outputs {
+		w, err := r.openOutput(ctx, srv, out)
+		if err != nil {
+			return nil, err
+		}
+		r.outputs = append(r.outputs, w)
+	}
+	feed, err := r.connect(srv, "millrace-input")
+	if err != nil {
+		return nil, err
+	}
+	subject, _ := cutLast(p.Ingress.Subjects[0])
+	r.feeder = &feeder{
+		js: feed, subject: subject + ".input", rate: o.Rate,
+		run: strconv.FormatInt(r.started.UnixNano(), 36),
+	}
+	return r, nil
+}
+
+// cutLast cuts the last token off a subject.
+func cutLast(subject string) (before, last string) {
+	for i := len(subject) - 1; i >= 0; i-- {
+		if subject[i] == '.' {
+			return subject[:i], subject[i+1:]
+		}
+	}
+	return "", subject
+}
+
+func (r *runner) connect(srv *server.Server, name string) (jetstream.JetStream, error) {
+	nc, err := connect(srv, name)
+	if err != nil {
+		return nil, err
+	}
+	r.conns = append(r.conns, nc)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("use JetStream: %w", err)
+	}
+	return js, nil
+}
+
+// addEngine gives a stage an engine with a connection of its own, as a worker has one.
+func (r *runner) addEngine(srv *server.Server, s plan.Stage) error {
+	if s.Suspended {
+		return nil
+	}
+	factory, err := r.env.Registry.Factory(s.Config.Kind)
+	if err != nil {
+		return fmt.Errorf("stage %s: %w", s.Name, err)
+	}
+	js, err := r.connect(srv, "millrace-stage-"+s.Name)
+	if err != nil {
+		return err
+	}
+	cfg := s.Config
+	e, err := engine.New(engine.Options{Config: &cfg, Factory: factory, Conn: js.Conn(), Log: r.env.Log})
+	if err != nil {
+		return err
+	}
+	r.engines[s.Name] = e
+	return nil
+}
+
+func (r *runner) openOutput(ctx context.Context, srv *server.Server, out OutputFile) (*outputWriter, error) {
+	for _, s := range r.plan.Stages {
+		if s.Name != out.Stage {
+			continue
+		}
+		pl, err := portPlace(s, out.Port)
+		if err != nil {
+			return nil, UsageError{fmt.Errorf("--output %s/%s: %w", out.Stage, out.Port, err)}
+		}
+		js, err := r.connect(srv, "millrace-output")
+		if err != nil {
+			return nil, err
+		}
+		return newOutputWriter(ctx, js, pl, r.after[pl.stream], s.Config.Outputs[out.Port].Format == config.FormatRaw, out.File)
+	}
+	return nil, UsageError{fmt.Errorf("--output %s/%s: the pipeline has no stage %q", out.Stage, out.Port, out.Stage)}
+}
+
+// start starts the engines and the writers of outputs in group.
+func (r *runner) start(ctx context.Context, group *errgroup.Group) {
+	for _, e := range r.engines {
+		group.Go(func() error { return e.Run(ctx) })
+	}
+}
+
+func (r *runner) close() {
+	for _, w := range r.outputs {
+		w.close()
+	}
+	for _, nc := range r.conns {
+		nc.Close()
+	}
+}
+
+// order lists the stages as the summary shows them: as events flow.
+func (r *runner) order() []string {
+	names := make([]string, 0, len(r.plan.Stages))
+	for _, s := range r.plan.Stages {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+func (r *runner) progress() *progress {
+	return &progress{w: r.env.Progress, terminal: r.env.Terminal, title: r.plan.Name, look: func() (int64, []stageView) {
+		views := make([]stageView, 0, len(r.plan.Stages))
+		for _, s := range r.plan.Stages {
+			v := stageView{name: s.Name}
+			if e := r.engines[s.Name]; e != nil {
+				st := e.Stats()
+				v.in, v.lag, v.deadLettered, v.p50, v.p99 = st.In, st.Lag, st.DeadLettered, st.P50, st.P99
+			}
+			views = append(views, v)
+		}
+		return r.feeder.sent.Load(), views
+	}}
+}
+
+// drain lets the stages process what is stored, in the order of the graph, and has each
+// emit what it still holds back, before the next one is waited for: what a stage holds in
+// memory ends with the process.
+func (r *runner) drain(ctx context.Context, failed <-chan error) error {
+	for _, s := range r.plan.Stages {
+		e := r.engines[s.Name]
+		if e == nil {
+			continue
+		}
+		if err := r.awaitDrained(ctx, s, e, failed); err != nil {
+			return err
+		}
+		if err := e.FinalFlush(ctx); err != nil {
+			return fmt.Errorf("stage %s: %w", s.Name, err)
+		}
+	}
+	r.ended = time.Now()
+	for _, w := range r.outputs {
+		if err := w.finish(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitDrained waits until a stage has acknowledged all that is stored for it.
+func (r *runner) awaitDrained(ctx context.Context, s plan.Stage, e *engine.Engine, failed <-chan error) error {
+	tick := time.NewTicker(drainPoll)
+	defer tick.Stop()
+	for {
+		if err := e.WaitIdle(ctx); err != nil {
+			return err
+		}
+		left, err := r.pending(ctx, s)
+		if err != nil {
+			return err
+		}
+		if left == 0 {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// pending is the number of messages that stage s has not acknowledged.
+func (r *runner) pending(ctx context.Context, s plan.Stage) (uint64, error) {
+	var left uint64
+	for _, c := range s.Consumers {
+		cons, err := r.js.Consumer(ctx, c.Stream, c.Durable)
+		if err != nil {
+			return 0, fmt.Errorf("consumer %s of stage %s: %w", c.Durable, s.Name, err)
+		}
+		i := cons.CachedInfo()
+		left += i.NumPending + uint64(i.NumAckPending)
+	}
+	return left, nil
+}
+
+// backlog counts, for each stage, the events stored for it that it has not acknowledged.
+func (r *runner) backlog(ctx context.Context) (map[string]int64, error) {
+	left := map[string]int64{}
+	for _, s := range r.plan.Stages {
+		for _, c := range s.Consumers {
+			cons, err := r.js.Consumer(ctx, c.Stream, c.Durable)
+			if err != nil {
+				return nil, fmt.Errorf("consumer %s of stage %s: %w", c.Durable, s.Name, err)
+			}
+			i := cons.CachedInfo()
+			if i.NumPending == 0 && i.NumAckPending == 0 {
+				continue
+			}
+			n, err := storedEvents(ctx, r.js, place{c.Stream, c.FilterSubject}, i.AckFloor.Stream)
+			if err != nil {
+				return nil, err
+			}
+			left[s.Name] += n
+		}
+	}
+	return left, nil
+}
+
+// settle writes the report from what the streams hold and what the stages say.
+func (r *runner) settle(ctx context.Context) (*Report, []*eventv1.Event, error) {
+	report := &Report{
+		Pipeline: r.plan.Name, EventsIn: r.feeder.sent.Load(), Stages: map[string]StageReport{},
+		Seconds: r.ended.Sub(r.started).Seconds(),
+	}
+	for _, s := range r.plan.Stages {
+		var st engine.Snapshot
+		if e := r.engines[s.Name]; e != nil {
+			st = e.Stats()
+		}
+		report.Stages[s.Name] = StageReport{
+			In: st.In, Out: st.Out, Produced: st.Produced, Filtered: st.Filtered, Duplicates: st.Duplicates,
+			DeadLettered: st.DeadLettered, Reasons: st.DeadLetters, Overflowed: st.Overflowed, Retried: st.Retried,
+			P50: st.P50, P99: st.P99,
+		}
+		// The slowest of the last stages is what the user waits for.
+		report.LatencyP50 = max(report.LatencyP50, st.EndToEndP50)
+		report.LatencyP99 = max(report.LatencyP99, st.EndToEndP99)
+	}
+	if report.Seconds > 0 {
+		report.EventsPerSecond = float64(report.EventsIn) / report.Seconds
+	}
+	left, err := r.backlog(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, n := range left {
+		report.Backlog += n
+	}
+	if err := fillLedger(ctx, r.js, r.plan, r.after, report, r.before, left); err != nil {
+		return nil, nil, err
+	}
+	insights, err := lastInsights(ctx, r.js, r.plan, r.after)
+	if err != nil {
+		return nil, nil, err
+	}
+	report.Insights = int64(len(insights))
+	return report, insights, nil
+}

@@ -1,0 +1,136 @@
+package local
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+)
+
+const (
+	summaryInsights = 12
+	summaryEvidence = 5
+)
+
+// printSummary writes what a person wants to know when a run is over.
+func printSummary(w io.Writer, r *Report, order []string, insights []*eventv1.Event) {
+	fmt.Fprintf(w, "\n%s: %s events in %.1f s (%s/s)%s\n", r.Pipeline, grouped(r.EventsIn), r.Seconds,
+		grouped(int64(r.EventsPerSecond)), verdict(r))
+	fmt.Fprintf(w, "latency from ingress to last stage: p50 %s, p99 %s\n\n", millis(r.LatencyP50), millis(r.LatencyP99))
+
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "stage\tin\tout\tfiltered\tduplicates\tdead letters\tp50\tp99\t")
+	for _, name := range order {
+		s := r.Stages[name]
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", name, grouped(s.In), grouped(s.Out), grouped(s.Filtered),
+			grouped(s.Duplicates), grouped(s.DeadLettered), millis(s.P50), millis(s.P99))
+	}
+	_ = t.Flush()
+	printReasons(w, r, order)
+	printInsights(w, insights)
+}
+
+func verdict(r *Report) string {
+	switch {
+	case r.Lost == 0 && r.Duplicated == 0 && r.Backlog == 0:
+		return ": nothing lost, nothing doubled"
+	case r.Lost == 0 && r.Duplicated == 0:
+		return fmt.Sprintf(": nothing lost, nothing doubled, %s still to do", grouped(r.Backlog))
+	default:
+		return fmt.Sprintf(": %s LOST, %s DOUBLED (the ledger in --report says where)", grouped(r.Lost), grouped(r.Duplicated))
+	}
+}
+
+func printReasons(w io.Writer, r *Report, order []string) {
+	for _, name := range order {
+		reasons := r.Stages[name].Reasons
+		if len(reasons) == 0 {
+			continue
+		}
+		parts := make([]string, 0, len(reasons))
+		for _, k := range slices.Sorted(maps.Keys(reasons)) {
+			parts = append(parts, grouped(reasons[k])+" "+k)
+		}
+		fmt.Fprintf(w, "\ndead letters of %s: %s\n", name, strings.Join(parts, ", "))
+	}
+}
+
+func printInsights(w io.Writer, insights []*eventv1.Event) {
+	if len(insights) == 0 {
+		fmt.Fprintln(w, "\nno insights")
+		return
+	}
+	insights = slices.Clone(insights)
+	slices.SortStableFunc(insights, func(a, b *eventv1.Event) int {
+		return cmp.Or(cmp.Compare(b.GetSeverityNumber(), a.GetSeverityNumber()),
+			cmp.Compare(b.GetInsight().GetCount(), a.GetInsight().GetCount()),
+			cmp.Compare(a.GetInsight().GetFirstSeenUnixNano(), b.GetInsight().GetFirstSeenUnixNano()),
+			cmp.Compare(a.GetId(), b.GetId()))
+	})
+	fmt.Fprintf(w, "\ninsights: %d", len(insights))
+	if len(insights) > summaryInsights {
+		fmt.Fprintf(w, ", the %d most severe", summaryInsights)
+		insights = insights[:summaryInsights]
+	}
+	fmt.Fprintln(w)
+	for _, e := range insights {
+		printInsight(w, e)
+	}
+}
+
+func printInsight(w io.Writer, e *eventv1.Event) {
+	in := e.GetInsight()
+	fmt.Fprintf(w, "\n  %-5s %s\n", e.GetSeverityText(), in.GetTitle())
+	if in.GetSummary() != "" {
+		fmt.Fprintf(w, "        %s\n", in.GetSummary())
+	}
+	fmt.Fprintf(w, "        rule %s, confidence %.2f (%s)\n", in.GetRuleId(), in.GetConfidence(), in.GetConfidenceMethod())
+	for i, ev := range in.GetEvidence() {
+		if i == summaryEvidence {
+			fmt.Fprintf(w, "          and %d more\n", len(in.GetEvidence())-i)
+			break
+		}
+		at := time.Unix(0, int64(ev.GetTimeUnixNano())).UTC().Format("15:04:05.000")
+		fmt.Fprintf(w, "          %s  %s  %s  %s\n", at, ev.GetType(), entityName(ev.GetEntity()), ev.GetText())
+	}
+}
+
+func entityName(e *eventv1.EntityRef) string {
+	switch {
+	case e.GetName() == "":
+		return "-"
+	case e.GetNamespace() == "":
+		return e.GetKind() + "/" + e.GetName()
+	default:
+		return e.GetKind() + "/" + e.GetNamespace() + "/" + e.GetName()
+	}
+}
+
+func millis(ms float64) string {
+	switch {
+	case ms >= 10_000:
+		return fmt.Sprintf("%.0f s", ms/1000)
+	case ms >= 1000:
+		return fmt.Sprintf("%.1f s", ms/1000)
+	case ms >= 10:
+		return fmt.Sprintf("%.0f ms", ms)
+	default:
+		return fmt.Sprintf("%.1f ms", ms)
+	}
+}
+
+// grouped writes 1234567 as 1,234,567.
+func grouped(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
