@@ -37,11 +37,12 @@ type entry struct {
 	expires int64 // Unix nanoseconds
 
 	attributes []attribute
-	resource   []byte // all attributes, for events that have none of their own
-	// context are the related references and the enrichment's entry.
-	context []byte
+	references []reference
+	// whole are all attributes and references and the enrichment's entry, for events that
+	// have nothing of it; done is the enrichment's entry alone.
+	whole, done event.Prepared
 	// impact is by severity band.
-	impact [bands][]byte
+	impact [bands]event.Prepared
 }
 
 // encoder makes entries.
@@ -52,34 +53,43 @@ type encoder struct {
 
 func (c encoder) entry(f *Facts, status Status, now int64) *entry {
 	e := &entry{facts: f, status: status}
-	if c.kubernetes {
-		e.context = encodeEnrichment("kubernetes", status, now)
-	}
+	done := encodeEnrichment("kubernetes", status, now)
+	e.done = prepare(done)
 	if f == nil {
 		c.noImpact(e, status, now)
 		return e
 	}
 	if c.kubernetes {
 		e.attributes = attributes(f, c.labels)
-		for _, a := range e.attributes {
-			e.resource = append(e.resource, a.encoded...)
-		}
-		e.context = append(encodeRelated(related(f)), e.context...)
+		e.references = references(f)
+		e.whole = prepare(e.join(done))
 	}
 	if c.impact {
 		done := encodeEnrichment("impact", status, now)
 		for b := range bands {
-			e.impact[b] = append(encode(&eventv1.Event{Impact: impactOf(f, b)}), done...)
+			e.impact[b] = prepare(append(encode(&eventv1.Event{Impact: impactOf(f, b)}), done...))
 		}
 	}
 	return e
+}
+
+// join is everything that e has to append.
+func (e *entry) join(done []byte) []byte {
+	var whole []byte
+	for _, a := range e.attributes {
+		whole = append(whole, a.encoded...)
+	}
+	for _, r := range e.references {
+		whole = append(whole, r.encoded...)
+	}
+	return append(whole, done...)
 }
 
 func (c encoder) noImpact(e *entry, status Status, now int64) {
 	if !c.impact {
 		return
 	}
-	none := encodeEnrichment("impact", status, now)
+	none := prepare(encodeEnrichment("impact", status, now))
 	for b := range bands {
 		e.impact[b] = none
 	}
@@ -109,12 +119,3 @@ func (c *cache) get(k key, at, now int64) *entry {
 
 // put stores an entry under a copy of its key, whose strings belong to an event.
 func (c *cache) put(k key, e *entry) { c.entries.Add(k.clone(), e) }
-
-// completes fills in what an event's own reference lacks; ok is false when it lacks nothing.
-func completes(have, found event.EntityRef) (event.EntityRef, bool) {
-	if have.UID != "" && have.Name != "" {
-		return have, false
-	}
-	found.Cluster, found.Role = have.Cluster, have.Role
-	return found, found != have
-}

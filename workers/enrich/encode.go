@@ -14,6 +14,7 @@ import (
 type attribute struct {
 	key     string
 	encoded []byte
+	patch   event.Prepared
 }
 
 // encode returns the fields of m as bytes that extend an encoded event. Everything that enrich
@@ -26,6 +27,15 @@ func encode(m *eventv1.Event) []byte {
 	return b
 }
 
+// prepare makes encoded fields ready to be appended to many events.
+func prepare(encoded []byte) event.Prepared {
+	p, err := event.Prepare(encoded)
+	if err != nil {
+		panic("enrich: " + err.Error()) // encode made the bytes
+	}
+	return p
+}
+
 func encodeEnrichment(by string, status Status, at int64) []byte {
 	return encode(&eventv1.Event{Enrichment: []*eventv1.Enrichment{{By: by, Status: string(status), AtUnixNano: uint64(at)}}})
 }
@@ -34,22 +44,30 @@ func encodeAttribute(key, value string) attribute {
 	m := &eventv1.Event{Resource: []*eventv1.KeyValue{{
 		Key: key, Value: &eventv1.KeyValue_StringValue{StringValue: valid(value)},
 	}}}
-	return attribute{key: key, encoded: encode(m)}
+	encoded := encode(m)
+	return attribute{key, encoded, prepare(encoded)}
 }
 
-func encodeRelated(refs []event.EntityRef) []byte {
-	m := &eventv1.Event{Related: make([]*eventv1.EntityRef, len(refs))}
-	for i, ref := range refs {
-		m.Related[i] = refMessage(ref)
-	}
-	return encode(m)
+// reference is one related reference, encoded so that it can be appended to an event.
+type reference struct {
+	ref     event.EntityRef
+	encoded []byte
+	patch   event.Prepared
 }
 
-func refMessage(r event.EntityRef) *eventv1.EntityRef {
-	return &eventv1.EntityRef{
+func encodeReference(r event.EntityRef) reference {
+	m := &eventv1.Event{Related: []*eventv1.EntityRef{{
 		Kind: valid(r.Kind), Namespace: valid(r.Namespace), Name: valid(r.Name), Uid: valid(r.UID),
 		ApiVersion: valid(r.APIVersion), Cluster: valid(r.Cluster), Role: valid(r.Role),
-	}
+	}}}
+	encoded := encode(m)
+	return reference{r, encoded, prepare(encoded)}
+}
+
+// same tells whether two references name one thing; one of them may not know its uid.
+func same(a, b event.EntityRef) bool {
+	return a.Name == b.Name && a.Kind == b.Kind && a.Namespace == b.Namespace &&
+		(a.UID == b.UID || a.UID == "" || b.UID == "")
 }
 
 func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
@@ -127,13 +145,13 @@ func serviceName(f *Facts) string {
 	return ""
 }
 
-// related are the references of f with their roles.
-func related(f *Facts) []event.EntityRef {
-	var refs []event.EntityRef
+// references are what f names beside the entity, each in its role.
+func references(f *Facts) []reference {
+	var refs []reference
 	add := func(ref event.EntityRef, role string) {
 		if ref.Name != "" {
 			ref.Role = role
-			refs = append(refs, ref)
+			refs = append(refs, encodeReference(ref))
 		}
 	}
 	for _, owner := range f.Owners {

@@ -102,23 +102,26 @@ func (e *enricher) Process(_ context.Context, b *stage.Batch) error {
 	return nil
 }
 
-// enrich runs the enrichers over one event: impact needs what the others found.
+// enrich runs the enrichers over one event. Impact comes last: it needs what kubernetes found
+// and the severity that semantic decided. Trace and semantic come first: they read the event,
+// which kubernetes makes longer.
 func (e *enricher) enrich(ev *event.Event, now int64, n *tally) {
-	var found *entry
-	if e.looksUp() {
-		found = e.lookUp(ev, now, n)
-		e.addContext(ev, found, n)
-	}
-	if e.semantic != nil {
-		patch, status := e.semantic.patch(ev)
-		ev.AppendEncoded(patch)
-		n.count(enricherSemantic, status)
-	}
 	if e.trace != nil {
 		n.count(enricherTrace, e.trace.enrich(ev))
 	}
+	if e.semantic != nil {
+		n.count(enricherSemantic, e.semantic.enrich(ev))
+	}
+	if !e.looksUp() {
+		return
+	}
+	found := e.lookUp(ev, now, n)
+	if e.encoder.kubernetes {
+		e.addContext(ev, found)
+		n.count(enricherKubernetes, found.status)
+	}
 	if e.encoder.impact {
-		ev.AppendEncoded(found.impact[bandOf(ev.Severity)])
+		ev.AppendPrepared(&found.impact[bandOf(ev.Severity)])
 		n.count(enricherImpact, found.status)
 	}
 }
@@ -156,39 +159,18 @@ func (e *enricher) ttl(status Status) time.Duration {
 }
 
 // addContext appends what kubernetes found. What the event says itself stays.
-func (e *enricher) addContext(ev *event.Event, found *entry, n *tally) {
-	if !e.encoder.kubernetes {
+func (e *enricher) addContext(ev *event.Event, found *entry) {
+	if found.facts == nil {
+		ev.AppendPrepared(&found.done)
 		return
 	}
-	n.count(enricherKubernetes, found.status)
-	if found.facts != nil {
-		addResource(ev, found)
-		if entity, more := completes(ev.Entity, found.facts.Entity); more {
-			ev.SetEntity(entity)
-		}
+	attributes, references := found.known(ev)
+	if attributes|references == 0 {
+		ev.AppendPrepared(&found.whole)
+	} else {
+		found.appendRest(ev, attributes, references)
 	}
-	ev.AppendEncoded(found.context)
-}
-
-// addResource appends the attributes that the event does not have.
-func addResource(ev *event.Event, found *entry) {
-	var have uint64 // bit i: the event has found.attributes[i]
-	any := false
-	for key := range ev.Resources {
-		any = true
-		for i := range min(len(found.attributes), 64) {
-			if found.attributes[i].key == key {
-				have |= 1 << i
-			}
-		}
-	}
-	if !any || have == 0 {
-		ev.AppendEncoded(found.resource)
-		return
-	}
-	for i, a := range found.attributes {
-		if i >= 64 || have&(1<<i) == 0 {
-			ev.AppendEncoded(a.encoded)
-		}
+	if entity, more := completes(ev.Entity, found.facts.Entity); more {
+		ev.SetEntity(entity)
 	}
 }

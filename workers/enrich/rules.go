@@ -39,11 +39,12 @@ type rule struct {
 
 	class, category string
 	severity        int32
+	severityText    string
 	// raise leaves a severity of the event's own that is higher; a user's rule replaces it.
 	raise bool
 
-	// patch is what a match appends; patchSeverity what it appends when it sets the severity.
-	patch, patchSeverity []byte
+	// patch is what a match appends.
+	patch event.Prepared
 }
 
 func compile(r config.SemanticRule) *rule {

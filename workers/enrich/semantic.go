@@ -9,7 +9,7 @@ import (
 // semantic classifies events by the rule table.
 type semantic struct {
 	table *table
-	miss  []byte
+	miss  event.Prepared
 }
 
 func newSemantic(c *config.EnrichSemantic) *semantic {
@@ -20,25 +20,25 @@ func newSemantic(c *config.EnrichSemantic) *semantic {
 	rules = append(rules, builtinRules()...)
 	done := encodeEnrichment("semantic", StatusOK, 0)
 	for _, r := range rules {
-		r.patch = append(encode(&eventv1.Event{Semantic: &eventv1.Semantic{
+		r.severityText = event.SeverityText(r.severity)
+		r.patch = prepare(append(encode(&eventv1.Event{Semantic: &eventv1.Semantic{
 			Class: valid(r.class), Category: r.category, RuleId: valid(r.id), Confidence: r.confidence(),
-		}}), done...)
-		r.patchSeverity = append(encode(&eventv1.Event{
-			SeverityNumber: r.severity, SeverityText: event.SeverityText(r.severity),
-		}), r.patch...)
+		}}), done...))
 	}
-	return &semantic{table: newTable(rules), miss: encodeEnrichment("semantic", StatusMiss, 0)}
+	return &semantic{table: newTable(rules), miss: prepare(encodeEnrichment("semantic", StatusMiss, 0))}
 }
 
-// patch returns what the table adds to an event: class, category, and the severity where the
-// rule gives one. A built-in rule raises the event's own severity only.
-func (s *semantic) patch(e *event.Event) (patch []byte, status Status) {
+// enrich adds class and category, and the severity where the rule gives one. A built-in rule
+// raises the event's own severity only.
+func (s *semantic) enrich(e *event.Event) Status {
 	r := s.table.match(e)
 	if r == nil {
-		return s.miss, StatusMiss
+		e.AppendPrepared(&s.miss)
+		return StatusMiss
 	}
-	if r.severity == 0 || r.severity == e.Severity || r.raise && e.Severity > r.severity {
-		return r.patch, StatusOK
+	if r.severity != 0 && r.severity != e.Severity && (!r.raise || e.Severity < r.severity) {
+		e.SetSeverity(r.severity, r.severityText)
 	}
-	return r.patchSeverity, StatusOK
+	e.AppendPrepared(&r.patch)
+	return StatusOK
 }

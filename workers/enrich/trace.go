@@ -7,12 +7,12 @@ import (
 )
 
 // trace gives events a valid W3C trace context and links to the spans that they follow from.
-type trace struct{ ok, miss []byte }
+type trace struct{ ok, miss event.Prepared }
 
 func newTrace() *trace {
 	return &trace{
-		ok:   encodeEnrichment("trace", StatusOK, 0),
-		miss: encodeEnrichment("trace", StatusMiss, 0),
+		ok:   prepare(encodeEnrichment("trace", StatusOK, 0)),
+		miss: prepare(encodeEnrichment("trace", StatusMiss, 0)),
 	}
 }
 
@@ -31,10 +31,10 @@ func (t *trace) enrich(e *event.Event) Status {
 	}
 	t.link(e, context, ok)
 	if !ok {
-		e.AppendEncoded(t.miss)
+		e.AppendPrepared(&t.miss)
 		return StatusMiss
 	}
-	e.AppendEncoded(t.ok)
+	e.AppendPrepared(&t.ok)
 	return StatusOK
 }
 
