@@ -25,10 +25,10 @@ type Pipeline struct {
 
 	// spec is what the user wants.
 	// +required
-	Spec PipelineSpec `json:"spec"`
+	Spec PipelineSpec `json:"spec,omitzero"`
 	// status is what the operator saw.
 	// +optional
-	Status PipelineStatus `json:"status,omitempty"`
+	Status PipelineStatus `json:"status,omitzero"`
 }
 
 // PipelineList is a list of Pipelines.
@@ -65,16 +65,16 @@ type PipelineSpec struct {
 	Partitions int32 `json:"partitions,omitempty"`
 	// streams are the defaults of every stream.
 	// +optional
-	Streams StreamDefaults `json:"streams,omitempty"`
+	Streams StreamDefaults `json:"streams,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
 	// ingress is where collectors publish. Immutable.
 	// +optional
-	Ingress PortSpec `json:"ingress,omitempty"`
+	Ingress PortSpec `json:"ingress,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
 	// insights is where correlate and analyze publish what they found. Immutable.
 	// +optional
-	Insights InsightsSpec `json:"insights,omitempty"`
+	Insights InsightsSpec `json:"insights,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
 	// deadLetters is where events go that a stage could not process. Immutable.
 	// +optional
-	DeadLetters PortSpec `json:"deadLetters,omitempty"`
+	DeadLetters PortSpec `json:"deadLetters,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
 	// stages are the nodes of the graph, 1 to 64.
 	// +listType=map
 	// +listMapKey=name
@@ -83,14 +83,14 @@ type PipelineSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(s, s.from.all(f, f.split('/')[0] == 'ingress' || self.exists(t, t.name == f.split('/')[0])))",message="from names a stage that the pipeline does not have: it takes ingress, <stage> and <stage>/<port>"
 	// +kubebuilder:validation:XValidation:rule="self.all(s, s.from.all(f, !self.exists(t, f == t.name + '/insights' && !has(t.correlate) && !has(t.analyze))))",message="only correlate and analyze stages have a port insights"
 	// +required
-	Stages []PipelineStage `json:"stages"`
+	Stages []PipelineStage `json:"stages,omitempty"`
 	// deletionPolicy says what becomes of the streams when the Pipeline is deleted: Retain or Delete. Default: Retain.
 	// +kubebuilder:validation:Enum=Retain;Delete
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 	// suspend stops all workers; streams go on storing events. Default: false.
 	// +optional
-	Suspend bool `json:"suspend,omitempty"`
+	Suspend bool `json:"suspend,omitempty"` //nolint:kubeapilinter // unset and false are the same
 }
 
 // NATSSpec says how to reach NATS.
@@ -104,7 +104,7 @@ type NATSSpec struct {
 	URL string `json:"url,omitempty"`
 	// credentialsSecretRef names the key of a Secret in the same namespace that holds a .creds file.
 	// +optional
-	CredentialsSecretRef *SecretKeyRef `json:"credentialsSecretRef,omitempty"`
+	CredentialsSecretRef *SecretKeyRef `json:"credentialsSecretRef,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty name
 }
 
 // SecretKeyRef names a key of a Secret in the same namespace.
@@ -113,7 +113,7 @@ type SecretKeyRef struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +required
-	Name string `json:"name"`
+	Name string `json:"name,omitempty"`
 	// key of the Secret. Default: user.creds.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -205,14 +205,14 @@ type PipelineStage struct {
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	// +kubebuilder:validation:XValidation:rule="self != 'ingress'",message="ingress is the name of the pipeline's input: choose another"
 	// +required
-	Name string `json:"name"`
+	Name string `json:"name,omitempty"`
 
 	StageNode `json:",inline"`
 }
 
 // PipelineStatus is what the operator saw.
 type PipelineStatus struct {
-	// conditions: Ready sums up Accepted, StreamsReady and StagesReady; Stalled is abnormal-true.
+	// conditions are Accepted, StreamsReady and StagesReady, summed up by Ready; Stalled is abnormal-true.
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
@@ -247,9 +247,10 @@ type PipelineStatus struct {
 // StreamStatus is what the operator saw of one stream.
 type StreamStatus struct {
 	// name of the stream.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	// +required
-	Name string `json:"name"`
+	Name string `json:"name,omitempty"`
 	// messages stored.
 	// +optional
 	Messages int64 `json:"messages,omitempty"`

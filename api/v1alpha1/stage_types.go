@@ -30,10 +30,10 @@ type Stage struct {
 
 	// spec is what the user wants.
 	// +required
-	Spec StageSpec `json:"spec"`
+	Spec StageSpec `json:"spec,omitzero"`
 	// status is what the operator saw.
 	// +optional
-	Status StageStatus `json:"status,omitempty"`
+	Status StageStatus `json:"status,omitzero"`
 }
 
 // StageList is a list of Stages.
@@ -53,7 +53,7 @@ type StageSpec struct {
 	// pipelineRef is the Pipeline in the same namespace that the stage belongs to. Immutable.
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="pipelineRef is immutable: make another Stage"
 	// +required
-	PipelineRef PipelineRef `json:"pipelineRef"`
+	PipelineRef PipelineRef `json:"pipelineRef,omitzero"`
 	// name of the stage in the graph. Immutable. Default: metadata.name.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
@@ -75,7 +75,7 @@ type PipelineRef struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +required
-	Name string `json:"name"`
+	Name string `json:"name,omitempty"`
 }
 
 // StageNode is a node of the graph: what it reads, what it does, where it publishes.
@@ -95,19 +95,19 @@ type StageNode struct {
 	// +kubebuilder:validation:items:XValidation:rule="!self.contains('/') || self.split('/')[1] in ['out', 'dead-letter', 'insights']",message="a port is out, dead-letter or insights"
 	// +kubebuilder:validation:items:XValidation:rule="!self.startsWith('ingress/')",message="ingress has no ports"
 	// +required
-	From []string `json:"from"`
+	From []string `json:"from,omitempty"`
 	// output names the stream of port out. Immutable.
 	// +optional
-	Output PortSpec `json:"output,omitempty"`
+	Output PortSpec `json:"output,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
 	// workers shapes the worker Deployment.
 	// +optional
-	Workers WorkersSpec `json:"workers,omitempty"`
+	Workers WorkersSpec `json:"workers,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
 	// retry says how often and how fast a failing event is tried again.
 	// +optional
 	Retry *RetrySpec `json:"retry,omitempty"`
 	// suspend stops the workers of this stage; its input goes on being stored. Default: false.
 	// +optional
-	Suspend bool `json:"suspend,omitempty"`
+	Suspend bool `json:"suspend,omitempty"` //nolint:kubeapilinter // unset and false are the same
 
 	// validate checks events against rules and drops duplicates.
 	// +optional
@@ -138,7 +138,7 @@ type WorkersSpec struct {
 	DrainTimeout *metav1.Duration `json:"drainTimeout,omitempty"`
 	// resources of the worker container.
 	// +optional
-	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
+	Resources corev1.ResourceRequirements `json:"resources,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
 	// nodeSelector of the worker pods.
 	// +kubebuilder:validation:MaxProperties=32
 	// +optional
@@ -207,7 +207,7 @@ type ValidateRule struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	// +required
-	Expression string `json:"expression"`
+	Expression string `json:"expression,omitempty"`
 	// message says to a person what is wrong when the expression is false. Default: the expression.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
@@ -304,7 +304,7 @@ type SemanticRule struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +required
-	ID string `json:"id"`
+	ID string `json:"id,omitempty"`
 	// type is an event type; a trailing .* matches every type below it.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
@@ -324,11 +324,11 @@ type SemanticRule struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +required
-	Class string `json:"class"`
+	Class string `json:"class,omitempty"`
 	// category is the area that is concerned.
 	// +kubebuilder:validation:Enum=availability;performance;capacity;change;security;network;information
 	// +required
-	Category string `json:"category"`
+	Category string `json:"category,omitempty"`
 	// severity is an OpenTelemetry severity number, 1 to 24. Default: the event's own.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=24
@@ -438,6 +438,7 @@ type AnalyzeSpec struct {
 // AnomalySpec scores each value of a series against what came before.
 type AnomalySpec struct {
 	// threshold is the score (-log10 of the tail probability) that makes an anomaly, a decimal up to 16. Default: "6".
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=8
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]+([.][0-9]+)?$') && double(self) > 0.0 && double(self) <= 16.0",message="must be a decimal above 0 and up to 16"
 	// +optional
@@ -466,7 +467,7 @@ type TrendSpec struct {
 
 // StageStatus is what the operator saw.
 type StageStatus struct {
-	// conditions: Ready sums up Accepted, ConsumersReady and WorkersAvailable; Stalled is abnormal-true.
+	// conditions are Accepted, ConsumersReady and WorkersAvailable, summed up by Ready; Stalled is abnormal-true.
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
@@ -507,13 +508,15 @@ type StageStatus struct {
 // ConsumerStatus is what the operator saw of one durable consumer.
 type ConsumerStatus struct {
 	// stream that it reads.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	// +required
-	Stream string `json:"stream"`
+	Stream string `json:"stream,omitempty"`
 	// name of the durable.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	// +required
-	Name string `json:"name"`
+	Name string `json:"name,omitempty"`
 	// pending frames: stored and not yet delivered.
 	// +optional
 	Pending int64 `json:"pending,omitempty"`

@@ -3,6 +3,7 @@ package plan_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"io"
 	"os"
@@ -91,7 +92,7 @@ func read(t *testing.T, file string) plan.Input {
 	documents := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(content), 4096)
 	for {
 		var raw json.RawMessage
-		if err := documents.Decode(&raw); err == io.EOF {
+		if err := documents.Decode(&raw); errors.Is(err, io.EOF) {
 			return in
 		} else if err != nil {
 			t.Fatal(err)
