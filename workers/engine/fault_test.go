@@ -44,26 +44,62 @@ func TestRedeliveryIsSuppressed(t *testing.T) {
 }
 
 func TestServerRestartLosesNothing(t *testing.T) {
-	r := newRig(t)
-	e := r.run(&testStage{}, nil)
-	var want []string
-	for round := range 3 {
-		want = append(want, r.publishFrames(fmt.Sprintf("a%d.", round), 50, 20)...)
-		r.stopServer()
-		time.Sleep(100 * time.Millisecond)
-		r.startServer()
-		eventually(t, 10*time.Second, func() string {
-			if !r.nc.IsConnected() {
-				return "the test is not connected"
+	for kind, stateful := range map[string]bool{"stateless": false, "stateful": true} {
+		t.Run(kind, func(t *testing.T) {
+			r := newRig(t)
+			r.consumer(func(c *jetstream.ConsumerConfig) { c.AckWait = 3 * time.Second })
+			want := r.publishFrames("f", 600, 10)
+			s := &testStage{stateful: stateful, process: func(_ context.Context, b *stage.Batch) error {
+				time.Sleep(2 * time.Millisecond)
+				return nil
+			}}
+			e := r.run(s, func(c *config.StageConfig, _ *engine.Options) { c.Batch.MaxEvents = 10 })
+			for round := int64(1); round <= 3; round++ {
+				eventually(t, 10*time.Second, func() string {
+					if e.Stats().In < 1000*round {
+						return "not yet under way"
+					}
+					return ""
+				})
+				r.stopServer()
+				if in := e.Stats(); in.In == 6000 || in.InFlightMessages == 0 {
+					t.Errorf("nothing was in hand when the server stopped: %+v", in)
+				}
+				time.Sleep(50 * time.Millisecond)
+				r.startServer()
 			}
-			return ""
+			r.wantDrained(30 * time.Second)
+			if err := e.end(); err != nil {
+				t.Fatal(err)
+			}
+			r.wantOnce("OUT", want)
 		})
-		want = append(want, r.publishFrames(fmt.Sprintf("b%d.", round), 50, 20)...)
 	}
-	// What was delivered and lost on the way comes again after AckWait at the latest.
-	r.wantDrained(40 * time.Second)
-	if err := e.end(); err != nil {
+}
+
+func TestWorkerThatDiesLosesNothing(t *testing.T) {
+	r := newRig(t)
+	r.consumer(func(c *jetstream.ConsumerConfig) { c.AckWait = time.Second })
+	want := r.publishFrames("f", 300, 10)
+	slow := &testStage{process: func(context.Context, *stage.Batch) error { time.Sleep(time.Millisecond); return nil }}
+	first := r.run(slow, func(c *config.StageConfig, _ *engine.Options) {
+		c.Batch.MaxEvents, c.DrainTimeout = 10, config.Duration(100*time.Millisecond)
+	})
+	eventually(t, 10*time.Second, func() string {
+		if first.Stats().In < 300 {
+			return "not yet under way"
+		}
+		return ""
+	})
+	first.nc.Close() // as kill -9 does: no drain, no acknowledgement
+	_ = first.end()
+	second := r.run(&testStage{}, nil)
+	r.wantDrained(15 * time.Second)
+	if err := second.end(); err != nil {
 		t.Fatal(err)
+	}
+	if done := second.Stats().In; done == 0 || done == 3000 {
+		t.Fatalf("the second worker did %d of 3000 events: the test shows nothing", done)
 	}
 	r.wantOnce("OUT", want)
 }

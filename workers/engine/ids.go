@@ -3,6 +3,8 @@ package engine
 import (
 	"strconv"
 
+	"github.com/zeebo/xxh3"
+
 	"millrace.dev/millrace/workers/event"
 )
 
@@ -14,34 +16,32 @@ import (
 //	insights       <stage>:<event id>:<revision>
 //	dead letters   <stage>:<stream>:<sequence>:<index>:dlq
 
-// fnv64 is FNV-1a with 64 bits, the running state of a hash.
-type fnv64 uint64
+// digest is the running state of a 64-bit hash of a sequence of numbers and strings.
+type digest uint64
 
-const (
-	fnvOffset fnv64 = 14695981039346656037
-	fnvPrime  fnv64 = 1099511628211
-)
+// uint64 continues d with v: the finalizer of MurmurHash3, which is a bijection, over both.
+func (d digest) uint64(v uint64) digest {
+	x := uint64(d) + 0x9e3779b97f4a7c15 ^ v
+	x = (x ^ x>>33) * 0xff51afd7ed558ccd
+	x = (x ^ x>>33) * 0xc4ceb9fe1a85ec53
+	return digest(x ^ x>>33)
+}
 
-func (h fnv64) uint64(v uint64) fnv64 {
-	for range 8 {
-		h = (h ^ fnv64(v&0xff)) * fnvPrime
-		v >>= 8
+func (d digest) string(s string) digest { return d.uint64(xxh3.HashString(s)) }
+
+func (d digest) origin(o event.Origin) digest {
+	return d.uint64(uint64(o.Input)<<32 ^ uint64(o.Index)).uint64(o.Sequence)
+}
+
+// of continues d with the identity of e: its origin, or the id of a new event.
+func (d digest) of(e *event.Event, produced bool) digest {
+	if produced {
+		return d.string(e.ID)
 	}
-	return h
+	return d.origin(e.Origin)
 }
 
-func (h fnv64) string(s string) fnv64 {
-	for i := range len(s) {
-		h = (h ^ fnv64(s[i])) * fnvPrime
-	}
-	return h.uint64(uint64(len(s)))
-}
-
-func (h fnv64) origin(o event.Origin) fnv64 {
-	return h.uint64(uint64(o.Input)).uint64(o.Sequence).uint64(uint64(o.Index))
-}
-
-func frameID(stage, stream string, first uint64, port string, partition int, content fnv64) string {
+func frameID(stage, stream string, first uint64, port string, partition int, content digest) string {
 	b := make([]byte, 0, 96)
 	b = append(append(b, stage...), ':')
 	b = append(append(b, stream...), ':')

@@ -230,6 +230,9 @@ func (in *input) admit(raw *nats.Msg, meta *nats.MsgMetadata) (*message, bool) {
 	if in.bound {
 		in.problem = ""
 	}
+	if meta.NumDelivered > 1 {
+		in.e.metrics.redelivered.Inc()
+	}
 	if m := in.shelf.bySeq[meta.Sequence.Stream]; m != nil {
 		m.reply = raw.Reply
 		in.shelf.touch(m, now)

@@ -114,7 +114,7 @@ func (l *lane) handle(work, stop context.Context) {
 	g := l.g
 	l.process(work, g)
 	left, ok := l.undecided(work, stop, g)
-	if !ok {
+	if !ok || work.Err() != nil {
 		return // its messages are given back
 	}
 	if len(left) > 0 {

@@ -8,7 +8,7 @@ import (
 type Metrics struct {
 	registerer prometheus.Registerer
 
-	events, deadLetters, republished, republishedStored, produced *prometheus.CounterVec
+	events, deadLetters, redelivered, republished, republishedStored, produced *prometheus.CounterVec
 
 	lagEvents, lagSeconds, inflightFrames, inflightMessages, inflightBytes, blocked, ready *prometheus.GaugeVec
 
@@ -34,6 +34,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		events:            counter("stage_events_total", "Events by what became of them (emitted, filtered, duplicate, dead_lettered), counted when their message is acknowledged; retried counts attempts.", "outcome"),
 		deadLetters:       counter("dead_letter_events_total", "Events stored in the dead letters, by reason.", "reason"),
 		produced:          counter("stage_produced_events_total", "New events that the stage made and that are stored, by port.", "port"),
+		redelivered:       counter("stage_redelivered_total", "Messages that the server had delivered before, to this worker or another."),
 		republished:       counter("stage_republished_total", "Publishes that were repeated because the first was refused or not answered."),
 		republishedStored: counter("stage_publish_duplicates_total", "Publishes that the server had stored before and dropped by their id."),
 		lagEvents:         gauge("stage_lag_events", "Events stored and not acknowledged by this stage, estimated from what this worker received last."),
@@ -46,7 +47,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		process:           histogram("stage_process_seconds", "Duration of one call of the stage with a batch of events.", 20e-6, 18),
 		latency:           histogram("event_latency_seconds", "From the first ingest of an event to the acknowledgement by this stage; one event of each message is measured.", 1e-3, 18),
 	}
-	r.MustRegister(m.events, m.deadLetters, m.produced, m.republished, m.republishedStored, m.lagEvents, m.lagSeconds,
+	r.MustRegister(m.events, m.deadLetters, m.produced, m.redelivered, m.republished, m.republishedStored, m.lagEvents, m.lagSeconds,
 		m.inflightFrames, m.inflightMessages, m.inflightBytes, m.blocked, m.ready, m.process, m.latency)
 	return m
 }
@@ -55,7 +56,7 @@ func stageLabels() []string { return []string{"pipeline", "stage"} }
 
 // stageMetrics are the metrics of one engine, with their labels bound.
 type stageMetrics struct {
-	emitted, filtered, duplicate, deadLettered, retried, republished, republishedStored prometheus.Counter
+	emitted, filtered, duplicate, deadLettered, retried, redelivered, republished, republishedStored prometheus.Counter
 
 	lagEvents, lagSeconds, inflightFrames, inflightMessages, inflightBytes, ready prometheus.Gauge
 
@@ -71,7 +72,7 @@ func (m *Metrics) bind(pipeline, stage string) *stageMetrics {
 	return &stageMetrics{
 		emitted: events.WithLabelValues("emitted"), filtered: events.WithLabelValues("filtered"),
 		duplicate: events.WithLabelValues("duplicate"), deadLettered: events.WithLabelValues("dead_lettered"),
-		retried: events.WithLabelValues("retried"), republished: m.republished.With(l), republishedStored: m.republishedStored.With(l),
+		retried: events.WithLabelValues("retried"), redelivered: m.redelivered.With(l), republished: m.republished.With(l), republishedStored: m.republishedStored.With(l),
 		lagEvents: m.lagEvents.With(l), lagSeconds: m.lagSeconds.With(l), inflightFrames: m.inflightFrames.With(l),
 		inflightMessages: m.inflightMessages.With(l), inflightBytes: m.inflightBytes.With(l), ready: m.ready.With(l),
 		process: m.process.With(l), latency: m.latency.With(l),

@@ -17,7 +17,7 @@ type pack struct {
 	// sources are the messages that the events came in, each once, oldest first.
 	sources []*message
 	// content is the hash of the origins of received events, or of the ids of new ones.
-	content fnv64
+	content digest
 	// produced says that the events are new.
 	produced bool
 }
@@ -34,7 +34,7 @@ func (p *pack) add(e *event.Event, m *message) {
 func (p *pack) reset() {
 	clear(p.events)
 	clear(p.sources)
-	p.events, p.sources, p.bytes, p.content, p.produced = p.events[:0], p.sources[:0], 0, fnvOffset, false
+	p.events, p.sources, p.bytes, p.content, p.produced = p.events[:0], p.sources[:0], 0, 0, false
 }
 
 // first names the input stream and sequence that a frame is called after.
@@ -91,21 +91,13 @@ func (r *router) split(ctx context.Context, p *pack) {
 	}
 	mid := len(p.events) / 2
 	for _, events := range [][]*event.Event{p.events[:mid], p.events[mid:]} {
-		half := &pack{port: p.port, partition: p.partition, produced: p.produced, content: fnvOffset}
+		half := &pack{port: p.port, partition: p.partition, produced: p.produced}
 		half.events, half.sources = events, p.sources
 		for _, e := range events {
 			half.content = half.content.of(e, p.produced)
 		}
 		r.publishPack(ctx, half)
 	}
-}
-
-// of continues h with the identity of e: its origin, or the id of a new event.
-func (h fnv64) of(e *event.Event, produced bool) fnv64 {
-	if produced {
-		return h.string(e.ID)
-	}
-	return h.origin(e.Origin)
 }
 
 // carryTrace passes on the trace context of a message that holds one event, for those who

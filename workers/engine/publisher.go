@@ -62,6 +62,9 @@ func (p *publisher) subscribe() (err error) {
 
 // publish sends o when the window has room. The error is that of ctx: o was not sent.
 func (p *publisher) publish(ctx context.Context, o *output) error {
+	if ctx.Err() != nil { // a select would choose at random
+		return ctx.Err()
+	}
 	select {
 	case p.window <- struct{}{}:
 	case <-ctx.Done():

@@ -122,6 +122,9 @@ func (in *input) status(id, code string, h nats.Header) {
 	defer in.mu.Unlock()
 	in.pulls.heard = in.now()
 	if code == "100" {
+		if in.bound {
+			in.problem = ""
+		}
 		return
 	}
 	asked, known := in.pulls.open[id]

@@ -77,7 +77,7 @@ func (l *lane) retryNow(work, stop context.Context, r *retry) {
 		}
 	}
 	left = l.exhaust(r.g, left, r.attempt)
-	if stop.Err() != nil && len(left) > 0 {
+	if work.Err() != nil || stop.Err() != nil && len(left) > 0 {
 		// Draining: another worker goes on with them. Their messages are given back, and so
 		// all of their events come again.
 		return

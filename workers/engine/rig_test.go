@@ -72,7 +72,14 @@ func freePort(t testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-func (r *rig) url() string { return fmt.Sprintf("nats://127.0.0.1:%d", r.opts.Port) }
+func (r *rig) url() string { return r.urlOf("admin") }
+
+func (r *rig) urlOf(user string) string {
+	if len(r.opts.Users) == 0 {
+		return fmt.Sprintf("nats://127.0.0.1:%d", r.opts.Port)
+	}
+	return fmt.Sprintf("nats://%s:%s@127.0.0.1:%d", user, user, r.opts.Port)
+}
 
 func (r *rig) startServer() {
 	r.t.Helper()
@@ -196,7 +203,7 @@ type running struct {
 
 func (r *rig) run(s *testStage, change func(*config.StageConfig, *engine.Options)) *running {
 	r.t.Helper()
-	nc, err := nats.Connect(r.url(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.CustomInboxPrefix("_INBOX_validate"))
+	nc, err := nats.Connect(r.urlOf("worker"), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.CustomInboxPrefix("_INBOX_validate"))
 	if err != nil {
 		r.t.Fatal(err)
 	}

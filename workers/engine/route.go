@@ -43,7 +43,6 @@ func newRouter(e *Engine) router {
 	r := router{e: e, packs: make([]pack, e.ports.frames*e.cfg.Partitions)}
 	for i := range r.packs {
 		r.packs[i].port, r.packs[i].partition = i/e.cfg.Partitions, i%e.cfg.Partitions
-		r.packs[i].content = fnvOffset
 	}
 	return r
 }
