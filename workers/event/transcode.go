@@ -58,7 +58,7 @@ func (t *transcoder) event(b []byte) ([]byte, error) {
 			continue
 		}
 		if err := t.top(m, known); err != nil {
-			return nil, fmt.Errorf("member %q at offset %d: %w", clip(m.name), m.from, err)
+			return nil, t.blame(m, err)
 		}
 	}
 	if err := t.payload(); err != nil {
@@ -68,6 +68,14 @@ func (t *transcoder) event(b []byte) ([]byte, error) {
 		t.out = appendKeyValue(t.out, fieldAttributes, x.key, x.value)
 	}
 	return t.out, nil
+}
+
+// blame says which member is wrong. What is inside of a typed one names its own offset.
+func (t *transcoder) blame(m *member, err error) error {
+	if m.spec.role == roleTyped && (m.first == '{' || m.first == '[') {
+		return fmt.Errorf("member %q: %w", clip(m.name), err)
+	}
+	return fmt.Errorf("member %q at offset %d: %w", clip(m.name), m.from, err)
 }
 
 // collect appends the members of the object at s to t.members[at:].

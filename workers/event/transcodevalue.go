@@ -35,22 +35,24 @@ func (t *transcoder) single(f *fieldSpec, s *scanner, path string) error {
 	if f.kind == kindMessage {
 		return t.message(f, s, path)
 	}
+	s.space()
 	at := s.i
 	v, err := t.scalar(s)
 	if err != nil {
 		return err
 	}
-	if v.json || t.strict && !v.fits(f.kind) {
-		return s.fail(at, "member %q: want %s", f.name, f.kind)
+	if t.strict && !v.fits(f.kind) {
+		return errStrict
 	}
-	if f.list && f.kind == kindText { // an empty element counts too
+	if f.list && f.kind == kindText && !v.json { // an empty element counts too
 		t.out = protowire.AppendString(protowire.AppendTag(t.out, f.num, protowire.BytesType), v.Text())
 		return nil
 	}
-	if t.out, err = appendScalar(t.out, f, v); err != nil {
-		return s.fail(at, "member %q: %w", f.name, err)
+	t.out, err = appendScalar(t.out, f, v)
+	if err != nil && f.name != path {
+		return fmt.Errorf("%s at offset %d: %w", f.name, at, err)
 	}
-	return nil
+	return err
 }
 
 // message encodes an object as a nested message.
@@ -174,7 +176,7 @@ func (t *transcoder) text(s *scanner, at text) string {
 func (v Value) fits(k fieldKind) bool {
 	switch k {
 	case kindText, kindTime, kindHex:
-		return v.kind == String
+		return v.kind == String && !v.json
 	case kindDouble:
 		return v.isNumber() || v.is("NaN") || v.is("Infinity") || v.is("-Infinity")
 	case kindUint64, kindSint64:
