@@ -126,6 +126,9 @@ func (s *server) kubectl(t *testing.T, args ...string) []string {
 	if err != nil {
 		t.Fatalf("kubectl %v: %v: %s", args, err, stderr.String())
 	}
+	if strings.Contains(stderr.String(), "Warning") {
+		t.Errorf("kubectl %v: %s", args, stderr.String())
+	}
 	var lines []string
 	for l := range strings.SplitSeq(strings.TrimSpace(string(out)), "\n") {
 		lines = append(lines, strings.Join(strings.Fields(l), " "))
@@ -156,4 +159,19 @@ func (s *server) testSamples(t *testing.T) {
 	t.Run("kustomization", func(t *testing.T) {
 		s.kubectl(t, "apply", "--server-side", "--validate=strict", "-k", "../../config/samples")
 	})
+}
+
+// testKustomize installs the operator's objects without Helm. Its namespace enforces the Pod
+// Security Standard restricted, which would refuse or warn.
+func (s *server) testKustomize(t *testing.T) {
+	out := s.kubectl(t, "--namespace=millrace", "apply", "--server-side", "--force-conflicts", "--validate=strict", "-k", "../../config/default")
+	want := []string{
+		"namespace/millrace", "customresourcedefinition.apiextensions.k8s.io/pipelines.millrace.dev",
+		"clusterrole.rbac.authorization.k8s.io/millrace-operator", "deployment.apps/millrace-operator",
+	}
+	for _, object := range want {
+		if !strings.Contains(strings.Join(out, "\n"), object+" serverside-applied") {
+			t.Errorf("%s was not applied: %q", object, out)
+		}
+	}
 }

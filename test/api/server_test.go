@@ -45,6 +45,7 @@ func TestAPI(t *testing.T) {
 	t.Run("Selectable", s.testSelectable)
 	t.Run("Table", s.testTable)
 	t.Run("Samples", s.testSamples)
+	t.Run("Kustomize", s.testKustomize)
 }
 
 const basePipeline = `

@@ -1,0 +1,12 @@
+#!/bin/sh
+# Generates from the code what is kept in the tree: deep copies, apply configurations and
+# definitions from api/v1alpha1, the operator's rules from controllers, and the chart's copies.
+#
+# maxDescLen cuts the descriptions of embedded Kubernetes types; ours are shorter. Each
+# definition stays below 30 KB (config/crd tests it).
+set -eu
+cd "$(dirname "$0")/.."
+gen=$(hack/tools/build.sh controller-gen)
+"$gen" object applyconfiguration crd:maxDescLen=120 paths=./api/v1alpha1/ output:crd:dir=config/crd/bases
+"$gen" rbac:roleName=millrace-operator paths=./controllers/... output:rbac:dir=config/rbac
+hack/chart/sync.sh
