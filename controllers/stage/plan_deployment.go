@@ -132,7 +132,7 @@ func container(s *snapshot, settings Settings) *corev1ac.ContainerApplyConfigura
 		WithPorts(corev1ac.ContainerPort().WithName("http").WithContainerPort(httpPort).WithProtocol(corev1.ProtocolTCP)).
 		WithEnv(corev1ac.EnvVar().WithName("POD_IP").WithValueFrom(corev1ac.EnvVarSource().
 			WithFieldRef(corev1ac.ObjectFieldSelector().WithAPIVersion("v1").WithFieldPath("status.podIP")))).
-		WithReadinessProbe(probe("/readyz", 5, 2)).
+		WithReadinessProbe(probe("/readyz", 3, 2)).
 		WithLivenessProbe(probe("/healthz", 10, 6).WithInitialDelaySeconds(10)).
 		WithSecurityContext(corev1ac.SecurityContext().
 			WithAllowPrivilegeEscalation(false).

@@ -34,7 +34,7 @@ func TestUnreachableNATSBecomesAConditionAndHeals(t *testing.T) {
 	}
 
 	// The others do not notice, and a suspension gets through.
-	neighbour := newTenant(t)
+	neighbour := nextTenant(t)
 	neighbour.dropStreams()
 	started := time.Now()
 	neighbour.start(neighbour.small())

@@ -134,13 +134,10 @@ func TestStatefulStagesNeverHaveTwoWorkers(t *testing.T) {
 	if d.Spec.Strategy.Type != "Recreate" {
 		t.Errorf("got strategy %s, want Recreate: an old worker must end before a new one starts", d.Spec.Strategy.Type)
 	}
-	edit(x, x.stage("obs-correlate"), func(s *v1alpha1.Stage) { s.Spec.Replicas = new(int32(3)) })
-	c := x.condition(x.stage("obs-correlate"), v1alpha1.ConditionAccepted, metav1.ConditionTrue, v1alpha1.ReasonAccepted)
-	if !strings.Contains(c.Message, "one worker") {
-		t.Errorf("got message %q, want it to say why there is one worker", c.Message)
-	}
-	if got := *x.deployment("obs-correlate").Spec.Replicas; got != 1 {
-		t.Errorf("got %d replicas, want 1", got)
+	s := x.stage("obs-correlate")
+	s.Spec.Replicas = new(int32(2))
+	if err := x.client.Update(t.Context(), s); err == nil || !strings.Contains(err.Error(), "one worker at most") {
+		t.Errorf("scaling to two: got %v, want a refusal that says why", err)
 	}
 }
 
@@ -371,7 +368,7 @@ func TestMembersThatAreRemovedGoFromTheChildToo(t *testing.T) {
 		Workers: v1alpha1.WorkersSpec{NodeSelector: map[string]string{"kubernetes.io/os": "linux"}},
 		Enrich: &v1alpha1.EnrichSpec{
 			Trace:    &v1alpha1.EnrichTraceSpec{},
-			Semantic: &v1alpha1.EnrichSemanticSpec{Rules: []v1alpha1.SemanticRule{{ID: "a", Class: "b", Category: "change"}}},
+			Semantic: &v1alpha1.EnrichSemanticSpec{Rules: []v1alpha1.SemanticRule{{ID: "a", Type: "x", Class: "b", Category: "change"}}},
 		},
 	}})
 	x.start(p)

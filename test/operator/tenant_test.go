@@ -32,6 +32,13 @@ type tenant struct {
 // workers that read the cluster.
 func newTenant(t *testing.T) *tenant {
 	t.Helper()
+	t.Parallel() // most of a test is waiting
+	return nextTenant(t)
+}
+
+// nextTenant is a further namespace of a test that has one.
+func nextTenant(t *testing.T) *tenant {
+	t.Helper()
 	x := &tenant{world: shared, t: t}
 	x.ns = harness.NewNamespace(t, shared.plane, map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
 	x.create(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: x.ns, Name: "millrace-worker"}})
