@@ -1,0 +1,157 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"millrace.dev/millrace/test/harness"
+	"millrace.dev/millrace/test/harness/kube"
+	"millrace.dev/millrace/test/harness/natsserver"
+	"millrace.dev/millrace/test/harness/node"
+)
+
+// cluster is a control plane with a node, a NATS server and the operator, installed by helm.
+type cluster struct {
+	t       testing.TB
+	root    string
+	plane   *kube.ControlPlane
+	node    *node.Agent
+	nats    *natsserver.Server
+	js      jetstream.JetStream
+	kubectl string
+}
+
+// newCluster installs the chart with the given extra values in namespace millrace-system.
+// Pods of the image "crasher" run /bin/sh.
+func newCluster(t testing.TB, values ...string) *cluster {
+	t.Helper()
+	root, err := kube.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cluster{t: t, root: root}
+	binary := harness.BuildBinary(t, harness.BuildOptions{})
+	c.plane = harness.StartControlPlane(t, kube.Options{})
+	c.nats = harness.StartNATS(t, natsserver.Options{})
+	c.node = harness.StartNode(t, c.plane, node.Options{
+		Config:  c.plane.Config(),
+		Images:  map[string][]string{"millrace": {binary}, "crasher": {"/bin/sh"}},
+		BackOff: time.Second, MaxBackOff: 5 * time.Second,
+	})
+	if c.kubectl, err = kube.Find("kubectl"); err != nil {
+		t.Fatal(err)
+	}
+	nc, err := c.nats.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	if c.js, err = jetstream.New(nc); err != nil {
+		t.Fatal(err)
+	}
+	c.run("kubectl", "create", "namespace", "millrace-system")
+	for _, ns := range []string{"millrace-system", "default"} {
+		c.run("kubectl", "label", "namespace", ns, "pod-security.kubernetes.io/enforce=restricted", "--overwrite")
+	}
+	args := []string{
+		"install", "millrace", filepath.Join(root, "charts/millrace"), "--namespace", "millrace-system",
+		"--set", "nats.url=" + c.nats.URL(), "--set", "workers.enrich.namespaces={default}", "--wait", "--timeout", "90s",
+	}
+	for _, v := range values {
+		args = append(args, "--set", v)
+	}
+	c.run("helm", args...)
+	return c
+}
+
+// run runs kubectl or helm against the cluster and returns what it printed.
+func (c *cluster) run(name string, args ...string) string {
+	c.t.Helper()
+	out, err := c.try(name, args...)
+	if err != nil {
+		c.t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+func (c *cluster) try(name string, args ...string) (string, error) {
+	path := c.kubectl
+	if name == "helm" {
+		built, err := exec.Command(filepath.Join(c.root, "hack/tools/build.sh"), "helm").Output()
+		if err != nil {
+			return "", fmt.Errorf("build helm: %w", err)
+		}
+		path = strings.TrimSpace(string(built))
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.plane.Kubeconfig(), "HELM_CACHE_HOME="+c.plane.Dir()+"/helm",
+		"HELM_CONFIG_HOME="+c.plane.Dir()+"/helm", "HELM_DATA_HOME="+c.plane.Dir()+"/helm")
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// apply applies a manifest by kubectl.
+func (c *cluster) apply(manifest string) {
+	c.t.Helper()
+	file := filepath.Join(c.t.TempDir(), "manifest.yaml")
+	if err := os.WriteFile(file, []byte(manifest), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	c.run("kubectl", "apply", "-f", file)
+}
+
+// ready fails the check until the object's Ready condition is True and speaks of its generation.
+func (c *cluster) ready(kind, name string) error {
+	out, err := c.try("kubectl", "get", kind, name, "-o", "json")
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	var o struct {
+		Metadata struct{ Generation int64 }
+		Status   struct {
+			ObservedGeneration int64
+			Conditions         []struct{ Type, Status, Reason, Message string }
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &o); err != nil {
+		return err
+	}
+	for _, cond := range o.Status.Conditions {
+		if cond.Type == "Ready" && cond.Status == "True" && o.Status.ObservedGeneration == o.Metadata.Generation {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s %s is not ready: %+v", kind, name, o.Status)
+}
+
+// stored returns the number of messages of a stream.
+func (c *cluster) stored(ctx context.Context, stream string) (uint64, error) {
+	s, err := c.js.Stream(ctx, stream)
+	if err != nil {
+		return 0, err
+	}
+	return s.CachedInfo().State.Msgs, nil
+}
+
+// publish publishes one message and waits for its PubAck.
+func (c *cluster) publish(subject string, data []byte, headers ...string) {
+	c.t.Helper()
+	m := nats.NewMsg(subject)
+	m.Data = data
+	for i := 0; i+1 < len(headers); i += 2 {
+		m.Header.Set(headers[i], headers[i+1])
+	}
+	if _, err := c.js.PublishMsg(c.t.Context(), m); err != nil {
+		c.t.Fatalf("publish on %s: %v", subject, err)
+	}
+}
