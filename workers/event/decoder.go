@@ -156,17 +156,28 @@ func (d *Decoder) unknown(m *Message, text []byte, frame error) error {
 	return fmt.Errorf("neither JSON nor a frame: %w", frame)
 }
 
-// object decodes one JSON object, or NDJSON when more follows it.
+// object decodes one JSON object, or NDJSON when more follows it. The first try takes it
+// for one object, which it mostly is.
 func (d *Decoder) object(m *Message) {
+	var raw []byte
+	err := ErrTooLarge
+	if len(m.Data) <= d.limits.MaxEvent {
+		raw, err = d.json.event(m.Data)
+	}
+	if err == nil {
+		d.encoded(m, FormJSON, m.Data, raw, nil)
+		return
+	}
 	s := scanner{b: m.Data, max: d.limits.MaxDepth}
-	err := s.only()
-	switch {
-	case err == nil:
-		d.element(m, FormJSON, m.Data)
-	case d.anyLine(m.Data):
+	switch whole := s.only(); {
+	case whole == nil && len(m.Data) > d.limits.MaxEvent:
+		d.fail(FormJSON, m.Data, d.tooLarge(len(m.Data)))
+	case whole != nil && d.anyLine(m.Data):
 		d.lines(m)
+	case whole != nil:
+		d.fail(FormJSON, m.Data, whole)
 	default:
-		d.whole(m, err)
+		d.fail(FormJSON, m.Data, err)
 	}
 }
 

@@ -126,7 +126,7 @@ func (t *transcoder) liftMembers(outer int, ours bool) bool {
 	for i := outer; i < len(t.members); i++ {
 		m := &t.members[i]
 		m.spec = members[m.name]
-		if m.spec.alias || seen&m.bit() != 0 || m.first == 'n' {
+		if m.spec.alias || seen&m.bit() != 0 || m.secondSignal(seen) || m.first == 'n' {
 			return false
 		}
 		seen |= m.bit()

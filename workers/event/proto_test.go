@@ -104,25 +104,27 @@ func TestViewShowsTheMessage(t *testing.T) {
 	}
 }
 
-// TestPatchMerges cuts random encoded events in two, as raw and patch, adds a second
-// message, and compares the view with what protobuf makes of it.
+// TestPatchMerges appends random messages to random events and compares the view with what
+// protobuf makes of it.
 func TestPatchMerges(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	d := event.NewDecoder(event.Limits{})
 	for i := range 2000 {
-		first, second := randomEvent(r), randomEvent(r)
-		e := through(t, d, first)
-		encoded, err := proto.Marshal(second)
-		if err != nil {
-			t.Fatal(err)
+		merged := randomEvent(r)
+		e := through(t, d, merged)
+		for range 3 {
+			more := randomEvent(r)
+			encoded, err := proto.Marshal(more)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.AppendEncoded(encoded)
+			proto.Merge(merged, more)
 		}
-		e.AppendEncoded(encoded)
 		want := &eventv1.Event{}
 		if err := proto.Unmarshal(e.AppendProto(nil), want); err != nil {
 			t.Fatal(err)
 		}
-		merged := proto.CloneOf(first)
-		proto.Merge(merged, second)
 		if !proto.Equal(merged, want) {
 			t.Fatalf("appended encoding (-merge +got):\n%s", differ(merged, want))
 		}

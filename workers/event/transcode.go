@@ -100,7 +100,7 @@ func (t *transcoder) collect(s *scanner, at int) error {
 }
 
 // resolve decides what each member is: of two with one name the last counts, null counts
-// as absent, and an alias counts when the thing itself is absent. It returns the bits of
+// as absent, an alias counts when the thing itself is absent, and of signals the first. It returns the bits of
 // what is there.
 func (t *transcoder) resolve() (known uint64) {
 	aliases := false
@@ -116,6 +116,8 @@ func (t *transcoder) resolve() (known uint64) {
 			aliases = true
 		case known&m.bit() != 0:
 			t.dropEarlier(i)
+		case m.secondSignal(known):
+			m.spec = memberSpec{}
 		default:
 			known |= m.bit()
 		}
@@ -125,13 +127,19 @@ func (t *transcoder) resolve() (known uint64) {
 		if m.drop || !m.spec.alias {
 			continue
 		}
-		if known&m.bit() != 0 {
+		if known&m.bit() != 0 || m.secondSignal(known) {
 			m.spec = memberSpec{}
 			continue
 		}
 		known |= m.bit()
 	}
 	return known
+}
+
+// secondSignal tells whether m is a signal and there is another one already. An event has
+// one; what else comes is kept as an attribute.
+func (m *member) secondSignal(known uint64) bool {
+	return m.bit()&bitsSignal != 0 && known&bitsSignal != 0
 }
 
 func memberOf(name string) memberSpec {
@@ -156,7 +164,17 @@ func (t *transcoder) dropEarlier(last int) {
 var (
 	bitSeverityNumber = uint64(1) << members["severitynumber"].bit
 	bitSeverityText   = uint64(1) << members["severitytext"].bit
+	bitsSignal        = signalBits()
 )
+
+func signalBits() (bits uint64) {
+	for _, m := range members {
+		if m.field != nil && m.field.desc.ContainingOneof() != nil {
+			bits |= 1 << m.bit
+		}
+	}
+	return bits
+}
 
 // top encodes one top-level member. The payload and what describes it come later.
 func (t *transcoder) top(m *member, known uint64) error {

@@ -1,0 +1,175 @@
+package event_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"github.com/bytedance/sonic"
+
+	"millrace.dev/millrace/workers/event"
+)
+
+// benchLine is a native event of about 600 bytes, as collectors send them.
+func benchLine(i int) []byte {
+	return fmt.Appendf(nil, `{"id":"evt-%08d","source":"/clusters/dev/nodes/worker-%02d/kubelet","type":"app.log","subject":"shop/cart-7d9f8b6c5-%05d",`+
+		`"time":"2026-01-02T15:04:05.%09dZ","severitytext":"WARN","severitynumber":13,`+
+		`"entity":{"kind":"Pod","namespace":"shop","name":"cart-7d9f8b6c5-%05d","uid":"5f0c2f6e-7f2b-4a51-9d0e-%012d"},`+
+		`"body":"upstream call to payments failed after 3 attempts: connection refused",`+
+		`"resource":{"service.name":"cart","k8s.namespace.name":"shop","k8s.node.name":"worker-%02d"},`+
+		`"attributes":{"http.response.status_code":503,"duration_ms":12.75},"log":{"logger":"http.client","errorType":"ECONNREFUSED"},`+
+		`"traceparent":"00-4bf92f3577b34da6a3ce929d0e%06x-00f067aa0ba902b7-01"}`, i, i%20, i%500, i, i%500, i, i%20, i)
+}
+
+const benchEvents = 256
+
+func benchFrame(b *testing.B) []byte {
+	b.Helper()
+	var text []byte
+	for i := range benchEvents {
+		text = append(append(text, benchLine(i)...), '\n')
+	}
+	events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: text, Time: 7})
+	if len(bad) > 0 || len(events) != benchEvents {
+		b.Fatal(bad)
+	}
+	var w event.FrameWriter
+	w.Begin(event.FrameHeader{InputStream: "RAW_EVENTS"})
+	for i := range events {
+		w.Add(&events[i])
+	}
+	b.Logf("%d B of JSON, %d B encoded, %d B in the frame per event", len(text)/benchEvents, w.Size()/benchEvents, len(w.AppendTo(nil))/benchEvents)
+	return w.AppendTo(nil)
+}
+
+func perEvent(b *testing.B) {
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*benchEvents), "ns/event")
+	b.ReportAllocs()
+}
+
+func BenchmarkFrameDecode(b *testing.B) {
+	m := event.Message{Header: contentType(event.ContentTypeFrame), Data: benchFrame(b)}
+	d := event.NewDecoder(event.Limits{})
+	var events []event.Event
+	for b.Loop() {
+		d.Reset()
+		events, _ = d.Decode(events[:0], m)
+	}
+	perEvent(b)
+}
+
+func BenchmarkFrameEncode(b *testing.B) {
+	d := event.NewDecoder(event.Limits{})
+	events, _ := d.Decode(nil, event.Message{Data: benchFrame(b)})
+	var w event.FrameWriter
+	var out []byte
+	for b.Loop() {
+		w.Begin(event.FrameHeader{InputStream: "RAW_EVENTS"})
+		for i := range events {
+			w.Add(&events[i])
+		}
+		out = w.AppendTo(out[:0])
+	}
+	perEvent(b)
+}
+
+// BenchmarkStage is what one stage costs around its own work: decode a frame, append what
+// enrich typically does, find the partitions, encode a frame.
+func BenchmarkStage(b *testing.B) {
+	m := event.Message{Header: contentType(event.ContentTypeFrame), Data: benchFrame(b)}
+	d := event.NewDecoder(event.Limits{})
+	var w event.FrameWriter
+	var events []event.Event
+	var out []byte
+	for b.Loop() {
+		d.Reset()
+		events, _ = d.Decode(events[:0], m)
+		w.Begin(event.FrameHeader{InputStream: "RAW_EVENTS"})
+		for i := range events {
+			e := &events[i]
+			e.AddRelated(event.EntityRef{Kind: "Node", Name: "worker-1", UID: "5f0c2f6e-7f2b-4a51-9d0e", Role: "node"})
+			e.AddResource("k8s.deployment.name", "cart")
+			e.SetSemantic(event.Semantic{Class: "dependency-failure", Category: "availability", RuleID: "r1", Confidence: 1})
+			e.AddEnrichment("kubernetes", "ok", 1)
+			_ = e.PartitionOf(8)
+			w.Add(e)
+		}
+		out = w.AppendTo(out[:0])
+	}
+	perEvent(b)
+}
+
+func BenchmarkJSONDecode(b *testing.B) {
+	line := benchLine(1)
+	d := event.NewDecoder(event.Limits{})
+	var events []event.Event
+	b.SetBytes(int64(len(line)))
+	b.ReportAllocs()
+	for b.Loop() {
+		d.Reset()
+		events, _ = d.Decode(events[:0], event.Message{Data: line, Time: 7})
+	}
+}
+
+func BenchmarkNDJSONDecode(b *testing.B) {
+	var text []byte
+	for i := range benchEvents {
+		text = append(append(text, benchLine(i)...), '\n')
+	}
+	d := event.NewDecoder(event.Limits{})
+	var events []event.Event
+	for b.Loop() {
+		d.Reset()
+		events, _ = d.Decode(events[:0], event.Message{Header: contentType(event.ContentTypeNDJSON), Data: text, Time: 7})
+	}
+	perEvent(b)
+}
+
+func BenchmarkCloudEventEncode(b *testing.B) {
+	events, _ := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: benchLine(1)})
+	var out []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		out, _ = events[0].AppendCloudEvent(out[:0])
+	}
+}
+
+func BenchmarkGetters(b *testing.B) {
+	d := event.NewDecoder(event.Limits{})
+	events, _ := d.Decode(nil, event.Message{Data: benchFrame(b)})
+	e := &events[0]
+	for name, get := range map[string]func(){
+		"attribute": func() { e.Attribute("http.response.status_code") },
+		"resource":  func() { e.Resource("k8s.node.name") },
+		"log":       func() { e.Log() },
+		"absent":    func() { e.Semantic() },
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				get()
+			}
+		})
+	}
+}
+
+// BenchmarkOthers is what general JSON decoders need for the same line, for comparison:
+// they build maps, which would then have to be turned into events.
+func BenchmarkOthers(b *testing.B) {
+	line := benchLine(1)
+	for name, decode := range map[string]func([]byte, any) error{"encoding-json": json.Unmarshal, "sonic": sonic.Unmarshal} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				var m map[string]any
+				if err := decode(line, &m); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	if !bytes.Contains(line, []byte("evt-")) {
+		b.Fatal("no line")
+	}
+}

@@ -1,0 +1,385 @@
+package event_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/s2"
+	"google.golang.org/protobuf/encoding/prototext"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/event"
+)
+
+func contentType(ct string) map[string][]string { return map[string][]string{"Content-Type": {ct}} }
+
+// TestForms: what headers and bytes make of a message. want lists the ids of the events,
+// and ! for each failure, in the order of their index.
+func TestForms(t *testing.T) {
+	frame := frameOf(t, &eventv1.Event{Id: "f1"}, &eventv1.Event{Id: "f2"})
+	for name, c := range map[string]struct {
+		header map[string][]string
+		data   string
+		want   string
+		form   event.Form
+	}{
+		"object":                     {nil, `{"id":"a"}`, "a", event.FormJSON},
+		"object, spaced":             {nil, " \r\n {\"id\":\"a\"}\n\n", "a", event.FormJSON},
+		"pretty object":              {nil, "{\n  \"id\":\n  \"a\"\n}\n", "a", event.FormJSON},
+		"array":                      {nil, `[{"id":"a"},{"id":"b"}]`, "a b", event.FormElement},
+		"empty array":                {nil, `[]`, "", 0},
+		"lines":                      {nil, "{\"id\":\"a\"}\n{\"id\":\"b\"}\r\n\n{\"id\":\"c\"}", "a b c", event.FormLine},
+		"lines, first broken":        {nil, "{\"id\":\n{\"id\":\"b\"}\n", "! b", event.FormLine},
+		"lines, one broken":          {nil, "{\"id\":\"a\"}\nnope\n{\"id\":\"c\"}\n", "a ! c", event.FormLine},
+		"broken pretty object":       {nil, "{\n  \"id\": \"a\",\n}\n", "!", 0},
+		"two objects on a line":      {nil, `{"id":"a"}{"id":"b"}`, "!", 0},
+		"frame":                      {contentType(event.ContentTypeFrame), frame, "f1 f2", event.FormFrame},
+		"frame, sniffed":             {nil, frame, "f1 f2", event.FormFrame},
+		"frame type, not a frame":    {contentType(event.ContentTypeFrame), `{"id":"a"}`, "!", 0},
+		"type in upper case":         {map[string][]string{"CONTENT-TYPE": {"APPLICATION/X-NDJSON"}}, "{\"id\":\"a\"}\n{", "a !", event.FormLine},
+		"ndjson, one line":           {contentType("application/x-ndjson; charset=utf-8"), `{"id":"a"}`, "a", event.FormLine},
+		"ndjson, nothing":            {contentType("application/x-ndjson"), "\n\n", "", 0},
+		"structured":                 {contentType("application/cloudevents+json"), `{"specversion":"1.0","id":"a"}`, "a", event.FormJSON},
+		"structured, lines":          {contentType("application/cloudevents+json"), "{\"id\":\"a\"}\n{\"id\":\"b\"}", "a b", event.FormLine},
+		"batch, not an array":        {contentType("application/cloudevents-batch+json"), `{"id":"a"}`, "!", 0},
+		"batch, broken":              {contentType("application/cloudevents-batch+json"), `[{"id":"a"},{"id":`, "a !", event.FormElement},
+		"batch, broken at once":      {contentType("application/cloudevents-batch+json"), `[{"id":`, "!", 0},
+		"batch, more behind":         {contentType("application/cloudevents-batch+json"), `[{"id":"a"}] x`, "a !", event.FormElement},
+		"plain JSON type":            {contentType("application/json"), `{"id":"a"}`, "a", event.FormJSON},
+		"other type":                 {contentType("text/plain"), `{"id":"a"}`, "a", event.FormJSON},
+		"binary":                     {map[string][]string{"ce-id": {"a"}, "Ce-Specversion": {"1.0"}}, "anything", "a", event.FormBinary},
+		"binary, other version":      {map[string][]string{"ce-id": {"a"}, "ce-specversion": {"0.3"}}, "", "!", 0},
+		"binary, structured type":    {map[string][]string{"ce-id": {"x"}, "Content-Type": {"application/cloudevents+json"}}, `{"id":"a"}`, "a", event.FormJSON},
+		"headers of something else":  {map[string][]string{"Nats-Msg-Id": {"x"}, "ce-": {"x"}}, `{"id":"a"}`, "a", event.FormJSON},
+		"text":                       {nil, "hello", "!", 0},
+		"number":                     {nil, "17", "!", 0},
+		"nothing":                    {nil, "", "!", 0},
+		"white space":                {nil, " \n", "!", 0},
+		"bytes":                      {nil, "\x00\x01\x02", "!", 0},
+		"elements that are no event": {nil, `[1,null,"x",[],{"id":"a"}]`, "! ! ! ! a", event.FormElement},
+	} {
+		t.Run(name, func(t *testing.T) {
+			events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Header: c.header, Data: []byte(c.data)})
+			got := make([]string, len(events)+len(bad))
+			for _, e := range events {
+				got[e.Origin.Index] = e.ID
+				if e.Form() != c.form {
+					t.Errorf("form %s, want %s", e.Form(), c.form)
+				}
+			}
+			for _, u := range bad {
+				got[u.Index] = "!"
+				if u.Err == nil || len(u.Raw) == 0 && c.data != "" {
+					t.Errorf("failure without error or bytes: %+v", u)
+				}
+			}
+			if got := strings.Join(got, " "); got != c.want {
+				t.Errorf("decoded %q, want %q (%v)", got, c.want, bad)
+			}
+		})
+	}
+}
+
+// TestMembers: one JSON object each, and the protobuf text of what it becomes.
+func TestMembers(t *testing.T) {
+	for name, c := range map[string]struct{ in, want string }{
+		"aliases":                  {`{"message":"m","timestamp":"2026-01-02T03:04:05Z","severity":"warning"}`, `body:"m" time_unix_nano:1767323045000000000 severity_number:13 severity_text:"warning"`},
+		"aliases beside the thing": {`{"message":"m","body":"b","timestamp":"t","time":"2026-01-02T03:04:05Z"}`, `body:"b" time_unix_nano:1767323045000000000 attributes{key:"message" string_value:"m"} attributes{key:"timestamp" string_value:"t"}`},
+		"alias beside null":        {`{"message":"m","body":null}`, `body:"m"`},
+		"null":                     {`{"id":null,"metric":null,"x":null,"data":null,"entity":{"name":null}}`, `entity{}`},
+		"severity number":          {`{"severity":17}`, `severity_number:17`},
+		"severity number as text":  {`{"severity":"17"}`, `severity_number:17`},
+		"severity of no meaning":   {`{"severity":"loud"}`, `severity_text:"loud"`},
+		"severity beside exact":    {`{"severity":"bad","severitytext":"ERROR","severitynumber":18}`, `severity_text:"ERROR" severity_number:18 attributes{key:"severity" string_value:"bad"}`},
+		"severity text alone":      {`{"severitytext":"FATAL"}`, `severity_text:"FATAL" severity_number:21`},
+		"severity number wins":     {`{"severity":"info","severitynumber":17}`, `severity_number:17 severity_text:"info"`},
+		"last of two":              {`{"id":"a","id":"b","entity":{"name":"x","kind":"Pod"},"entity":{"name":"y"}}`, `id:"b" entity{name:"y"}`},
+		"extensions":               {`{"zone":"eu","n":5,"ok":true}`, `extensions{key:"zone" string_value:"eu"} extensions{key:"n" int_value:5} extensions{key:"ok" bool_value:true}`},
+		"not an extension":         {`{"user_id":"u","Zone":"eu","big":2147483648,"d":1.5,"o":{"a": 1},"l":[1]}`, `attributes{key:"user_id" string_value:"u"} attributes{key:"Zone" string_value:"eu"} attributes{key:"big" int_value:2147483648} attributes{key:"d" double_value:1.5} attributes{key:"o" string_value:"{\"a\": 1}"} attributes{key:"l" string_value:"[1]"}`},
+		"numbers":                  {`{"attributes":{"i":9223372036854775807,"m":-9223372036854775808,"f":1e3,"z":0.0,"u":9223372036854775808,"h":1e999}}`, `attributes{key:"i" int_value:9223372036854775807} attributes{key:"m" int_value:-9223372036854775808} attributes{key:"f" double_value:1000} attributes{key:"z" double_value:0} attributes{key:"u" string_value:"9223372036854775808"} attributes{key:"h" string_value:"1e999"}`},
+		"unknown inside":           {`{"metric":{"name":"m","labels":{"a":"b"},"extra":1},"related":[{"name":"n","x":true}]}`, `metric{name:"m"} related{name:"n"} attributes{key:"metric.labels" string_value:"{\"a\":\"b\"}"} attributes{key:"metric.extra" int_value:1} attributes{key:"related.x" bool_value:true}`},
+		"snake case":               {`{"kubernetes_event":{"reporting_controller":"kubelet"},"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736"}`, `kubernetes_event{reporting_controller:"kubelet"} trace_id:"K\371/5w\263M\246\243\316\222\235\016\016G6"`},
+		"no W3C ids":               {`{"traceid":"123","spanId":"xx","traceparent":"00-0-0-00"}`, `attributes{key:"traceid" string_value:"123"} attributes{key:"spanId" string_value:"xx"} attributes{key:"traceparent" string_value:"00-0-0-00"}`},
+		"body that is no text":     {`{"body":{"a":[1]}}`, `body:"{\"a\":[1]}"`},
+		"scalars as text":          {`{"id":17,"source":true}`, `id:"17" source:"true"`},
+		"numbers as text":          {`{"count":"3","network":{"bytesSent":"18446744073709551615","sourcePort":"80"}}`, `count:3 network{bytes_sent:18446744073709551615 source_port:80}`},
+		"two signals":              {`{"metric":{"name":"m"},"span":{"name":"s"}}`, `metric{name:"m"} attributes{key:"span" string_value:"{\"name\":\"s\"}"}`},
+		"a signal twice":           {`{"metric":{"name":"m"},"metric":{"unit":"u"}}`, `metric{unit:"u"}`},
+		"a signal and data":        {`{"metric":{"name":"m"},"data":{"span":{"name":"s"}}}`, `metric{name:"m"} data:"{\"span\":{\"name\":\"s\"}}"`},
+		"infinity":                 {`{"metric":{"value":"-Infinity"}}`, `metric{value:-inf}`},
+		"escapes":                  {`{"\u0069d":"\u0061\n\"","attributes":{"k\t":"\ud83d\ude00"}}`, `id:"a\n\"" attributes{key:"k\t" string_value:"😀"}`},
+		"correlation":              {`{"correlationid":"c","causationid":"d","correlation":{"incidentId":"i","links":[{"eventId":"e","deltaNs":-7}]}}`, `correlation{correlation_id:"c" causation_id:"d" incident_id:"i" links{event_id:"e" delta_ns:-7}}`},
+		"data kept":                {`{"data":{ "order": 1 }}`, `data:"{ \"order\": 1 }"`},
+		"data of typed members":    {`{"data":{"body":"b","count":2}}`, `body:"b" count:2`},
+		"data almost typed":        {`{"data":{"body":"b","other":2}}`, `data:"{\"body\":\"b\",\"other\":2}"`},
+		"data with an alias":       {`{"data":{"message":"b"}}`, `data:"{\"message\":\"b\"}"`},
+		"data of another type":     {`{"data":{"count":"2"}}`, `data:"{\"count\":\"2\"}"`},
+		"data of a part typed":     {`{"data":{"metric":{"name":"m","x":1}}}`, `data:"{\"metric\":{\"name\":\"m\",\"x\":1}}"`},
+		"data beside typed":        {`{"body":"a","data":{"body":"b"}}`, `body:"a" data:"{\"body\":\"b\"}"`},
+		"data with its schema":     {`{"dataschema":"urn:x","data":{"body":"b"}}`, `data_schema:"urn:x" data:"{\"body\":\"b\"}"`},
+		"data, empty object":       {`{"data":{}}`, `data:"{}"`},
+		"data, null inside":        {`{"data":{"body":null}}`, `data:"{\"body\":null}"`},
+		"data, our schema":         {`{"datacontenttype":"application/json","dataschema":"https://millrace.dev/event/v1","data":{"body":"b","payload":{"datacontenttype":"text/plain","data":"x"}}}`, `body:"b" data_content_type:"text/plain" data:"x"`},
+		"data, a later schema":     {`{"dataschema":"https://millrace.dev/event/v1","data":{"body":"b","new":1}}`, `data_schema:"https://millrace.dev/event/v1" data:"{\"body\":\"b\",\"new\":1}"`},
+		"payload is a plain name":  {`{"payload":"p"}`, `extensions{key:"payload" string_value:"p"}`},
+		"text data":                {`{"datacontenttype":"text/plain","data":"a\nb"}`, `data_content_type:"text/plain" data:"a\nb"`},
+		"JSON text data":           {`{"datacontenttype":"application/json","data":"a"}`, `data_content_type:"application/json" data:"\"a\""`},
+		"base64":                   {`{"data_base64":"AAEC"}`, `data:"\000\001\002"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := &eventv1.Event{}
+			if err := prototext.Unmarshal([]byte(c.want), want); err != nil {
+				t.Fatal(err)
+			}
+			got, err := one(t, event.Message{Data: []byte(c.in)})[0].ToProto()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !proto.Equal(got, want) {
+				t.Errorf("got  %v\nwant %v", got, want)
+			}
+		})
+	}
+}
+
+func TestErrorsNameTheMember(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"time":"2026"}`:                            `member "time" at offset 8: want a time as RFC 3339 has it`,
+		`{"timestamp":1767366246}`:                   `member "timestamp" at offset 13: want a time`,
+		`{"id":{}}`:                                  `member "id" at offset 6: want text`,
+		`{"count":1.5}`:                              `member "count" at offset 9: "1.5" is not a whole number from 0 to 4294967295`,
+		`{"severitynumber":25}`:                      `member "severitynumber" at offset 18: the severity number is 25: want 1 to 24`,
+		`{"entity":"pod"}`:                           `member "entity" at offset 10: JSON, offset 10: '"' where '{' should stand`,
+		`{"metric":{"value": "fast"}}`:               `member "metric": value at offset 20: "fast" is not a number`,
+		`{"related":[{"name":"a"},{"name":[]}]}`:     `member "related": element 1: name at offset 33: want text`,
+		`{"spanLinks":[{"traceId":"xyz"}]}`:          `member "spanLinks": element 0: traceId at offset 25: want bytes in hex`,
+		`{"insight":{"firstSeen":"2026-01-02"}}`:     `member "insight": firstSeen at offset 24: want a time`,
+		`{"specversion":"0.3"}`:                      `member "specversion" at offset 15: CloudEvents "0.3" is not supported, only 1.0`,
+		`{"data":1,"data_base64":"AA=="}`:            `data and data_base64 exclude each other`,
+		`{"data_base64":"%"}`:                        `member "data_base64" at offset 15: want base64`,
+		`{"datacontenttype":[1],"data":1}`:           `member "datacontenttype" at offset 19: want text`,
+		`{"a":"b\x"}`:                                `JSON, offset 7: not an escape that JSON knows`,
+		"{\"a\":\"b\xff\"}":                          `JSON, offset 7: not valid UTF-8`,
+		`{"a":1 "b":2}`:                              `JSON, offset 7: '"' where ',' or '}' should stand`,
+		`{"a":`:                                      `JSON, offset 5: the text ends where a value should stand`,
+		`{"a":` + strings.Repeat("[", 64) + "1":      `JSON, offset 68: nested deeper than 64: larger than the limit`,
+		`{"network":{"sourcePort":4294967296}}`:      `member "network": sourcePort at offset 25: "4294967296" is not a whole number from 0 to 4294967295`,
+		`{"kernel":{"returnCode":1e300}}`:            `member "kernel": returnCode at offset 24: "1e+300" is not a whole number`,
+		`{"network":{"bytesSent":"-1"}}`:             `member "network": bytesSent at offset 24: "-1" is not a whole number from 0 to 2^64-1`,
+		`{"time":"` + strings.Repeat("9", 99) + `"}`: `member "time" at offset 8: want a time`,
+	} {
+		events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: []byte(in)})
+		if len(events) != 0 || len(bad) != 1 {
+			t.Errorf("%s: %d events, failures %v; want one failure", in, len(events), bad)
+			continue
+		}
+		if got := bad[0].Err.Error(); !strings.Contains(got, want) {
+			t.Errorf("%s\n got: %s\nwant: %s", in, got, want)
+		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	lines := strings.Repeat("{\"id\":\"a\"}\n", 5)
+	array := `[{"id":"1"},{"id":"2"},{"id":"3"},{"id":"4"},{"id":"5"}]`
+	five := []*eventv1.Event{{Id: "1"}, {Id: "2"}, {Id: "3"}, {Id: "4"}, {Id: "5"}}
+	long := `{"id":"` + strings.Repeat("x", 200) + `"}`
+	for name, c := range map[string]struct {
+		limits event.Limits
+		data   string
+		events int
+	}{
+		"lines":         {event.Limits{MaxEvents: 4}, lines, 0},
+		"lines, fit":    {event.Limits{MaxEvents: 5}, lines, 5},
+		"array":         {event.Limits{MaxEvents: 4}, array, 0},
+		"array, fits":   {event.Limits{MaxEvents: 5}, array, 5},
+		"frame":         {event.Limits{MaxEvents: 4}, frameOf(t, five...), 0},
+		"frame, fits":   {event.Limits{MaxEvents: 5}, frameOf(t, five...), 5},
+		"decoded":       {event.Limits{MaxDecoded: 10}, frameOf(t, five...), 0},
+		"event":         {event.Limits{MaxEvent: 100}, long, 0},
+		"event, fits":   {event.Limits{MaxEvent: 300}, long, 1},
+		"line":          {event.Limits{MaxEvent: 100}, lines + long, 5},
+		"frame's event": {event.Limits{MaxEvent: 100}, frameOf(t, &eventv1.Event{Id: strings.Repeat("x", 200)}), 0},
+		"depth":         {event.Limits{MaxDepth: 3}, `{"a":[[[]]]}`, 0},
+		"depth, fits":   {event.Limits{MaxDepth: 3}, `{"a":[[]]}`, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			events, bad := event.NewDecoder(c.limits).Decode(nil, event.Message{Data: []byte(c.data)})
+			if len(events) != c.events {
+				t.Errorf("%d events, want %d (%v)", len(events), c.events, bad)
+			}
+			if fits := strings.HasSuffix(name, "fits") || strings.HasSuffix(name, "fit"); fits != (len(bad) == 0) {
+				t.Fatalf("failures: %v", bad)
+			}
+			for _, u := range bad {
+				if !errors.Is(u.Err, event.ErrTooLarge) {
+					t.Errorf("error %v, want ErrTooLarge", u.Err)
+				}
+			}
+		})
+	}
+}
+
+// TestBomb: a small message that promises or holds much does not make the decoder hold it.
+func TestBomb(t *testing.T) {
+	huge := s2.Encode(nil, make([]byte, 100<<20))
+	promise := append(protowire.AppendVarint(nil, 1<<31), 0)
+	for name, data := range map[string][]byte{"zeros": huge, "promise": promise} {
+		if _, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Header: contentType(event.ContentTypeFrame), Data: data}); len(bad) != 1 {
+			t.Errorf("%s: failures %v, want one", name, bad)
+		}
+	}
+}
+
+// TestFrameFailures: what is wrong with one event concerns it alone, and comes back as a
+// frame of its own.
+func TestFrameFailures(t *testing.T) {
+	var w event.FrameWriter
+	w.Begin(event.FrameHeader{})
+	w.AddEncoded(protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "a"), 1)
+	broken := []byte{0x0a, 0x02, 0xff, 0xfe} // id is not UTF-8
+	w.AddEncoded(broken, 2)
+	w.AddEncoded([]byte{0x0a, 0x7f}, 3) // cut off
+	w.AddEncoded(nil, 4)                // empty, but an event
+	events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: w.AppendTo(nil), Input: 2, Sequence: 9})
+	if len(events) != 2 || events[0].ID != "a" || len(bad) != 2 {
+		t.Fatalf("%d events, failures %v; want 2 and 2", len(events), bad)
+	}
+	want := []event.Origin{{Input: 2, Sequence: 9, Index: 0}, {Input: 2, Sequence: 9, Index: 3}}
+	if diff := cmp.Diff(want, []event.Origin{events[0].Origin, events[1].Origin}); diff != "" {
+		t.Errorf("origins (-want +got):\n%s", diff)
+	}
+	for i, u := range bad {
+		if u.Index != i+1 || u.ContentType != event.ContentTypeFrame {
+			t.Errorf("failure %d has index %d and type %q", i, u.Index, u.ContentType)
+		}
+		if _, err := event.ReadFrameHeader(u.Raw, 0); err != nil {
+			t.Errorf("failure %d is no frame: %v", i, err)
+		}
+	}
+}
+
+func TestFrameHeader(t *testing.T) {
+	events := []event.Event{{Time: 30}, {Time: 10}, {}, {Time: 20}}
+	h := event.FrameHeader{Partition: 7, InputStream: "RAW_EVENTS", InputFirst: 1 << 40, InputLast: 1<<40 + 3, Count: 99, MinTime: 1, MaxTime: 99}
+	var refs []*event.Event
+	for i := range events {
+		refs = append(refs, &events[i])
+	}
+	got, err := event.ReadFrameHeader(event.AppendFrame([]byte("before")[:0:0], h, refs...), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Version, h.Count, h.MinTime, h.MaxTime = 1, 4, 10, 30
+	if diff := cmp.Diff(h, got); diff != "" {
+		t.Errorf("header (-want +got):\n%s", diff)
+	}
+	next := s2.Encode(nil, []byte{0x08, 0x02})
+	if _, err := event.ReadFrameHeader(next, 0); err == nil || !strings.Contains(err.Error(), "version 2: this build reads version 1") {
+		t.Errorf("a frame of version 2: %v", err)
+	}
+}
+
+// TestSmallFramesAreSniffed: the first byte of a frame may be that of JSON.
+func TestSmallFramesAreSniffed(t *testing.T) {
+	found := map[byte]bool{}
+	for n := range 200 {
+		frame := frameOf(t, &eventv1.Event{Id: strings.Repeat("x", n)})
+		found[frame[0]] = true
+		events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: []byte(frame)})
+		if len(bad) != 0 || len(events) != 1 || len(events[0].ID) != n {
+			t.Fatalf("a frame that begins with %q: %d events, %v", frame[0], len(events), bad)
+		}
+	}
+	if !found['{'] || !found['['] {
+		t.Error("no frame began like JSON: the test tests nothing")
+	}
+}
+
+// TestReceived: a dead letter has the bytes that came, and can be read again.
+func TestReceived(t *testing.T) {
+	line := `{"id":"b", "source":"/s"}`
+	for name, m := range map[string]event.Message{
+		"json":   {Data: []byte(line)},
+		"ndjson": {Data: []byte("{\"id\":\"a\"}\n" + line + "\r\n")},
+		"batch":  {Data: []byte(`[{"id":"a"}, ` + line + ` ]`)},
+	} {
+		events, _ := event.NewDecoder(event.Limits{}).Decode(nil, m)
+		e := events[len(events)-1]
+		e.AddResource("k", "v")
+		body, ct := e.AppendReceived(nil)
+		if string(body) != line || (ct == "") != (name == "json") {
+			t.Errorf("%s: received %q of type %q, want %q", name, body, ct, line)
+		}
+	}
+	d := event.NewDecoder(event.Limits{})
+	e := through(t, d, &eventv1.Event{Id: "f", Semantic: &eventv1.Semantic{Class: "old"}})
+	e.SetSemantic(event.Semantic{Class: "new"})
+	body, ct := e.AppendReceived(nil)
+	again, bad := d.Decode(nil, event.Message{Header: contentType(ct), Data: body})
+	if len(bad) > 0 {
+		t.Fatal(bad[0].Err)
+	}
+	if s, _ := again[0].Semantic(); again[0].ID != "f" || s.Class != "old" {
+		t.Errorf("received %q with class %q, want f as it came", again[0].ID, s.Class)
+	}
+}
+
+// TestIngestTime: the time of the first stream stays.
+func TestIngestTime(t *testing.T) {
+	d := event.NewDecoder(event.Limits{})
+	events, _ := d.Decode(nil, event.Message{Data: []byte(`{"id":"a"}`), Time: 5})
+	frame := event.AppendFrame(nil, event.FrameHeader{}, &events[0])
+	again, _ := d.Decode(nil, event.Message{Data: frame, Time: 9})
+	if again[0].IngestTime != 5 || len(again[0].Patch()) != 0 {
+		t.Errorf("ingest time %d with %d bytes appended, want 5 and none", again[0].IngestTime, len(again[0].Patch()))
+	}
+}
+
+func TestValue(t *testing.T) {
+	for _, c := range []struct {
+		v    event.Value
+		text string
+		any  any
+	}{
+		{event.StringValue("s"), "s", "s"}, {event.IntValue(-5), "-5", int64(-5)}, {event.DoubleValue(0.5), "0.5", 0.5},
+		{event.BoolValue(true), "true", true}, {event.BytesValue([]byte("b")), "b", []byte("b")}, {event.Value{}, "", nil},
+	} {
+		if got := c.v.Text(); got != c.text {
+			t.Errorf("text %q, want %q", got, c.text)
+		}
+		if diff := cmp.Diff(c.any, c.v.Any()); diff != "" {
+			t.Errorf("value (-want +got):\n%s", diff)
+		}
+	}
+	if n, ok := event.DoubleValue(3).Int(); !ok || n != 3 {
+		t.Errorf("3.0 as a whole number: %d, %v", n, ok)
+	}
+	for _, v := range []event.Value{event.DoubleValue(3.5), event.DoubleValue(1e300), event.StringValue("3")} {
+		if n, ok := v.Int(); ok {
+			t.Errorf("%v as a whole number: %d, want none", v, n)
+		}
+	}
+}
+
+func frameOf(t *testing.T, messages ...*eventv1.Event) string {
+	t.Helper()
+	var w event.FrameWriter
+	w.Begin(event.FrameHeader{})
+	for _, m := range messages {
+		encoded, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.AddEncoded(encoded, int64(m.TimeUnixNano))
+	}
+	if got := fmt.Sprint(w.Len(), w.Header().Count); got != fmt.Sprint(len(messages), len(messages)) {
+		t.Fatalf("the writer counts %s", got)
+	}
+	return string(w.AppendTo(nil))
+}

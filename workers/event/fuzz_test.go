@@ -1,0 +1,167 @@
+package event_test
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/s2"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	"millrace.dev/millrace/workers/event"
+)
+
+var fuzzTypes = []string{
+	"", event.ContentTypeFrame, event.ContentTypeCloudEvent, event.ContentTypeBatch, event.ContentTypeNDJSON, "text/plain",
+}
+
+// FuzzDecode: no message makes the decoder panic, and whatever comes out of it holds:
+// every event can be read, changed, written in each form and read again.
+func FuzzDecode(f *testing.F) {
+	files, err := filepath.Glob("testdata/golden/*/message")
+	if err != nil || len(files) == 0 {
+		f.Fatal(files, err)
+	}
+	for _, file := range files {
+		for i := range fuzzTypes {
+			f.Add(read(f, file), uint8(i), "")
+		}
+		f.Add(read(f, file), uint8(5), "id-1")
+	}
+	f.Fuzz(func(t *testing.T, data []byte, ct uint8, ceID string) {
+		m := event.Message{Header: map[string][]string{}, Data: data, Sequence: 1, Time: 7}
+		if ct := fuzzTypes[int(ct)%len(fuzzTypes)]; ct != "" {
+			m.Header["Content-Type"] = []string{ct}
+		}
+		if ceID != "" {
+			m.Header["ce-id"] = []string{ceID}
+		}
+		d := event.NewDecoder(event.Limits{MaxDecoded: 1 << 20, MaxEvents: 1000})
+		events, bad := d.Decode(nil, m)
+		seen := map[int]bool{}
+		for _, u := range bad {
+			if u.Err == nil || u.Err.Error() == "" || seen[u.Index] {
+				t.Fatalf("failure %+v", u)
+			}
+			seen[u.Index] = true
+		}
+		for i := range events {
+			if seen[events[i].Origin.Index] {
+				t.Fatalf("index %d twice", events[i].Origin.Index)
+			}
+			seen[events[i].Origin.Index] = true
+			sound(t, &events[i])
+		}
+	})
+}
+
+// sound checks that an event can be used in every way.
+func sound(t *testing.T, e *event.Event) {
+	t.Helper()
+	_ = e.PartitionOf(64)
+	_, _ = e.AppendReceived(nil)
+	for _, use := range []func() bool{
+		func() bool { _, ok := e.Metric(); return ok }, func() bool { _, ok := e.Span(); return ok },
+		func() bool { _, ok := e.Correlation(); return ok }, func() bool { _, ok := e.Attribute("a"); return ok },
+	} {
+		use()
+	}
+	e.SetSemantic(event.Semantic{Class: "c"})
+	e.AddLink(event.Link{EventID: "x"})
+	m, err := e.ToProto()
+	if err != nil {
+		if e.Form() != event.FormFrame { // nested fields of frames are checked when they are read
+			t.Fatalf("an event from JSON cannot be decoded: %v", err)
+		}
+		return
+	}
+	if m.GetSemantic().GetClass() != "c" || m.GetId() != e.ID || m.GetBody() != e.Body {
+		t.Fatalf("view and message differ: %v", m)
+	}
+	structured, err := e.AppendCloudEvent(nil)
+	if err != nil || !json.Valid(structured) {
+		t.Fatalf("no JSON: %v\n%s", err, structured)
+	}
+}
+
+// FuzzFrame: frames of any bytes under a valid S2 block.
+func FuzzFrame(f *testing.F) {
+	block, err := s2.Decode(nil, read(f, "testdata/golden/frame/message"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(block)
+	f.Add([]byte{8, 1})
+	f.Add([]byte{8, 1, 0x7a, 0})
+	r := rand.New(rand.NewPCG(9, 9))
+	for range 20 {
+		encoded, err := proto.Marshal(randomEvent(r))
+		if err != nil {
+			f.Fatal(err)
+		}
+		var w event.FrameWriter
+		w.Begin(event.FrameHeader{Partition: 1})
+		w.AddEncoded(encoded, 0)
+		block, _ := s2.Decode(nil, w.AppendTo(nil))
+		f.Add(block)
+	}
+	f.Fuzz(func(t *testing.T, block []byte) {
+		m := event.Message{Header: contentType(event.ContentTypeFrame), Data: s2.Encode(nil, block)}
+		d := event.NewDecoder(event.Limits{})
+		events, bad := d.Decode(nil, m)
+		if _, err := event.ReadFrameHeader(m.Data, 0); err != nil && len(events) > 0 {
+			t.Fatalf("events in a frame without a header: %v", err)
+		}
+		// What is decoded is what protobuf decodes, or both refuse.
+		for i := range events {
+			whole, err := events[i].ToProto()
+			if err != nil {
+				continue
+			}
+			if diff := cmp.Diff(whole.GetId(), events[i].ID); diff != "" {
+				t.Fatal(diff)
+			}
+			sound(t, &events[i])
+		}
+		for _, u := range bad {
+			if again, _ := d.Decode(nil, event.Message{Data: u.Raw}); len(again) > 0 && u.ContentType != "" {
+				t.Fatalf("undecodable at first, %d events later", len(again))
+			}
+		}
+	})
+}
+
+// FuzzCloudEvent: what is decoded from JSON comes back the same through a structured
+// CloudEvent.
+func FuzzCloudEvent(f *testing.F) {
+	for _, name := range []string{"native", "native-insight", "structured", "structured-typed", "structured-text", "structured-base64", "native-metric"} {
+		f.Add(read(f, "testdata/golden/"+name+"/message"))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d := event.NewDecoder(event.Limits{})
+		events, bad := d.Decode(nil, event.Message{Header: contentType(event.ContentTypeCloudEvent), Data: data})
+		if len(events) != 1 || len(bad) != 0 {
+			return
+		}
+		first, err := events[0].AppendCloudEvent(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, bad := d.Decode(nil, event.Message{Header: contentType(event.ContentTypeCloudEvent), Data: first})
+		if len(again) != 1 || len(bad) != 0 {
+			t.Fatalf("own CloudEvent is refused: %v\n%s", bad, first)
+		}
+		second, err := again[0].AppendCloudEvent(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(first) != string(second) {
+			a, _ := events[0].ToProto()
+			b, _ := again[0].ToProto()
+			t.Fatalf("%s\ncomes back as\n%s\n%s", first, second, cmp.Diff(a, b, protocmp.Transform()))
+		}
+	})
+}
