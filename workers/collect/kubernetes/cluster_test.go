@@ -99,7 +99,12 @@ spec:
 // crash-loops, one that cannot be scheduled, one whose image does not exist, a scale-up, a
 // rollout and a node that goes away. With -record it writes what the collector published.
 func TestCluster(t *testing.T) {
-	plane := harness.StartControlPlane(t, kube.Options{})
+	plane := harness.StartControlPlane(t, kube.Options{ControllerManagerFlags: []string{
+		// Without the EndpointSlice controller: it cannot do with the pods' loopback addresses,
+		// and says so in events that no real cluster has.
+		"--controllers=deployment-controller,replicaset-controller,garbage-collector-controller,namespace-controller," +
+			"serviceaccount-controller,serviceaccount-token-controller,root-ca-certificate-publisher-controller",
+	}})
 	agent := harness.StartNode(t, plane, node.Options{
 		Nodes: 2, BackOff: 500 * time.Millisecond, Images: map[string][]string{"busybox": {"/bin/sh"}},
 	})

@@ -229,13 +229,13 @@ func wasReady(pod *corev1.Pod, changed metav1.Time) bool {
 	})
 }
 
-// failure is that a pod has failed for good.
+// failure is that a pod has failed for good. One that was told to end may end as it likes.
 func failure(pod *corev1.Pod, p past) (finding, bool) {
 	aspect, typ, severity := "failed", typePodFailed, int32(severityError)
 	if pod.Status.Reason == "Evicted" {
 		aspect, typ, severity = "evicted", typePodEvicted, severityWarn
 	}
-	if pod.Status.Phase != corev1.PodFailed || p.value(aspect) != "" {
+	if pod.Status.Phase != corev1.PodFailed || pod.DeletionTimestamp != nil || p.value(aspect) != "" {
 		return finding{}, false
 	}
 	at := lastFinish(pod)
