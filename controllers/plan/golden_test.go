@@ -82,7 +82,7 @@ func compare(t *testing.T, file string, got []byte) {
 }
 
 // read takes the Pipeline and the attached Stages of a file, all in namespace default.
-func read(t *testing.T, file string) plan.Input {
+func read(t testing.TB, file string) plan.Input {
 	t.Helper()
 	content, err := os.ReadFile(file)
 	if err != nil {
@@ -110,7 +110,7 @@ func read(t *testing.T, file string) plan.Input {
 	}
 }
 
-func decode(t *testing.T, raw []byte, into any) {
+func decode(t testing.TB, raw []byte, into any) {
 	t.Helper()
 	strict := json.NewDecoder(bytes.NewReader(raw))
 	strict.DisallowUnknownFields()

@@ -34,7 +34,7 @@ func (c *computation) checkNodes() {
 		}
 	}
 	if !readsIngress {
-		c.refuse(field.Invalid(field.NewPath("spec", "stages"), "", "no stage reads the ingress: give one from: [ingress]"))
+		c.refuse(field.Required(field.NewPath("spec", "stages"), "no stage reads the ingress: give one from: [ingress]"))
 	}
 	c.byName = byName
 }

@@ -1,0 +1,401 @@
+package plan_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/plan"
+)
+
+// input makes a pipeline default/p of its spec, and attached stages of name: spec.
+func input(t *testing.T, spec string, attached map[string]string) plan.Input {
+	t.Helper()
+	in := plan.Input{
+		DefaultNATSURL: "nats://nats:4222",
+		Pipeline:       &v1alpha1.Pipeline{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "p"}},
+	}
+	unmarshal(t, spec, &in.Pipeline.Spec)
+	for name, text := range attached {
+		s := v1alpha1.Stage{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
+		unmarshal(t, text, &s.Spec)
+		in.Stages = append(in.Stages, s)
+	}
+	return in
+}
+
+func unmarshal(t *testing.T, text string, into any) {
+	t.Helper()
+	if err := yaml.UnmarshalStrict([]byte(text), into); err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	long := strings.Repeat("a", 63)
+	tests := map[string]struct {
+		spec     string
+		attached map[string]string
+		edit     func(*plan.Input)
+		want     []string
+	}{
+		"duplicate name": {
+			spec: `stages: [{name: a, from: [ingress], validate: {}}, {name: a, from: [ingress], validate: {}}]`,
+			want: []string{`spec.stages[1].name: Duplicate value: "a": the pipeline has a stage of this name`},
+		},
+		"attached stage of an inline name": {
+			spec:     `stages: [{name: a, from: [ingress], validate: {}}]`,
+			attached: map[string]string{"x": `{pipelineRef: {name: p}, name: a, from: [ingress], validate: {}}`},
+			want:     []string{`stages[x].spec.name: Duplicate value: "a": the pipeline has a stage of this name`},
+		},
+		"attached stage named by its object": {
+			spec:     `stages: [{name: a, from: [ingress], validate: {}}]`,
+			attached: map[string]string{"a": `{pipelineRef: {name: p}, from: [ingress], validate: {}}`},
+			want:     []string{`stages[a].metadata.name: Duplicate value: "a": the pipeline has a stage of this name`},
+		},
+		"name missing": {
+			spec: `stages: [{from: [ingress], validate: {}}]`,
+			want: []string{`spec.stages[0].name: Required value: name the stage`},
+		},
+		"named ingress": {
+			spec: `stages: [{name: ingress, from: [ingress], validate: {}}]`,
+			want: []string{`spec.stages[0].name: Invalid value: "ingress": is the name of the pipeline's input: choose another`},
+		},
+		"name that is no label": {
+			spec: `stages: [{name: A_b, from: [ingress], validate: {}}]`,
+			want: []string{`spec.stages[0].name: Invalid value: "A_b": must be at most 63 lower-case letters, digits and -, and begin and end with a letter or digit`},
+		},
+		"name of the child too long": {
+			spec: `stages: [{name: ` + long + `, from: [ingress], validate: {}}]`,
+			want: []string{`spec.stages[0].name: Invalid value: "` + long + `": the Stage object p-` + long + ` would have a name of 65 characters, at most 63: shorten the name of the pipeline or of the stage`},
+		},
+		"name of the pipeline": {
+			spec: `stages: [{name: a, from: [ingress], validate: {}}]`,
+			edit: func(in *plan.Input) { in.Pipeline.Name = "a.b" },
+			want: []string{`metadata.name: Invalid value: "a.b": must be at most 63 lower-case letters, digits and -, and begin and end with a letter or digit: it becomes part of subjects, streams and labels`},
+		},
+		"unknown stage": {
+			spec: `stages: [{name: a, from: [ingress, b, c/dead-letter], validate: {}}]`,
+			want: []string{
+				`spec.stages[0].from[1]: Invalid value: "b": there is no stage "b"; stages are a`,
+				`spec.stages[0].from[2]: Invalid value: "c/dead-letter": there is no stage "c"; stages are a`,
+			},
+		},
+		"unknown port": {
+			spec: `stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [a/left], validate: {}}]`,
+			want: []string{`spec.stages[1].from[0]: Invalid value: "a/left": stage "a" (validate) has no port "left"; its ports are out, dead-letter`},
+		},
+		"insights of enrich": {
+			spec: `stages: [{name: a, from: [ingress], enrich: {trace: {}}}, {name: b, from: [a/insights], validate: {}}]`,
+			want: []string{`spec.stages[1].from[0]: Invalid value: "a/insights": stage "a" (enrich) has no port "insights"; its ports are out, dead-letter`},
+		},
+		"port of the ingress": {
+			spec: `stages: [{name: a, from: [ingress, ingress/out], validate: {}}]`,
+			want: []string{`spec.stages[0].from[1]: Invalid value: "ingress/out": there is no stage "ingress"; stages are a`},
+		},
+		"one port twice": {
+			spec: `stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [a, a/out], validate: {}}]`,
+			want: []string{`spec.stages[1].from[1]: Duplicate value: "a/out": the stage reads this port already`},
+		},
+		"reads itself": {
+			spec: `stages: [{name: a, from: [ingress, a/dead-letter], validate: {}}]`,
+			want: []string{`spec.stages[0].from[1]: Invalid value: "a/dead-letter": a stage cannot read itself`},
+		},
+		"reads nothing": {
+			spec: `stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [], validate: {}}]`,
+			want: []string{`spec.stages[1].from: Required value: name what the stage reads: ingress, a stage, or <stage>/<port>`},
+		},
+		"nobody reads the ingress, and a cycle of two": {
+			spec: `stages: [{name: a, from: [b], validate: {}}, {name: b, from: [a], validate: {}}]`,
+			want: []string{
+				`spec.stages: Required value: no stage reads the ingress: give one from: [ingress]`,
+				`spec.stages[1].from[0]: Invalid value: "a": closes the cycle a -> b -> a: an event would never leave it`,
+			},
+		},
+		"cycle of three in the direction of the events": {
+			spec: `stages: [{name: a, from: [ingress, c], validate: {}}, {name: b, from: [a], validate: {}}, {name: c, from: [b], validate: {}}]`,
+			want: []string{`spec.stages[1].from[0]: Invalid value: "a": closes the cycle a -> b -> c -> a: an event would never leave it`},
+		},
+		"cycle through dead letters": {
+			spec: `stages: [{name: a, from: [ingress, fix], validate: {}}, {name: fix, from: [a/dead-letter], validate: {}}]`,
+			want: []string{`spec.stages[1].from[0]: Invalid value: "a/dead-letter": closes the cycle a -> fix -> a: an event would never leave it`},
+		},
+		"cycle through an attached stage": {
+			spec:     `stages: [{name: a, from: [ingress, x], validate: {}}]`,
+			attached: map[string]string{"x": `{pipelineRef: {name: p}, from: [a], validate: {}}`},
+			want:     []string{`stages[x].spec.from[0]: Invalid value: "a": closes the cycle a -> x -> a: an event would never leave it`},
+		},
+		"no kind": {
+			spec: `stages: [{name: a, from: [ingress]}]`,
+			want: []string{`spec.stages[0]: Required value: set one of validate, enrich, correlate, analyze`},
+		},
+		"two kinds": {
+			spec: `stages: [{name: a, from: [ingress], validate: {}, analyze: {trend: {}}}]`,
+			want: []string{`spec.stages[0]: Forbidden: has several kinds (validate, analyze): make a stage of each`},
+		},
+		"stateful stage with two workers": {
+			spec: `stages: [{name: a, from: [ingress], validate: {dedupe: {}}, workers: {min: 2}}, {name: b, from: [a], correlate: {window: {}}, workers: {min: 3}}]`,
+			want: []string{
+				`spec.stages[0].workers.min: Invalid value: 2: a stateful stage (validate with dedupe) has one worker at most`,
+				`spec.stages[1].workers.min: Invalid value: 3: a stateful stage (correlate) has one worker at most`,
+			},
+		},
+		"scaled stateful stage": {
+			spec:     `stages: [{name: a, from: [ingress], validate: {}}]`,
+			attached: map[string]string{"x": `{pipelineRef: {name: p}, from: [a], analyze: {trend: {}}, replicas: 2}`},
+			want:     []string{`stages[x].spec.replicas: Invalid value: 2: a stateful stage (analyze) has one worker at most`},
+		},
+		"one stream twice": {
+			spec: `{ingress: {stream: S}, stages: [{name: a, from: [ingress], output: {stream: S}, validate: {}}]}`,
+			want: []string{`spec.stages[0].output.stream: Duplicate value: "S": the stream of ingress has this name too`},
+		},
+		"stream of a derived name": {
+			spec: `{deadLetters: {stream: DEFAULT_P_A}, stages: [{name: a, from: [ingress], validate: {}}]}`,
+			want: []string{`spec.deadLetters.stream: Duplicate value: "DEFAULT_P_A": the stream of a/out has this name too`},
+		},
+		"stage named like the ingress stream": {
+			spec: `stages: [{name: raw, from: [ingress], validate: {}}]`,
+			want: []string{
+				`spec.stages[0].output.stream: Duplicate value: "DEFAULT_P_RAW": the stream of ingress has this name too`,
+				`spec.stages[0].output.subject: Invalid value: "default.p.raw": default.p.raw.> overlaps default.p.raw.> of ingress: one event would be in two streams`,
+			},
+		},
+		"subject below another": {
+			spec: `{ingress: {subject: a}, stages: [{name: b, from: [ingress], output: {subject: a.b}, validate: {}}]}`,
+			want: []string{`spec.stages[0].output.subject: Invalid value: "default.p.a.b": default.p.a.b.> overlaps default.p.a.> of ingress: one event would be in two streams`},
+		},
+		"insights below a stage": {
+			spec: `{insights: {subjectPrefix: default.p.b}, stages: [{name: b, from: [ingress], analyze: {trend: {}}}]}`,
+			want: []string{`spec.insights.subjectPrefix: Invalid value: "default.p.b": default.p.b.> overlaps default.p.b.> of b/out: one event would be in two streams`},
+		},
+		"subject prefix": {
+			spec: `{subjectPrefix: "a..b", stages: [{name: a, from: [ingress], validate: {}}]}`,
+			want: []string{`spec.subjectPrefix: Invalid value: "a..b": has an empty token: a dot stands between two tokens`},
+		},
+		"subject with wildcard": {
+			spec: `{ingress: {subject: "raw.*"}, stages: [{name: a, from: [ingress], validate: {}}]}`,
+			want: []string{`spec.ingress.subject: Invalid value: "default.p.raw.*": token "*" must be letters, digits, - and _, and begin with a letter or digit`},
+		},
+		"subject too long": {
+			spec: `{ingress: {subject: ` + strings.Repeat("a", 250) + `}, stages: [{name: a, from: [ingress], validate: {}}]}`,
+			want: []string{`spec.ingress.subject: Invalid value: "default.p.` + strings.Repeat("a", 250) + `": has 260 bytes, at most 255`},
+		},
+		"stream name": {
+			spec: `{ingress: {stream: "a.b"}, stages: [{name: a, from: [ingress], validate: {}}]}`,
+			want: []string{`spec.ingress.stream: Invalid value: "a.b": must be letters, digits, - and _, and begin with a letter or digit`},
+		},
+		"stream name too long": {
+			spec: `{ingress: {stream: ` + strings.Repeat("a", 256) + `}, stages: [{name: a, from: [ingress], validate: {}}]}`,
+			want: []string{`spec.ingress.stream: Invalid value: "` + strings.Repeat("a", 256) + `": has 256 bytes, NATS takes 255 at most`},
+		},
+		"consumer name too long": {
+			spec: `stages: [{name: a, from: [ingress], validate: {}}]`,
+			edit: func(in *plan.Input) {
+				in.Pipeline.Namespace = strings.Repeat("n", 252)
+				in.Pipeline.Spec.SubjectPrefix = "p"
+				in.Pipeline.Spec.Ingress.Stream, in.Pipeline.Spec.DeadLetters.Stream = "I", "D"
+				in.Pipeline.Spec.Stages[0].Output.Stream = "O"
+			},
+			want: []string{`spec.stages[0].from[0]: Invalid value: "ingress": the consumer's name "` + strings.Repeat("n", 252) + `-p-a" has 256 bytes, NATS takes 255 at most`},
+		},
+		"expressions": {
+			spec: `stages: [{name: a, from: [ingress], validate: {rules: [{expression: "event.id != ''"}, {expression: "event.nope"}, {expression: "1 +"}, {expression: "event.id"}]}}]`,
+			want: []string{
+				`spec.stages[0].validate.rules[1].expression: Invalid value: "event.nope": column 6: undefined field 'nope'`,
+				`spec.stages[0].validate.rules[2].expression: Invalid value: "1 +": column 4: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}`,
+				`spec.stages[0].validate.rules[3].expression: Invalid value: "event.id": yields string, must yield bool`,
+			},
+		},
+		"threshold": {
+			spec: `stages: [{name: a, from: [ingress], analyze: {anomaly: {threshold: high}}}]`,
+			want: []string{`spec.stages[0].analyze.anomaly.threshold: Invalid value: "high": must be a decimal greater than 0`},
+		},
+		"no server": {
+			spec: `stages: [{name: a, from: [ingress], validate: {}}]`,
+			edit: func(in *plan.Input) { in.DefaultNATSURL = "" },
+			want: []string{`spec.nats.url: Required value: there is no default NATS server: name one here, or start the operator with --nats-url`},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			in := input(t, test.spec, test.attached)
+			if test.edit != nil {
+				test.edit(&in)
+			}
+			p, errs := plan.Compute(in)
+			var got []string
+			for _, err := range errs {
+				got = append(got, err.Error())
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+			if p != nil {
+				t.Error("a refused pipeline has a plan")
+			}
+		})
+	}
+}
+
+// TestOrder: a stage stands behind all stages it reads, and otherwise as in the manifest.
+func TestOrder(t *testing.T) {
+	tests := map[string]struct{ spec, want string }{
+		"as written":     {`stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [a], validate: {}}, {name: c, from: [a], validate: {}}]`, "a b c"},
+		"backwards":      {`stages: [{name: c, from: [b], validate: {}}, {name: b, from: [a], validate: {}}, {name: a, from: [ingress], validate: {}}]`, "a b c"},
+		"diamond":        {`stages: [{name: d, from: [b, c], validate: {}}, {name: a, from: [ingress], validate: {}}, {name: c, from: [a], validate: {}}, {name: b, from: [a], validate: {}}]`, "a b c d"},
+		"no connections": {`stages: [{name: z, from: [ingress], validate: {}}, {name: a, from: [ingress], validate: {}}]`, "z a"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			p, errs := plan.Compute(input(t, test.spec, nil))
+			if len(errs) > 0 {
+				t.Fatal(errs.ToAggregate())
+			}
+			var got []string
+			for _, s := range p.Stages {
+				got = append(got, s.Name)
+			}
+			if diff := cmp.Diff(test.want, strings.Join(got, " ")); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestConsumers: each port has a consumer with a subject that holds it and nothing else.
+func TestConsumers(t *testing.T) {
+	p, errs := plan.Compute(input(t, `
+subjectPrefix: ev
+stages:
+- {name: a, from: [ingress], correlate: {window: {}}}
+- {name: b, from: [ingress], validate: {}}
+- {name: c, from: [ingress, a, a/insights, a/dead-letter, b/dead-letter], validate: {}}
+`, nil))
+	if len(errs) > 0 {
+		t.Fatal(errs.ToAggregate())
+	}
+	want := []plan.Consumer{
+		{Stream: "DEFAULT_P_RAW", Durable: "default-p-c", FilterSubject: "ev.raw.>", MaxAckPending: plan.EventMaxAckPending},
+		{Stream: "DEFAULT_P_A", Durable: "default-p-c", FilterSubject: "ev.a.>", MaxAckPending: plan.FrameMaxAckPending},
+		{Stream: "DEFAULT_P_INSIGHTS", Durable: "default-p-c_a", FilterSubject: "ev.insights.a.>", MaxAckPending: plan.EventMaxAckPending},
+		{Stream: "DEFAULT_P_DEAD_LETTERS", Durable: "default-p-c_a", FilterSubject: "ev.dead-letter.a", MaxAckPending: plan.EventMaxAckPending},
+		{Stream: "DEFAULT_P_DEAD_LETTERS", Durable: "default-p-c_b", FilterSubject: "ev.dead-letter.b", MaxAckPending: plan.EventMaxAckPending},
+	}
+	for i := range want {
+		want[i].AckWait = plan.DefaultAckWait
+	}
+	if diff := cmp.Diff(want, p.Stages[2].Consumers); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	var from []string
+	for _, in := range p.Stages[2].Config.Inputs {
+		from = append(from, in.From)
+	}
+	if diff := cmp.Diff([]string{"ingress", "a/out", "a/insights", "a/dead-letter", "b/dead-letter"}, from); diff != "" {
+		t.Errorf("inputs (-want +got)\n%s", diff)
+	}
+}
+
+// TestUnique: over all stages, no two consumers of a stream share a name, whatever dashes the
+// names of stages hold.
+func TestUnique(t *testing.T) {
+	p, errs := plan.Compute(input(t, `
+stages:
+- {name: a, from: [ingress], validate: {}}
+- {name: b-c, from: [ingress], validate: {}}
+- {name: c, from: [ingress], validate: {}}
+- {name: x, from: [b-c/dead-letter, c/dead-letter], validate: {}}
+- {name: x-b, from: [c/dead-letter, a/dead-letter], validate: {}}
+`, nil))
+	if len(errs) > 0 {
+		t.Fatal(errs.ToAggregate())
+	}
+	seen := map[string]string{}
+	for _, s := range p.Stages {
+		for _, c := range s.Consumers {
+			if other, ok := seen[c.Stream+"/"+c.Durable]; ok {
+				t.Errorf("stages %s and %s share the consumer %s of %s", s.Name, other, c.Durable, c.Stream)
+			}
+			seen[c.Stream+"/"+c.Durable] = s.Name
+		}
+	}
+	if len(seen) != 7 {
+		t.Errorf("%d consumers, want 7", len(seen))
+	}
+}
+
+// TestSuspended: the pipeline suspends all of its stages, a stage itself.
+func TestSuspended(t *testing.T) {
+	spec := `{suspend: %, stages: [{name: a, from: [ingress], validate: {}, suspend: true}, {name: b, from: [a], validate: {}, workers: {min: 3}}]}`
+	for suspended, want := range map[string]bool{"true": true, "false": false} {
+		p, errs := plan.Compute(input(t, strings.Replace(spec, "%", suspended, 1), nil))
+		if len(errs) > 0 {
+			t.Fatal(errs.ToAggregate())
+		}
+		if !p.Stages[0].Suspended || p.Stages[1].Suspended != want {
+			t.Errorf("suspend: %s gives %v and %v", suspended, p.Stages[0].Suspended, p.Stages[1].Suspended)
+		}
+		if p.Stages[1].Replicas != 3 {
+			t.Errorf("replicas are %d, want 3", p.Stages[1].Replicas)
+		}
+	}
+}
+
+// TestPure: a plan follows from its input alone, and leaves the input as it was.
+func TestPure(t *testing.T) {
+	in := read(t, "../../config/samples/attached-stage.yaml")
+	before, _ := json.Marshal(in)
+	first, errs := plan.Compute(in)
+	if len(errs) > 0 {
+		t.Fatal(errs.ToAggregate())
+	}
+	second, _ := plan.Compute(in)
+	if diff := cmp.Diff(first, second); diff != "" {
+		t.Errorf("two plans of one input differ\n%s", diff)
+	}
+	if after, _ := json.Marshal(in); string(after) != string(before) {
+		t.Errorf("the input changed from %s to %s", before, after)
+	}
+}
+
+func TestPlace(t *testing.T) {
+	for path, want := range map[string][2]string{
+		"spec.stages[0].from[1]":        {"", "spec.stages[0].from[1]"},
+		"stages[archive].spec.from[0]":  {"archive", "spec.from[0]"},
+		"stages[a-b].metadata.name":     {"a-b", "metadata.name"},
+		"spec.stages[0].validate.rules": {"", "spec.stages[0].validate.rules"},
+	} {
+		object, rest := plan.Place(path)
+		if got := [2]string{object, rest}; got != want {
+			t.Errorf("Place(%q) = %q, want %q", path, got, want)
+		}
+	}
+}
+
+func TestClashes(t *testing.T) {
+	compute := func(spec string) *plan.Plan {
+		p, errs := plan.Compute(input(t, spec, nil))
+		if len(errs) > 0 {
+			t.Fatal(errs.ToAggregate())
+		}
+		return p
+	}
+	one := compute(`{subjectPrefix: a, ingress: {stream: I}, deadLetters: {stream: D1}, stages: [{name: x, from: [ingress], output: {stream: X}, validate: {}}]}`)
+	apart := compute(`{subjectPrefix: b, ingress: {stream: I2}, deadLetters: {stream: D2}, stages: [{name: x, from: [ingress], output: {stream: X2}, validate: {}}]}`)
+	same := compute(`{subjectPrefix: a, ingress: {stream: I, subject: other}, deadLetters: {stream: D3, subject: more}, stages: [{name: x, from: [ingress], output: {stream: X3}, validate: {}}]}`)
+	if got := plan.Clashes(one, apart); len(got) > 0 {
+		t.Errorf("clashes of pipelines apart: %v", got)
+	}
+	want := []string{
+		"stream I belongs to Pipeline default/p too",
+		"subjects a.x.> of stream X overlap a.x.> of stream X3 of Pipeline default/p",
+	}
+	if diff := cmp.Diff(want, plan.Clashes(one, same)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
