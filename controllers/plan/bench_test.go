@@ -4,11 +4,17 @@ import (
 	"testing"
 
 	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/workers/config/celenv"
 )
 
 // BenchmarkCompute plans the six-stream sample: the operator does it at every reconcile.
 func BenchmarkCompute(b *testing.B) {
 	in := read(b, "../../config/samples/observability.yaml")
+	env, err := celenv.New()
+	if err != nil {
+		b.Fatal(err)
+	}
+	in.Expressions = env
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, errs := plan.Compute(in); len(errs) > 0 {

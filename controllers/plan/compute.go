@@ -27,7 +27,7 @@ func (c *computation) refuse(err *field.Error) { c.errs = append(c.errs, err) }
 // The field path of a refusal starts at the Pipeline (spec.stages[0].from[1]), or at an
 // attached Stage by the name of its object (stages[archive].spec.from[0]); see Place.
 func Compute(in Input) (*Plan, field.ErrorList) {
-	c := &computation{in: in}
+	c := &computation{in: in, expressions: in.Expressions}
 	c.all = c.nodes()
 	c.checkNodes()
 	ordered := c.order()

@@ -3,6 +3,8 @@ package plan
 import (
 	"time"
 
+	"github.com/google/cel-go/cel"
+
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/workers/config"
 )
@@ -15,6 +17,9 @@ type Input struct {
 	Stages []v1alpha1.Stage
 	// DefaultNATSURL is the server of pipelines that name none; without it they are refused.
 	DefaultNATSURL string
+	// Expressions is celenv.New(), for callers that plan often: it is safe to share and takes
+	// most of the time of a plan to make. Without it Compute makes its own when it needs one.
+	Expressions *cel.Env `json:"-"`
 }
 
 // Plan is what one pipeline needs.
