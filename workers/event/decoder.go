@@ -263,7 +263,7 @@ func (d *Decoder) encoded(m *Message, form Form, received, raw []byte, err error
 	d.events = append(d.events, Event{})
 	e := &d.events[len(d.events)-1]
 	e.raw, e.received, e.form, e.arena = d.arena.copied(raw), received, form, &d.arena
-	if err := e.read(e.raw); err != nil {
+	if err := e.readRaw(e.raw); err != nil {
 		d.events = d.events[:len(d.events)-1]
 		d.fail(form, received, err)
 		return

@@ -45,6 +45,8 @@ type Event struct {
 
 	// present has bit n set when field n may be in raw or patch, for n < 64.
 	present uint64
+	// tail is where in raw the first field from tailField on begins.
+	tail int
 	// signal is the field number of the signal that is set; 0 = none.
 	signal uint32
 }
@@ -100,8 +102,9 @@ func (e *Event) Clone() Event {
 	c.received = slices.Clone(e.received)
 	// Reading again points the strings into the copy. It cannot fail: it was read before.
 	c.clearView()
-	_ = c.read(c.raw)
+	_ = c.readRaw(c.raw)
 	c.raw, c.patch = c.raw[:keep:keep], c.raw[keep:]
+	c.tail = min(c.tail, keep)
 	return c
 }
 
@@ -115,7 +118,7 @@ func (e *Event) clearView() {
 // malformed. It is for rare paths: it allocates.
 func (e *Event) ToProto() (*eventv1.Event, error) {
 	m := &eventv1.Event{}
-	for _, b := range [2][]byte{e.raw, e.patch} {
+	for _, b := range e.parts(0) {
 		if err := (proto.UnmarshalOptions{Merge: true}).Unmarshal(b, m); err != nil {
 			return nil, fmt.Errorf("decode event %q: %w", strings.ToValidUTF8(e.ID, "\uFFFD"), err)
 		}
@@ -131,7 +134,7 @@ func FromProto(m *eventv1.Event, origin Origin) (Event, error) {
 		return Event{}, fmt.Errorf("encode event %q: %w", m.GetId(), err)
 	}
 	e := Event{Origin: origin, raw: raw, received: raw, form: FormFrame}
-	if err := e.read(raw); err != nil {
+	if err := e.readRaw(raw); err != nil {
 		return Event{}, fmt.Errorf("encode event %q: %w", m.GetId(), err)
 	}
 	return e, nil

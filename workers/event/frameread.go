@@ -121,7 +121,7 @@ func (d *Decoder) frameEvent(m *Message, raw []byte) {
 	d.events = append(d.events, Event{})
 	e := &d.events[len(d.events)-1]
 	e.raw, e.received, e.form, e.arena = raw, raw, FormFrame, &d.arena
-	if err := e.read(raw); err != nil {
+	if err := e.readRaw(raw); err != nil {
 		d.events = d.events[:len(d.events)-1]
 		d.fail(FormFrame, raw, err)
 		return

@@ -185,6 +185,7 @@ func (e *Event) replace(num uint32) {
 	}
 	e.raw, e.patch = e.without(e.raw, num), e.without(e.patch, num)
 	e.present &^= 1 << num
+	e.tail = 0
 }
 
 func (e *Event) without(b []byte, num uint32) []byte {

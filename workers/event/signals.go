@@ -79,7 +79,7 @@ func (e *Event) signalOf(num uint32, reset func(), merge func([]byte)) (ok bool)
 	if e.signal != num {
 		return false
 	}
-	for _, b := range e.parts() {
+	for _, b := range e.parts(num) {
 		for f := (fields{rest: b}); f.next(); {
 			switch {
 			case f.num < firstSignal || f.num > lastSignal || f.wire != wireBytes:

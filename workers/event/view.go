@@ -50,14 +50,21 @@ const (
 	fieldExtensions      = 53
 )
 
+// tailField is where the fields begin that the view does not show: getters skip what stands
+// before the first of them.
+const tailField = fieldRelated
+
 // read takes the fields of the view from b, over what the view has already. It checks that
 // b is a sequence of well-formed fields and that what the view shows is valid UTF-8;
 // nested messages are only checked when they are read.
 func (e *Event) read(b []byte) error {
 	f := fields{rest: b}
-	for f.next() {
+	for at := len(b); f.next(); at = len(f.rest) {
 		if f.num < 64 {
 			e.present |= 1 << f.num
+		}
+		if e.tail < 0 && f.num >= tailField {
+			e.tail = len(b) - at
 		}
 		var ok bool
 		switch f.wire {
@@ -79,6 +86,16 @@ func (e *Event) read(b []byte) error {
 		e.Count = 1
 	}
 	return nil
+}
+
+// readRaw reads the view from b, the encoded event as it came.
+func (e *Event) readRaw(b []byte) error {
+	e.tail = -1
+	err := e.read(b)
+	if e.tail < 0 {
+		e.tail = len(b)
+	}
+	return err
 }
 
 func (e *Event) readBytes(f *fields) (ok bool) {
@@ -172,15 +189,21 @@ func readEntity(r *EntityRef, b []byte) bool {
 // may tells whether field num (< 64) can be in the event.
 func (e *Event) may(num uint32) bool { return e.present&(1<<num) != 0 }
 
-// parts are the encoded fields in the order in which protobuf merges them.
-func (e *Event) parts() [2][]byte { return [2][]byte{e.raw, e.patch} }
+// parts are the encoded fields in the order in which protobuf merges them, as far as field
+// num can be among them.
+func (e *Event) parts(num uint32) [2][]byte {
+	if num >= tailField {
+		return [2][]byte{e.raw[e.tail:], e.patch}
+	}
+	return [2][]byte{e.raw, e.patch}
+}
 
 // scalarText returns the last occurrence of a string field that is not in the view.
 func (e *Event) scalarText(num uint32) (s string) {
 	if !e.may(num) {
 		return ""
 	}
-	for _, b := range e.parts() {
+	for _, b := range e.parts(num) {
 		for f := (fields{rest: b}); f.next(); {
 			if f.is(num, wireBytes) {
 				s = f.text()
@@ -195,7 +218,7 @@ func (e *Event) scalarNumber(num uint32) (n uint64) {
 	if !e.may(num) {
 		return 0
 	}
-	for _, b := range e.parts() {
+	for _, b := range e.parts(num) {
 		for f := (fields{rest: b}); f.next(); {
 			if f.is(num, wireVarint) {
 				n = f.n
@@ -210,7 +233,7 @@ func (e *Event) each(num uint32, yield func([]byte) bool) {
 	if !e.may(num) {
 		return
 	}
-	for _, b := range e.parts() {
+	for _, b := range e.parts(num) {
 		for f := (fields{rest: b}); f.next(); {
 			if f.is(num, wireBytes) && !yield(f.v) {
 				return

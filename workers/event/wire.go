@@ -33,46 +33,65 @@ type fields struct {
 
 // next moves to the next field; false at the end or at malformed input.
 func (f *fields) next() bool {
-	if len(f.rest) == 0 {
+	b := f.rest
+	if len(b) == 0 {
 		return false
 	}
-	tag, b, ok := uvarint(f.rest)
+	tag, i := uint64(b[0]), 1
+	if tag >= 0x80 {
+		if tag, i = uvarint(b, 0); i == 0 {
+			return f.fail()
+		}
+	}
 	num := tag >> 3
-	if !ok || num == 0 || num > uint64(protowire.MaxValidNumber) {
+	if num == 0 || num > uint64(protowire.MaxValidNumber) {
 		return f.fail()
 	}
-	f.num, f.wire, f.v, f.n = uint32(num), uint8(tag&7), nil, 0
+	f.num, f.wire = uint32(num), uint8(tag&7)
 	switch f.wire {
-	case wireVarint:
-		f.n, b, ok = uvarint(b)
 	case wireBytes:
-		var size uint64
-		if size, b, ok = uvarint(b); ok && size <= uint64(len(b)) {
-			f.v, b = b[:size:size], b[size:]
-		} else {
-			ok = false
+		size, at := uvarint(b, i)
+		if at == 0 || size > uint64(len(b)-at) {
+			return f.fail()
 		}
-	case wireFixed64:
-		if ok = len(b) >= 8; ok {
-			f.n, b = binary.LittleEndian.Uint64(b), b[8:]
-		}
-	case wireFixed32:
-		if ok = len(b) >= 4; ok {
-			f.n, b = uint64(binary.LittleEndian.Uint32(b)), b[4:]
-		}
-	case uint8(protowire.StartGroupType):
-		size := protowire.ConsumeFieldValue(protowire.Number(num), protowire.StartGroupType, b)
-		if ok = size >= 0; ok {
-			b = b[size:]
+		i = at + int(size)
+		f.v = b[at:i:i]
+	case wireVarint:
+		if f.n, i = uvarint(b, i); i == 0 {
+			return f.fail()
 		}
 	default:
-		ok = false
+		if i = f.rare(b, i); i == 0 {
+			return f.fail()
+		}
 	}
-	if !ok {
-		return f.fail()
-	}
-	f.rest = b
+	f.rest = b[i:]
 	return true
+}
+
+// rare reads the value of a field of the less frequent wire types at b[i:] and returns
+// where the next field begins; 0 = malformed.
+func (f *fields) rare(b []byte, i int) int {
+	switch f.wire {
+	case wireFixed64:
+		if len(b)-i < 8 {
+			return 0
+		}
+		f.n = binary.LittleEndian.Uint64(b[i:])
+		return i + 8
+	case wireFixed32:
+		if len(b)-i < 4 {
+			return 0
+		}
+		f.n = uint64(binary.LittleEndian.Uint32(b[i:]))
+		return i + 4
+	case uint8(protowire.StartGroupType):
+		size := protowire.ConsumeFieldValue(protowire.Number(f.num), protowire.StartGroupType, b[i:])
+		if size >= 0 {
+			return i + size
+		}
+	}
+	return 0
 }
 
 func (f *fields) fail() bool {
@@ -87,18 +106,19 @@ func (f *fields) text() string   { return view(f.v) }
 func (f *fields) float() float64 { return math.Float64frombits(f.n) }
 func (f *fields) nanos() int64   { return int64(f.n) }
 
-func uvarint(b []byte) (uint64, []byte, bool) {
-	if len(b) > 0 && b[0] < 0x80 {
-		return uint64(b[0]), b[1:], true
+// uvarint reads a varint at b[i:] and returns where it ends; 0 = malformed.
+func uvarint(b []byte, i int) (n uint64, end int) {
+	if i < len(b) && b[i] < 0x80 {
+		return uint64(b[i]), i + 1
 	}
-	if len(b) > 1 && b[1] < 0x80 {
-		return uint64(b[0]&0x7f) | uint64(b[1])<<7, b[2:], true
+	if i+1 < len(b) && b[i+1] < 0x80 {
+		return uint64(b[i]&0x7f) | uint64(b[i+1])<<7, i + 2
 	}
-	n, size := protowire.ConsumeVarint(b)
+	n, size := protowire.ConsumeVarint(b[min(i, len(b)):])
 	if size < 0 {
-		return 0, nil, false
+		return 0, 0
 	}
-	return n, b[size:], true
+	return n, i + size
 }
 
 // view returns a string that shares memory with b.
