@@ -78,4 +78,3 @@ func runPlugin(ctx context.Context, plugin string, request *pluginpb.CodeGenerat
 	}
 	return response, nil
 }
-
