@@ -1,0 +1,259 @@
+package stage
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/jsm.go/api"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/graph"
+	"millrace.dev/millrace/controllers/internal/jetstream"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+var settings = Settings{Image: "registry.example/millrace:1.0.0", ServiceAccount: "millrace-worker"}
+
+func pipeline(change func(*v1alpha1.Pipeline)) *v1alpha1.Pipeline {
+	p := &v1alpha1.Pipeline{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "obs", UID: "pipeline-uid", Generation: 1},
+		Spec: v1alpha1.PipelineSpec{Stages: []v1alpha1.PipelineStage{
+			{Name: "validate", StageNode: v1alpha1.StageNode{
+				From:     []string{"ingress"},
+				Validate: &v1alpha1.ValidateSpec{Rules: []v1alpha1.ValidateRule{{Expression: "event.id != ''", Message: "id must be set"}}},
+			}},
+			{Name: "enrich", StageNode: v1alpha1.StageNode{
+				From: []string{"validate"}, Enrich: &v1alpha1.EnrichSpec{Kubernetes: &v1alpha1.EnrichKubernetesSpec{}},
+				Workers: v1alpha1.WorkersSpec{Min: 3},
+			}},
+			{Name: "correlate", StageNode: v1alpha1.StageNode{
+				From: []string{"enrich"}, Correlate: &v1alpha1.CorrelateSpec{Realtime: &v1alpha1.RealtimeSpec{}},
+			}},
+		}},
+	}
+	if change != nil {
+		change(p)
+	}
+	return p
+}
+
+func child(name string) *v1alpha1.Stage {
+	return &v1alpha1.Stage{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "shop", Name: "obs-" + name, UID: "stage-uid",
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: "millrace.dev/v1alpha1", Kind: "Pipeline", Name: "obs", UID: "pipeline-uid", Controller: new(true),
+			}},
+		},
+		Spec: v1alpha1.StageSpec{PipelineRef: v1alpha1.PipelineRef{Name: "obs"}, Name: name},
+	}
+}
+
+// snap is the snapshot of a stage of which nothing exists yet.
+func snap(t *testing.T, p *v1alpha1.Pipeline, stage *v1alpha1.Stage) *snapshot {
+	t.Helper()
+	planner, err := graph.NewPlanner("nats://nats:4222")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &snapshot{stage: stage, pipeline: p, resolved: planner.Resolve(p, nil)}
+	if len(s.resolved.Errors) > 0 {
+		t.Fatal(s.resolved.Errors.ToAggregate())
+	}
+	if s.node = s.resolved.Node(stage); s.node == nil {
+		t.Fatalf("stage %s is not in the plan", stage.Name)
+	}
+	return s
+}
+
+func TestWorkersGolden(t *testing.T) {
+	tests := map[string]struct {
+		stage  string
+		change func(*v1alpha1.Pipeline)
+	}{
+		"stateless":     {stage: "validate"},
+		"stateful":      {stage: "correlate"},
+		"reads-cluster": {stage: "enrich"},
+		"suspended":     {stage: "validate", change: func(p *v1alpha1.Pipeline) { p.Spec.Suspend = true }},
+		"all-settings": {stage: "validate", change: func(p *v1alpha1.Pipeline) {
+			p.Spec.NATS = &v1alpha1.NATSSpec{URL: "tls://nats.example:4222", CredentialsSecretRef: &v1alpha1.SecretKeyRef{Name: "nats-user", Key: "worker.creds"}}
+			p.Spec.Stages[0].Workers = v1alpha1.WorkersSpec{
+				Min: 2, DrainTimeout: &metav1.Duration{Duration: 90 * time.Second},
+				Resources: corev1.ResourceRequirements{
+					Limits:   corev1.ResourceList{"cpu": resource.MustParse("2"), "memory": resource.MustParse("512Mi")},
+					Requests: corev1.ResourceList{"cpu": resource.MustParse("0.5")},
+				},
+				NodeSelector: map[string]string{"pool": "events"}, ServiceAccountName: "mine", Image: "registry.example/mine:2",
+			}
+		}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			in, err := decide(snap(t, pipeline(test.change), child(test.stage)), settings)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := document(t, in.workers.config) + "---\n" + document(t, in.workers.deployment)
+			compare(t, filepath.Join("testdata", name+".yaml"), got)
+		})
+	}
+}
+
+func document(t *testing.T, v any) string {
+	t.Helper()
+	data, err := yaml.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func compare(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got, -update writes it anew):\n%s", path, diff)
+	}
+}
+
+func TestConfigMapNameFollowsOnlyTheConfig(t *testing.T) {
+	name := func(change func(*v1alpha1.Pipeline), s Settings) string {
+		in, err := decide(snap(t, pipeline(change), child("validate")), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *in.workers.config.Name
+	}
+	base := name(nil, settings)
+	if !strings.HasPrefix(base, "obs-validate-") {
+		t.Errorf("got %s, want the stage's name in it", base)
+	}
+	same := map[string]string{
+		"operator image": name(nil, Settings{Image: "registry.example/millrace:2.0.0"}),
+		"replicas":       name(func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Workers.Min = 5 }, settings),
+		"suspend":        name(func(p *v1alpha1.Pipeline) { p.Spec.Suspend = true }, settings),
+		"stream limits":  name(func(p *v1alpha1.Pipeline) { p.Spec.Streams.MaxBytes = new(resource.MustParse("1Gi")) }, settings),
+	}
+	for what, got := range same {
+		if got != base {
+			t.Errorf("%s: got another ConfigMap, and so a rollout", what)
+		}
+	}
+	if name(func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Validate.Rules[0].Message = "other" }, settings) == base {
+		t.Error("another config has the same ConfigMap")
+	}
+}
+
+func TestReplicas(t *testing.T) {
+	tests := map[string]struct {
+		stage     string
+		asked     *int32
+		suspended bool
+		want      int32
+	}{
+		"from the spec":         {"enrich", nil, false, 3},
+		"scaled":                {"enrich", new(int32(7)), false, 7},
+		"scaled to zero":        {"enrich", new(int32(0)), false, 0},
+		"suspended":             {"enrich", new(int32(7)), true, 0},
+		"stateful":              {"correlate", new(int32(7)), false, 1},
+		"stateful, zero":        {"correlate", new(int32(0)), false, 0},
+		"default of validation": {"validate", nil, false, 1},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			stage := child(test.stage)
+			stage.Spec.Replicas = test.asked
+			s := snap(t, pipeline(func(p *v1alpha1.Pipeline) { p.Spec.Suspend = test.suspended }), stage)
+			if got := replicas(stage, s.node); got != test.want {
+				t.Errorf("got %d, want %d", got, test.want)
+			}
+		})
+	}
+}
+
+func TestDecideConsumers(t *testing.T) {
+	ours := map[string]string{jetstream.MetadataPipeline: "shop/obs"}
+	tests := map[string]struct {
+		input  func(*input)
+		action jetstream.Action
+		waits  bool
+	}{
+		"new":            {func(in *input) { in.stream = stream(ours) }, jetstream.ActionCreate, false},
+		"stream missing": {func(*input) {}, jetstream.ActionCreate, true},
+		"foreign stream": {func(in *input) { in.stream = stream(nil) }, jetstream.ActionNotOwned, false},
+		"foreign consumer": {func(in *input) {
+			in.have = &jetstream.Consumer{Config: api.ConsumerConfig{Durable: in.want.Durable}}
+		}, jetstream.ActionNotOwned, false},
+		"as wanted": {func(in *input) {
+			in.have = &jetstream.Consumer{Config: jetstream.ConsumerConfig(in.want, ownerOf(child("validate"), ""))}
+		}, jetstream.ActionNone, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := snap(t, pipeline(nil), child("validate"))
+			in := input{want: s.node.Consumers[0]}
+			test.input(&in)
+			s.inputs = []input{in}
+			got := decideConsumers(s, "")
+			if len(got) != 1 || got[0].Action != test.action || got[0].streamMissing != test.waits {
+				t.Errorf("got %+v, want %s, stream missing %v", got, test.action, test.waits)
+			}
+		})
+	}
+}
+
+func stream(metadata map[string]string) *jetstream.Stream {
+	return &jetstream.Stream{Config: api.StreamConfig{Metadata: metadata}}
+}
+
+func TestOldConfigMapsGoOnlyAfterTheRollout(t *testing.T) {
+	s := snap(t, pipeline(nil), child("validate"))
+	in, err := decide(s, settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	current := *in.workers.config.Name
+	s.configMaps = []corev1.ConfigMap{{ObjectMeta: metav1.ObjectMeta{Name: "old"}}, {ObjectMeta: metav1.ObjectMeta{Name: current}}}
+	done := appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 1, UpdatedReplicas: 1}
+	tests := map[string]struct {
+		mounts string
+		status appsv1.DeploymentStatus
+		want   int
+	}{
+		"through":              {current, done, 1},
+		"not yet observed":     {current, appsv1.DeploymentStatus{ObservedGeneration: 1, Replicas: 1, UpdatedReplicas: 1}, 0},
+		"old pods are left":    {current, appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 2, UpdatedReplicas: 1}, 0},
+		"old pods still drain": {current, appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 1, UpdatedReplicas: 1, TerminatingReplicas: new(int32(1))}, 0},
+		"not yet applied":      {"old", done, 0},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s.deployment = &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Generation: 2}, Status: test.status}
+			s.deployment.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: configVolume, VolumeSource: corev1.VolumeSource{
+				ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: test.mounts}},
+			}}}
+			if got := decidePrune(s, current); len(got) != test.want {
+				t.Errorf("got %d to delete, want %d", len(got), test.want)
+			}
+		})
+	}
+}
