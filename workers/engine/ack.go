@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"cmp"
+	"context"
+	"slices"
 	"time"
 )
 
@@ -35,19 +38,46 @@ func (in *input) take(m *message) (reply string, ok bool) {
 	return m.reply, true
 }
 
-// giveBack has every message that is still in hand delivered again at once, oldest first.
-// It returns how many there were.
-func (in *input) giveBack() int {
+// withdraw takes the messages in hand that which chooses from the shelf. It returns where
+// to answer, in stream order.
+func (in *input) withdraw(which func(*message) bool) (replies []string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	n := 0
-	for m := in.shelf.first; m != nil; m = in.shelf.first {
+	var chosen []*message
+	for m := in.shelf.first; m != nil; m = m.next {
+		if which(m) {
+			chosen = append(chosen, m)
+		}
+	}
+	slices.SortFunc(chosen, func(a, b *message) int { return cmp.Compare(a.seq, b.seq) })
+	for _, m := range chosen {
 		m.gone = true
 		in.shelf.remove(m)
-		_ = in.e.conn.Publish(m.reply, nakBody()) // not sent: it comes again after AckWait
-		n++
+		replies = append(replies, m.reply)
 	}
-	return n
+	return replies
+}
+
+// settleWait is what the server gets to notice that pull requests have nobody behind them.
+const settleWait = 20 * time.Millisecond
+
+// giveBack has the messages in hand that which chooses delivered again at once. It returns
+// how many there were.
+//
+// For a stateful stage they come again in stream order: the server takes the first message
+// that is given back from its queue, finds that the pull requests it still has are those
+// of a closed subscription, drops these and puts the message back at the end of the queue.
+// So the first goes alone.
+func (in *input) giveBack(ctx context.Context, which func(*message) bool) int {
+	replies := in.withdraw(which)
+	for i, reply := range replies {
+		_ = in.e.conn.Publish(reply, nakBody()) // not sent: it comes again after AckWait
+		if i == 0 && in.e.stateful {
+			_ = in.e.conn.FlushWithContext(ctx)
+			time.Sleep(settleWait)
+		}
+	}
+	return len(replies)
 }
 
 // keepAlive tells the server that work on messages goes on, before AckWait is over. It

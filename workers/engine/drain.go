@@ -3,25 +3,46 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // idlePoll is how often something that waits for the engine to be idle looks.
 const idlePoll = 2 * time.Millisecond
+
+// flushTimeout bounds the waits for the connection while draining.
+const flushTimeout = 2 * time.Second
 
 // drain finishes the work in hand and gives the rest back.
 func (e *Engine) drain(work context.Context, cancel context.CancelFunc, lanes *sync.WaitGroup) error {
 	began := e.now()
 	deadline := time.AfterFunc(e.limits.drain, cancel)
 	defer deadline.Stop()
-	for _, in := range e.inputs {
-		in.stop()
+	e.stopReceiving(work)
+	returned := 0
+	if !e.stateful { // a stateful stage may still leave earlier messages behind
+		returned = e.giveBackQueued(work)
 	}
 	e.parked.releaseAll()
+	err := e.finish(work, lanes)
+	flush, stop := context.WithTimeout(context.WithoutCancel(work), flushTimeout)
+	defer stop()
+	for _, in := range e.inputs {
+		returned += in.giveBack(flush, func(*message) bool { return true })
+	}
+	e.closeSubscriptions(flush, e.pub.sub)
+	_ = e.conn.FlushWithContext(flush) // the acknowledgements must leave before the connection closes
+	e.log.Info("drained", "took", e.now().Sub(began), "messages_given_back", returned)
+	return err
+}
+
+// finish waits for the lanes and for their outputs to be stored, until work ends.
+func (e *Engine) finish(work context.Context, lanes *sync.WaitGroup) error {
 	done := make(chan struct{})
 	go func() { lanes.Wait(); close(done) }()
-	var err error
 	select {
 	case <-done:
 		_ = e.waitPublished(work)
@@ -30,57 +51,58 @@ func (e *Engine) drain(work context.Context, cancel context.CancelFunc, lanes *s
 		select {
 		case <-done:
 		case <-time.After(time.Second):
-			err = fmt.Errorf("drain: stage %s did not return from Process within %s", e.cfg.Stage, e.limits.drain)
+			return fmt.Errorf("drain: stage %s did not return from Process within %s", e.cfg.Stage, e.limits.drain)
 		}
 	}
-	if n := e.pub.outstanding(); n > 0 && err == nil {
-		err = fmt.Errorf("drain: %d outputs were not confirmed within %s: %v; what they came from is delivered again", n, e.limits.drain, e.pub.waiting())
+	if n := e.pub.outstanding(); n > 0 {
+		return fmt.Errorf("drain: %d outputs were not confirmed within %s: %v; what they came from is delivered again", n, e.limits.drain, e.pub.waiting())
 	}
-	returned := 0
-	for _, in := range e.inputs {
-		returned += in.giveBack()
-	}
-	e.unsubscribe(work)
-	e.log.Info("drained", "took", e.now().Sub(began), "messages_given_back", returned)
-	return err
+	return nil
 }
 
-// stop has in take no more messages: what still arrives is given back.
-func (in *input) stop() {
-	in.mu.Lock()
-	in.draining = true
-	in.mu.Unlock()
-}
-
-// unsubscribe lets what the server has sent already arrive, so that it is given back too,
-// and makes sure that all acknowledgements have left.
-func (e *Engine) unsubscribe(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+// stopReceiving ends the subscriptions. What the server had sent by then is received: it
+// can be given back, and need not wait for AckWait.
+func (e *Engine) stopReceiving(work context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(work), flushTimeout)
 	defer cancel()
+	var subs []*nats.Subscription
 	for _, in := range e.inputs {
-		_ = in.sub.Drain()
+		in.mu.Lock()
+		in.draining = true
+		in.mu.Unlock()
+		subs = append(subs, in.sub)
 	}
-	_ = e.pub.sub.Drain()
-	_ = e.conn.FlushWithContext(ctx)
-	tick := time.NewTicker(idlePoll)
-	defer tick.Stop()
-	for e.subscribed() && e.conn.IsConnected() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-	_ = e.conn.FlushWithContext(ctx)
+	e.closeSubscriptions(ctx, subs...)
 }
 
-func (e *Engine) subscribed() bool {
-	for _, in := range e.inputs {
-		if in.sub.IsValid() {
-			return true
-		}
+// closeSubscriptions ends subscriptions when they are empty, and waits for that while there is a
+// connection.
+func (e *Engine) closeSubscriptions(ctx context.Context, subs ...*nats.Subscription) {
+	for _, s := range subs {
+		_ = s.Drain()
 	}
-	return e.pub.sub.IsValid()
+	_ = e.wait(ctx, func() bool {
+		open := slices.ContainsFunc(subs, func(s *nats.Subscription) bool { return s.IsValid() })
+		return !open || !e.conn.IsConnected()
+	})
+}
+
+// giveBackQueued gives back what no lane has taken.
+func (e *Engine) giveBackQueued(ctx context.Context) (n int) {
+	queued := map[*message]bool{}
+	for {
+		select {
+		case m := <-e.queue:
+			queued[m] = true
+			continue
+		default:
+		}
+		break
+	}
+	for _, in := range e.inputs {
+		n += in.giveBack(ctx, func(m *message) bool { return queued[m] })
+	}
+	return n
 }
 
 // waitPublished waits until every output is confirmed.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"millrace.dev/millrace/workers/config"
@@ -179,4 +181,42 @@ func TestSteadyLoadNeverPauses(t *testing.T) {
 		t.Errorf("%d events went in, want %d", got, published)
 	}
 	t.Logf("%d events, longest pause %s, p99 %.1f ms", published, longest, e.Stats().P99)
+}
+
+func TestStreamOrderAcrossADrain(t *testing.T) {
+	r := newRig(t)
+	want := r.publishFrames("f", 100, 10)
+	var mu sync.Mutex
+	var seen []string
+	s := &testStage{stateful: true, process: func(_ context.Context, b *stage.Batch) error {
+		time.Sleep(2 * time.Millisecond)
+		mu.Lock()
+		defer mu.Unlock()
+		for i := range b.Events {
+			seen = append(seen, strings.Clone(b.Events[i].ID))
+		}
+		return nil
+	}}
+	for end := 100; end < 1000; end += 300 {
+		e := r.run(s, func(c *config.StageConfig, _ *engine.Options) { c.Batch.MaxEvents = 10 })
+		eventually(t, 10*time.Second, func() string {
+			mu.Lock()
+			defer mu.Unlock()
+			if len(seen) < end {
+				return "not yet under way"
+			}
+			return ""
+		})
+		if err := e.end(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := r.run(s, nil)
+	r.wantDrained(10 * time.Second)
+	if err := e.end(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, seen); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
+	}
 }

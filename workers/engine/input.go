@@ -220,7 +220,7 @@ func (in *input) receive(raw *nats.Msg) {
 }
 
 // admit puts a message on the shelf. A redelivery of one in hand only renews its reply
-// subject; while draining a message is given back at once.
+// subject.
 func (in *input) admit(raw *nats.Msg, meta *nats.MsgMetadata) (*message, bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -236,10 +236,6 @@ func (in *input) admit(raw *nats.Msg, meta *nats.MsgMetadata) (*message, bool) {
 	if m := in.shelf.bySeq[meta.Sequence.Stream]; m != nil {
 		m.reply = raw.Reply
 		in.shelf.touch(m, now)
-		return nil, false
-	}
-	if in.draining {
-		_ = in.e.conn.Publish(raw.Reply, nakBody())
 		return nil, false
 	}
 	m := &message{
