@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -87,6 +88,7 @@ func TestInstall(t *testing.T) {
 		run  func(*testing.T, *site)
 	}{
 		{"the namespace is restricted", refusesPrivileged},
+		{"kustomize renders what the API server accepts", kustomizes},
 		{"install", installs},
 		{"the enrich worker reads and does no more", enrichReadsOnly},
 		{"editors edit pipelines, viewers view them", aggregates},
@@ -112,6 +114,27 @@ func refusesPrivileged(t *testing.T, s *site) {
 	_, err := s.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{})
 	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), `violates PodSecurity "restricted`) {
 		t.Errorf("got %v, want a violation of the standard", err)
+	}
+}
+
+// kustomizes is the way without helm: nothing is kept, so that the rest starts from nothing.
+func kustomizes(t *testing.T, s *site) {
+	kubectl, err := kube.Find("kubectl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	object := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "millrace"}}
+	if _, err := s.CoreV1().Namespaces().Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), kubectl, "--kubeconfig", s.plane.Kubeconfig(),
+		"apply", "--server-side", "--dry-run=server", "--validate=strict", "-k", root+"/config/default")
+	output, err := command.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	if want := "deployment.apps/millrace-operator serverside-applied (server dry run)"; !strings.Contains(string(output), want) {
+		t.Errorf("got %s, want %q in it", output, want)
 	}
 }
 
