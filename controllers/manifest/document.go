@@ -67,7 +67,7 @@ func (d *document) parse() (problems []Problem, ok bool) {
 		return problems, false
 	}
 	d.object = &unstructured.Unstructured{}
-	if err := d.object.UnmarshalJSON(encoded); err != nil {
+	if err := d.object.UnmarshalJSON(encoded); err != nil || d.object.GetAPIVersion() == "" {
 		return append(problems, d.shape(encoded)), false
 	}
 	return problems, true

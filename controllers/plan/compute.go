@@ -59,6 +59,7 @@ func (c *computation) pipeline() *Plan {
 	if len(p.Name) > maxLabel || !label.MatchString(p.Name) {
 		c.refuse(field.Invalid(field.NewPath("metadata", "name"), p.Name,
 			"must be at most 63 lower-case letters, digits and -, and begin and end with a letter or digit: it becomes part of subjects, streams and labels"))
+		c.prefixRefused = p.SubjectPrefix == ""
 	}
 	path := field.NewPath("spec", "subjectPrefix")
 	if p.SubjectPrefix == "" {
