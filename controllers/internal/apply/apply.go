@@ -101,7 +101,7 @@ func ownedFields(entries []metav1.ManagedFieldsEntry) (map[string]any, error) {
 			continue
 		}
 		var fields map[string]any
-		if err := json.Unmarshal(e.FieldsV1.Raw, &fields); err != nil {
+		if err := json.Unmarshal(e.FieldsV1.GetRawBytes(), &fields); err != nil {
 			return nil, fmt.Errorf("read managed fields: %w", err)
 		}
 		return fields, nil

@@ -73,7 +73,8 @@ func TestResolve(t *testing.T) {
 		"one bad, one not": {[]v1alpha1.Stage{attached("a", 0, "nobody"), attached("b", 0, "validate")}, []string{"b", "validate"}, []string{"a"}},
 		"a chain in the wrong order with a bad one": {
 			[]v1alpha1.Stage{attached("a", 3, "b"), attached("b", 2, "c"), attached("c", 1, "validate"), attached("bad", 0, "nobody")},
-			[]string{"a", "b", "c", "validate"}, []string{"bad"},
+			[]string{"a", "b", "c", "validate"},
+			[]string{"bad"},
 		},
 		"who reads a bad one is refused too": {
 			[]v1alpha1.Stage{attached("bad", 1, "nobody"), attached("reader", 0, "bad")}, []string{"validate"}, []string{"bad", "reader"},

@@ -8,7 +8,7 @@ import (
 	"github.com/nats-io/jsm.go/api"
 )
 
-// ErrNotFound: the stream, consumer or message does not exist.
+// ErrNotFound says that the stream, consumer or message does not exist.
 var ErrNotFound = errors.New("not found")
 
 // UnreachableError says that a server did not answer, or that its JetStream does not serve
