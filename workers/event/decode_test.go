@@ -347,8 +347,10 @@ func TestValue(t *testing.T) {
 		text string
 		any  any
 	}{
-		{event.StringValue("s"), "s", "s"}, {event.IntValue(-5), "-5", int64(-5)}, {event.DoubleValue(0.5), "0.5", 0.5},
-		{event.BoolValue(true), "true", true}, {event.BytesValue([]byte("b")), "b", []byte("b")}, {event.Value{}, "", nil},
+		{event.StringValue("s"), "s", "s"},
+		{event.IntValue(-5), "-5", int64(-5)}, {event.DoubleValue(0.5), "0.5", 0.5},
+		{event.BoolValue(true), "true", true},
+		{event.BytesValue([]byte("b")), "b", []byte("b")}, {event.Value{}, "", nil},
 	} {
 		if got := c.v.Text(); got != c.text {
 			t.Errorf("text %q, want %q", got, c.text)

@@ -38,20 +38,6 @@ func (w *objectWriter) text(name, s string) {
 	}
 }
 
-func (w *objectWriter) time(name string, nanos uint64) {
-	if nanos != 0 {
-		w.key(name)
-		w.b = appendQuotedTime(w.b, int64(nanos))
-	}
-}
-
-func (w *objectWriter) hex(name string, v []byte) {
-	if len(v) > 0 {
-		w.key(name)
-		w.b = appendQuotedHex(w.b, v)
-	}
-}
-
 func (w *objectWriter) close() []byte { return append(w.b, '}') }
 
 func appendQuotedTime(b []byte, nanos int64) []byte {

@@ -79,7 +79,7 @@ func SeverityText(number int32) string {
 	if step == 0 {
 		return strings.ToUpper(level)
 	}
-	return strings.ToUpper(level) + string(rune('1'+step))
+	return strings.ToUpper(level) + string('1'+step)
 }
 
 // SeverityLevel returns the range of a severity number: trace, debug, info, warn, error or

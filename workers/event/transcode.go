@@ -223,14 +223,7 @@ func (t *transcoder) attribute(name string, spec memberSpec, v Value, known uint
 	case roleAttribute:
 		return t.field(name, spec, v, known)
 	case roleTraceparent:
-		trace, err := ParseTraceparent(v.Str())
-		if err != nil {
-			t.extension(name, v) // W3C: an invalid one starts no trace; it is kept for a person
-			return nil
-		}
-		t.out = appendBytes(t.out, fieldTraceID, trace.TraceID[:])
-		t.out = appendBytes(t.out, fieldSpanID, trace.SpanID[:])
-		t.out = appendUint(t.out, fieldTraceFlags, uint64(trace.Flags))
+		t.traceparent(name, v)
 		return nil
 	case roleCorrelation:
 		var start int
@@ -243,6 +236,19 @@ func (t *transcoder) attribute(name string, spec memberSpec, v Value, known uint
 	}
 	t.extension(name, v)
 	return nil
+}
+
+// traceparent encodes a trace context. W3C: an invalid one starts no trace; it is kept for
+// a person.
+func (t *transcoder) traceparent(name string, v Value) {
+	trace, err := ParseTraceparent(v.Str())
+	if err != nil {
+		t.extension(name, v)
+		return
+	}
+	t.out = appendBytes(t.out, fieldTraceID, trace.TraceID[:])
+	t.out = appendBytes(t.out, fieldSpanID, trace.SpanID[:])
+	t.out = appendUint(t.out, fieldTraceFlags, uint64(trace.Flags))
 }
 
 // field encodes an attribute that has a field of its own.

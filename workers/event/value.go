@@ -28,16 +28,32 @@ type Value struct {
 	str  string
 }
 
-// The constructors of values.
-func StringValue(s string) Value    { return Value{kind: String, str: s} }
-func IntValue(n int64) Value        { return Value{kind: Int, num: uint64(n)} }
-func DoubleValue(v float64) Value   { return Value{kind: Double, num: math.Float64bits(v)} }
-func BoolValue(b bool) Value        { return Value{kind: Bool, num: protowire.EncodeBool(b)} }
-func BytesValue(b []byte) Value     { return Value{kind: Bytes, str: view(b)} }
-func (v Value) Kind() Kind          { return v.kind }
-func (v Value) Bool() bool          { return v.kind == Bool && v.num != 0 }
-func (v Value) isNumber() bool      { return v.kind == Int || v.kind == Double }
-func (v Value) Bytes() []byte       { return bytesOf(v.str) }
+// StringValue returns the value of a text.
+func StringValue(s string) Value { return Value{kind: String, str: s} }
+
+// IntValue returns the value of a whole number.
+func IntValue(n int64) Value { return Value{kind: Int, num: uint64(n)} }
+
+// DoubleValue returns the value of a number.
+func DoubleValue(v float64) Value { return Value{kind: Double, num: math.Float64bits(v)} }
+
+// BoolValue returns the value of a truth.
+func BoolValue(b bool) Value { return Value{kind: Bool, num: protowire.EncodeBool(b)} }
+
+// BytesValue returns the value of b, which it shares.
+func BytesValue(b []byte) Value { return Value{kind: Bytes, str: view(b)} }
+
+// Kind is the type of v.
+func (v Value) Kind() Kind { return v.kind }
+
+// Bool returns the truth that v holds; false for other kinds.
+func (v Value) Bool() bool { return v.kind == Bool && v.num != 0 }
+
+// Bytes returns the bytes of a string or bytes value; they must not be changed.
+func (v Value) Bytes() []byte { return bytesOf(v.str) }
+
+func (v Value) isNumber() bool { return v.kind == Int || v.kind == Double }
+
 func (v Value) is(text string) bool { return v.kind == String && v.str == text }
 
 // Str returns the text of a string value; empty for other kinds.
