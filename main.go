@@ -18,6 +18,7 @@ import (
 	"millrace.dev/millrace/controllers/manifest"
 	"millrace.dev/millrace/controllers/operator"
 	"millrace.dev/millrace/workers/analyze"
+	"millrace.dev/millrace/workers/correlate"
 	"millrace.dev/millrace/workers/enrich"
 	enrichkubernetes "millrace.dev/millrace/workers/enrich/kubernetes"
 	"millrace.dev/millrace/workers/local"
@@ -107,7 +108,7 @@ func localRegistry(k local.Kubernetes) stage.Registry {
 }
 
 func registry(k enrichkubernetes.Choice) stage.Registry {
-	return stage.NewRegistry(validate.NewFactory(), enrich.NewFactory(k.Open), analyze.NewFactory())
+	return stage.NewRegistry(validate.NewFactory(), enrich.NewFactory(k.Open), correlate.NewFactory(), analyze.NewFactory())
 }
 
 // buildVersion is the version that the build set, else what Go knows of the module.

@@ -1,0 +1,53 @@
+package correlate
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"millrace.dev/millrace/workers/config"
+)
+
+// settings are the config with its gaps filled; a nil member is off.
+type settings struct {
+	realtime *config.CorrelateRealtime
+	window   *config.CorrelateWindow
+}
+
+func settingsOf(c *config.Correlate) (s settings, err error) {
+	if c.Realtime == nil && c.Window == nil {
+		return s, errors.New("correlate: neither realtime nor window is set")
+	}
+	if c.Realtime != nil {
+		r := *c.Realtime
+		r.Within = positive(r.Within, 5*time.Minute)
+		r.IncidentIdle = positive(r.IncidentIdle, 15*time.Minute)
+		if r.MaxEntities <= 0 {
+			r.MaxEntities = 100_000
+		}
+		s.realtime = &r
+	}
+	if c.Window != nil {
+		w := *c.Window
+		w.Size = positive(w.Size, 5*time.Second)
+		w.Lateness = positive(w.Lateness, 5*time.Second)
+		if w.MinEvents <= 0 {
+			w.MinEvents = 3
+		}
+		if w.MaxEvents <= 0 {
+			w.MaxEvents = 1000
+		}
+		if w.MinEvents > w.MaxEvents {
+			return s, fmt.Errorf("correlate.window.minEvents: is %d, more than maxEvents (%d)", w.MinEvents, w.MaxEvents)
+		}
+		s.window = &w
+	}
+	return s, nil
+}
+
+func positive(d config.Duration, fallback time.Duration) config.Duration {
+	if d <= 0 {
+		return config.Duration(fallback)
+	}
+	return d
+}

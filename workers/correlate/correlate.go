@@ -1,0 +1,137 @@
+package correlate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
+)
+
+type correlator struct {
+	source   string
+	now      func() time.Time
+	realtime *realtime // nil = off
+	windows  *windows  // nil = off
+	size     int64
+}
+
+func newCorrelator(s stage.Settings, set settings) *correlator {
+	c := &correlator{source: fmt.Sprintf("/pipelines/%s/stages/%s", s.Config.Pipeline, s.Config.Stage), now: s.Now}
+	if set.realtime != nil {
+		c.realtime = newRealtime(set.realtime, s.Metrics)
+	}
+	if set.window != nil {
+		c.windows, c.size = newWindows(set.window, s.Metrics), int64(set.window.Size)
+	}
+	return c
+}
+
+// Start has nothing to wait for.
+func (*correlator) Start(context.Context) error { return nil }
+
+// Shutdown holds nothing.
+func (*correlator) Shutdown(context.Context) error { return nil }
+
+// Process looks at every event of b in order.
+func (c *correlator) Process(_ context.Context, b *stage.Batch) error {
+	var now time.Time
+	for i := range b.Events {
+		e := &b.Events[i]
+		s, ok := signalOf(e)
+		if !ok {
+			b.Filter(i)
+			continue
+		}
+		if now.IsZero() {
+			now = c.now()
+		}
+		if !c.take(b, e, observe(e, s), now) {
+			b.Filter(i)
+		}
+	}
+	if !now.IsZero() {
+		c.tell(b)
+		c.closeWindows(b, now, false)
+	}
+	return nil
+}
+
+// take hands one notable event to both ways of correlation, and says whether it belongs to
+// an incident.
+func (c *correlator) take(b *stage.Batch, e *event.Event, o *observation, now time.Time) bool {
+	if c.windows != nil {
+		if g := c.windows.take(o, now); g != nil {
+			b.Produce(config.PortOut, g.event(c.source, c.size))
+		}
+	}
+	if c.realtime == nil {
+		return false
+	}
+	c.realtime.take(o)
+	inc := o.incident.find()
+	if inc == nil {
+		return false
+	}
+	annotation := event.Correlation{CorrelationID: inc.id, IncidentID: inc.id}
+	if o.cause != nil {
+		annotation.CausationID = o.cause.id
+		annotation.Links = []event.Link{{
+			EventID: o.cause.id, Relation: o.link.over.String(), RuleID: string(o.cause.signal) + ">" + string(o.signal), DeltaNs: o.time - o.cause.time,
+		}}
+	}
+	e.SetCorrelation(annotation)
+	return true
+}
+
+// tell produces the insights about what changed.
+func (c *correlator) tell(b *stage.Batch) {
+	if c.realtime == nil {
+		return
+	}
+	for _, inc := range c.realtime.changes() {
+		if inc.worthTelling(inc.root()) && inc.told() {
+			b.Produce(config.PortInsights, inc.tell(c.source, ""))
+		}
+	}
+}
+
+// told says whether something in the incident is worth a person's time by itself.
+func (i *incident) told() bool {
+	for _, o := range i.events {
+		if r := rules[o.signal]; r.alone || (o.cause != nil && r.rank > 1) || o.signal == signalErrorSpan {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *correlator) closeWindows(b *stage.Batch, now time.Time, all bool) {
+	if c.windows == nil {
+		return
+	}
+	for _, g := range c.windows.close(now, all) {
+		b.Produce(config.PortOut, g.event(c.source, c.size))
+	}
+}
+
+// Flush closes windows that nothing came for and incidents that are over; the final one
+// closes all windows and tells the last of every open incident.
+func (c *correlator) Flush(_ context.Context, now time.Time, final bool, b *stage.Batch) error {
+	c.closeWindows(b, now, final)
+	if c.realtime == nil {
+		return nil
+	}
+	c.tell(b)
+	for _, inc := range c.realtime.ended() {
+		b.Produce(config.PortInsights, inc.tell(c.source, "closed"))
+	}
+	if final {
+		for _, inc := range c.realtime.stale() {
+			b.Produce(config.PortInsights, inc.tell(c.source, ""))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,456 @@
+package correlate
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
+)
+
+var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func newStage(t testing.TB, c config.Correlate) *correlator {
+	t.Helper()
+	s, err := NewFactory().New(stage.Settings{
+		Config: &config.StageConfig{
+			Stage: "correlate", Pipeline: config.PipelineRef{Namespace: "default", Name: "p"}, Correlate: &c,
+		},
+		Now: func() time.Time { return start }, Metrics: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.(*correlator)
+}
+
+var realtimeOnly = config.Correlate{Realtime: &config.CorrelateRealtime{}}
+
+// on makes an event: what happened to which pod (namespace shop), how long after the start.
+// A pod named n/... is a node, d/... a Deployment.
+func on(after time.Duration, what, entity string, mend ...func(*eventv1.Event)) *eventv1.Event {
+	e := &eventv1.Event{
+		Id: fmt.Sprintf("%s %s %s", what, entity, after), Source: "/test", Type: what, TimeUnixNano: uint64(start.Add(after).UnixNano()),
+		SeverityNumber: 17, Entity: &eventv1.EntityRef{Kind: "Pod", Namespace: "shop", Name: entity},
+	}
+	if name, ok := strings.CutPrefix(entity, "n/"); ok {
+		e.Entity = &eventv1.EntityRef{Kind: "Node", Name: name}
+	}
+	if name, ok := strings.CutPrefix(entity, "d/"); ok {
+		e.Entity, e.SeverityNumber = &eventv1.EntityRef{Kind: "Deployment", Namespace: "shop", Name: name}, 9
+	}
+	for _, m := range mend {
+		m(e)
+	}
+	return e
+}
+
+func node(name string) func(*eventv1.Event) {
+	return func(e *eventv1.Event) {
+		e.Related = append(e.Related, &eventv1.EntityRef{Kind: "Node", Name: name, Role: "node"})
+	}
+}
+
+func reason(r, note string) func(*eventv1.Event) {
+	return func(e *eventv1.Event) {
+		e.Type, e.Body = "k8s.event", note
+		e.Signal = &eventv1.Event_KubernetesEvent{KubernetesEvent: &eventv1.KubernetesEvent{Reason: r}}
+	}
+}
+
+func failedCall(service string) func(*eventv1.Event) {
+	return func(e *eventv1.Event) {
+		e.Type = "app.request"
+		e.Signal = &eventv1.Event_Span{Span: &eventv1.Span{Status: "error", PeerService: service}}
+	}
+}
+
+type made struct {
+	verdicts []stage.Verdict
+	insights []*eventv1.Event
+	groups   []*eventv1.Event
+}
+
+func (m *made) collect(b *stage.Batch) {
+	for i := range b.Events {
+		m.verdicts = append(m.verdicts, b.Decision(i).Verdict)
+	}
+	for _, p := range b.Produced() {
+		if p.Port == config.PortInsights {
+			m.insights = append(m.insights, p.Event)
+		} else {
+			m.groups = append(m.groups, p.Event)
+		}
+	}
+}
+
+// process runs the events through the stage, each in a batch of its own, and flushes.
+func process(t testing.TB, s *correlator, events ...*eventv1.Event) *made {
+	t.Helper()
+	m := &made{}
+	for _, e := range events {
+		b := batch(t, e)
+		if err := s.Process(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		m.collect(b)
+	}
+	b := &stage.Batch{}
+	b.Reset(1)
+	if err := s.Flush(t.Context(), start, true, b); err != nil {
+		t.Fatal(err)
+	}
+	m.collect(b)
+	return m
+}
+
+func batch(t testing.TB, events ...*eventv1.Event) *stage.Batch {
+	t.Helper()
+	b := &stage.Batch{}
+	for i, p := range events {
+		e, err := event.FromProto(p, event.Origin{Sequence: 1, Index: i})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Events = append(b.Events, e)
+	}
+	b.Reset(1)
+	return b
+}
+
+// last returns the last revision of each insight, in the order of their first.
+func last(events []*eventv1.Event) []*eventv1.Event {
+	var out []*eventv1.Event
+	at := map[string]int{}
+	for _, e := range events {
+		if i, ok := at[e.GetId()]; ok {
+			out[i] = e
+			continue
+		}
+		at[e.GetId()] = len(out)
+		out = append(out, e)
+	}
+	return out
+}
+
+const (
+	podA = "pay-6d4cf56db6-x2x9q"
+	podB = "pay-6d4cf56db6-bcdfg"
+	cart = "cart-7f9c9f8c5d-kkkkk"
+)
+
+func TestIncidents(t *testing.T) {
+	s := time.Second
+	for name, tc := range map[string]struct {
+		events []*eventv1.Event
+		want   []string // titles of the last revisions
+		root   string
+	}{
+		"crash loop alone": {
+			[]*eventv1.Event{on(0, "k8s.pod.crash_loop_back_off", podA)},
+			[]string{"deployment shop/pay crash-loops"}, "pay",
+		},
+		"crash loop by its event": {
+			[]*eventv1.Event{on(0, "", podA, reason("BackOff", "Back-off restarting failed container app in pod"))},
+			[]string{"deployment shop/pay crash-loops"}, "pay",
+		},
+		"out of memory, restart, crash loop": {
+			[]*eventv1.Event{on(0, "k8s.pod.oom_killed", podA), on(s, "k8s.pod.restarted", podA), on(20*s, "k8s.pod.crash_loop_back_off", podA)},
+			[]string{"deployment shop/pay crash-loops, most likely because deployment shop/pay was killed for using more memory than its limit"}, "pay",
+		},
+		"another image, cannot be pulled, not ready": {
+			[]*eventv1.Event{
+				on(0, "k8s.deployment.image_changed", "d/pay"), on(3*s, "", podA, reason("Failed", "Failed to pull image \"x\"")),
+				on(5*s, "k8s.pod.image_pull_back_off", podA), on(6*s, "k8s.pod.not_ready", podA),
+			},
+			[]string{"deployment shop/pay cannot pull its image, most likely because deployment shop/pay was given another image"}, "pay",
+		},
+		"another configuration, crash loop": {
+			[]*eventv1.Event{on(0, "k8s.deployment.config_changed", "d/pay"), on(9*s, "k8s.pod.restarted", podA), on(30*s, "k8s.pod.crash_loop_back_off", podB)},
+			[]string{"deployment shop/pay crash-loops, most likely because deployment shop/pay was given another configuration"}, "pay",
+		},
+		"node lost, pods evicted, pending": {
+			[]*eventv1.Event{
+				on(0, "k8s.node.not_ready", "n/n1"), on(40*s, "k8s.pod.evicted", podA, node("n1")), on(41*s, "k8s.pod.evicted", cart, node("n1")),
+				on(45*s, "k8s.pod.unschedulable", podB),
+			},
+			[]string{"node n1 is not ready"}, "n1",
+		},
+		"cannot be scheduled": {
+			[]*eventv1.Event{on(0, "", podA, reason("FailedScheduling", "0/3 nodes are available: 3 Insufficient cpu."))},
+			[]string{"deployment shop/pay cannot be scheduled"}, "pay",
+		},
+		"callers fail after the crash": {
+			[]*eventv1.Event{on(0, "k8s.pod.oom_killed", podA), on(4*s, "", cart, failedCall("pay"))},
+			[]string{"deployment shop/pay was killed for using more memory than its limit"}, "pay",
+		},
+		"two workloads on one node stay apart": {
+			[]*eventv1.Event{on(0, "k8s.pod.crash_loop_back_off", podA, node("n1")), on(s, "k8s.pod.crash_loop_back_off", cart, node("n1"))},
+			[]string{"deployment shop/pay crash-loops", "deployment shop/cart crash-loops"}, "pay",
+		},
+		"a cause too long ago is none": {
+			[]*eventv1.Event{on(0, "k8s.deployment.image_changed", "d/pay"), on(time.Hour, "k8s.pod.crash_loop_back_off", podA)},
+			[]string{"deployment shop/pay crash-loops"}, "pay",
+		},
+		"a cause of another workload is none": {
+			[]*eventv1.Event{on(0, "k8s.deployment.image_changed", "d/other"), on(s, "k8s.pod.crash_loop_back_off", podA)},
+			[]string{"deployment shop/pay crash-loops"}, "pay",
+		},
+		"a late cause explains": {
+			[]*eventv1.Event{on(5*s, "k8s.pod.crash_loop_back_off", podA), on(0, "k8s.deployment.config_changed", "d/pay")},
+			[]string{"deployment shop/pay crash-loops, most likely because deployment shop/pay was given another configuration"}, "pay",
+		},
+		"changes alone are no news":              {[]*eventv1.Event{on(0, "k8s.deployment.scaled", "d/pay"), on(s, "k8s.deployment.image_changed", "d/pay")}, nil, ""},
+		"a lone warning is no news":              {[]*eventv1.Event{on(0, "app.log", podA)}, nil, ""},
+		"a lone restart is no news":              {[]*eventv1.Event{on(0, "k8s.pod.restarted", podA)}, nil, ""},
+		"what a pipeline made is no observation": {[]*eventv1.Event{on(0, "millrace.insight", podA)}, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := last(process(t, newStage(t, realtimeOnly), tc.events...).insights)
+			var titles []string
+			for _, e := range got {
+				titles = append(titles, e.GetInsight().GetTitle())
+			}
+			if diff := cmp.Diff(tc.want, titles); diff != "" {
+				t.Fatalf("insights (-want +got):\n%s", diff)
+			}
+			if len(got) == 0 {
+				return
+			}
+			in := got[0].GetInsight()
+			if in.GetRootCause().GetName() != tc.root || len(in.GetEvidence()) == 0 || in.GetSummary() == "" || in.GetConfidence() <= 0 {
+				t.Errorf("insight: %v", in)
+			}
+		})
+	}
+}
+
+func TestManyFailedCallsAreAnIncident(t *testing.T) {
+	var events []*eventv1.Event
+	for i := range manyErrors - 1 {
+		events = append(events, on(time.Duration(i)*time.Second, fmt.Sprint(i), cart, failedCall("pay")))
+	}
+	if got := process(t, newStage(t, realtimeOnly), events...).insights; len(got) != 0 {
+		t.Fatalf("%d failed calls made %d insights", len(events), len(got))
+	}
+	events = append(events, on(manyErrors*time.Second, "one more", cart, failedCall("pay")))
+	if got := last(process(t, newStage(t, realtimeOnly), events...).insights); len(got) != 1 {
+		t.Errorf("%d failed calls made %d insights, want 1", len(events), len(got))
+	}
+}
+
+func TestEvidenceAndAnnotation(t *testing.T) {
+	s := newStage(t, realtimeOnly)
+	oom, crash := on(0, "k8s.pod.oom_killed", podA), on(10*time.Second, "k8s.pod.crash_loop_back_off", podA)
+	b := batch(t, oom, crash, on(11*time.Second, "app.log", "else", func(e *eventv1.Event) { e.SeverityNumber = 9 }))
+	if err := s.Process(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if b.Decision(0).Verdict != stage.Emit || b.Decision(1).Verdict != stage.Emit || b.Decision(2).Verdict != stage.Filter {
+		t.Errorf("verdicts: %v %v %v", b.Decision(0), b.Decision(1), b.Decision(2))
+	}
+	p, err := b.Events[1].ToProto()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := p.GetCorrelation()
+	if c.GetCausationId() != oom.GetId() || c.GetIncidentId() == "" || len(c.GetLinks()) != 1 || c.GetLinks()[0].GetDeltaNs() != int64(10*time.Second) {
+		t.Errorf("correlation: %v", c)
+	}
+	insight := b.Produced()[0].Event.GetInsight()
+	var ids []string
+	for _, e := range insight.GetEvidence() {
+		ids = append(ids, e.GetEventId())
+	}
+	if diff := cmp.Diff([]string{oom.GetId(), crash.GetId()}, ids); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRevisions(t *testing.T) {
+	s := newStage(t, realtimeOnly)
+	var events []*eventv1.Event
+	for i := range 100 {
+		events = append(events, on(time.Duration(i)*time.Second, "k8s.pod.crash_loop_back_off", podA))
+	}
+	got := process(t, s, events...).insights
+	if n := len(got); n < 7 || n > 9 { // each time the count doubles, and the last
+		t.Errorf("%d revisions for 100 events", n)
+	}
+	for i, e := range got {
+		if e.GetInsight().GetRevision() != uint32(i+1) || e.GetId() != got[0].GetId() {
+			t.Errorf("revision %d: %v", i+1, e)
+		}
+	}
+	if n := got[len(got)-1].GetInsight().GetCount(); n != 100 {
+		t.Errorf("the last revision counts %d events", n)
+	}
+}
+
+func TestIdleIncidentIsClosed(t *testing.T) {
+	s := newStage(t, config.Correlate{Realtime: &config.CorrelateRealtime{IncidentIdle: config.Duration(time.Minute)}})
+	got := process(t, s, on(0, "k8s.pod.crash_loop_back_off", podA), on(2*time.Minute, "k8s.pod.crash_loop_back_off", cart)).insights
+	if n := len(got); n != 3 || got[2].GetInsight().GetStatus() != "closed" || got[2].GetId() != got[0].GetId() {
+		t.Errorf("insights: %v", got)
+	}
+}
+
+func TestSameInputSameInsights(t *testing.T) {
+	run := func() []*eventv1.Event {
+		var events []*eventv1.Event
+		for i := range 40 {
+			pod := fmt.Sprintf("w%d-6d4cf56db6-x2x9q", i%7)
+			events = append(events, on(time.Duration(i)*time.Second, []string{"k8s.pod.oom_killed", "k8s.pod.restarted", "k8s.pod.crash_loop_back_off"}[i%3], pod))
+		}
+		m := process(t, newStage(t, config.Correlate{Realtime: &config.CorrelateRealtime{}, Window: &config.CorrelateWindow{}}), events...)
+		return append(m.insights, m.groups...)
+	}
+	if diff := cmp.Diff(run(), run(), protocmp.Transform()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestEntitiesAreBounded(t *testing.T) {
+	s := newStage(t, config.Correlate{Realtime: &config.CorrelateRealtime{MaxEntities: 10}})
+	for i := range 100 {
+		process(t, s, on(time.Duration(i)*time.Second, "k8s.pod.crash_loop_back_off", fmt.Sprint("p", i)))
+	}
+	if n := s.realtime.memory.rings.Len(); n > 10 {
+		t.Errorf("%d entities remembered", n)
+	}
+}
+
+func TestIncidentTakesNoMoreThanItsLimit(t *testing.T) {
+	s := newStage(t, realtimeOnly)
+	for i := range maxIncidentEvents + 10 {
+		process(t, s, on(time.Duration(i)*time.Millisecond, "k8s.pod.crash_loop_back_off", podA))
+	}
+	inc, _ := s.realtime.open.Get("w/shop/pay")
+	if inc.find().count > maxIncidentEvents || len(inc.find().events) > 2*maxEvidence {
+		t.Errorf("incident holds %d events, %d as evidence", inc.count, len(inc.events))
+	}
+}
+
+func TestWindows(t *testing.T) {
+	window := config.Correlate{Window: &config.CorrelateWindow{
+		Size: config.Duration(5 * time.Second), Lateness: config.Duration(2 * time.Second), MinEvents: 2, MaxEvents: 4,
+	}}
+	at := func(ms int, pod string) *eventv1.Event {
+		return on(time.Duration(ms)*time.Millisecond, "k8s.pod.restarted", pod)
+	}
+	for name, tc := range map[string]struct {
+		events []*eventv1.Event
+		want   []string
+	}{
+		"one workload, two windows": {
+			[]*eventv1.Event{at(0, podA), at(4999, podB), at(5000, podA), at(5001, podA)},
+			[]string{"2 notable events of deployment shop/pay", "2 notable events of deployment shop/pay"},
+		},
+		"two workloads": {
+			[]*eventv1.Event{at(0, podA), at(1, cart), at(2, cart), at(3, podB)},
+			[]string{"2 notable events of deployment shop/cart", "2 notable events of deployment shop/pay"},
+		},
+		"too few":                  {[]*eventv1.Event{at(0, podA), at(9000, podA)}, nil},
+		"late within the lateness": {[]*eventv1.Event{at(0, podA), at(6000, cart), at(1, podA)}, []string{"2 notable events of deployment shop/pay"}},
+		"late beyond the lateness": {[]*eventv1.Event{at(0, podA), at(9000, cart), at(1, podA)}, nil},
+		"full windows close early": {[]*eventv1.Event{at(0, podA), at(1, podA), at(2, podA), at(3, podA), at(4, podA), at(5, podA)}, []string{"4 notable events of deployment shop/pay", "2 notable events of deployment shop/pay"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for _, g := range process(t, newStage(t, window), tc.events...).groups {
+				body, _, _ := strings.Cut(g.GetBody(), " within")
+				got = append(got, body)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("groups (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestIdleWindowCloses: no later event comes, the clock closes the window.
+func TestIdleWindowCloses(t *testing.T) {
+	s := newStage(t, config.Correlate{Window: &config.CorrelateWindow{MinEvents: 1, MaxEvents: 10}})
+	if err := s.Process(t.Context(), batch(t, on(0, "k8s.pod.restarted", podA))); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		after time.Duration
+		want  int
+	}{{time.Second, 0}, {11 * time.Second, 1}, {12 * time.Second, 0}} {
+		b := &stage.Batch{}
+		b.Reset(1)
+		if err := s.Flush(t.Context(), start.Add(tc.after), false, b); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(b.Produced()); n != tc.want {
+			t.Errorf("after %s: %d groups, want %d", tc.after, n, tc.want)
+		}
+	}
+}
+
+func TestBadEvents(t *testing.T) {
+	process(t, newStage(t, config.Correlate{Realtime: &config.CorrelateRealtime{}, Window: &config.CorrelateWindow{}}),
+		&eventv1.Event{}, &eventv1.Event{SeverityNumber: 24}, &eventv1.Event{Type: "k8s.pod.oom_killed", TimeUnixNano: 1 << 62},
+		&eventv1.Event{Type: "k8s.pod.crash_loop_back_off", Entity: &eventv1.EntityRef{Kind: "Pod", Name: strings.Repeat("-", 1<<16)}},
+		on(0, "k8s.pod.oom_killed", "", func(e *eventv1.Event) { e.Body = strings.Repeat("é", 1<<16) }))
+}
+
+func TestConfigRefused(t *testing.T) {
+	for name, tc := range map[string]struct {
+		config config.Correlate
+		want   string
+	}{
+		"nothing": {config.Correlate{}, "correlate: neither realtime nor window is set"},
+		"bounds":  {config.Correlate{Window: &config.CorrelateWindow{MinEvents: 5, MaxEvents: 4}}, "correlate.window.minEvents: is 5, more than maxEvents (4)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := settingsOf(&tc.config); err == nil || err.Error() != tc.want {
+				t.Errorf("got %v, want %s", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestSubjectOf(t *testing.T) {
+	for pod, want := range map[string]string{
+		podA: "pay", "db-0": "db-0", "job-x2x9q": "job-x2x9q", "plain": "plain", "a-b": "a-b", "pay-6d4cf56db6-aeiou": "pay-6d4cf56db6-aeiou",
+	} {
+		if got := subjectOf(&eventv1.EntityRef{Kind: "Pod", Name: pod}, "").GetName(); got != want {
+			t.Errorf("subject of %s is %s, want %s", pod, got, want)
+		}
+	}
+}
+
+func BenchmarkProcess(b *testing.B) {
+	for name, severity := range map[string]int32{"not notable": 9, "one in a hundred notable": 0} {
+		b.Run(name, func(b *testing.B) {
+			s := newStage(b, config.Correlate{Realtime: &config.CorrelateRealtime{}, Window: &config.CorrelateWindow{}})
+			var events []*eventv1.Event
+			for i := range 500 {
+				e := on(time.Duration(i)*time.Millisecond, "app.log", fmt.Sprint("p", i), func(e *eventv1.Event) { e.SeverityNumber = 9 })
+				if severity == 0 && i%100 == 0 {
+					e.SeverityNumber = 17
+				}
+				events = append(events, e)
+			}
+			in := batch(b, events...)
+			b.ReportAllocs()
+			for b.Loop() {
+				in.Reset(1)
+				if err := s.Process(b.Context(), in); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(events)), "ns/event")
+		})
+	}
+}

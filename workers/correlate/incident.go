@@ -1,0 +1,167 @@
+package correlate
+
+import (
+	"cmp"
+	"encoding/hex"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/zeebo/xxh3"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+)
+
+const (
+	maxIncidentEvents = 1000
+	maxIncidentLife   = 2 * time.Hour
+	maxEvidence       = 20
+	maxAffected       = 20
+)
+
+// incident is what belongs together by strong links.
+type incident struct {
+	id    string
+	first int64 // event times
+	last  int64
+	count uint32
+	links uint32 // how many events have a known cause
+	// events are the evidence: all that take part in a link first, then the oldest.
+	events   []*observation
+	affected []*eventv1.EntityRef
+	subjects map[string]bool // of affected
+
+	// What was told last.
+	revision     uint32
+	toldCount    uint32
+	toldRoot     *observation
+	toldAffected int
+
+	merged *incident // into which this one went
+}
+
+// find follows merges.
+func (i *incident) find() *incident {
+	for i != nil && i.merged != nil {
+		i = i.merged
+	}
+	return i
+}
+
+func hash(parts ...string) string {
+	b := xxh3.HashString128(strings.Join(parts, "\x00")).Bytes()
+	return hex.EncodeToString(b[:])
+}
+
+// newIncident begins with the event that made it worth telling.
+func newIncident(o *observation) *incident {
+	return &incident{id: hash("incident", o.source, o.id), first: o.time, last: o.time, subjects: map[string]bool{}}
+}
+
+func (i *incident) add(o *observation) {
+	if o.incident.find() == i {
+		return
+	}
+	o.incident = i
+	i.count++
+	i.first, i.last = min(i.first, o.time), max(i.last, o.time)
+	i.keep(o)
+	key := o.subject.GetKind() + "/" + o.subject.GetNamespace() + "/" + o.subject.GetName()
+	if !i.subjects[key] && len(i.affected) < maxAffected {
+		i.subjects[key] = true
+		i.affected = append(i.affected, o.subject)
+	}
+}
+
+// keep holds o as evidence. When there is no room the newest event without a part in a
+// link goes: it says what others say already.
+func (i *incident) keep(o *observation) {
+	i.events = append(i.events, o)
+	if len(i.events) <= 2*maxEvidence {
+		return
+	}
+	linked := map[*observation]bool{}
+	for _, e := range i.events {
+		if e.cause != nil {
+			linked[e], linked[e.cause] = true, true
+		}
+	}
+	for at := len(i.events) - 1; at >= 0; at-- {
+		if !linked[i.events[at]] {
+			i.events = slices.Delete(i.events, at, at+1)
+			return
+		}
+	}
+	i.events = slices.Delete(i.events, len(i.events)/2, len(i.events)/2+1)
+}
+
+// full says whether the incident takes no more events.
+func (i *incident) full(at int64) bool {
+	return i.count >= maxIncidentEvents || at-i.first > int64(maxIncidentLife)
+}
+
+// merge takes everything of other, which must be a different incident.
+func (i *incident) merge(other *incident) {
+	i.count += other.count
+	i.links += other.links
+	i.first, i.last = min(i.first, other.first), max(i.last, other.last)
+	for _, o := range other.events {
+		o.incident = i
+		i.keep(o)
+	}
+	for _, a := range other.affected {
+		key := a.GetKind() + "/" + a.GetNamespace() + "/" + a.GetName()
+		if !i.subjects[key] && len(i.affected) < maxAffected {
+			i.subjects[key] = true
+			i.affected = append(i.affected, a)
+		}
+	}
+	if other.revision > i.revision { // what people were told already keeps its id
+		i.id, i.revision = other.id, other.revision
+		i.toldRoot, i.toldCount, i.toldAffected = other.toldRoot, other.toldCount, other.toldAffected
+	}
+	other.merged, other.events = i, nil
+}
+
+// root is where the chain of causes begins: of the events without a known cause that
+// explain others, the one that explains most; the earliest of equals. Without any link it is
+// the earliest event of the highest rank.
+func (i *incident) root() *observation {
+	explains := map[*observation]int{}
+	for _, o := range i.events {
+		if o.cause != nil {
+			explains[origin(o)]++
+		}
+	}
+	return slices.MinFunc(i.events, func(a, b *observation) int {
+		return cmp.Or(cmp.Compare(explains[b], explains[a]), cmp.Compare(rank(b, explains), rank(a, explains)),
+			cmp.Compare(a.time, b.time), cmp.Compare(a.id, b.id))
+	})
+}
+
+func rank(o *observation, explains map[*observation]int) int {
+	if len(explains) > 0 {
+		return 0
+	}
+	return rules[o.signal].rank
+}
+
+// origin follows causes to the first; maxChain guards against a circle.
+func origin(o *observation) *observation {
+	for range maxChain {
+		if o.cause == nil {
+			return o
+		}
+		o = o.cause
+	}
+	return o
+}
+
+const maxChain = 16
+
+// symptom is the event that names the incident: the highest rank, then the latest.
+func (i *incident) symptom() *observation {
+	return slices.MaxFunc(i.events, func(a, b *observation) int {
+		return cmp.Or(cmp.Compare(rules[a.signal].rank, rules[b.signal].rank), cmp.Compare(b.time, a.time), cmp.Compare(b.id, a.id))
+	})
+}

@@ -1,0 +1,132 @@
+package correlate
+
+import (
+	"strings"
+
+	"millrace.dev/millrace/workers/event"
+)
+
+// signal is the kind of a notable event, as the rules know it.
+type signal string
+
+// The signals. What is a warning or worse and no known kind is signalOther.
+const (
+	signalOOM           signal = "oom-kill"
+	signalCrashLoop     signal = "crash-loop"
+	signalImagePull     signal = "image-pull-failure"
+	signalRestart       signal = "container-restart"
+	signalStartFailure  signal = "container-start-failure"
+	signalPodFailed     signal = "pod-failed"
+	signalEviction      signal = "eviction"
+	signalUnschedulable signal = "unschedulable"
+	signalNotReady      signal = "pod-not-ready"
+	signalUnhealthy     signal = "probe-failure"
+	signalMount         signal = "mount-failure"
+	signalNodeNotReady  signal = "node-not-ready"
+	signalNodePressure  signal = "node-pressure"
+	signalImageChange   signal = "image-change"
+	signalConfigChange  signal = "config-change"
+	signalScaling       signal = "scaling"
+	signalErrorSpan     signal = "request-failure"
+	signalErrorLog      signal = "error-log"
+	signalOther         signal = "other"
+)
+
+// signalByType are the event types that say what happened by themselves.
+var signalByType = map[string]signal{
+	"k8s.pod.oom_killed":            signalOOM,
+	"k8s.pod.crash_loop_back_off":   signalCrashLoop,
+	"k8s.pod.image_pull_back_off":   signalImagePull,
+	"k8s.pod.restarted":             signalRestart,
+	"k8s.pod.failed":                signalPodFailed,
+	"k8s.pod.evicted":               signalEviction,
+	"k8s.pod.unschedulable":         signalUnschedulable,
+	"k8s.pod.not_ready":             signalNotReady,
+	"k8s.node.not_ready":            signalNodeNotReady,
+	"k8s.node.memory_pressure":      signalNodePressure,
+	"k8s.node.disk_pressure":        signalNodePressure,
+	"k8s.node.pid_pressure":         signalNodePressure,
+	"k8s.deployment.image_changed":  signalImageChange,
+	"k8s.deployment.config_changed": signalConfigChange,
+	"k8s.deployment.scaled":         signalScaling,
+}
+
+// signalByReason are the reasons of Kubernetes events that need no look at the text.
+var signalByReason = map[string]signal{
+	"OOMKilling": signalOOM, "OOMKilled": signalOOM, "SystemOOM": signalOOM,
+	"CrashLoopBackOff": signalCrashLoop, "ErrImagePull": signalImagePull, "ImagePullBackOff": signalImagePull,
+	"ErrImageNeverPull": signalImagePull, "InspectFailed": signalImagePull,
+	"FailedScheduling": signalUnschedulable, "Evicted": signalEviction, "TaintManagerEviction": signalEviction,
+	"Preempted": signalEviction, "Unhealthy": signalUnhealthy, "NodeNotReady": signalNodeNotReady,
+	"FailedMount": signalMount, "FailedAttachVolume": signalMount, "FailedMapVolume": signalMount,
+	"NodeHasDiskPressure": signalNodePressure, "NodeHasInsufficientMemory": signalNodePressure,
+	"EvictionThresholdMet": signalNodePressure,
+}
+
+// signalByClass are the classes of the semantic enricher that rules know; they let a user's
+// own semantic rule make an event notable.
+var signalByClass = func() map[string]signal {
+	m := map[string]signal{"memory-pressure": signalNodePressure, "disk-pressure": signalNodePressure, "pid-pressure": signalNodePressure}
+	for _, table := range []map[string]signal{signalByType, signalByReason} {
+		for _, s := range table {
+			m[string(s)] = s
+		}
+	}
+	m[string(signalErrorSpan)], m[string(signalErrorLog)] = signalErrorSpan, signalErrorLog
+	return m
+}()
+
+const severityWarn = 13
+
+// signalOf tells whether an event is notable, and as what. What is not is told from its
+// severity and type alone.
+func signalOf(e *event.Event) (signal, bool) {
+	if s, ok := signalByType[e.Type]; ok {
+		return s, true
+	}
+	if strings.HasPrefix(e.Type, "millrace.") {
+		return "", false // what a pipeline made is no observation
+	}
+	if e.Severity < severityWarn {
+		return "", false
+	}
+	if s, ok := signalOfReason(e); ok {
+		return s, true
+	}
+	if c, ok := e.Semantic(); ok {
+		if s, ok := signalByClass[c.Class]; ok {
+			return s, true
+		}
+	}
+	if span, ok := e.Span(); ok && span.Status == "error" {
+		return signalErrorSpan, true
+	}
+	if e.Type == "app.log" && e.Severity >= 17 {
+		return signalErrorLog, true
+	}
+	return signalOther, true
+}
+
+func signalOfReason(e *event.Event) (signal, bool) {
+	reason := e.KubernetesReason()
+	if reason == "" {
+		return "", false
+	}
+	if s, ok := signalByReason[reason]; ok {
+		return s, true
+	}
+	// BackOff and Failed are shared: only the note tells a crash loop from an image pull.
+	switch reason {
+	case "BackOff":
+		if strings.Contains(e.Body, "restarting failed") {
+			return signalCrashLoop, true
+		}
+		return signalImagePull, strings.Contains(e.Body, "image")
+	case "Failed":
+		if strings.Contains(e.Body, "image") || strings.Contains(e.Body, "ImagePull") {
+			return signalImagePull, true
+		}
+		return signalStartFailure, true
+	}
+	return "", false
+}

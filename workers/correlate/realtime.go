@@ -1,0 +1,283 @@
+package correlate
+
+import (
+	"slices"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"millrace.dev/millrace/workers/config"
+)
+
+const (
+	// slack is how far a cause may seem to lie behind its effect: Kubernetes event times
+	// have whole seconds, and clocks differ.
+	slack = 2 * time.Second
+	// manyErrors failed requests to one service within errorSpell are an incident without
+	// any known cause.
+	manyErrors   = 10
+	errorSpell   = time.Minute
+	maxIncidents = 10_000
+)
+
+// realtime finds causes and keeps incidents.
+type realtime struct {
+	memory *memory
+	within int64
+	idle   int64
+	// open finds the incident of a workload, node or trace by key.
+	open    *simplelru.LRU[string, *incident]
+	changed []*incident // since take was called, in order
+	now     int64       // the latest event time
+	// effects is, for a kind of event, what it may cause.
+	effects map[signal][]signal
+	links   prometheus.Counter
+}
+
+func newRealtime(c *config.CorrelateRealtime, m prometheus.Registerer) *realtime {
+	r := &realtime{
+		memory: newMemory(c.MaxEntities, m), within: int64(c.Within), idle: int64(c.IncidentIdle), effects: map[signal][]signal{},
+		links: counter(m, "millrace_correlate_links_total", "Causes found."),
+	}
+	r.open, _ = simplelru.NewLRU[string, *incident](maxIncidents, nil) // the size is positive
+	for effect, rule := range rules {
+		for _, c := range rule.causes {
+			if !slices.Contains(r.effects[c.of], effect) {
+				r.effects[c.of] = append(r.effects[c.of], effect)
+			}
+		}
+	}
+	return r
+}
+
+// take looks at one notable event. Afterwards o.incident says what it belongs to, if anything.
+func (r *realtime) take(o *observation) {
+	r.now = max(r.now, o.time)
+	r.explain(o)
+	for _, late := range r.unexplained(o) {
+		r.explainBy(late, o)
+	}
+	inc := r.incidentOf(o)
+	if inc != nil {
+		r.join(inc, o)
+	}
+	r.memory.remember(o)
+}
+
+// explain looks for the cause of o: the first rule that has one, the nearest in time.
+func (r *realtime) explain(o *observation) {
+	for _, c := range rules[o.signal].causes {
+		var best *observation
+		ring := r.memory.of(o.keys[c.over])
+		if ring == nil {
+			continue
+		}
+		ring.newest(func(x *observation) bool {
+			if x.signal == c.of && r.reaches(c, x, o) && (best == nil || closer(x, best, o)) {
+				best = x
+			}
+			return true
+		})
+		if best != nil {
+			r.link(o, best, c)
+			return
+		}
+	}
+}
+
+// reaches says whether x may have caused o by rule c, as far as time goes.
+func (r *realtime) reaches(c cause, x, o *observation) bool {
+	within := int64(c.within)
+	if within == 0 {
+		within = r.within
+	}
+	delta := o.time - x.time
+	return x != o && delta >= -int64(slack) && delta <= within && origin(x) != o
+}
+
+func closer(a, b, o *observation) bool { return abs(o.time-a.time) < abs(o.time-b.time) }
+
+func abs(n int64) int64 { return max(n, -n) }
+
+// unexplained are the remembered effects that o may be the cause of, and that have none:
+// it arrives late.
+func (r *realtime) unexplained(o *observation) []*observation {
+	var out []*observation
+	for _, effect := range r.effects[o.signal] {
+		for _, c := range rules[effect].causes {
+			if c.of != o.signal {
+				continue
+			}
+			if ring := r.memory.of(o.keys[c.over]); ring != nil {
+				ring.newest(func(x *observation) bool {
+					if x.signal == effect && x.cause == nil && x.time >= o.time && r.reaches(c, o, x) && !slices.Contains(out, x) {
+						out = append(out, x)
+					}
+					return true
+				})
+			}
+		}
+	}
+	return out
+}
+
+// explainBy makes o the cause of a remembered effect.
+func (r *realtime) explainBy(effect, o *observation) {
+	for _, c := range rules[effect.signal].causes {
+		if c.of == o.signal && effect.keys[c.over] != "" && effect.keys[c.over] == o.keys[c.over] && r.reaches(c, o, effect) {
+			r.link(effect, o, c)
+			return
+		}
+	}
+}
+
+// link makes x the cause of o, and one incident of both.
+func (r *realtime) link(o, x *observation, c cause) {
+	o.cause, o.link = x, c
+	r.links.Inc()
+	inc := x.incident.find()
+	if own := o.incident.find(); inc == nil {
+		inc = own
+	} else if own != nil && own != inc {
+		r.merge(inc, own)
+	}
+	if inc == nil || inc.full(o.time) {
+		inc = newIncident(x)
+	}
+	r.join(inc, x)
+	r.join(inc, o)
+	inc.links++
+}
+
+// incidentOf is the incident of o without a new link: the one it has, else an open one of
+// its workload or trace, else a new one when it is worth that.
+func (r *realtime) incidentOf(o *observation) *incident {
+	if o.incident != nil {
+		return o.incident.find()
+	}
+	rule := rules[o.signal]
+	for _, key := range []string{home(o), o.keys[sameTrace]} {
+		if key == "" || rule.rank == 0 { // a change belongs to an incident by a rule alone
+			continue
+		}
+		if inc, ok := r.open.Get(key); ok {
+			if inc = inc.find(); !inc.full(o.time) && o.time-inc.last <= r.idle {
+				return inc
+			}
+		}
+	}
+	if rule.alone || (o.signal == signalErrorSpan && r.spell(o)) {
+		return newIncident(o)
+	}
+	return nil
+}
+
+// home is where an incident of o is looked for: its workload, for a node event the node.
+func home(o *observation) string {
+	if o.entity.GetKind() == "Node" {
+		return o.keys[sameNode]
+	}
+	return o.keys[sameWorkload]
+}
+
+// spell says whether o is one of many failed requests to its service.
+func (r *realtime) spell(o *observation) bool {
+	ring := r.memory.of(o.keys[sameService])
+	if ring == nil {
+		return false
+	}
+	n := 1
+	ring.newest(func(x *observation) bool {
+		if x.signal == signalErrorSpan && abs(o.time-x.time) <= int64(errorSpell) {
+			n++
+		}
+		return true
+	})
+	return n >= manyErrors
+}
+
+func (r *realtime) join(inc *incident, o *observation) {
+	if own := o.incident.find(); own != nil && own != inc {
+		r.merge(inc, own)
+	}
+	inc.add(o)
+	if rules[o.signal].rank > 0 {
+		for _, key := range []string{home(o), o.keys[sameTrace]} {
+			if key == "" {
+				continue
+			}
+			if key == home(o) {
+				r.absorb(inc, key, o.time)
+			}
+			r.open.Add(key, inc)
+		}
+	}
+	r.touch(inc)
+}
+
+// absorb merges the incident that is open under a key into inc, unless one of them is over.
+func (r *realtime) absorb(inc *incident, key string, at int64) {
+	other, ok := r.open.Get(key)
+	if !ok {
+		return
+	}
+	other = other.find()
+	if other != inc && !inc.full(at) && !other.full(at) && at-other.last <= r.idle {
+		r.merge(inc, other)
+	}
+}
+
+func (r *realtime) merge(into, from *incident) {
+	if into == from {
+		return
+	}
+	into.merge(from)
+	r.touch(into)
+}
+
+func (r *realtime) touch(inc *incident) {
+	if !slices.Contains(r.changed, inc) {
+		r.changed = append(r.changed, inc)
+	}
+}
+
+// changes returns the incidents that changed, once each.
+func (r *realtime) changes() []*incident {
+	var out []*incident
+	for _, inc := range r.changed {
+		if inc = inc.find(); !slices.Contains(out, inc) {
+			out = append(out, inc)
+		}
+	}
+	r.changed = r.changed[:0]
+	return out
+}
+
+// ended removes and returns the incidents that saw no event for the idle time.
+func (r *realtime) ended() []*incident {
+	var out []*incident
+	for _, key := range r.open.Keys() {
+		inc, _ := r.open.Peek(key)
+		if inc = inc.find(); r.now-inc.last <= r.idle {
+			continue
+		}
+		r.open.Remove(key)
+		if inc.revision > 0 && !slices.Contains(out, inc) {
+			out = append(out, inc)
+		}
+	}
+	return out
+}
+
+// stale are the told incidents that have grown since, in a stable order.
+func (r *realtime) stale() []*incident {
+	var out []*incident
+	for _, key := range r.open.Keys() {
+		inc, _ := r.open.Peek(key)
+		if inc = inc.find(); inc.revision > 0 && inc.count > inc.toldCount && !slices.Contains(out, inc) {
+			out = append(out, inc)
+		}
+	}
+	return out
+}
