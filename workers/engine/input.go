@@ -38,7 +38,6 @@ type input struct {
 	failures    int    // in a row
 	notBefore   int64  // Unix nanoseconds of the next try
 	pending     uint64 // messages in the stream behind the last one received
-	lastTouch   int64
 }
 
 func newInput(e *Engine, index int, c config.Input) *input {

@@ -49,7 +49,7 @@ func (l *lane) run(stop, work context.Context) {
 		case r := <-l.e.parked.due:
 			l.retryNow(work, stop, r)
 		case <-flush.C:
-			l.flush(work, false)
+			_ = l.flush(work, false) // logged there; the stage tries again at the next tick
 		case r := <-l.requests():
 			r.done <- l.flush(work, r.final)
 		}

@@ -176,6 +176,7 @@ func (s *testStage) Shutdown(context.Context) error {
 	s.mu.Unlock()
 	return nil
 }
+
 func (s *testStage) Process(ctx context.Context, b *stage.Batch) error {
 	if s.process == nil {
 		return nil
