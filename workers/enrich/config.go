@@ -12,8 +12,8 @@ import (
 
 // The defaults of what the planner leaves out.
 const (
-	defaultMaxEntries  = 50_000
-	defaultTTL         = 30 * time.Second
+	defaultMaxEntries  = 100_000
+	defaultTTL         = 10 * time.Second
 	defaultKeepDeleted = 2 * time.Minute
 )
 

@@ -4,14 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"millrace.dev/millrace/test/harness"
+	"millrace.dev/millrace/test/harness/natsserver"
 )
 
 func testRestart(t *testing.T, w *world) {
@@ -183,4 +188,60 @@ func testExpired(t *testing.T, w *world) {
 	want := map[string]uint32{"Evicted": 1}
 	harness.Eventually(t, 15*time.Second, func() error { return w.sums(t.Context(), want) })
 	harness.Consistently(t, 300*time.Millisecond, func() error { return w.sums(t.Context(), want) })
+}
+
+// The rights that docs/collectors.md lists are enough, and the collector needs no more.
+func TestRightsInNATS(t *testing.T) {
+	plane := harness.StartAPIServer(t)
+	server := harness.RunEmbeddedNATS(t, natsserver.Options{Config: `
+authorization {
+  users: [
+    {user: admin, password: admin}
+    {user: collector, password: collector, permissions: {
+      publish: [` + strings.Join(documentedRights(t), ", ") + `]
+      subscribe: ["_INBOX.>"]
+    }}
+  ]
+}`})
+	w := newWorld(t, plane, strings.Replace(server.URL(), "nats://", "nats://admin:admin@", 1))
+	connection, err := nats.Connect(strings.Replace(server.URL(), "nats://", "nats://collector:collector@", 1),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { t.Error(err) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(connection.Close)
+	js, err := jetstream.New(connection)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 { // a first start, and one that reads back
+		stop := w.collect(t, func(o *Options) { o.JetStream = js })
+		w.createEvent(t, fmt.Sprint("e", i), "Unhealthy")
+		want := map[string]uint32{"Unhealthy": uint32(i + 1)}
+		harness.Eventually(t, 15*time.Second, func() error { return w.sums(t.Context(), want) })
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// documentedRights are the subjects in the code block behind "publish:" in the docs.
+func documentedRights(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile("../../../docs/collectors.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(text), "# publish\n")
+	block, _, closed := strings.Cut(rest, "```")
+	if !ok || !closed {
+		t.Fatal("docs/collectors.md has no block that begins with # publish")
+	}
+	var rights []string
+	for _, line := range strings.Split(block, "\n") {
+		if subject, _, _ := strings.Cut(line, " "); subject != "" {
+			rights = append(rights, strconv.Quote(subject))
+		}
+	}
+	return rights
 }

@@ -37,6 +37,7 @@ type Informers struct {
 	metadata metadata.Interface
 	options  Options
 	log      *slog.Logger
+	now      func() time.Time
 
 	store  *Store
 	pods   *watch.Feed
@@ -63,7 +64,7 @@ func NewInformers(cfg *rest.Config, options Options) (*Informers, error) {
 
 // Start watches, and waits until all that may be listed has been, or until the timeout.
 func (i *Informers) Start(ctx context.Context, settings enrich.SourceSettings) error {
-	i.log = settings.Log
+	i.log, i.now = settings.Log, settings.Now
 	i.store = NewStore(settings.Now, settings.KeepDeleted)
 	i.pods = i.podFeed()
 	i.feeds = append(i.metadataFeeds(), i.serviceFeed(), i.pods)
@@ -84,7 +85,7 @@ func (i *Informers) Start(ctx context.Context, settings enrich.SourceSettings) e
 func (i *Informers) wait(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, i.options.SyncTimeout)
 	defer cancel()
-	began := time.Now()
+	began := i.now()
 	for _, feed := range i.feeds {
 		if !i.settled(ctx, feed) {
 			i.log.Warn("the Kubernetes API has not been listed in time; look-ups answer timeout until it is",
@@ -92,7 +93,7 @@ func (i *Informers) wait(ctx context.Context) {
 			return
 		}
 	}
-	i.log.Info("kubernetes context is ready", "pods", i.store.Pods(), "took", time.Since(began).Round(time.Millisecond))
+	i.log.Info("kubernetes context is ready", "pods", i.store.Pods(), "took", i.now().Sub(began).Round(time.Millisecond))
 }
 
 // settled waits until a feed has synchronised or, unless it is the pods', has been refused.
