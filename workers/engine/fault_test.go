@@ -413,3 +413,111 @@ func TestSlowStageKeepsItsMessages(t *testing.T) {
 	}
 	r.wantOnce("OUT", want)
 }
+
+func TestParkedEventsKeepTheirMessage(t *testing.T) {
+	r := newRig(t)
+	r.consumer(func(c *jetstream.ConsumerConfig) { c.AckWait = 500 * time.Millisecond })
+	want := r.publishFrames("f", 3, 10)
+	s := &testStage{process: func(_ context.Context, b *stage.Batch) error {
+		for i := range b.Events {
+			if b.Events[i].ID == "f1.1" && b.Attempt == 1 {
+				b.Retry(i, errors.New("later"))
+			}
+		}
+		return nil
+	}}
+	e := r.run(s, func(c *config.StageConfig, o *engine.Options) {
+		c.Retry.InitialBackoff, c.Retry.MaxBackoff = config.Duration(2*time.Second), config.Duration(2*time.Second)
+		o.Jitter = func() float64 { return 0 }
+	})
+	// The others of its frame need not wait for it.
+	eventually(t, time.Second, func() string {
+		counts, _ := r.count("OUT")
+		return cmp.Diff(29, len(counts))
+	})
+	if i := r.consumerInfo(); i.NumAckPending != 1 {
+		t.Errorf("%d messages are not acknowledged, want the one with the event that waits", i.NumAckPending)
+	}
+	r.wantDrained(10 * time.Second)
+	if i := r.consumerInfo(); i.NumRedelivered != 0 || i.Delivered.Consumer != 3 {
+		t.Errorf("%d deliveries, %d redelivered, want 3 and none", i.Delivered.Consumer, i.NumRedelivered)
+	}
+	if err := e.end(); err != nil {
+		t.Fatal(err)
+	}
+	r.wantOnce("OUT", want)
+}
+
+func TestInFlightBytesAreBounded(t *testing.T) {
+	const budget = 200_000
+	r := newRig(t)
+	r.stream("OUT", "out.>", func(c *jetstream.StreamConfig) { c.MaxMsgs = 1 })
+	text := randomText(5000)
+	for i := range 200 {
+		r.send(nats.NewMsg("in.raw.x"), []byte(fmt.Sprintf(`{"id":"b%d","source":"s","type":"t","body":%q}`, i, text)))
+	}
+	e := r.run(&testStage{}, func(c *config.StageConfig, _ *engine.Options) {
+		c.Batch.MaxInFlightBytes, c.Batch.MaxEvents, c.Batch.MaxInFlightFrames = budget, 1, 4
+	})
+	most, frames := 0, 0
+	for range 100 {
+		s := e.Stats()
+		most, frames = max(most, s.InFlightBytes), max(frames, s.InFlightFrames)
+		time.Sleep(10 * time.Millisecond)
+	}
+	// The first request is made for one message of any size: max_payload.
+	if limit := 1<<20 + 64<<10; most > limit || most < budget/2 {
+		t.Errorf("%d bytes in hand at most, want between %d and %d", most, budget/2, limit)
+	}
+	if frames > 4 {
+		t.Errorf("%d frames in flight, want 4 at most", frames)
+	}
+	r.stream("OUT", "out.>", nil)
+	r.wantDrained(20 * time.Second)
+	if err := e.end(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTwoInputs(t *testing.T) {
+	r := newRig(t)
+	r.stream("IN2", "in2.>", nil)
+	if _, err := r.js.CreateConsumer(t.Context(), "IN2", jetstream.ConsumerConfig{Durable: "stage", AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
+		t.Fatal(err)
+	}
+	want := r.publish("a", 50)
+	for i := range 50 { // the same sequences as in the other stream
+		id := fmt.Sprintf("b%d", i)
+		r.send(nats.NewMsg("in2.x"), []byte(eventJSON(id)))
+		want = append(want, id)
+	}
+	e := r.run(&testStage{}, func(c *config.StageConfig, _ *engine.Options) {
+		c.Inputs = append(c.Inputs, config.Input{From: "other/out", Stream: "IN2", Durable: "stage"})
+	})
+	eventually(t, 10*time.Second, func() string { return cmp.Diff(int64(100), e.Stats().In) })
+	if err := e.end(); err != nil {
+		t.Fatal(err)
+	}
+	r.wantOnce("OUT", want)
+}
+
+func TestConsumerThatDoesNotWaitForAcknowledgements(t *testing.T) {
+	r := newRig(t)
+	if err := r.js.DeleteConsumer(t.Context(), "IN", "stage"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.js.CreateConsumer(t.Context(), "IN", jetstream.ConsumerConfig{Durable: "stage", AckPolicy: jetstream.AckNonePolicy}); err != nil {
+		t.Fatal(err)
+	}
+	r.publish("e", 5)
+	e := r.run(&testStage{}, nil)
+	eventually(t, 5*time.Second, func() string {
+		if ok, text := e.Ready(); ok || !strings.Contains(text, "explicit acknowledgement") {
+			return text
+		}
+		return ""
+	})
+	if n := len(r.stored("OUT")); n != 0 {
+		t.Errorf("%d messages were processed without a way to acknowledge them", n)
+	}
+}

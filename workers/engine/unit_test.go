@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
@@ -178,5 +179,30 @@ func TestOptionsNameWhatIsWrong(t *testing.T) {
 	}
 	if _, err := New(Options{}); err == nil || !strings.Contains(err.Error(), "factory is missing") {
 		t.Errorf("empty options: got %v", err)
+	}
+}
+
+func TestRedeliveryOfAMessageInHand(t *testing.T) {
+	e := &Engine{now: time.Now, metrics: NewMetrics(prometheus.NewRegistry()).bind("p", "s")}
+	in := &input{e: e, budget: 1000, maxMessages: 100, shelf: shelf{bySeq: map[uint64]*message{}}, pulls: pulls{open: map[string]amount{}}}
+	delivery := func(reply string, n uint64) (*message, bool) {
+		meta := &nats.MsgMetadata{Sequence: nats.SequencePair{Stream: 7}, NumDelivered: n, Timestamp: time.Unix(1, 0)}
+		return in.admit(&nats.Msg{Subject: "in.x", Reply: reply, Data: []byte("x")}, meta)
+	}
+	m, fresh := delivery("first", 1)
+	if !fresh {
+		t.Fatal("a new message was not taken")
+	}
+	if _, again := delivery("second", 2); again {
+		t.Error("a message in hand was taken a second time")
+	}
+	if in.shelf.len() != 1 || in.shelf.bytes != m.size {
+		t.Errorf("%d messages, %d bytes in hand, want one of %d", in.shelf.len(), in.shelf.bytes, m.size)
+	}
+	if reply, ok := in.take(m); !ok || reply != "second" {
+		t.Errorf("the answer goes to %q, %v, want the newest delivery", reply, ok)
+	}
+	if _, ok := in.take(m); ok {
+		t.Error("a message was answered twice")
 	}
 }
