@@ -185,12 +185,11 @@ type ValidateSpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	// +optional
 	Rules []ValidateRule `json:"rules,omitempty"`
-	// requiredAttributes must be set, at most 32. Default: id, source, type.
+	// requiredAttributes must be set. Default: id, source, type.
 	// +listType=set
-	// +kubebuilder:validation:MaxItems=32
-	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=64
-	// +kubebuilder:validation:items:Pattern=`^[A-Za-z][A-Za-z0-9_.]*$`
+	// +kubebuilder:validation:MaxItems=10
+	// +kubebuilder:validation:items:MaxLength=12
+	// +kubebuilder:validation:items:Enum=id;source;type;subject;time;severity;body;entity;partitionkey;traceparent
 	// +optional
 	RequiredAttributes []string `json:"requiredAttributes,omitempty"`
 	// clockSkew bounds the event time relative to the clock of the worker.
@@ -308,6 +307,7 @@ type SemanticRule struct {
 	// type is an event type; a trailing .* matches every type below it.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[^*]+(\.\*)?$`
 	// +optional
 	Type string `json:"type,omitempty"`
 	// reason is a Kubernetes event reason.
@@ -458,9 +458,9 @@ type TrendSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('10s') && duration(self) <= duration('24h')",message="must be a duration from 10s to 24h"
 	// +optional
 	Window *metav1.Duration `json:"window,omitempty"`
-	// minPoints is the number of points a test needs, 4 to 10000. Default: 12.
+	// minPoints is the number of points, of the 64 that a window has, that a test needs, 4 to 64. Default: 12.
 	// +kubebuilder:validation:Minimum=4
-	// +kubebuilder:validation:Maximum=10000
+	// +kubebuilder:validation:Maximum=64
 	// +optional
 	MinPoints int32 `json:"minPoints,omitempty"`
 }

@@ -61,7 +61,7 @@ func nodesAccepted() map[string]string {
 		"equal backoffs":          `{retry: {maxAttempts: 100, initialBackoff: 1m, maxBackoff: 1m}}`,
 		"shortest backoffs":       `{retry: {maxAttempts: 1, initialBackoff: 1ms, maxBackoff: 1ms}}`,
 		"longest backoff":         `{retry: {maxBackoff: 10m}}`,
-		"validate, high": `{validate: {rules: [{expression: "true"}], requiredAttributes: [id, k8s.pod_name],
+		"validate, high": `{validate: {rules: [{expression: "true"}], requiredAttributes: [id, source, type, subject, time, severity, body, entity, partitionkey, traceparent],
 			clockSkew: {maxFuture: 24h, maxAge: 8760h}, dedupe: {window: 1h, maxEntries: 20000000}}}`,
 		"validate, low":          `{validate: {clockSkew: {maxFuture: 1s, maxAge: 1s}, dedupe: {window: 1s, maxEntries: 1000}}}`,
 		"clock skew of one side": `{validate: {clockSkew: {maxAge: 1h}}}`,
@@ -72,7 +72,7 @@ func nodesAccepted() map[string]string {
 			{id: b, reason: OOMKilled, class: b, category: capacity, severity: 1}, {id: c, contains: oom, class: b, category: security}]}}}`,
 		"correlate, high": `{validate: null, correlate: {realtime: {within: 1h, incidentIdle: 24h, maxEntities: 10000000}, window: {size: 1h, lateness: 1h, minEvents: 100000, maxEvents: 100000}}}`,
 		"correlate, low":  `{validate: null, correlate: {realtime: {within: 1s, incidentIdle: 1s, maxEntities: 100}, window: {size: 1s, lateness: 0s, minEvents: 1, maxEvents: 1}}}`,
-		"analyze, high":   `{validate: null, analyze: {maxSeries: 10000000, anomaly: {threshold: "16", warmup: 100000}, trend: {window: 24h, minPoints: 10000}}}`,
+		"analyze, high":   `{validate: null, analyze: {maxSeries: 10000000, anomaly: {threshold: "16", warmup: 100000}, trend: {window: 24h, minPoints: 64}}}`,
 		"analyze, low":    `{validate: null, analyze: {maxSeries: 1, anomaly: {threshold: "0.1", warmup: 2}, trend: {window: 10s, minPoints: 4}}}`,
 	}
 }

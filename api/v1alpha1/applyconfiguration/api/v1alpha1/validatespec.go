@@ -9,7 +9,7 @@ package v1alpha1
 type ValidateSpecApplyConfiguration struct {
 	// rules are CEL expressions over the variable event, at most 64; an event is valid when all are true.
 	Rules []ValidateRuleApplyConfiguration `json:"rules,omitempty"`
-	// requiredAttributes must be set, at most 32. Default: id, source, type.
+	// requiredAttributes must be set. Default: id, source, type.
 	RequiredAttributes []string `json:"requiredAttributes,omitempty"`
 	// clockSkew bounds the event time relative to the clock of the worker.
 	ClockSkew *ClockSkewSpecApplyConfiguration `json:"clockSkew,omitempty"`
