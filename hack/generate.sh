@@ -7,6 +7,6 @@
 set -eu
 cd "$(dirname "$0")/.."
 gen=$(hack/tools/build.sh controller-gen)
-"$gen" object applyconfiguration crd:maxDescLen=120 paths=./api/v1alpha1/ output:crd:dir=config/crd/bases
+"$gen" object applyconfiguration crd:maxDescLen=100 paths=./api/v1alpha1/ output:crd:dir=config/crd/bases
 "$gen" rbac:roleName=millrace-operator paths=./controllers/... output:rbac:dir=config/rbac
 hack/chart/sync.sh

@@ -58,7 +58,7 @@ type PipelineSpec struct {
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$`
 	// +optional
 	SubjectPrefix string `json:"subjectPrefix,omitempty"`
-	// partitions is the number of partitions of every stream between stages, 1 to 256. Immutable. Default: 8.
+	// partitions of every stream between stages, 1 to 256. Immutable. Default: 8.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=256
 	// +optional
@@ -84,7 +84,7 @@ type PipelineSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(s, s.from.all(f, !self.exists(t, f == t.name + '/insights' && !has(t.correlate) && !has(t.analyze))))",message="only correlate and analyze stages have a port insights"
 	// +required
 	Stages []PipelineStage `json:"stages,omitempty"`
-	// deletionPolicy says what becomes of the streams when the Pipeline is deleted: Retain or Delete. Default: Retain.
+	// deletionPolicy of the streams when the Pipeline is deleted: Retain or Delete. Default: Retain.
 	// +kubebuilder:validation:Enum=Retain;Delete
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
@@ -165,13 +165,13 @@ const (
 
 // PortSpec names a stream and its subject.
 type PortSpec struct {
-	// stream is its name. Immutable. Default: <NAMESPACE>_<PIPELINE>_ and the stage, RAW or DEAD_LETTERS.
+	// stream name. Immutable. Default: <NAMESPACE>_<PIPELINE>_ and the stage, RAW or DEAD_LETTERS.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*$`
 	// +optional
 	Stream string `json:"stream,omitempty"`
-	// subject follows the pipeline's subjectPrefix. Immutable. Default: the name of the stage, raw or dead-letter.
+	// subject behind the subjectPrefix. Immutable. Default: the name of the stage, raw or dead-letter.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$`
@@ -187,7 +187,7 @@ type InsightsSpec struct {
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*$`
 	// +optional
 	Stream string `json:"stream,omitempty"`
-	// subjectPrefix comes before .<stage>.<severity>. Immutable. Default: <the pipeline's subjectPrefix>.insights.
+	// subjectPrefix before .<stage>.<severity>. Immutable. Default: <spec.subjectPrefix>.insights.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$`
@@ -212,7 +212,7 @@ type PipelineStage struct {
 
 // PipelineStatus is what the operator saw.
 type PipelineStatus struct {
-	// conditions are Accepted, StreamsReady and StagesReady, summed up by Ready; Stalled is abnormal-true.
+	// conditions are Accepted, StreamsReady, StagesReady, their sum Ready, Reconciling and Stalled.
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16

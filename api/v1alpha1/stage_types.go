@@ -5,7 +5,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Stage is one node of a Pipeline's graph: made by the Pipeline, or attached by a user with pipelineRef.
+// Stage is one node of a Pipeline's graph: made by the Pipeline, or attached with pipelineRef.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:shortName=mrs,categories=millrace
@@ -125,12 +125,12 @@ type StageNode struct {
 
 // WorkersSpec shapes the worker Deployment of a stage.
 type WorkersSpec struct {
-	// min is the number of workers, 1 to 1000; 1 for stateful stages (correlate, analyze, validate with dedupe). Default: 1.
+	// min is the number of workers, 1 to 1000; stateful stages have 1. Default: 1.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000
 	// +optional
 	Min int32 `json:"min,omitempty"`
-	// drainTimeout bounds how long a worker may finish what it holds after SIGTERM, 1s to 10m. Default: 30s.
+	// drainTimeout is the time to finish what a worker holds after SIGTERM, 1s to 10m. Default: 30s.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=12
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('10m')",message="must be a duration from 1s to 10m"
@@ -143,7 +143,7 @@ type WorkersSpec struct {
 	// +kubebuilder:validation:MaxProperties=32
 	// +optional
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
-	// serviceAccountName of the workers; enrich.kubernetes reads the cluster with it. Default: the operator's choice.
+	// serviceAccountName that enrich.kubernetes reads the cluster with. Default: the operator's choice.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
@@ -180,7 +180,7 @@ type RetrySpec struct {
 
 // ValidateSpec checks events against rules and drops duplicates.
 type ValidateSpec struct {
-	// rules are CEL expressions over the variable event, at most 64; an event is valid when all are true.
+	// rules are CEL over the variable event, at most 64; an event is valid when all are true.
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	// +optional
@@ -437,7 +437,7 @@ type AnalyzeSpec struct {
 
 // AnomalySpec scores each value of a series against what came before.
 type AnomalySpec struct {
-	// threshold is the score (-log10 of the tail probability) that makes an anomaly, a decimal up to 16. Default: "6".
+	// threshold is -log10 of the tail probability of an anomaly, a decimal up to 16. Default: "6".
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=8
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]+([.][0-9]+)?$') && double(self) > 0.0 && double(self) <= 16.0",message="must be a decimal above 0 and up to 16"
@@ -458,7 +458,7 @@ type TrendSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('10s') && duration(self) <= duration('24h')",message="must be a duration from 10s to 24h"
 	// +optional
 	Window *metav1.Duration `json:"window,omitempty"`
-	// minPoints is the number of points, of the 64 that a window has, that a test needs, 4 to 64. Default: 12.
+	// minPoints of the 64 that a window has that a test needs, 4 to 64. Default: 12.
 	// +kubebuilder:validation:Minimum=4
 	// +kubebuilder:validation:Maximum=64
 	// +optional
@@ -467,7 +467,7 @@ type TrendSpec struct {
 
 // StageStatus is what the operator saw.
 type StageStatus struct {
-	// conditions are Accepted, ConsumersReady and WorkersAvailable, summed up by Ready; Stalled is abnormal-true.
+	// conditions are Accepted, ConsumersReady, WorkersAvailable, their sum Ready, Reconciling and Stalled.
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16

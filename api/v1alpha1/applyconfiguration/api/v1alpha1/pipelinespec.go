@@ -15,7 +15,7 @@ type PipelineSpecApplyConfiguration struct {
 	NATS *NATSSpecApplyConfiguration `json:"nats,omitempty"`
 	// subjectPrefix starts every subject of the pipeline. Immutable. Default: <namespace>.<name>.
 	SubjectPrefix *string `json:"subjectPrefix,omitempty"`
-	// partitions is the number of partitions of every stream between stages, 1 to 256. Immutable. Default: 8.
+	// partitions of every stream between stages, 1 to 256. Immutable. Default: 8.
 	Partitions *int32 `json:"partitions,omitempty"`
 	// streams are the defaults of every stream.
 	Streams *StreamDefaultsApplyConfiguration `json:"streams,omitempty"`
@@ -27,7 +27,7 @@ type PipelineSpecApplyConfiguration struct {
 	DeadLetters *PortSpecApplyConfiguration `json:"deadLetters,omitempty"`
 	// stages are the nodes of the graph, 1 to 64.
 	Stages []PipelineStageApplyConfiguration `json:"stages,omitempty"`
-	// deletionPolicy says what becomes of the streams when the Pipeline is deleted: Retain or Delete. Default: Retain.
+	// deletionPolicy of the streams when the Pipeline is deleted: Retain or Delete. Default: Retain.
 	DeletionPolicy *apiv1alpha1.DeletionPolicy `json:"deletionPolicy,omitempty"`
 	// suspend stops all workers; streams go on storing events. Default: false.
 	Suspend *bool `json:"suspend,omitempty"`

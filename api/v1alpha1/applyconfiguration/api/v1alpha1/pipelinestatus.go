@@ -11,7 +11,7 @@ import (
 //
 // PipelineStatus is what the operator saw.
 type PipelineStatusApplyConfiguration struct {
-	// conditions are Accepted, StreamsReady and StagesReady, summed up by Ready; Stalled is abnormal-true.
+	// conditions are Accepted, StreamsReady, StagesReady, their sum Ready, Reconciling and Stalled.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation that this status speaks of.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`

@@ -7,9 +7,9 @@ package v1alpha1
 //
 // PortSpec names a stream and its subject.
 type PortSpecApplyConfiguration struct {
-	// stream is its name. Immutable. Default: <NAMESPACE>_<PIPELINE>_ and the stage, RAW or DEAD_LETTERS.
+	// stream name. Immutable. Default: <NAMESPACE>_<PIPELINE>_ and the stage, RAW or DEAD_LETTERS.
 	Stream *string `json:"stream,omitempty"`
-	// subject follows the pipeline's subjectPrefix. Immutable. Default: the name of the stage, raw or dead-letter.
+	// subject behind the subjectPrefix. Immutable. Default: the name of the stage, raw or dead-letter.
 	Subject *string `json:"subject,omitempty"`
 }
 

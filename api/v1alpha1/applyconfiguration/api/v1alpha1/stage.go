@@ -14,7 +14,7 @@ import (
 // StageApplyConfiguration represents a declarative configuration of the Stage type for use
 // with apply.
 //
-// Stage is one node of a Pipeline's graph: made by the Pipeline, or attached by a user with pipelineRef.
+// Stage is one node of a Pipeline's graph: made by the Pipeline, or attached with pipelineRef.
 type StageApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`
 	// metadata is the standard object metadata.

@@ -7,7 +7,7 @@ package v1alpha1
 //
 // ValidateSpec checks events against rules and drops duplicates.
 type ValidateSpecApplyConfiguration struct {
-	// rules are CEL expressions over the variable event, at most 64; an event is valid when all are true.
+	// rules are CEL over the variable event, at most 64; an event is valid when all are true.
 	Rules []ValidateRuleApplyConfiguration `json:"rules,omitempty"`
 	// requiredAttributes must be set. Default: id, source, type.
 	RequiredAttributes []string `json:"requiredAttributes,omitempty"`

@@ -12,15 +12,15 @@ import (
 //
 // WorkersSpec shapes the worker Deployment of a stage.
 type WorkersSpecApplyConfiguration struct {
-	// min is the number of workers, 1 to 1000; 1 for stateful stages (correlate, analyze, validate with dedupe). Default: 1.
+	// min is the number of workers, 1 to 1000; stateful stages have 1. Default: 1.
 	Min *int32 `json:"min,omitempty"`
-	// drainTimeout bounds how long a worker may finish what it holds after SIGTERM, 1s to 10m. Default: 30s.
+	// drainTimeout is the time to finish what a worker holds after SIGTERM, 1s to 10m. Default: 30s.
 	DrainTimeout *v1.Duration `json:"drainTimeout,omitempty"`
 	// resources of the worker container.
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 	// nodeSelector of the worker pods.
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
-	// serviceAccountName of the workers; enrich.kubernetes reads the cluster with it. Default: the operator's choice.
+	// serviceAccountName that enrich.kubernetes reads the cluster with. Default: the operator's choice.
 	ServiceAccountName *string `json:"serviceAccountName,omitempty"`
 	// image of the worker container. Default: the operator's.
 	Image *string `json:"image,omitempty"`
