@@ -400,10 +400,10 @@ type WindowSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="must be a duration from 1s to 1h"
 	// +optional
 	Size *metav1.Duration `json:"size,omitempty"`
-	// lateness is how long a window waits for late events, 0s to 1h. Default: 5s.
+	// lateness is how long a window waits for late events, 1ms to 1h. Default: 5s.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=12
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('0s') && duration(self) <= duration('1h')",message="must be a duration from 0s to 1h"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1ms') && duration(self) <= duration('1h')",message="must be a duration from 1ms to 1h"
 	// +optional
 	Lateness *metav1.Duration `json:"lateness,omitempty"`
 	// minEvents make a group worth reporting, 1 to 100000. Default: 3.

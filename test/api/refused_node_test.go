@@ -48,7 +48,7 @@ func nodeRefusals() map[string]refusal {
 		"within":                        {patch: `{validate: null, correlate: {realtime: {within: 2h}}}`, want: []string{`correlate.realtime.within: Invalid value: "2h": must be a duration from 1s to 1h`}},
 		"incident idle":                 {patch: `{validate: null, correlate: {realtime: {incidentIdle: 25h}}}`, want: []string{`correlate.realtime.incidentIdle: Invalid value: "25h": must be a duration from 1s to 24h`}},
 		"window size":                   {patch: `{validate: null, correlate: {window: {size: 500ms}}}`, want: []string{`correlate.window.size: Invalid value: "500ms": must be a duration from 1s to 1h`}},
-		"window lateness":               {patch: `{validate: null, correlate: {window: {lateness: 61m}}}`, want: []string{`correlate.window.lateness: Invalid value: "61m": must be a duration from 0s to 1h`}},
+		"window lateness":               {patch: `{validate: null, correlate: {window: {lateness: 61m}}}`, want: []string{`correlate.window.lateness: Invalid value: "61m": must be a duration from 1ms to 1h`}},
 		"window events":                 {patch: `{validate: null, correlate: {window: {minEvents: 10, maxEvents: 9}}}`, want: []string{"correlate.window: Invalid value: minEvents (default 3) must not be greater than maxEvents (default 1000)"}},
 		"analyze of nothing":            {patch: `{validate: null, analyze: {maxSeries: 10}}`, want: []string{"analyze: Invalid value: set at least one of anomaly, trend: a member that is not set is off"}},
 		"threshold of 0":                {patch: `{validate: null, analyze: {anomaly: {threshold: "0.0"}}}`, want: []string{`analyze.anomaly.threshold: Invalid value: "0.0": must be a decimal above 0 and up to 16`}},

@@ -1,0 +1,72 @@
+package api_test
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/yaml"
+
+	"millrace.dev/millrace/controllers/manifest"
+	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/workers/analyze"
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/correlate"
+	"millrace.dev/millrace/workers/enrich"
+	enrichkubernetes "millrace.dev/millrace/workers/enrich/kubernetes"
+	"millrace.dev/millrace/workers/stage"
+	"millrace.dev/millrace/workers/validate"
+)
+
+// TestWorkersTakeWhatIsAccepted plans every stage that the API server accepts and makes it as
+// a worker does: what passes the bounds and rules never fails in a pod. Both planes must also
+// agree on which stages are stateful.
+func TestWorkersTakeWhatIsAccepted(t *testing.T) {
+	kinds := stage.NewRegistry(validate.NewFactory(), enrich.NewFactory(enrichkubernetes.Choice{}.Open), correlate.NewFactory(), analyze.NewFactory())
+	accepted := nodesAccepted()
+	accepted["bare enrich"] = `{validate: null, enrich: {kubernetes: {}, semantic: {}, trace: {}, impact: {}}}`
+	accepted["bare correlate"] = `{validate: null, correlate: {realtime: {}, window: {}}}`
+	accepted["bare analyze"] = `{validate: null, analyze: {anomaly: {}, trend: {}}}`
+	accepted["bare dedupe"] = `{validate: {dedupe: {}}}`
+	form := forms()["Pipeline"]
+	for name, patch := range accepted {
+		t.Run(name, func(t *testing.T) {
+			encoded, err := yaml.Marshal(form.wrap(t, form.base, patch).Object)
+			if err != nil {
+				t.Fatal(err)
+			}
+			set, problems, err := manifest.Read(t.Context(), "object.yaml", strings.NewReader(string(encoded)))
+			if err != nil || len(problems) > 0 {
+				t.Fatal(err, problems)
+			}
+			for _, s := range set.Plans[0].Stages {
+				run(t, kinds, s)
+			}
+		})
+	}
+}
+
+// run makes a stage from its config as it stands in a ConfigMap.
+func run(t *testing.T, kinds stage.Registry, s plan.Stage) {
+	t.Helper()
+	encoded, err := s.Config.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Parse(encoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	factory, err := kinds.Factory(c.Kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := factory.New(stage.Settings{Config: c, Log: slog.New(slog.DiscardHandler), Now: time.Now, Metrics: prometheus.NewRegistry()}); err != nil {
+		t.Errorf("the worker refuses stage %s: %v", s.Name, err)
+	}
+	if got := factory.Stateful(c); got != s.Stateful {
+		t.Errorf("stage %s: the worker says stateful %v, the planner %v", s.Name, got, s.Stateful)
+	}
+}
