@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
@@ -61,10 +63,20 @@ func benchFrame(tb testing.TB) event.Message {
 	return event.Message{Header: map[string][]string{"Content-Type": {event.ContentTypeFrame}}, Data: w.AppendTo(nil)}
 }
 
-// perEvent reports what one event costs.
-func perEvent(b *testing.B) {
+// perEvent reports what one event costs, in time and in CPU time of the process since began.
+func perEvent(b *testing.B, began time.Duration) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchEvents, "ns/event")
+	b.ReportMetric(float64(cpu(b)-began)/float64(b.N)/benchEvents, "cpu-ns/event")
 	b.ReportAllocs()
+}
+
+// cpu is the CPU time that the process has used.
+func cpu(b *testing.B) time.Duration {
+	var use syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
 }
 
 // BenchmarkProcess: what enrich costs is the difference to decode.
@@ -74,6 +86,7 @@ func BenchmarkProcess(b *testing.B) {
 		return func(b *testing.B) {
 			decoder := event.NewDecoder(event.Limits{})
 			var batch stage.Batch
+			began := cpu(b)
 			for b.Loop() {
 				decoder.Reset()
 				batch.Events, _ = decoder.Decode(batch.Events[:0], frame)
@@ -83,7 +96,7 @@ func BenchmarkProcess(b *testing.B) {
 			if len(batch.Events) != benchEvents {
 				b.Fatalf("decoded %d events", len(batch.Events))
 			}
-			perEvent(b)
+			perEvent(b, began)
 		}
 	}
 	b.Run("decode", run(func(*stage.Batch) {}))
@@ -114,6 +127,7 @@ func BenchmarkParallel(b *testing.B) {
 			for i := range decoders {
 				decoders[i] = event.NewDecoder(event.Limits{})
 			}
+			began := cpu(b)
 			for b.Loop() {
 				var done sync.WaitGroup
 				for i := range parts {
@@ -130,7 +144,7 @@ func BenchmarkParallel(b *testing.B) {
 				}
 				done.Wait()
 			}
-			perEvent(b)
+			perEvent(b, began)
 		})
 	}
 }
@@ -151,6 +165,7 @@ func BenchmarkMiss(b *testing.B) {
 	}
 	decoder := event.NewDecoder(event.Limits{})
 	var batch stage.Batch
+	began := cpu(b)
 	for b.Loop() {
 		decoder.Reset()
 		batch.Events, _ = decoder.Decode(batch.Events[:0], frame)
@@ -159,5 +174,5 @@ func BenchmarkMiss(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	perEvent(b)
+	perEvent(b, began)
 }

@@ -2,10 +2,11 @@ package enrich
 
 import (
 	"fmt"
+	"slices"
+	"sync/atomic"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
-	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/event"
 )
 
@@ -29,11 +30,11 @@ func keyOf(q Query) key {
 	}
 }
 
-// entry is what a look-up found, encoded as what it appends to an event. Entries are shared
-// and never changed.
+// entry is what a look-up found, encoded as what it appends to an event. Entries are shared.
 type entry struct {
 	facts   *Facts // nil = none
 	status  Status
+	at      int64 // of the look-up, Unix nanoseconds; 0 = there was none
 	expires int64 // Unix nanoseconds
 
 	attributes []attribute
@@ -41,58 +42,62 @@ type entry struct {
 	// whole are all attributes and references and the enrichment's entry, for events that
 	// have nothing of it; done is the enrichment's entry alone.
 	whole, done event.Prepared
-	// impact is by severity band.
-	impact [bands]event.Prepared
+	// impact is by severity band, encoded when the first event of the band comes.
+	impact [bands]atomic.Pointer[event.Prepared]
 }
 
-// encoder makes entries.
-type encoder struct {
-	labels             labelChoice
-	kubernetes, impact bool // which enrichers are on
-}
-
-func (c encoder) entry(f *Facts, status Status, now int64) *entry {
-	e := &entry{facts: f, status: status}
-	done := encodeEnrichment("kubernetes", status, now)
-	e.done = prepare(done)
+// newEntry encodes what kubernetes found.
+func newEntry(f *Facts, status Status, at int64, labels labelChoice) *entry {
+	e := &entry{facts: f, status: status, at: at, done: prepareEnrichment("kubernetes", status, at)}
 	if f == nil {
-		c.noImpact(e, status, now)
 		return e
 	}
-	if c.kubernetes {
-		e.attributes = attributes(f, c.labels)
-		e.references = references(f)
-		e.whole = prepare(e.join(done))
-	}
-	if c.impact {
-		done := encodeEnrichment("impact", status, now)
-		for b := range bands {
-			e.impact[b] = prepare(append(encode(&eventv1.Event{Impact: impactOf(f, b)}), done...))
+	var starts []int
+	whole := make([]byte, 0, 1024)
+	eachAttribute(f, labels, func(key, value string) {
+		if value == "" {
+			return
 		}
-	}
+		starts = append(starts, len(whole))
+		whole = appendAttribute(whole, key, value)
+		e.attributes = append(e.attributes, attribute{key: key})
+	})
+	eachReference(f, func(ref event.EntityRef) {
+		starts = append(starts, len(whole))
+		whole = appendReference(whole, &ref)
+		e.references = append(e.references, reference{ref: ref})
+	})
+	end := len(whole)
+	whole = slices.Clip(appendEnrichment(whole, "kubernetes", status, at))
+	e.whole = prepare(whole)
+	e.slice(whole, append(starts, end))
 	return e
 }
 
-// join is everything that e has to append.
-func (e *entry) join(done []byte) []byte {
-	var whole []byte
-	for _, a := range e.attributes {
-		whole = append(whole, a.encoded...)
+// slice gives each attribute and reference its part of the whole.
+func (e *entry) slice(whole []byte, starts []int) {
+	for i := range e.attributes {
+		e.attributes[i].patch = prepare(whole[starts[i]:starts[i+1]])
 	}
-	for _, r := range e.references {
-		whole = append(whole, r.encoded...)
+	starts = starts[len(e.attributes):]
+	for i := range e.references {
+		e.references[i].patch = prepare(whole[starts[i]:starts[i+1]])
 	}
-	return append(whole, done...)
 }
 
-func (c encoder) noImpact(e *entry, status Status, now int64) {
-	if !c.impact {
-		return
+// impactFor returns the impact of an event of the given severity.
+func (e *entry) impactFor(severity int32) *event.Prepared {
+	band := bandOf(severity)
+	if p := e.impact[band].Load(); p != nil {
+		return p
 	}
-	none := prepare(encodeEnrichment("impact", status, now))
-	for b := range bands {
-		e.impact[b] = none
+	var encoded []byte
+	if e.facts != nil {
+		encoded = appendImpact(nil, impactOf(e.facts, band))
 	}
+	p := prepare(appendEnrichment(encoded, "impact", e.status, e.at))
+	e.impact[band].Store(&p)
+	return &p
 }
 
 // cache keeps entries until they expire or others need their place.

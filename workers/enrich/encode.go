@@ -4,64 +4,19 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
-	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/event"
 )
 
-// attribute is one resource attribute, encoded so that it can be appended to an event.
+// attribute is one resource attribute, ready to be appended to an event.
 type attribute struct {
-	key     string
-	encoded []byte
-	patch   event.Prepared
+	key   string
+	patch event.Prepared
 }
 
-// encode returns the fields of m as bytes that extend an encoded event. Everything that enrich
-// encodes is made of plain strings and numbers, which cannot fail.
-func encode(m *eventv1.Event) []byte {
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
-	if err != nil {
-		panic("enrich: encode patch: " + err.Error()) // only invalid UTF-8, which valid removes
-	}
-	return b
-}
-
-// prepare makes encoded fields ready to be appended to many events.
-func prepare(encoded []byte) event.Prepared {
-	p, err := event.Prepare(encoded)
-	if err != nil {
-		panic("enrich: " + err.Error()) // encode made the bytes
-	}
-	return p
-}
-
-func encodeEnrichment(by string, status Status, at int64) []byte {
-	return encode(&eventv1.Event{Enrichment: []*eventv1.Enrichment{{By: by, Status: string(status), AtUnixNano: uint64(at)}}})
-}
-
-func encodeAttribute(key, value string) attribute {
-	m := &eventv1.Event{Resource: []*eventv1.KeyValue{{
-		Key: key, Value: &eventv1.KeyValue_StringValue{StringValue: valid(value)},
-	}}}
-	encoded := encode(m)
-	return attribute{key, encoded, prepare(encoded)}
-}
-
-// reference is one related reference, encoded so that it can be appended to an event.
+// reference is one related reference, ready to be appended to an event.
 type reference struct {
-	ref     event.EntityRef
-	encoded []byte
-	patch   event.Prepared
-}
-
-func encodeReference(r event.EntityRef) reference {
-	m := &eventv1.Event{Related: []*eventv1.EntityRef{{
-		Kind: valid(r.Kind), Namespace: valid(r.Namespace), Name: valid(r.Name), Uid: valid(r.UID),
-		ApiVersion: valid(r.APIVersion), Cluster: valid(r.Cluster), Role: valid(r.Role),
-	}}}
-	encoded := encode(m)
-	return reference{r, encoded, prepare(encoded)}
+	ref   event.EntityRef
+	patch event.Prepared
 }
 
 // same tells whether two references name one thing; one of them may not know its uid.
@@ -70,9 +25,7 @@ func same(a, b event.EntityRef) bool {
 		(a.UID == b.UID || a.UID == "" || b.UID == "")
 }
 
-func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
-
-// workloadKeys are the attribute prefixes of the kinds that the conventions name.
+// workloadKey is the prefix of the attributes of a kind that the conventions name.
 func workloadKey(kind string) (prefix string, ok bool) {
 	switch kind {
 	case "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob":
@@ -81,14 +34,9 @@ func workloadKey(kind string) (prefix string, ok bool) {
 	return "", false
 }
 
-// attributes are the resource attributes of f by the semantic conventions 1.44.
-func attributes(f *Facts, labels labelChoice) []attribute {
-	var all []attribute
-	add := func(key, value string) {
-		if value != "" {
-			all = append(all, encodeAttribute(key, value))
-		}
-	}
+// eachAttribute calls add with the resource attributes of f by the semantic conventions 1.44.
+// Values may be empty.
+func eachAttribute(f *Facts, labels labelChoice, add func(key, value string)) {
 	add("k8s.cluster.uid", f.ClusterUID)
 	add("k8s.namespace.name", f.Entity.Namespace)
 	if p := f.Pod; p != nil {
@@ -114,7 +62,6 @@ func attributes(f *Facts, labels labelChoice) []attribute {
 	add("k8s.node.uid", f.Node.UID)
 	add("service.name", serviceName(f))
 	add("service.criticality", f.Criticality)
-	return all
 }
 
 // chain is the entity, when it is a workload itself, and its owners.
@@ -145,29 +92,27 @@ func serviceName(f *Facts) string {
 	return ""
 }
 
-// references are what f names beside the entity, each in its role.
-func references(f *Facts) []reference {
-	var refs []reference
-	add := func(ref event.EntityRef, role string) {
+// eachReference calls add with what f names beside the entity, each in its role.
+func eachReference(f *Facts, add func(event.EntityRef)) {
+	in := func(role string, ref event.EntityRef) {
 		if ref.Name != "" {
 			ref.Role = role
-			refs = append(refs, encodeReference(ref))
+			add(ref)
 		}
 	}
 	for _, owner := range f.Owners {
-		role := "owner"
 		if owner == f.Workload {
-			role = "workload"
+			in("workload", owner)
+		} else {
+			in("owner", owner)
 		}
-		add(owner, role)
 	}
 	if f.Entity.Kind != "Node" {
-		add(f.Node, "node")
+		in("node", f.Node)
 	}
-	for _, service := range f.Services {
-		if f.Entity.Kind != "Service" {
-			add(service, "service")
+	if f.Entity.Kind != "Service" {
+		for _, service := range f.Services {
+			in("service", service)
 		}
 	}
-	return refs
 }

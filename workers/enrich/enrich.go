@@ -22,9 +22,11 @@ type enricher struct {
 	stage    stage.Settings
 	metrics  *metrics
 
+	// Which of the enrichers that look entities up are on.
+	kubernetes, impact bool
+
 	source   Source // nil without a cluster
 	cache    *cache
-	encoder  encoder
 	nowhere  *entry // for events that name no entity, or when there is no source
 	semantic *semantic
 	trace    *trace
@@ -34,7 +36,7 @@ func newEnricher(open Open, s settings, given stage.Settings) (*enricher, error)
 	c := given.Config.Enrich
 	e := &enricher{
 		settings: s, log: given.Log, stage: given,
-		encoder: encoder{labels: s.labels, kubernetes: c.Kubernetes != nil, impact: c.Impact != nil},
+		kubernetes: c.Kubernetes != nil, impact: c.Impact != nil,
 	}
 	if e.looksUp() {
 		e.open = open
@@ -54,11 +56,11 @@ func newEnricher(open Open, s settings, given stage.Settings) (*enricher, error)
 }
 
 // looksUp tells whether an enricher that asks the source is on.
-func (e *enricher) looksUp() bool { return e.encoder.kubernetes || e.encoder.impact }
+func (e *enricher) looksUp() bool { return e.kubernetes || e.impact }
 
 // Start opens the source and waits, for a bounded time, until it is ready.
 func (e *enricher) Start(ctx context.Context) error {
-	e.nowhere = e.encoder.entry(nil, StatusMiss, 0)
+	e.nowhere = newEntry(nil, StatusMiss, 0, nil)
 	if !e.looksUp() {
 		return nil
 	}
@@ -116,12 +118,12 @@ func (e *enricher) enrich(ev *event.Event, now int64, n *tally) {
 		return
 	}
 	found := e.lookUp(ev, now, n)
-	if e.encoder.kubernetes {
+	if e.kubernetes {
 		e.addContext(ev, found)
 		n.count(enricherKubernetes, found.status)
 	}
-	if e.encoder.impact {
-		ev.AppendPrepared(&found.impact[bandOf(ev.Severity)])
+	if e.impact {
+		ev.AppendPrepared(found.impactFor(ev.Severity))
 		n.count(enricherImpact, found.status)
 	}
 }
@@ -139,7 +141,7 @@ func (e *enricher) lookUp(ev *event.Event, now int64, n *tally) *entry {
 	}
 	n.misses++
 	facts, status := e.source.Find(q)
-	found := e.encoder.entry(facts, status, now)
+	found := newEntry(facts, status, now, e.settings.labels)
 	if facts == nil && k.a == byIP {
 		return found // nobody had the address at that time; at another time somebody may
 	}

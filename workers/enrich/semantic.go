@@ -1,7 +1,6 @@
 package enrich
 
 import (
-	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
 )
@@ -18,14 +17,11 @@ func newSemantic(c *config.EnrichSemantic) *semantic {
 		rules = append(rules, compile(r))
 	}
 	rules = append(rules, builtinRules()...)
-	done := encodeEnrichment("semantic", StatusOK, 0)
 	for _, r := range rules {
 		r.severityText = event.SeverityText(r.severity)
-		r.patch = prepare(append(encode(&eventv1.Event{Semantic: &eventv1.Semantic{
-			Class: valid(r.class), Category: r.category, RuleId: valid(r.id), Confidence: r.confidence(),
-		}}), done...))
+		r.patch = prepare(appendEnrichment(appendSemantic(nil, r), "semantic", StatusOK, 0))
 	}
-	return &semantic{table: newTable(rules), miss: prepare(encodeEnrichment("semantic", StatusMiss, 0))}
+	return &semantic{table: newTable(rules), miss: prepareEnrichment("semantic", StatusMiss, 0)}
 }
 
 // enrich adds class and category, and the severity where the rule gives one. A built-in rule

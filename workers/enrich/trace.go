@@ -11,8 +11,8 @@ type trace struct{ ok, miss event.Prepared }
 
 func newTrace() *trace {
 	return &trace{
-		ok:   prepare(encodeEnrichment("trace", StatusOK, 0)),
-		miss: prepare(encodeEnrichment("trace", StatusMiss, 0)),
+		ok:   prepareEnrichment("trace", StatusOK, 0),
+		miss: prepareEnrichment("trace", StatusMiss, 0),
 	}
 }
 

@@ -21,7 +21,7 @@ func (l *lease) holds(at int64) bool {
 	return at >= l.from && (until == 0 || at < until)
 }
 
-// lease gives ip to p from from on. Objects may come in any order: an older pod takes its
+// lease gives ip to p, beginning at from. Objects may come in any order: an older pod takes its
 // place behind a newer one. s.mu is held.
 func (s *Store) lease(ip netip.Addr, p *pod, from int64) {
 	a := s.addresses[ip]
