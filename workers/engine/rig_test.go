@@ -161,6 +161,7 @@ func stageConfig() *config.StageConfig {
 type testStage struct {
 	process  func(context.Context, *stage.Batch) error
 	flush    func(time.Time, bool, *stage.Batch) error
+	start    error
 	stateful bool
 	mu       sync.Mutex
 	shutdown int
@@ -169,7 +170,7 @@ type testStage struct {
 func (s *testStage) Kind() config.Kind                       { return config.KindValidate }
 func (s *testStage) Stateful(*config.StageConfig) bool       { return s.stateful }
 func (s *testStage) New(stage.Settings) (stage.Stage, error) { return s, nil }
-func (s *testStage) Start(context.Context) error             { return nil }
+func (s *testStage) Start(context.Context) error             { return s.start }
 func (s *testStage) Shutdown(context.Context) error {
 	s.mu.Lock()
 	s.shutdown++
