@@ -1,8 +1,8 @@
 package enrich
 
 import (
+	"bytes"
 	"fmt"
-	"slices"
 	"sync/atomic"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -39,50 +39,34 @@ type entry struct {
 
 	attributes []attribute
 	references []reference
-	// whole are all attributes and references and the enrichment's entry, for events that
-	// have nothing of it; done is the enrichment's entry alone.
-	whole, done event.Prepared
+	// encoded are the attributes, the references, and the enrichment's entry; whole is the
+	// same, ready for events that have nothing of it.
+	encoded []byte
+	whole   event.Prepared
 	// impact is by severity band, encoded when the first event of the band comes.
 	impact [bands]atomic.Pointer[event.Prepared]
 }
 
 // newEntry encodes what kubernetes found.
 func newEntry(f *Facts, status Status, at int64, labels labelChoice) *entry {
-	e := &entry{facts: f, status: status, at: at, done: prepareEnrichment("kubernetes", status, at)}
-	if f == nil {
-		return e
+	e := &entry{facts: f, status: status, at: at}
+	b := make([]byte, 0, 1024)
+	if f != nil {
+		e.attributes = make([]attribute, 0, 16)
+		eachAttribute(f, labels, func(key, value string) {
+			if value != "" {
+				b = appendAttribute(b, key, value)
+				e.attributes = append(e.attributes, attribute{key, uint32(len(b))})
+			}
+		})
+		eachReference(f, func(r event.EntityRef) {
+			b = appendReference(b, &r)
+			e.references = append(e.references, reference{r.Kind, r.Namespace, r.Name, r.UID, uint32(len(b))})
+		})
 	}
-	var starts []int
-	whole := make([]byte, 0, 1024)
-	eachAttribute(f, labels, func(key, value string) {
-		if value == "" {
-			return
-		}
-		starts = append(starts, len(whole))
-		whole = appendAttribute(whole, key, value)
-		e.attributes = append(e.attributes, attribute{key: key})
-	})
-	eachReference(f, func(ref event.EntityRef) {
-		starts = append(starts, len(whole))
-		whole = appendReference(whole, &ref)
-		e.references = append(e.references, reference{ref: ref})
-	})
-	end := len(whole)
-	whole = slices.Clip(appendEnrichment(whole, "kubernetes", status, at))
-	e.whole = prepare(whole)
-	e.slice(whole, append(starts, end))
+	e.encoded = bytes.Clone(appendEnrichment(b, "kubernetes", status, at))
+	e.whole = prepare(e.encoded)
 	return e
-}
-
-// slice gives each attribute and reference its part of the whole.
-func (e *entry) slice(whole []byte, starts []int) {
-	for i := range e.attributes {
-		e.attributes[i].patch = prepare(whole[starts[i]:starts[i+1]])
-	}
-	starts = starts[len(e.attributes):]
-	for i := range e.references {
-		e.references[i].patch = prepare(whole[starts[i]:starts[i+1]])
-	}
 }
 
 // impactFor returns the impact of an event of the given severity.

@@ -18,7 +18,7 @@ func (e *entry) known(ev *event.Event) (attributes, references mask) {
 	}
 	for ref := range ev.RelatedRefs {
 		for i := range min(len(e.references), 64) {
-			if same(e.references[i].ref, ref) {
+			if e.references[i].is(&ref) {
 				references |= 1 << i
 			}
 		}
@@ -28,17 +28,22 @@ func (e *entry) known(ev *event.Event) (attributes, references mask) {
 
 // appendRest appends what the event does not have.
 func (e *entry) appendRest(ev *event.Event, attributes, references mask) {
+	from := uint32(0)
 	for i := range e.attributes {
+		end := e.attributes[i].end
 		if !attributes.has(i) {
-			ev.AppendPrepared(&e.attributes[i].patch)
+			ev.AppendEncoded(e.encoded[from:end])
 		}
+		from = end
 	}
 	for i := range e.references {
+		end := e.references[i].end
 		if !references.has(i) {
-			ev.AppendPrepared(&e.references[i].patch)
+			ev.AppendEncoded(e.encoded[from:end])
 		}
+		from = end
 	}
-	ev.AppendPrepared(&e.done)
+	ev.AppendEncoded(e.encoded[from:])
 }
 
 // completes fills in what an event's own reference lacks; ok is false when it lacks nothing.

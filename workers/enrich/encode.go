@@ -7,22 +7,23 @@ import (
 	"millrace.dev/millrace/workers/event"
 )
 
-// attribute is one resource attribute, ready to be appended to an event.
+// attribute is one resource attribute of an entry.
 type attribute struct {
-	key   string
-	patch event.Prepared
+	key string
+	end uint32 // of its bytes in the entry's
 }
 
-// reference is one related reference, ready to be appended to an event.
+// reference is one related reference of an entry.
 type reference struct {
-	ref   event.EntityRef
-	patch event.Prepared
+	kind, namespace, name, uid string
+	end                        uint32
 }
 
-// same tells whether two references name one thing; one of them may not know its uid.
-func same(a, b event.EntityRef) bool {
-	return a.Name == b.Name && a.Kind == b.Kind && a.Namespace == b.Namespace &&
-		(a.UID == b.UID || a.UID == "" || b.UID == "")
+// is tells whether r names the same thing as an event's own reference; one of them may not
+// know the uid.
+func (r *reference) is(own *event.EntityRef) bool {
+	return r.name == own.Name && r.kind == own.Kind && r.namespace == own.Namespace &&
+		(r.uid == own.UID || r.uid == "" || own.UID == "")
 }
 
 // workloadKey is the prefix of the attributes of a kind that the conventions name.

@@ -163,7 +163,7 @@ func (e *enricher) ttl(status Status) time.Duration {
 // addContext appends what kubernetes found. What the event says itself stays.
 func (e *enricher) addContext(ev *event.Event, found *entry) {
 	if found.facts == nil {
-		ev.AppendPrepared(&found.done)
+		ev.AppendPrepared(&found.whole)
 		return
 	}
 	attributes, references := found.known(ev)
