@@ -8,6 +8,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"millrace.dev/millrace/controllers/internal/access"
+	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/pipeline"
@@ -19,7 +20,7 @@ const recorderName = "millrace-operator"
 
 // controller is what the list below holds.
 type controller interface {
-	SetupWithManager(mgr ctrl.Manager) error
+	SetupWithManager(ctx context.Context, mgr ctrl.Manager) error
 }
 
 // addControllers adds everything that runs: the one list of all controllers.
@@ -39,22 +40,26 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) erro
 		Secrets: mgr.GetAPIReader(), Pool: pool,
 		Default: jetstream.Server{URL: options.NATSURL, CredentialsFile: options.NATSCredentials},
 	})
+	applier, err := apply.New(mgr.GetClient())
+	if err != nil {
+		return err
+	}
 	recorder := mgr.GetEventRecorder(recorderName)
 	for _, c := range []controller{
 		&pipeline.Reconciler{
-			Client: mgr.GetClient(), Access: nats, Planner: planner, Recorder: recorder, Now: time.Now,
+			Client: mgr.GetClient(), Applier: applier, Access: nats, Planner: planner, Recorder: recorder, Now: time.Now,
 			Cluster: options.ClusterName, Resync: options.Resync,
 			CleanupTimeout: options.CleanupTimeout, Concurrency: options.Concurrency,
 		},
 		&stage.Reconciler{
-			Client: mgr.GetClient(), Access: nats, Planner: planner, Recorder: recorder, Now: time.Now,
+			Client: mgr.GetClient(), Applier: applier, Access: nats, Planner: planner, Recorder: recorder, Now: time.Now,
 			Settings: stage.Settings{
 				Image: options.WorkerImage, ServiceAccount: options.WorkerServiceAccount, Cluster: options.ClusterName,
 			},
 			Resync: options.Resync, CleanupTimeout: options.CleanupTimeout, Concurrency: options.Concurrency,
 		},
 	} {
-		if err := c.SetupWithManager(mgr); err != nil {
+		if err := c.SetupWithManager(ctx, mgr); err != nil {
 			return fmt.Errorf("set up controller: %w", err)
 		}
 	}

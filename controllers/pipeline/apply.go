@@ -82,7 +82,7 @@ func (r *Reconciler) applyChildren(ctx context.Context, pipeline *v1alpha1.Pipel
 			continue
 		}
 		name := plan.ChildName(pipeline.Name, c.entry.Name)
-		result, err := apply.Apply(ctx, r.Client, desired, c.live)
+		result, err := r.Applier.Apply(ctx, desired, c.live)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("apply Stage %s: %w", name, err))
 			continue

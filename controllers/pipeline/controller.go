@@ -18,6 +18,7 @@ import (
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
+	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/status"
@@ -33,6 +34,7 @@ import (
 // Reconciler makes streams and child Stages of Pipelines.
 type Reconciler struct {
 	Client   client.Client
+	Applier  *apply.Applier
 	Access   *access.Access
 	Planner  *graph.Planner
 	Recorder events.EventRecorder
@@ -49,7 +51,7 @@ type Reconciler struct {
 }
 
 // SetupWithManager registers the controller. graph.Index must have run.
-func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+func (r *Reconciler) SetupWithManager(_ context.Context, mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("pipeline").
 		For(&v1alpha1.Pipeline{}, specChanged()).

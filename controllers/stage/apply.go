@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -94,23 +95,31 @@ func (r *Reconciler) dropConsumers(s *snapshot, in intent, done *outcome) {
 }
 
 func (r *Reconciler) applyWorkers(ctx context.Context, s *snapshot, in intent, done *outcome) error {
-	var live *corev1.ConfigMap
-	for i := range s.configMaps {
-		if s.configMaps[i].Name == *in.workers.config.Name {
-			live = &s.configMaps[i]
-		}
+	if err := r.applyConfig(ctx, s, in); err != nil {
+		return err
 	}
-	result, err := apply.Apply(ctx, r.Client, in.workers.config, live)
-	if err != nil {
-		return fmt.Errorf("apply ConfigMap %s: %w", *in.workers.config.Name, err)
-	}
-	r.eventApplied(s.stage, "ConfigMap", *in.workers.config.Name, result)
-	done.deployment, err = apply.Apply(ctx, r.Client, in.workers.deployment, s.deployment)
+	var err error
+	done.deployment, err = r.Applier.Apply(ctx, in.workers.deployment, s.deployment)
 	if err != nil {
 		return fmt.Errorf("apply Deployment %s: %w", s.stage.Name, err)
 	}
 	r.eventApplied(s.stage, "Deployment", s.stage.Name, done.deployment)
 	return r.pruneConfigMaps(ctx, in.prune)
+}
+
+// applyConfig makes the ConfigMap. One that is there is as wanted: it is immutable, its
+// name is the hash of its content, and it was found by its owner.
+func (r *Reconciler) applyConfig(ctx context.Context, s *snapshot, in intent) error {
+	name := *in.workers.config.Name
+	if slices.ContainsFunc(s.configMaps, func(c corev1.ConfigMap) bool { return c.Name == name && c.DeletionTimestamp.IsZero() }) {
+		return nil
+	}
+	result, err := r.Applier.Apply(ctx, in.workers.config, nil)
+	if err != nil {
+		return fmt.Errorf("apply ConfigMap %s: %w", name, err)
+	}
+	r.eventApplied(s.stage, "ConfigMap", name, result)
+	return nil
 }
 
 func (r *Reconciler) pruneConfigMaps(ctx context.Context, old []corev1.ConfigMap) error {

@@ -20,6 +20,7 @@ import (
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
+	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/status"
 )
@@ -36,6 +37,7 @@ import (
 // Reconciler makes consumers and workers of Stages.
 type Reconciler struct {
 	Client   client.Client
+	Applier  *apply.Applier
 	Access   *access.Access
 	Planner  *graph.Planner
 	Recorder events.EventRecorder
@@ -62,7 +64,10 @@ type Settings struct {
 }
 
 // SetupWithManager registers the controller. graph.Index must have run.
-func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+	if err := index(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("stage").
 		For(&v1alpha1.Stage{}, specChanged()).

@@ -15,9 +15,21 @@ import (
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
-	"millrace.dev/millrace/controllers/internal/labels"
 	"millrace.dev/millrace/controllers/plan"
 )
+
+// indexOwner indexes ConfigMaps by the Stage that controls them.
+const indexOwner = "metadata.controller"
+
+func index(ctx context.Context, indexer client.FieldIndexer) error {
+	return indexer.IndexField(ctx, &corev1.ConfigMap{}, indexOwner, func(o client.Object) []string {
+		owner := metav1.GetControllerOf(o)
+		if owner == nil || owner.Kind != "Stage" {
+			return nil
+		}
+		return []string{string(owner.UID)}
+	})
+}
 
 // snapshot is all that a reconcile reads.
 type snapshot struct {
@@ -115,16 +127,11 @@ func (r *Reconciler) gatherWorkers(ctx context.Context, s *snapshot) error {
 		return err
 	}
 	var list corev1.ConfigMapList
-	err = r.Client.List(ctx, &list, client.InNamespace(s.stage.Namespace),
-		client.MatchingLabels(labels.Selector(s.stage.Spec.PipelineRef.Name, graph.Name(s.stage))))
+	err = r.Client.List(ctx, &list, client.InNamespace(s.stage.Namespace), client.MatchingFields{indexOwner: string(s.stage.UID)})
 	if err != nil {
 		return err
 	}
-	for _, c := range list.Items {
-		if metav1.IsControlledBy(&c, s.stage) {
-			s.configMaps = append(s.configMaps, c)
-		}
-	}
+	s.configMaps = list.Items
 	return nil
 }
 

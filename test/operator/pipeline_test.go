@@ -141,6 +141,28 @@ func TestStatefulStagesNeverHaveTwoWorkers(t *testing.T) {
 	}
 }
 
+func TestStageThatBecomesStateful(t *testing.T) {
+	x := newTenant(t)
+	x.dropStreams()
+	p := x.start(x.small())
+	edit(x, p, func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Validate.Dedupe = &v1alpha1.DedupeSpec{} })
+	x.eventually(func() error {
+		if got := x.deployment("obs-validate").Spec.Strategy; got.Type != "Recreate" || got.RollingUpdate != nil {
+			return fmt.Errorf("got strategy %+v, want Recreate alone", got)
+		}
+		return nil
+	})
+	x.ready(p)
+	edit(x, p, func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Validate.Dedupe = nil })
+	x.eventually(func() error {
+		if got := x.deployment("obs-validate").Spec.Strategy; got.Type != "RollingUpdate" {
+			return fmt.Errorf("got strategy %+v, want RollingUpdate", got)
+		}
+		return nil
+	})
+	x.ready(p)
+}
+
 func TestScalingAChildSurvives(t *testing.T) {
 	x := newTenant(t)
 	x.dropStreams()

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"hash/maphash"
 	"reflect"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -25,20 +27,63 @@ const (
 	Updated   Outcome = "updated"
 )
 
+// appliesKept bounds what an Applier remembers; more objects than that work too, and are
+// compared in full at each look.
+const appliesKept = 16384
+
+// Applier applies objects, and remembers which ones it has found to be as desired. Its
+// methods may be called from any goroutine.
+type Applier struct {
+	client client.Writer
+	seed   maphash.Seed
+	known  *lru.Cache[types.UID, remembered]
+}
+
+// remembered: this version of an object was compared with a desired state and is so.
+type remembered struct {
+	version string
+	desired uint64
+}
+
+// New returns an Applier.
+func New(c client.Writer) (*Applier, error) {
+	known, err := lru.New[types.UID, remembered](appliesKept)
+	if err != nil {
+		return nil, err
+	}
+	return &Applier{client: c, seed: maphash.MakeSeed(), known: known}, nil
+}
+
 // Apply applies desired unless the live object is so already; live is nil when there is
 // none. Conflicts are forced: the operator is the authority on the fields that it applies.
-func Apply(ctx context.Context, c client.Writer, desired runtime.ApplyConfiguration, live client.Object) (Outcome, error) {
+func (a *Applier) Apply(ctx context.Context, desired runtime.ApplyConfiguration, live client.Object) (Outcome, error) {
 	if live == nil || reflect.ValueOf(live).IsNil() {
-		return Created, applyAs(ctx, c, desired)
+		return Created, applyAs(ctx, a.client, desired)
 	}
-	needed, err := Needed(desired, live)
+	needed, err := a.needed(desired, live)
 	if err != nil || !needed {
 		return Unchanged, err
 	}
-	if err := empty(ctx, c, desired, live); err != nil {
+	if err := empty(ctx, a.client, desired, live); err != nil {
 		return Updated, err
 	}
-	return Updated, applyAs(ctx, c, desired)
+	return Updated, applyAs(ctx, a.client, desired)
+}
+
+func (a *Applier) needed(desired runtime.ApplyConfiguration, live client.Object) (bool, error) {
+	data, err := json.Marshal(desired)
+	if err != nil {
+		return false, fmt.Errorf("encode %T: %w", desired, err)
+	}
+	now := remembered{version: live.GetResourceVersion(), desired: maphash.Bytes(a.seed, data)}
+	if seen, ok := a.known.Get(live.GetUID()); ok && seen == now && now.version != "" {
+		return false, nil
+	}
+	needed, err := Needed(desired, live)
+	if err == nil && !needed {
+		a.known.Add(live.GetUID(), now)
+	}
+	return needed, err
 }
 
 func applyAs(ctx context.Context, c client.Writer, desired runtime.ApplyConfiguration) error {
