@@ -15,7 +15,7 @@ help: ## List the verbs.
 
 .PHONY: build
 build: ## Build bin/millrace.
-	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/millrace .
+	go build -ldflags "-X main.version=$(VERSION)" -o bin/millrace .
 
 .PHONY: demo
 demo: build ## Run a whole pipeline on sample input and print what it found.
