@@ -15,25 +15,26 @@ func progressBody() []byte { return []byte("+WPI") }
 // ack acknowledges m: all it caused is stored. A lost acknowledgement has m redelivered;
 // what it causes again carries the same ids.
 func (in *input) ack(m *message) {
-	reply, ok := in.take(m)
+	reply, ok := in.take(m, func() { in.e.stats.commit(m, in.now()) })
 	if !ok {
 		return
 	}
 	if err := in.e.conn.Publish(reply, ackBody()); err != nil {
 		in.log().Warn("acknowledgement was not sent, the message will come again", "sequence", m.seq, "error", err)
 	}
-	in.e.stats.commit(m, in.now())
 	in.signal()
 }
 
-// take removes m from the shelf and returns where to answer; false when that was done.
-func (in *input) take(m *message) (reply string, ok bool) {
+// take removes m from the shelf and returns where to answer; false when that was done. Who
+// sees an empty shelf finds everything counted.
+func (in *input) take(m *message, count func()) (reply string, ok bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if m.gone {
 		return "", false
 	}
 	m.gone = true
+	count()
 	in.shelf.remove(m)
 	return m.reply, true
 }

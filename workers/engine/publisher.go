@@ -182,9 +182,10 @@ func (p *publisher) receive(raw *nats.Msg) {
 	p.stored(o, ack.Duplicate)
 }
 
-// stored lets go of what waited for o.
+// stored lets go of what waited for o. Its place in the window is free after that, so
+// that who sees an empty window finds everything counted and acknowledged.
 func (p *publisher) stored(o *output, duplicate bool) {
-	<-p.window
+	defer func() { <-p.window }()
 	p.e.metrics.inflightFrames.Dec()
 	if duplicate {
 		p.e.metrics.republishedStored.Inc()
@@ -199,11 +200,7 @@ func (p *publisher) stored(o *output, duplicate bool) {
 }
 
 // outstanding is the number of outputs that are not confirmed.
-func (p *publisher) outstanding() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.open)
-}
+func (p *publisher) outstanding() int { return len(p.window) }
 
 // waiting says why outputs wait, by stream; nil when none does.
 func (p *publisher) waiting() []string {

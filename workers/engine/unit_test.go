@@ -199,10 +199,10 @@ func TestRedeliveryOfAMessageInHand(t *testing.T) {
 	if in.shelf.len() != 1 || in.shelf.bytes != m.size {
 		t.Errorf("%d messages, %d bytes in hand, want one of %d", in.shelf.len(), in.shelf.bytes, m.size)
 	}
-	if reply, ok := in.take(m); !ok || reply != "second" {
+	if reply, ok := in.take(m, func() {}); !ok || reply != "second" {
 		t.Errorf("the answer goes to %q, %v, want the newest delivery", reply, ok)
 	}
-	if _, ok := in.take(m); ok {
+	if _, ok := in.take(m, func() {}); ok {
 		t.Error("a message was answered twice")
 	}
 }
