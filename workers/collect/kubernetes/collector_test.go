@@ -407,8 +407,8 @@ func testNodes(t *testing.T, w *world) {
 		}
 	}
 	base := seconds(0)
-	condition := func(kind corev1.NodeConditionType, status corev1.ConditionStatus, at time.Duration) corev1.NodeCondition {
-		return corev1.NodeCondition{Type: kind, Status: status, Reason: "Test", LastTransitionTime: metav1.NewTime(base.Add(at * time.Second))}
+	condition := func(kind corev1.NodeConditionType, status corev1.ConditionStatus, at int) corev1.NodeCondition {
+		return corev1.NodeCondition{Type: kind, Status: status, Reason: "Test", LastTransitionTime: metav1.NewTime(base.Add(time.Duration(at) * time.Second))}
 	}
 	ready, notReady := "k8s.node.ready Node/"+name+" x1", "k8s.node.not_ready Node/"+name+" x1"
 	set(condition(corev1.NodeReady, corev1.ConditionTrue, -20), condition(corev1.NodeMemoryPressure, corev1.ConditionFalse, -20))

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -66,6 +67,8 @@ func (f *flags) check() error {
 		return usageError{errors.New("--cluster is missing: name the cluster, for example --cluster production")}
 	case f.subject == "":
 		return usageError{errors.New("--subject is empty: name the subject to publish on, for example events.raw.kubernetes")}
+	case strings.ContainsAny(f.subject, "*> \t"):
+		return usageError{fmt.Errorf("--subject is %q: want one subject, without wildcards", f.subject)}
 	case f.history < 0:
 		return usageError{fmt.Errorf("--history is %s: it cannot be negative", f.history)}
 	}

@@ -81,13 +81,16 @@ func (o *observer) complete(f finding, uid string, now time.Time) *eventv1.Event
 	e.Source = "/clusters/" + o.cluster + "/" + e.Source
 	e.Subject = subjectOf(e.Entity)
 	e.Entity.Cluster = o.cluster
-	e.Body = strings.ToValidUTF8(e.Body, "\uFFFD")
+	e.Body = strings.ToValidUTF8(e.Body[:min(len(e.Body), maxBody)], "\uFFFD")
 	e.Resource = append([]*eventv1.KeyValue{stringValue("k8s.cluster.name", o.cluster)}, e.Resource...)
 	for _, related := range e.Related {
 		related.Cluster = o.cluster
 	}
 	return e
 }
+
+// maxBody bounds the text of an event in bytes, so that a frame stays far below what NATS takes.
+const maxBody = 32 << 10
 
 func subjectOf(e *eventv1.EntityRef) string {
 	if e.Namespace == "" {
