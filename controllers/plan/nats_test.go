@@ -1,0 +1,128 @@
+package plan_test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/test/harness"
+	"millrace.dev/millrace/test/harness/natsserver"
+)
+
+// TestServerTakesPlans makes what a plan says on a real server: names, subjects, filters and
+// windows that the planner lets through are never refused there. A message published to each
+// output reaches exactly the consumers that read it.
+func TestServerTakesPlans(t *testing.T) {
+	inputs := map[string]plan.Input{}
+	samples, err := filepath.Glob("../../config/samples/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sample := range samples {
+		if filepath.Base(sample) != "kustomization.yaml" {
+			inputs[filepath.Base(sample)] = read(t, sample)
+		}
+	}
+	stage := strings.Repeat("s", 42)
+	inputs["longest names, shortest windows"] = input(t, `
+partitions: 1
+subjectPrefix: `+strings.Repeat("p", 128)+`
+streams: {maxAge: 1m, maxBytes: 1Mi, storage: Memory}
+stages:
+- {name: `+stage+`, from: [ingress], correlate: {window: {}}}
+- {name: reader, from: [`+stage+`, `+stage+`/dead-letter, `+stage+`/insights], output: {stream: `+strings.Repeat("O", 128)+`}, validate: {}}
+`, nil)
+	long := inputs["longest names, shortest windows"]
+	long.Pipeline.Name = strings.Repeat("p", 20)
+	long.Pipeline.Namespace = strings.Repeat("n", 63)
+	for name, in := range inputs {
+		t.Run(name, func(t *testing.T) {
+			p, errs := plan.Compute(in)
+			if len(errs) > 0 {
+				t.Fatal(errs.ToAggregate())
+			}
+			server := harness.RunEmbeddedNATS(t, natsserver.Options{})
+			conn, err := nats.Connect(server.URL())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			js, err := jetstream.New(conn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			build(t, js, p)
+			probe(t, js, p)
+		})
+	}
+}
+
+func build(t *testing.T, js jetstream.JetStream, p *plan.Plan) {
+	t.Helper()
+	for _, s := range p.Streams {
+		storage := jetstream.FileStorage
+		if s.Memory {
+			storage = jetstream.MemoryStorage
+		}
+		_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
+			Name: s.Name, Subjects: s.Subjects, Storage: storage, Replicas: s.Replicas, Discard: jetstream.DiscardNew,
+			// The disk of a test machine is smaller than that of a cluster.
+			MaxAge: s.MaxAge, MaxBytes: min(s.MaxBytes, 1<<20), Duplicates: s.DuplicateWindow,
+		})
+		if err != nil {
+			t.Fatalf("stream %s: %v", s.Name, err)
+		}
+	}
+	for _, s := range p.Stages {
+		for _, c := range s.Consumers {
+			_, err := js.CreateConsumer(t.Context(), c.Stream, jetstream.ConsumerConfig{
+				Durable: c.Durable, FilterSubject: c.FilterSubject, AckWait: c.AckWait, MaxAckPending: c.MaxAckPending,
+				AckPolicy: jetstream.AckExplicitPolicy,
+			})
+			if err != nil {
+				t.Fatalf("consumer %s of %s: %v", c.Durable, c.Stream, err)
+			}
+		}
+	}
+}
+
+// probe publishes one message where each port publishes, and counts what each consumer has.
+func probe(t *testing.T, js jetstream.JetStream, p *plan.Plan) {
+	t.Helper()
+	subjects := map[string]string{"ingress": strings.TrimSuffix(p.Ingress.Subjects[0], ">") + "x.y"}
+	for _, s := range p.Stages {
+		for port, out := range s.Config.Outputs {
+			suffix := map[string]string{"out": ".0", "dead-letter": "", "insights": "." + s.Name + ".warn"}[port]
+			subjects[s.Name+"/"+port] = out.Subject + suffix
+		}
+	}
+	for port, subject := range subjects {
+		if _, err := js.Publish(t.Context(), subject, []byte(port)); err != nil {
+			t.Errorf("port %s cannot publish on %s: %v", port, subject, err)
+		}
+	}
+	for _, s := range p.Stages {
+		for i, c := range s.Consumers {
+			consumer, err := js.Consumer(t.Context(), c.Stream, c.Durable)
+			if err != nil {
+				t.Fatal(err)
+			}
+			batch, err := consumer.Fetch(10, jetstream.FetchMaxWait(300*time.Millisecond))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for m := range batch.Messages() {
+				got = append(got, string(m.Data()))
+			}
+			if want := s.Config.Inputs[i].From; len(got) != 1 || got[0] != want {
+				t.Errorf("stage %s reads %v through %s, want one message of %s", s.Name, got, c.Durable, want)
+			}
+		}
+	}
+}
