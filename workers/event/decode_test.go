@@ -348,9 +348,11 @@ func TestValue(t *testing.T) {
 		any  any
 	}{
 		{event.StringValue("s"), "s", "s"},
-		{event.IntValue(-5), "-5", int64(-5)}, {event.DoubleValue(0.5), "0.5", 0.5},
+		{event.IntValue(-5), "-5", int64(-5)},
+		{event.DoubleValue(0.5), "0.5", 0.5},
 		{event.BoolValue(true), "true", true},
-		{event.BytesValue([]byte("b")), "b", []byte("b")}, {event.Value{}, "", nil},
+		{event.BytesValue([]byte("b")), "b", []byte("b")},
+		{event.Value{}, "", nil},
 	} {
 		if got := c.v.Text(); got != c.text {
 			t.Errorf("text %q, want %q", got, c.text)
