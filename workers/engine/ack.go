@@ -35,6 +35,7 @@ func (in *input) take(m *message, count func()) (reply string, ok bool) {
 	}
 	m.gone = true
 	count()
+	in.recent.add(m.seq, in.now())
 	in.shelf.remove(m)
 	return m.reply, true
 }

@@ -48,15 +48,16 @@ func TestServerRestartLosesNothing(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			r := newRig(t)
 			r.consumer(func(c *jetstream.ConsumerConfig) { c.AckWait = 3 * time.Second })
-			want := r.publishFrames("f", 600, 10)
+			want := r.publishFrames("f", 400, 10)
+			want = append(want, r.publish("loose", 2000)...)
 			s := &testStage{stateful: stateful, process: func(_ context.Context, b *stage.Batch) error {
 				time.Sleep(2 * time.Millisecond)
 				return nil
 			}}
 			e := r.run(s, func(c *config.StageConfig, _ *engine.Options) { c.Batch.MaxEvents = 10 })
-			for round := int64(1); round <= 3; round++ {
+			for _, at := range []int64{1500, 4300, 5000} { // frames, loose, loose
 				eventually(t, 10*time.Second, func() string {
-					if e.Stats().In < 1000*round {
+					if e.Stats().In < at {
 						return "not yet under way"
 					}
 					return ""

@@ -26,6 +26,7 @@ type input struct {
 
 	mu          sync.Mutex
 	shelf       shelf
+	recent      recent
 	pulls       pulls
 	budget      int // bytes in hand and asked for
 	maxMessages int
@@ -219,7 +220,7 @@ func (in *input) receive(raw *nats.Msg) {
 }
 
 // admit puts a message on the shelf. A redelivery of one in hand only renews its reply
-// subject.
+// subject, and one that was acknowledged a moment ago is acknowledged again.
 func (in *input) admit(raw *nats.Msg, meta *nats.MsgMetadata) (*message, bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -235,6 +236,10 @@ func (in *input) admit(raw *nats.Msg, meta *nats.MsgMetadata) (*message, bool) {
 	if m := in.shelf.bySeq[meta.Sequence.Stream]; m != nil {
 		m.reply = raw.Reply
 		in.shelf.touch(m, now)
+		return nil, false
+	}
+	if in.recent.has(meta.Sequence.Stream, now) {
+		_ = in.e.conn.Publish(raw.Reply, ackBody()) // not sent: it comes again
 		return nil, false
 	}
 	m := &message{

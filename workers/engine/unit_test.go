@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -204,5 +205,35 @@ func TestRedeliveryOfAMessageInHand(t *testing.T) {
 	}
 	if _, ok := in.take(m, func() {}); ok {
 		t.Error("a message was answered twice")
+	}
+}
+
+func TestRecentIsForgotten(t *testing.T) {
+	var r recent
+	start := time.Unix(1000, 0).UnixNano()
+	r.add(1, start)
+	for name, c := range map[string]struct {
+		seq   uint64
+		after time.Duration
+		want  bool
+	}{
+		"at once":          {1, 0, true},
+		"another":          {2, 0, false},
+		"after half":       {1, recentAge / 2, true},
+		"after more":       {1, recentAge + recentAge/2, true},
+		"after everything": {1, 2*recentAge + 1, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := recent{now: maps.Clone(r.now), since: r.since}
+			if got := r.has(c.seq, start+int64(c.after)); got != c.want {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
+	}
+	for seq := range uint64(10 * recentSize) {
+		r.add(seq, start)
+	}
+	if n := len(r.now) + len(r.before); n > 2*recentSize {
+		t.Errorf("%d are remembered, want %d at most", n, 2*recentSize)
 	}
 }
