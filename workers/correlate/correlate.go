@@ -3,6 +3,7 @@ package correlate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"millrace.dev/millrace/workers/config"
@@ -100,12 +101,10 @@ func (c *correlator) tell(b *stage.Batch) {
 
 // told says whether something in the incident is worth a person's time by itself.
 func (i *incident) told() bool {
-	for _, o := range i.events {
-		if r := rules[o.signal]; r.alone || (o.cause != nil && r.rank > 1) || o.signal == signalErrorSpan {
-			return true
-		}
-	}
-	return false
+	return i.spell || slices.ContainsFunc(i.events, func(o *observation) bool {
+		r := rules[o.signal]
+		return r.alone || (o.cause != nil && r.rank > 1)
+	})
 }
 
 func (c *correlator) closeWindows(b *stage.Batch, now time.Time, all bool) {

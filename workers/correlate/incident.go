@@ -26,6 +26,7 @@ type incident struct {
 	last  int64
 	count uint32
 	links uint32 // how many events have a known cause
+	spell bool   // it began with many failed requests
 	// events are the evidence: all that take part in a link first, then the oldest.
 	events   []*observation
 	affected []*eventv1.EntityRef
@@ -73,26 +74,24 @@ func (i *incident) add(o *observation) {
 	}
 }
 
-// keep holds o as evidence. When there is no room the newest event without a part in a
-// link goes: it says what others say already.
+// keep holds o as evidence. When there is no room the least telling event goes: of those
+// that are nobody's cause, the newest of the lowest rank.
 func (i *incident) keep(o *observation) {
 	i.events = append(i.events, o)
 	if len(i.events) <= 2*maxEvidence {
 		return
 	}
-	linked := map[*observation]bool{}
+	causes := map[*observation]bool{}
 	for _, e := range i.events {
-		if e.cause != nil {
-			linked[e], linked[e.cause] = true, true
+		causes[e.cause] = true
+	}
+	victim := -1
+	for at, e := range i.events {
+		if !causes[e] && (victim < 0 || rules[e.signal].rank <= rules[i.events[victim].signal].rank) {
+			victim = at
 		}
 	}
-	for at := len(i.events) - 1; at >= 0; at-- {
-		if !linked[i.events[at]] {
-			i.events = slices.Delete(i.events, at, at+1)
-			return
-		}
-	}
-	i.events = slices.Delete(i.events, len(i.events)/2, len(i.events)/2+1)
+	i.events = slices.Delete(i.events, max(victim, 0), max(victim, 0)+1)
 }
 
 // full says whether the incident takes no more events.
@@ -104,6 +103,7 @@ func (i *incident) full(at int64) bool {
 func (i *incident) merge(other *incident) {
 	i.count += other.count
 	i.links += other.links
+	i.spell = i.spell || other.spell
 	i.first, i.last = min(i.first, other.first), max(i.last, other.last)
 	for _, o := range other.events {
 		o.incident = i

@@ -76,7 +76,7 @@ func confidence(links uint32) (float64, string) {
 }
 
 func ruleID(root, symptom *observation) string {
-	if root == symptom || root.signal == symptom.signal {
+	if !explains(root, symptom) || root.signal == symptom.signal {
 		return string(symptom.signal)
 	}
 	return string(root.signal) + ">" + string(symptom.signal)
@@ -93,10 +93,17 @@ func refOf(o *observation) *eventv1.EntityRef {
 
 func title(root, symptom *observation) string {
 	t := name(refOf(symptom)) + " " + rules[symptom.signal].says
-	if root == symptom || (root.signal == symptom.signal && name(refOf(root)) == name(refOf(symptom))) {
+	if !explains(root, symptom) {
 		return t
 	}
 	return t + ", most likely because " + name(refOf(root)) + " " + rules[root.signal].says
+}
+
+// explains says whether naming the root tells more than naming the symptom: that a workload
+// crash-loops because it restarted, or a pod of it did the same before, is no news.
+func explains(root, symptom *observation) bool {
+	same := name(refOf(root)) == name(refOf(symptom))
+	return root != symptom && (!same || (root.signal != symptom.signal && (rules[root.signal].rank == 0 || rules[root.signal].alone)))
 }
 
 // summary tells the chain of causes in plain words, from the links alone.
@@ -106,7 +113,7 @@ func (i *incident) summary(root, symptom *observation) string {
 		chain = append(chain, o)
 	}
 	slices.Reverse(chain)
-	if chain[0] != root { // the symptom has another history than most
+	if chain[0] != root && explains(root, symptom) { // the symptom has another history than most
 		chain = append([]*observation{root}, chain...)
 	}
 	var b strings.Builder

@@ -113,6 +113,9 @@ func signalOfReason(e *event.Event) (signal, bool) {
 		return "", false
 	}
 	if s, ok := signalByReason[reason]; ok {
+		if s == signalNodeNotReady && e.Entity.Kind != "Node" {
+			s = signalNotReady // the node controller says so of every pod on the node
+		}
 		return s, true
 	}
 	// BackOff and Failed are shared: only the note tells a crash loop from an image pull.

@@ -26,7 +26,7 @@ type realtime struct {
 	memory *memory
 	within int64
 	idle   int64
-	// open finds the incident of a workload, node or trace by key.
+	// open finds the incident of a workload or node by key.
 	open    *simplelru.LRU[string, *incident]
 	changed []*incident // since take was called, in order
 	now     int64       // the latest event time
@@ -150,27 +150,50 @@ func (r *realtime) link(o, x *observation, c cause) {
 	inc.links++
 }
 
-// incidentOf is the incident of o without a new link: the one it has, else an open one of
-// its workload or trace, else a new one when it is worth that.
+// incidentOf is the incident of o without a new link: the one it has, else the open one of
+// its workload, else a new one when it is worth that.
 func (r *realtime) incidentOf(o *observation) *incident {
 	if o.incident != nil {
 		return o.incident.find()
 	}
 	rule := rules[o.signal]
-	for _, key := range []string{home(o), o.keys[sameTrace]} {
-		if key == "" || rule.rank == 0 { // a change belongs to an incident by a rule alone
-			continue
-		}
-		if inc, ok := r.open.Get(key); ok {
+	if claims(o) {
+		if inc, ok := r.open.Get(home(o)); ok {
 			if inc = inc.find(); !inc.full(o.time) && o.time-inc.last <= r.idle {
 				return inc
 			}
 		}
 	}
-	if rule.alone || (o.signal == signalErrorSpan && r.spell(o)) {
+	if rule.alone {
 		return newIncident(o)
 	}
+	if o.signal == signalErrorSpan && r.spell(o) {
+		inc := newIncident(o)
+		inc.spell = true
+		return inc
+	}
 	return nil
+}
+
+// claims says whether o makes an incident that of its workload (or node). Changes, failed
+// requests and logs do not: a caller that sees errors has no incident of its own. Nor does
+// what a node did to a pod: the other pods of a workload run elsewhere.
+func claims(o *observation) bool {
+	return rules[o.signal].rank > 1 && home(o) != "" && !byNode(o)
+}
+
+// byNode says whether a node is in the chain of causes of o.
+func byNode(o *observation) bool {
+	for range maxChain {
+		if o.cause == nil {
+			return false
+		}
+		if o.link.over == sameNode && o.cause.entity.GetKind() == "Node" {
+			return true
+		}
+		o = o.cause
+	}
+	return false
 }
 
 // home is where an incident of o is looked for: its workload, for a node event the node.
@@ -202,28 +225,22 @@ func (r *realtime) join(inc *incident, o *observation) {
 		r.merge(inc, own)
 	}
 	inc.add(o)
-	if rules[o.signal].rank > 0 {
-		for _, key := range []string{home(o), o.keys[sameTrace]} {
-			if key == "" {
-				continue
-			}
-			if key == home(o) {
-				r.absorb(inc, key, o.time)
-			}
-			r.open.Add(key, inc)
-		}
+	if claims(o) {
+		r.absorb(inc, home(o), o.time)
+		r.open.Add(home(o), inc)
 	}
 	r.touch(inc)
 }
 
-// absorb merges the incident that is open under a key into inc, unless one of them is over.
+// absorb merges the incident that is open under a key into inc, unless one of them is over
+// or it is about more than that key: two incidents that share a workload stay two.
 func (r *realtime) absorb(inc *incident, key string, at int64) {
 	other, ok := r.open.Get(key)
 	if !ok {
 		return
 	}
 	other = other.find()
-	if other != inc && !inc.full(at) && !other.full(at) && at-other.last <= r.idle {
+	if other != inc && len(other.affected) == 1 && !inc.full(at) && !other.full(at) && at-other.last <= r.idle {
 		r.merge(inc, other)
 	}
 }

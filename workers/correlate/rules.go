@@ -87,7 +87,7 @@ var rules = map[signal]rule{
 		alone:  true, severity: 17, says: "failed", rank: 5,
 	},
 	signalEviction: {
-		causes: []cause{{signalNodeNotReady, sameNode, 0}, {signalNodePressure, sameNode, 0}},
+		causes: []cause{{signalNodeNotReady, sameNode, 0}, {signalNodePressure, sameNode, 0}, {signalNotReady, samePod, 0}},
 		alone:  true, severity: 17, says: "was evicted", rank: 5,
 	},
 	signalUnschedulable: {
