@@ -80,8 +80,8 @@ type PipelineSpec struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
-	// +kubebuilder:validation:XValidation:rule="self.all(s, s.from.all(f, f.split('/')[0] == 'ingress' || self.exists(t, t.name == f.split('/')[0])))",message="from names a stage that the pipeline does not have: it takes ingress, <stage> and <stage>/<port>"
-	// +kubebuilder:validation:XValidation:rule="self.all(s, s.from.all(f, !self.exists(t, f == t.name + '/insights' && !has(t.correlate) && !has(t.analyze))))",message="only correlate and analyze stages have a port insights"
+	// +kubebuilder:validation:XValidation:rule="[['ingress'] + self.map(t, t.name)].all(names, self.all(s, s.from.all(f, f.split('/')[0] in names)))",message="from names a stage that the pipeline does not have: it takes ingress, <stage> and <stage>/<port>"
+	// +kubebuilder:validation:XValidation:rule="[self.filter(t, !has(t.correlate) && !has(t.analyze)).map(t, t.name)].all(none, self.all(s, !s.from.exists(f, f.endsWith('/insights') && f.split('/')[0] in none)))",message="only correlate and analyze stages have a port insights"
 	// +required
 	Stages []PipelineStage `json:"stages,omitempty"`
 	// deletionPolicy of the streams when the Pipeline is deleted: Retain or Delete. Default: Retain.

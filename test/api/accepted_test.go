@@ -1,6 +1,9 @@
 package api_test
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,6 +22,7 @@ func (s *server) testAccepted(t *testing.T) {
 		"dead letters of a stage": `spec: {stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [a/dead-letter, a/out], validate: {}}]}`,
 		"insights of correlate":   `spec: {stages: [{name: a, from: [ingress], correlate: {window: {}}}, {name: b, from: [a/insights], validate: {}}]}`,
 		"insights of analyze":     `spec: {stages: [{name: a, from: [ingress], analyze: {trend: {}}}, {name: b, from: [a/insights], validate: {}}]}`,
+		"the largest pipeline":    largest(),
 		"stages in any order":     `spec: {stages: [{name: b, from: [a], validate: {}}, {name: a, from: [ingress], validate: {}}]}`,
 	} {
 		t.Run("Pipeline/"+name, func(t *testing.T) {
@@ -50,6 +54,22 @@ func (s *server) testAccepted(t *testing.T) {
 			})
 		}
 	}
+}
+
+// largest has as many stages, inputs and characters as fit: the rules must stay within the time
+// that the API server gives them.
+func largest() string {
+	name := func(i int) string { return fmt.Sprintf("%s-%02d", long(55), i) }
+	var stages []string
+	for i := range 64 {
+		from := []string{"ingress"}
+		for k := max(0, i-7); k < i; k++ {
+			from = append(from, name(k), name(k)+"/dead-letter")
+		}
+		stages = append(stages, fmt.Sprintf(`{name: %s, from: ["%s"], validate: {rules: [{expression: "true"}]}}`, name(i), strings.Join(from, `", "`)))
+	}
+	slices.Reverse(stages)
+	return "{metadata: {name: big}, spec: {stages: [" + strings.Join(stages, ", ") + "]}}"
 }
 
 func nodesAccepted() map[string]string {
