@@ -29,27 +29,36 @@ func of[T any, V comparable](get func(T) V) field {
 	}
 }
 
+// ofText makes a field whose value is text. Its CEL value is made here: cel-go would make
+// it from a Go string that had to be allocated first.
+func ofText[T any](get func(T) string) field {
+	return field{
+		get: func(target any) any { return types.String(get(target.(T))) },
+		set: func(target any) bool { return get(target.(T)) != "" },
+	}
+}
+
 func fieldsOf(object string) map[string]field {
 	switch object {
 	case celenv.Event:
 		return eventFields()
 	case celenv.Entity:
 		return map[string]field{
-			"kind":      of(func(r *event.EntityRef) string { return r.Kind }),
-			"namespace": of(func(r *event.EntityRef) string { return r.Namespace }),
-			"name":      of(func(r *event.EntityRef) string { return r.Name }),
-			"uid":       of(func(r *event.EntityRef) string { return r.UID }),
+			"kind":      ofText(func(r *event.EntityRef) string { return r.Kind }),
+			"namespace": ofText(func(r *event.EntityRef) string { return r.Namespace }),
+			"name":      ofText(func(r *event.EntityRef) string { return r.Name }),
+			"uid":       ofText(func(r *event.EntityRef) string { return r.UID }),
 		}
 	case celenv.Metric:
 		return map[string]field{
-			"name":  of(func(m event.Metric) string { return m.Name }),
+			"name":  ofText(func(m event.Metric) string { return m.Name }),
 			"value": of(func(m event.Metric) float64 { return m.Value }),
-			"unit":  of(func(m event.Metric) string { return m.Unit }),
+			"unit":  ofText(func(m event.Metric) string { return m.Unit }),
 		}
 	case celenv.Semantic:
 		return map[string]field{
-			"class":    of(func(s event.Semantic) string { return s.Class }),
-			"category": of(func(s event.Semantic) string { return s.Category }),
+			"class":    ofText(func(s event.Semantic) string { return s.Class }),
+			"category": ofText(func(s event.Semantic) string { return s.Category }),
 		}
 	}
 	return nil
@@ -57,17 +66,17 @@ func fieldsOf(object string) map[string]field {
 
 func eventFields() map[string]field {
 	return map[string]field{
-		"id":           of(func(e *event.Event) string { return e.ID }),
-		"source":       of(func(e *event.Event) string { return e.Source }),
-		"type":         of(func(e *event.Event) string { return e.Type }),
-		"subject":      of(func(e *event.Event) string { return e.Subject }),
+		"id":           ofText(func(e *event.Event) string { return e.ID }),
+		"source":       ofText(func(e *event.Event) string { return e.Source }),
+		"type":         ofText(func(e *event.Event) string { return e.Type }),
+		"subject":      ofText(func(e *event.Event) string { return e.Subject }),
 		"severity":     of(func(e *event.Event) int64 { return int64(e.Severity) }),
-		"severityText": of((*event.Event).SeverityText),
-		"body":         of(func(e *event.Event) string { return e.Body }),
+		"severityText": ofText((*event.Event).SeverityText),
+		"body":         ofText(func(e *event.Event) string { return e.Body }),
 		"count":        of(func(e *event.Event) int64 { return int64(e.Count) }),
-		"partitionKey": of(func(e *event.Event) string { return e.PartitionKey }),
-		"traceId":      of(func(e *event.Event) string { return hex.EncodeToString(e.TraceID) }),
-		"reason":       of((*event.Event).KubernetesReason),
+		"partitionKey": ofText(func(e *event.Event) string { return e.PartitionKey }),
+		"traceId":      ofText(func(e *event.Event) string { return hex.EncodeToString(e.TraceID) }),
+		"reason":       ofText((*event.Event).KubernetesReason),
 		"time": {
 			get: func(t any) any { return time.Unix(0, t.(*event.Event).Time).UTC() },
 			set: func(t any) bool { return t.(*event.Event).Time != 0 },

@@ -14,6 +14,29 @@ const (
 	defaultMaxEntries = 2_000_000
 )
 
+// Bounds of what is remembered: the API server holds narrower ones.
+const (
+	maxWindow  = 30 * 24 * time.Hour
+	maxEntries = 100_000_000
+)
+
+// check refuses numbers that mean nothing.
+func check(c *config.Validate) error {
+	switch {
+	case c.MaxFuture < 0:
+		return fmt.Errorf("validate.maxFuture: is %s, must not be negative", c.MaxFuture.D())
+	case c.MaxAge < 0:
+		return fmt.Errorf("validate.maxAge: is %s, must not be negative", c.MaxAge.D())
+	case c.Dedupe == nil:
+		return nil
+	case c.Dedupe.Window < 0 || c.Dedupe.Window.D() > maxWindow:
+		return fmt.Errorf("validate.dedupe.window: is %s, must be between 0 (the default, %s) and %s", c.Dedupe.Window.D(), defaultWindow, maxWindow)
+	case c.Dedupe.MaxEntries < 0 || c.Dedupe.MaxEntries > maxEntries:
+		return fmt.Errorf("validate.dedupe.maxEntries: is %d, must be between 0 (the default, %d) and %d", c.Dedupe.MaxEntries, defaultMaxEntries, maxEntries)
+	}
+	return nil
+}
+
 // attribute tells whether an event has an attribute that may be required.
 type attribute struct {
 	name string

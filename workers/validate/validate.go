@@ -27,6 +27,9 @@ type validator struct {
 
 func newValidator(s stage.Settings) (*validator, error) {
 	c := s.Config.Validate
+	if err := check(c); err != nil {
+		return nil, err
+	}
 	v := &validator{maxFuture: c.MaxFuture.D(), maxAge: c.MaxAge.D(), now: s.Now}
 	var err error
 	if v.required, err = required(c); err != nil {
@@ -61,7 +64,7 @@ func (v *validator) Process(_ context.Context, b *stage.Batch) error {
 		}
 	}
 	if v.seen != nil {
-		v.seen.entries.Set(float64(len(v.seen.claims)))
+		v.seen.entries.Set(float64(v.seen.claims.size))
 	}
 	return nil
 }

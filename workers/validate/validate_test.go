@@ -161,6 +161,10 @@ func TestNewRefuses(t *testing.T) {
 		want   string
 	}{
 		"attribute":  {config.Validate{RequiredAttributes: []string{"id", "nope"}}, `validate.requiredAttributes[1]: "nope" is no attribute that can be required`},
+		"future":     {config.Validate{MaxFuture: -1}, "validate.maxFuture: is -1ns, must not be negative"},
+		"age":        {config.Validate{MaxAge: -1}, "validate.maxAge: is -1ns, must not be negative"},
+		"window":     {config.Validate{Dedupe: &config.Dedupe{Window: -1}}, "validate.dedupe.window: is -1ns, must be between"},
+		"entries":    {config.Validate{Dedupe: &config.Dedupe{MaxEntries: -1}}, "validate.dedupe.maxEntries: is -1, must be between"},
 		"expression": {config.Validate{Rules: []config.Rule{{Expression: "event.nope"}}}, "validate.rules[0].expression: "},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -172,17 +176,39 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-func TestQueueGrowsInOrder(t *testing.T) {
-	var q queue
-	next := int64(0)
-	for i := range int64(10_000) {
-		q.push(arrival{at: i})
-		if i%3 == 0 {
-			if got := q.pop().at; got != next {
-				t.Fatalf("popped %d, want %d", got, next)
+func TestWhatIsNoDuplicate(t *testing.T) {
+	for name, pair := range map[string][2]*eventv1.Event{
+		"no id":                      {{Source: "s"}, {Source: "s"}},
+		"other source":               {{Id: "1", Source: "a"}, {Id: "1", Source: "b"}},
+		"bytes moved into the id":    {{Id: "b1", Source: "a"}, {Id: "1", Source: "ab"}},
+		"a zero byte in either part": {{Id: "c", Source: "a\x00b"}, {Id: "b\x00c", Source: "a"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := batch(t, pair[0], pair[1])
+			if err := newStage(t, config.Validate{Dedupe: &config.Dedupe{}}, func() time.Time { return noon }).Process(t.Context(), b); err != nil {
+				t.Fatal(err)
 			}
-			next++
+			if b.Decision(0).Verdict != stage.Emit || b.Decision(1).Verdict != stage.Emit {
+				t.Errorf("got %v, %v, want both emitted", b.Decision(0).Verdict, b.Decision(1).Verdict)
+			}
+		})
+	}
+}
+
+// TestClockGoesBack: an id stays remembered when the clock is set back.
+func TestClockGoesBack(t *testing.T) {
+	now := noon
+	s := newStage(t, config.Validate{Dedupe: &config.Dedupe{Window: config.Duration(time.Minute)}}, func() time.Time { return now })
+	for i, want := range []stage.Verdict{stage.Emit, stage.Duplicate} {
+		b := batch(t, &eventv1.Event{Id: "1", Source: "s"})
+		b.Events[0].Origin.Sequence = uint64(i)
+		if err := s.Process(t.Context(), b); err != nil {
+			t.Fatal(err)
 		}
+		if got := b.Decision(0).Verdict; got != want {
+			t.Errorf("event %d: %v, want %v", i, got, want)
+		}
+		now = now.Add(-time.Hour)
 	}
 }
 
