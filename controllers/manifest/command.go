@@ -59,10 +59,14 @@ func lint(cmd *cobra.Command, files []string) error {
 }
 
 func load(cmd *cobra.Command, files []string) (*Set, []Problem, error) {
-	if len(files) == 1 && files[0] == "-" {
-		return Read(cmd.Context(), "-", cmd.InOrStdin())
+	c, err := NewChecker()
+	if err != nil {
+		return nil, nil, err
 	}
-	return Load(cmd.Context(), files...)
+	if len(files) == 1 && files[0] == "-" {
+		return c.Read(cmd.Context(), "-", cmd.InOrStdin())
+	}
+	return c.Load(cmd.Context(), files...)
 }
 
 // summary is what lint prints when all is well.

@@ -15,12 +15,12 @@ func FuzzAdd(f *testing.F) {
 	f.Add("apiVersion: v1\nkind: List\nitems: [1, {}, {apiVersion: millrace.dev/v1alpha1, kind: Stage, spec: []}]\n")
 	f.Add("apiVersion: millrace.dev/v1alpha1\nkind: Stage\nmetadata: 3\nspec: 4\n")
 	// Compiled once: it takes longer than thousands of inputs.
-	compiled, err := newLoader()
+	checker, err := NewChecker()
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, content string) {
-		l := &loader{schemas: compiled.schemas, set: &Set{}, files: map[string]int{}, seen: map[string]*document{}}
+		l := checker.loader()
 		l.add(t.Context(), "f.yaml", []byte(content))
 		_, problems := l.finish()
 		lines := strings.Count(content, "\n") + 1
@@ -32,10 +32,10 @@ func FuzzAdd(f *testing.F) {
 	})
 }
 
-// BenchmarkNewLoader compiles the definitions: most of the time that lint takes.
-func BenchmarkNewLoader(b *testing.B) {
+// BenchmarkNewChecker compiles the definitions: most of the time that lint takes.
+func BenchmarkNewChecker(b *testing.B) {
 	for b.Loop() {
-		if _, err := newLoader(); err != nil {
+		if _, err := NewChecker(); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -30,17 +30,38 @@ type Set struct {
 	Others int
 }
 
+// Checker checks manifests against the definitions, which it has compiled once: that takes
+// longer than most checks. It is safe for concurrent use.
+type Checker struct {
+	schemas map[string]*kindSchema
+}
+
+// NewChecker compiles the definitions.
+func NewChecker() (*Checker, error) {
+	schemas, err := loadSchemas()
+	if err != nil {
+		return nil, err
+	}
+	return &Checker{schemas: schemas}, nil
+}
+
+// Load is NewChecker and Checker.Load, for programs that check once.
+func Load(ctx context.Context, paths ...string) (*Set, []Problem, error) {
+	c, err := NewChecker()
+	if err != nil {
+		return nil, nil, err
+	}
+	return c.Load(ctx, paths...)
+}
+
 // Load reads files and folders (their .yaml, .yml and .json files) as one set, and returns all
 // problems. An error says that a file cannot be read; what is in it is never an error.
-func Load(ctx context.Context, paths ...string) (*Set, []Problem, error) {
+func (c *Checker) Load(ctx context.Context, paths ...string) (*Set, []Problem, error) {
 	files, err := expand(paths)
 	if err != nil {
 		return nil, nil, err
 	}
-	l, err := newLoader()
-	if err != nil {
-		return nil, nil, err
-	}
+	l := c.loader()
 	for _, file := range files {
 		content, err := os.ReadFile(file)
 		if err != nil {
@@ -53,15 +74,12 @@ func Load(ctx context.Context, paths ...string) (*Set, []Problem, error) {
 }
 
 // Read is Load for a stream; name stands for the file in problems.
-func Read(ctx context.Context, name string, r io.Reader) (*Set, []Problem, error) {
+func (c *Checker) Read(ctx context.Context, name string, r io.Reader) (*Set, []Problem, error) {
 	content, err := io.ReadAll(r)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the manifest %s: %w", name, err)
 	}
-	l, err := newLoader()
-	if err != nil {
-		return nil, nil, err
-	}
+	l := c.loader()
 	l.add(ctx, name, content)
 	set, problems := l.finish()
 	return set, problems, nil

@@ -26,12 +26,8 @@ type loader struct {
 	seen              map[string]*document
 }
 
-func newLoader() (*loader, error) {
-	schemas, err := loadSchemas()
-	if err != nil {
-		return nil, err
-	}
-	return &loader{schemas: schemas, set: &Set{}, files: map[string]int{}, seen: map[string]*document{}}, nil
+func (c *Checker) loader() *loader {
+	return &loader{schemas: c.schemas, set: &Set{}, files: map[string]int{}, seen: map[string]*document{}}
 }
 
 // add reads one file.

@@ -99,9 +99,10 @@ func TestProblems(t *testing.T) {
 			nil,
 		},
 	}
+	checker := newChecker(t)
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, problems, err := manifest.Read(t.Context(), "f.yaml", strings.NewReader(test.content))
+			_, problems, err := checker.Read(t.Context(), "f.yaml", strings.NewReader(test.content))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -123,11 +124,12 @@ func TestSamples(t *testing.T) {
 	if err != nil || len(samples) < 5 {
 		t.Fatalf("found %d samples: %v", len(samples), err)
 	}
+	checker := newChecker(t)
 	for _, sample := range append(samples, folder) {
 		if filepath.Base(sample) == "kustomization.yaml" {
 			continue
 		}
-		set, problems, err := manifest.Load(t.Context(), sample)
+		set, problems, err := checker.Load(t.Context(), sample)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +148,7 @@ func TestSet(t *testing.T) {
 	content := good + "---\napiVersion: millrace.dev/v1alpha1\nkind: Stage\nmetadata: {name: s}\nspec:\n  pipelineRef: {name: p}\n  from: [a]\n  enrich: {trace: {}}\n" +
 		"---\napiVersion: millrace.dev/v1alpha1\nkind: Stage\nmetadata: {name: t}\nspec:\n  pipelineRef: {name: elsewhere}\n  from: [a]\n  enrich: {trace: {}}\n" +
 		"---\napiVersion: v1\nkind: Namespace\nmetadata: {name: n}\n"
-	set, problems, err := manifest.Read(t.Context(), "f.yaml", strings.NewReader(content))
+	set, problems, err := newChecker(t).Read(t.Context(), "f.yaml", strings.NewReader(content))
 	if err != nil || len(problems) > 0 {
 		t.Fatal(err, problems)
 	}
@@ -243,4 +245,13 @@ func code(err error) int {
 		return coded.ExitCode()
 	}
 	return 1
+}
+
+func newChecker(t *testing.T) *manifest.Checker {
+	t.Helper()
+	c, err := manifest.NewChecker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }

@@ -28,7 +28,7 @@ func (s *server) testAccepted(t *testing.T) {
 		t.Run("Pipeline/"+name, func(t *testing.T) {
 			object := merged(t, basePipeline, patch)
 			compare(t, "API server", nil, s.create(t, object, client.DryRunAll))
-			compare(t, "lint", nil, lint(t, object))
+			compare(t, "lint", nil, s.lint(t, object))
 		})
 	}
 	for name, patch := range map[string]string{
@@ -42,7 +42,7 @@ func (s *server) testAccepted(t *testing.T) {
 			object := merged(t, baseStage)
 			merge(object.Object["spec"].(map[string]any), parse(t, patch))
 			compare(t, "API server", nil, s.create(t, object, client.DryRunAll))
-			compare(t, "lint", nil, lint(t, object))
+			compare(t, "lint", nil, s.lint(t, object))
 		})
 	}
 	for name, patch := range nodesAccepted() {
@@ -50,7 +50,7 @@ func (s *server) testAccepted(t *testing.T) {
 			t.Run(kind+"/"+name, func(t *testing.T) {
 				object := form.wrap(t, form.base, patch)
 				compare(t, "API server", nil, s.create(t, object, client.DryRunAll))
-				compare(t, "lint", nil, lint(t, object))
+				compare(t, "lint", nil, s.lint(t, object))
 			})
 		}
 	}

@@ -19,6 +19,10 @@ func TestDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	checker, err := manifest.NewChecker()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, d := range definitions {
 		t.Run(d.Spec.Names.Kind, func(t *testing.T) {
 			content, err := os.ReadFile("../../docs/" + d.Spec.Names.Singular + ".md")
@@ -37,7 +41,7 @@ func TestDocs(t *testing.T) {
 				t.Error("the page has no example")
 			}
 			for _, example := range examples {
-				_, problems, err := manifest.Read(t.Context(), "example.yaml", strings.NewReader(example[1]))
+				_, problems, err := checker.Read(t.Context(), "example.yaml", strings.NewReader(example[1]))
 				if err != nil || len(problems) > 0 {
 					t.Errorf("%v %v in\n%s", err, problems, example[1])
 				}

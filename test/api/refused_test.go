@@ -80,7 +80,7 @@ func (r refusal) at(prefix string) refusal {
 func (s *server) refuse(t *testing.T, object *unstructured.Unstructured, test refusal) {
 	t.Helper()
 	compare(t, "API server", test.want, s.create(t, object, client.DryRunAll))
-	compare(t, "lint", append(append([]string{}, test.want...), test.planned...), lint(t, object))
+	compare(t, "lint", append(append([]string{}, test.want...), test.planned...), s.lint(t, object))
 }
 
 func long(n int) string { return strings.Repeat("a", n) }

@@ -24,6 +24,7 @@ type server struct {
 	plane *kube.ControlPlane
 	client.Client
 	namespace string
+	checker   *manifest.Checker
 }
 
 // TestAPI starts the API server once: it takes longer than all tests on it.
@@ -36,7 +37,11 @@ func TestAPI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{plane: plane, Client: c, namespace: harness.NewNamespace(t, plane, nil)}
+	checker, err := manifest.NewChecker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{plane: plane, Client: c, namespace: harness.NewNamespace(t, plane, nil), checker: checker}
 	t.Run("Refused", s.testRefused)
 	t.Run("Accepted", s.testAccepted)
 	t.Run("EveryRuleIsTested", s.testEveryRuleIsTested)
@@ -165,13 +170,13 @@ func line(path, message string) string {
 }
 
 // lint runs the same object through controllers/manifest.
-func lint(t *testing.T, object *unstructured.Unstructured) []string {
+func (s *server) lint(t *testing.T, object *unstructured.Unstructured) []string {
 	t.Helper()
 	encoded, err := yaml.Marshal(object.Object)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, problems, err := manifest.Read(t.Context(), "object.yaml", strings.NewReader(string(encoded)))
+	_, problems, err := s.checker.Read(t.Context(), "object.yaml", strings.NewReader(string(encoded)))
 	if err != nil {
 		t.Fatal(err)
 	}

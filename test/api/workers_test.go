@@ -31,13 +31,17 @@ func TestWorkersTakeWhatIsAccepted(t *testing.T) {
 	accepted["bare analyze"] = `{validate: null, analyze: {anomaly: {}, trend: {}}}`
 	accepted["bare dedupe"] = `{validate: {dedupe: {}}}`
 	form := forms()["Pipeline"]
+	checker, err := manifest.NewChecker()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, patch := range accepted {
 		t.Run(name, func(t *testing.T) {
 			encoded, err := yaml.Marshal(form.wrap(t, form.base, patch).Object)
 			if err != nil {
 				t.Fatal(err)
 			}
-			set, problems, err := manifest.Read(t.Context(), "object.yaml", strings.NewReader(string(encoded)))
+			set, problems, err := checker.Read(t.Context(), "object.yaml", strings.NewReader(string(encoded)))
 			if err != nil || len(problems) > 0 {
 				t.Fatal(err, problems)
 			}
