@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,7 +25,19 @@ import (
 var end = time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
 
 func options() Options {
-	return Options{Seed: 1, Events: 12_000, Invalid: 40, Undecodable: 20, Duplicates: 60, End: end}
+	return Options{Seed: 1, Events: MinEvents, Invalid: 40, Undecodable: 20, Duplicates: 60, End: end}
+}
+
+// shared is the story that most tests read; none changes it.
+var shared = sync.OnceValues(func() (*Story, error) { return Generate(options()) })
+
+func story(t *testing.T) *Story {
+	t.Helper()
+	s, err := shared()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func generate(t *testing.T, o Options) *Story {
@@ -37,7 +50,7 @@ func generate(t *testing.T, o Options) *Story {
 }
 
 func TestSameSeedSameBytes(t *testing.T) {
-	a, b := generate(t, options()), generate(t, options())
+	a, b := story(t), generate(t, options())
 	if !bytes.Equal(bytes.Join(a.Lines, []byte("\n")), bytes.Join(b.Lines, []byte("\n"))) {
 		t.Error("the same seed gives other lines")
 	}
@@ -157,7 +170,7 @@ func TestFormsSayTheSame(t *testing.T) {
 }
 
 func TestIncidents(t *testing.T) {
-	s := generate(t, options())
+	s := story(t)
 	lines := count(t, s)
 	member := map[string]string{}
 	var kinds []string
@@ -195,7 +208,7 @@ func TestIncidents(t *testing.T) {
 
 // TestLeakRises: the memory of the pods that are killed rises before, steadily.
 func TestLeakRises(t *testing.T) {
-	s := generate(t, options())
+	s := story(t)
 	values := map[string][]float64{}
 	for _, line := range s.Lines {
 		events, _ := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: line})
@@ -226,7 +239,7 @@ func TestClusterIsSound(t *testing.T) {
 	if len(c.nodes) != 20 || len(c.workloads) != 25 || len(c.pods) != 500 || len(c.namespaces) != 6 {
 		t.Errorf("%d nodes, %d workloads, %d pods, %d namespaces; want 20, 25, 500, 6", len(c.nodes), len(c.workloads), len(c.pods), len(c.namespaces))
 	}
-	s := generate(t, options())
+	s := story(t)
 	var list struct {
 		Kind  string
 		Items []struct {
@@ -269,7 +282,7 @@ func TestClusterIsSound(t *testing.T) {
 
 // TestEnricherKnowsTheCluster: the snapshot has what the Kubernetes enricher looks up.
 func TestEnricherKnowsTheCluster(t *testing.T) {
-	s := generate(t, options())
+	s := story(t)
 	file := filepath.Join(t.TempDir(), SnapshotFile)
 	if err := os.WriteFile(file, s.Snapshot, 0o600); err != nil {
 		t.Fatal(err)
@@ -312,7 +325,7 @@ func TestOptionsAreChecked(t *testing.T) {
 }
 
 func TestWrite(t *testing.T) {
-	s := generate(t, options())
+	s := story(t)
 	dir := filepath.Join(t.TempDir(), "new", "folder")
 	if err := s.Write(dir); err != nil {
 		t.Fatal(err)

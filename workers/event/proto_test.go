@@ -92,7 +92,7 @@ func randomEvent(r *rand.Rand) *eventv1.Event {
 // TestViewShowsTheMessage: what the view and its getters say is what the message says.
 func TestViewShowsTheMessage(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 2000 {
+	for range 500 {
 		m := randomEvent(r)
 		e, err := event.FromProto(m, event.Origin{})
 		if err != nil {
@@ -109,7 +109,7 @@ func TestViewShowsTheMessage(t *testing.T) {
 func TestPatchMerges(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	d := event.NewDecoder(event.Limits{})
-	for i := range 2000 {
+	for i := range 500 {
 		merged := randomEvent(r)
 		e := through(t, d, merged)
 		for range 3 {
@@ -257,7 +257,7 @@ func TestPatchesDoNotAlias(t *testing.T) {
 // CloudEvents, as far as these can say everything.
 func TestCloudEventComesBack(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
-	for range 2000 {
+	for range 500 {
 		m := randomEvent(r)
 		sayable(m)
 		e, err := event.FromProto(m, event.Origin{})
