@@ -48,7 +48,9 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome 
 			break
 		}
 	}
-	r.eventRetained(s.pipeline, in.retained)
+	if done.natsErr == nil { // else status keeps naming them, and the next pass tells
+		r.eventRetained(s.pipeline, in.retained)
+	}
 	done.kubernetes = errors.Join(r.applyChildren(ctx, s.pipeline, in.children, done.applied), r.pruneChildren(ctx, s.pipeline, in.prune))
 	return done
 }

@@ -1,0 +1,93 @@
+package operator
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"millrace.dev/millrace/controllers/internal/apply"
+)
+
+func TestWrongUsage(t *testing.T) {
+	tests := map[string]struct {
+		args []string
+		want string
+	}{
+		"no image":            {nil, "--worker-image is missing"},
+		"credentials alone":   {[]string{"--worker-image=x", "--nats-credentials=f"}, "--nats-url, which is missing"},
+		"no time to clean up": {[]string{"--worker-image=x", "--nats-cleanup-timeout=0s"}, "--nats-cleanup-timeout is 0s"},
+		"too eager":           {[]string{"--worker-image=x", "--resync-interval=1ms"}, "--resync-interval is 1ms"},
+		"no workers":          {[]string{"--worker-image=x", "--concurrency=0"}, "--concurrency is 0"},
+		"log level":           {[]string{"--worker-image=x", "--log-level=loud"}, "--log-level is \"loud\""},
+		"log format":          {[]string{"--worker-image=x", "--log-format=xml"}, "--log-format is \"xml\""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := Command()
+			c.SetArgs(test.args)
+			c.SetOut(io.Discard)
+			c.SetErr(io.Discard)
+			err := c.ExecuteContext(t.Context())
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Fatalf("got %v, want %q", err, test.want)
+			}
+			var coded interface{ ExitCode() int }
+			if !errors.As(err, &coded) || coded.ExitCode() != 2 {
+				t.Errorf("%v: want exit code 2", err)
+			}
+		})
+	}
+}
+
+func TestDefaultsAreGood(t *testing.T) {
+	o := DefaultOptions()
+	o.WorkerImage = "x"
+	if err := o.check(); err != nil {
+		t.Error(err)
+	}
+	if o.CleanupTimeout != time.Minute || o.Resync != 10*time.Second {
+		t.Errorf("got %s and %s, docs/operator.md says 1m and 10s", o.CleanupTimeout, o.Resync)
+	}
+}
+
+func TestLogger(t *testing.T) {
+	var b strings.Builder
+	logger, err := newLogger(&b, "warn", "json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	logger.Info("quiet")
+	logger.Error(errors.New("cause"), "loud", "stage", "enrich")
+	if got := b.String(); strings.Contains(got, "quiet") || !strings.Contains(got, `"msg":"loud"`) || !strings.Contains(got, `"stage":"enrich"`) {
+		t.Errorf("got %s at level %s", got, slog.LevelWarn)
+	}
+}
+
+func TestCacheKeepsOnlyTheOperatorsOwnFields(t *testing.T) {
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{
+		{Manager: "kube-controller-manager", Operation: metav1.ManagedFieldsOperationUpdate},
+		{Manager: string(apply.FieldOwner), Operation: metav1.ManagedFieldsOperationApply},
+		{Manager: string(apply.FieldOwner), Operation: metav1.ManagedFieldsOperationUpdate},
+	}}}
+	if _, err := keepOwnFields(d); err != nil {
+		t.Fatal(err)
+	}
+	if len(d.ManagedFields) != 1 || d.ManagedFields[0].Operation != metav1.ManagedFieldsOperationApply {
+		t.Errorf("got %v, want the operator's apply alone", d.ManagedFields)
+	}
+}
+
+func TestNamespacesLimitTheCache(t *testing.T) {
+	if got := cacheOptions(nil).DefaultNamespaces; got != nil {
+		t.Errorf("all namespaces: got %v", got)
+	}
+	if got := cacheOptions([]string{"a", "b"}).DefaultNamespaces; len(got) != 2 {
+		t.Errorf("two namespaces: got %v", got)
+	}
+}
