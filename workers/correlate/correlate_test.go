@@ -2,6 +2,7 @@ package correlate
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -244,6 +245,122 @@ func TestManyFailedCallsAreAnIncident(t *testing.T) {
 	events = append(events, on(manyErrors*time.Second, "one more", cart, failedCall("pay")))
 	if got := last(process(t, newStage(t, realtimeOnly), events...).insights); len(got) != 1 {
 		t.Errorf("%d failed calls made %d insights, want 1", len(events), len(got))
+	}
+}
+
+// TestFailedCallsAreOneIncident: all that follow the first ten belong to it.
+func TestFailedCallsAreOneIncident(t *testing.T) {
+	var events []*eventv1.Event
+	for i := range 200 {
+		events = append(events, on(time.Duration(i)*time.Second, fmt.Sprint(i), cart, failedCall("pay")))
+	}
+	got := last(process(t, newStage(t, realtimeOnly), events...).insights)
+	if len(got) != 1 {
+		t.Fatalf("%d insights, want 1", len(got))
+	}
+	if in := got[0].GetInsight(); in.GetCount() != 200 || len(in.GetEvidence()) < manyErrors {
+		t.Errorf("%d events, %d as evidence", in.GetCount(), len(in.GetEvidence()))
+	}
+}
+
+// TestLinksDoNotLiftTheLimit: a full incident takes no more, whatever causes what.
+func TestLinksDoNotLiftTheLimit(t *testing.T) {
+	s := newStage(t, realtimeOnly)
+	var all []*incident
+	for i := range 3 * maxIncidentEvents {
+		kind := []string{"k8s.pod.oom_killed", "k8s.pod.restarted", "k8s.pod.crash_loop_back_off"}[i%3]
+		process(t, s, on(time.Duration(i)*10*time.Millisecond, kind, podA))
+		inc, _ := s.realtime.open.Get("w/shop/pay")
+		if inc = inc.find(); !slices.Contains(all, inc) {
+			all = append(all, inc)
+		}
+		if inc.count > maxIncidentEvents {
+			t.Fatalf("after %d events the incident holds %d", i+1, inc.count)
+		}
+	}
+	if len(all) < 3 || len(all) > 6 {
+		t.Errorf("%d events are %d incidents", 3*maxIncidentEvents, len(all))
+	}
+}
+
+// TestChainsEnd: a probe fails, the container restarts, the probe fails ...
+func TestChainsEnd(t *testing.T) {
+	s := newStage(t, realtimeOnly)
+	for i := range 500 {
+		e := on(time.Duration(i)*20*time.Second, "k8s.pod.restarted", podA)
+		if i%2 == 0 {
+			e = on(time.Duration(i)*20*time.Second, "", podA, reason("Unhealthy", "Readiness probe failed"))
+		}
+		process(t, s, e)
+	}
+	s.realtime.memory.of("p/shop/" + podA).newest(func(o *observation) bool {
+		n := 0
+		for x := o; x.cause != nil; x = x.cause {
+			n++
+		}
+		if n >= maxChain {
+			t.Errorf("a chain of %d causes", n)
+		}
+		return true
+	})
+}
+
+// TestOneWrongClock: a host that is a year ahead ends no window and no incident of others.
+func TestOneWrongClock(t *testing.T) {
+	c := config.Correlate{Realtime: &config.CorrelateRealtime{}, Window: &config.CorrelateWindow{}}
+	s := newStage(t, c)
+	m := &made{}
+	for i := range 40 {
+		e := on(time.Duration(i)*100*time.Millisecond, "k8s.pod.crash_loop_back_off", podA)
+		if i%4 == 1 {
+			e = on(365*24*time.Hour, "k8s.pod.crash_loop_back_off", cart)
+		}
+		b := batch(t, e)
+		if err := s.Process(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		m.collect(b)
+		b.Events = nil
+		b.Reset(1)
+		if err := s.Flush(t.Context(), start, false, b); err != nil {
+			t.Fatal(err)
+		}
+		m.collect(b)
+	}
+	for _, e := range m.insights {
+		if status := e.GetInsight().GetStatus(); status == "closed" {
+			t.Errorf("closed: %s", e.GetBody())
+		}
+	}
+	if len(m.groups) != 0 {
+		t.Errorf("a window closed early: %v", m.groups)
+	}
+	rest := process(t, s).groups
+	if len(rest) != 2 || !strings.HasPrefix(rest[0].GetBody(), "30 notable events of deployment shop/pay") {
+		t.Errorf("groups at the end: %v", rest)
+	}
+}
+
+func TestClock(t *testing.T) {
+	h := int64(time.Hour)
+	for name, tc := range map[string]struct {
+		times []int64
+		want  int64
+	}{
+		"forward":             {[]int64{10 * h, 10*h + 5, 10 * h}, 10*h + 5},
+		"one far ahead":       {[]int64{10 * h, 900 * h, 10*h + 1}, 10*h + 1},
+		"after a silence":     {[]int64{10 * h, 20 * h, 20 * h, 20 * h, 20 * h, 20 * h, 20 * h, 20 * h, 20*h + 1}, 20*h + 1},
+		"the first was wrong": {[]int64{900 * h, h, h, h, h, h, h, h, h + 1}, h + 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var c clock
+			for _, at := range tc.times {
+				c.see(at)
+			}
+			if c.latest != tc.want {
+				t.Errorf("event time is %d, want %d", c.latest, tc.want)
+			}
+		})
 	}
 }
 

@@ -41,9 +41,12 @@ type incident struct {
 	merged *incident // into which this one went
 }
 
-// find follows merges.
+// find follows merges, and shortens the way for the next time (path halving).
 func (i *incident) find() *incident {
 	for i != nil && i.merged != nil {
+		if i.merged.merged != nil {
+			i.merged = i.merged.merged
+		}
 		i = i.merged
 	}
 	return i
@@ -97,6 +100,11 @@ func (i *incident) keep(o *observation) {
 // full says whether the incident takes no more events.
 func (i *incident) full(at int64) bool {
 	return i.count >= maxIncidentEvents || at-i.first > int64(maxIncidentLife)
+}
+
+// takes says whether the incident and another one can be one.
+func (i *incident) takes(other *incident, at int64) bool {
+	return i == other || (!i.full(at) && !other.full(at) && i.count+other.count <= maxIncidentEvents)
 }
 
 // merge takes everything of other, which must be a different incident.
@@ -157,7 +165,17 @@ func origin(o *observation) *observation {
 	return o
 }
 
+// maxChain bounds chains of causes. A failed probe causes a restart and a restart a failed
+// probe, for days: without it, each would keep the one before in memory.
 const maxChain = 16
+
+// depth is how many causes lie behind o, as far as maxChain.
+func (o *observation) depth() (n int) {
+	for ; o.cause != nil && n < maxChain; n++ {
+		o = o.cause
+	}
+	return n
+}
 
 // symptom is the event that names the incident: the highest rank, then the latest.
 func (i *incident) symptom() *observation {

@@ -103,7 +103,7 @@ func eventTime(e *event.Event) int64 {
 	case e.ObservedTime > 0:
 		return e.ObservedTime
 	default:
-		return e.IngestTime
+		return max(0, e.IngestTime)
 	}
 }
 

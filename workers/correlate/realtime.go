@@ -29,16 +29,18 @@ type realtime struct {
 	// open finds the incident of a workload or node by key.
 	open    *simplelru.LRU[string, *incident]
 	changed []*incident // since take was called, in order
-	now     int64       // the latest event time
+	clock   clock       // event time
 	// effects is, for a kind of event, what it may cause.
 	effects map[signal][]signal
 	links   prometheus.Counter
+	evicted prometheus.Counter
 }
 
 func newRealtime(c *config.CorrelateRealtime, m prometheus.Registerer) *realtime {
 	r := &realtime{
 		memory: newMemory(c.MaxEntities, m), within: int64(c.Within), idle: int64(c.IncidentIdle), effects: map[signal][]signal{},
-		links: counter(m, "millrace_correlate_links_total", "Causes found."),
+		links:   counter(m, "millrace_correlate_links_total", "Causes found."),
+		evicted: counter(m, "millrace_correlate_incidents_evicted_total", "Open incidents forgotten for lack of room."),
 	}
 	r.open, _ = simplelru.NewLRU[string, *incident](maxIncidents, nil) // the size is positive
 	for effect, rule := range rules {
@@ -48,12 +50,15 @@ func newRealtime(c *config.CorrelateRealtime, m prometheus.Registerer) *realtime
 			}
 		}
 	}
+	for _, effects := range r.effects { // rules is a map: its order must not show in what is found
+		slices.Sort(effects)
+	}
 	return r
 }
 
 // take looks at one notable event. Afterwards o.incident says what it belongs to, if anything.
 func (r *realtime) take(o *observation) {
-	r.now = max(r.now, o.time)
+	r.clock.see(o.time)
 	r.explain(o)
 	for _, late := range r.unexplained(o) {
 		r.explainBy(late, o)
@@ -93,7 +98,7 @@ func (r *realtime) reaches(c cause, x, o *observation) bool {
 		within = r.within
 	}
 	delta := o.time - x.time
-	return x != o && delta >= -int64(slack) && delta <= within && origin(x) != o
+	return x != o && delta >= -int64(slack) && delta <= within && x.depth() < maxChain-1 && origin(x) != o
 }
 
 func closer(a, b, o *observation) bool { return abs(o.time-a.time) < abs(o.time-b.time) }
@@ -136,18 +141,21 @@ func (r *realtime) explainBy(effect, o *observation) {
 func (r *realtime) link(o, x *observation, c cause) {
 	o.cause, o.link = x, c
 	r.links.Inc()
-	inc := x.incident.find()
-	if own := o.incident.find(); inc == nil {
-		inc = own
-	} else if own != nil && own != inc {
-		r.merge(inc, own)
-	}
-	if inc == nil || inc.full(o.time) {
+	inc, own := x.incident.find(), o.incident.find()
+	switch {
+	case inc == nil && own == nil:
 		inc = newIncident(x)
+	case inc == nil:
+		inc = own
+	case own == nil && inc.full(o.time): // the cause stays where people were told of it
+		inc = newIncident(o)
 	}
-	r.join(inc, x)
-	r.join(inc, o)
-	inc.links++
+	for _, e := range []*observation{x, o} {
+		if e.incident == nil || inc.takes(e.incident.find(), o.time) {
+			r.join(inc, e)
+		}
+	}
+	o.incident.find().links++
 }
 
 // incidentOf is the incident of o without a new link: the one it has, else the open one of
@@ -167,10 +175,8 @@ func (r *realtime) incidentOf(o *observation) *incident {
 	if rule.alone {
 		return newIncident(o)
 	}
-	if o.signal == signalErrorSpan && r.spell(o) {
-		inc := newIncident(o)
-		inc.spell = true
-		return inc
+	if o.signal == signalErrorSpan {
+		return r.spell(o)
 	}
 	return nil
 }
@@ -204,20 +210,42 @@ func home(o *observation) string {
 	return o.keys[sameWorkload]
 }
 
-// spell says whether o is one of many failed requests to its service.
-func (r *realtime) spell(o *observation) bool {
-	ring := r.memory.of(o.keys[sameService])
+// spell is the incident of many failed requests to one service, which o is one of, or nil.
+func (r *realtime) spell(o *observation) *incident {
+	key := o.keys[sameService]
+	ring := r.memory.of(key)
 	if ring == nil {
-		return false
+		return nil
 	}
-	n := 1
+	if inc, ok := r.open.Get(key); ok {
+		if inc = inc.find(); !inc.full(o.time) && o.time-inc.last <= r.idle {
+			return inc
+		}
+	}
+	var others []*observation
 	ring.newest(func(x *observation) bool {
-		if x.signal == signalErrorSpan && abs(o.time-x.time) <= int64(errorSpell) {
-			n++
+		if x.signal == signalErrorSpan && x.incident == nil && abs(o.time-x.time) <= int64(errorSpell) {
+			others = append(others, x)
 		}
 		return true
 	})
-	return n >= manyErrors
+	if len(others)+1 < manyErrors {
+		return nil
+	}
+	inc := newIncident(o)
+	inc.spell = true
+	for _, x := range others {
+		r.join(inc, x)
+	}
+	r.keep(key, inc)
+	return inc
+}
+
+// keep makes an incident the one that is open under a key.
+func (r *realtime) keep(key string, inc *incident) {
+	if r.open.Add(key, inc) {
+		r.evicted.Inc()
+	}
 }
 
 func (r *realtime) join(inc *incident, o *observation) {
@@ -227,7 +255,7 @@ func (r *realtime) join(inc *incident, o *observation) {
 	inc.add(o)
 	if claims(o) {
 		r.absorb(inc, home(o), o.time)
-		r.open.Add(home(o), inc)
+		r.keep(home(o), inc)
 	}
 	r.touch(inc)
 }
@@ -240,7 +268,7 @@ func (r *realtime) absorb(inc *incident, key string, at int64) {
 		return
 	}
 	other = other.find()
-	if other != inc && len(other.affected) == 1 && !inc.full(at) && !other.full(at) && at-other.last <= r.idle {
+	if other != inc && len(other.affected) == 1 && inc.takes(other, at) && at-other.last <= r.idle {
 		r.merge(inc, other)
 	}
 }
@@ -276,7 +304,7 @@ func (r *realtime) ended() []*incident {
 	var out []*incident
 	for _, key := range r.open.Keys() {
 		inc, _ := r.open.Peek(key)
-		if inc = inc.find(); r.now-inc.last <= r.idle {
+		if inc = inc.find(); r.clock.latest-inc.last <= r.idle {
 			continue
 		}
 		r.open.Remove(key)

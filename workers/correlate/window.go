@@ -22,75 +22,83 @@ type windows struct {
 	minEvents, maxEvents int
 	groups               map[groupKey]*group
 	watermark            int64 // no window that ends at or before it is open
-	latest               int64 // event time
+	clock                clock // event time
 	seen                 time.Time
-	late                 prometheus.Counter
+	late, dropped        prometheus.Counter
 }
+
+// maxGroups bounds the groups of open windows.
+const maxGroups = 100_000
 
 type groupKey struct {
 	start   int64
 	subject string
-	part    int // a full group is closed early; the next part begins
 }
 
 type group struct {
 	key    groupKey
+	part   int // a full group is closed early; the next part begins
 	events []*observation
 }
 
 func newWindows(c *config.CorrelateWindow, m prometheus.Registerer) *windows {
 	return &windows{
 		size: int64(c.Size), lateness: int64(c.Lateness), minEvents: c.MinEvents, maxEvents: c.MaxEvents, groups: map[groupKey]*group{},
-		late: counter(m, "millrace_correlate_late_events_total", "Notable events that came after their window was closed."),
+		late:    counter(m, "millrace_correlate_late_events_total", "Notable events that came after their window was closed."),
+		dropped: counter(m, "millrace_correlate_ungrouped_events_total", "Notable events that no window had room for."),
 	}
 }
 
 // take puts o into its window. now is the clock, for windows that no later event closes.
 func (w *windows) take(o *observation, now time.Time) (full *group) {
 	w.seen = now
-	w.latest = max(w.latest, o.time)
 	start := o.time - o.time%w.size
+	if w.clock.see(o.time) {
+		w.watermark = min(w.watermark, start)
+	}
 	if start+w.size <= w.watermark {
 		w.late.Inc()
 		return nil
 	}
 	subject := o.subject.GetKind() + "/" + o.subject.GetNamespace() + "/" + o.subject.GetName()
 	key := groupKey{start: start, subject: subject}
-	for {
-		g, ok := w.groups[key]
-		if !ok {
-			g = &group{key: key}
-			w.groups[key] = g
-		}
-		if len(g.events) < w.maxEvents {
-			g.events = append(g.events, o)
-			if len(g.events) == w.maxEvents {
-				return g
-			}
+	g, ok := w.groups[key]
+	if !ok {
+		if len(w.groups) >= maxGroups {
+			w.dropped.Inc()
 			return nil
 		}
-		key.part++
+		g = &group{key: key}
+		w.groups[key] = g
 	}
+	g.events = append(g.events, o)
+	if len(g.events) < w.maxEvents {
+		return nil
+	}
+	w.groups[key] = &group{key: key, part: g.part + 1}
+	return g
 }
 
 // close removes and returns the groups of windows that are over: the watermark has passed
 // them, nothing came for as long as they would wait by the clock, or all is over.
 func (w *windows) close(now time.Time, all bool) []*group {
-	w.watermark = max(w.watermark, w.latest-w.lateness)
+	latest := w.clock.latest
+	w.watermark = max(w.watermark, latest-w.lateness)
 	if !w.seen.IsZero() && now.Sub(w.seen) > time.Duration(w.size+w.lateness) {
-		w.watermark = max(w.watermark, w.latest-w.latest%w.size+w.size)
+		w.watermark = max(w.watermark, latest-latest%w.size+w.size)
+		all = true // also windows that lie ahead of event time
 	}
 	var out []*group
 	for key, g := range w.groups {
 		if all || key.start+w.size <= w.watermark {
 			delete(w.groups, key)
-			if len(g.events) >= w.minEvents && len(g.events) < w.maxEvents { // full ones went already
+			if len(g.events) >= w.minEvents {
 				out = append(out, g)
 			}
 		}
 	}
 	slices.SortFunc(out, func(a, b *group) int {
-		return cmp.Or(cmp.Compare(a.key.start, b.key.start), cmp.Compare(a.key.subject, b.key.subject), cmp.Compare(a.key.part, b.key.part))
+		return cmp.Or(cmp.Compare(a.key.start, b.key.start), cmp.Compare(a.key.subject, b.key.subject))
 	})
 	return out
 }
@@ -122,7 +130,7 @@ func (g *group) event(source string, size int64) *eventv1.Event {
 		}
 	}
 	attributes = append(attributes, text("event.dominant_class", dominant))
-	id := hash("group", source, fmt.Sprint(g.key.start, g.key.part), g.key.subject, first.id)
+	id := hash("group", source, fmt.Sprint(g.key.start, g.part), g.key.subject, first.id)
 	ids.CorrelationId = id
 	return &eventv1.Event{
 		Id: id, Source: source, Type: TypeGroup, Subject: name(first.subject), TimeUnixNano: uint64(last.time),
