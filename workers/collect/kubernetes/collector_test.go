@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -259,12 +260,30 @@ func TestCollector(t *testing.T) {
 		"somebody else publishes there too":    testForeignMessages,
 		"two collectors do not write together": testTwoCollectors,
 		"messages that have expired":           testExpired,
+		"nothing is left running":              testNothingLeft,
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := harness.RunEmbeddedNATS(t, natsserver.Options{})
 			test(t, newWorld(t, plane, server.URL()))
 		})
 	}
+}
+
+func testNothingLeft(t *testing.T, w *world) {
+	// The first run opens the clients' connections and makes the bucket.
+	var before goleak.Option
+	for i := range 2 {
+		w.createEvent(t, fmt.Sprint("e", i), "Unhealthy")
+		stop := w.collect(t)
+		harness.Eventually(t, 15*time.Second, func() error { return w.sums(t.Context(), map[string]uint32{"Unhealthy": uint32(i + 1)}) })
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			before = goleak.IgnoreCurrent()
+		}
+	}
+	goleak.VerifyNone(t, before)
 }
 
 func testSeries(t *testing.T, w *world) {

@@ -28,7 +28,6 @@ func TestProblemOf(t *testing.T) {
 	}{
 		"none":         {nil, ""},
 		"expired":      {apierrors.NewResourceExpired("too old"), ""},
-		"gone":         {apierrors.NewGone("too old"), ""},
 		"busy":         {apierrors.NewTooManyRequests("later", 1), ""},
 		"ended":        {context.Canceled, ""},
 		"forbidden":    {apierrors.NewForbidden(pods, "", errors.New("no")), "forbidden"},
