@@ -83,7 +83,9 @@ func (e *endpoint) config() string {
 		fmt.Fprintf(&b, "max_payload: %d\n", e.options.MaxPayload)
 	}
 	if !e.options.NoJetStream {
-		fmt.Fprintf(&b, "jetstream {\n  store_dir: %q\n", e.StoreDir())
+		// max_file_store: streams reserve their max_bytes, and the samples' 10 GiB each are more
+		// than a small disk has; tests store little.
+		fmt.Fprintf(&b, "jetstream {\n  store_dir: %q\n  max_file_store: 1TB\n", e.StoreDir())
 		if e.options.SyncAlways {
 			b.WriteString("  sync_interval: always\n")
 		}
