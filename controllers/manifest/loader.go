@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	yamlv3 "go.yaml.in/yaml/v3"
@@ -115,21 +116,55 @@ func (l *loader) checkSchema(ctx context.Context, d *document) bool {
 	return true
 }
 
-// keep takes the object into the set. An object that does not fit the Go type has been
-// reported by its schema.
+// keep takes the object into the set. What does not fit the Go type has been reported by the
+// schema; it is left out, so that the planner finds what else is wrong.
 func (l *loader) keep(d *document) {
 	switch d.object.GetKind() {
 	case "Pipeline":
 		var p v1alpha1.Pipeline
-		if convert(d.object, &p) == nil && l.first(d) {
+		if l.convert(d, &p) && l.first(d) {
 			p.Namespace = namespaceOf(p.Namespace)
 			l.set.Pipelines, l.pipelines = append(l.set.Pipelines, p), append(l.pipelines, d)
 		}
 	case "Stage":
 		var s v1alpha1.Stage
-		if convert(d.object, &s) == nil && l.first(d) {
+		if l.convert(d, &s) && l.first(d) {
 			s.Namespace = namespaceOf(s.Namespace)
 			l.set.Stages, l.stages = append(l.set.Stages, s), append(l.stages, d)
+		}
+	}
+}
+
+func (l *loader) convert(d *document, into any) bool {
+	if convert(d.object, into) == nil {
+		return true
+	}
+	for _, f := range l.problems {
+		if f.document == d && within(f.Path, "spec") {
+			remove(d.object.Object, steps(f.Path))
+		}
+	}
+	return convert(d.object, into) == nil
+}
+
+// remove takes a single value out of an object; objects, lists and their elements stay.
+func remove(value any, path []string) {
+	if len(path) == 0 {
+		return
+	}
+	switch v := value.(type) {
+	case map[string]any:
+		switch v[path[0]].(type) {
+		case map[string]any, []any:
+			remove(v[path[0]], path[1:])
+		default:
+			if len(path) == 1 {
+				delete(v, path[0])
+			}
+		}
+	case []any:
+		if i, err := strconv.Atoi(path[0]); err == nil && i >= 0 && i < len(v) {
+			remove(v[i], path[1:])
 		}
 	}
 }

@@ -76,6 +76,13 @@ func TestProblems(t *testing.T) {
 			strings.Replace(good, "validate: {}", `validate: {rules: [{expression: "event.nope"}]}`, 1),
 			[]string{`f.yaml:6: spec.stages[0].validate.rules[0].expression: Invalid value: "event.nope": column 6: undefined field 'nope'`},
 		},
+		"expression beside a wrong duration": {
+			strings.Replace(good, "validate: {}", `validate: {dedupe: {window: 5d}, rules: [{expression: "event.nope"}]}`, 1),
+			[]string{
+				`f.yaml:6: spec.stages[0].validate.dedupe.window: Invalid value: "5d": must be a duration from 1s to 1h`,
+				`f.yaml:6: spec.stages[0].validate.rules[0].expression: Invalid value: "event.nope": column 6: undefined field 'nope'`,
+			},
+		},
 		"attached stage": {
 			good + "---\napiVersion: millrace.dev/v1alpha1\nkind: Stage\nmetadata: {name: s}\nspec:\n  pipelineRef: {name: p}\n  from: [b]\n  enrich: {trace: {}}\n",
 			[]string{`f.yaml:13: spec.from[0]: Invalid value: "b": there is no stage "b"; stages are a, s`},
