@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 )
@@ -43,6 +44,11 @@ func Command() *cobra.Command {
 				return fmt.Errorf("find the cluster: %w; set KUBECONFIG or run in a pod", err)
 			}
 			config.QPS = -1 // the API server's own fairness decides
+			if options.LeaderElectionNamespace == "" {
+				if options.LeaderElectionNamespace, err = ownNamespace(); err != nil {
+					return fmt.Errorf("find the operator's namespace: %w; set --leader-election-namespace", err)
+				}
+			}
 			return Run(cmd.Context(), config, options, logger)
 		},
 	}
@@ -68,6 +74,13 @@ func Command() *cobra.Command {
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&logFormat, "log-format", "json", "json or text")
 	return c
+}
+
+// ownNamespace is that of the kubeconfig's context or, inside a pod, that of the pod.
+func ownNamespace() (string, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	namespace, _, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{}).Namespace()
+	return namespace, err
 }
 
 // Options of the operator.
