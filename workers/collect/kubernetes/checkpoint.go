@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,11 +58,17 @@ const headVersion = 1
 type store struct {
 	kv     jetstream.KeyValue
 	prefix string
+	// revision of the head that was read or written last; 0 = there was none.
+	revision uint64
 }
 
-func newStore(kv jetstream.KeyValue, cluster string) store {
-	return store{kv, keyToken(cluster) + "."}
+func newStore(kv jetstream.KeyValue, cluster string) *store {
+	return &store{kv: kv, prefix: keyToken(cluster) + "."}
 }
+
+// ErrCheckpointLost ends a collector whose checkpoint was deleted or overwritten: it holds
+// only changes, which are no use without the rest. The next start reads the stream.
+var ErrCheckpointLost = errors.New("the checkpoint was deleted or overwritten by somebody else")
 
 // keyToken replaces what a key may not hold.
 func keyToken(s string) string {
@@ -73,11 +80,11 @@ func keyToken(s string) string {
 	}, s)
 }
 
-func (s store) shardKey(i int) string { return fmt.Sprintf("%sshard.%02d", s.prefix, i) }
+func (s *store) shardKey(i int) string { return fmt.Sprintf("%sshard.%02d", s.prefix, i) }
 
 // save writes a checkpoint. A crash between two writes is harmless: a shard that is newer
 // than the head is brought to the same state by the frames behind the head.
-func (s store) save(ctx context.Context, c *checkpoint, h head) error {
+func (s *store) save(ctx context.Context, c *checkpoint, h head) error {
 	for i, body := range c.shards {
 		if _, err := s.kv.Put(ctx, s.shardKey(i), body); err != nil {
 			return fmt.Errorf("write checkpoint: %w", err)
@@ -86,19 +93,48 @@ func (s store) save(ctx context.Context, c *checkpoint, h head) error {
 	return s.saveHead(ctx, h)
 }
 
-func (s store) saveHead(ctx context.Context, h head) error {
+// saveHead writes the head if nobody else has since this collector read or wrote it.
+func (s *store) saveHead(ctx context.Context, h head) error {
 	text, err := json.Marshal(h)
 	if err != nil {
 		return fmt.Errorf("encode checkpoint: %w", err)
 	}
-	if _, err := s.kv.Put(ctx, s.prefix+"head", text); err != nil {
-		return fmt.Errorf("write checkpoint: %w", err)
+	// Revision 0 creates. A deleted bucket that somebody made anew has no such revision.
+	revision, err := s.kv.Update(ctx, s.prefix+"head", text, s.revision)
+	switch {
+	case err == nil:
+		s.revision = revision
+		return nil
+	case isWrongSequence(err):
+		return s.compareHead(ctx, text)
+	}
+	return fmt.Errorf("write checkpoint: %w", err)
+}
+
+// compareHead tells whether the head is ours after all: its acknowledgement got lost.
+func (s *store) compareHead(ctx context.Context, text []byte) error {
+	entry, err := s.kv.Get(ctx, s.prefix+"head")
+	switch {
+	case err == nil && bytes.Equal(entry.Value(), text):
+		s.revision = entry.Revision()
+		return nil
+	case err == nil, errors.Is(err, jetstream.ErrKeyNotFound):
+		return fmt.Errorf("%w: key %shead", ErrCheckpointLost, s.prefix)
+	}
+	return fmt.Errorf("read checkpoint: %w", err)
+}
+
+// gone returns ErrCheckpointLost when the bucket does not exist any more.
+func (s *store) gone(ctx context.Context) error {
+	_, err := s.kv.Status(ctx)
+	if errors.Is(err, jetstream.ErrBucketNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("%w: bucket %s", ErrCheckpointLost, s.kv.Bucket())
 	}
 	return nil
 }
 
 // load reads the last checkpoint; found is false when there is none.
-func (s store) load(ctx context.Context) (l *ledger, h head, found bool, err error) {
+func (s *store) load(ctx context.Context) (l *ledger, h head, found bool, err error) {
 	l = newLedger()
 	entry, err := s.kv.Get(ctx, s.prefix+"head")
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -113,6 +149,7 @@ func (s store) load(ctx context.Context) (l *ledger, h head, found bool, err err
 	if h.Version != headVersion {
 		return nil, h, false, fmt.Errorf("read checkpoint: key %s has version %d, this collector reads %d", entry.Key(), h.Version, headVersion)
 	}
+	s.revision = entry.Revision()
 	for i := range l.objects {
 		if err := s.loadShard(ctx, l, i); err != nil {
 			return nil, h, false, err
@@ -121,7 +158,7 @@ func (s store) load(ctx context.Context) (l *ledger, h head, found bool, err err
 	return l, h, true, nil
 }
 
-func (s store) loadShard(ctx context.Context, l *ledger, i int) error {
+func (s *store) loadShard(ctx context.Context, l *ledger, i int) error {
 	entry, err := s.kv.Get(ctx, s.shardKey(i))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil

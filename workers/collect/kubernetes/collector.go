@@ -84,7 +84,7 @@ func (o *Options) check() error {
 
 type collector struct {
 	Options
-	store   store
+	store   *store
 	metrics *metrics
 }
 
@@ -93,7 +93,8 @@ var errDrain = errors.New("not everything could be published before the drain ti
 
 // Run collects until ctx ends, then publishes what it has and writes a checkpoint. It waits
 // for NATS and for the stream when they are not there yet. It returns ErrSuperseded when
-// another collector took over its subject.
+// another collector took over its subject, and ErrCheckpointLost when its checkpoint is gone;
+// after both, another Run goes on without loss and without doubles.
 func Run(ctx context.Context, options Options) error {
 	if err := options.check(); err != nil {
 		return err

@@ -260,6 +260,7 @@ func TestCollector(t *testing.T) {
 		"somebody else publishes there too":    testForeignMessages,
 		"two collectors do not write together": testTwoCollectors,
 		"messages that have expired":           testExpired,
+		"the bucket is deleted":                testDeletedBucket,
 		"nothing is left running":              testNothingLeft,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +43,7 @@ type publisher struct {
 	subject  string
 	cluster  string
 	instance string
-	store    store
+	store    *store
 	created  time.Time // of the stream
 	log      *slog.Logger
 	metrics  *metrics
@@ -184,7 +185,13 @@ func lastOn(ctx context.Context, stream jetstream.Stream, subject string) (uint6
 // save writes a checkpoint behind the last frame.
 func (p *publisher) save(ctx context.Context, c *checkpoint) error {
 	h := head{Version: headVersion, Stream: p.stream.CachedInfo().Config.Name, Created: p.created, Sequence: p.last, Since: c.since}
-	return p.retry(ctx, "checkpoint", func(ctx context.Context) error { return p.store.save(ctx, c, h) })
+	return p.retry(ctx, "checkpoint", func(ctx context.Context) error {
+		err := p.store.save(ctx, c, h)
+		if err == nil || errors.Is(err, ErrCheckpointLost) {
+			return err
+		}
+		return cmp.Or(p.store.gone(ctx), err)
+	})
 }
 
 // retry calls do until it succeeds. It says once what is wrong, and when it is over.
@@ -200,7 +207,7 @@ func (p *publisher) retry(ctx context.Context, what string, do func(context.Cont
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, ErrSuperseded):
+		case errors.Is(err, ErrSuperseded), errors.Is(err, ErrCheckpointLost):
 			return err
 		case errors.Is(err, errNotLast):
 			continue

@@ -90,6 +90,45 @@ func testLostCheckpoint(t *testing.T, w *world) {
 	harness.Consistently(t, 300*time.Millisecond, func() error { return w.sums(t.Context(), want) })
 }
 
+// Whoever deletes the bucket under a collector ends it; the next one reads the stream.
+func testDeletedBucket(t *testing.T, w *world) {
+	for name, again := range map[string]bool{"deleted": false, "made anew": true} {
+		ended := make(chan error, 1)
+		go func() {
+			ended <- Run(t.Context(), Options{
+				Clientset: w.Interface, JetStream: w.js, Subject: testSubject, Cluster: "test", CheckpointInterval: 50 * time.Millisecond,
+			})
+		}()
+		w.createEvent(t, strings.ReplaceAll(name, " ", "-"), "Unhealthy")
+		harness.Eventually(t, 15*time.Second, func() error {
+			_, err := w.js.KeyValue(t.Context(), "millrace-collect")
+			return err
+		})
+		time.Sleep(300 * time.Millisecond) // a checkpoint
+		if err := w.js.DeleteKeyValue(t.Context(), "millrace-collect"); err != nil {
+			t.Fatal(err)
+		}
+		if again {
+			if _, err := bucket(t.Context(), w.js, "millrace-collect"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.series(t, strings.ReplaceAll(name, " ", "-"), 2)
+		select {
+		case err := <-ended:
+			if !errors.Is(err, ErrCheckpointLost) {
+				t.Errorf("%s: got %v, want ErrCheckpointLost", name, err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s: the collector goes on", name)
+		}
+	}
+	w.collect(t)
+	want := map[string]uint32{"Unhealthy": 4}
+	harness.Eventually(t, 15*time.Second, func() error { return w.sums(t.Context(), want) })
+	harness.Consistently(t, 300*time.Millisecond, func() error { return w.sums(t.Context(), want) })
+}
+
 // A first start does not tell old stories, but knows them.
 func testHistory(t *testing.T, w *world) {
 	w.createPod(t, "old")
