@@ -70,17 +70,18 @@ func (a *analyzer) follow(b *stage.Batch, e *event.Event, m event.Metric, s *ser
 	if !s.points.add(e.Time, m.Value, int64(a.span)) || s.points.n < a.minPoints {
 		return
 	}
-	var r trendResult
-	var scatter float64
-	r, scatter, a.slopes = s.points.test(a.slopes)
-	if !r.significant(s.points.values[:s.points.n], scatter) {
-		if r.p > 0.05 { // clearly over, not just weaker
-			s.direction = 0
-		}
+	// Autocorrelation makes a trend less sure, never more: most tests end here.
+	p := s.points.chance(s.points.variance())
+	direction := int8(sign(float64(s.points.s)))
+	if p > 0.05 { // clearly over, not just weaker
+		s.direction = 0
+	}
+	if p >= maxP || direction == s.direction {
 		return
 	}
-	direction := int8(sign(r.slope))
-	if direction == s.direction {
+	var r trendResult
+	r, a.slopes = s.points.test(a.slopes)
+	if !r.significant() || sign(r.slope) != float64(direction) {
 		return
 	}
 	s.direction = direction

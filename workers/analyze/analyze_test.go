@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -184,15 +185,97 @@ func TestTrend(t *testing.T) {
 func TestMannKendall(t *testing.T) {
 	var p points
 	for i := range 10 {
-		p.push(float64(i + 1))
+		p.push(float64(i+1), parts)
 	}
-	r, scatter, _ := p.test(nil)
-	if math.Abs(r.p-8.3e-5) > 1e-6 || r.slope != 1 || r.low != 1 || r.high != 1 || scatter > 1e-9 {
-		t.Errorf("got %+v, scatter %g", r, scatter)
+	r, _ := p.test(nil)
+	if math.Abs(r.p-8.3e-5) > 1e-6 || r.slope != 1 || r.low != 1 || r.high != 1 || r.scatter > 1e-9 {
+		t.Errorf("got %+v", r)
 	}
-	if got := ties([]float64{1, 2, 2, 3, 3, 3}); got != 2*1*9+3*2*11 {
+	if got := ties([]float32{1, 2, 2, 3, 3, 3}); got != 2*1*9+3*2*11 {
 		t.Errorf("ties = %g", got)
 	}
+}
+
+// TestSlopeIsInTime: one unit a second is one unit a second, however far values lie apart.
+func TestSlopeIsInTime(t *testing.T) {
+	for name, every := range map[string]time.Duration{"more than one a span": time.Second, "one a span": 10 * time.Second, "not in every span": 30 * time.Second, "at odds with spans": 13 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, config.Analyze{Trend: &config.AnalyzeTrend{Window: config.Duration(10 * time.Minute), MinPoints: 12}})
+			var events []*eventv1.Event
+			for after := time.Duration(0); after < 30*time.Minute; after += every {
+				e := value(int(after/time.Second), "a", "m", 100+after.Seconds())
+				e.TimeUnixNano = uint64(start.Add(after).UnixNano())
+				events = append(events, e)
+			}
+			got := process(t, s, events)[TypeTrend]
+			if len(got) != 1 {
+				t.Fatalf("%d trends, want 1", len(got))
+			}
+			if tr := got[0].GetTrend(); math.Abs(tr.GetSlopePerSecond()-1) > 0.01 || tr.GetSlopeLow() > 1.01 || tr.GetSlopeHigh() < 0.99 {
+				t.Errorf("slope %g (%g to %g), want 1", tr.GetSlopePerSecond(), tr.GetSlopeLow(), tr.GetSlopeHigh())
+			}
+		})
+	}
+}
+
+// TestKendallIsKeptUpToDate compares S, ties and length with what the points say.
+func TestKendallIsKeptUpToDate(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	var p points
+	for range 2000 {
+		p.push(float64(r.IntN(20)), parts/2+r.IntN(70)/60*r.IntN(60*parts)+r.IntN(3*parts))
+		s, tied, length := 0, 0, 0
+		for i, v := range p.values[:p.n] {
+			if i > 0 {
+				length += int(p.gaps[i])
+			}
+			for _, w := range p.values[i+1 : p.n] {
+				s += int(sign(float64(w - v)))
+				if w == v {
+					tied++
+				}
+			}
+		}
+		if p.s != s || p.tied != tied || p.length != length || length >= maxPoints*parts {
+			t.Fatalf("S %d, tied %d, length %d; want %d, %d, %d", p.s, p.tied, p.length, s, tied, length)
+		}
+	}
+}
+
+// TestOneWrongTimeDoesNotEndASeries: a value from next year comes in between.
+func TestOneWrongTimeDoesNotEndASeries(t *testing.T) {
+	s := newStage(t, config.Analyze{Trend: &config.AnalyzeTrend{}})
+	var values []float64
+	for i := range 120 {
+		values = append(values, 100+float64(i))
+	}
+	events := seriesOf("a", "m", values)
+	events[5].TimeUnixNano = uint64(start.AddDate(1, 0, 0).UnixNano())
+	if got := process(t, s, events)[TypeTrend]; len(got) != 1 {
+		t.Errorf("%d trends, want 1", len(got))
+	}
+}
+
+// TestMemoryPerSeries holds the documented figure.
+func TestMemoryPerSeries(t *testing.T) {
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	const n = 20_000
+	before := heap()
+	st := newStore(n, nil)
+	for i := range n {
+		st.of(&event.EntityRef{Kind: "Pod", Namespace: "shop", Name: fmt.Sprintf("checkout-6d4cf56db6-%05d", i)}, "", "k8s.pod.memory.working_set")
+	}
+	per := float64(heap()-before) / n
+	runtime.KeepAlive(st)
+	if per > 1024 {
+		t.Errorf("a series takes %.0f bytes, documented is 1 KiB", per)
+	}
+	t.Logf("%.0f bytes per series", per)
 }
 
 func TestTrendToLimitIsAnInsight(t *testing.T) {
@@ -298,6 +381,7 @@ func TestConfigRefused(t *testing.T) {
 	}{
 		"threshold": {config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: 17}}, "analyze.anomaly.threshold: is 17, must be between 0 and 16"},
 		"warmup":    {config.Analyze{Anomaly: &config.AnalyzeAnomaly{Warmup: 1}}, "analyze.anomaly.warmup: is 1, at least 2"},
+		"window":    {config.Analyze{Trend: &config.AnalyzeTrend{Window: 1}}, "analyze.trend.window: is 1ns, at least 1s"},
 		"points":    {config.Analyze{Trend: &config.AnalyzeTrend{MinPoints: 65}}, "analyze.trend.minPoints: is 65, must be between 4 and 64"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -322,6 +406,9 @@ func BenchmarkProcess(b *testing.B) {
 			in := batch(b, events)
 			b.ReportAllocs()
 			for b.Loop() {
+				for i := range in.Events { // time goes on: every value ends a span
+					in.Events[i].Time += int64(80 * time.Second)
+				}
 				in.Reset(1)
 				if err := s.Process(b.Context(), in); err != nil {
 					b.Fatal(err)

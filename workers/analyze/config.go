@@ -48,6 +48,9 @@ func settingsOf(c *config.Analyze) (settings, error) {
 		if window <= 0 {
 			window = 10 * time.Minute
 		}
+		if window < time.Second {
+			return s, fmt.Errorf("analyze.trend.window: is %s, at least 1s", window)
+		}
 		if t.MinPoints != 0 {
 			s.minPoints = t.MinPoints
 		}

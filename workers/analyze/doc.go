@@ -19,8 +19,8 @@
 //
 // # Trends
 //
-// A series is kept as up to 64 means over equal spans of event time. Whenever a span ends
-// the points are tested by Mann-Kendall with tie correction (Kendall 1975) and the variance
+// A series is kept as up to 64 means over equal spans of event time, each at the mean time of
+// its values. Whenever a span ends the points are tested by Mann-Kendall with tie correction (Kendall 1975) and the variance
 // inflated for positive lag-1 autocorrelation of the detrended points (Yue and Wang 2004);
 // the slope is Theil-Sen's with the interval of Sen 1968. A trend is reported when it
 // begins or turns round, not again while it goes on.
@@ -29,7 +29,9 @@
 //
 // Stateful: values are seen in stream order by one worker; state is in memory, a restart
 // begins anew. Ids of results follow from series and input event, so a redelivered event
-// makes the same result. Memory is bounded: maxSeries series of about 1.6 KiB at most, the least
-// recently used is forgotten first and counted by millrace_analyze_series_evictions_total.
-// BenchmarkProcess gives the cost per event.
+// makes the same result. Memory is bounded: maxSeries series of at most 1 KiB (TestMemoryPerSeries),
+// the least recently used is forgotten first and counted by
+// millrace_analyze_series_evictions_total. A value costs about 0.5 us to score and 5 us when
+// it ends a span of a trend, without allocation (BenchmarkProcess, 2-core AMD EPYC); an event
+// without a metric costs some nanoseconds.
 package analyze

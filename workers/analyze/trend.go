@@ -5,42 +5,120 @@ import (
 	"slices"
 )
 
-// points are the means of a series over equal spans of event time, the newest last.
+// points are the means of a series over equal spans of event time, the newest last. Spans
+// without a value have no point.
 type points struct {
-	values [maxPoints]float64
+	values [maxPoints]float32 // 24 bits tell a trend of 5 % well enough
+	gaps   [maxPoints]uint16  // time since the point before, in parts of a span
 	n      int
-	// The span that is being filled.
-	span  int64 // its number since 1970
-	sum   float64
-	count int
+	length int // from the first point to the last, in parts of a span
+	// Kendall's S of the points and how many pairs are equal, kept up to date: most tests
+	// end there.
+	s, tied int
+
+	span   int64   // the one that is being filled, its number since 1970
+	sum    float64 // of its values
+	at     float64 // of the times of its values, in parts of a span from its start
+	count  int
+	last   int64 // the time of the last point, in parts of a span since 1970
+	behind int   // values in a row that lie before all points
 }
 
+// parts is how finely the time of a point is known: it is the mean time of its values.
+const parts = 1000
+
+// maxBehind values in a row from before the window begin the series anew: one value of a
+// clock that was ahead must not end it.
+const maxBehind = 8
+
 // add adds a value at a time (Unix nanoseconds) and says whether a span ended. A value
-// that is late for its span counts in the current one.
+// that is late for its span counts in the current one, one from before the window does not.
 func (p *points) add(at int64, x float64, width int64) (ended bool) {
 	span := at / width
 	if p.count == 0 && p.n == 0 {
 		p.span = span
 	}
-	if span > p.span && p.count > 0 {
-		p.push(p.sum / float64(p.count))
-		if span-p.span >= maxPoints { // a gap longer than the window: what was before is over
-			p.n = 0
+	if p.span-span >= maxPoints {
+		if p.behind++; p.behind < maxBehind {
+			return false
 		}
-		p.span, p.sum, p.count, ended = span, 0, 0, p.n > 0
+		*p = points{span: span}
+	}
+	p.behind = 0
+	if span > p.span && p.count > 0 {
+		mid := p.span*parts + int64(p.at/float64(p.count))
+		p.push(p.sum/float64(p.count), int(min(mid-p.last, maxPoints*parts)))
+		p.last, ended = mid, true
+		if span-p.span >= maxPoints { // nothing came for longer than the window: what was before is over
+			p.n, p.length, p.s, p.tied, ended = 0, 0, 0, 0, false
+		}
+		p.span, p.sum, p.at, p.count = span, 0, 0, 0
 	}
 	p.sum += x
+	p.at += max(0, float64(at-p.span*width)) / float64(width) * parts
 	p.count++
 	return ended
 }
 
-func (p *points) push(x float64) {
-	if p.n == maxPoints {
-		copy(p.values[:], p.values[1:])
-		p.n--
+// push appends a point, gap parts of a span behind the last, and drops those that the window has passed.
+func (p *points) push(x float64, gap int) {
+	gap = max(gap, 1)
+	for p.n == maxPoints || (p.n > 0 && p.length+gap >= maxPoints*parts) {
+		p.drop()
 	}
-	p.values[p.n] = x
+	if p.n > 0 {
+		p.length += gap
+	}
+	v := float32(x)
+	for _, before := range p.values[:p.n] {
+		p.compare(before, v, 1)
+	}
+	p.values[p.n], p.gaps[p.n] = v, uint16(gap)
 	p.n++
+}
+
+// drop forgets the oldest point.
+func (p *points) drop() {
+	for _, after := range p.values[1:p.n] {
+		p.compare(p.values[0], after, -1)
+	}
+	if p.n > 1 {
+		p.length -= int(p.gaps[1])
+	}
+	copy(p.values[:], p.values[1:p.n])
+	copy(p.gaps[:], p.gaps[1:p.n])
+	p.n--
+}
+
+// compare counts a pair of points in (1) or out (-1).
+func (p *points) compare(before, after float32, times int) {
+	switch {
+	case after > before:
+		p.s += times
+	case after < before:
+		p.s -= times
+	default:
+		p.tied += times
+	}
+}
+
+// variance is that of Kendall's S when there is no trend, with ties.
+func (p *points) variance() float64 {
+	n := float64(p.n)
+	v := n * (n - 1) * (2*n + 5)
+	if p.tied > 0 {
+		v -= ties(p.values[:p.n])
+	}
+	return v / 18
+}
+
+// chance is the two-sided p of S at a variance: how likely a series without a trend shows it.
+func (p *points) chance(variance float64) float64 {
+	s := float64(p.s)
+	if variance <= 0 || s == 0 {
+		return 1
+	}
+	return math.Erfc((math.Abs(s) - 1) / math.Sqrt(2*variance))
 }
 
 // trendResult is what a test of points found. Slopes are per span.
@@ -48,6 +126,9 @@ type trendResult struct {
 	p                float64 // two-sided
 	slope, low, high float64
 	n                int
+	length           float64 // spans from the first point to the last
+	scatter          float64 // median absolute deviation around the line
+	level            float64 // median
 }
 
 // maxP is small because every series is tested again and again: at 0.01 one in a hundred
@@ -55,48 +136,44 @@ type trendResult struct {
 const maxP = 0.001
 
 // significant means: unlikely by chance, and at least a twentieth of the level over the
-// whole window or twice the scatter around the line.
-func (r *trendResult) significant(values []float64, scatter float64) bool {
-	change := math.Abs(r.slope) * float64(r.n)
-	level := math.Abs(median(slices.Clone(values)))
-	return r.p < maxP && (change > 0.05*level && change > 2*scatter)
+// whole window and twice the scatter around the line.
+func (r *trendResult) significant() bool {
+	change := math.Abs(r.slope) * r.length
+	return r.p < maxP && change > 0.05*math.Abs(r.level) && change > 2*r.scatter
 }
 
 // test is Mann-Kendall's test with tie and autocorrelation correction, and Theil-Sen's
 // slope with its 95 % interval. slopes is scratch space.
-func (p *points) test(slopes []float64) (r trendResult, scatter float64, _ []float64) {
-	v := p.values[:p.n]
-	n := float64(p.n)
-	s := 0.0
+func (p *points) test(slopes []float64) (r trendResult, _ []float64) {
+	var at, v [maxPoints]float64
+	for i := range p.n {
+		v[i] = float64(p.values[i])
+		if i > 0 {
+			at[i] = at[i-1] + float64(p.gaps[i])/parts
+		}
+	}
 	slopes = slopes[:0]
-	for i := range v {
-		for j := i + 1; j < len(v); j++ {
-			s += sign(v[j] - v[i])
-			slopes = append(slopes, (v[j]-v[i])/float64(j-i))
+	for i := range p.n {
+		for j := i + 1; j < p.n; j++ {
+			slopes = append(slopes, (v[j]-v[i])/(at[j]-at[i]))
 		}
 	}
 	slices.Sort(slopes)
-	r.n, r.slope = p.n, middle(slopes)
-	variance := (n*(n-1)*(2*n+5) - ties(v)) / 18
-	scatter, rho := residuals(v, r.slope)
+	r.n, r.length, r.slope = p.n, at[p.n-1], middle(slopes)
+	variance := p.variance()
+	var rho float64
+	r.scatter, rho = residuals(at[:p.n], v[:p.n], r.slope)
 	if rho > 0 {
 		variance *= (1 + rho) / (1 - min(rho, 0.95))
 	}
-	if variance <= 0 {
-		r.p = 1
-		return r, scatter, slopes
+	if r.p = p.chance(variance); variance <= 0 || len(slopes) == 0 {
+		return r, slopes
 	}
-	sigma := math.Sqrt(variance)
-	z := 0.0
-	if s != 0 {
-		z = (s - sign(s)) / sigma
-	}
-	r.p = math.Erfc(math.Abs(z) / math.Sqrt2)
-	c := 1.96 * sigma
-	m := float64(len(slopes))
+	c, m := 1.96*math.Sqrt(variance), float64(len(slopes))
 	r.low = slopes[clamp(int((m-c)/2), len(slopes))]
 	r.high = slopes[clamp(int((m+c)/2), len(slopes))]
-	return r, scatter, slopes
+	r.level = median(v[:p.n]) // last: it sorts
+	return r, slopes
 }
 
 func clamp(i, n int) int { return max(0, min(i, n-1)) }
@@ -113,8 +190,10 @@ func sign(x float64) float64 {
 
 // ties is the correction term of Kendall's variance: the sum of t(t-1)(2t+5) over groups
 // of t equal values.
-func ties(v []float64) (sum float64) {
-	sorted := slices.Sorted(slices.Values(v))
+func ties(v []float32) (sum float64) {
+	var space [maxPoints]float32
+	sorted := space[:copy(space[:], v)]
+	slices.Sort(sorted)
 	for i := 0; i < len(sorted); {
 		j := i
 		for j < len(sorted) && sorted[j] == sorted[i] {
@@ -130,11 +209,12 @@ func ties(v []float64) (sum float64) {
 
 // residuals returns the median absolute deviation around the line of the given slope, and
 // the lag-1 autocorrelation of the deviations.
-func residuals(v []float64, slope float64) (scatter, rho float64) {
-	rest := make([]float64, len(v))
+func residuals(at, v []float64, slope float64) (scatter, rho float64) {
+	var space [maxPoints]float64
+	rest := space[:len(v)]
 	mean := 0.0
 	for i := range v {
-		rest[i] = v[i] - slope*float64(i)
+		rest[i] = v[i] - slope*at[i]
 		mean += rest[i] / float64(len(v))
 	}
 	var cross, square, size float64
@@ -146,7 +226,7 @@ func residuals(v []float64, slope float64) (scatter, rho float64) {
 			cross += rest[i] * rest[i-1]
 		}
 	}
-	if square > 1e-18*size { // else the points are the line, but for rounding
+	if square > 1e-13*size { // else the points are the line, but for rounding to 24 bits
 		rho = cross / square
 	}
 	for i := range rest {
