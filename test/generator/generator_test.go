@@ -302,8 +302,8 @@ func TestEnricherKnowsTheCluster(t *testing.T) {
 		}
 		asked++
 		facts, status := source.Find(enrich.Query{Kind: "Pod", Namespace: e.Entity.Namespace, Name: e.Entity.Name, UID: e.Entity.UID, At: e.Time})
-		if facts == nil || facts.Workload.Name == "" {
-			t.Fatalf("event %s (%s) about %v: no workload, status %s", id, e.Type, e.Entity, status)
+		if facts == nil || facts.Workload.Name == "" || facts.Criticality == "" {
+			t.Fatalf("event %s (%s) about %v: no workload or criticality, status %s", id, e.Type, e.Entity, status)
 		}
 	}
 	if asked < 3000 {

@@ -71,7 +71,7 @@ func (w *workload) labels() object {
 
 func (w *workload) workloadObject(c *cluster) object {
 	o := c.object("apps/v1", w.kind, w.namespace, w.name, w.uid, w.labels(), nil)
-	o["metadata"].(object)["annotations"] = object{"service.criticality": w.critical}
+	o["metadata"].(object)["annotations"] = object{"resource.opentelemetry.io/service.criticality": w.critical}
 	o["spec"] = object{
 		"replicas": w.replicas, "selector": object{"matchLabels": w.labels()},
 		"template": object{"metadata": object{"labels": w.labels()}, "spec": object{"containers": []object{w.container(w.revision.image)}}},
