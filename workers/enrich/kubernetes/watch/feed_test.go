@@ -73,7 +73,7 @@ func TestFeed(t *testing.T) {
 	// The first watch is cut off, and its resumption is told that its version has expired.
 	watches := 0
 	var first apiwatch.Interface
-	started := make(chan struct{})
+	started, created := make(chan struct{}), make(chan struct{})
 	feed := NewFeed(Resource{
 		Name: "configmaps", Expected: &corev1.ConfigMap{},
 		Strip: func(o any) { o.(*corev1.ConfigMap).ManagedFields = nil },
@@ -81,6 +81,7 @@ func TestFeed(t *testing.T) {
 		Watch: func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
 			watches++
 			if watches == 2 {
+				<-created // what happened meanwhile only a new list can tell
 				return nil, apierrors.NewResourceExpired("too old resource version")
 			}
 			w, err := maps.Watch(ctx, o)
@@ -128,6 +129,7 @@ func TestFeed(t *testing.T) {
 	<-started
 	first.Stop()
 	create("c")
+	close(created)
 	want("replace b c")
 	create("d")
 	want("set d")
