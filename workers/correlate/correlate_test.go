@@ -185,6 +185,13 @@ func TestIncidents(t *testing.T) {
 			},
 			[]string{"node n1 is not ready"}, "n1",
 		},
+		"node lost, one event of the pod names it": {
+			[]*eventv1.Event{
+				on(0, "k8s.node.not_ready", "n/n1"), on(s, "k8s.pod.not_ready", podA, node("n1")),
+				on(2*s, "", podA, reason("NodeNotReady", "Node is not ready")), on(40*s, "k8s.pod.evicted", podA),
+			},
+			[]string{"node n1 is not ready"}, "n1",
+		},
 		"cannot be scheduled": {
 			[]*eventv1.Event{on(0, "", podA, reason("FailedScheduling", "0/3 nodes are available: 3 Insufficient cpu."))},
 			[]string{"deployment shop/pay cannot be scheduled"}, "pay",

@@ -59,6 +59,7 @@ func newRealtime(c *config.CorrelateRealtime, m prometheus.Registerer) *realtime
 // take looks at one notable event. Afterwards o.incident says what it belongs to, if anything.
 func (r *realtime) take(o *observation) {
 	r.clock.see(o.time)
+	r.locate(o)
 	r.explain(o)
 	for _, late := range r.unexplained(o) {
 		r.explainBy(late, o)
@@ -68,6 +69,22 @@ func (r *realtime) take(o *observation) {
 		r.join(inc, o)
 	}
 	r.memory.remember(o)
+}
+
+// locate finds the node of a pod whose event does not name it in what was seen of the same
+// pod: a pod never moves.
+func (r *realtime) locate(o *observation) {
+	ring := r.memory.of(o.keys[samePod])
+	if ring == nil || o.keys[sameNode] != "" {
+		return
+	}
+	ring.newest(func(x *observation) bool {
+		// A StatefulSet gives the same name to another pod, elsewhere.
+		if x.entity.GetUid() == o.entity.GetUid() {
+			o.keys[sameNode] = x.keys[sameNode]
+		}
+		return o.keys[sameNode] == ""
+	})
 }
 
 // explain looks for the cause of o: the first rule that has one, the nearest in time.
