@@ -92,6 +92,10 @@ func (c *correlator) tell(b *stage.Batch) {
 	if c.realtime == nil {
 		return
 	}
+	for _, inc := range c.realtime.absorbed {
+		b.Produce(config.PortInsights, inc.tell(c.source, "closed"))
+	}
+	c.realtime.absorbed = c.realtime.absorbed[:0]
 	for _, inc := range c.realtime.changes() {
 		if inc.worthTelling(inc.root()) && inc.told() {
 			b.Produce(config.PortInsights, inc.tell(c.source, ""))

@@ -192,6 +192,13 @@ func TestIncidents(t *testing.T) {
 			},
 			[]string{"node n1 is not ready"}, "n1",
 		},
+		"node lost, the event that names it comes last": {
+			[]*eventv1.Event{
+				on(0, "k8s.node.not_ready", "n/n1"), on(2*s, "", podA, reason("NodeNotReady", "Node is not ready")),
+				on(40*s, "k8s.pod.evicted", podA), on(s, "k8s.pod.not_ready", podA, node("n1")),
+			},
+			[]string{"node n1 is not ready", "deployment shop/pay was evicted"}, "n1", // the second is closed
+		},
 		"cannot be scheduled": {
 			[]*eventv1.Event{on(0, "", podA, reason("FailedScheduling", "0/3 nodes are available: 3 Insufficient cpu."))},
 			[]string{"deployment shop/pay cannot be scheduled"}, "pay",
@@ -368,6 +375,25 @@ func TestClock(t *testing.T) {
 				t.Errorf("event time is %d, want %d", c.latest, tc.want)
 			}
 		})
+	}
+}
+
+// TestAbsorbedIncidentIsClosed: people were told of two that turn out to be one.
+func TestAbsorbedIncidentIsClosed(t *testing.T) {
+	s := time.Second
+	got := last(process(t, newStage(t, realtimeOnly),
+		on(0, "k8s.node.not_ready", "n/n1"), on(2*s, "", podA, reason("NodeNotReady", "Node is not ready")),
+		on(40*s, "k8s.pod.evicted", podA), on(s, "k8s.pod.not_ready", podA, node("n1"))).insights)
+	if len(got) != 2 {
+		t.Fatalf("%d insights, want 2", len(got))
+	}
+	into, lost := got[0], got[1]
+	if n := into.GetInsight().GetCount(); n != 4 {
+		t.Errorf("the incident holds %d events, want 4", n)
+	}
+	want := "Part of incident " + into.GetCorrelation().GetIncidentId() + "."
+	if in := lost.GetInsight(); in.GetStatus() != "closed" || in.GetRevision() != 2 || !strings.HasSuffix(in.GetSummary(), want) {
+		t.Errorf("got %s, revision %d: %s", in.GetStatus(), in.GetRevision(), in.GetSummary())
 	}
 }
 

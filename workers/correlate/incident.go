@@ -39,6 +39,7 @@ type incident struct {
 	toldAffected int
 
 	merged *incident // into which this one went
+	partOf *incident // the same, of a copy that is told for the last time
 }
 
 // find follows merges, and shortens the way for the next time (path halving).

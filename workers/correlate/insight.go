@@ -133,6 +133,9 @@ func (i *incident) summary(root, symptom *observation) string {
 		b.WriteString("; no cause was seen")
 	}
 	fmt.Fprintf(&b, ". %d events, %d affected.", i.count, len(i.affected))
+	if i.partOf != nil {
+		fmt.Fprintf(&b, " Part of incident %s.", i.partOf.find().id)
+	}
 	return b.String()
 }
 

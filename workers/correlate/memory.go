@@ -39,16 +39,20 @@ func newMemory(limit int, m prometheus.Registerer) *memory {
 
 func (m *memory) remember(o *observation) {
 	for _, key := range o.keys {
-		if key == "" {
-			continue
+		if key != "" {
+			m.place(key, o)
 		}
-		r, ok := m.rings.Get(key)
-		if !ok {
-			r = &ring{}
-			m.rings.Add(key, r)
-		}
-		r.add(o)
 	}
+}
+
+// place remembers o under one key.
+func (m *memory) place(key string, o *observation) {
+	r, ok := m.rings.Get(key)
+	if !ok {
+		r = &ring{}
+		m.rings.Add(key, r)
+	}
+	r.add(o)
 }
 
 // of returns what is remembered under a key.

@@ -29,7 +29,9 @@ type realtime struct {
 	// open finds the incident of a workload or node by key.
 	open    *simplelru.LRU[string, *incident]
 	changed []*incident // since take was called, in order
-	clock   clock       // event time
+	// absorbed are incidents that people were told of and that went into others.
+	absorbed []*incident
+	clock    clock // event time
 	// effects is, for a kind of event, what it may cause.
 	effects map[signal][]signal
 	links   prometheus.Counter
@@ -59,7 +61,11 @@ func newRealtime(c *config.CorrelateRealtime, m prometheus.Registerer) *realtime
 // take looks at one notable event. Afterwards o.incident says what it belongs to, if anything.
 func (r *realtime) take(o *observation) {
 	r.clock.see(o.time)
-	r.locate(o)
+	for _, x := range r.locate(o) {
+		if x.cause == nil {
+			r.explain(x)
+		}
+	}
 	r.explain(o)
 	for _, late := range r.unexplained(o) {
 		r.explainBy(late, o)
@@ -71,20 +77,26 @@ func (r *realtime) take(o *observation) {
 	r.memory.remember(o)
 }
 
-// locate finds the node of a pod whose event does not name it in what was seen of the same
-// pod: a pod never moves.
-func (r *realtime) locate(o *observation) {
+// locate shares the node that one event of a pod names with the others, since a pod never
+// moves, and returns those that were seen before and learn it from o.
+func (r *realtime) locate(o *observation) (learned []*observation) {
 	ring := r.memory.of(o.keys[samePod])
-	if ring == nil || o.keys[sameNode] != "" {
-		return
+	if ring == nil {
+		return nil
 	}
 	ring.newest(func(x *observation) bool {
-		// A StatefulSet gives the same name to another pod, elsewhere.
-		if x.entity.GetUid() == o.entity.GetUid() {
+		switch {
+		case x.entity.GetUid() != o.entity.GetUid(): // another pod of the same name, elsewhere
+		case o.keys[sameNode] == "":
 			o.keys[sameNode] = x.keys[sameNode]
+		case x.keys[sameNode] == "":
+			x.keys[sameNode] = o.keys[sameNode]
+			r.memory.place(x.keys[sameNode], x)
+			learned = append(learned, x)
 		}
-		return o.keys[sameNode] == ""
+		return true
 	})
+	return learned
 }
 
 // explain looks for the cause of o: the first rule that has one, the nearest in time.
@@ -293,6 +305,14 @@ func (r *realtime) absorb(inc *incident, key string, at int64) {
 func (r *realtime) merge(into, from *incident) {
 	if into == from {
 		return
+	}
+	if into.revision > 0 && from.revision > 0 { // people know both: one of them ends
+		lost := *from
+		if from.revision > into.revision {
+			lost = *into
+		}
+		lost.events, lost.affected, lost.partOf = slices.Clone(lost.events), slices.Clone(lost.affected), into
+		r.absorbed = append(r.absorbed, &lost)
 	}
 	into.merge(from)
 	r.touch(into)
