@@ -223,6 +223,10 @@ func TestIncidents(t *testing.T) {
 			[]*eventv1.Event{on(5*s, "k8s.pod.crash_loop_back_off", podA), on(0, "k8s.deployment.config_changed", "d/pay")},
 			[]string{"deployment shop/pay crash-loops, most likely because deployment shop/pay was given another configuration"}, "pay",
 		},
+		"an hour before is another incident": {
+			[]*eventv1.Event{on(time.Hour, "k8s.pod.crash_loop_back_off", podA), on(0, "k8s.pod.unschedulable", podA)},
+			[]string{"deployment shop/pay crash-loops", "deployment shop/pay cannot be scheduled"}, "pay",
+		},
 		"changes alone are no news":              {[]*eventv1.Event{on(0, "k8s.deployment.scaled", "d/pay"), on(s, "k8s.deployment.image_changed", "d/pay")}, nil, ""},
 		"a lone warning is no news":              {[]*eventv1.Event{on(0, "app.log", podA)}, nil, ""},
 		"a lone restart is no news":              {[]*eventv1.Event{on(0, "k8s.pod.restarted", podA)}, nil, ""},

@@ -103,6 +103,10 @@ func (i *incident) full(at int64) bool {
 	return i.count >= maxIncidentEvents || at-i.first > int64(maxIncidentLife)
 }
 
+// near says whether a time is no further than idle from the incident, on either side: input
+// that is played again may be older than what is open.
+func (i *incident) near(at, idle int64) bool { return at >= i.first-idle && at <= i.last+idle }
+
 // takes says whether the incident and another one can be one.
 func (i *incident) takes(other *incident, at int64) bool {
 	return i == other || (!i.full(at) && !other.full(at) && i.count+other.count <= maxIncidentEvents)

@@ -196,7 +196,7 @@ func (r *realtime) incidentOf(o *observation) *incident {
 	rule := rules[o.signal]
 	if claims(o) {
 		if inc, ok := r.open.Get(home(o)); ok {
-			if inc = inc.find(); !inc.full(o.time) && o.time-inc.last <= r.idle {
+			if inc = inc.find(); !inc.full(o.time) && inc.near(o.time, r.idle) {
 				return inc
 			}
 		}
@@ -247,7 +247,7 @@ func (r *realtime) spell(o *observation) *incident {
 		return nil
 	}
 	if inc, ok := r.open.Get(key); ok {
-		if inc = inc.find(); !inc.full(o.time) && o.time-inc.last <= r.idle {
+		if inc = inc.find(); !inc.full(o.time) && inc.near(o.time, r.idle) {
 			return inc
 		}
 	}
@@ -297,7 +297,7 @@ func (r *realtime) absorb(inc *incident, key string, at int64) {
 		return
 	}
 	other = other.find()
-	if other != inc && len(other.affected) == 1 && inc.takes(other, at) && at-other.last <= r.idle {
+	if other != inc && len(other.affected) == 1 && inc.takes(other, at) && other.near(at, r.idle) {
 		r.merge(inc, other)
 	}
 }
