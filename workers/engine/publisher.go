@@ -27,6 +27,7 @@ type output struct {
 	produced string
 	buffer   *[]byte // the pooled memory of msg.Data; nil = not pooled
 
+	sent     int // publishes
 	failures int
 	failed   bool  // the last answer was an error
 	due      int64 // Unix nanoseconds of the next try
@@ -84,6 +85,7 @@ func (p *publisher) publish(ctx context.Context, o *output) error {
 // send publishes o, or has it wait when there is no connection: what the client would
 // buffer then is repeated anyway. It holds the lock, so that o's memory is not reused meanwhile.
 func (p *publisher) send(o *output) {
+	o.sent++
 	now := p.e.now()
 	o.failed = false
 	o.due = now.Add(p.e.ackTimeout << min(o.failures, 3)).UnixNano()

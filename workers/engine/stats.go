@@ -18,6 +18,9 @@ type Snapshot struct {
 	Out int64
 	// Produced counts new events that are stored, by port.
 	Produced map[string]int64
+	// AlreadyStored counts events, by output stream, that the stream said at their first publish
+	// to have already: stored by a worker that died before it acknowledged their input.
+	AlreadyStored map[string]int64
 	// DeadLetters splits DeadLettered by reason.
 	DeadLetters map[string]int64
 	// Retried counts attempts after the first.
@@ -58,7 +61,7 @@ type stats struct {
 }
 
 func newStats(m *stageMetrics) (*stats, error) {
-	s := &stats{metrics: m, s: Snapshot{Produced: map[string]int64{}, DeadLetters: map[string]int64{}}}
+	s := &stats{metrics: m, s: Snapshot{Produced: map[string]int64{}, DeadLetters: map[string]int64{}, AlreadyStored: map[string]int64{}}}
 	for _, sketch := range []**ddsketch.DDSketch{&s.latency, &s.endToEnd} {
 		var err error
 		if *sketch, err = ddsketch.LogCollapsingLowestDenseDDSketch(0.01, latencyBins); err != nil {
@@ -106,7 +109,15 @@ func (s *stats) observe(m *message, now int64) {
 
 // stored counts an output of new events that is stored.
 func (s *stats) stored(o *output, duplicate bool) {
-	if o.produced == "" || duplicate {
+	if duplicate {
+		if o.sent == 1 {
+			s.mu.Lock()
+			s.s.AlreadyStored[o.stream] += int64(o.events)
+			s.mu.Unlock()
+		}
+		return
+	}
+	if o.produced == "" {
 		return
 	}
 	s.metrics.produced.WithLabelValues(o.produced).Add(float64(o.events))
@@ -129,7 +140,7 @@ func (s *stats) snapshot() Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := s.s
-	out.Produced, out.DeadLetters = maps.Clone(s.s.Produced), maps.Clone(s.s.DeadLetters)
+	out.Produced, out.DeadLetters, out.AlreadyStored = maps.Clone(s.s.Produced), maps.Clone(s.s.DeadLetters), maps.Clone(s.s.AlreadyStored)
 	out.P50, out.P99 = quantiles(s.latency)
 	out.EndToEndP50, out.EndToEndP99 = quantiles(s.endToEnd)
 	return out

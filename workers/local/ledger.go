@@ -38,6 +38,22 @@ func portPlace(s plan.Stage, port string) (place, error) {
 	}
 }
 
+// lastSequence is the stream sequence of the last message in pl; 0 when there is none.
+func lastSequence(ctx context.Context, js jetstream.JetStream, pl place) (uint64, error) {
+	s, err := js.Stream(ctx, pl.stream)
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", pl.stream, err)
+	}
+	m, err := s.GetLastMsgForSubject(ctx, pl.filter)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", pl.stream, err)
+	}
+	return m.Sequence, nil
+}
+
 // marks remembers where each stream ended when the run began.
 type marks map[string]uint64
 
@@ -108,39 +124,67 @@ func scan(ctx context.Context, js jetstream.JetStream, pl place, after uint64, h
 	return nil
 }
 
-// fillLedger compares, port by port, what is stored with what the stages say, and what
-// each stage took in with what was stored for it. after are the marks of the beginning;
-// backlog is what the consumers of a stage had left when the run began, and have now.
-func fillLedger(ctx context.Context, js jetstream.JetStream, p *plan.Plan, after marks, r *Report, before, left map[string]int64) error {
-	ingress := place{p.Ingress.Name, p.Ingress.Subjects[0]}
-	stored := map[string]int64{}
-	var err error
-	if stored["ingress"], err = storedEvents(ctx, js, ingress, after[ingress.stream]); err != nil {
+// ledger compares, port by port, what is stored with what the stages say, and what each
+// stage took in with what was stored for it.
+type ledger struct {
+	plan   *plan.Plan
+	report *Report
+	// after are the marks of the beginning.
+	after marks
+	// before and left are upper bounds of the events that each stage had not acknowledged
+	// when the run began, and has not now: above the first gap some may be acknowledged.
+	before, left map[string]int64
+	// already is what a stage says an earlier run had stored, by stage and stream.
+	already map[string]map[string]int64
+	// open: others than this run may publish on the ingress.
+	open bool
+
+	stored map[string]int64 // by port
+}
+
+func (l *ledger) fill(ctx context.Context, js jetstream.JetStream) error {
+	if err := l.count(ctx, js); err != nil {
 		return err
 	}
-	r.addLine("ingress: stored", r.EventsIn, stored["ingress"])
-	for _, s := range p.Stages {
+	if l.open {
+		l.report.EventsIn = l.stored["ingress"]
+	}
+	l.report.addLine("ingress: stored", l.report.EventsIn, l.stored["ingress"])
+	for _, s := range l.plan.Stages {
+		did := l.report.Stages[s.Name]
+		fresh := int64(0)
+		for _, in := range s.Config.Inputs {
+			fresh += l.stored[portName(in.From)]
+		}
+		// Of what an earlier run left, and of what this one leaves, only bounds are known.
+		want := max(fresh-l.left[s.Name], min(did.In, fresh+l.before[s.Name]))
+		l.report.addLine(s.Name+": in", want, did.In)
+		for port, out := range s.Config.Outputs {
+			name := s.Name + "/" + port
+			l.report.addLine(name+": stored", did.sentTo(port)-l.already[s.Name][out.Stream], l.stored[name])
+		}
+		l.report.addLine(s.Name+": accounted for", did.In, did.Out-did.Produced[config.PortOut]+did.Filtered+did.Duplicates+did.DeadLettered)
+	}
+	return nil
+}
+
+// count counts what this run stored on every port.
+func (l *ledger) count(ctx context.Context, js jetstream.JetStream) (err error) {
+	l.stored = map[string]int64{}
+	ingress := place{l.plan.Ingress.Name, l.plan.Ingress.Subjects[0]}
+	if l.stored["ingress"], err = storedEvents(ctx, js, ingress, l.after[ingress.stream]); err != nil {
+		return err
+	}
+	for _, s := range l.plan.Stages {
 		for port := range s.Config.Outputs {
 			pl, err := portPlace(s, port)
 			if err != nil {
 				return err
 			}
-			if stored[s.Name+"/"+port], err = storedEvents(ctx, js, pl, after[pl.stream]); err != nil {
+			if l.stored[s.Name+"/"+port], err = storedEvents(ctx, js, pl, l.after[pl.stream]); err != nil {
 				return err
 			}
 		}
-	}
-	for _, s := range p.Stages {
-		did := r.Stages[s.Name]
-		want := before[s.Name] - left[s.Name]
-		for _, in := range s.Config.Inputs {
-			want += stored[portName(in.From)]
-		}
-		r.addLine(s.Name+": in", want, did.In)
-		for port := range s.Config.Outputs {
-			r.addLine(s.Name+"/"+port+": stored", did.sentTo(port), stored[s.Name+"/"+port])
-		}
-		r.addLine(s.Name+": accounted for", did.In, did.Out-did.Produced[config.PortOut]+did.Filtered+did.Duplicates+did.DeadLettered)
 	}
 	return nil
 }

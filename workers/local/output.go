@@ -154,7 +154,7 @@ func (w *outputWriter) deadLetter(m jetstream.Msg) error {
 
 // finish writes everything that is stored now and closes the file.
 func (w *outputWriter) finish(ctx context.Context) error {
-	target, err := w.lastStored(ctx)
+	target, err := lastSequence(ctx, w.js, w.place)
 	if err != nil {
 		return err
 	}
@@ -177,22 +177,6 @@ func (w *outputWriter) finish(ctx context.Context) error {
 		return fmt.Errorf("write %s: %w", w.file.Name(), err)
 	}
 	return w.file.Close()
-}
-
-// lastStored is the sequence of the last message of the port; 0 when there is none.
-func (w *outputWriter) lastStored(ctx context.Context) (uint64, error) {
-	s, err := w.js.Stream(ctx, w.place.stream)
-	if err != nil {
-		return 0, fmt.Errorf("read %s: %w", w.place.stream, err)
-	}
-	m, err := s.GetLastMsgForSubject(ctx, w.place.filter)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("read %s: %w", w.place.stream, err)
-	}
-	return m.Sequence, nil
 }
 
 // close ends a writer that finish did not end.

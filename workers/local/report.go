@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 )
 
 // Report is what `--report` writes when a run ends.
@@ -67,6 +68,17 @@ func (r *Report) addLine(what string, expected, actual int64) {
 	} else {
 		r.Duplicated += actual - expected
 	}
+}
+
+// unbalanced names the lines of the ledger where something is missing or too much.
+func (r *Report) unbalanced() string {
+	var lines []string
+	for _, l := range r.Ledger {
+		if l.Expected != l.Actual {
+			lines = append(lines, fmt.Sprintf("%s (expected %d, is %d)", l.What, l.Expected, l.Actual))
+		}
+	}
+	return strings.Join(lines, ", ")
 }
 
 func (r *Report) write(path string) error {

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,7 +58,8 @@ func Run(ctx context.Context, o Options, env Environment) error {
 }
 
 func runPipeline(ctx context.Context, o Options, env Environment, p *plan.Plan, srv *server.Server, input io.Reader) error {
-	r, err := newRunner(ctx, o, env, p, srv)
+	// A signal while it is being set up is a signal to drain, too.
+	r, err := newRunner(context.WithoutCancel(ctx), o, env, p, srv)
 	if err != nil {
 		return err
 	}
@@ -76,7 +78,7 @@ func runPipeline(ctx context.Context, o Options, env Environment, p *plan.Plan, 
 		}
 	}
 	if report.Lost > 0 || report.Duplicated > 0 {
-		return fmt.Errorf("the ledger does not balance: %d events lost, %d doubled", report.Lost, report.Duplicated)
+		return fmt.Errorf("the ledger does not balance: %d events lost, %d doubled: %s", report.Lost, report.Duplicated, report.unbalanced())
 	}
 	return nil
 }
@@ -157,11 +159,10 @@ func (r *runner) run(ctx context.Context, input io.Reader) error {
 	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	if err := r.drain(stages, failed); err != nil {
-		return err
-	}
+	drained := r.drain(stages)
 	stopStages()
-	return <-failed
+	// A stage that failed ended the others and the drain with it: its error is the one to tell.
+	return cmp.Or(<-failed, drained)
 }
 
 // feedContext ends with ctx or, with --for, when the time is over.

@@ -182,13 +182,13 @@ func (r *runner) progress() *progress {
 // drain lets the stages process what is stored, in the order of the graph, and has each
 // emit what it still holds back, before the next one is waited for: what a stage holds in
 // memory ends with the process.
-func (r *runner) drain(ctx context.Context, failed <-chan error) error {
+func (r *runner) drain(ctx context.Context) error {
 	for _, s := range r.plan.Stages {
 		e := r.engines[s.Name]
 		if e == nil {
 			continue
 		}
-		if err := r.awaitDrained(ctx, s, e, failed); err != nil {
+		if err := r.awaitDrained(ctx, s, e); err != nil {
 			return err
 		}
 		if err := e.FinalFlush(ctx); err != nil {
@@ -205,42 +205,43 @@ func (r *runner) drain(ctx context.Context, failed <-chan error) error {
 }
 
 // awaitDrained waits until a stage has acknowledged all that is stored for it.
-func (r *runner) awaitDrained(ctx context.Context, s plan.Stage, e *engine.Engine, failed <-chan error) error {
+func (r *runner) awaitDrained(ctx context.Context, s plan.Stage, e *engine.Engine) error {
 	tick := time.NewTicker(drainPoll)
 	defer tick.Stop()
 	for {
 		if err := e.WaitIdle(ctx); err != nil {
 			return err
 		}
-		left, err := r.pending(ctx, s)
-		if err != nil {
+		drained, err := r.drained(ctx, s)
+		if drained || err != nil {
 			return err
-		}
-		if left == 0 {
-			return nil
 		}
 		select {
 		case <-tick.C:
-		case err := <-failed:
-			return err
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-// pending is the number of messages that stage s has not acknowledged.
-func (r *runner) pending(ctx context.Context, s plan.Stage) (uint64, error) {
-	var left uint64
+// drained says whether stage s has acknowledged all that is stored for it. It compares with
+// what the stream holds: the server adds to the pending count of a consumer only some time
+// after it has stored a message.
+func (r *runner) drained(ctx context.Context, s plan.Stage) (bool, error) {
 	for _, c := range s.Consumers {
+		last, err := lastSequence(ctx, r.js, place{c.Stream, c.FilterSubject})
+		if err != nil {
+			return false, err
+		}
 		cons, err := r.js.Consumer(ctx, c.Stream, c.Durable)
 		if err != nil {
-			return 0, fmt.Errorf("consumer %s of stage %s: %w", c.Durable, s.Name, err)
+			return false, fmt.Errorf("consumer %s of stage %s: %w", c.Durable, s.Name, err)
 		}
-		i := cons.CachedInfo()
-		left += i.NumPending + uint64(i.NumAckPending)
+		if i := cons.CachedInfo(); i.AckFloor.Stream < last || i.NumAckPending > 0 {
+			return false, nil
+		}
 	}
-	return left, nil
+	return true, nil
 }
 
 // backlog counts, for each stage, the events stored for it that it has not acknowledged.
@@ -252,11 +253,7 @@ func (r *runner) backlog(ctx context.Context) (map[string]int64, error) {
 			if err != nil {
 				return nil, fmt.Errorf("consumer %s of stage %s: %w", c.Durable, s.Name, err)
 			}
-			i := cons.CachedInfo()
-			if i.NumPending == 0 && i.NumAckPending == 0 {
-				continue
-			}
-			n, err := storedEvents(ctx, r.js, place{c.Stream, c.FilterSubject}, i.AckFloor.Stream)
+			n, err := storedEvents(ctx, r.js, place{c.Stream, c.FilterSubject}, cons.CachedInfo().AckFloor.Stream)
 			if err != nil {
 				return nil, err
 			}
@@ -286,9 +283,6 @@ func (r *runner) settle(ctx context.Context) (*Report, []*eventv1.Event, error) 
 		report.LatencyP50 = max(report.LatencyP50, st.EndToEndP50)
 		report.LatencyP99 = max(report.LatencyP99, st.EndToEndP99)
 	}
-	if report.Seconds > 0 {
-		report.EventsPerSecond = float64(report.EventsIn) / report.Seconds
-	}
 	left, err := r.backlog(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -296,8 +290,18 @@ func (r *runner) settle(ctx context.Context) (*Report, []*eventv1.Event, error) 
 	for _, n := range left {
 		report.Backlog += n
 	}
-	if err := fillLedger(ctx, r.js, r.plan, r.after, report, r.before, left); err != nil {
+	l := &ledger{
+		plan: r.plan, report: report, after: r.after, before: r.before, left: left, already: map[string]map[string]int64{},
+		open: r.opts.Listen != "",
+	}
+	for name, e := range r.engines {
+		l.already[name] = e.Stats().AlreadyStored
+	}
+	if err := l.fill(ctx, r.js); err != nil {
 		return nil, nil, err
+	}
+	if report.Seconds > 0 {
+		report.EventsPerSecond = float64(report.EventsIn) / report.Seconds
 	}
 	insights, err := lastInsights(ctx, r.js, r.plan, r.after)
 	if err != nil {
