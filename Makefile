@@ -4,7 +4,6 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-CRD_OPTIONS ?= crd:maxDescLen=0
 
 # Where built tools and the test control plane are kept: outside the tree, keyed by version.
 export MILLRACE_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/millrace
@@ -27,6 +26,7 @@ demo: build ## Run a whole pipeline on sample input and print what it found.
 
 .PHONY: test
 test: controlplane ## Run the whole suite with the race detector, on real components.
+	@hack/tools/build.sh helm >/dev/null
 	go test -race -p 2 -timeout 30m ./...
 
 .PHONY: bench
@@ -50,6 +50,11 @@ verify: generate ## Generate again and fail when anything changed or is untidy.
 	go mod tidy -diff
 	go vet ./...
 	git diff --exit-code -- api config charts
+	test -z "$$(git status --porcelain -- api config charts)"
+
+.PHONY: fmt
+fmt: ## Format the Go code.
+	"$$(hack/tools/build.sh golangci-lint)" fmt ./...
 
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver, controller-manager, scheduler, kubectl and nats-server once, into the cache.

@@ -13,11 +13,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	collectkubernetes "millrace.dev/millrace/workers/collect/kubernetes"
-
 	"millrace.dev/millrace/controllers/manifest"
 	"millrace.dev/millrace/controllers/operator"
 	"millrace.dev/millrace/workers/analyze"
+	collectkubernetes "millrace.dev/millrace/workers/collect/kubernetes"
 	"millrace.dev/millrace/workers/correlate"
 	"millrace.dev/millrace/workers/enrich"
 	enrichkubernetes "millrace.dev/millrace/workers/enrich/kubernetes"

@@ -199,4 +199,3 @@ func (c *cluster) workerPid(stage string) (int, error) {
 	name, container, _ := strings.Cut(out, " ")
 	return c.node.Pid("default", name, container)
 }
-

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -52,8 +53,8 @@ func millrace(t *testing.T, stdin string, args ...string) result {
 	cmd := command(t, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
-	err := cmd.Run()
-	if _, isExit := err.(*exec.ExitError); err != nil && !isExit {
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
 	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
@@ -126,8 +127,10 @@ func TestCountsAreExact(t *testing.T) {
 		t.Fatalf("exit code %d\n%s\n%s", got.code, got.stdout, got.stderr)
 	}
 	r := readReport(t, path("report.json"))
-	want := stageReport{In: valid + invalid + garbage + duplicates, Out: valid, Duplicates: duplicates, DeadLettered: invalid + garbage,
-		Reasons: map[string]int64{"missing_attribute": invalid, "undecodable": garbage}}
+	want := stageReport{
+		In: valid + invalid + garbage + duplicates, Out: valid, Duplicates: duplicates, DeadLettered: invalid + garbage,
+		Reasons: map[string]int64{"missing_attribute": invalid, "undecodable": garbage},
+	}
 	if diff := cmp.Diff(want, r.Stages["validate"]); diff != "" {
 		t.Errorf("validate (-want +got):\n%s", diff)
 	}

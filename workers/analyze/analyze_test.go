@@ -330,8 +330,10 @@ func TestAnomaliesOfOneWorkloadAreOneInsight(t *testing.T) {
 func TestBadValues(t *testing.T) {
 	s := newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{}, Trend: &config.AnalyzeTrend{}})
 	events := []*eventv1.Event{
-		{Id: "no metric"}, value(0, "a", "", 1), value(1, "a", "m", math.NaN()), value(2, "a", "m", math.Inf(1)),
-		value(3, "a", "m", math.MaxFloat64), value(4, "a", "m", -math.MaxFloat64), {Id: "no entity", Signal: &eventv1.Event_Metric{Metric: &eventv1.Metric{Name: "m"}}},
+		{Id: "no metric"},
+		value(0, "a", "", 1), value(1, "a", "m", math.NaN()), value(2, "a", "m", math.Inf(1)),
+		value(3, "a", "m", math.MaxFloat64), value(4, "a", "m", -math.MaxFloat64),
+		{Id: "no entity", Signal: &eventv1.Event_Metric{Metric: &eventv1.Metric{Name: "m"}}},
 		value(5, strings.Repeat("x", 1<<16), "m", 1),
 	}
 	for range 60 {

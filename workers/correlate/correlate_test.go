@@ -157,75 +157,90 @@ func TestIncidents(t *testing.T) {
 	}{
 		"crash loop alone": {
 			[]*eventv1.Event{on(0, "k8s.pod.crash_loop_back_off", podA)},
-			[]string{"deployment shop/pay crash-loops"}, "pay",
+			[]string{"deployment shop/pay crash-loops"},
+			"pay",
 		},
 		"crash loop by its event": {
 			[]*eventv1.Event{on(0, "", podA, reason("BackOff", "Back-off restarting failed container app in pod"))},
-			[]string{"deployment shop/pay crash-loops"}, "pay",
+			[]string{"deployment shop/pay crash-loops"},
+			"pay",
 		},
 		"out of memory, restart, crash loop": {
 			[]*eventv1.Event{on(0, "k8s.pod.oom_killed", podA), on(s, "k8s.pod.restarted", podA), on(20*s, "k8s.pod.crash_loop_back_off", podA)},
-			[]string{"deployment shop/pay crash-loops, most likely because deployment shop/pay was killed for using more memory than its limit"}, "pay",
+			[]string{"deployment shop/pay crash-loops, most likely because deployment shop/pay was killed for using more memory than its limit"},
+			"pay",
 		},
 		"another image, cannot be pulled, not ready": {
 			[]*eventv1.Event{
 				on(0, "k8s.deployment.image_changed", "d/pay"), on(3*s, "", podA, reason("Failed", "Failed to pull image \"x\"")),
 				on(5*s, "k8s.pod.image_pull_back_off", podA), on(6*s, "k8s.pod.not_ready", podA),
 			},
-			[]string{"deployment shop/pay cannot pull its image, most likely because deployment shop/pay was given another image"}, "pay",
+			[]string{"deployment shop/pay cannot pull its image, most likely because deployment shop/pay was given another image"},
+			"pay",
 		},
 		"another configuration, crash loop": {
 			[]*eventv1.Event{on(0, "k8s.deployment.config_changed", "d/pay"), on(9*s, "k8s.pod.restarted", podA), on(30*s, "k8s.pod.crash_loop_back_off", podB)},
-			[]string{"deployment shop/pay crash-loops, most likely because deployment shop/pay was given another configuration"}, "pay",
+			[]string{"deployment shop/pay crash-loops, most likely because deployment shop/pay was given another configuration"},
+			"pay",
 		},
 		"node lost, pods evicted, pending": {
 			[]*eventv1.Event{
 				on(0, "k8s.node.not_ready", "n/n1"), on(40*s, "k8s.pod.evicted", podA, node("n1")), on(41*s, "k8s.pod.evicted", cart, node("n1")),
 				on(45*s, "k8s.pod.unschedulable", podB),
 			},
-			[]string{"node n1 is not ready"}, "n1",
+			[]string{"node n1 is not ready"},
+			"n1",
 		},
 		"node lost, one event of the pod names it": {
 			[]*eventv1.Event{
 				on(0, "k8s.node.not_ready", "n/n1"), on(s, "k8s.pod.not_ready", podA, node("n1")),
 				on(2*s, "", podA, reason("NodeNotReady", "Node is not ready")), on(40*s, "k8s.pod.evicted", podA),
 			},
-			[]string{"node n1 is not ready"}, "n1",
+			[]string{"node n1 is not ready"},
+			"n1",
 		},
 		"node lost, the event that names it comes last": {
 			[]*eventv1.Event{
 				on(0, "k8s.node.not_ready", "n/n1"), on(2*s, "", podA, reason("NodeNotReady", "Node is not ready")),
 				on(40*s, "k8s.pod.evicted", podA), on(s, "k8s.pod.not_ready", podA, node("n1")),
 			},
-			[]string{"node n1 is not ready", "deployment shop/pay was evicted"}, "n1", // the second is closed
+			[]string{"node n1 is not ready", "deployment shop/pay was evicted"},
+			"n1", // the second is closed
 		},
 		"cannot be scheduled": {
 			[]*eventv1.Event{on(0, "", podA, reason("FailedScheduling", "0/3 nodes are available: 3 Insufficient cpu."))},
-			[]string{"deployment shop/pay cannot be scheduled"}, "pay",
+			[]string{"deployment shop/pay cannot be scheduled"},
+			"pay",
 		},
 		"callers fail after the crash": {
 			[]*eventv1.Event{on(0, "k8s.pod.oom_killed", podA), on(4*s, "", cart, failedCall("pay"))},
-			[]string{"deployment shop/pay was killed for using more memory than its limit"}, "pay",
+			[]string{"deployment shop/pay was killed for using more memory than its limit"},
+			"pay",
 		},
 		"two workloads on one node stay apart": {
 			[]*eventv1.Event{on(0, "k8s.pod.crash_loop_back_off", podA, node("n1")), on(s, "k8s.pod.crash_loop_back_off", cart, node("n1"))},
-			[]string{"deployment shop/pay crash-loops", "deployment shop/cart crash-loops"}, "pay",
+			[]string{"deployment shop/pay crash-loops", "deployment shop/cart crash-loops"},
+			"pay",
 		},
 		"a cause too long ago is none": {
 			[]*eventv1.Event{on(0, "k8s.deployment.image_changed", "d/pay"), on(time.Hour, "k8s.pod.crash_loop_back_off", podA)},
-			[]string{"deployment shop/pay crash-loops"}, "pay",
+			[]string{"deployment shop/pay crash-loops"},
+			"pay",
 		},
 		"a cause of another workload is none": {
 			[]*eventv1.Event{on(0, "k8s.deployment.image_changed", "d/other"), on(s, "k8s.pod.crash_loop_back_off", podA)},
-			[]string{"deployment shop/pay crash-loops"}, "pay",
+			[]string{"deployment shop/pay crash-loops"},
+			"pay",
 		},
 		"a late cause explains": {
 			[]*eventv1.Event{on(5*s, "k8s.pod.crash_loop_back_off", podA), on(0, "k8s.deployment.config_changed", "d/pay")},
-			[]string{"deployment shop/pay crash-loops, most likely because deployment shop/pay was given another configuration"}, "pay",
+			[]string{"deployment shop/pay crash-loops, most likely because deployment shop/pay was given another configuration"},
+			"pay",
 		},
 		"an hour before is another incident": {
 			[]*eventv1.Event{on(time.Hour, "k8s.pod.crash_loop_back_off", podA), on(0, "k8s.pod.unschedulable", podA)},
-			[]string{"deployment shop/pay crash-loops", "deployment shop/pay cannot be scheduled"}, "pay",
+			[]string{"deployment shop/pay crash-loops", "deployment shop/pay cannot be scheduled"},
+			"pay",
 		},
 		"changes alone are no news":              {[]*eventv1.Event{on(0, "k8s.deployment.scaled", "d/pay"), on(s, "k8s.deployment.image_changed", "d/pay")}, nil, ""},
 		"a lone warning is no news":              {[]*eventv1.Event{on(0, "app.log", podA)}, nil, ""},

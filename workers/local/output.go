@@ -94,7 +94,7 @@ func (w *outputWriter) write(m jetstream.Msg) error {
 		if err != nil {
 			return err
 		}
-		w.line = append(line, '\n')
+		w.line = append(line, '\n') //nolint:gocritic // the same buffer, grown
 		if _, err := w.buf.Write(w.line); err != nil {
 			return err
 		}

@@ -84,9 +84,11 @@ func (serverLog) Noticef(string, ...any) {}
 func (l serverLog) Warnf(f string, a ...any) {
 	l.log.Debug("nats server warning", "text", fmt.Sprintf(f, a...))
 }
+
 func (l serverLog) Fatalf(f string, a ...any) {
 	l.log.Error("nats server failed", "text", fmt.Sprintf(f, a...))
 }
+
 func (l serverLog) Errorf(f string, a ...any) {
 	l.log.Error("nats server error", "text", fmt.Sprintf(f, a...))
 }

@@ -133,9 +133,11 @@ func TestDedupe(t *testing.T) {
 		{0, "a", 1, 0, stage.Emit},                     // redelivered: it is the one that claimed the id
 		{59 * time.Second, "a", 3, 0, stage.Duplicate}, // just inside the window
 		{2 * time.Second, "a", 4, 0, stage.Emit},       // the window is over
-		{0, "b", 5, 0, stage.Emit}, {0, "c", 6, 0, stage.Emit},
+		{0, "b", 5, 0, stage.Emit},
+		{0, "c", 6, 0, stage.Emit},
 		{0, "d", 7, 0, stage.Emit}, // a is forgotten for lack of room
-		{0, "a", 8, 0, stage.Emit}, {0, "d", 9, 0, stage.Duplicate},
+		{0, "a", 8, 0, stage.Emit},
+		{0, "d", 9, 0, stage.Duplicate},
 	} {
 		now = now.Add(step.after)
 		if got := see(step.id, step.sequence, step.index); got != step.want {
