@@ -98,6 +98,9 @@ func (c *correlator) tell(b *stage.Batch) {
 	c.realtime.absorbed = c.realtime.absorbed[:0]
 	for _, inc := range c.realtime.changes() {
 		if inc.worthTelling(inc.root()) && inc.told() {
+			if inc.revision == 0 {
+				c.realtime.follow(inc)
+			}
 			b.Produce(config.PortInsights, inc.tell(c.source, ""))
 		}
 	}

@@ -326,7 +326,7 @@ func TestChainsEnd(t *testing.T) {
 		}
 		process(t, s, e)
 	}
-	s.realtime.memory.of("p/shop/" + podA).newest(func(o *observation) bool {
+	for o := range s.realtime.memory.all("p/shop/" + podA) {
 		n := 0
 		for x := o; x.cause != nil; x = x.cause {
 			n++
@@ -334,8 +334,7 @@ func TestChainsEnd(t *testing.T) {
 		if n >= maxChain {
 			t.Errorf("a chain of %d causes", n)
 		}
-		return true
-	})
+	}
 }
 
 // TestOneWrongClock: a host that is a year ahead ends no window and no incident of others.
@@ -472,6 +471,40 @@ func TestIdleIncidentIsClosed(t *testing.T) {
 	}
 }
 
+// TestDisplacedIncidentIsClosed: the workload's next incident begins before the clock closed
+// the one before.
+func TestDisplacedIncidentIsClosed(t *testing.T) {
+	s := newStage(t, config.Correlate{Realtime: &config.CorrelateRealtime{IncidentIdle: config.Duration(time.Minute)}})
+	got := last(process(t, s, on(0, "k8s.pod.oom_killed", podA), on(10*time.Minute, "k8s.pod.oom_killed", podB)).insights)
+	if len(got) != 2 || got[0].GetInsight().GetStatus() != "closed" || got[1].GetInsight().GetStatus() != "open" {
+		t.Errorf("insights: %v", got)
+	}
+}
+
+// TestAFloodPushesOutNoCause: many failed requests to a service, then another crash of what
+// is behind it; and the events of all pods of a node, which are no cause of each other.
+func TestAFloodPushesOutNoCause(t *testing.T) {
+	s := newStage(t, realtimeOnly)
+	events := []*eventv1.Event{on(0, "k8s.node.not_ready", "n/n1")}
+	for i := range 3 * ringSize {
+		events = append(events, on(time.Duration(i)*time.Second, "k8s.pod.not_ready", fmt.Sprint("p", i), node("n1")))
+	}
+	events = append(events, on(time.Minute, "k8s.pod.evicted", podA, node("n1")))
+	got := last(process(t, s, events...).insights)
+	if len(got) != 1 || got[0].GetInsight().GetRootCause().GetName() != "n1" {
+		t.Errorf("insights: %v", got)
+	}
+}
+
+func TestNormalReasonOfANode(t *testing.T) {
+	s := newStage(t, realtimeOnly)
+	got := last(process(t, s, on(0, "", "n/n1", reason("NodeNotReady", "Node n1 status is now: NodeNotReady"), func(e *eventv1.Event) { e.SeverityNumber = 9 }),
+		on(time.Minute, "k8s.pod.evicted", podA, node("n1"))).insights)
+	if len(got) != 1 || got[0].GetInsight().GetRootCause().GetName() != "n1" {
+		t.Errorf("insights: %v", got)
+	}
+}
+
 func TestSameInputSameInsights(t *testing.T) {
 	run := func() []*eventv1.Event {
 		var events []*eventv1.Event
@@ -492,7 +525,7 @@ func TestEntitiesAreBounded(t *testing.T) {
 	for i := range 100 {
 		process(t, s, on(time.Duration(i)*time.Second, "k8s.pod.crash_loop_back_off", fmt.Sprint("p", i)))
 	}
-	if n := s.realtime.memory.rings.Len(); n > 10 {
+	if n := s.realtime.memory.entities.Len(); n > 10 {
 		t.Errorf("%d entities remembered", n)
 	}
 }

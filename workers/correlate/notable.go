@@ -87,11 +87,14 @@ func signalOf(e *event.Event) (signal, bool) {
 	if strings.HasPrefix(e.Type, "millrace.") {
 		return "", false // what a pipeline made is no observation
 	}
+	// The kubelet and the node controller tell some of these as Normal.
+	if e.Severity >= severityWarn || e.Type == "k8s.event" {
+		if s, ok := signalOfReason(e); ok {
+			return s, true
+		}
+	}
 	if e.Severity < severityWarn {
 		return "", false
-	}
-	if s, ok := signalOfReason(e); ok {
-		return s, true
 	}
 	if c, ok := e.Semantic(); ok {
 		if s, ok := signalByClass[c.Class]; ok {

@@ -27,8 +27,10 @@ type realtime struct {
 	within int64
 	idle   int64
 	// open finds the incident of a workload or node by key.
-	open    *simplelru.LRU[string, *incident]
-	changed []*incident // since take was called, in order
+	open *simplelru.LRU[string, *incident]
+	// followed are the incidents that people were told of and that are not over.
+	followed []*incident
+	changed  []*incident // since take was called, in order
 	// absorbed are incidents that people were told of and that went into others.
 	absorbed []*incident
 	clock    clock // event time
@@ -80,11 +82,7 @@ func (r *realtime) take(o *observation) {
 // locate shares the node that one event of a pod names with the others, since a pod never
 // moves, and returns those that were seen before and learn it from o.
 func (r *realtime) locate(o *observation) (learned []*observation) {
-	ring := r.memory.of(o.keys[samePod])
-	if ring == nil {
-		return nil
-	}
-	ring.newest(func(x *observation) bool {
+	for x := range r.memory.all(o.keys[samePod]) {
 		switch {
 		case x.entity.GetUid() != o.entity.GetUid(): // another pod of the same name, elsewhere
 		case o.keys[sameNode] == "":
@@ -94,8 +92,7 @@ func (r *realtime) locate(o *observation) (learned []*observation) {
 			r.memory.place(x.keys[sameNode], x)
 			learned = append(learned, x)
 		}
-		return true
-	})
+	}
 	return learned
 }
 
@@ -103,16 +100,11 @@ func (r *realtime) locate(o *observation) (learned []*observation) {
 func (r *realtime) explain(o *observation) {
 	for _, c := range rules[o.signal].causes {
 		var best *observation
-		ring := r.memory.of(o.keys[c.over])
-		if ring == nil {
-			continue
-		}
-		ring.newest(func(x *observation) bool {
-			if x.signal == c.of && r.reaches(c, x, o) && (best == nil || closer(x, best, o)) {
+		for x := range r.memory.of(o.keys[c.over], c.of) {
+			if r.reaches(c, x, o) && (best == nil || closer(x, best, o)) {
 				best = x
 			}
-			return true
-		})
+		}
 		if best != nil {
 			r.link(o, best, c)
 			return
@@ -143,13 +135,10 @@ func (r *realtime) unexplained(o *observation) []*observation {
 			if c.of != o.signal {
 				continue
 			}
-			if ring := r.memory.of(o.keys[c.over]); ring != nil {
-				ring.newest(func(x *observation) bool {
-					if x.signal == effect && x.cause == nil && x.time >= o.time && r.reaches(c, o, x) && !slices.Contains(out, x) {
-						out = append(out, x)
-					}
-					return true
-				})
+			for x := range r.memory.of(o.keys[c.over], effect) {
+				if x.cause == nil && x.time >= o.time && r.reaches(c, o, x) && !slices.Contains(out, x) {
+					out = append(out, x)
+				}
 			}
 		}
 	}
@@ -242,8 +231,7 @@ func home(o *observation) string {
 // spell is the incident of many failed requests to one service, which o is one of, or nil.
 func (r *realtime) spell(o *observation) *incident {
 	key := o.keys[sameService]
-	ring := r.memory.of(key)
-	if ring == nil {
+	if key == "" {
 		return nil
 	}
 	if inc, ok := r.open.Get(key); ok {
@@ -252,12 +240,11 @@ func (r *realtime) spell(o *observation) *incident {
 		}
 	}
 	var others []*observation
-	ring.newest(func(x *observation) bool {
-		if x.signal == signalErrorSpan && x.incident == nil && abs(o.time-x.time) <= int64(errorSpell) {
+	for x := range r.memory.of(key, signalErrorSpan) {
+		if x.incident == nil && abs(o.time-x.time) <= int64(errorSpell) {
 			others = append(others, x)
 		}
-		return true
-	})
+	}
 	if len(others)+1 < manyErrors {
 		return nil
 	}
@@ -336,28 +323,44 @@ func (r *realtime) changes() []*incident {
 	return out
 }
 
-// ended removes and returns the incidents that saw no event for the idle time.
-func (r *realtime) ended() []*incident {
-	var out []*incident
-	for _, key := range r.open.Keys() {
-		inc, _ := r.open.Peek(key)
-		if inc = inc.find(); r.clock.latest-inc.last <= r.idle {
-			continue
-		}
-		r.open.Remove(key)
-		if inc.revision > 0 && !slices.Contains(out, inc) {
+// follow has the end of an incident told, now that its beginning was. At most maxIncidents
+// are followed: the end of the oldest goes untold then.
+func (r *realtime) follow(inc *incident) {
+	if len(r.followed) == maxIncidents {
+		r.evicted.Inc()
+		r.followed = slices.Delete(r.followed, 0, 1)
+	}
+	r.followed = append(r.followed, inc)
+}
+
+// ended returns the followed incidents that saw no event for the idle time, and forgets
+// them. It follows incidents, not what is open: one that is full or idle has a successor
+// under its key.
+func (r *realtime) ended() (out []*incident) {
+	var on []*incident
+	for _, inc := range r.followed {
+		inc = inc.find() // the end of one that was absorbed is told when it is
+		switch {
+		case slices.Contains(on, inc) || slices.Contains(out, inc):
+		case r.clock.latest-inc.last > r.idle:
 			out = append(out, inc)
+		default:
+			on = append(on, inc)
+		}
+	}
+	r.followed = on
+	for _, key := range r.open.Keys() {
+		if inc, _ := r.open.Peek(key); r.clock.latest-inc.find().last > r.idle {
+			r.open.Remove(key)
 		}
 	}
 	return out
 }
 
-// stale are the told incidents that have grown since, in a stable order.
-func (r *realtime) stale() []*incident {
-	var out []*incident
-	for _, key := range r.open.Keys() {
-		inc, _ := r.open.Peek(key)
-		if inc = inc.find(); inc.revision > 0 && inc.count > inc.toldCount && !slices.Contains(out, inc) {
+// stale are the followed incidents that have grown since they were told.
+func (r *realtime) stale() (out []*incident) {
+	for _, inc := range r.followed {
+		if inc = inc.find(); inc.count > inc.toldCount && !slices.Contains(out, inc) {
 			out = append(out, inc)
 		}
 	}
