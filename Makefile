@@ -20,7 +20,7 @@ build: ## Build bin/millrace.
 demo: build ## Run a whole pipeline on sample input and print what it found.
 	go run ./hack/generate-events -seed 1 -n 60000 -invalid 300 -undecodable 50 -duplicates 500 -out dist/demo
 	cat dist/demo/events.ndjson test/testdata/kubernetes-events.ndjson > dist/demo/input.ndjson
-	bin/millrace run -f config/samples/observability.yaml --input dist/demo/input.ndjson --until-drained \
+	bin/millrace run -f config/samples/observability.yaml --input dist/demo/input.ndjson --rate 10000 --until-drained \
 	  --kubernetes-snapshot dist/demo/kubernetes-snapshot.json \
 	  --output correlate/insights=dist/demo/insights.ndjson --report dist/demo/report.json
 
