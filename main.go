@@ -17,6 +17,7 @@ import (
 	"millrace.dev/millrace/controllers/operator"
 	"millrace.dev/millrace/workers/analyze"
 	collectkubernetes "millrace.dev/millrace/workers/collect/kubernetes"
+	"millrace.dev/millrace/workers/config/usage"
 	"millrace.dev/millrace/workers/correlate"
 	"millrace.dev/millrace/workers/enrich"
 	enrichkubernetes "millrace.dev/millrace/workers/enrich/kubernetes"
@@ -66,7 +67,7 @@ func newRoot() *cobra.Command {
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage.Error{Err: err} })
 	collect := &cobra.Command{Use: "collect", Short: "Run a collector of raw events"}
 	collect.AddCommand(collectkubernetes.Command())
 	root.AddCommand(local.Command(localRegistry), manifest.Command(), operator.Command(), worker.Command(workerRegistry), collect)
@@ -76,12 +77,6 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// usageError is a command line that makes no sense.
-type usageError struct{ error }
-
-// ExitCode is 2: wrong usage.
-func (usageError) ExitCode() int { return 2 }
-
 // wrapArgs makes wrong arguments a matter of usage.
 func wrapArgs(c *cobra.Command) {
 	check := c.Args
@@ -90,7 +85,7 @@ func wrapArgs(c *cobra.Command) {
 	}
 	c.Args = func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return usageError{err}
+			return usage.Error{Err: err}
 		}
 		return nil
 	}

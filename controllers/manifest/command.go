@@ -6,13 +6,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"millrace.dev/millrace/workers/config/usage"
 )
-
-// UsageError is an error of the command line.
-type UsageError struct{ error }
-
-// ExitCode is that of wrong usage.
-func (UsageError) ExitCode() int { return 2 }
 
 // Command is `millrace lint`.
 func Command() *cobra.Command {
@@ -28,20 +24,20 @@ file:line: path: message, and exits with 1 when there is one. Objects of other A
 		SilenceErrors: true,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return UsageError{fmt.Errorf("lint takes no argument %q: name files with -f", args[0])}
+				return usage.Error{Err: fmt.Errorf("lint takes no argument %q: name files with -f", args[0])}
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return lint(cmd, files) },
 	}
 	cmd.Flags().StringArrayVarP(&files, "file", "f", nil, "file or folder to check, or - for standard input; may be repeated")
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{err} })
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage.Error{Err: err} })
 	return cmd
 }
 
 func lint(cmd *cobra.Command, files []string) error {
 	if len(files) == 0 {
-		return UsageError{errors.New("lint needs -f: name a file, a folder, or - for standard input")}
+		return usage.Error{Err: errors.New("lint needs -f: name a file, a folder, or - for standard input")}
 	}
 	set, problems, err := load(cmd, files)
 	if err != nil {

@@ -11,13 +11,9 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
+
+	"millrace.dev/millrace/workers/config/usage"
 )
-
-// usageError is an error of the command line.
-type usageError struct{ error }
-
-// ExitCode is 2: wrong usage.
-func (usageError) ExitCode() int { return 2 }
 
 // Command returns `millrace operator`.
 func Command() *cobra.Command {
@@ -31,11 +27,11 @@ func Command() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := options.check(); err != nil {
-				return usageError{err}
+				return usage.Error{Err: err}
 			}
 			logger, err := newLogger(cmd.ErrOrStderr(), logLevel, logFormat)
 			if err != nil {
-				return usageError{err}
+				return usage.Error{Err: err}
 			}
 			ctrl.SetLogger(logger)
 			klog.SetLogger(logger)

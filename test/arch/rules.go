@@ -27,7 +27,7 @@ type Rule struct {
 	Check func(*Tree) []Violation
 }
 
-// Rules are all rules of the house, in the order of DESIGN section 4 and STYLE.
+// Rules are all rules of the house, in the order of CONTRIBUTING.md.
 func Rules() []Rule {
 	return []Rule{
 		{"api-stands-alone", apiStandsAlone},

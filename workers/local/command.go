@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"millrace.dev/millrace/workers/config/usage"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -65,10 +66,10 @@ one ends at once, and what was not processed stays in --store-dir.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
 			if o.Outputs, err = parseOutputs(outputs); err != nil {
-				return UsageError{err}
+				return usage.Error{Err: err}
 			}
 			if err := o.check(); err != nil {
-				return UsageError{err}
+				return usage.Error{Err: err}
 			}
 			level := slog.LevelWarn
 			if verbose {
@@ -96,17 +97,6 @@ one ends at once, and what was not processed stays in --store-dir.`,
 	f.BoolVarP(&verbose, "verbose", "v", false, "log what the stages do")
 	return cmd
 }
-
-// UsageError is an error in how the command was called: exit code 2.
-type UsageError struct{ Err error }
-
-func (e UsageError) Error() string { return e.Err.Error() }
-
-// Unwrap returns the cause.
-func (e UsageError) Unwrap() error { return e.Err }
-
-// ExitCode is the process exit code for wrong usage.
-func (UsageError) ExitCode() int { return 2 }
 
 func (o *Options) check() error {
 	switch {

@@ -14,6 +14,7 @@ import (
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/controllers/plan"
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/config/usage"
 	"millrace.dev/millrace/workers/engine"
 )
 
@@ -128,7 +129,7 @@ func (r *runner) openOutput(ctx context.Context, srv *server.Server, out OutputF
 		}
 		pl, err := portPlace(s, out.Port)
 		if err != nil {
-			return nil, UsageError{fmt.Errorf("--output %s/%s: %w", out.Stage, out.Port, err)}
+			return nil, usage.Error{Err: fmt.Errorf("--output %s/%s: %w", out.Stage, out.Port, err)}
 		}
 		js, err := r.connect(srv, "millrace-output")
 		if err != nil {
@@ -136,7 +137,7 @@ func (r *runner) openOutput(ctx context.Context, srv *server.Server, out OutputF
 		}
 		return newOutputWriter(ctx, js, pl, r.after[pl.stream], s.Config.Outputs[out.Port].Format == config.FormatRaw, out.File)
 	}
-	return nil, UsageError{fmt.Errorf("--output %s/%s: the pipeline has no stage %q", out.Stage, out.Port, out.Stage)}
+	return nil, usage.Error{Err: fmt.Errorf("--output %s/%s: the pipeline has no stage %q", out.Stage, out.Port, out.Stage)}
 }
 
 // start starts the engines and the writers of outputs in group.

@@ -8,24 +8,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"millrace.dev/millrace/workers/config/usage"
 	"millrace.dev/millrace/workers/stage"
 )
 
 // NewRegistry makes the factories of a worker. main passes it in: this package does not
 // know the kinds of stage.
 type NewRegistry func() stage.Registry
-
-// UsageError is a command line that makes no sense.
-type UsageError struct{ Err error }
-
-// Error names what is wrong.
-func (e UsageError) Error() string { return e.Err.Error() }
-
-// Unwrap returns the cause.
-func (e UsageError) Unwrap() error { return e.Err }
-
-// ExitCode is that of wrong usage.
-func (UsageError) ExitCode() int { return 2 }
 
 // Command is `millrace worker`.
 func Command(newRegistry NewRegistry) *cobra.Command {
@@ -42,7 +31,7 @@ the stream at once.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.ConfigFile == "" {
-				return UsageError{errors.New("--config is missing: the file with the stage config")}
+				return usage.Error{Err: errors.New("--config is missing: the file with the stage config")}
 			}
 			level := slog.LevelInfo
 			if verbose {

@@ -17,6 +17,8 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"millrace.dev/millrace/workers/config/usage"
 )
 
 // flags of the command.
@@ -55,22 +57,16 @@ lists the rights that it needs in Kubernetes and in NATS.`,
 	return cmd
 }
 
-// usageError is a mistake on the command line.
-type usageError struct{ error }
-
-// ExitCode is 2: wrong usage.
-func (usageError) ExitCode() int { return 2 }
-
 func (f *flags) check() error {
 	switch {
 	case f.cluster == "":
-		return usageError{errors.New("--cluster is missing: name the cluster, for example --cluster production")}
+		return usage.Error{Err: errors.New("--cluster is missing: name the cluster, for example --cluster production")}
 	case f.subject == "":
-		return usageError{errors.New("--subject is empty: name the subject to publish on, for example events.raw.kubernetes")}
+		return usage.Error{Err: errors.New("--subject is empty: name the subject to publish on, for example events.raw.kubernetes")}
 	case strings.ContainsAny(f.subject, "*> \t"):
-		return usageError{fmt.Errorf("--subject is %q: want one subject, without wildcards", f.subject)}
+		return usage.Error{Err: fmt.Errorf("--subject is %q: want one subject, without wildcards", f.subject)}
 	case f.history < 0:
-		return usageError{fmt.Errorf("--history is %s: it cannot be negative", f.history)}
+		return usage.Error{Err: fmt.Errorf("--history is %s: it cannot be negative", f.history)}
 	}
 	return nil
 }
