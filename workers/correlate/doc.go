@@ -23,6 +23,5 @@
 // their correlation, all others end here (filtered). State is in memory and bounded: the
 // least recently used entity, the idle incident and the oldest event of an entity are
 // forgotten first, and counted. Ids follow from the events alone, so a redelivered event
-// makes the same insight. An event that is not notable costs about 100 ns
-// (BenchmarkProcess).
+// makes the same insight. BenchmarkProcess measures the cost per event.
 package correlate

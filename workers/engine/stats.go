@@ -18,8 +18,8 @@ type Snapshot struct {
 	Out int64
 	// Produced counts new events that are stored, by port.
 	Produced map[string]int64
-	// AlreadyStored counts events, by output stream, that the stream said at their first publish
-	// to have already: stored by a worker that died before it acknowledged their input.
+	// AlreadyStored counts received events, by output stream, that the stream said at their first
+	// publish to have already: stored by a worker that died before it acknowledged their input.
 	AlreadyStored map[string]int64
 	// DeadLetters splits DeadLettered by reason.
 	DeadLetters map[string]int64
@@ -110,7 +110,7 @@ func (s *stats) observe(m *message, now int64) {
 // stored counts an output of new events that is stored.
 func (s *stats) stored(o *output, duplicate bool) {
 	if duplicate {
-		if o.sent == 1 {
+		if o.sent == 1 && o.produced == "" {
 			s.mu.Lock()
 			s.s.AlreadyStored[o.stream] += int64(o.events)
 			s.mu.Unlock()

@@ -31,9 +31,8 @@ type feeder struct {
 	run     string  // distinguishes the message ids of this run
 	rate    float64 // events per second; 0 = as fast as the pipeline takes them
 
-	sent  atomic.Int64 // events stored
-	bytes atomic.Int64
-	n     int64 // messages
+	sent atomic.Int64 // events published
+	n    int64        // messages
 }
 
 // run reads lines until the input ends or ctx does. Every line that it counts is stored.
@@ -138,7 +137,6 @@ func (f *feeder) publish(msg *nats.Msg) (jetstream.PubAckFuture, error) {
 	}
 	n, _ := strconv.ParseInt(msg.Header.Get(headerEvents), 10, 64)
 	f.sent.Add(n)
-	f.bytes.Add(int64(len(msg.Data)))
 	return future, nil
 }
 

@@ -161,7 +161,10 @@ func (l *ledger) fill(ctx context.Context, js jetstream.JetStream) error {
 		l.report.addLine(s.Name+": in", want, did.In)
 		for port, out := range s.Config.Outputs {
 			name := s.Name + "/" + port
-			l.report.addLine(name+": stored", did.sentTo(port)-l.already[s.Name][out.Stream], l.stored[name])
+			// Only what an earlier run left can have been stored by it: in a run that began with
+			// nothing, an output that the stream refused as known is lost.
+			already := min(l.already[s.Name][out.Stream], l.before[s.Name])
+			l.report.addLine(name+": stored", did.sentTo(port)-already, l.stored[name])
 		}
 		l.report.addLine(s.Name+": accounted for", did.In, did.Out-did.Produced[config.PortOut]+did.Filtered+did.Duplicates+did.DeadLettered)
 	}
