@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -39,6 +40,13 @@ type StageConfig struct {
 	NATS     NATS        `json:"nats"`
 	// Partitions is the number of partitions of the pipeline, fixed when it is made.
 	Partitions int `json:"partitions"`
+	// Lanes is the number of lanes of this stage: Partitions, when lane n reads and writes
+	// partition n; or 1, when one lane reads all there is and spreads it over the partitions.
+	// A lane belongs to one worker at a time.
+	Lanes int `json:"lanes"`
+	// Leases is the NATS KV bucket in which the workers of the stage agree on who owns which
+	// lane; empty = there is one worker, which owns all of them.
+	Leases string `json:"leases,omitempty"`
 	// Inputs are the durable consumers that this stage reads.
 	Inputs []Input `json:"inputs"`
 	// Outputs maps a port to where what leaves through it is published.
@@ -47,6 +55,10 @@ type StageConfig struct {
 	Retry   Retry             `json:"retry"`
 	// DrainTimeout bounds the time between SIGTERM and exit.
 	DrainTimeout Duration `json:"drainTimeout"`
+	// Chain are stages that run in the same worker and take events from this stage, or from
+	// an earlier one of the chain, in memory. Each has one input, with From alone. They have the
+	// lanes of this stage.
+	Chain []StageConfig `json:"chain,omitempty"`
 
 	// Exactly one of these is set: the one that Kind names.
 	Validate  *Validate  `json:"validate,omitempty"`
@@ -72,15 +84,34 @@ type NATS struct {
 	CredentialsFile string `json:"credentialsFile,omitempty"`
 }
 
-// Input is one durable consumer that exists already: a worker never creates one.
+// Input is what a stage reads: a durable consumer for each lane, which exist already (a
+// worker never creates one), or another stage of the chain.
 type Input struct {
 	// From is the port that fills the stream, as the manifest names it: ingress, validate/out.
-	From    string `json:"from"`
-	Stream  string `json:"stream"`
-	Durable string `json:"durable"`
-	// AckWait is the consumer's redelivery timeout: work on a message that takes longer is
-	// announced with +WPI before it runs out.
-	AckWait Duration `json:"ackWait"`
+	From string `json:"from"`
+	// Stream and Durable are empty for an input from the chain.
+	Stream string `json:"stream,omitempty"`
+	// Durable is the name of the consumer, without the lane.
+	Durable string `json:"durable,omitempty"`
+	// Subject is the filter of the consumer; where there are several lanes it ends in the
+	// number of the lane, which is not part of it here.
+	Subject string `json:"subject,omitempty"`
+}
+
+// Consumer returns the name of the durable consumer of a lane, of lanes in all.
+func (i Input) Consumer(lane, lanes int) string {
+	if lanes <= 1 {
+		return i.Durable
+	}
+	return i.Durable + "-" + strconv.Itoa(lane)
+}
+
+// Filter returns the subject that the consumer of a lane reads, of lanes in all.
+func (i Input) Filter(lane, lanes int) string {
+	if lanes <= 1 {
+		return i.Subject
+	}
+	return i.Subject + "." + strconv.Itoa(lane)
 }
 
 // OutputFormat says what the messages of an output hold.
@@ -91,9 +122,9 @@ const (
 	// FormatFrame packs events of one partition into frames, on <subject>.<partition>.
 	FormatFrame OutputFormat = "frame"
 	// FormatCloudEvent publishes one structured CloudEvent per message, on
-	// <subject>.<stage>.<severity>. For what people and other programs read.
+	// <subject>.<stage>.<severity>.<lane>. For what people and other programs read.
 	FormatCloudEvent OutputFormat = "cloudevent"
-	// FormatRaw publishes what was received, byte for byte, on <subject>. For dead letters.
+	// FormatRaw publishes what was received, byte for byte, on <subject>.<lane>. For dead letters.
 	FormatRaw OutputFormat = "raw"
 )
 
@@ -315,6 +346,16 @@ func (c *StageConfig) check() error {
 		return fmt.Errorf("inputs is empty: a stage reads at least one stream")
 	case c.Partitions < 1:
 		return fmt.Errorf("partitions is %d: at least 1", c.Partitions)
+	case c.Lanes != 1 && c.Lanes != c.Partitions:
+		return fmt.Errorf("lanes is %d: 1 or the number of partitions, %d", c.Lanes, c.Partitions)
+	}
+	for i := range c.Chain {
+		if err := c.Chain[i].check(); err != nil {
+			return fmt.Errorf("chain[%d]: %w", i, err)
+		}
+		if got := c.Chain[i].Lanes; got != c.Lanes {
+			return fmt.Errorf("chain[%d]: lanes is %d, the first stage has %d", i, got, c.Lanes)
+		}
 	}
 	for k, v := range set {
 		if v && k != c.Kind {

@@ -16,8 +16,8 @@ import (
 // valid is the smallest config that a worker takes.
 func valid() *config.StageConfig {
 	return &config.StageConfig{
-		APIVersion: config.APIVersion, Stage: "s", Kind: config.KindValidate, Partitions: 1,
-		Inputs:   []config.Input{{From: "ingress", Stream: "S", Durable: "d", AckWait: config.Duration(90 * time.Second)}},
+		APIVersion: config.APIVersion, Stage: "s", Kind: config.KindValidate, Partitions: 1, Lanes: 1, DrainTimeout: config.Duration(90 * time.Second),
+		Inputs:   []config.Input{{From: "ingress", Stream: "S", Durable: "d", Subject: "a.b.>"}},
 		Validate: &config.Validate{},
 	}
 }
@@ -37,6 +37,7 @@ func TestParse(t *testing.T) {
 		"member of another kind": {edit: func(c *config.StageConfig) { c.Enrich = &config.Enrich{} }, want: `read stage config: kind is "validate" but enrich is set too`},
 		"no inputs":              {edit: func(c *config.StageConfig) { c.Inputs = nil }, want: "read stage config: inputs is empty: a stage reads at least one stream"},
 		"no partitions":          {edit: func(c *config.StageConfig) { c.Partitions = 0 }, want: "read stage config: partitions is 0: at least 1"},
+		"lanes":                  {edit: func(c *config.StageConfig) { c.Partitions, c.Lanes = 8, 3 }, want: "read stage config: lanes is 3: 1 or the number of partitions, 8"},
 		"duration as number":     {old: `"1m30s"`, new: "90", want: "read stage config: duration must be a string such as \"30s\": json: cannot unmarshal number into Go value of type string"},
 		"duration of words":      {old: `"1m30s"`, new: `"soon"`, want: `read stage config: time: invalid duration "soon"`},
 	}
