@@ -4,7 +4,6 @@ import (
 	"github.com/google/cel-go/cel"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/workers/config"
 )
 
@@ -33,6 +32,7 @@ func Compute(in Input) (*Plan, field.ErrorList) {
 	ordered := c.order()
 	p := c.pipeline()
 	streams := c.streams(p, ordered)
+	c.leases(p, streams)
 	c.checkStreams(streams)
 	natsURL := c.natsURL()
 	for _, n := range ordered {
@@ -84,22 +84,20 @@ func (c *computation) natsURL() string {
 
 // stage plans one node. It needs the streams that the node reads and writes.
 func (c *computation) stage(p *Plan, n *node, streams []*stream, natsURL string) Stage {
+	lanes := n.lanes(p.Partitions)
 	s := Stage{
-		Name: n.name, Object: n.object, Stateful: IsStateful(n.spec), Replicas: n.replicas,
+		Name: n.name, Object: n.object, Lanes: lanes, Replicas: n.replicas,
 		Suspended: c.in.Pipeline.Spec.Suspend || n.spec.Suspend,
 		Config: config.StageConfig{
 			APIVersion: config.APIVersion,
 			Pipeline:   config.PipelineRef{Namespace: p.Namespace, Name: p.Name},
-			Stage:      n.name, Kind: n.kind, Partitions: p.Partitions,
+			Stage:      n.name, Kind: n.kind, Partitions: p.Partitions, Lanes: lanes, Leases: p.Leases.Bucket,
 			NATS:         config.NATS{URL: natsURL},
 			Batch:        defaultBatch(),
 			Retry:        retry(n.spec.Retry),
 			DrainTimeout: duration(n.spec.Workers.DrainTimeout, DefaultDrainTimeout),
 			Outputs:      map[string]config.Output{},
 		},
-	}
-	if s.Stateful && s.Replicas > 1 {
-		c.refuse(field.Invalid(n.replicasPath, s.Replicas, "a stateful stage ("+n.describe()+") has one worker at most"))
 	}
 	for _, in := range n.inputs {
 		c.read(&s, in, streams)
@@ -113,35 +111,58 @@ func (c *computation) stage(p *Plan, n *node, streams []*stream, natsURL string)
 	return s
 }
 
-// read adds the consumer of one input.
+// read adds the consumers of one input, one for each lane.
 func (c *computation) read(s *Stage, in input, streams []*stream) {
 	st := find(streams, in)
 	if st == nil {
 		return // refused already: the input does not exist
 	}
-	consumer := Consumer{
-		Stream: st.Name, AckWait: DefaultAckWait, MaxAckPending: st.maxAckPending(),
-		FilterSubject: st.filter(in.source),
-		Durable:       durableName(c.in.Pipeline.Namespace, c.in.Pipeline.Name, s.Name, st.source(in)),
+	from := config.Input{
+		From: in.String(), Stream: st.Name, Subject: st.filter(in.source, s.Lanes),
+		Durable: durableName(c.in.Pipeline.Namespace, c.in.Pipeline.Name, s.Name, st.source(in), s.Lanes),
 	}
-	if problem := checkNATSName(consumer.Durable); problem != "" {
-		c.refuse(field.Invalid(in.path, in.String(), "the consumer's name "+quote(consumer.Durable)+" "+problem))
+	last := from.Consumer(s.Lanes-1, s.Lanes)
+	if problem := checkNATSName(last); problem != "" {
+		c.refuse(field.Invalid(in.path, in.String(), "the consumer's name "+quote(last)+" "+problem))
 	}
-	s.Consumers = append(s.Consumers, consumer)
-	s.Config.Inputs = append(s.Config.Inputs, config.Input{
-		From: in.String(), Stream: consumer.Stream, Durable: consumer.Durable, AckWait: config.Duration(consumer.AckWait),
-	})
+	s.Config.Inputs = append(s.Config.Inputs, from)
+	for lane := range s.Lanes {
+		s.Consumers = append(s.Consumers, Consumer{
+			Stream: st.Name, Durable: from.Consumer(lane, s.Lanes), FilterSubject: from.Filter(lane, s.Lanes),
+			AckWait: DefaultAckWait, MaxAckPending: st.maxAckPending(),
+		})
+	}
 }
 
-// describe says why a stage is stateful.
-func (n *node) describe() string {
-	if n.kind == config.KindValidate {
-		return "validate with dedupe"
+// leases names the bucket, which no stream of the pipeline may meet.
+func (c *computation) leases(p *Plan, streams []*stream) {
+	p.Leases = Leases{
+		Bucket: bucketName(p.Namespace, p.Name, c.in.Pipeline.Spec.SubjectPrefix),
+		Memory: streams[0].Memory, Replicas: streams[0].Replicas,
 	}
-	return string(n.kind)
+	name := p.Leases.Stream()
+	if problem := checkNATSName(name); problem != "" && !c.prefixRefused {
+		c.refuse(field.Invalid(field.NewPath("spec", "subjectPrefix"), c.in.Pipeline.Spec.SubjectPrefix,
+			"the stream "+quote(name)+" of the leases "+problem))
+	}
+	for _, s := range streams {
+		if s.Name == name {
+			c.refuse(duplicate(s.namePath, s.Name, "the stream of the leases has this name"))
+		}
+	}
 }
 
-// IsStateful says whether a stage keeps state between events, so that it has one worker.
-func IsStateful(s *v1alpha1.StageNode) bool {
-	return s.Correlate != nil || s.Analyze != nil || (s.Validate != nil && s.Validate.Dedupe != nil)
+// lanes is the number of lanes of a stage. A lane reads one partition where all inputs have
+// them. One lane reads everything where an input has none, and in correlate, which finds what
+// belongs together over all keys.
+func (n *node) lanes(partitions int) int {
+	if n.kind == config.KindCorrelate {
+		return 1
+	}
+	for _, in := range n.inputs {
+		if in.source == "" || in.port != config.PortOut {
+			return 1
+		}
+	}
+	return partitions
 }

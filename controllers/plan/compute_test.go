@@ -2,6 +2,8 @@ package plan_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -138,17 +140,9 @@ func TestRefusals(t *testing.T) {
 			spec: `stages: [{name: a, from: [ingress], validate: {}, analyze: {trend: {}}}]`,
 			want: []string{`spec.stages[0]: Forbidden: has several kinds (validate, analyze): make a stage of each`},
 		},
-		"stateful stage with two workers": {
-			spec: `stages: [{name: a, from: [ingress], validate: {dedupe: {}}, workers: {min: 2}}, {name: b, from: [a], correlate: {window: {}}, workers: {min: 3}}]`,
-			want: []string{
-				`spec.stages[0].workers.min: Invalid value: 2: a stateful stage (validate with dedupe) has one worker at most`,
-				`spec.stages[1].workers.min: Invalid value: 3: a stateful stage (correlate) has one worker at most`,
-			},
-		},
-		"scaled stateful stage": {
-			spec:     `stages: [{name: a, from: [ingress], validate: {}}]`,
-			attached: map[string]string{"x": `{pipelineRef: {name: p}, from: [a], analyze: {trend: {}}, replicas: 2}`},
-			want:     []string{`stages[x].spec.replicas: Invalid value: 2: a stateful stage (analyze) has one worker at most`},
+		"stream named like the leases": {
+			spec: `stages: [{name: a, from: [ingress], output: {stream: KV_default_p}, validate: {}}]`,
+			want: []string{`spec.stages[0].output.stream: Duplicate value: "KV_default_p": the stream of the leases has this name`},
 		},
 		"one stream twice": {
 			spec: `{ingress: {stream: S}, stages: [{name: a, from: [ingress], output: {stream: S}, validate: {}}]}`,
@@ -201,7 +195,10 @@ func TestRefusals(t *testing.T) {
 				in.Pipeline.Spec.Ingress.Stream, in.Pipeline.Spec.DeadLetters.Stream = "I", "D"
 				in.Pipeline.Spec.Stages[0].Output.Stream = "O"
 			},
-			want: []string{`spec.stages[0].from[0]: Invalid value: "ingress": the consumer's name "` + strings.Repeat("n", 252) + `-p-a" has 256 bytes, NATS takes 255 at most`},
+			want: []string{
+				`spec.subjectPrefix: Invalid value: "p": the stream "KV_` + strings.Repeat("n", 252) + `_p_p" of the leases has 259 bytes, NATS takes 255 at most`,
+				`spec.stages[0].from[0]: Invalid value: "ingress": the consumer's name "` + strings.Repeat("n", 252) + `-p-a" has 256 bytes, NATS takes 255 at most`,
+			},
 		},
 		"expressions": {
 			spec: `stages: [{name: a, from: [ingress], validate: {rules: [{expression: "event.id != ''"}, {expression: "event.nope"}, {expression: "1 +"}, {expression: "event.id"}]}}]`,
@@ -283,8 +280,8 @@ stages:
 		{Stream: "DEFAULT_P_RAW", Durable: "default-p-c", FilterSubject: "ev.raw.>", MaxAckPending: plan.EventMaxAckPending},
 		{Stream: "DEFAULT_P_A", Durable: "default-p-c", FilterSubject: "ev.a.>", MaxAckPending: plan.FrameMaxAckPending},
 		{Stream: "DEFAULT_P_INSIGHTS", Durable: "default-p-c_a", FilterSubject: "ev.insights.a.>", MaxAckPending: plan.EventMaxAckPending},
-		{Stream: "DEFAULT_P_DEAD_LETTERS", Durable: "default-p-c_a", FilterSubject: "ev.dead-letter.a", MaxAckPending: plan.EventMaxAckPending},
-		{Stream: "DEFAULT_P_DEAD_LETTERS", Durable: "default-p-c_b", FilterSubject: "ev.dead-letter.b", MaxAckPending: plan.EventMaxAckPending},
+		{Stream: "DEFAULT_P_DEAD_LETTERS", Durable: "default-p-c_a", FilterSubject: "ev.dead-letter.a.>", MaxAckPending: plan.EventMaxAckPending},
+		{Stream: "DEFAULT_P_DEAD_LETTERS", Durable: "default-p-c_b", FilterSubject: "ev.dead-letter.b.>", MaxAckPending: plan.EventMaxAckPending},
 	}
 	for i := range want {
 		want[i].AckWait = plan.DefaultAckWait
@@ -301,16 +298,84 @@ stages:
 	}
 }
 
+// TestLanes: a stage has a lane for each partition when all it reads is partitioned, with a
+// consumer for each; else it has one lane, as has correlate.
+func TestLanes(t *testing.T) {
+	spec := `{partitions: 3, stages: [{name: a, from: [ingress], correlate: {window: {}}}, {name: a2, from: [a], validate: {}}, {name: b, %s}]}`
+	lanes := []string{"default-p-b_lane-0 default.p.a.0", "default-p-b_lane-1 default.p.a.1", "default-p-b_lane-2 default.p.a.2"}
+	tests := map[string]struct {
+		stage string
+		want  []string
+	}{
+		"frames":                    {`from: [a], validate: {}`, lanes},
+		"frames, by name":           {`from: [a/out], analyze: {trend: {}}`, lanes},
+		"frames of two stages":      {`from: [a, a2], validate: {dedupe: {}}`, append(slices.Clone(lanes), "default-p-b_lane-0 default.p.a2.0", "default-p-b_lane-1 default.p.a2.1", "default-p-b_lane-2 default.p.a2.2")},
+		"frames, correlate":         {`from: [a], correlate: {window: {}}`, []string{"default-p-b default.p.a.>"}},
+		"ingress":                   {`from: [ingress], validate: {}`, []string{"default-p-b default.p.raw.>"}},
+		"frames and ingress":        {`from: [a, ingress], validate: {}`, []string{"default-p-b default.p.a.>", "default-p-b default.p.raw.>"}},
+		"insights":                  {`from: [a/insights], analyze: {trend: {}}`, []string{"default-p-b_a default.p.insights.a.>"}},
+		"frames and dead letters":   {`from: [a, a/dead-letter], validate: {}`, []string{"default-p-b default.p.a.>", "default-p-b_a default.p.dead-letter.a.>"}},
+		"more workers than lanes":   {`from: [a], validate: {}, workers: {min: 20}`, lanes},
+		"many workers of correlate": {`from: [a], correlate: {window: {}}, workers: {min: 2}`, []string{"default-p-b default.p.a.>"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			p, errs := plan.Compute(input(t, fmt.Sprintf(spec, test.stage), nil))
+			if len(errs) > 0 {
+				t.Fatal(errs.ToAggregate())
+			}
+			s := p.Stages[slices.IndexFunc(p.Stages, func(s plan.Stage) bool { return s.Name == "b" })]
+			var got []string
+			for i, c := range s.Consumers {
+				got = append(got, c.Durable+" "+c.FilterSubject)
+				in, lane := s.Config.Inputs[i/s.Lanes], i%s.Lanes
+				if in.Stream != c.Stream || in.Consumer(lane, s.Lanes) != c.Durable || in.Filter(lane, s.Lanes) != c.FilterSubject {
+					t.Errorf("the worker of lane %d looks for %s with %s on %s, the plan has %v",
+						lane, in.Consumer(lane, s.Lanes), in.Filter(lane, s.Lanes), in.Stream, c)
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+			if s.Config.Lanes != s.Lanes || s.Config.Leases != p.Leases.Bucket {
+				t.Errorf("the config has %d lanes and the leases %q, the plan %d and %q", s.Config.Lanes, s.Config.Leases, s.Lanes, p.Leases.Bucket)
+			}
+		})
+	}
+}
+
+// TestLeases: the bucket is where the streams are, and pipelines that may share a server
+// have different ones.
+func TestLeases(t *testing.T) {
+	stages := `stages: [{name: a, from: [ingress], validate: {}}]}`
+	for spec, want := range map[string]plan.Leases{
+		`{` + stages: {Bucket: "default_p", Replicas: 1},
+		`{streams: {storage: Memory, replicas: 3}, ` + stages: {Bucket: "default_p", Memory: true, Replicas: 3},
+		`{subjectPrefix: east.events, ` + stages:              {Bucket: "default_p_east-events", Replicas: 1},
+	} {
+		p, errs := plan.Compute(input(t, spec, nil))
+		if len(errs) > 0 {
+			t.Fatal(errs.ToAggregate())
+		}
+		if diff := cmp.Diff(want, p.Leases); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", spec, diff)
+		}
+	}
+}
+
 // TestUnique: over all stages, no two consumers of a stream share a name, whatever dashes the
 // names of stages hold.
 func TestUnique(t *testing.T) {
 	p, errs := plan.Compute(input(t, `
+partitions: 2
 stages:
 - {name: a, from: [ingress], validate: {}}
 - {name: b-c, from: [ingress], validate: {}}
 - {name: c, from: [ingress], validate: {}}
 - {name: x, from: [b-c/dead-letter, c/dead-letter], validate: {}}
 - {name: x-b, from: [c/dead-letter, a/dead-letter], validate: {}}
+- {name: y, from: [a], validate: {}}
+- {name: y-0, from: [a], correlate: {window: {}}}
 `, nil))
 	if len(errs) > 0 {
 		t.Fatal(errs.ToAggregate())
@@ -324,8 +389,8 @@ stages:
 			seen[c.Stream+"/"+c.Durable] = s.Name
 		}
 	}
-	if len(seen) != 7 {
-		t.Errorf("%d consumers, want 7", len(seen))
+	if len(seen) != 10 {
+		t.Errorf("%d consumers, want 10", len(seen))
 	}
 }
 
@@ -396,6 +461,13 @@ func TestClashes(t *testing.T) {
 		"subjects a.x.> of stream X overlap a.x.> of stream X3 of Pipeline default/p",
 	}
 	if diff := cmp.Diff(want, plan.Clashes(one, same)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	named := compute(`{subjectPrefix: c, stages: [{name: x, from: [ingress], output: {stream: KV_default_p_b}, validate: {}}]}`)
+	if diff := cmp.Diff([]string{"stream KV_default_p_b has the name of the leases of Pipeline default/p"}, plan.Clashes(named, apart)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"the leases have the name of stream KV_default_p_b of Pipeline default/p"}, plan.Clashes(apart, named)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }

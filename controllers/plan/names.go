@@ -36,15 +36,29 @@ func streamName(namespace, pipeline, what string) string {
 	return strings.NewReplacer("-", "_", ".", "_").Replace(strings.ToUpper(name))
 }
 
-// durableName names the consumer of a stage on a stream. Streams that hold a port of several
-// stages (dead letters, insights) have one consumer for each stage that is read there; source
-// tells them apart. A stage's name has no underscore, so no two names meet.
-func durableName(namespace, pipeline, stage, source string) string {
+// durableName names the consumer of a stage on a stream, without the lane. Streams that hold
+// a port of several stages (dead letters, insights) have one consumer for each stage that is
+// read there; source tells them apart. A stage's name has no underscore, so no two names meet:
+// lane 0 of stage a is a_lane-0, while a-0 is another stage.
+func durableName(namespace, pipeline, stage, source string, lanes int) string {
 	name := strings.ReplaceAll(namespace+"-"+pipeline+"-"+stage, ".", "-")
-	if source == "" {
-		return name
+	switch {
+	case lanes > 1:
+		return name + "_lane"
+	case source != "":
+		return name + "_" + source
 	}
-	return name + "_" + source
+	return name
+}
+
+// bucketName names the KV bucket of the leases. A subject prefix that the user chose is part of
+// it: pipelines of one name in two clusters that share a NATS server differ in it.
+func bucketName(namespace, pipeline, subjectPrefix string) string {
+	name := namespace + "_" + pipeline
+	if subjectPrefix != "" {
+		name += "_" + subjectPrefix
+	}
+	return strings.ReplaceAll(name, ".", "-")
 }
 
 // checkNATSName says what is wrong with the name of a stream or consumer, or returns "".

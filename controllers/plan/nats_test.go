@@ -71,6 +71,7 @@ func build(t *testing.T, js jetstream.JetStream, p *plan.Plan) {
 		}
 		_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
 			Name: s.Name, Subjects: s.Subjects, Storage: storage, Replicas: s.Replicas, Discard: jetstream.DiscardNew,
+			AllowDirect: true, AllowAtomicPublish: true,
 			// The disk of a test machine is smaller than that of a cluster.
 			MaxAge: s.MaxAge, MaxBytes: min(s.MaxBytes, 1<<20), Duplicates: s.DuplicateWindow,
 		})
@@ -78,11 +79,14 @@ func build(t *testing.T, js jetstream.JetStream, p *plan.Plan) {
 			t.Fatalf("stream %s: %v", s.Name, err)
 		}
 	}
+	if _, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: p.Leases.Bucket, Storage: jetstream.MemoryStorage}); err != nil {
+		t.Fatalf("leases %s: %v", p.Leases.Bucket, err)
+	}
 	for _, s := range p.Stages {
 		for _, c := range s.Consumers {
 			_, err := js.CreateConsumer(t.Context(), c.Stream, jetstream.ConsumerConfig{
 				Durable: c.Durable, FilterSubject: c.FilterSubject, AckWait: c.AckWait, MaxAckPending: c.MaxAckPending,
-				AckPolicy: jetstream.AckExplicitPolicy,
+				AckPolicy: jetstream.AckAllPolicy,
 			})
 			if err != nil {
 				t.Fatalf("consumer %s of %s: %v", c.Durable, c.Stream, err)
@@ -97,7 +101,7 @@ func probe(t *testing.T, js jetstream.JetStream, p *plan.Plan) {
 	subjects := map[string]string{"ingress": strings.TrimSuffix(p.Ingress.Subjects[0], ">") + "x.y"}
 	for _, s := range p.Stages {
 		for port, out := range s.Config.Outputs {
-			suffix := map[string]string{"out": ".0", "dead-letter": "", "insights": "." + s.Name + ".warn"}[port]
+			suffix := map[string]string{"out": ".0", "dead-letter": ".0", "insights": "." + s.Name + ".warn.0"}[port]
 			subjects[s.Name+"/"+port] = out.Subject + suffix
 		}
 	}
@@ -107,7 +111,8 @@ func probe(t *testing.T, js jetstream.JetStream, p *plan.Plan) {
 		}
 	}
 	for _, s := range p.Stages {
-		for i, c := range s.Consumers {
+		for i, in := range s.Config.Inputs {
+			c := s.Consumers[i*s.Lanes] // what was published is in lane 0
 			consumer, err := js.Consumer(t.Context(), c.Stream, c.Durable)
 			if err != nil {
 				t.Fatal(err)
@@ -120,8 +125,8 @@ func probe(t *testing.T, js jetstream.JetStream, p *plan.Plan) {
 			for m := range batch.Messages() {
 				got = append(got, string(m.Data()))
 			}
-			if want := s.Config.Inputs[i].From; len(got) != 1 || got[0] != want {
-				t.Errorf("stage %s reads %v through %s, want one message of %s", s.Name, got, c.Durable, want)
+			if len(got) != 1 || got[0] != in.From {
+				t.Errorf("stage %s reads %v through %s, want one message of %s", s.Name, got, c.Durable, in.From)
 			}
 		}
 	}

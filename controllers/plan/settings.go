@@ -23,9 +23,12 @@ const (
 
 // Consumers are bounded by these; a manifest does not set them.
 const (
-	// DefaultAckWait is how long a silent worker keeps a message: one that works on it says so.
-	DefaultAckWait = 30 * time.Second
-	// FrameMaxAckPending bounds the frames in the hands of all workers of a stage.
+	// DefaultAckWait is how long a silent worker keeps a message before it is delivered again.
+	// A takeover does not wait for it.
+	DefaultAckWait = 5 * time.Minute
+	// LeasesMaxValueBytes bounds the value of one key of the bucket of leases.
+	LeasesMaxValueBytes = 64 << 10
+	// FrameMaxAckPending bounds the frames of a lane in the hands of its worker.
 	FrameMaxAckPending = 512
 	// EventMaxAckPending bounds messages of one event each: at the ingress, dead letters and
 	// insights. Workers bound their own share by bytes.

@@ -98,7 +98,7 @@ func (s *stream) add(n *node, port string) {
 	s.Ports = append(s.Ports, n.name+"/"+port)
 }
 
-// output is where a stage publishes what leaves through a port.
+// output is where a stage publishes what leaves through a port: below the subject.
 func (s *stream) output(stage, port string) config.Output {
 	subject := s.base
 	if port == config.PortDeadLetter {
@@ -108,12 +108,13 @@ func (s *stream) output(stage, port string) config.Output {
 }
 
 // filter is the subject of the messages that a stage put there; empty source is the ingress.
-func (s *stream) filter(source string) string {
-	switch s.format {
-	case config.FormatRaw:
-		return s.base + "." + source
-	case config.FormatCloudEvent:
+// With several lanes it is the part before the number of the lane: then the stream has frames.
+func (s *stream) filter(source string, lanes int) string {
+	switch {
+	case s.format == config.FormatRaw || s.format == config.FormatCloudEvent:
 		return s.base + "." + source + ".>"
+	case lanes > 1:
+		return s.base
 	}
 	return s.Subjects[0]
 }

@@ -32,12 +32,17 @@ type Plan struct {
 	// Streams are all streams of the pipeline, in a stable order: ingress, the streams of
 	// port out in the order of Stages, insights (when a stage emits them), dead letters.
 	Streams []Stream
+	// Leases is where the workers agree on who owns which lane.
+	Leases Leases
 	// Stages are in topological order: a stage stands behind all stages it reads; otherwise
 	// as in the manifest.
 	Stages []Stage
 }
 
-// Stream is one JetStream stream: Limits retention, DiscardNew.
+// Stream is one JetStream stream: Limits retention, DiscardNew. AllowDirect: a worker that
+// takes over a lane reads many stored messages in one request to rebuild the state of the
+// lane. AllowAtomicPublish: several dead letters or insights of one step of a lane are
+// stored all or none.
 type Stream struct {
 	Name     string
 	Subjects []string
@@ -51,26 +56,47 @@ type Stream struct {
 	DuplicateWindow time.Duration
 }
 
+// Leases is a NATS KV bucket: one key for each stage, its newest value only, without expiry.
+type Leases struct {
+	Bucket string
+	// Memory selects memory storage instead of files.
+	Memory   bool
+	Replicas int
+}
+
+// Stream is the name of the stream that holds the bucket.
+func (l Leases) Stream() string { return "KV_" + l.Bucket }
+
+// Subject is what the keys are stored below.
+func (l Leases) Subject() string { return "$KV." + l.Bucket + ".>" }
+
 // Stage is one node of the graph.
 type Stage struct {
 	Name string
 	// Object is the name of the attached Stage object; empty for the Pipeline's own stages.
 	Object string `json:",omitempty"`
-	// Stateful stages have one worker.
-	Stateful bool
-	// Replicas is the number of workers, whether suspended or not.
+	// Lanes is the number of lanes: the number of partitions when all inputs are streams of
+	// frames, else 1. Each belongs to one worker at a time.
+	Lanes int
+	// Replicas is the number of workers, whether suspended or not. Those beyond Lanes wait
+	// for the lanes of one that ends.
 	Replicas  int32
 	Suspended bool
+	// Consumers are those of Config.Inputs in their order, and of each the lanes from 0.
 	Consumers []Consumer
 	// Config is what a worker obeys. NATS.CredentialsFile is empty: where credentials are
 	// mounted is decided by whoever starts the worker.
 	Config config.StageConfig
 }
 
-// Consumer is one durable pull consumer: explicit ack, deliver all, no maximum of deliveries.
+// Consumer is one durable pull consumer, of one input and one lane: deliver all, no maximum
+// of deliveries. An acknowledgement covers all messages before it too (AckAll): a lane has
+// one reader, which finishes messages in stream order.
 type Consumer struct {
 	Stream, Durable, FilterSubject string
-	AckWait                        time.Duration
-	// MaxAckPending bounds the messages in the hands of all workers together.
+	// AckWait is a last resort: a worker that takes over a lane resets the consumer instead
+	// of waiting for it.
+	AckWait time.Duration
+	// MaxAckPending bounds the messages in the hands of the worker that owns the lane.
 	MaxAckPending int
 }
