@@ -1,5 +1,6 @@
-// Package pipeline is the controller of Pipelines: it makes their streams and one child
-// Stage for each of their stages, repairs both for ever, and sums up their state.
+// Package pipeline is the controller of Pipelines: it makes their streams, the bucket in
+// which their workers agree on lanes, and one child Stage for each of their stages, repairs
+// all of it for ever, and sums up their state.
 //
 // A reconcile reads top to bottom in controller.go: fetch, finalizer, gather (all reads,
 // one snapshot: gather.go), decide (pure: plan.go), apply (all writes: apply.go), status

@@ -24,7 +24,7 @@ type snapshot struct {
 	// nats is nil when natsErr says why.
 	nats    *jetstream.Client
 	natsErr error
-	// streams that exist, of those in the plan.
+	// streams that exist, of those in the plan, and that of the leases.
 	streams map[string]*jetstream.Stream
 }
 
@@ -56,15 +56,15 @@ func (r *Reconciler) gather(ctx context.Context, pipeline *v1alpha1.Pipeline) (*
 
 func gatherStreams(nats *jetstream.Client, resolved graph.Resolved) (map[string]*jetstream.Stream, error) {
 	streams := map[string]*jetstream.Stream{}
-	for _, want := range resolved.Plan.Streams {
-		have, err := nats.Stream(want.Name)
+	for _, name := range streamsOf(resolved.Plan) {
+		have, err := nats.Stream(name)
 		if errors.Is(err, jetstream.ErrNotFound) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		streams[want.Name] = have
+		streams[name] = have
 	}
 	return streams, nil
 }

@@ -11,7 +11,7 @@ import (
 
 // intent is what a reconcile has decided to do.
 type intent struct {
-	// streams are in the order of the plan; empty while NATS cannot be asked.
+	// streams are in the order of the plan, then the leases; empty while NATS cannot be asked.
 	streams []jetstream.StreamChange
 	// children to apply, in the order of the spec.
 	children []child
@@ -42,6 +42,8 @@ func decide(s *snapshot, cluster string) intent {
 	for _, want := range s.resolved.Plan.Streams {
 		in.streams = append(in.streams, jetstream.CompareStream(want, owner, s.streams[want.Name]))
 	}
+	leases := s.resolved.Plan.Leases
+	in.streams = append(in.streams, jetstream.CompareLeases(leases, owner, s.streams[leases.Stream()]))
 	return in
 }
 
@@ -80,8 +82,8 @@ func decidePrune(s *snapshot) []v1alpha1.Stage {
 
 func decideRetained(s *snapshot) []string {
 	planned := map[string]bool{}
-	for _, stream := range s.resolved.Plan.Streams {
-		planned[stream.Name] = true
+	for _, name := range streamsOf(s.resolved.Plan) {
+		planned[name] = true
 	}
 	var retained []string
 	for _, stream := range s.pipeline.Status.Streams {
@@ -90,4 +92,13 @@ func decideRetained(s *snapshot) []string {
 		}
 	}
 	return retained
+}
+
+// streamsOf names the streams of a plan; the last one is the bucket of the leases.
+func streamsOf(p *plan.Plan) []string {
+	var names []string
+	for _, s := range p.Streams {
+		names = append(names, s.Name)
+	}
+	return append(names, p.Leases.Stream())
 }

@@ -127,8 +127,12 @@ func refusals(changes []jetstream.StreamChange, action jetstream.Action, say fun
 }
 
 func notOwned(c jetstream.StreamChange) string {
-	return fmt.Sprintf("stream %s exists and %s: name another stream in the Pipeline, or hand this one over by its metadata %s",
-		c.Name, c.Owner, jetstream.MetadataPipeline)
+	remedy := "name another stream in the Pipeline"
+	if c.Leases {
+		remedy = "delete it if nobody uses it, or make the Pipeline anew with a spec.subjectPrefix of its own"
+	}
+	return fmt.Sprintf("stream %s exists and %s: %s, or hand this one over by its metadata %s",
+		c.Name, c.Owner, remedy, jetstream.MetadataPipeline)
 }
 
 func immutable(c jetstream.StreamChange) string {

@@ -3,6 +3,7 @@ package jetstream
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/jsm.go"
@@ -104,6 +105,35 @@ func (c *Client) Consumer(stream, name string) (*Consumer, error) {
 		return nil, c.wrap(err, "read consumer %s of stream %s", name, stream)
 	}
 	return c.consumer(consumer)
+}
+
+// Consumers reads durables of one stream and their state, by name, in one request for up to
+// 256 of the stream's. Those that do not exist are left out.
+func (c *Client) Consumers(stream string, names []string) (map[string]*Consumer, error) {
+	all, missing, offline, err := c.manager.Consumers(stream)
+	if err != nil {
+		return nil, c.wrap(err, "list consumers of stream %s", stream)
+	}
+	wanted := map[string]bool{}
+	for _, name := range names {
+		wanted[name] = true
+	}
+	found := map[string]*Consumer{}
+	for _, consumer := range all {
+		if !wanted[consumer.Name()] {
+			continue
+		}
+		if found[consumer.Name()], err = c.consumer(consumer); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range names {
+		// The server knows them, but nobody answered for them.
+		if _, down := offline[name]; down || slices.Contains(missing, name) {
+			return nil, &UnreachableError{Server: c.server, Err: fmt.Errorf("consumer %s of stream %s has no leader", name, stream)}
+		}
+	}
+	return found, nil
 }
 
 // ApplyConsumer creates or updates a durable.

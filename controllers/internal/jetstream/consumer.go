@@ -22,9 +22,10 @@ type ConsumerChange struct {
 	Config api.ConsumerConfig
 }
 
-// ConsumerConfig is the configuration of a new durable: pull, explicit ack, everything
-// from the start of the stream, delivered until it is acknowledged. The worker computes
-// its backoff itself, and a worker that is scaled to zero keeps its position for ever.
+// ConsumerConfig is the configuration of a new durable: pull, everything from the start of
+// the stream, delivered until it is acknowledged. An acknowledgement covers what is before it
+// too: the one reader of a lane finishes messages in their order. The worker computes its
+// backoff itself, and a worker that is scaled to zero keeps its position for ever.
 func ConsumerConfig(want plan.Consumer, owner Owner) api.ConsumerConfig {
 	return overlayConsumer(api.ConsumerConfig{}, want, owner)
 }
@@ -34,7 +35,7 @@ func ConsumerConfig(want plan.Consumer, owner Owner) api.ConsumerConfig {
 func overlayConsumer(c api.ConsumerConfig, want plan.Consumer, owner Owner) api.ConsumerConfig {
 	c.Durable, c.Name = want.Durable, want.Durable
 	c.FilterSubject, c.FilterSubjects = want.FilterSubject, nil
-	c.AckPolicy = api.AckExplicit
+	c.AckPolicy = api.AckAll
 	c.DeliverPolicy = api.DeliverAll
 	c.ReplayPolicy = api.ReplayInstant
 	c.AckWait = want.AckWait

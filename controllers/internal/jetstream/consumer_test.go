@@ -2,6 +2,9 @@ package jetstream_test
 
 import (
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -39,7 +42,7 @@ func TestConsumerIsCreatedOnceAndThenLeftAlone(t *testing.T) {
 		"durable": have.Durable, "stage": have.Metadata[jetstream.MetadataStage],
 	}
 	want := map[string]any{
-		"ack": natsjs.AckExplicitPolicy, "deliver": natsjs.DeliverAllPolicy, "max": -1, "wait": 30 * time.Second,
+		"ack": natsjs.AckAllPolicy, "deliver": natsjs.DeliverAllPolicy, "max": -1, "wait": 30 * time.Second,
 		"pending": 256, "filter": "orders.raw.>", "inactive": time.Duration(0),
 		"durable": "validate", "stage": "validate",
 	}
@@ -113,15 +116,15 @@ func TestConsumerRefusals(t *testing.T) {
 			jetstream.MetadataPipeline: "shop/orders", jetstream.MetadataStage: "enrich",
 		}}, jetstream.ActionNotOwned, ""},
 		"deliver policy": {
-			natsjs.ConsumerConfig{Durable: "validate", DeliverPolicy: natsjs.DeliverNewPolicy, Metadata: ours},
+			natsjs.ConsumerConfig{Durable: "validate", DeliverPolicy: natsjs.DeliverNewPolicy, AckPolicy: natsjs.AckAllPolicy, Metadata: ours},
 			jetstream.ActionImmutable, "deliver_policy: New -> All",
 		},
 		"ack policy": {
-			natsjs.ConsumerConfig{Durable: "validate", AckPolicy: natsjs.AckAllPolicy, Metadata: ours},
-			jetstream.ActionImmutable, "ack_policy: All -> Explicit",
+			natsjs.ConsumerConfig{Durable: "validate", AckPolicy: natsjs.AckExplicitPolicy, Metadata: ours},
+			jetstream.ActionImmutable, "ack_policy: Explicit -> All",
 		},
 		"memory": {
-			natsjs.ConsumerConfig{Durable: "validate", AckPolicy: natsjs.AckExplicitPolicy, MemoryStorage: true, Metadata: ours},
+			natsjs.ConsumerConfig{Durable: "validate", AckPolicy: natsjs.AckAllPolicy, MemoryStorage: true, Metadata: ours},
 			jetstream.ActionImmutable, "mem_storage: true -> false",
 		},
 	}
@@ -165,6 +168,43 @@ func TestConsumersOfListsOnlyTheStages(t *testing.T) {
 	}
 	if _, err := b.client.Consumer("RAW", "validate"); !errors.Is(err, jetstream.ErrNotFound) {
 		t.Errorf("got %v, want ErrNotFound", err)
+	}
+}
+
+func TestConsumersReadsManyAtOnce(t *testing.T) {
+	b := start(t)
+	b.reconcile(t, wanted(), owner)
+	var names []string
+	for lane := range 300 { // more than a page of the server
+		want := wantedConsumer()
+		want.Durable, want.FilterSubject = fmt.Sprintf("lane-%d", lane), fmt.Sprintf("orders.raw.%d", lane)
+		if _, err := b.client.ApplyConsumer(want.Stream, jetstream.ConsumerConfig(want, stageOwner)); err != nil {
+			t.Fatal(err)
+		}
+		if lane%2 == 0 {
+			names = append(names, want.Durable)
+		}
+	}
+	if _, err := b.js.Publish(t.Context(), "orders.raw.298", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	got, err := b.client.Consumers("RAW", append(slices.Clone(names), "gone"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(slices.Sorted(slices.Values(names)), slices.Sorted(maps.Keys(got))); diff != "" {
+		t.Error(diff)
+	}
+	one, err := b.client.Consumer("RAW", "lane-298")
+	if err != nil {
+		t.Fatal(err)
+	}
+	one.Config.Metadata, got["lane-298"].Config.Metadata = nil, nil // the server says its version in one of them
+	if diff := cmp.Diff(one, got["lane-298"]); diff != "" || one.Pending != 1 {
+		t.Errorf("%d pending, want 1; (-one +of many)\n%s", one.Pending, diff)
+	}
+	if _, err := b.client.Consumers("NONE", names); !errors.Is(err, jetstream.ErrNotFound) {
+		t.Errorf("stream that does not exist: got %v, want ErrNotFound", err)
 	}
 }
 

@@ -22,12 +22,15 @@ type StreamChange struct {
 	Config api.StreamConfig
 	// Adopted: the stream was left behind by an earlier Pipeline of the same name.
 	Adopted bool
+	// Leases: the stream is the bucket of the leases; no manifest names it.
+	Leases bool
 }
 
 // StreamConfig is the configuration of a new stream: Limits retention, so that data stays
 // for replay and a fence on the last message of a subject holds; DiscardNew, so that a
-// full stream pushes back instead of losing what nobody has read; no direct access, so
-// that reads of the last message are answered by the leader.
+// full stream pushes back instead of losing what nobody has read; direct access, so that a
+// worker reads many messages in one request; atomic publish, so that it stores several all
+// or none.
 func StreamConfig(want plan.Stream, owner Owner) api.StreamConfig {
 	return overlayStream(api.StreamConfig{}, want, owner)
 }
@@ -50,7 +53,8 @@ func overlayStream(c api.StreamConfig, want plan.Stream, owner Owner) api.Stream
 	c.MaxConsumers = -1
 	c.Duplicates = want.DuplicateWindow
 	c.NoAck = false
-	c.AllowDirect = false
+	c.AllowDirect = true
+	c.AllowAtomicPublish = true
 	c.ConsumerLimits = api.StreamConsumerLimits{}
 	c.Metadata = owner.merge(c.Metadata)
 	return c
@@ -59,16 +63,20 @@ func overlayStream(c api.StreamConfig, want plan.Stream, owner Owner) api.Stream
 // CompareStream says what has to be done so that the stream is as wanted; have is nil when
 // it does not exist.
 func CompareStream(want plan.Stream, owner Owner, have *Stream) StreamChange {
-	change := StreamChange{Name: want.Name}
+	return compare(want.Name, owner, have, func(c api.StreamConfig) api.StreamConfig { return overlayStream(c, want, owner) })
+}
+
+func compare(name string, owner Owner, have *Stream, overlay func(api.StreamConfig) api.StreamConfig) StreamChange {
+	change := StreamChange{Name: name}
 	if have == nil {
-		change.Action, change.Config = ActionCreate, StreamConfig(want, owner)
+		change.Action, change.Config = ActionCreate, overlay(api.StreamConfig{})
 		return change
 	}
 	if !owner.Owns(have.Config.Metadata) {
 		change.Action, change.Owner = ActionNotOwned, describeOwner(have.Config.Metadata)
 		return change
 	}
-	change.Config = overlayStream(have.Config, want, owner)
+	change.Config = overlay(have.Config)
 	change.Action, change.Fields = diffStream(have.Config, change.Config)
 	change.Adopted = have.Config.Metadata[MetadataOwnerUID] != owner.UID
 	return change
@@ -99,6 +107,9 @@ func diffStream(have, want api.StreamConfig) (Action, Fields) {
 	d.change("duplicate_window", have.Duplicates, want.Duplicates)
 	d.change("no_ack", have.NoAck, want.NoAck)
 	d.change("allow_direct", have.AllowDirect, want.AllowDirect)
+	d.change("allow_atomic", have.AllowAtomicPublish, want.AllowAtomicPublish)
+	d.change("allow_rollup_hdrs", have.RollupAllowed, want.RollupAllowed)
+	d.change("deny_delete", have.DenyDelete, want.DenyDelete)
 	d.change("consumer_limits", have.ConsumerLimits, want.ConsumerLimits)
 	if !maps.Equal(jsm.FilterServerMetadata(have.Metadata), want.Metadata) {
 		d.change("metadata", have.Metadata[MetadataOwnerUID], want.Metadata[MetadataOwnerUID])

@@ -36,12 +36,12 @@ func TestStreamIsCreatedOnceAndThenLeftAlone(t *testing.T) {
 	}
 	c := s.CachedInfo().Config
 	got := map[string]any{
-		"retention": c.Retention, "discard": c.Discard, "direct": c.AllowDirect, "duplicates": c.Duplicates,
+		"retention": c.Retention, "discard": c.Discard, "direct": c.AllowDirect, "atomic": c.AllowAtomicPublish, "duplicates": c.Duplicates,
 		"age": c.MaxAge, "bytes": c.MaxBytes, "storage": c.Storage, "subjects": c.Subjects[0],
 		"pipeline": c.Metadata[jetstream.MetadataPipeline], "uid": c.Metadata[jetstream.MetadataOwnerUID],
 	}
 	want := map[string]any{
-		"retention": natsjs.LimitsPolicy, "discard": natsjs.DiscardNew, "direct": false, "duplicates": 2 * time.Minute,
+		"retention": natsjs.LimitsPolicy, "discard": natsjs.DiscardNew, "direct": true, "atomic": true, "duplicates": 2 * time.Minute,
 		"age": 24 * time.Hour, "bytes": int64(1 << 20), "storage": natsjs.FileStorage, "subjects": "orders.raw.>",
 		"pipeline": "shop/orders", "uid": "uid-1",
 	}
@@ -58,7 +58,8 @@ func TestStreamDriftIsRepaired(t *testing.T) {
 		"age":      {func(c *natsjs.StreamConfig) { c.MaxAge = time.Hour }, "max_age"},
 		"bytes":    {func(c *natsjs.StreamConfig) { c.MaxBytes = 1 << 19 }, "max_bytes"},
 		"discard":  {func(c *natsjs.StreamConfig) { c.Discard = natsjs.DiscardOld }, "discard"},
-		"direct":   {func(c *natsjs.StreamConfig) { c.AllowDirect = true }, "allow_direct"},
+		"direct":   {func(c *natsjs.StreamConfig) { c.AllowDirect = false }, "allow_direct"},
+		"atomic":   {func(c *natsjs.StreamConfig) { c.AllowAtomicPublish = false }, "allow_atomic"},
 		"subjects": {func(c *natsjs.StreamConfig) { c.Subjects = []string{"orders.raw.a"} }, "subjects"},
 		"messages": {func(c *natsjs.StreamConfig) { c.MaxMsgs = 7 }, "max_msgs"},
 		"window":   {func(c *natsjs.StreamConfig) { c.Duplicates = time.Second }, "duplicate_window"},
