@@ -1,11 +1,11 @@
 package engine
 
 import (
-	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -15,44 +15,22 @@ import (
 // maxErrorText bounds the header Millrace-Error.
 const maxErrorText = 1024
 
-// deadLetter publishes e, as it was received, to the dead letters.
-func (r *router) deadLetter(ctx context.Context, e *event.Event, m *message, reason string, err error, attempts int) {
+func errUnknownPort(name string) error {
+	return fmt.Errorf("the stage sent the event to port %q, which it does not have", name)
+}
+
+var errNoReason = errors.New("no reason given")
+
+// deadLetter publishes e, as node n received it, to the dead letters.
+func (l *lane) deadLetter(sc *scene, n *node, e *event.Event, reason string, err error, attempts int) {
 	body, contentType := e.AppendReceived(nil)
-	r.bury(ctx, letter{m: m, origin: e.Origin, body: body, contentType: contentType, reason: reason, err: err, attempts: attempts})
-}
-
-// undecodable publishes bytes that are no event to the dead letters.
-func (r *router) undecodable(ctx context.Context, u *event.Undecodable, m *message) {
-	origin := event.Origin{Input: m.in.index, Sequence: m.seq, Index: u.Index}
-	r.bury(ctx, letter{m: m, origin: origin, body: u.Raw, contentType: u.ContentType, reason: reasonUndecodable, err: u.Err, attempts: 1})
-}
-
-// oversized dead-letters the one event of p, whose frame is larger than max_payload.
-func (r *router) oversized(ctx context.Context, p *pack) {
-	e := p.events[0]
-	if p.produced || len(p.sources) == 0 {
-		r.e.log.Error("an event that the stage made is larger than max_payload of the server and is dropped", "event", e.ID, "bytes", e.Size())
-		return
-	}
-	var m *message
-	for _, m = range p.sources {
-		if m.seq == e.Origin.Sequence && m.in.index == e.Origin.Input {
-			break
-		}
-	}
-	m.tally.emitted--
-	if r.e.ports.all[p.port].name == "out" {
-		m.tally.out--
-	}
-	err := fmt.Errorf("the event takes %d bytes: more than max_payload of the NATS server, %d", e.Size(), r.e.conn.MaxPayload())
-	r.deadLetter(ctx, e, m, reasonTooLarge, err, 1)
+	l.bury(sc, n, letter{index: e.Origin.Index, body: body, contentType: contentType, reason: reason, err: err, attempts: attempts})
 }
 
 // letter is one dead event.
 type letter struct {
-	m      *message
-	origin event.Origin
-	body   []byte
+	index int // in its message
+	body  []byte
 	// contentType is that of body; empty = body is the whole message, whose headers belong to it.
 	contentType string
 	reason      string
@@ -60,32 +38,40 @@ type letter struct {
 	attempts    int
 }
 
-func (r *router) bury(ctx context.Context, l letter) {
-	if l.reason == "" {
-		l.reason = "unspecified"
+func (l *lane) bury(sc *scene, n *node, d letter) {
+	if d.reason == "" {
+		d.reason = "unspecified"
 	}
-	l.m.tally.deadLetter(l.reason)
-	in := l.m.in.cfg
+	tl := &sc.s.tallies[n.index]
+	tl.deadLettered++
+	tl.reasons = addTo(tl.reasons, d.reason, 1)
+	t := l.tracks[n.index][n.ports.trackOf(n.ports.dead, 0)]
+	if !sc.fresh(t, sc.at, 1) {
+		return
+	}
 	h := nats.Header{
-		nats.MsgIdHdr: {deadLetterID(r.e.cfg.Stage, in.Stream, l.origin)},
-		headerEvents:  {"1"},
-		headerReason:  {headerText(l.reason, maxErrorText)},
-		headerStage:   {r.e.cfg.Stage}, headerAttempts: {strconv.Itoa(l.attempts)},
-		headerStream: {in.Stream}, headerSubject: {l.m.subject},
-		headerSequence: {strconv.FormatUint(l.origin.Sequence, 10)}, headerIndex: {strconv.Itoa(l.origin.Index)},
-		headerTime: {time.Unix(0, l.m.stored).UTC().Format(time.RFC3339Nano)},
+		headerEvents: {"1"},
+		headerReason: {headerText(d.reason, maxErrorText)},
+		headerStage:  {n.cfg.Stage}, headerAttempts: {strconv.Itoa(d.attempts)},
+		headerIndex: {strconv.Itoa(d.index)},
 	}
-	if l.err != nil {
-		h[headerError] = []string{headerText(l.err.Error(), maxErrorText)}
+	if m := sc.m; m != nil {
+		h[headerStream], h[headerSubject] = []string{m.in.cfg.Stream}, []string{m.subject}
+		h[headerSequence] = []string{strconv.FormatUint(m.seq, 10)}
+		h[headerTime] = []string{timeOf(m.stored)}
 	}
-	if l.contentType != "" {
-		h["Content-Type"] = []string{l.contentType}
-	} else {
-		keepHeaders(h, l.m.header)
+	if d.err != nil {
+		h[headerError] = []string{headerText(d.err.Error(), maxErrorText)}
 	}
-	msg := &nats.Msg{Subject: r.e.ports.dead.Subject, Header: h, Data: l.body}
-	r.e.truncate(msg)
-	_ = r.e.pub.publish(ctx, &output{msg: msg, stream: r.e.ports.dead.Stream, events: 1, sources: holdEach([]*message{l.m})})
+	if d.contentType != "" {
+		h[event.HeaderContentType] = []string{d.contentType}
+	} else if sc.m != nil {
+		keepHeaders(h, sc.m.header)
+	}
+	o := &output{events: 1, reach: slices.Clone(t.packed), msg: &nats.Msg{Subject: t.subject, Header: h, Data: d.body}}
+	l.e.truncate(o.msg)
+	// The body may be memory of the step or of the message, which outlive the publish.
+	sc.enqueue(t, o)
 }
 
 // keepHeaders copies what the sender set: content type, ce-* attributes, trace context.
@@ -105,14 +91,14 @@ func (e *Engine) truncate(m *nats.Msg) {
 	}
 	m.Header[headerTruncated] = []string{"true"}
 	m.Header[headerFullSize] = []string{strconv.Itoa(len(m.Data))}
-	room := int(e.conn.MaxPayload()) - headerSize(m.Header)
+	room := int(e.conn.MaxPayload()) - headerSize(m.Header) - trackHeaders
 	for k := range m.Header { // headers of the sender that leave no room
 		if room >= 0 {
 			break
 		}
 		if !strings.HasPrefix(k, "Nats-") && !strings.HasPrefix(k, "Millrace-") {
 			delete(m.Header, k)
-			room = int(e.conn.MaxPayload()) - headerSize(m.Header)
+			room = int(e.conn.MaxPayload()) - headerSize(m.Header) - trackHeaders
 		}
 	}
 	m.Data = m.Data[:max(0, min(room, len(m.Data)))]

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,11 +15,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"millrace.dev/millrace/workers/config"
-	"millrace.dev/millrace/workers/stage"
+	"millrace.dev/millrace/workers/lease"
 )
 
-// Engine runs one stage. Make it with New, run it once with Run.
+// Engine runs one stage, and what is chained to it. Make it with New, run it once with Run.
 type Engine struct {
+	opts        Options
 	cfg         *config.StageConfig
 	limits      limits
 	conn        *nats.Conn
@@ -26,32 +28,33 @@ type Engine struct {
 	log         *slog.Logger
 	now         func() time.Time
 	jitter      func() float64
-	metrics     *stageMetrics
-	stats       *stats
+	worker      string
+	inboxPrefix string
+	metrics     *stageMetrics // of the first stage
 	ackTimeout  time.Duration
 	wedgedAfter time.Duration
 
-	stage    stage.Stage
-	flusher  stage.Flusher // nil when the stage is none
-	stateful bool
+	nodes    []*node       // the first stage, then the chained ones, parents first
+	keeper   *lease.Keeper // nil when this worker owns all lanes
+	panics   throttle
+	buffers  sync.Pool    // *[]byte of published frames
+	progress atomic.Int64 // Unix nanoseconds of the last step that was stored
 
-	inputs  []*input
-	pub     *publisher
-	ports   *ports
-	lanes   []*lane
-	queue   chan *message // received, not yet taken by a lane
-	parked  *parking
-	flushes chan flushRequest
-	panics  throttle
-	buffers sync.Pool // *[]byte of published frames
+	mu       sync.Mutex
+	lanes    map[int]*lane
+	inputs   map[*lane][]*input
+	running  sync.WaitGroup
+	work     context.Context //nolint:containedctx // of the run: lanes come and go in it
+	waiters  chan struct{}   // closed at a reconnect
+	draining bool
+	failed   []error
 
-	closed  chan struct{} // nobody works any more
 	ran     atomic.Bool
 	started atomic.Bool
 	ended   atomic.Bool
 }
 
-// New builds the stage and everything around it. It touches neither network nor clock.
+// New builds the stages and everything around them. It touches neither network nor clock.
 func New(o Options) (*Engine, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
@@ -61,100 +64,184 @@ func New(o Options) (*Engine, error) {
 		return nil, fmt.Errorf("use JetStream: %w", err)
 	}
 	c := o.Config
+	prefix := "_INBOX"
+	if o.Conn.Opts.InboxPrefix != "" {
+		prefix = o.Conn.Opts.InboxPrefix
+	}
 	e := &Engine{
-		cfg: c, limits: limitsOf(c), conn: o.Conn, js: js, now: o.Now, jitter: o.Jitter,
+		opts: o, cfg: c, limits: limitsOf(c), conn: o.Conn, js: js, now: o.Now, jitter: o.Jitter,
 		log:        o.Log.With("pipeline", c.Pipeline.String(), "stage", c.Stage),
-		metrics:    o.Metrics.bind(c.Pipeline.String(), c.Stage),
 		ackTimeout: o.AckTimeout, wedgedAfter: o.WedgedAfter,
-		stateful: o.Factory.Stateful(c),
-		flushes:  make(chan flushRequest), closed: make(chan struct{}),
-		queue:  make(chan *message, (maxMessages+1024)*len(c.Inputs)),
+		worker: o.Worker, inboxPrefix: prefix + ".",
 		panics: throttle{every: time.Second},
+		lanes:  map[int]*lane{}, inputs: map[*lane][]*input{}, waiters: make(chan struct{}),
 	}
-	if e.stats, err = newStats(e.metrics); err != nil {
-		return nil, fmt.Errorf("make latency sketch: %w", err)
+	e.opts.Log = e.log
+	if e.nodes, err = newNodes(&e.opts); err != nil {
+		return nil, err
 	}
-	labels := prometheus.Labels{"pipeline": c.Pipeline.String(), "stage": c.Stage}
-	e.stage, err = o.Factory.New(stage.Settings{
-		Config: c, Log: e.log, Now: o.Now, Metrics: prometheus.WrapRegistererWith(labels, o.Metrics.registerer),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("stage %s: %w", c.Stage, err)
-	}
-	e.flusher, _ = e.stage.(stage.Flusher)
-	e.ports = newPorts(c)
-	e.pub = newPublisher(e, e.limits.maxFrames)
-	e.parked = newParking(e.closed)
-	for i, in := range c.Inputs {
-		e.inputs = append(e.inputs, newInput(e, i, in))
-	}
-	lanes := o.Lanes
-	if e.stateful {
-		lanes = 1
-	}
-	for i := range lanes {
-		e.lanes = append(e.lanes, newLane(e, i))
+	e.metrics = e.nodes[0].metrics
+	if c.Leases != "" {
+		e.keeper, err = lease.New(lease.Options{
+			Conn: o.Conn, Bucket: c.Leases, Key: c.Stage, Worker: o.Worker, Lanes: c.Lanes,
+			Every: o.LeaseEvery, Expire: o.LeaseExpire, Log: e.log, Now: o.Now, Jitter: o.Jitter,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("leases: %w", err)
+		}
 	}
 	return e, nil
 }
 
-// Run moves events until ctx ends, then drains: it stops pulling, finishes what the lanes
-// have in hand, publishes and acknowledges it, and gives the rest back to be delivered to
-// another worker at once. Draining takes DrainTimeout at most; an error says what was not
-// finished by then (it is redelivered, not lost). An error before that is one of the
-// stage's start.
+// Run moves events until ctx ends, then drains: the lanes finish what they have in hand,
+// store and acknowledge it, and are given back. Draining takes DrainTimeout at most; an
+// error says what was not finished by then (another worker does it again). An error before
+// that is one of the stage's start.
 func (e *Engine) Run(ctx context.Context) error {
 	if e.ran.Swap(true) {
 		return errors.New("engine: Run was called before")
 	}
 	defer e.ended.Store(true)
-	defer close(e.closed)
-	if err := e.stage.Start(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil // told to stop while it started
-		}
-		return fmt.Errorf("start stage %s: %w", e.cfg.Stage, err)
-	}
 	// What ends the pulling must not end the work in hand.
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	if err := e.subscribe(); err != nil {
-		return errors.Join(fmt.Errorf("subscribe: %w", err), e.stage.Shutdown(work))
-	}
-	var background, lanes sync.WaitGroup
-	e.start(ctx, work, &background, &lanes)
-	e.started.Store(true)
-	<-ctx.Done()
-	err := e.drain(work, cancel, &lanes)
-	cancel()
-	background.Wait()
-	return errors.Join(err, e.stage.Shutdown(context.WithoutCancel(ctx)))
-}
-
-func (e *Engine) subscribe() error {
-	if err := e.pub.subscribe(); err != nil {
+	e.work = work
+	e.progress.Store(e.now().UnixNano())
+	if err := e.startStages(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // told to stop while it started
+		}
 		return err
 	}
-	for _, in := range e.inputs {
-		if err := in.subscribe(); err != nil {
-			return err
+	var background sync.WaitGroup
+	background.Go(func() { e.watchConnection(work) })
+	background.Go(func() { e.measure(work) })
+	e.started.Store(true)
+	if e.keeper == nil {
+		for i := range e.cfg.Lanes {
+			e.Acquire(i)
+		}
+		<-ctx.Done()
+	} else if err := e.keeper.Run(ctx, e); err != nil && ctx.Err() == nil {
+		e.log.Error("leases are not kept any more", "error", err)
+	}
+	err := e.drain(work, cancel)
+	cancel()
+	background.Wait()
+	return errors.Join(err, e.stopStages(context.WithoutCancel(ctx)))
+}
+
+// startStages starts the instances that all lanes share.
+func (e *Engine) startStages(ctx context.Context) error {
+	for _, n := range e.nodes {
+		if n.shared == nil {
+			continue
+		}
+		if err := n.shared.Start(ctx); err != nil {
+			return fmt.Errorf("start stage %s: %w", n.cfg.Stage, err)
 		}
 	}
 	return nil
 }
 
-// start starts the lanes, which stop taking messages when ctx ends, and what serves them,
-// which goes on until work ends.
-func (e *Engine) start(ctx, work context.Context, background, lanes *sync.WaitGroup) {
-	background.Go(func() { e.pub.run(work) })
-	background.Go(func() { e.watchConnection(work) })
-	background.Go(func() { e.measure(work) })
-	for _, in := range e.inputs {
-		background.Go(func() { in.run(work) })
+func (e *Engine) stopStages(ctx context.Context) error {
+	var errs []error
+	for _, n := range e.nodes {
+		if n.shared != nil {
+			errs = append(errs, n.shared.Shutdown(ctx))
+		}
 	}
+	return errors.Join(errs...)
+}
+
+// Acquire has this worker work on a lane: the keeper of the leases says so.
+func (e *Engine) Acquire(index int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.draining || e.lanes[index] != nil {
+		return
+	}
+	l := newLane(e, index)
+	e.lanes[index] = l
+	work := e.work
+	e.running.Go(func() {
+		err := l.run(work)
+		e.mu.Lock()
+		delete(e.lanes, index)
+		delete(e.inputs, l)
+		if err != nil && !errors.Is(err, errLost) && work.Err() == nil {
+			e.failed = append(e.failed, err)
+		}
+		e.mu.Unlock()
+		switch {
+		case e.keeper == nil:
+		case errors.Is(err, errLost):
+			e.log.Warn("a lane was lost", "lane", index, "reason", err)
+			e.keeper.Lost(index)
+		default:
+			e.keeper.Released(index)
+		}
+	})
+}
+
+// Release has this worker give a lane back, when what is in hand is stored.
+func (e *Engine) Release(index int) {
+	e.mu.Lock()
+	l := e.lanes[index]
+	e.mu.Unlock()
+	if l != nil {
+		l.stop()
+	} else if e.keeper != nil {
+		e.keeper.Released(index)
+	}
+}
+
+// owns asks whether this worker has a lane.
+func (e *Engine) owns(ctx context.Context, index int) (bool, error) {
+	if e.keeper == nil {
+		return true, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return e.keeper.Owns(ctx, index)
+}
+
+func (e *Engine) setInputs(l *lane, inputs []*input) {
+	e.mu.Lock()
+	e.inputs[l] = inputs
+	e.mu.Unlock()
+}
+
+func (e *Engine) allInputs() [][]*input {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	all := make([][]*input, 0, len(e.inputs))
+	for _, inputs := range e.inputs {
+		all = append(all, inputs)
+	}
+	return all
+}
+
+func (e *Engine) allLanes() []*lane {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	all := make([]*lane, 0, len(e.lanes))
 	for _, l := range e.lanes {
-		lanes.Go(func() { l.run(ctx, work) })
+		all = append(all, l)
 	}
+	return all
+}
+
+// laneRegisterer takes the metrics of the instance of a stateful stage in one lane.
+func (e *Engine) laneRegisterer(n *node, lane int) prometheus.Registerer {
+	return prometheus.WrapRegistererWith(prometheus.Labels{"lane": strconv.Itoa(lane)}, n.register)
+}
+
+// reconnects returns a channel that is closed at the next reconnect.
+func (e *Engine) reconnects(*lane) <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.waiters
 }
 
 // watchConnection has everything that was under way made again after a reconnect.
@@ -170,10 +257,15 @@ func (e *Engine) watchConnection(ctx context.Context) {
 				return // the connection was closed
 			}
 			e.log.Info("connected to NATS again")
-			for _, in := range e.inputs {
-				in.reconnected()
+			for _, inputs := range e.allInputs() {
+				for _, in := range inputs {
+					in.reconnected()
+				}
 			}
-			e.pub.reconnected()
+			e.mu.Lock()
+			close(e.waiters)
+			e.waiters = make(chan struct{})
+			e.mu.Unlock()
 		}
 	}
 }
@@ -188,6 +280,7 @@ func (e *Engine) measure(ctx context.Context) {
 		e.metrics.lagSeconds.Set(s.LagSeconds)
 		e.metrics.inflightMessages.Set(float64(s.InFlightMessages))
 		e.metrics.inflightBytes.Set(float64(s.InFlightBytes))
+		e.metrics.lanes.Set(float64(s.Lanes))
 		ready := 0.0
 		if ok, _ := e.Ready(); ok {
 			ready = 1
@@ -199,4 +292,12 @@ func (e *Engine) measure(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+}
+
+// buffer returns memory for a frame.
+func (e *Engine) buffer() *[]byte {
+	if b, ok := e.buffers.Get().(*[]byte); ok {
+		return b
+	}
+	return new([]byte)
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"strings"
@@ -14,61 +15,64 @@ import (
 	"millrace.dev/millrace/workers/config"
 )
 
-// input receives from one durable consumer.
+// input receives the messages of one lane from one durable consumer, in stream order.
+//
+// The consumer is reset to its acknowledgement floor whenever something is amiss: when the lane is
+// taken over, after a reconnect, and when a message is missing, because another worker that
+// thinks it owns the lane received it. What was received before is not delivered to the lane twice.
 type input struct {
-	e     *Engine
+	l     *lane
 	cfg   config.Input
 	index int
-	// inbox is where messages arrive: <inbox>.<pull id>.
-	inbox string
-	sub   *nats.Subscription
-	wake  chan struct{} // something changed that may allow a pull
+	// consumer and filter are those of the lane.
+	consumer, filter string
+	wake             chan struct{} // something changed that may allow a pull
 
 	mu          sync.Mutex
-	shelf       shelf
-	recent      recent
+	sub         *nats.Subscription // of the present generation
+	inbox       string             // where its messages arrive: <inbox>.<pull id>
 	pulls       pulls
 	budget      int // bytes in hand and asked for
 	maxMessages int
-	ackWait     time.Duration
+	hand        amount // received and not acknowledged
+	received    uint64 // stream sequence of the last message in hand or acknowledged
+	acked       uint64 // stream sequence of the last message acknowledged
+	delivered   uint64 // consumer sequence of the last message; counts anew after a reset
+	oldest      []int64
 	bound       bool
-	boundOnce   bool
+	everBound   bool
 	oversize    bool // the next message is larger than what is left of the budget
 	draining    bool
 	problem     string // why there is no input; empty = all is well
 	failures    int    // in a row
 	notBefore   int64  // Unix nanoseconds of the next try
 	pending     uint64 // messages in the stream behind the last one received
+	stream      string // identity of the stream; another one is another stream of the same name
+	heard       int64  // Unix nanoseconds of the last message
+	looked      int64  // Unix nanoseconds of the last check of the consumer
 }
 
-func newInput(e *Engine, index int, c config.Input) *input {
-	in := &input{
-		e: e, cfg: c, index: index, wake: make(chan struct{}, 1),
-		shelf: shelf{bySeq: map[uint64]*message{}}, pulls: pulls{open: map[string]amount{}},
-		budget:      max(e.limits.maxInFlightBytes/len(e.cfg.Inputs), 1),
-		maxMessages: maxMessages, ackWait: c.AckWait.D(),
-		problem: "not yet bound to consumer " + c.Stream + "/" + c.Durable,
+func newInput(l *lane, index int, c config.Input) *input {
+	lanes := l.e.cfg.Lanes
+	return &input{
+		l: l, cfg: c, index: index, wake: make(chan struct{}, 1),
+		consumer: c.Consumer(l.index, lanes), filter: c.Filter(l.index, lanes),
+		pulls:       pulls{open: map[string]amount{}},
+		budget:      max(l.e.limits.maxInFlightBytes/len(l.e.cfg.Inputs)/max(lanes, 1), minBudget),
+		maxMessages: maxMessages,
+		problem:     "not yet bound to consumer " + c.Stream + "/" + c.Consumer(l.index, lanes),
 	}
-	fallback(&in.ackWait, defaultAckWait)
-	return in
 }
 
-func (in *input) name() string { return in.cfg.Stream + "/" + in.cfg.Durable }
+// minBudget is what one input of a lane may have in hand at least, in bytes.
+const minBudget = 1 << 20
 
-func (in *input) now() int64 { return in.e.now().UnixNano() }
+func (in *input) name() string { return in.cfg.Stream + "/" + in.consumer }
+
+func (in *input) now() int64 { return in.l.e.now().UnixNano() }
 
 func (in *input) log() *slog.Logger {
-	return in.e.log.With("stream", in.cfg.Stream, "consumer", in.cfg.Durable)
-}
-
-func (in *input) subscribe() (err error) {
-	in.inbox = in.e.conn.NewInbox()
-	in.sub, err = in.e.conn.Subscribe(in.inbox+".*", in.receive)
-	if err != nil {
-		return err
-	}
-	// What is received is bounded by the pulls, not by the client.
-	return in.sub.SetPendingLimits(-1, -1)
+	return in.l.log.With("stream", in.cfg.Stream, "consumer", in.consumer)
 }
 
 func (in *input) signal() {
@@ -78,75 +82,180 @@ func (in *input) signal() {
 	}
 }
 
-// run binds, asks for messages and keeps those in hand alive, until ctx ends.
-func (in *input) run(ctx context.Context) {
-	tick := time.NewTimer(0)
+// run asks for messages until ctx ends. It binds to the consumer again when that was lost;
+// when the stream is not the same any more, it ends with errAnotherStream.
+func (in *input) run(ctx context.Context) error {
+	tick := time.NewTicker(inputTick)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-in.wake:
 		case <-tick.C:
-			tick.Reset(in.keepAlive())
+			in.look(ctx)
 		}
-		if in.ready(ctx) {
+		ok, err := in.ready(ctx)
+		if err != nil {
+			return err
+		}
+		if ok {
 			in.ask()
 		}
 	}
 }
 
+const inputTick = 250 * time.Millisecond
+
 // ready says whether to pull now; it binds to the consumer first where that is needed.
-func (in *input) ready(ctx context.Context) bool {
+func (in *input) ready(ctx context.Context) (bool, error) {
 	in.mu.Lock()
 	now := in.now()
-	if in.pulls.dropSilent(now) && in.bound && in.e.conn.IsConnected() {
+	if in.pulls.dropSilent(now) && in.bound && in.l.e.conn.IsConnected() {
 		in.log().Debug("pull requests were lost and are made again")
 	}
 	wait := in.draining || now < in.notBefore
 	bound := in.bound
 	in.mu.Unlock()
-	if wait || !in.e.conn.IsConnected() {
-		return false
+	if wait || !in.l.e.conn.IsConnected() {
+		return false, nil
 	}
-	return bound || in.bind(ctx)
+	if bound {
+		return true, nil
+	}
+	_, err := in.bind(ctx)
+	if errors.Is(err, errAnotherStream) {
+		return false, err
+	}
+	return err == nil, nil
 }
 
-// bind looks the consumer up by its name: that needs no right but CONSUMER.INFO.
-func (in *input) bind(ctx context.Context) bool {
+// errAnotherStream says that the input stream was deleted and made again.
+var errAnotherStream = errors.New("the input stream is another one than before")
+
+// consumerState is what the server says about the consumer when it is reset.
+type consumerState struct {
+	floor   uint64 // stream sequence up to which all is acknowledged
+	pending uint64
+	stream  string
+}
+
+// bind resets the consumer to its acknowledgement floor and listens to it.
+func (in *input) bind(ctx context.Context) (consumerState, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	var problem string
-	cons, err := in.e.js.Consumer(ctx, in.cfg.Stream, in.cfg.Durable)
+	if err := in.listen(); err != nil {
+		return consumerState{}, err
+	}
+	state, err := in.reset(ctx)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if err != nil {
+		in.unbind(err.Error())
+		return state, err
+	}
+	if in.stream != "" && in.stream != state.stream {
+		in.bound, in.problem = false, errAnotherStream.Error()
+		return state, errAnotherStream
+	}
+	in.stream, in.pending, in.delivered = state.stream, state.pending, 0
+	in.bound, in.problem, in.failures, in.notBefore = true, "", 0, 0
+	in.pulls.reset()
+	if !in.everBound {
+		in.log().Info("bound to consumer", "floor", state.floor, "pending_messages", state.pending)
+	}
+	in.everBound = true
+	return state, nil
+}
+
+// listen makes a new subscription: what was on its way to the old one is not wanted any more.
+func (in *input) listen() error {
+	inbox := in.l.e.conn.NewInbox()
+	var sub *nats.Subscription
+	ready := make(chan struct{})
+	sub, err := in.l.e.conn.Subscribe(inbox+".*", func(raw *nats.Msg) {
+		<-ready
+		in.receive(sub, raw)
+	})
+	if err != nil {
+		close(ready)
+		return err
+	}
+	// What is received is bounded by the pulls, not by the client.
+	_ = sub.SetPendingLimits(-1, -1)
+	in.mu.Lock()
+	old := in.sub
+	in.sub, in.inbox = sub, inbox
+	in.pulls.reset()
+	in.mu.Unlock()
+	close(ready)
+	if old != nil {
+		_ = old.Unsubscribe()
+	}
+	return nil
+}
+
+// Headers and subjects of the JetStream API (nats-server, server/jetstream_api.go).
+const (
+	headerStreamIdentity = "Nats-Stream-Identity"
+	apiConsumerReset     = "$JS.API.CONSUMER.RESET."
+	apiMessageNext       = "$JS.API.CONSUMER.MSG.NEXT."
+)
+
+// reset has the server deliver again everything behind the acknowledgement floor.
+func (in *input) reset(ctx context.Context) (consumerState, error) {
+	if err := in.exists(ctx); err != nil {
+		return consumerState{}, err
+	}
+	msg := nats.NewMsg(apiConsumerReset + in.cfg.Stream + "." + in.consumer)
+	msg.Header[headerStreamIdentity] = []string{"?"} // have it told
+	answer, err := in.l.e.conn.RequestMsgWithContext(ctx, msg)
+	if err != nil {
+		return consumerState{}, errors.New("reset consumer " + in.name() + ": " + err.Error() + ": is $JS.API.CONSUMER.RESET allowed for this user, and the server 2.14 or newer?")
+	}
+	var r struct {
+		Error *struct {
+			Description string `json:"description"`
+		} `json:"error"`
+		AckFloor struct {
+			Stream uint64 `json:"stream_seq"`
+		} `json:"ack_floor"`
+		NumPending uint64 `json:"num_pending"`
+	}
+	if err := json.Unmarshal(answer.Data, &r); err != nil {
+		return consumerState{}, errors.New("reset consumer " + in.name() + ": " + err.Error())
+	}
+	if r.Error != nil {
+		return consumerState{}, errors.New("reset consumer " + in.name() + ": " + r.Error.Description)
+	}
+	return consumerState{floor: r.AckFloor.Stream, pending: r.NumPending, stream: answer.Header.Get(headerStreamIdentity)}, nil
+}
+
+// exists looks the consumer up by its name: that needs no right but CONSUMER.INFO, and says
+// better than a reset what is wrong.
+func (in *input) exists(ctx context.Context) error {
+	cons, err := in.l.e.js.Consumer(ctx, in.cfg.Stream, in.consumer)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		problem = "stream " + in.cfg.Stream + " does not exist: waiting for the operator to make it"
+		return errors.New("stream " + in.cfg.Stream + " does not exist: waiting for the operator to make it")
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
-		problem = "consumer " + in.name() + " does not exist: waiting for the operator to make it"
+		return errors.New("consumer " + in.name() + " does not exist: waiting for the operator to make it")
 	case errors.Is(err, context.DeadlineExceeded):
-		problem = "no answer about consumer " + in.name() + ": is $JS.API.CONSUMER.INFO allowed for this user?"
+		return errors.New("no answer about consumer " + in.name() + ": is $JS.API.CONSUMER.INFO allowed for this user?")
 	case err != nil:
-		problem = "look up consumer " + in.name() + ": " + err.Error()
-	case cons.CachedInfo().Config.AckPolicy != jetstream.AckExplicitPolicy:
-		problem = "consumer " + in.name() + " does not have the explicit acknowledgement policy"
+		return errors.New("look up consumer " + in.name() + ": " + err.Error())
+	}
+	c := cons.CachedInfo().Config
+	if c.AckPolicy != jetstream.AckAllPolicy {
+		return errors.New("consumer " + in.name() + " has acknowledgement policy " + c.AckPolicy.String() + ", not all: delete it, the operator makes it again")
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if problem != "" {
-		in.unbind(problem)
-		return false
-	}
-	c := cons.CachedInfo().Config
-	in.ackWait = c.AckWait
 	in.maxMessages = maxMessages
 	if c.MaxAckPending > 0 {
 		in.maxMessages = min(maxMessages, c.MaxAckPending)
 	}
-	in.pending = cons.CachedInfo().NumPending
-	in.bound, in.boundOnce, in.problem, in.failures, in.notBefore = true, true, "", 0, 0
-	in.pulls.reset()
-	in.log().Info("bound to consumer", "ack_wait", c.AckWait, "pending_messages", in.pending)
-	return true
+	return nil
 }
 
 // unbind has the consumer looked up again, later.
@@ -161,7 +270,7 @@ func (in *input) unbind(problem string) {
 
 // pause waits longer with each failure in a row.
 func (in *input) pause() {
-	wait := backoff(50*time.Millisecond, 2*time.Second, in.failures, in.e.jitter())
+	wait := backoff(50*time.Millisecond, 2*time.Second, in.failures, in.l.e.jitter())
 	in.failures++
 	in.notBefore = in.now() + int64(wait)
 	time.AfterFunc(wait, in.signal)
@@ -171,15 +280,15 @@ func (in *input) pause() {
 func (in *input) ask() {
 	for {
 		in.mu.Lock()
-		a, ok := in.nextPull(int(in.e.conn.MaxPayload()))
+		a, ok := in.nextPull(int(in.l.e.conn.MaxPayload()))
 		if !ok || !in.bound || in.draining {
 			in.mu.Unlock()
 			return
 		}
 		id := in.pulls.add(a, in.now())
+		inbox := in.inbox
 		in.mu.Unlock()
-		subject := "$JS.API.CONSUMER.MSG.NEXT." + in.cfg.Stream + "." + in.cfg.Durable
-		if err := in.e.conn.PublishRequest(subject, in.inbox+"."+id, a.request()); err != nil {
+		if err := in.l.e.conn.PublishRequest(apiMessageNext+in.cfg.Stream+"."+in.consumer, inbox+"."+id, a.request()); err != nil {
 			in.mu.Lock()
 			in.pulls.end(id, a)
 			in.pause()
@@ -189,7 +298,7 @@ func (in *input) ask() {
 	}
 }
 
-// reconnected forgets the pulls that the old connection made.
+// reconnected forgets what the old connection made.
 func (in *input) reconnected() {
 	in.mu.Lock()
 	in.pulls.reset()
@@ -199,54 +308,131 @@ func (in *input) reconnected() {
 }
 
 // receive takes one message from the connection. It never waits for long.
-func (in *input) receive(raw *nats.Msg) {
+func (in *input) receive(sub *nats.Subscription, raw *nats.Msg) {
+	defer in.signal()
 	// Only what the server says itself arrives under the inbox; an event keeps its subject.
-	if id, ok := strings.CutPrefix(raw.Subject, in.inbox+"."); ok {
-		in.status(id, raw.Header.Get("Status"), raw.Header)
-		in.signal()
+	if strings.HasPrefix(raw.Subject, in.l.e.inboxPrefix) {
+		in.status(sub, raw)
 		return
 	}
 	meta, err := raw.Metadata()
 	if err != nil {
 		return // not from a consumer: nothing to acknowledge
 	}
-	if m, fresh := in.admit(raw, meta); fresh {
+	if m := in.admit(sub, raw, meta); m != nil {
 		select {
-		case in.e.queue <- m:
-		case <-in.e.closed:
+		case in.l.queue <- m:
+		case <-in.l.over:
 		}
+	}
+}
+
+// admit takes a message into hand, unless it was there before or one before it is missing.
+func (in *input) admit(sub *nats.Subscription, raw *nats.Msg, meta *nats.MsgMetadata) *message {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if sub != in.sub || !in.bound {
+		return nil
+	}
+	now := in.now()
+	in.pending, in.failures, in.oversize, in.heard = meta.NumPending, 0, false, now
+	in.pulls.take(raw.Size(), now)
+	in.problem = ""
+	if meta.NumDelivered > 1 {
+		in.l.e.metrics.redelivered.Inc()
+	}
+	if meta.Sequence.Consumer != in.delivered+1 {
+		// Somebody else received what is missing: the worker that had the lane before.
+		in.log().Info("a message is missing: the consumer is reset", "want", in.delivered+1, "got", meta.Sequence.Consumer)
+		in.bound = false
+		in.pulls.reset()
+		in.pause()
+		return nil
+	}
+	in.delivered = meta.Sequence.Consumer
+	seq := meta.Sequence.Stream
+	if seq <= in.acked {
+		_ = in.l.e.conn.Publish(raw.Reply, ackBody()) // not sent: it comes again
+	}
+	if seq <= in.received {
+		return nil
+	}
+	in.received = seq
+	m := &message{
+		in: in, seq: seq, subject: raw.Subject, header: raw.Header, data: raw.Data,
+		size: raw.Size(), stored: meta.Timestamp.UnixNano(), reply: raw.Reply,
+	}
+	in.hand.messages++
+	in.hand.bytes += m.size
+	return m
+}
+
+// ack acknowledges everything up to m, which was messages and bytes in hand: all that it
+// caused is stored. A lost acknowledgement has it delivered again, and acknowledged again.
+func (in *input) ack(m *message, done amount) {
+	in.mu.Lock()
+	in.hand.messages -= done.messages
+	in.hand.bytes -= done.bytes
+	in.acked = max(in.acked, m.seq)
+	in.mu.Unlock()
+	if err := in.l.e.conn.Publish(m.reply, ackBody()); err != nil {
+		in.log().Warn("acknowledgement was not sent, the message will come again", "sequence", m.seq, "error", err)
 	}
 	in.signal()
 }
 
-// admit puts a message on the shelf. A redelivery of one in hand only renews its reply
-// subject, and one that was acknowledged a moment ago is acknowledged again.
-func (in *input) admit(raw *nats.Msg, meta *nats.MsgMetadata) (*message, bool) {
+func ackBody() []byte { return []byte("+ACK") }
+
+// close ends the subscription.
+func (in *input) close() {
+	in.mu.Lock()
+	sub := in.sub
+	in.sub, in.bound, in.draining = nil, false, true
+	in.mu.Unlock()
+	if sub != nil {
+		_ = sub.Unsubscribe()
+	}
+}
+
+// look compares the consumer with what is in hand, when nothing has come for a while: the
+// server may wait for an acknowledgement of what another worker received.
+func (in *input) look(ctx context.Context) {
+	in.mu.Lock()
+	now := in.now()
+	every := int64(lookOften)
+	if in.failures == 0 && now-in.heard > int64(time.Minute) {
+		every = int64(lookSeldom)
+	}
+	due := in.bound && !in.draining && in.hand.messages == 0 && now-in.heard > int64(lookOften) && now-in.looked > every
+	if due {
+		in.looked = now
+	}
+	in.mu.Unlock()
+	if !due || !in.l.e.conn.IsConnected() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	cons, err := in.l.e.js.Consumer(ctx, in.cfg.Stream, in.consumer)
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	now := in.now()
-	in.pending, in.failures, in.oversize = meta.NumPending, 0, false
-	in.pulls.take(raw.Size(), now)
-	if in.bound {
-		in.problem = ""
+	if in.hand.messages > 0 || in.heard > now || !in.bound {
+		return
 	}
-	if meta.NumDelivered > 1 {
-		in.e.metrics.redelivered.Inc()
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrConsumerNotFound):
+		in.unbind("consumer " + in.name() + " was deleted")
+	case err != nil:
+	case cons.CachedInfo().NumAckPending > 0:
+		in.log().Info("the consumer waits for somebody else: it is reset", "ack_pending", cons.CachedInfo().NumAckPending)
+		in.bound = false
+		in.pulls.reset()
+		in.signal()
 	}
-	if m := in.shelf.bySeq[meta.Sequence.Stream]; m != nil {
-		m.reply = raw.Reply
-		in.shelf.touch(m, now)
-		return nil, false
-	}
-	if in.recent.has(meta.Sequence.Stream, now) {
-		_ = in.e.conn.Publish(raw.Reply, ackBody()) // not sent: it comes again
-		return nil, false
-	}
-	m := &message{
-		in: in, seq: meta.Sequence.Stream, subject: raw.Subject, header: raw.Header, data: raw.Data,
-		size: raw.Size(), stored: meta.Timestamp.UnixNano(), received: now, reply: raw.Reply, touched: now,
-	}
-	m.hold(1)
-	in.shelf.add(m)
-	return m, true
 }
+
+// How often look looks: soon after the last message, and later.
+const (
+	lookOften  = 3 * time.Second
+	lookSeldom = time.Minute
+)

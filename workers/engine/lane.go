@@ -2,127 +2,461 @@ package engine
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
 
-// A group of loose messages takes up to MaxEvents events per partition, bounded by these.
+// How many steps a lane has at once: one is filled, one is processed, one is stored.
+const stepsPerLane = 3
+
+// A step is full when it holds this much.
 const (
-	maxGroupEvents = 8192
-	maxGroupBytes  = 4 << 20
+	maxStepEvents = 8192
+	maxStepBytes  = 4 << 20
 )
 
-// lane is one goroutine that works on messages.
+// lane is one part of the work of a stage that one worker owns at a time: its messages are
+// processed in stream order, one step after another, in three goroutines:
+//
+//	fill     takes what has arrived and decodes it
+//	process  takes it through the stages, which decide
+//	commit   stores what came out, then acknowledges
+//
+// A lane lives from when the worker got it until it lost it or gave it back. When its state is in
+// doubt it begins anew: a session after another.
 type lane struct {
 	e     *Engine
 	index int
-	g     *group
-	batch stage.Batch
-	// picked holds events that are processed again, side by side.
-	picked []event.Event
-	router
-	// busySince is when the call of the stage that goes on now began, in Unix nanoseconds; 0 =
+	log   *slog.Logger
+
+	// stopping is closed when the lane is to be given back; over when nobody works on it any more.
+	stopping, over chan struct{}
+	stopOnce       sync.Once
+
+	inputs        []*input
+	queue         chan *message // received, not yet in a step
+	flushRequests chan flushRequest
+
+	// Of the session:
+	owner     string // who writes: worker and session
+	places    []place
+	tracks    [][]*track // by node
+	instances []instance // by node
+	answers   chan answer
+	sub       *nats.Subscription
+	inbox     string
+	free      chan *step
+
+	// Of the process goroutine:
+	scratch    []scratch // by node
+	perMessage bool
+	flushes    bool // some stage has a Flusher
+	replaying  bool
+	now        time.Time
+	tick       int64    // Unix seconds of stream time up to which the stages are flushed
+	last       []uint64 // stream sequence of the last message processed, by input
+	flushErr   error
+
+	// busySince is when the call of a stage that goes on now began, in Unix nanoseconds; 0 =
 	// there is none.
 	busySince atomic.Int64
+	waiting   atomic.Bool  // for the back-off of a retry, or for an output that is not stored
+	working   atomic.Int32 // steps that are not stored
+	ready     atomic.Bool
+	problem   atomic.Pointer[string]
+	outgoing  problems
+	attempts  uint64 // publishes, counted by the committer
+	// lastProblems say why outputs waited when the session ended.
+	lastProblems []string
+
+	writers sync.Pool // *event.FrameWriter
+}
+
+// instance is a stage at work in one lane.
+type instance struct {
+	stage   stage.Stage
+	flusher stage.Flusher
+	metrics *laneMetrics // nil for the shared instance of a stateless stage
+}
+
+type flushRequest struct {
+	done chan error
 }
 
 func newLane(e *Engine, index int) *lane {
-	l := &lane{e: e, index: index, g: newGroup()}
-	l.router = newRouter(e)
+	l := &lane{
+		e: e, index: index, log: e.log, stopping: make(chan struct{}), over: make(chan struct{}),
+		flushRequests: make(chan flushRequest), scratch: make([]scratch, len(e.nodes)),
+	}
+	if e.cfg.Lanes > 1 {
+		l.log = e.log.With("lane", index)
+	}
+	for _, n := range e.nodes {
+		l.perMessage = l.perMessage || n.stateful
+	}
+	l.setProblem("lane " + strconv.Itoa(index) + " is being taken over")
 	return l
 }
 
-// run works until stop ends and the group in hand is finished. What it does in that group
-// ends early with work.
-func (l *lane) run(stop, work context.Context) {
-	flush := l.flushTick()
-	defer flush.Stop()
-	for stop.Err() == nil {
+func (l *lane) setProblem(text string) { l.problem.Store(&text) }
+
+// stop has the lane finish what it has in hand and end.
+func (l *lane) stop() { l.stopOnce.Do(func() { close(l.stopping) }) }
+
+// Reasons for a session to end before the lane is stopped.
+var (
+	errLost = errors.New("the lane belongs to another worker")
+	// errDoubt: what is stored is not what this lane stored.
+	errDoubt = errors.New("somebody else has written to an output of the lane")
+)
+
+// run works until the lane is stopped and its work is stored, or ctx ends. It returns
+// errLost when the lane belongs to another worker.
+func (l *lane) run(ctx context.Context) error {
+	defer close(l.over)
+	for failures := 0; ; failures++ {
+		began := l.e.now()
+		err := l.session(ctx)
+		if err == nil || ctx.Err() != nil || errors.Is(err, errLost) {
+			return err
+		}
+		if l.e.now().Sub(began) > time.Minute {
+			failures = 0
+		}
+		l.setProblem(err.Error())
+		l.log.Warn("the lane begins anew", "lane", l.index, "reason", err)
 		select {
-		case <-stop.Done():
-		case m := <-l.e.queue:
-			l.gather(m)
-			l.handle(work, stop)
-		case r := <-l.e.parked.due:
-			l.retryNow(work, stop, r)
-		case <-flush.C:
-			_ = l.flush(work, false) // logged there; the stage tries again at the next tick
-		case r := <-l.requests():
-			r.done <- l.flush(work, r.final)
+		case <-time.After(backoff(50*time.Millisecond, 2*time.Second, failures, l.e.jitter())):
+		case <-l.stopping:
+			return nil
+		case <-ctx.Done():
+			return nil
 		}
 	}
-	l.finishRetries(work, stop)
 }
 
-// finishRetries tries what is parked one last time.
-func (l *lane) finishRetries(work, stop context.Context) {
-	tick := time.NewTicker(idlePoll)
-	defer tick.Stop()
-	for !l.e.parked.empty() {
+// session takes the lane over and works until it is stopped or something is in doubt.
+func (l *lane) session(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	l.begin()
+	defer l.end(context.WithoutCancel(ctx))
+	if err := l.takeOver(ctx); err != nil {
+		return err
+	}
+	l.ready.Store(true)
+	defer l.ready.Store(false)
+	l.setProblem("")
+	filled, processed := make(chan *step), make(chan *step)
+	var all, inputs sync.WaitGroup
+	pulling, stopPulling := context.WithCancel(ctx)
+	defer stopPulling()
+	for _, in := range l.inputs {
+		inputs.Go(func() {
+			if err := in.run(pulling); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	all.Go(func() { defer close(filled); l.fill(ctx, filled); stopPulling() })
+	all.Go(func() { defer close(processed); l.process(ctx, filled, processed) })
+	all.Go(func() {
+		for s := range processed {
+			if err := l.commit(ctx, s); err != nil {
+				cancel(err)
+				return
+			}
+		}
+	})
+	all.Wait()
+	stopPulling()
+	inputs.Wait()
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// begin makes what a session needs.
+func (l *lane) begin() {
+	var id [4]byte
+	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
+	l.owner = l.e.worker + "/" + hex.EncodeToString(id[:])
+	l.queue = make(chan *message, (maxMessages+1024)*len(l.e.cfg.Inputs))
+	l.inputs = nil
+	for i, c := range l.e.cfg.Inputs {
+		l.inputs = append(l.inputs, newInput(l, i, c))
+	}
+	l.free = make(chan *step, stepsPerLane)
+	for range stepsPerLane {
+		l.free <- newStep(len(l.e.nodes))
+	}
+	l.working.Store(0)
+	l.replaying, l.tick, l.last = false, 0, make([]uint64, len(l.inputs))
+	l.e.setInputs(l, l.inputs)
+}
+
+// end releases what a session took.
+func (l *lane) end(ctx context.Context) {
+	for _, in := range l.inputs {
+		in.close()
+	}
+	if l.sub != nil {
+		_ = l.sub.Unsubscribe()
+	}
+	l.lastProblems = l.outgoing.list()
+	l.outgoing.clear(l)
+	l.closeInstances(ctx)
+}
+
+// openInstances makes the stages of the lane.
+func (l *lane) openInstances(ctx context.Context) error {
+	l.instances = make([]instance, len(l.e.nodes))
+	l.flushes = false
+	for i, n := range l.e.nodes {
+		at := &l.instances[i]
+		if !n.stateful {
+			at.stage = n.shared
+		} else {
+			at.metrics = &laneMetrics{Registerer: l.e.laneRegisterer(n, l.index)}
+			s, err := n.build(&l.e.opts, at.metrics)
+			if err != nil {
+				return err
+			}
+			at.stage = s
+			if err := s.Start(ctx); err != nil {
+				return fmt.Errorf("start stage %s: %w", n.cfg.Stage, err)
+			}
+		}
+		at.flusher, _ = at.stage.(stage.Flusher)
+		l.flushes = l.flushes || at.flusher != nil
+	}
+	return nil
+}
+
+func (l *lane) closeInstances(ctx context.Context) {
+	for i := range l.instances {
+		at := &l.instances[i]
+		if at.metrics == nil {
+			continue
+		}
+		if at.stage != nil {
+			_ = at.stage.Shutdown(ctx)
+		}
+		at.metrics.close()
+	}
+	l.instances = nil
+}
+
+// fill makes steps of what arrives, until the lane is stopped.
+func (l *lane) fill(ctx context.Context, out chan<- *step) {
+	for {
+		var s *step
 		select {
-		case r := <-l.e.parked.due:
-			l.retryNow(work, stop, r)
-		case <-tick.C:
-		case <-work.Done():
+		case s = <-l.free:
+		case <-l.stopping:
+			return
+		case <-ctx.Done():
+			return
+		}
+		s.reset()
+		select {
+		case m := <-l.queue:
+			l.working.Add(1)
+			s.add(m)
+		case <-l.stopping:
+			return
+		case <-ctx.Done():
+			return
+		}
+		if !l.fillUp(ctx, s, out) {
 			return
 		}
 	}
 }
 
-// gather decodes m and what else has arrived into the group.
-func (l *lane) gather(m *message) {
-	l.g.reset()
-	l.g.add(m)
-	var linger *time.Timer
-	for !l.full() {
+// fillUp adds what else has arrived to s until the next goroutine takes it.
+func (l *lane) fillUp(ctx context.Context, s *step, out chan<- *step) bool {
+	var linger <-chan time.Time
+	lingers := l.e.limits.linger > 0
+	for !l.full(s) {
 		select {
-		case m := <-l.e.queue:
-			l.g.add(m)
+		case m := <-l.queue:
+			s.add(m)
 			continue
 		default:
 		}
 		// Frames are full already, or as full as the stage before could make them.
-		if l.g.frames > 0 || l.e.limits.linger <= 0 {
-			return
-		}
-		if linger == nil {
-			linger = time.NewTimer(l.e.limits.linger)
-			defer linger.Stop()
+		if lingers && s.frames == 0 {
+			if linger == nil {
+				linger = time.After(l.e.limits.linger)
+			}
+			select {
+			case m := <-l.queue:
+				s.add(m)
+			case <-linger:
+				lingers = false
+			case <-l.stopping:
+				lingers = false
+			case <-ctx.Done():
+				return false
+			}
+			continue
 		}
 		select {
-		case m := <-l.e.queue:
-			l.g.add(m)
-		case <-linger.C:
+		case out <- s:
+			return true
+		case m := <-l.queue:
+			s.add(m)
+		case <-ctx.Done():
+			return false
+		}
+	}
+	select {
+	case out <- s:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (l *lane) full(s *step) bool {
+	limit := l.e.limits.maxEvents
+	if l.e.cfg.Lanes == 1 { // it is spread over the partitions
+		limit = min(limit*l.e.cfg.Partitions, max(maxStepEvents, limit))
+	}
+	return len(s.events)+len(s.bad) >= limit || s.bytes >= maxStepBytes
+}
+
+// process takes steps through the stages, and flushes these while nothing comes.
+func (l *lane) process(ctx context.Context, in <-chan *step, out chan<- *step) {
+	var idle <-chan time.Time
+	if l.flushes {
+		t := time.NewTicker(time.Second)
+		defer t.Stop()
+		idle = t.C
+	}
+	for {
+		var s *step
+		ok := true
+		select {
+		case s, ok = <-in:
+			if !ok {
+				return
+			}
+			ok = l.take(ctx, s)
+		case <-idle:
+			s, ok = l.flushIdle(ctx)
+		case r := <-l.flushRequests:
+			s, ok = l.flushFinal(ctx, r)
+		case <-ctx.Done():
+			return
+		}
+		if !ok {
+			// Stopped in the middle: nothing of the step is stored.
+			<-drained(in)
+			return
+		}
+		if s == nil {
+			continue
+		}
+		for _, q := range s.queues {
+			q.track.open = nil
+		}
+		select {
+		case out <- s:
+		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-func (l *lane) full() bool {
-	limit := l.e.limits.maxEvents
-	if l.g.frames == 0 {
-		limit = min(limit*l.e.cfg.Partitions, max(maxGroupEvents, limit))
-	}
-	return len(l.g.events) >= limit || l.g.bytes >= maxGroupBytes
+// drained returns a channel that is closed when nothing comes from in any more.
+func drained(in <-chan *step) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range in { //nolint:revive // what comes is not stored
+		}
+	}()
+	return done
 }
 
-// handle takes the group through the stage and publishes what comes out.
-func (l *lane) handle(work, stop context.Context) {
-	g := l.g
-	l.process(work, g)
-	left, ok := l.undecided(work, stop, g)
-	if !ok || work.Err() != nil {
-		return // its messages are given back
+// idleMargin is how far behind the clock the stream time is while nothing comes: messages that
+// the server stores now must not find that their second is over.
+const idleMargin = 2
+
+// flushIdle flushes by the clock while no message is there.
+func (l *lane) flushIdle(ctx context.Context) (*step, bool) {
+	second := l.e.now().Unix() - idleMargin
+	if l.tick == 0 {
+		l.tick = second - 1
 	}
-	if len(left) > 0 {
-		g.hold(left)
-		l.g = newGroup() // g lives on until the retries are over
+	if len(l.queue) > 0 || l.working.Load() > 0 || l.pending() || second <= l.tick {
+		return nil, true
 	}
-	l.route(work, g)
-	if len(left) > 0 {
-		l.parkRetry(&retry{g: g, indices: left, attempt: 2})
+	select {
+	case s := <-l.free:
+		s.reset()
+		l.working.Add(1)
+		ok := l.flushUntil(ctx, s, second)
+		return s, ok
+	default:
+		return nil, true
 	}
 }
+
+// pending says whether the server has messages that did not come yet.
+func (l *lane) pending() bool {
+	for _, in := range l.inputs {
+		in.mu.Lock()
+		n := in.pending
+		ok := in.bound
+		in.mu.Unlock()
+		if n > 0 || !ok {
+			return true
+		}
+	}
+	return false
+}
+
+// flushFinal has the stages emit everything that they still hold.
+func (l *lane) flushFinal(ctx context.Context, r flushRequest) (*step, bool) {
+	if !l.flushes {
+		r.done <- nil
+		return nil, true
+	}
+	var s *step
+	select {
+	case s = <-l.free:
+	case <-ctx.Done():
+		return nil, false
+	}
+	s.reset()
+	l.working.Add(1)
+	l.flushErr = nil
+	ok := l.flush(ctx, s, finalTick, true)
+	r.done <- l.flushErr
+	return s, ok
+}
+
+func (l *lane) writer() *event.FrameWriter {
+	if w, ok := l.writers.Get().(*event.FrameWriter); ok {
+		return w
+	}
+	return &event.FrameWriter{}
+}
+
+func (l *lane) putWriter(w *event.FrameWriter) { l.writers.Put(w) }

@@ -8,9 +8,9 @@ import (
 type Metrics struct {
 	registerer prometheus.Registerer
 
-	events, deadLetters, redelivered, republished, republishedStored, produced *prometheus.CounterVec
+	events, deadLetters, redelivered, republished, republishedStored, produced, skipped *prometheus.CounterVec
 
-	lagEvents, lagSeconds, inflightFrames, inflightMessages, inflightBytes, blocked, ready *prometheus.GaugeVec
+	lagEvents, lagSeconds, inflightFrames, inflightMessages, inflightBytes, blocked, ready, lanes *prometheus.GaugeVec
 
 	process, latency *prometheus.HistogramVec
 }
@@ -31,14 +31,16 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	}
 	m := &Metrics{
 		registerer:        r,
-		events:            counter("stage_events_total", "Events by what became of them (emitted, filtered, duplicate, dead_lettered), counted when their message is acknowledged; retried counts attempts.", "outcome"),
+		events:            counter("stage_events_total", "Events by what became of them (emitted, filtered, duplicate, dead_lettered), counted when all they caused is stored; retried counts attempts.", "outcome"),
 		deadLetters:       counter("dead_letter_events_total", "Events stored in the dead letters, by reason.", "reason"),
 		produced:          counter("stage_produced_events_total", "New events that the stage made and that are stored, by port.", "port"),
 		redelivered:       counter("stage_redelivered_total", "Messages that the server had delivered before, to this worker or another."),
 		republished:       counter("stage_republished_total", "Publishes that were repeated because the first was refused or not answered."),
-		republishedStored: counter("stage_publish_duplicates_total", "Publishes that the server had stored before and dropped by their id."),
+		republishedStored: counter("stage_publish_confirmed_late_total", "Publishes that were stored although no answer came: the last message of their subject showed it."),
+		skipped:           counter("stage_skipped_events_total", "Events that were not stored again: the worker that had the lane before had stored them."),
 		lagEvents:         gauge("stage_lag_events", "Events stored and not acknowledged by this stage, estimated from what this worker received last."),
-		lagSeconds:        gauge("stage_lag_seconds", "Age of the oldest message in hand."),
+		lagSeconds:        gauge("stage_lag_seconds", "How long nothing was acknowledged while something is in hand."),
+		lanes:             gauge("stage_lanes", "Lanes that this worker has."),
 		inflightFrames:    gauge("stage_inflight_frames", "Published messages that wait for their PubAck."),
 		inflightMessages:  gauge("stage_inflight_messages", "Received messages that are not acknowledged."),
 		inflightBytes:     gauge("stage_inflight_bytes", "Received bytes that are not acknowledged."),
@@ -47,8 +49,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		process:           histogram("stage_process_seconds", "Duration of one call of the stage with a batch of events.", 20e-6, 18),
 		latency:           histogram("event_latency_seconds", "From the first ingest of an event to the acknowledgement by this stage; one event of each message is measured.", 1e-3, 18),
 	}
-	r.MustRegister(m.events, m.deadLetters, m.produced, m.redelivered, m.republished, m.republishedStored, m.lagEvents, m.lagSeconds,
-		m.inflightFrames, m.inflightMessages, m.inflightBytes, m.blocked, m.ready, m.process, m.latency)
+	r.MustRegister(m.events, m.deadLetters, m.produced, m.redelivered, m.republished, m.republishedStored, m.skipped, m.lagEvents, m.lagSeconds,
+		m.inflightFrames, m.inflightMessages, m.inflightBytes, m.blocked, m.ready, m.lanes, m.process, m.latency)
 	return m
 }
 
@@ -56,9 +58,9 @@ func stageLabels() []string { return []string{"pipeline", "stage"} }
 
 // stageMetrics are the metrics of one engine, with their labels bound.
 type stageMetrics struct {
-	emitted, filtered, duplicate, deadLettered, retried, redelivered, republished, republishedStored prometheus.Counter
+	emitted, filtered, duplicate, deadLettered, retried, redelivered, republished, republishedStored, skipped prometheus.Counter
 
-	lagEvents, lagSeconds, inflightFrames, inflightMessages, inflightBytes, ready prometheus.Gauge
+	lagEvents, lagSeconds, inflightFrames, inflightMessages, inflightBytes, ready, lanes prometheus.Gauge
 
 	process, latency prometheus.Observer
 
@@ -72,9 +74,9 @@ func (m *Metrics) bind(pipeline, stage string) *stageMetrics {
 	return &stageMetrics{
 		emitted: events.WithLabelValues("emitted"), filtered: events.WithLabelValues("filtered"),
 		duplicate: events.WithLabelValues("duplicate"), deadLettered: events.WithLabelValues("dead_lettered"),
-		retried: events.WithLabelValues("retried"), redelivered: m.redelivered.With(l), republished: m.republished.With(l), republishedStored: m.republishedStored.With(l),
+		retried: events.WithLabelValues("retried"), redelivered: m.redelivered.With(l), republished: m.republished.With(l), republishedStored: m.republishedStored.With(l), skipped: m.skipped.With(l),
 		lagEvents: m.lagEvents.With(l), lagSeconds: m.lagSeconds.With(l), inflightFrames: m.inflightFrames.With(l),
-		inflightMessages: m.inflightMessages.With(l), inflightBytes: m.inflightBytes.With(l), ready: m.ready.With(l),
+		inflightMessages: m.inflightMessages.With(l), inflightBytes: m.inflightBytes.With(l), ready: m.ready.With(l), lanes: m.lanes.With(l),
 		process: m.process.With(l), latency: m.latency.With(l),
 		deadLetters: m.deadLetters.MustCurryWith(l), produced: m.produced.MustCurryWith(l), blockedBy: m.blocked.MustCurryWith(l),
 	}

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"runtime"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"millrace.dev/millrace/workers/config"
@@ -20,6 +20,11 @@ type Options struct {
 	Config *config.StageConfig
 	// Factory builds the stage and says whether it is stateful.
 	Factory stage.Factory
+	// Registry finds the factories of the stages that are chained to it; it may be nil when there are none.
+	Registry stage.Registry
+	// Worker names this worker among those of the stage; it must be unique among all that ever
+	// run at once. Empty = a random name.
+	Worker string
 	// Conn is the connection; it is used, never closed. It should reconnect for ever.
 	Conn *nats.Conn
 	Log  *slog.Logger
@@ -29,8 +34,9 @@ type Options struct {
 	Jitter func() float64
 	// Metrics may be shared by the engines of one process; nil = metrics nobody reads.
 	Metrics *Metrics
-	// Lanes is the number of lanes of a stateless stage; 0 = GOMAXPROCS.
-	Lanes int
+	// LeaseEvery and LeaseExpire are how often a worker renews its leases, and after what
+	// silence others take its lanes; 0 = 1.5 s and 6 s.
+	LeaseEvery, LeaseExpire time.Duration
 	// WedgedAfter is how long a worker may have messages in hand without any progress
 	// before it reports itself as dead; 0 = 2 minutes.
 	WedgedAfter time.Duration
@@ -49,7 +55,6 @@ const (
 	defaultBackoff     = 100 * time.Millisecond
 	defaultMaxBackoff  = 30 * time.Second
 	defaultDrain       = 30 * time.Second
-	defaultAckWait     = 30 * time.Second
 	defaultAckTimeout  = 5 * time.Second
 	defaultWedgedAfter = 2 * time.Minute
 	// maxMessages bounds messages in hand per input, for inputs of tiny messages.
@@ -82,7 +87,9 @@ func (o *Options) complete() error {
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(prometheus.NewRegistry())
 	}
-	fallback(&o.Lanes, runtime.GOMAXPROCS(0))
+	if o.Worker == "" {
+		o.Worker = nuid.Next()
+	}
 	fallback(&o.WedgedAfter, defaultWedgedAfter)
 	fallback(&o.AckTimeout, defaultAckTimeout)
 	return checkConfig(o.Config)
@@ -126,6 +133,9 @@ func checkConfig(c *config.StageConfig) error {
 	}
 	if c.Partitions < 1 {
 		return fmt.Errorf("stage config: partitions is %d: at least 1", c.Partitions)
+	}
+	if c.Lanes != 1 && c.Lanes != c.Partitions {
+		return fmt.Errorf("stage config: lanes is %d: 1 or the number of partitions, %d", c.Lanes, c.Partitions)
 	}
 	if _, ok := c.Outputs[config.PortDeadLetter]; !ok {
 		return fmt.Errorf("stage config: outputs has no port %q: every stage needs one", config.PortDeadLetter)

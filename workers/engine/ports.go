@@ -12,7 +12,9 @@ type ports struct {
 	all    []port
 	frames int // how many of all carry frames
 	index  map[string]int
-	dead   config.Output
+	dead   int // the number of port dead-letter
+
+	partitions int
 }
 
 type port struct {
@@ -22,8 +24,11 @@ type port struct {
 	subjects []string
 }
 
+// single says that each event is a message of its own.
+func (p *port) single() bool { return p.out.Format != config.FormatFrame }
+
 func newPorts(c *config.StageConfig) *ports {
-	p := &ports{index: map[string]int{}, dead: c.Outputs[config.PortDeadLetter]}
+	p := &ports{index: map[string]int{}, partitions: c.Partitions}
 	for name, out := range c.Outputs {
 		one := port{name: name, out: out}
 		if out.Format == config.FormatFrame {
@@ -40,7 +45,17 @@ func newPorts(c *config.StageConfig) *ports {
 	for i := range p.all {
 		p.index[p.all[i].name] = i
 	}
+	p.dead = p.index[config.PortDeadLetter]
 	return p
+}
+
+// trackOf returns the number of the track of a port and partition: partitions come one
+// after another for ports of frames; each other port has one track, behind them.
+func (p *ports) trackOf(port, partition int) int {
+	if port < p.frames {
+		return port*p.partitions + partition
+	}
+	return p.frames*p.partitions + port - p.frames
 }
 
 // find returns the number of a port; empty = out.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -22,29 +23,207 @@ const (
 	reasonUnknownPort      = "unknown_port"
 )
 
-// process takes all events of g through the stage for the first time.
-func (l *lane) process(ctx context.Context, g *group) {
-	for lo := 0; lo < len(g.events); lo += l.e.limits.maxEvents {
-		hi := min(lo+l.e.limits.maxEvents, len(g.events))
-		l.processBatch(ctx, g.events[lo:hi], 1, func(i int, d stage.Decision) { g.decisions[lo+i] = d }, &g.produced)
+// scratch is the memory of one node in one lane.
+type scratch struct {
+	batch     stage.Batch
+	decisions []stage.Decision
+	tried     []int // attempts, where there was more than one
+	made      []event.Event
+	next      []event.Event // what goes on in the chain, when it is not all
+	picked    []event.Event
+	produced  []stage.Produced
+}
+
+// take takes the messages of s through the stages. It returns false when the work ended
+// before that was done: then nothing of s may be stored.
+func (l *lane) take(ctx context.Context, s *step) bool {
+	if !l.perMessage && len(s.bad) == 0 && s.frames == 0 {
+		return l.takeTogether(ctx, s)
+	}
+	for k := range s.messages {
+		if !l.takeMessage(ctx, s, k) {
+			return false
+		}
+	}
+	return true
+}
+
+// takeTogether takes loose messages through stateless stages in large batches.
+func (l *lane) takeTogether(ctx context.Context, s *step) bool {
+	if len(s.messages) == 0 {
+		return true
+	}
+	sc := &scene{s: s, m: s.messages[0], in: s.messages[0].in.index, replayed: l.replaying}
+	l.now = time.Unix(0, s.messages[0].stored)
+	for _, m := range s.messages {
+		l.last[m.in.index] = m.seq
+	}
+	return len(s.events) == 0 || l.node(ctx, sc, l.e.nodes[0], s.events)
+}
+
+// takeMessage takes one message through the stages.
+func (l *lane) takeMessage(ctx context.Context, s *step, k int) bool {
+	m, sp := s.messages[k], s.spans[k]
+	if !l.flushUntil(ctx, s, m.stored/int64(time.Second)) {
+		return false
+	}
+	l.now = time.Unix(0, m.stored)
+	sc := &scene{
+		s: s, m: m, k: k, first: k, in: m.in.index, at: position{seq: m.seq}, replayed: l.replaying,
+		bad: s.bad[sp.badLo:sp.badHi],
+	}
+	s.tallies[0].events += int64(len(sc.bad))
+	if sp.hi > sp.lo && !l.node(ctx, sc, l.e.nodes[0], s.events[sp.lo:sp.hi]) {
+		return false
+	}
+	l.buryUndecodable(sc, math.MaxInt)
+	l.last[m.in.index] = m.seq
+	return true
+}
+
+// buryUndecodable dead-letters what is no event and stands before index in the message.
+func (l *lane) buryUndecodable(sc *scene, index int) {
+	for len(sc.bad) > 0 && sc.bad[0].Index < index {
+		u := &sc.bad[0]
+		sc.bad = sc.bad[1:]
+		sc.at = position{seq: sc.m.seq, index: uint32(u.Index)}
+		l.bury(sc, l.e.nodes[0], letter{index: u.Index, body: u.Raw, contentType: u.ContentType, reason: reasonUndecodable, err: u.Err, attempts: 1})
 	}
 }
 
-// processBatch has the stage decide about events. When it fails on several at once they
-// are processed one by one, to find the one to blame.
-func (l *lane) processBatch(ctx context.Context, events []event.Event, attempt int, decide func(int, stage.Decision), produced *[]stage.Produced) {
-	err := l.call(ctx, events, attempt)
+// node takes events through one stage and what is chained to it.
+func (l *lane) node(ctx context.Context, sc *scene, n *node, events []event.Event) bool {
+	sr := &l.scratch[n.index]
+	sr.decisions = grow(sr.decisions, len(events))
+	sr.tried, sr.made = sr.tried[:0], sr.made[:0]
+	sr.produced = sr.produced[:0]
+	sc.s.tallies[n.index].events += int64(len(events))
+	for lo := 0; lo < len(events); lo += n.limits.maxEvents {
+		hi := min(lo+n.limits.maxEvents, len(events))
+		l.decide(ctx, n, events[lo:hi], sr.decisions[lo:hi], 1)
+	}
+	if !l.retry(ctx, sc, n, events) {
+		return false
+	}
+	kept := l.route(sc, n, events)
+	l.produce(sc, n, sr.produced)
+	return l.children(ctx, sc, n, kept)
+}
+
+// children hands what left on port out to the chained stages.
+func (l *lane) children(ctx context.Context, sc *scene, n *node, kept []event.Event) bool {
+	if len(n.children) == 0 {
+		return true
+	}
+	made := l.scratch[n.index].made
+	if len(made) > 0 {
+		kept = append(kept[:len(kept):len(kept)], made...)
+	}
+	if len(kept) == 0 {
+		return true
+	}
+	for i, c := range n.children {
+		given := kept
+		if i < len(n.children)-1 { // of two copies of an event only one may be changed
+			given = make([]event.Event, len(kept))
+			for j := range kept {
+				given[j] = kept[j].Fork()
+			}
+		}
+		if !l.node(ctx, sc, c, given) {
+			return false
+		}
+	}
+	return true
+}
+
+// route does with each event what was decided, and returns those that left on port out.
+func (l *lane) route(sc *scene, n *node, events []event.Event) []event.Event {
+	sr := &l.scratch[n.index]
+	t := &sc.s.tallies[n.index]
+	all := true
+	next := sr.next[:0]
+	if sc.m != nil {
+		sc.k = sc.first
+		sc.m = sc.s.messages[sc.k]
+		sc.in = sc.m.in.index
+	}
+	for i := range events {
+		e, d := &events[i], &sr.decisions[i]
+		if len(sc.bad) > 0 && n.depth == 0 {
+			l.buryUndecodable(sc, e.Origin.Index)
+		}
+		l.moveTo(sc, e)
+		out := false
+		switch d.Verdict {
+		case stage.Emit:
+			if l.tooLargeAlone(n, e) {
+				err := fmt.Errorf("the event takes %d bytes: more than max_payload of the NATS server, %d", e.Size(), l.e.conn.MaxPayload())
+				l.deadLetter(sc, n, e, reasonTooLarge, err, 1)
+			} else {
+				out = l.emit(sc, n, e, d.Port)
+			}
+		case stage.Filter:
+			t.filtered++
+		case stage.Duplicate:
+			t.duplicates++
+		case stage.DeadLetter, stage.Retry:
+			l.deadLetter(sc, n, e, d.Reason, d.Err, sr.attempts(i))
+		}
+		if len(n.children) == 0 {
+			continue
+		}
+		if !out && all { // the first one that is left out
+			all = false
+			next = append(next, events[:i]...)
+		} else if out && !all {
+			next = append(next, *e)
+		}
+	}
+	sr.next = next
+	if all {
+		return events
+	}
+	return next
+}
+
+// moveTo moves the scene to where e came from.
+func (l *lane) moveTo(sc *scene, e *event.Event) {
+	if sc.m == nil { // a flush: e was made by it
+		sc.at.index = uint32(e.Origin.Index)
+		return
+	}
+	for sc.m.seq != e.Origin.Sequence || sc.in != e.Origin.Input {
+		sc.k++
+		sc.m = sc.s.messages[sc.k]
+		sc.in = sc.m.in.index
+	}
+	sc.at = position{seq: sc.m.seq, index: uint32(e.Origin.Index)}
+}
+
+func (sr *scratch) attempts(i int) int {
+	if i < len(sr.tried) {
+		return max(sr.tried[i], 1)
+	}
+	return 1
+}
+
+// decide has the stage decide about events. When it fails on several at once they are
+// processed one by one, to find the one to blame.
+func (l *lane) decide(ctx context.Context, n *node, events []event.Event, decisions []stage.Decision, attempt int) {
+	sr := &l.scratch[n.index]
+	err := l.call(ctx, n, events, attempt)
 	switch {
 	case err == nil:
 		for i := range events {
-			decide(i, l.batch.Decision(i))
+			decisions[i] = sr.batch.Decision(i)
 		}
-		*produced = append(*produced, l.batch.Produced()...)
+		sr.produced = append(sr.produced, sr.batch.Produced()...)
 	case len(events) == 1:
-		decide(0, blame(err))
+		decisions[0] = blame(err)
 	default:
 		for i := range events {
-			l.processBatch(ctx, events[i:i+1], attempt, func(_ int, d stage.Decision) { decide(i, d) }, produced)
+			l.decide(ctx, n, events[i:i+1], decisions[i:i+1], attempt)
 		}
 	}
 }
@@ -61,22 +240,159 @@ func blame(err error) stage.Decision {
 	}
 }
 
+// retry processes again, after a back-off, what the stage wants to retry. The lane waits
+// meanwhile, so that nothing overtakes it. After the last attempt an event is dead.
+func (l *lane) retry(ctx context.Context, sc *scene, n *node, events []event.Event) bool {
+	sr := &l.scratch[n.index]
+	for attempt := 1; ; attempt++ {
+		var left []int
+		for i := range sr.decisions {
+			if sr.decisions[i].Verdict == stage.Retry {
+				left = append(left, i)
+			}
+		}
+		if len(left) == 0 {
+			return true
+		}
+		if len(sr.tried) < len(events) {
+			sr.tried = grow(sr.tried, len(events))
+		}
+		for _, i := range left {
+			sr.tried[i] = attempt
+		}
+		if attempt >= n.limits.attempts {
+			for _, i := range left {
+				err := sr.decisions[i].Err
+				if err == nil {
+					err = errNoReason
+				}
+				sr.decisions[i] = stage.Decision{
+					Verdict: stage.DeadLetter, Reason: reasonRetriesExhausted, Err: fmt.Errorf("after %d attempts: %w", attempt, err),
+				}
+			}
+			return true
+		}
+		if !l.pause(ctx, n, attempt) {
+			return false
+		}
+		sc.s.tallies[n.index].retried += int64(len(left))
+		l.again(ctx, n, events, left, attempt+1)
+	}
+}
+
+// again processes some events once more, side by side.
+func (l *lane) again(ctx context.Context, n *node, events []event.Event, left []int, attempt int) {
+	sr := &l.scratch[n.index]
+	picked := sr.picked[:0]
+	for _, i := range left {
+		picked = append(picked, events[i])
+	}
+	sr.picked = picked
+	decisions := make([]stage.Decision, len(left))
+	for lo := 0; lo < len(left); lo += n.limits.maxEvents {
+		hi := min(lo+n.limits.maxEvents, len(left))
+		l.decide(ctx, n, picked[lo:hi], decisions[lo:hi], attempt)
+	}
+	for j, i := range left {
+		events[i], sr.decisions[i] = picked[j], decisions[j] // with what the stage added
+	}
+}
+
+// pause waits before the attempt after attempt; false when the lane ends: another worker goes on.
+func (l *lane) pause(ctx context.Context, n *node, attempt int) bool {
+	l.waiting.Store(true)
+	defer l.waiting.Store(false)
+	t := time.NewTimer(backoff(n.limits.backoff, n.limits.maxBackoff, attempt-1, l.e.jitter()))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return ctx.Err() == nil
+	case <-l.stopping:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // call is one call of Process; a panic becomes an error.
-func (l *lane) call(ctx context.Context, events []event.Event, attempt int) (err error) {
-	l.batch.Events = events
-	l.batch.Reset(attempt)
-	defer l.clocked()()
+func (l *lane) call(ctx context.Context, n *node, events []event.Event, attempt int) (err error) {
+	b := &l.scratch[n.index].batch
+	b.Events, b.Now = events, l.now
+	b.Reset(attempt)
+	defer l.clocked(n)()
 	defer l.e.recovered(&err)
-	return l.e.stage.Process(ctx, &l.batch)
+	return l.instances[n.index].stage.Process(ctx, b)
+}
+
+// flushUntil flushes the stages for each whole second of stream time up to second.
+func (l *lane) flushUntil(ctx context.Context, s *step, second int64) bool {
+	if !l.flushes {
+		return true
+	}
+	if l.tick == 0 {
+		l.tick = second
+		return true
+	}
+	l.tick = max(l.tick, second-maxFlushes)
+	for l.tick < second {
+		l.tick++
+		if !l.flush(ctx, s, l.tick, false) {
+			return false
+		}
+	}
+	return true
+}
+
+// maxFlushes bounds how many seconds without input are flushed one by one.
+const maxFlushes = 3600
+
+// flush lets the stages emit by stream time. No input waits for that but what they make.
+func (l *lane) flush(ctx context.Context, s *step, second int64, final bool) bool {
+	at := position{seq: l.last[0], tick: second}
+	now := time.Unix(second, 0)
+	if final {
+		now, at.tick = l.e.now(), finalTick
+	}
+	sc := &scene{s: s, at: at, replayed: l.replaying}
+	for _, n := range l.e.nodes {
+		f := l.instances[n.index].flusher
+		if f == nil {
+			continue
+		}
+		sr := &l.scratch[n.index]
+		sr.made = sr.made[:0]
+		if err := l.callFlush(ctx, n, f, now, final); err != nil {
+			l.flushErr = fmt.Errorf("flush stage %s: %w", n.cfg.Stage, err)
+			if l.e.panics.allow(l.e.now()) {
+				l.log.Error("the stage failed to flush", "stage", n.cfg.Stage, "error", err)
+			}
+			continue
+		}
+		sr.produced = append(sr.produced[:0], sr.batch.Produced()...)
+		l.produce(sc, n, sr.produced)
+		if !l.children(ctx, sc, n, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+func (l *lane) callFlush(ctx context.Context, n *node, f stage.Flusher, now time.Time, final bool) (err error) {
+	b := &l.scratch[n.index].batch
+	b.Events, b.Now = []event.Event(nil), now
+	b.Reset(1)
+	defer l.clocked(n)()
+	defer l.e.recovered(&err)
+	return f.Flush(ctx, now, final, b)
 }
 
 // clocked notes how long a call of the stage takes, and that it goes on.
-func (l *lane) clocked() (end func()) {
+func (l *lane) clocked(n *node) (end func()) {
 	began := l.e.now()
 	l.busySince.Store(began.UnixNano())
 	return func() {
 		l.busySince.Store(0)
-		l.e.metrics.process.Observe(l.e.now().Sub(began).Seconds())
+		n.metrics.process.Observe(l.e.now().Sub(began).Seconds())
 	}
 }
 
@@ -128,4 +444,14 @@ func (t *throttle) allow(now time.Time) bool {
 	}
 	t.last = now
 	return true
+}
+
+// grow returns n zero elements, in the memory of s where that is enough.
+func grow[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n)
+	}
+	s = s[:n]
+	clear(s)
+	return s
 }

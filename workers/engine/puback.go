@@ -17,14 +17,20 @@ type pubAck struct {
 		Description string `json:"description"`
 	} `json:"error"`
 
-	// problem says why the message is not stored; empty = it is.
+	// problem says why the message is not stored; empty = it is. code is the server's.
 	problem string
+	code    int
 }
 
 // Codes of the server (server/errors.json).
 const (
 	codeStreamStoreFailed = 10077 // with DiscardNew: the stream is full
 	codeMessageTooLarge   = 10054 // larger than max_msg_size of the stream
+	// The last message of the subject is another one than expected; of messages that the
+	// leader has not yet stored, too.
+	codeWrongLastSequence    = 10071
+	codeWrongLastSequenceNow = 10164
+	codeNoBatches            = 10174 // the stream does not allow atomic batches
 )
 
 func readPubAck(raw *nats.Msg) pubAck {
@@ -36,6 +42,9 @@ func readPubAck(raw *nats.Msg) pubAck {
 	if err := json.Unmarshal(raw.Data, &a); err != nil {
 		a.problem = "the answer to a publish is no PubAck"
 		return a
+	}
+	if a.Error != nil {
+		a.code = a.Error.ErrorCode
 	}
 	switch {
 	case a.Error == nil && a.Stream == "":

@@ -84,16 +84,16 @@ func (p *pulls) dropSilent(now int64) bool {
 	return true
 }
 
-// next returns the request to make now, if any: when half of what may be in hand is free.
+// nextPull returns the request to make now, if any: when half of what may be in hand is free.
 func (in *input) nextPull(maxPayload int) (amount, bool) {
 	half := amount{max(in.maxMessages/2, 1), max(in.budget/2, 1)}
-	if in.shelf.len() == 0 && in.pulls.asked.messages == 0 {
+	if in.hand.messages == 0 && in.pulls.asked.messages == 0 {
 		// The largest message there can be must fit when nothing is in hand.
 		return amount{half.messages, max(half.bytes, maxPayload+messageOverhead)}, true
 	}
 	free := amount{
-		in.maxMessages - in.shelf.len() - in.pulls.asked.messages,
-		in.budget - in.shelf.bytes - in.pulls.asked.bytes,
+		in.maxMessages - in.hand.messages - in.pulls.asked.messages,
+		in.budget - in.hand.bytes - in.pulls.asked.bytes,
 	}
 	if in.oversize || free.messages < max(half.messages/2, 1) || free.bytes < max(half.bytes/2, 1) {
 		return amount{}, false
@@ -115,11 +115,16 @@ func (a amount) request() []byte {
 	return append(b, '}')
 }
 
-// status handles a message of the server that ends or prolongs request id.
-func (in *input) status(id, code string, h nats.Header) {
-	text := h.Get("Description")
+// status handles a message of the server that ends or prolongs a request.
+func (in *input) status(sub *nats.Subscription, raw *nats.Msg) {
+	h := raw.Header
+	code, text := h.Get("Status"), h.Get("Description")
+	id := raw.Subject[strings.LastIndexByte(raw.Subject, '.')+1:]
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if sub != in.sub {
+		return
+	}
 	in.pulls.heard = in.now()
 	if code == "100" {
 		if in.bound {
@@ -140,6 +145,7 @@ func (in *input) status(id, code string, h nats.Header) {
 	case text == "Consumer Deleted":
 		in.unbind("consumer " + in.name() + " was deleted")
 	case text == "Leadership Change" || text == "Server Shutdown":
+		in.bound = false
 		in.pulls.reset()
 		in.pause()
 	default:

@@ -5,22 +5,20 @@ import (
 	"sync"
 
 	"github.com/DataDog/sketches-go/ddsketch"
-
-	"millrace.dev/millrace/workers/config"
 )
 
-// Snapshot is what an engine did since it was made. Events count when the message that
-// they came in is acknowledged.
+// Snapshot is what a stage did in this worker since it was made. Events count when all they
+// caused is stored.
 type Snapshot struct {
 	// In is Emitted + Filtered + Duplicates + DeadLettered.
 	In, Emitted, Filtered, Duplicates, DeadLettered int64
-	// Out is what was stored on port out: received events that went on, and new ones.
+	// Out is what left on port out: received events that went on, and new ones.
 	Out int64
-	// Produced counts new events that are stored, by port.
+	// Produced counts new events, by port.
 	Produced map[string]int64
-	// AlreadyStored counts received events, by output stream, that the stream said at their first
-	// publish to have already: stored by a worker that died before it acknowledged their input.
-	AlreadyStored map[string]int64
+	// Skipped counts events, by output stream, that were not stored again: a worker that had the
+	// lane before had stored them, before it could acknowledge their input.
+	Skipped map[string]int64
 	// DeadLetters splits DeadLettered by reason.
 	DeadLetters map[string]int64
 	// Retried counts attempts after the first.
@@ -35,19 +33,19 @@ type Snapshot struct {
 	EndToEndP50, EndToEndP99 float64
 	// InFlightMessages and InFlightBytes are received and not acknowledged.
 	InFlightMessages, InFlightBytes int
-	// InFlightFrames are published and not confirmed.
-	InFlightFrames int
 	// Lag estimates the events that are stored and not acknowledged, from what the last
 	// received message told; it is exact when the stage has caught up.
 	Lag int64
-	// LagSeconds is the age of the oldest message in hand.
+	// LagSeconds is how long nothing was acknowledged while something is in hand.
 	LagSeconds float64
+	// Lanes is how many lanes this worker has.
+	Lanes int
 }
 
 // latencyBins bounds the memory of a quantile sketch; its relative error is 1 %.
 const latencyBins = 1024
 
-// stats are the counters behind Snapshot and the metrics.
+// stats are the counters behind Snapshot and the metrics of one stage.
 type stats struct {
 	metrics *stageMetrics
 
@@ -57,11 +55,10 @@ type stats struct {
 	endToEnd *ddsketch.DDSketch
 	// perMessage is the moving average of events per message.
 	perMessage float64
-	progress   int64
 }
 
 func newStats(m *stageMetrics) (*stats, error) {
-	s := &stats{metrics: m, s: Snapshot{Produced: map[string]int64{}, DeadLetters: map[string]int64{}, AlreadyStored: map[string]int64{}}}
+	s := &stats{metrics: m, s: Snapshot{Produced: map[string]int64{}, DeadLetters: map[string]int64{}, Skipped: map[string]int64{}}}
 	for _, sketch := range []**ddsketch.DDSketch{&s.latency, &s.endToEnd} {
 		var err error
 		if *sketch, err = ddsketch.LogCollapsingLowestDenseDDSketch(0.01, latencyBins); err != nil {
@@ -71,76 +68,65 @@ func newStats(m *stageMetrics) (*stats, error) {
 	return s, nil
 }
 
-// commit counts an acknowledged message.
-func (s *stats) commit(m *message, now int64) {
-	t := &m.tally
+// commit counts a step that is stored.
+func (s *stats) commit(st *step, t *tally, head bool, now int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.progress = now
 	s.s.In += t.events
 	s.s.Emitted += t.emitted
 	s.s.Out += t.out
 	s.s.Filtered += t.filtered
 	s.s.Duplicates += t.duplicates
 	s.s.DeadLettered += t.deadLettered
-	for _, r := range t.reasons {
-		s.s.DeadLetters[r.reason] += r.n
-		s.metrics.deadLetters.WithLabelValues(r.reason).Add(float64(r.n))
+	s.s.Retried += t.retried
+	for _, c := range t.reasons {
+		s.s.DeadLetters[c.name] += c.n
+		s.metrics.deadLetters.WithLabelValues(c.name).Add(float64(c.n))
+	}
+	for _, c := range t.produced {
+		s.s.Produced[c.name] += c.n
+		s.metrics.produced.WithLabelValues(c.name).Add(float64(c.n))
+	}
+	for _, c := range t.skips {
+		s.s.Skipped[c.name] += c.n
+		s.metrics.skipped.Add(float64(c.n))
 	}
 	add(s.metrics.emitted, t.emitted)
 	add(s.metrics.filtered, t.filtered)
 	add(s.metrics.duplicate, t.duplicates)
 	add(s.metrics.deadLettered, t.deadLettered)
-	s.observe(m, now)
+	add(s.metrics.retried, t.retried)
+	s.observe(st, head, now)
 }
 
-func (s *stats) observe(m *message, now int64) {
-	events := float64(max(m.tally.events, 1))
-	if s.perMessage == 0 {
-		s.perMessage = events
-	}
-	s.perMessage += (events - s.perMessage) / 64
-	_ = s.latency.AddWithCount(millis(now-m.stored), events) // fails for NaN and negative values only
-	if m.ingest > 0 {
-		_ = s.endToEnd.Add(millis(now - m.ingest))
-		s.metrics.latency.Observe(max(0, float64(now-m.ingest)) / 1e9)
-	}
-}
-
-// stored counts an output of new events that is stored.
-func (s *stats) stored(o *output, duplicate bool) {
-	if duplicate {
-		if o.sent == 1 && o.produced == "" {
-			s.mu.Lock()
-			s.s.AlreadyStored[o.stream] += int64(o.events)
-			s.mu.Unlock()
+// observe measures the latency of the messages of a step. A step of many loose messages is
+// measured at some of them.
+func (s *stats) observe(st *step, head bool, now int64) {
+	every := max(len(st.messages)/16, 1)
+	for k := 0; k < len(st.messages); k += every {
+		m, sp := st.messages[k], st.spans[k]
+		events := float64(max(sp.hi-sp.lo, 1))
+		if head {
+			if s.perMessage == 0 {
+				s.perMessage = events
+			}
+			s.perMessage += (events - s.perMessage) / 64
 		}
-		return
+		_ = s.latency.AddWithCount(millis(now-m.stored), events*float64(every)) // fails for NaN and negative values only
+		if sp.hi > sp.lo {
+			if ingest := st.events[sp.lo].IngestTime; ingest > 0 {
+				_ = s.endToEnd.Add(millis(now - ingest))
+				s.metrics.latency.Observe(max(0, float64(now-ingest)) / 1e9)
+			}
+		}
 	}
-	if o.produced == "" {
-		return
-	}
-	s.metrics.produced.WithLabelValues(o.produced).Add(float64(o.events))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.s.Produced[o.produced] += int64(o.events)
-	if o.produced == config.PortOut {
-		s.s.Out += int64(o.events)
-	}
-}
-
-func (s *stats) retried(n int) {
-	add(s.metrics.retried, int64(n))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.s.Retried += int64(n)
 }
 
 func (s *stats) snapshot() Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := s.s
-	out.Produced, out.DeadLetters, out.AlreadyStored = maps.Clone(s.s.Produced), maps.Clone(s.s.DeadLetters), maps.Clone(s.s.AlreadyStored)
+	out.Produced, out.DeadLetters, out.Skipped = maps.Clone(s.s.Produced), maps.Clone(s.s.DeadLetters), maps.Clone(s.s.Skipped)
 	out.P50, out.P99 = quantiles(s.latency)
 	out.EndToEndP50, out.EndToEndP99 = quantiles(s.endToEnd)
 	return out
@@ -165,25 +151,45 @@ func add(c interface{ Add(float64) }, n int64) {
 
 func millis(ns int64) float64 { return max(0, float64(ns)/1e6) }
 
-// Stats returns what the engine did so far. It is cheap enough to ask several times a second.
-func (e *Engine) Stats() Snapshot {
-	out := e.stats.snapshot()
-	now := e.now().UnixNano()
-	var pending uint64
-	for _, in := range e.inputs {
-		in.mu.Lock()
-		out.InFlightMessages += in.shelf.len()
-		out.InFlightBytes += in.shelf.bytes
-		pending += in.pending
-		for m := in.shelf.first; m != nil; m = m.next {
-			out.LagSeconds = max(out.LagSeconds, float64(now-m.stored)/1e9)
+// Stats returns what the first stage of the worker did so far. It is cheap enough to ask
+// several times a second.
+func (e *Engine) Stats() Snapshot { return e.snapshot(e.nodes[0]) }
+
+// StatsOf returns what a stage of the worker did so far, by its name; false when there is none.
+func (e *Engine) StatsOf(name string) (Snapshot, bool) {
+	for _, n := range e.nodes {
+		if n.cfg.Stage == name {
+			return e.snapshot(n), true
 		}
-		in.mu.Unlock()
 	}
-	out.InFlightFrames = e.pub.outstanding()
-	e.stats.mu.Lock()
-	perMessage := max(e.stats.perMessage, 1)
-	e.stats.mu.Unlock()
-	out.Lag = int64(perMessage*float64(pending+uint64(out.InFlightMessages)) + 0.5)
+	return Snapshot{}, false
+}
+
+func (e *Engine) snapshot(n *node) Snapshot {
+	out := n.stats.snapshot()
+	inHand, pending, lanes := e.inHand()
+	out.InFlightMessages, out.InFlightBytes, out.Lanes = inHand.messages, inHand.bytes, lanes
+	if inHand.messages > 0 {
+		out.LagSeconds = max(0, float64(e.now().UnixNano()-e.progress.Load())/1e9)
+	}
+	e.nodes[0].stats.mu.Lock()
+	perMessage := max(e.nodes[0].stats.perMessage, 1)
+	e.nodes[0].stats.mu.Unlock()
+	out.Lag = int64(perMessage*float64(pending+uint64(inHand.messages)) + 0.5)
 	return out
+}
+
+// inHand sums what the lanes have in hand, and the messages behind it.
+func (e *Engine) inHand() (sum amount, pending uint64, lanes int) {
+	for _, inputs := range e.allInputs() {
+		lanes++
+		for _, in := range inputs {
+			in.mu.Lock()
+			sum.messages += in.hand.messages
+			sum.bytes += in.hand.bytes
+			pending += in.pending
+			in.mu.Unlock()
+		}
+	}
+	return sum, pending, lanes
 }

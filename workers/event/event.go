@@ -108,6 +108,13 @@ func (e *Event) Clone() Event {
 	return c
 }
 
+// Fork returns a copy that shares the memory of e. Both may be changed from then on.
+func (e *Event) Fork() Event {
+	c := *e
+	c.patch = e.patch[:len(e.patch):len(e.patch)]
+	return c
+}
+
 func (e *Event) clearView() {
 	*e = Event{
 		Origin: e.Origin, raw: e.raw, patch: e.patch, received: e.received, form: e.form, arena: e.arena,

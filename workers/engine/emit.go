@@ -1,0 +1,306 @@
+package engine
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
+)
+
+// Headers of the project on NATS messages.
+const (
+	headerEvents    = event.HeaderEvents
+	headerReason    = "Millrace-Reason"
+	headerStage     = "Millrace-Stage"
+	headerAttempts  = "Millrace-Attempts"
+	headerError     = "Millrace-Error"
+	headerStream    = "Millrace-Stream"
+	headerSubject   = "Millrace-Subject"
+	headerSequence  = "Millrace-Sequence"
+	headerIndex     = "Millrace-Index"
+	headerTime      = "Millrace-Time"
+	headerTruncated = "Millrace-Truncated"
+	headerFullSize  = "Millrace-Size"
+)
+
+// scene is where in the input a lane is: what it makes now follows from that.
+type scene struct {
+	s *step
+	k int      // of the message in s
+	m *message // nil in a flush
+	// in and at are the input and the position of what is made next; at.index grows.
+	in int
+	at position
+	// replayed says that all of this is stored already.
+	replayed bool
+}
+
+// enqueue appends o to what the step stores on t.
+func (sc *scene) enqueue(t *track, o *output) {
+	if t.open == nil {
+		t.open = &queue{track: t}
+		sc.s.queues = append(sc.s.queues, t.open)
+	}
+	t.open.outputs = append(t.open.outputs, o)
+}
+
+// fresh says whether what stands at at is still to be stored on t, and notes that it will be.
+func (sc *scene) fresh(t *track, at position, events int64) bool {
+	if sc.replayed || !at.after(t.packed[sc.in]) {
+		if !sc.replayed {
+			tl := &sc.s.tallies[t.node.index]
+			tl.skips = addTo(tl.skips, t.port.out.Stream, events)
+		}
+		return false
+	}
+	t.packed[sc.in] = at
+	return true
+}
+
+// emit sends e, which node n received, out through a port of n.
+func (l *lane) emit(sc *scene, n *node, e *event.Event, name string) (out bool) {
+	t := &sc.s.tallies[n.index]
+	if name == "" {
+		name = config.PortOut
+	}
+	p, ok := n.ports.find(name)
+	if !ok {
+		if name == config.PortOut && len(n.children) > 0 {
+			t.emitted++
+			t.out++
+			return true // not stored: only the chain reads it
+		}
+		l.deadLetter(sc, n, e, reasonUnknownPort, errUnknownPort(name), 1)
+		return false
+	}
+	t.emitted++
+	if name == config.PortOut {
+		t.out++
+	}
+	l.publish(sc, n, p, e, false)
+	return name == config.PortOut
+}
+
+// publish puts e on the track of a port.
+func (l *lane) publish(sc *scene, n *node, p int, e *event.Event, isNew bool) {
+	tracks := l.tracks[n.index]
+	if p >= n.ports.frames {
+		l.single(sc, tracks[n.ports.trackOf(p, 0)], e, isNew)
+		return
+	}
+	q := l.index
+	if l.e.cfg.Lanes == 1 {
+		q = e.PartitionOf(n.cfg.Partitions)
+	}
+	l.pack(sc, tracks[n.ports.trackOf(p, q)], q, e, isNew)
+}
+
+// pack adds e to the frame that is open on t.
+func (l *lane) pack(sc *scene, t *track, q int, e *event.Event, isNew bool) {
+	if !sc.fresh(t, sc.at, 1) {
+		return
+	}
+	limits := &t.node.limits
+	var o *output
+	if t.open != nil {
+		o = t.open.outputs[len(t.open.outputs)-1]
+		if o.events >= limits.maxEvents || o.frame.Size()+e.Size() > l.e.frameBytes(limits) {
+			o = nil
+		}
+	}
+	if o == nil {
+		o = &output{frame: l.writer(), msg: &nats.Msg{Subject: t.subject}}
+		stream, first := l.originOf(sc)
+		o.frame.Begin(event.FrameHeader{Partition: uint32(q), InputStream: stream, InputFirst: first})
+		sc.enqueue(t, o)
+		o.trace = sc.m
+	} else if o.events == 1 {
+		o.trace = nil
+	}
+	if e.Form() == event.FormFrame {
+		o.trace = nil
+	}
+	o.frame.Add(e)
+	o.events++
+	o.reach = append(o.reach[:0], t.packed...)
+	if isNew {
+		o.produced++
+	}
+}
+
+func (l *lane) originOf(sc *scene) (stream string, first uint64) {
+	if sc.m == nil {
+		return "flush", 0
+	}
+	return sc.m.in.cfg.Stream, sc.m.seq
+}
+
+// frameBytes is the size of a frame before compression at most, so that it fits however badly it
+// compresses. A single event may be larger.
+func (e *Engine) frameBytes(l *limits) int {
+	if limit := int(e.conn.MaxPayload()); limit > 0 {
+		return min(l.maxBytes, limit-frameMargin)
+	}
+	return l.maxBytes
+}
+
+// frameMargin is what headers and bad compression may add to a frame.
+const frameMargin = 8 << 10
+
+// single publishes one event as a message of its own.
+func (l *lane) single(sc *scene, t *track, e *event.Event, isNew bool) {
+	if !sc.fresh(t, sc.at, 1) {
+		return
+	}
+	body, contentType := l.singleBody(t, e)
+	o := &output{events: 1, reach: slices.Clone(t.packed)}
+	if isNew {
+		o.produced = 1
+	}
+	o.msg = &nats.Msg{Subject: t.subjectOf(e.Severity), Header: nats.Header{headerEvents: {"1"}}, Data: body}
+	if contentType != "" {
+		o.msg.Header[event.HeaderContentType] = []string{contentType}
+	}
+	l.e.truncate(o.msg)
+	sc.enqueue(t, o)
+}
+
+// singleBody is an event in the form that a port takes. An event that cannot be written as
+// a CloudEvent leaves as it came.
+func (l *lane) singleBody(t *track, e *event.Event) (body []byte, contentType string) {
+	if t.port.out.Format == config.FormatCloudEvent {
+		if body, err := e.AppendCloudEvent(nil); err == nil {
+			return body, event.ContentTypeCloudEvent
+		}
+	}
+	return e.AppendReceived(nil)
+}
+
+// produce publishes the new events that node n made, and returns those of port out.
+func (l *lane) produce(sc *scene, n *node, made []stage.Produced) {
+	base := producedIndex(n.depth)
+	for i := range made {
+		e := l.encode(n, made[i].Event)
+		e.Origin = event.Origin{Input: sc.in, Sequence: sc.at.seq, Index: int(base) + i}
+		sc.at.index = base + uint32(i)
+		name := made[i].Port
+		t := &sc.s.tallies[n.index]
+		p, ok := n.ports.find(name)
+		switch {
+		case ok:
+			t.produced = addTo(t.produced, n.ports.all[p].name, 1)
+			if n.ports.all[p].name == config.PortOut {
+				t.out++
+			}
+			l.publishNew(sc, n, p, &e, made[i].Event)
+		case (name == "" || name == config.PortOut) && len(n.children) > 0:
+			t.produced = addTo(t.produced, config.PortOut, 1)
+			t.out++
+		default:
+			l.log.Error("the stage made an event for a port that it does not have", "stage", n.cfg.Stage, "port", name, "event", e.ID)
+			continue
+		}
+		if name == "" || name == config.PortOut {
+			l.scratch[n.index].made = append(l.scratch[n.index].made, e)
+		}
+	}
+}
+
+// publishNew publishes a new event; as a CloudEvent it is written from its message.
+func (l *lane) publishNew(sc *scene, n *node, p int, e *event.Event, m *eventv1.Event) {
+	if n.ports.all[p].out.Format != config.FormatCloudEvent {
+		if l.tooLargeAlone(n, e) {
+			l.log.Error("an event that the stage made is larger than max_payload of the server and is dropped", "stage", n.cfg.Stage, "event", e.ID, "bytes", e.Size())
+			return
+		}
+		l.publish(sc, n, p, e, true)
+		return
+	}
+	t := l.tracks[n.index][n.ports.trackOf(p, 0)]
+	if !sc.fresh(t, sc.at, 1) {
+		return
+	}
+	o := &output{events: 1, produced: 1, reach: slices.Clone(t.packed)}
+	o.msg = &nats.Msg{
+		Subject: t.subjectOf(e.Severity), Data: event.AppendCloudEvent(nil, m),
+		Header: nats.Header{headerEvents: {"1"}, event.HeaderContentType: {event.ContentTypeCloudEvent}},
+	}
+	l.e.truncate(o.msg)
+	sc.enqueue(t, o)
+}
+
+// tooLargeAlone says whether a frame of e alone is more than the server takes.
+func (l *lane) tooLargeAlone(n *node, e *event.Event) bool {
+	limit := int(l.e.conn.MaxPayload())
+	if limit <= 0 || e.Size() <= l.e.frameBytes(&n.limits) || e.Size() <= limit-frameMargin {
+		return false
+	}
+	w := l.writer()
+	defer l.putWriter(w)
+	w.Begin(event.FrameHeader{})
+	w.Add(e)
+	return len(w.AppendTo(nil)) > limit-frameMargin
+}
+
+// encode makes an event of what a stage produced. Text that is not UTF-8, which a stage
+// may have copied from an event, is mended: protobuf does not carry it.
+func (l *lane) encode(n *node, m *eventv1.Event) event.Event {
+	out, err := event.FromProto(m, event.Origin{})
+	if err == nil {
+		return out
+	}
+	mendText(m.ProtoReflect())
+	if out, err = event.FromProto(m, event.Origin{}); err != nil {
+		l.log.Error("an event that the stage made cannot be encoded", "stage", n.cfg.Stage, "event", strings.ToValidUTF8(m.GetId(), "?"), "error", err)
+	}
+	return out
+}
+
+// header completes the headers of o.
+func (l *lane) header(o *output) {
+	h := o.msg.Header
+	if h == nil {
+		h = make(nats.Header, 8)
+		o.msg.Header = h
+		h[event.HeaderContentType] = []string{event.ContentTypeFrame}
+		h[headerEvents] = []string{strconv.Itoa(o.events)}
+		if o.trace != nil && o.events == 1 {
+			for _, key := range [2]string{"traceparent", "tracestate"} {
+				if v := o.trace.header.Get(key); v != "" {
+					h.Set(key, v)
+				}
+			}
+		}
+	}
+	h[headerOwner] = []string{l.owner}
+	h[headerPosition] = []string{string(appendReach(nil, l.places, o.reach))}
+}
+
+// tooLarge says whether the server would refuse m.
+func (e *Engine) tooLarge(m *nats.Msg) bool {
+	limit := e.conn.MaxPayload()
+	return limit > 0 && int64(len(m.Data)+headerSize(m.Header)+trackHeaders) > limit
+}
+
+// trackHeaders is the room for the headers that are added when a message is published.
+const trackHeaders = 1 << 10
+
+// headerSize is the encoded size of h, which counts as payload.
+func headerSize(h nats.Header) int {
+	n := len("NATS/1.0\r\n\r\n")
+	for k, vs := range h {
+		for _, v := range vs {
+			n += len(k) + len(v) + len(": \r\n")
+		}
+	}
+	return n
+}
+
+func timeOf(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }

@@ -1,0 +1,127 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/stage"
+)
+
+// node is one stage of the worker: the first one, or one that is chained to another.
+type node struct {
+	cfg      *config.StageConfig
+	limits   limits
+	factory  stage.Factory
+	stateful bool
+	// shared is the instance of a stateless stage; a stateful one has an instance per lane.
+	shared   stage.Stage
+	ports    *ports
+	metrics  *stageMetrics
+	stats    *stats
+	register prometheus.Registerer
+	children []*node
+	index    int // in Engine.nodes
+	depth    int // in the chain
+}
+
+// newNodes makes the head and what is chained to it, parents first.
+func newNodes(o *Options) ([]*node, error) {
+	head, err := newNode(o, o.Config, o.Factory)
+	if err != nil {
+		return nil, err
+	}
+	nodes := []*node{head}
+	byName := map[string]*node{o.Config.Stage: head}
+	for i := range o.Config.Chain {
+		c := &o.Config.Chain[i]
+		factory, err := o.Registry.Factory(c.Kind)
+		if err != nil {
+			return nil, fmt.Errorf("stage %s: %w", c.Stage, err)
+		}
+		n, err := newNode(o, c, factory)
+		if err != nil {
+			return nil, err
+		}
+		parent := byName[parentOf(c)]
+		if parent == nil {
+			return nil, fmt.Errorf("stage config: chain[%d] reads %q, which no earlier stage of the chain fills", i, c.Inputs[0].From)
+		}
+		n.index, n.depth = len(nodes), parent.depth+1
+		parent.children = append(parent.children, n)
+		byName[c.Stage] = n
+		nodes = append(nodes, n)
+	}
+	return nodes, nil
+}
+
+// parentOf is the stage whose port out a chained stage reads.
+func parentOf(c *config.StageConfig) string {
+	if len(c.Inputs) != 1 {
+		return ""
+	}
+	name, ok := strings.CutSuffix(c.Inputs[0].From, "/"+config.PortOut)
+	if !ok {
+		return ""
+	}
+	return name
+}
+
+func newNode(o *Options, c *config.StageConfig, f stage.Factory) (*node, error) {
+	n := &node{
+		cfg: c, limits: limitsOf(c), factory: f, stateful: f.Stateful(c), ports: newPorts(c),
+		metrics: o.Metrics.bind(c.Pipeline.String(), c.Stage),
+		register: prometheus.WrapRegistererWith(prometheus.Labels{
+			"pipeline": c.Pipeline.String(), "stage": c.Stage,
+		}, o.Metrics.registerer),
+	}
+	var err error
+	if n.stats, err = newStats(n.metrics); err != nil {
+		return nil, fmt.Errorf("make latency sketch: %w", err)
+	}
+	if n.stateful {
+		// A mistake in the settings shows when the worker starts, not when it gets a lane.
+		_, err = n.build(o, prometheus.NewRegistry())
+	} else {
+		n.shared, err = n.build(o, n.register)
+	}
+	return n, err
+}
+
+func (n *node) build(o *Options, r prometheus.Registerer) (stage.Stage, error) {
+	s, err := n.factory.New(stage.Settings{Config: n.cfg, Log: o.Log, Now: o.Now, Metrics: r})
+	if err != nil {
+		return nil, fmt.Errorf("stage %s: %w", n.cfg.Stage, err)
+	}
+	return s, nil
+}
+
+// laneMetrics registers the collectors of one instance, until they are let go of.
+type laneMetrics struct {
+	prometheus.Registerer
+	made []prometheus.Collector
+}
+
+func (r *laneMetrics) Register(c prometheus.Collector) error {
+	err := r.Registerer.Register(c)
+	if err == nil {
+		r.made = append(r.made, c)
+	}
+	return err
+}
+
+func (r *laneMetrics) MustRegister(cs ...prometheus.Collector) {
+	for _, c := range cs {
+		if err := r.Register(c); err != nil {
+			panic(err) // as the registerer itself does
+		}
+	}
+}
+
+func (r *laneMetrics) close() {
+	for _, c := range r.made {
+		r.Unregister(c)
+	}
+}

@@ -1,0 +1,222 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"millrace.dev/millrace/workers/stage"
+)
+
+// takeOver finds out where the lane stands: what is acknowledged, and what is stored of
+// what comes after. Then it has the stages know what they knew. It tries until it succeeds.
+func (l *lane) takeOver(ctx context.Context) error {
+	for failures := 0; ; failures++ {
+		err := l.tryTakeOver(ctx)
+		if err == nil {
+			return nil
+		}
+		l.setProblem(err.Error())
+		if failures == 0 || l.e.panics.allow(l.e.now()) {
+			l.log.Warn("the lane cannot be taken over yet", "lane", l.index, "problem", err)
+		}
+		select {
+		case <-time.After(backoff(50*time.Millisecond, 2*time.Second, failures, l.e.jitter())):
+		case <-l.e.reconnects(l):
+		case <-l.stopping:
+			return context.Canceled
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (l *lane) tryTakeOver(ctx context.Context) error {
+	if !l.e.conn.IsConnected() {
+		return errors.New("not connected to NATS")
+	}
+	l.places = l.places[:0]
+	floors := make([]uint64, len(l.inputs))
+	for i, in := range l.inputs {
+		state, err := in.bind(ctx)
+		if err != nil {
+			return err
+		}
+		in.mu.Lock()
+		in.received, in.acked = state.floor, state.floor
+		in.mu.Unlock()
+		floors[i] = state.floor
+		l.places = append(l.places, place{in.cfg.From, state.stream})
+	}
+	// What the worker before has on its way may still arrive: then a publish of this one is
+	// refused, and it looks again.
+	l.tracks = l.tracks[:0]
+	for _, n := range l.e.nodes {
+		tracks := l.tracksOf(n)
+		for _, t := range tracks {
+			if t == nil {
+				continue
+			}
+			if err := l.loadWithin(ctx, t); err != nil {
+				return err
+			}
+		}
+		l.tracks = append(l.tracks, tracks)
+	}
+	if err := l.listen(); err != nil {
+		return err
+	}
+	l.closeInstances(ctx)
+	if err := l.openInstances(ctx); err != nil {
+		return err
+	}
+	copy(l.last, floors)
+	return l.rebuild(ctx, floors)
+}
+
+func (l *lane) loadWithin(ctx context.Context, t *track) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return l.load(ctx, t)
+}
+
+// rebuild replays the input that the stages need to know what they knew.
+func (l *lane) rebuild(ctx context.Context, floors []uint64) error {
+	var horizon time.Duration
+	for i := range l.instances {
+		if r, ok := l.instances[i].stage.(stage.Rebuilder); ok {
+			horizon = max(horizon, r.Horizon())
+		}
+	}
+	if horizon <= 0 {
+		return nil
+	}
+	began := l.e.now()
+	l.replaying = true
+	defer func() { l.replaying = false }()
+	var events int
+	for i, in := range l.inputs {
+		if floors[i] == 0 {
+			continue
+		}
+		n, err := l.replay(ctx, in, floors[i], horizon)
+		if err != nil {
+			return fmt.Errorf("rebuild the state from stream %s: %w", in.cfg.Stream, err)
+		}
+		events += n
+	}
+	copy(l.last, floors)
+	if events > 0 {
+		l.log.Info("state rebuilt", "lane", l.index, "events", events, "horizon", horizon, "took", l.e.now().Sub(began))
+	}
+	return nil
+}
+
+// replay processes what input in received within horizon before its message floor, and
+// stores nothing of it.
+func (l *lane) replay(ctx context.Context, in *input, floor uint64, horizon time.Duration) (events int, err error) {
+	look, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	// The message at the floor, or the next one there is, tells the stream time.
+	m, err := l.e.getMessage(look, in.cfg.Stream, map[string]any{"seq": floor, "next_by_subj": in.filter})
+	if err != nil || m.seq == 0 || m.seq > floor {
+		return 0, err // what was before it is not stored any more
+	}
+	at, err := time.Parse(time.RFC3339Nano, m.header.Get("Time"))
+	if err != nil {
+		return 0, fmt.Errorf("the time of message %d: %w", floor, err)
+	}
+	l.setProblem("the state of lane " + strconv.Itoa(l.index) + " is being rebuilt")
+	s := newStep(len(l.e.nodes))
+	request := map[string]any{"start_time": at.Add(-horizon), "batch": replayBatch, "max_bytes": replayBytes, "next_by_subj": in.filter}
+	for {
+		messages, err := l.history(ctx, in, request, floor)
+		if err != nil {
+			return events, err
+		}
+		if len(messages) == 0 {
+			return events, nil
+		}
+		s.reset()
+		for _, m := range messages {
+			s.add(m)
+		}
+		events += len(s.events)
+		for k := range s.messages {
+			if !l.takeMessage(ctx, s, k) {
+				return events, context.Canceled
+			}
+		}
+		next := messages[len(messages)-1].seq + 1
+		if next > floor {
+			return events, nil
+		}
+		request = map[string]any{"seq": next, "batch": replayBatch, "max_bytes": replayBytes, "next_by_subj": in.filter}
+	}
+}
+
+// What one request of a replay asks for.
+const (
+	replayBatch = 256
+	replayBytes = 4 << 20
+)
+
+// history reads messages up to sequence last, in batches of direct gets (ADR-31).
+func (l *lane) history(ctx context.Context, in *input, request map[string]any, last uint64) ([]*message, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	body, err := json.Marshal(request)
+	if err != nil {
+		return nil, err
+	}
+	inbox := l.e.conn.NewInbox()
+	sub, err := l.e.conn.SubscribeSync(inbox)
+	if err != nil {
+		return nil, err
+	}
+	defer sub.Unsubscribe() //nolint:errcheck // nothing is lost
+	_ = sub.SetPendingLimits(-1, -1)
+	api := "$JS.API.DIRECT.GET." + in.cfg.Stream
+	if err := l.e.conn.PublishRequest(api, inbox, body); err != nil {
+		return nil, err
+	}
+	var messages []*message
+	for {
+		raw, err := sub.NextMsgWithContext(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("%w: does the stream allow direct gets, and is %s allowed for this user?", err, api)
+		}
+		switch status := raw.Header.Get("Status"); status {
+		case "":
+		case "204", "404":
+			return messages, nil
+		default:
+			return nil, fmt.Errorf("%s %s (%s)", status, raw.Header.Get("Description"), api)
+		}
+		m, err := direct(in, raw)
+		if err != nil {
+			return nil, err
+		}
+		if m.seq <= last {
+			messages = append(messages, m)
+		}
+	}
+}
+
+// direct makes a message of the answer to a direct get.
+func direct(in *input, raw *nats.Msg) (*message, error) {
+	seq, err := strconv.ParseUint(raw.Header.Get("Nats-Sequence"), 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("answer without a sequence: %w", err)
+	}
+	at, err := time.Parse(time.RFC3339Nano, raw.Header.Get("Nats-Time-Stamp"))
+	if err != nil {
+		return nil, fmt.Errorf("answer without a time: %w", err)
+	}
+	return &message{in: in, seq: seq, subject: raw.Header.Get("Nats-Subject"), header: raw.Header, data: raw.Data, size: raw.Size(), stored: at.UnixNano()}, nil
+}
