@@ -48,7 +48,6 @@ type StageList struct {
 // StageSpec is what the user wants.
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.name) ? self.name : '-') == (has(oldSelf.name) ? oldSelf.name : '-')",message="name is immutable: a stage of another name is another stage",fieldPath=".name"
-// +kubebuilder:validation:XValidation:rule="self.?replicas.orValue(1) <= 1 || !(has(self.correlate) || has(self.analyze) || (has(self.validate) && has(self.validate.dedupe)))",message="a stateful stage (correlate, analyze, validate with dedupe) has one worker at most",fieldPath=".replicas"
 type StageSpec struct {
 	// pipelineRef is the Pipeline in the same namespace that the stage belongs to. Immutable.
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="pipelineRef is immutable: make another Stage"
@@ -84,7 +83,6 @@ type PipelineRef struct {
 // +kubebuilder:validation:XValidation:rule="[has(self.validate), has(self.enrich), has(self.correlate), has(self.analyze)].filter(x, x).size() == 1",message="set exactly one of validate, enrich, correlate, analyze: it is the kind of the stage"
 // +kubebuilder:validation:XValidation:rule="has(self.validate) == has(oldSelf.validate) && has(self.enrich) == has(oldSelf.enrich) && has(self.correlate) == has(oldSelf.correlate) && has(self.analyze) == has(oldSelf.analyze)",message="the kind of a stage is immutable: make a stage of another name"
 // +kubebuilder:validation:XValidation:rule="(has(self.output) && has(self.output.stream) ? self.output.stream : '-') == (has(oldSelf.output) && has(oldSelf.output.stream) ? oldSelf.output.stream : '-') && (has(self.output) && has(self.output.subject) ? self.output.subject : '-') == (has(oldSelf.output) && has(oldSelf.output.subject) ? oldSelf.output.subject : '-')",message="output is immutable: others read there",fieldPath=".output"
-// +kubebuilder:validation:XValidation:rule="self.?workers.?min.orValue(1) <= 1 || !(has(self.correlate) || has(self.analyze) || (has(self.validate) && has(self.validate.dedupe)))",message="a stateful stage (correlate, analyze, validate with dedupe) has one worker at most",fieldPath=".workers"
 type StageNode struct {
 	// from are the ports to read, 1 to 16: ingress, <stage> (its port out) or <stage>/<port>.
 	// +listType=set
@@ -125,7 +123,7 @@ type StageNode struct {
 
 // WorkersSpec shapes the worker Deployment of a stage.
 type WorkersSpec struct {
-	// min is the number of workers, 1 to 1000; stateful stages have 1. Default: 1.
+	// min is the number of workers, 1 to 1000; those beyond the stage's lanes stand by. Default: 1.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000
 	// +optional
@@ -505,7 +503,7 @@ type StageStatus struct {
 	Consumers []ConsumerStatus `json:"consumers,omitempty"`
 }
 
-// ConsumerStatus is what the operator saw of one durable consumer.
+// ConsumerStatus is what the operator saw of the durable consumers of one input.
 type ConsumerStatus struct {
 	// stream that it reads.
 	// +kubebuilder:validation:MinLength=1
@@ -517,6 +515,9 @@ type ConsumerStatus struct {
 	// +kubebuilder:validation:MaxLength=255
 	// +required
 	Name string `json:"name,omitempty"`
+	// lanes is the number of consumers, summed up here; several are <name>-0, <name>-1 and so on.
+	// +optional
+	Lanes int32 `json:"lanes,omitempty"`
 	// pending frames: stored and not yet delivered.
 	// +optional
 	Pending int64 `json:"pending,omitempty"`

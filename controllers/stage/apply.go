@@ -56,6 +56,8 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome 
 // applyConsumers reports whether all consumers exist as wanted.
 func (r *Reconciler) applyConsumers(s *snapshot, consumers []consumer, done *outcome) bool {
 	ready := done.natsErr == nil
+	var changed []jetstream.ConsumerChange
+	defer func() { r.eventConsumers(s.stage, changed) }()
 	for _, c := range consumers {
 		ready = ready && c.ready()
 		done.streamMissing = done.streamMissing || c.streamMissing
@@ -71,25 +73,27 @@ func (r *Reconciler) applyConsumers(s *snapshot, consumers []consumer, done *out
 		default:
 			done.consumers[key(c.Stream, c.Name)] = have
 			done.created = done.created || c.Action == jetstream.ActionCreate
-			r.eventConsumer(s.stage, c.ConsumerChange)
+			changed = append(changed, c.ConsumerChange)
 		}
 	}
 	return ready
 }
 
 func (r *Reconciler) dropConsumers(s *snapshot, in intent, done *outcome) {
+	dropped := map[string][]string{}
+	defer func() { r.eventConsumersDropped(s.stage, dropped) }()
 	for _, c := range in.drop {
 		if done.natsErr != nil {
 			return
 		}
-		err := s.nats.DeleteConsumer(c.Stream, c.Name)
+		err := s.nats.DeleteConsumer(c.stream, c.name)
 		switch {
 		case jetstream.IsUnreachable(err):
 			done.natsErr = err
 		case err != nil:
-			done.refusals[key(c.Stream, c.Name)] = err
+			done.refusals[key(c.stream, c.name)] = err
 		default:
-			r.eventConsumerDropped(s.stage, c.Stream, c.Name)
+			dropped[c.stream] = append(dropped[c.stream], c.name)
 		}
 	}
 }

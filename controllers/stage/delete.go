@@ -80,7 +80,9 @@ func (r *Reconciler) deleteConsumers(ctx context.Context, stage *v1alpha1.Stage)
 			if err := nats.DeleteConsumer(stream.Config.Name, name); err != nil {
 				return err
 			}
-			deleted = append(deleted, name+" of stream "+stream.Config.Name)
+		}
+		if len(names) > 0 {
+			deleted = append(deleted, list(names)+" of stream "+stream.Config.Name)
 		}
 	}
 	return nil

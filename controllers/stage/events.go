@@ -2,6 +2,8 @@ package stage
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,27 +31,56 @@ func (r *Reconciler) warn(s *v1alpha1.Stage, reason, action, note string) {
 	r.Recorder.Eventf(s, nil, corev1.EventTypeWarning, reason, action, "%s", note)
 }
 
-func (r *Reconciler) eventConsumer(s *v1alpha1.Stage, change jetstream.ConsumerChange) {
-	known := false
+// eventConsumers tells of the lanes to which the same was done in one Event.
+func (r *Reconciler) eventConsumers(s *v1alpha1.Stage, changes []jetstream.ConsumerChange) {
+	known := map[durable]bool{}
 	for _, c := range s.Status.Consumers {
-		known = known || (c.Stream == change.Stream && c.Name == change.Name)
+		for _, d := range durablesOf(c) {
+			known[d] = true
+		}
 	}
-	name := change.Name + " of stream " + change.Stream
-	switch {
-	case change.Action == jetstream.ActionCreate && known:
-		r.warn(s, v1alpha1.ReasonRepaired, actionConsumer, fmt.Sprintf(
-			"consumer %s was gone and was made again: it starts at the first stored event", name))
-	case change.Action == jetstream.ActionCreate:
-		r.normal(s, v1alpha1.ReasonCreated, actionConsumer, "created consumer "+name)
-	case s.Status.ObservedGeneration == s.Generation && known:
-		r.warn(s, v1alpha1.ReasonRepaired, actionConsumer, fmt.Sprintf("repaired consumer %s (%s)", name, change.Fields))
-	default:
-		r.normal(s, v1alpha1.ReasonUpdated, actionConsumer, fmt.Sprintf("updated consumer %s (%s)", name, change.Fields))
+	type deed struct {
+		stream, fields string
+		action         jetstream.Action
+		known          bool
+	}
+	names, order := map[deed][]string{}, []deed{}
+	for _, c := range changes {
+		d := deed{c.Stream, c.Fields.String(), c.Action, known[durable{c.Stream, c.Name}]}
+		if names[d] == nil {
+			order = append(order, d)
+		}
+		names[d] = append(names[d], c.Name)
+	}
+	for _, d := range order {
+		what := list(names[d]) + " of stream " + d.stream
+		switch {
+		case d.action == jetstream.ActionCreate && d.known:
+			r.warn(s, v1alpha1.ReasonRepaired, actionConsumer, fmt.Sprintf(
+				"made again what was gone, consumer %s: it starts at the first stored event", what))
+		case d.action == jetstream.ActionCreate:
+			r.normal(s, v1alpha1.ReasonCreated, actionConsumer, "created consumer "+what)
+		case s.Status.ObservedGeneration == s.Generation && d.known:
+			r.warn(s, v1alpha1.ReasonRepaired, actionConsumer, fmt.Sprintf("repaired consumer %s (%s)", what, d.fields))
+		default:
+			r.normal(s, v1alpha1.ReasonUpdated, actionConsumer, fmt.Sprintf("updated consumer %s (%s)", what, d.fields))
+		}
 	}
 }
 
-func (r *Reconciler) eventConsumerDropped(s *v1alpha1.Stage, stream, name string) {
-	r.normal(s, v1alpha1.ReasonDeleted, actionConsumer, fmt.Sprintf("deleted consumer %s: the stage does not read stream %s any more", name, stream))
+// list names a few things, or the first and the last of many.
+func list(names []string) string {
+	if n := len(names); n > 3 {
+		return fmt.Sprintf("%s to %s (%d)", names[0], names[n-1], n)
+	}
+	return strings.Join(names, ", ")
+}
+
+func (r *Reconciler) eventConsumersDropped(s *v1alpha1.Stage, dropped map[string][]string) {
+	for _, stream := range slices.Sorted(maps.Keys(dropped)) {
+		r.normal(s, v1alpha1.ReasonDeleted, actionConsumer, fmt.Sprintf(
+			"deleted consumer %s: the stage does not read stream %s with it any more", list(dropped[stream]), stream))
+	}
 }
 
 func (r *Reconciler) eventApplied(s *v1alpha1.Stage, kind, name string, result apply.Outcome) {
@@ -62,9 +93,9 @@ func (r *Reconciler) eventApplied(s *v1alpha1.Stage, kind, name string, result a
 	}
 }
 
-func (r *Reconciler) eventConsumersDeleted(s *v1alpha1.Stage, names []string) {
-	if len(names) > 0 {
-		r.normal(s, v1alpha1.ReasonDeleted, actionCleanup, "deleted consumers "+strings.Join(names, ", "))
+func (r *Reconciler) eventConsumersDeleted(s *v1alpha1.Stage, deleted []string) {
+	if len(deleted) > 0 {
+		r.normal(s, v1alpha1.ReasonDeleted, actionCleanup, "deleted consumers "+strings.Join(deleted, "; "))
 	}
 }
 
@@ -76,7 +107,11 @@ func (r *Reconciler) eventWaiting(s *v1alpha1.Stage, cause error) {
 func (r *Reconciler) eventLeftBehind(s *v1alpha1.Stage, cause error) {
 	names := make([]string, len(s.Status.Consumers))
 	for i, c := range s.Status.Consumers {
-		names[i] = c.Name + " of stream " + c.Stream
+		var lanes []string
+		for _, d := range durablesOf(c) {
+			lanes = append(lanes, d.name)
+		}
+		names[i] = list(lanes) + " of stream " + c.Stream
 	}
 	r.warn(s, v1alpha1.ReasonRetained, actionCleanup, fmt.Sprintf(
 		"gave up after %s: consumers were left behind (%s); delete them with NATS tools: %v", r.CleanupTimeout, strings.Join(names, ", "), cause))

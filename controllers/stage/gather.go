@@ -16,6 +16,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/workers/config"
 )
 
 // indexOwner indexes ConfigMaps by the Stage that controls them.
@@ -46,13 +47,16 @@ type snapshot struct {
 	// nats is nil when natsErr says why.
 	nats    *jetstream.Client
 	natsErr error
-	// inputs are in the order of the plan.
+	// inputs are in the order of the consumers in the plan.
 	inputs []input
 	// dropped are consumers that the stage had and that the plan does not name any more.
-	dropped []v1alpha1.ConsumerStatus
+	dropped []durable
 }
 
-// input is what exists of one wanted consumer.
+// durable names a consumer.
+type durable struct{ stream, name string }
+
+// input is what exists of one wanted consumer: of one input and one lane.
 type input struct {
 	want plan.Consumer
 	// have is nil when the consumer does not exist; stream is then read too, and nil when
@@ -136,48 +140,93 @@ func (r *Reconciler) gatherWorkers(ctx context.Context, s *snapshot) error {
 }
 
 func (r *Reconciler) gatherConsumers(ctx context.Context, s *snapshot) error {
-	for _, want := range s.node.Consumers {
-		in, err := gatherInput(ctx, s.nats, want)
+	for lanes := range slices.Chunk(s.node.Consumers, s.node.Lanes) {
+		inputs, err := gatherInput(ctx, s.nats, lanes)
 		if err != nil {
 			return err
 		}
-		s.inputs = append(s.inputs, in)
+		s.inputs = append(s.inputs, inputs...)
 	}
 	owner := ownerOf(s.stage, r.Settings.Cluster)
 	for _, old := range s.stage.Status.Consumers {
-		if slices.ContainsFunc(s.node.Consumers, func(c plan.Consumer) bool { return c.Stream == old.Stream && c.Durable == old.Name }) {
-			continue
-		}
-		have, err := s.nats.Consumer(old.Stream, old.Name)
-		if errors.Is(err, jetstream.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if owner.Owns(have.Config.Metadata) {
-			s.dropped = append(s.dropped, old)
+		for _, d := range durablesOf(old) {
+			if slices.ContainsFunc(s.node.Consumers, func(c plan.Consumer) bool { return c.Stream == d.stream && c.Durable == d.name }) {
+				continue
+			}
+			have, err := s.nats.Consumer(d.stream, d.name)
+			if errors.Is(err, jetstream.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if owner.Owns(have.Config.Metadata) {
+				s.dropped = append(s.dropped, d)
+			}
 		}
 	}
 	return nil
 }
 
-func gatherInput(ctx context.Context, nats *jetstream.Client, want plan.Consumer) (input, error) {
-	in := input{want: want}
-	var err error
-	if in.have, err = nats.Consumer(want.Stream, want.Durable); err == nil {
-		in.lag, err = nats.Lag(ctx, want.Stream, in.have)
-		return in, err
+// durablesOf names the consumers of one input that status speaks of.
+func durablesOf(c v1alpha1.ConsumerStatus) []durable {
+	lanes := max(int(c.Lanes), 1)
+	all := make([]durable, lanes)
+	for lane := range lanes {
+		all[lane] = durable{c.Stream, config.Input{Durable: c.Name}.Consumer(lane, lanes)}
 	}
-	in.have = nil
-	if !errors.Is(err, jetstream.ErrNotFound) {
-		return in, err
+	return all
+}
+
+// gatherInput reads what exists of the lanes of one input.
+func gatherInput(ctx context.Context, nats *jetstream.Client, lanes []plan.Consumer) ([]input, error) {
+	name := lanes[0].Stream
+	have, err := readConsumers(nats, name, lanes)
+	if err != nil {
+		return nil, err
 	}
-	in.stream, err = nats.Stream(want.Stream)
+	var stream *jetstream.Stream
+	if len(have) < len(lanes) {
+		if stream, err = nats.Stream(name); ignoreNotFound(err) != nil {
+			return nil, err
+		}
+	}
+	inputs := make([]input, len(lanes))
+	for i, want := range lanes {
+		in := input{want: want, have: have[want.Durable]}
+		if in.have == nil {
+			in.stream = stream
+		} else if in.lag, err = nats.Lag(ctx, name, in.have); err != nil {
+			return nil, err
+		}
+		inputs[i] = in
+	}
+	return inputs, nil
+}
+
+// readConsumers reads those that exist, by name, in one request.
+func readConsumers(nats *jetstream.Client, stream string, lanes []plan.Consumer) (map[string]*jetstream.Consumer, error) {
+	have := map[string]*jetstream.Consumer{}
+	if len(lanes) == 1 {
+		consumer, err := nats.Consumer(stream, lanes[0].Durable)
+		if err == nil {
+			have[lanes[0].Durable] = consumer
+		}
+		return have, ignoreNotFound(err)
+	}
+	names := make([]string, len(lanes))
+	for i, c := range lanes {
+		names[i] = c.Durable
+	}
+	found, err := nats.Consumers(stream, names)
+	return found, ignoreNotFound(err)
+}
+
+func ignoreNotFound(err error) error {
 	if errors.Is(err, jetstream.ErrNotFound) {
-		in.stream, err = nil, nil
+		return nil
 	}
-	return in, err
+	return err
 }
 
 // ownerOf is what marks the consumers of a stage.

@@ -5,16 +5,16 @@ import (
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
-	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 )
 
 // intent is what a reconcile has decided to do.
 type intent struct {
-	// consumers are in the order of the plan; empty while NATS cannot be asked.
+	// consumers are in the order of the plan, each input's lanes together; empty while NATS
+	// cannot be asked.
 	consumers []consumer
 	// drop are consumers that the stage does not read any more.
-	drop []v1alpha1.ConsumerStatus
+	drop []durable
 
 	// workers is nil when the plan has no such stage: what runs goes on as it is.
 	workers *workers

@@ -37,19 +37,15 @@ func deploymentFor(s *snapshot, settings Settings, configMap string, replicas in
 			WithReplicas(replicas).
 			WithRevisionHistoryLimit(3).
 			WithProgressDeadlineSeconds(progressDeadline).
-			WithStrategy(strategy(s.node.Stateful)).
+			WithStrategy(strategy()).
 			WithSelector(metav1ac.LabelSelector().WithMatchLabels(labels.Selector(pipeline, name))).
 			WithTemplate(corev1ac.PodTemplateSpec().
 				WithLabels(workerLabels(s, s.node.Config.Kind)).
 				WithSpec(podSpec(s, settings, configMap))))
 }
 
-// strategy never has two workers of a stateful stage at the same time: the old one ends
-// before the new one starts. Others get their successors first.
-func strategy(stateful bool) *appsv1ac.DeploymentStrategyApplyConfiguration {
-	if stateful {
-		return appsv1ac.DeploymentStrategy().WithType(appsv1.RecreateDeploymentStrategyType)
-	}
+// strategy has the successors ready before workers end: they take over their lanes at once.
+func strategy() *appsv1ac.DeploymentStrategyApplyConfiguration {
 	return appsv1ac.DeploymentStrategy().
 		WithType(appsv1.RollingUpdateDeploymentStrategyType).
 		WithRollingUpdate(appsv1ac.RollingUpdateDeployment().
@@ -130,8 +126,7 @@ func container(s *snapshot, settings Settings) *corev1ac.ContainerApplyConfigura
 		// The brackets are for IPv6; an IPv4 address may stand in them as well.
 		WithArgs("worker", "--config", configDir+"/"+configKey, "--listen", "[$(POD_IP)]:"+strconv.Itoa(httpPort)).
 		WithPorts(corev1ac.ContainerPort().WithName("http").WithContainerPort(httpPort).WithProtocol(corev1.ProtocolTCP)).
-		WithEnv(corev1ac.EnvVar().WithName("POD_IP").WithValueFrom(corev1ac.EnvVarSource().
-			WithFieldRef(corev1ac.ObjectFieldSelector().WithAPIVersion("v1").WithFieldPath("status.podIP")))).
+		WithEnv(fieldEnv("POD_IP", "status.podIP"), fieldEnv("POD_NAME", "metadata.name")).
 		WithReadinessProbe(probe("/readyz", 3, 2)).
 		WithLivenessProbe(probe("/healthz", 10, 6).WithInitialDelaySeconds(10)).
 		WithSecurityContext(corev1ac.SecurityContext().
@@ -164,6 +159,11 @@ func withResources(c *corev1ac.ContainerApplyConfiguration, r corev1.ResourceReq
 		c.WithEnv(corev1ac.EnvVar().WithName("GOMEMLIMIT").WithValue(strconv.FormatInt(limit.Value()/10*9, 10)))
 	}
 	return c
+}
+
+func fieldEnv(name, path string) *corev1ac.EnvVarApplyConfiguration {
+	return corev1ac.EnvVar().WithName(name).WithValueFrom(corev1ac.EnvVarSource().
+		WithFieldRef(corev1ac.ObjectFieldSelector().WithAPIVersion("v1").WithFieldPath(path)))
 }
 
 func probe(path string, period, failures int32) *corev1ac.ProbeApplyConfiguration {

@@ -82,8 +82,8 @@ func TestWorkersGolden(t *testing.T) {
 		stage  string
 		change func(*v1alpha1.Pipeline)
 	}{
-		"stateless":     {stage: "validate"},
-		"stateful":      {stage: "correlate"},
+		"plain":         {stage: "validate"},
+		"one-lane":      {stage: "correlate"},
 		"reads-cluster": {stage: "enrich"},
 		"suspended":     {stage: "validate", change: func(p *v1alpha1.Pipeline) { p.Spec.Suspend = true }},
 		"all-settings": {stage: "validate", change: func(p *v1alpha1.Pipeline) {
@@ -174,8 +174,7 @@ func TestReplicas(t *testing.T) {
 		"scaled":                {"enrich", new(int32(7)), false, 7},
 		"scaled to zero":        {"enrich", new(int32(0)), false, 0},
 		"suspended":             {"enrich", new(int32(7)), true, 0},
-		"stateful":              {"correlate", new(int32(7)), false, 1},
-		"stateful, zero":        {"correlate", new(int32(0)), false, 0},
+		"more than lanes":       {"correlate", new(int32(7)), false, 7},
 		"default of validation": {"validate", nil, false, 1},
 	}
 	for name, test := range tests {
@@ -218,6 +217,48 @@ func TestDecideConsumers(t *testing.T) {
 				t.Errorf("got %+v, want %s, stream missing %v", got, test.action, test.waits)
 			}
 		})
+	}
+}
+
+func TestStatusSumsUpLanes(t *testing.T) {
+	s := snap(t, pipeline(nil), child("enrich"))
+	now := time.Unix(1_700_000_000, 0)
+	done := outcome{consumers: map[string]*jetstream.Consumer{}}
+	for lane, want := range s.node.Consumers {
+		in := input{want: want, have: &jetstream.Consumer{
+			Config:  jetstream.ConsumerConfig(want, ownerOf(s.stage, "")),
+			Pending: 2, AckPending: uint64(lane), Redelivered: 1,
+		}, lag: jetstream.Lag{Events: 10, Oldest: now.Add(-time.Duration(lane) * time.Second)}}
+		s.inputs = append(s.inputs, in)
+		done.consumers[key(want.Stream, want.Durable)] = in.have
+	}
+	var got v1alpha1.StageStatus
+	setLag(&got, report{seen: s, intent: intent{consumers: decideConsumers(s, "")}, done: done}, now)
+	want := v1alpha1.StageStatus{
+		Lag: new(int64(80)), LagSeconds: new(int64(7)),
+		Consumers: []v1alpha1.ConsumerStatus{{
+			Stream: "SHOP_OBS_VALIDATE", Name: "shop-obs-enrich_lane", Lanes: 8, Pending: 16, AckPending: 28, Redelivered: 8,
+		}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	var names []string
+	for _, d := range durablesOf(got.Consumers[0]) {
+		names = append(names, d.name)
+	}
+	var planned []string
+	for _, c := range s.node.Consumers {
+		planned = append(planned, c.Durable)
+	}
+	if diff := cmp.Diff(planned, names); diff != "" {
+		t.Errorf("consumers that a later look finds (-planned +found)\n%s", diff)
+	}
+	if got, want := list(names), "shop-obs-enrich_lane-0 to shop-obs-enrich_lane-7 (8)"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := few([]string{"a", "a", "b", "c", "d", "e", "f"}), "a; b; c; d; and 2 more"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

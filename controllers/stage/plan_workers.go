@@ -47,21 +47,17 @@ func workersFor(s *snapshot, settings Settings) (*workers, error) {
 	}, nil
 }
 
-// replicas is the number of workers: none while suspended, one at most for a stage that
-// has to see all events in one place, else what was asked for.
+// replicas is the number of workers: none while suspended, else what was asked for. Those
+// beyond the lanes of the stage are standbys.
 func replicas(stage *v1alpha1.Stage, node *plan.Stage) int32 {
 	n := node.Replicas
 	if stage.Spec.Replicas != nil {
 		n = *stage.Spec.Replicas
 	}
-	switch {
-	case node.Suspended:
+	if node.Suspended {
 		return 0
-	case node.Stateful:
-		return min(n, 1)
-	default:
-		return n
 	}
+	return n
 }
 
 func workerLabels(s *snapshot, kind config.Kind) map[string]string {

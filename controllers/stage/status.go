@@ -2,6 +2,7 @@ package stage
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,16 +54,21 @@ func setLag(s *v1alpha1.StageStatus, rep report, now time.Time) {
 	var events int64
 	var oldest time.Time
 	known := true
+	lanes := rep.seen.node.Lanes
 	for i, c := range rep.intent.consumers {
 		have := rep.done.consumers[key(c.Stream, c.Name)]
 		if have == nil || c.Action.Refused() {
 			known = false
 			continue
 		}
-		s.Consumers = append(s.Consumers, v1alpha1.ConsumerStatus{
-			Stream: c.Stream, Name: c.Name,
-			Pending: int64(have.Pending), AckPending: int64(have.AckPending), Redelivered: int64(have.Redelivered),
-		})
+		from := rep.seen.node.Config.Inputs[i/lanes]
+		if n := len(s.Consumers); n == 0 || s.Consumers[n-1].Stream != from.Stream || s.Consumers[n-1].Name != from.Durable {
+			s.Consumers = append(s.Consumers, v1alpha1.ConsumerStatus{Stream: from.Stream, Name: from.Durable, Lanes: int32(lanes)})
+		}
+		sum := &s.Consumers[len(s.Consumers)-1]
+		sum.Pending += int64(have.Pending)
+		sum.AckPending += int64(have.AckPending)
+		sum.Redelivered += int64(have.Redelivered)
 		in := rep.seen.inputs[i]
 		known = known && (in.have != nil || have.Pending == 0)
 		events += in.lag.Events
@@ -98,8 +104,8 @@ func accepted(rep report) status.Verdict {
 		return status.False(kind, v1alpha1.ReasonProgressing, fmt.Sprintf("Pipeline %s does not name this stage any more", ref))
 	}
 	message := "the spec makes sense"
-	if asked := s.stage.Spec.Replicas; asked != nil && s.node.Stateful && *asked > 1 {
-		message = fmt.Sprintf("spec.replicas is %d, but a stage that keeps state has one worker", *asked)
+	if n, lanes := replicas(s.stage, s.node), s.node.Lanes; int(n) > lanes {
+		message += fmt.Sprintf("; of %d workers %d stand by: there are no more lanes than %d", n, int(n)-lanes, lanes)
 	}
 	return status.True(kind, v1alpha1.ReasonAccepted, message)
 }
@@ -123,15 +129,25 @@ func consumersReady(rep report) status.Verdict {
 	}
 	for _, reason := range []string{v1alpha1.ReasonNotOwned, v1alpha1.ReasonImmutable} {
 		if said := problems[reason]; len(said) > 0 {
-			return status.Stalled(kind, reason, strings.Join(said, "; "))
+			return status.Stalled(kind, reason, few(said))
 		}
 	}
 	for _, reason := range []string{v1alpha1.ReasonStreamMissing, v1alpha1.ReasonConsumerFailed} {
 		if said := problems[reason]; len(said) > 0 {
-			return status.False(kind, reason, strings.Join(said, "; "))
+			return status.False(kind, reason, few(said))
 		}
 	}
 	return status.True(kind, v1alpha1.ReasonReady, fmt.Sprintf("%d consumers are as wanted", len(rep.intent.consumers)))
+}
+
+// few says each thing once, and of many the first: lanes share their troubles.
+func few(said []string) string {
+	const enough = 4
+	said = slices.Compact(said)
+	if n := len(said); n > enough {
+		said = append(said[:enough:enough], fmt.Sprintf("and %d more", n-enough))
+	}
+	return strings.Join(said, "; ")
 }
 
 func consumerProblem(rep report, c consumer) (reason, message string) {

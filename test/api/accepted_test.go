@@ -34,8 +34,7 @@ func (s *server) testAccepted(t *testing.T) {
 	for name, patch := range map[string]string{
 		"no worker":                `{replicas: 0}`,
 		"many workers":             `{replicas: 1000}`,
-		"one stateful worker":      `{replicas: 1, validate: {dedupe: {}}}`,
-		"no stateful worker":       `{replicas: 0, validate: null, correlate: {window: {}}}`,
+		"a worker and a standby":   `{replicas: 2, validate: null, correlate: {window: {}}}`,
 		"name unlike the object's": `{name: other, from: [base]}`,
 	} {
 		t.Run("Stage/"+name, func(t *testing.T) {

@@ -25,8 +25,7 @@ func (s *server) testScale(t *testing.T) {
 	}{
 		"stateless":         {patch: `{}`, replicas: 5},
 		"to zero":           {patch: `{}`, replicas: 0},
-		"stateful":          {patch: `spec: {validate: {dedupe: {}}}`, replicas: 2, want: []string{"spec.replicas: Invalid value: a stateful stage (correlate, analyze, validate with dedupe) has one worker at most"}},
-		"stateful to zero":  {patch: `spec: {validate: {dedupe: {}}}`, replicas: 0},
+		"with state":        {patch: `spec: {validate: {dedupe: {}}}`, replicas: 2},
 		"more than allowed": {patch: `{}`, replicas: 1001, want: []string{"spec.replicas: Invalid value: 1001: spec.replicas in body should be less than or equal to 1000"}},
 	} {
 		t.Run(name, func(t *testing.T) {

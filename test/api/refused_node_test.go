@@ -3,7 +3,6 @@ package api_test
 // nodeRefusals are tested inside a Pipeline and as a Stage: paths are relative to the stage.
 func nodeRefusals() map[string]refusal {
 	const oneKind = ": Invalid value: set exactly one of validate, enrich, correlate, analyze: it is the kind of the stage"
-	const stateful = "workers: Invalid value: a stateful stage (correlate, analyze, validate with dedupe) has one worker at most"
 	return map[string]refusal{
 		"no kind":                           {patch: `{validate: null}`, want: []string{oneKind}},
 		"two kinds":                         {patch: `{enrich: {trace: {}}}`, want: []string{oneKind}},
@@ -13,9 +12,6 @@ func nodeRefusals() map[string]refusal {
 		"from of no port":                   {patch: `{from: [check/left]}`, want: []string{`from[0]: Invalid value: "check/left": a port is out, dead-letter or insights`}},
 		"from overflow, which is not built": {patch: `{from: [check/overflow]}`, want: []string{`from[0]: Invalid value: "check/overflow": a port is out, dead-letter or insights`}},
 		"port of ingress":                   {patch: `{from: [ingress/out]}`, want: []string{`from[0]: Invalid value: "ingress/out": ingress has no ports`}},
-		"workers of correlate":              {patch: `{workers: {min: 2}, validate: null, correlate: {realtime: {}}}`, want: []string{stateful}},
-		"workers of analyze":                {patch: `{workers: {min: 2}, validate: null, analyze: {anomaly: {}}}`, want: []string{stateful}},
-		"workers of dedupe":                 {patch: `{workers: {min: 2}, validate: {dedupe: {}}}`, want: []string{stateful}},
 		"no worker":                         {patch: `{workers: {min: 0}}`, want: []string{"workers.min: Invalid value: 0: {path} in body should be greater than or equal to 1"}},
 		"too many workers":                  {patch: `{workers: {min: 1001}}`, want: []string{"workers.min: Invalid value: 1001: {path} in body should be less than or equal to 1000"}},
 		"max workers, which is not built":   {patch: `{workers: {max: 3}}`, want: []string{`workers.max: unknown field "{path}"`}},

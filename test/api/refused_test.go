@@ -233,7 +233,6 @@ func pipelineRefusals() map[string]refusal {
 
 func stageRefusals() map[string]refusal {
 	const labelName = "metadata.name must be at most 63 lower-case letters, digits and -, without dots: it becomes part of subjects, streams and labels"
-	const stateful = "spec.replicas: Invalid value: a stateful stage (correlate, analyze, validate with dedupe) has one worker at most"
 	return map[string]refusal{
 		"name with dot":           {patch: `metadata: {name: a.b}`, want: []string{"Invalid value: " + labelName}},
 		"no pipeline":             {patch: `spec: {pipelineRef: null}`, want: []string{"spec.pipelineRef: Required value"}},
@@ -246,9 +245,6 @@ func stageRefusals() map[string]refusal {
 		"negative replicas": {patch: `spec: {replicas: -1}`, want: []string{
 			"spec.replicas: Invalid value: -1: spec.replicas in body should be greater than or equal to 0",
 		}},
-		"from in capitals":      {patch: `spec: {from: [Check]}`, want: []string{`spec.from[0]: Invalid value: "Check": spec.from[0] in body should match '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(/[a-z-]+)?$'`}},
-		"replicas of correlate": {patch: `spec: {replicas: 2, validate: null, correlate: {window: {}}}`, want: []string{stateful}},
-		"replicas of analyze":   {patch: `spec: {replicas: 2, validate: null, analyze: {trend: {}}}`, want: []string{stateful}},
-		"replicas of dedupe":    {patch: `spec: {replicas: 2, validate: {dedupe: {}}}`, want: []string{stateful}},
+		"from in capitals": {patch: `spec: {from: [Check]}`, want: []string{`spec.from[0]: Invalid value: "Check": spec.from[0] in body should match '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(/[a-z-]+)?$'`}},
 	}
 }

@@ -21,8 +21,7 @@ import (
 )
 
 // TestWorkersTakeWhatIsAccepted plans every stage that the API server accepts and makes it as
-// a worker does: what passes the bounds and rules never fails in a pod. Both planes must also
-// agree on which stages are stateful.
+// a worker does: what passes the bounds and rules never fails in a pod.
 func TestWorkersTakeWhatIsAccepted(t *testing.T) {
 	kinds := stage.NewRegistry(validate.NewFactory(), enrich.NewFactory(enrichkubernetes.Choice{}.Open), correlate.NewFactory(), analyze.NewFactory())
 	accepted := nodesAccepted()
@@ -69,8 +68,5 @@ func run(t *testing.T, kinds stage.Registry, s plan.Stage) {
 	}
 	if _, err := factory.New(stage.Settings{Config: c, Log: slog.New(slog.DiscardHandler), Now: time.Now, Metrics: prometheus.NewRegistry()}); err != nil {
 		t.Errorf("the worker refuses stage %s: %v", s.Name, err)
-	}
-	if got := factory.Stateful(c); got != s.Stateful {
-		t.Errorf("stage %s: the worker says stateful %v, the planner %v", s.Name, got, s.Stateful)
 	}
 }

@@ -59,6 +59,9 @@ func TestDeletionPolicyDelete(t *testing.T) {
 			t.Errorf("stream %s is still there", x.stream(what))
 		}
 	}
+	if x.hasStream(x.leases()) {
+		t.Error("the bucket of the leases is still there")
+	}
 	x.event("obs", v1alpha1.ReasonDeleted, x.stream("raw"))
 	x.ready(bystander)
 	x.delete(bystander)
@@ -135,7 +138,7 @@ func TestStageWhosePipelineIsGoneCanGo(t *testing.T) {
 	x.condition(a, v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonPipelineNotFound)
 	x.delete(a)
 	x.gone(a)
-	if x.consumer(x.stream("validate"), x.durable("archive")) != nil {
+	if x.consumer(x.stream("validate"), x.lane("archive", 0)) != nil {
 		t.Error("the consumer of the deleted stage is still there")
 	}
 }

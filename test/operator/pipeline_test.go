@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,12 +24,26 @@ func TestPipelineBecomesStreamsConsumersAndWorkers(t *testing.T) {
 	t.Run("streams", func(t *testing.T) {
 		for _, what := range []string{"raw", "validate", "enrich", "correlate", "analyze", "insights", "dead_letters"} {
 			c := x.streamConfig(x.stream(what))
-			if c.Retention != natsjs.LimitsPolicy || c.Discard != natsjs.DiscardNew || c.MaxBytes != 1<<20 || c.AllowDirect {
-				t.Errorf("stream %s: retention %s, discard %s, bytes %d, direct %v", c.Name, c.Retention, c.Discard, c.MaxBytes, c.AllowDirect)
+			if c.Retention != natsjs.LimitsPolicy || c.Discard != natsjs.DiscardNew || c.MaxBytes != 1<<20 || !c.AllowDirect || !c.AllowAtomicPublish {
+				t.Errorf("stream %s: retention %s, discard %s, bytes %d, direct %v, atomic %v",
+					c.Name, c.Retention, c.Discard, c.MaxBytes, c.AllowDirect, c.AllowAtomicPublish)
 			}
 			if got, want := c.Metadata["millrace.dev/pipeline"], x.ns+"/obs"; got != want {
 				t.Errorf("stream %s: belongs to %q, want %q", c.Name, got, want)
 			}
+		}
+	})
+	t.Run("leases", func(t *testing.T) {
+		c := x.streamConfig(x.leases())
+		if c.MaxMsgsPerSubject != 1 || c.Metadata["millrace.dev/pipeline"] != x.ns+"/obs" {
+			t.Errorf("got history %d of %q, want the newest value alone, owned by the pipeline", c.MaxMsgsPerSubject, c.Metadata["millrace.dev/pipeline"])
+		}
+		kv, err := x.js.KeyValue(t.Context(), strings.TrimPrefix(x.leases(), "KV_"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := kv.Create(t.Context(), "validate", []byte("mine")); err != nil {
+			t.Error(err)
 		}
 	})
 	t.Run("children", func(t *testing.T) {
@@ -43,16 +58,20 @@ func TestPipelineBecomesStreamsConsumersAndWorkers(t *testing.T) {
 		}
 	})
 	t.Run("consumers", func(t *testing.T) {
-		for stage, from := range map[string]string{"validate": "raw", "enrich": "validate", "correlate": "enrich", "analyze": "enrich"} {
-			c := x.consumer(x.stream(from), x.durable(stage))
+		for durable, from := range x.durables() {
+			c := x.consumer(x.stream(from), durable)
 			if c == nil {
-				t.Errorf("stage %s has no consumer on %s", stage, from)
+				t.Errorf("there is no consumer %s on %s", durable, from)
 				continue
 			}
-			if c.Config.AckPolicy != natsjs.AckExplicitPolicy || c.Config.DeliverPolicy != natsjs.DeliverAllPolicy ||
+			stage, _, _ := strings.Cut(strings.TrimPrefix(durable, x.durable("")), "_")
+			if c.Config.AckPolicy != natsjs.AckAllPolicy || c.Config.DeliverPolicy != natsjs.DeliverAllPolicy ||
 				c.Config.MaxDeliver != -1 || c.Config.InactiveThreshold != 0 || c.Config.Metadata["millrace.dev/stage"] != stage {
-				t.Errorf("consumer of %s: got %+v", stage, c.Config)
+				t.Errorf("consumer %s: got %+v", durable, c.Config)
 			}
+		}
+		if c := x.consumer(x.stream("validate"), x.lane("enrich", 3)); c == nil || c.Config.FilterSubject != x.ns+".obs.validate.3" {
+			t.Errorf("lane 3 of enrich: got %+v, want partition 3", c)
 		}
 	})
 	t.Run("config", func(t *testing.T) {
@@ -64,8 +83,8 @@ func TestPipelineBecomesStreamsConsumersAndWorkers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := []string{c.Pipeline.String(), c.Stage, string(c.Kind), c.NATS.URL, c.Inputs[0].Stream, c.Inputs[0].Durable}
-		want := []string{x.ns + "/obs", "enrich", "enrich", x.nats.URL(), x.stream("validate"), x.durable("enrich")}
+		got := []string{c.Pipeline.String(), c.Stage, string(c.Kind), c.NATS.URL, c.Inputs[0].Stream, c.Inputs[0].Consumer(7, c.Lanes), "KV_" + c.Leases}
+		want := []string{x.ns + "/obs", "enrich", "enrich", x.nats.URL(), x.stream("validate"), x.lane("enrich", 7), x.leases()}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
@@ -73,7 +92,7 @@ func TestPipelineBecomesStreamsConsumersAndWorkers(t *testing.T) {
 	t.Run("status", func(t *testing.T) {
 		x.eventually(func() error {
 			s := x.thePipeline().Status
-			if s.Stages != "4/4" || s.Lag == nil || *s.Lag != 0 || len(s.Streams) != 7 || s.Ingress != x.ns+".obs.raw" {
+			if s.Stages != "4/4" || s.Lag == nil || *s.Lag != 0 || len(s.Streams) != 8 || s.Ingress != x.ns+".obs.raw" {
 				return fmt.Errorf("got stages %q, lag %v, %d streams, ingress %q", s.Stages, s.Lag, len(s.Streams), s.Ingress)
 			}
 			return nil
@@ -81,6 +100,38 @@ func TestPipelineBecomesStreamsConsumersAndWorkers(t *testing.T) {
 	})
 	x.event("obs", v1alpha1.ReasonCreated, "stream "+x.stream("raw"))
 	x.event("obs-validate", v1alpha1.ReasonCreated, "consumer "+x.durable("validate"))
+	x.event("obs-enrich", v1alpha1.ReasonCreated, fmt.Sprintf("consumer %s to %s (8) of stream %s", x.lane("enrich", 0), x.lane("enrich", 7), x.stream("validate")))
+}
+
+// durables are the consumers of the pipeline of four stages, with what they read.
+func (x *tenant) durables() map[string]string {
+	all := map[string]string{x.durable("validate"): "raw", x.durable("correlate"): "enrich"}
+	for lane := range 8 {
+		all[x.lane("enrich", lane)] = "validate"
+		all[x.lane("analyze", lane)] = "enrich"
+	}
+	return all
+}
+
+// TestLagIsSummedUpOverLanes: what the consumers of all lanes have not acknowledged.
+func TestLagIsSummedUpOverLanes(t *testing.T) {
+	x := newTenant(t)
+	x.dropStreams()
+	x.start(x.pipeline())
+	for partition := range 3 {
+		m := nats.NewMsg(fmt.Sprintf("%s.obs.validate.%d", x.ns, partition))
+		m.Header.Set("Millrace-Events", "10")
+		if _, err := x.js.PublishMsg(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.eventually(func() error {
+		s := x.stage("obs-enrich").Status
+		if s.Lag == nil || *s.Lag != 30 || len(s.Consumers) != 1 || s.Consumers[0].Lanes != 8 || s.Consumers[0].Pending != 3 {
+			return fmt.Errorf("got lag %v, consumers %+v", s.Lag, s.Consumers)
+		}
+		return nil
+	})
 }
 
 func TestLagIsReportedInEvents(t *testing.T) {
@@ -125,42 +176,23 @@ func TestChangedConfigRollsOutAndTheOldOneGoes(t *testing.T) {
 	x.ready(p)
 }
 
-func TestStatefulStagesNeverHaveTwoWorkers(t *testing.T) {
+func TestMoreWorkersThanLanes(t *testing.T) {
 	x := newTenant(t)
 	x.dropStreams()
-	p := x.pipeline()
-	x.start(p)
-	d := x.deployment("obs-correlate")
-	if d.Spec.Strategy.Type != "Recreate" {
-		t.Errorf("got strategy %s, want Recreate: an old worker must end before a new one starts", d.Spec.Strategy.Type)
-	}
+	x.start(x.pipeline())
 	s := x.stage("obs-correlate")
-	s.Spec.Replicas = new(int32(2))
-	if err := x.client.Update(t.Context(), s); err == nil || !strings.Contains(err.Error(), "one worker at most") {
-		t.Errorf("scaling to two: got %v, want a refusal that says why", err)
+	edit(x, s, func(s *v1alpha1.Stage) { s.Spec.Replicas = new(int32(2)) })
+	x.eventually(func() error {
+		if got := x.stage("obs-correlate").Status.ReadyWorkers; got != 2 {
+			return fmt.Errorf("got %d ready workers, want 2", got)
+		}
+		return nil
+	})
+	c := x.condition(s, v1alpha1.ConditionAccepted, metav1.ConditionTrue, v1alpha1.ReasonAccepted)
+	if want := "of 2 workers 1 stand by: there are no more lanes than 1"; !strings.Contains(c.Message, want) {
+		t.Errorf("got %q, want %q", c.Message, want)
 	}
-}
-
-func TestStageThatBecomesStateful(t *testing.T) {
-	x := newTenant(t)
-	x.dropStreams()
-	p := x.start(x.small())
-	edit(x, p, func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Validate.Dedupe = &v1alpha1.DedupeSpec{} })
-	x.eventually(func() error {
-		if got := x.deployment("obs-validate").Spec.Strategy; got.Type != "Recreate" || got.RollingUpdate != nil {
-			return fmt.Errorf("got strategy %+v, want Recreate alone", got)
-		}
-		return nil
-	})
-	x.ready(p)
-	edit(x, p, func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Validate.Dedupe = nil })
-	x.eventually(func() error {
-		if got := x.deployment("obs-validate").Spec.Strategy; got.Type != "RollingUpdate" {
-			return fmt.Errorf("got strategy %+v, want RollingUpdate", got)
-		}
-		return nil
-	})
-	x.ready(p)
+	x.ready(s)
 }
 
 func TestScalingAChildSurvives(t *testing.T) {
@@ -216,7 +248,7 @@ func TestAttachedStage(t *testing.T) {
 	a := x.attached("archive", "validate")
 	x.create(a)
 	x.ready(a, p)
-	if c := x.consumer(x.stream("validate"), x.durable("archive")); c == nil {
+	if c := x.consumer(x.stream("validate"), x.lane("archive", 0)); c == nil {
 		t.Error("the attached stage has no consumer")
 	}
 	if !x.hasStream(x.stream("archive")) {
@@ -246,7 +278,7 @@ func TestAttachedStage(t *testing.T) {
 
 	x.delete(a)
 	x.gone(a)
-	if c := x.consumer(x.stream("validate"), x.durable("archive")); c != nil {
+	if c := x.consumer(x.stream("validate"), x.lane("archive", 0)); c != nil {
 		t.Error("the consumer of a deleted stage is still there")
 	}
 	if !x.hasStream(x.stream("archive")) {
@@ -275,7 +307,7 @@ func TestRemovedStage(t *testing.T) {
 	x.gone(gone)
 	x.event("obs", v1alpha1.ReasonDeleted, "obs-analyze")
 	x.event("obs", v1alpha1.ReasonRetained, x.stream("analyze"))
-	if x.consumer(x.stream("enrich"), x.durable("analyze")) != nil {
+	if x.consumer(x.stream("enrich"), x.lane("analyze", 7)) != nil {
 		t.Error("the consumer of a removed stage is still there")
 	}
 	if !x.hasStream(x.stream("analyze")) {
@@ -290,10 +322,10 @@ func TestStageThatReadsElsewhereLeavesItsOldConsumer(t *testing.T) {
 	p := x.start(x.pipeline())
 	edit(x, p, func(p *v1alpha1.Pipeline) { p.Spec.Stages[3].From = []string{"validate"} })
 	x.eventually(func() error {
-		if x.consumer(x.stream("validate"), x.durable("analyze")) == nil {
+		if x.consumer(x.stream("validate"), x.lane("analyze", 7)) == nil {
 			return fmt.Errorf("no consumer on the new input")
 		}
-		if x.consumer(x.stream("enrich"), x.durable("analyze")) != nil {
+		if x.consumer(x.stream("enrich"), x.lane("analyze", 7)) != nil {
 			return fmt.Errorf("the consumer on the old input is still there")
 		}
 		return nil

@@ -38,14 +38,15 @@ func (r *recorder) nats(subject string) {
 	}
 }
 
-// of returns the requests that concern a namespace. Streams and consumers carry its name.
+// of returns the requests that concern a namespace. Streams, consumers and leases carry its name.
 func (r *recorder) of(namespace string) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	stream := strings.ReplaceAll(strings.ToUpper(namespace), "-", "_")
 	return slices.Collect(func(yield func(string) bool) {
 		for _, request := range r.requests {
-			if strings.Contains(request, "/"+namespace+"/") || strings.Contains(request, stream) {
+			if strings.Contains(request, "/"+namespace+"/") || strings.Contains(request, stream) ||
+				strings.Contains(request, "KV_"+namespace) {
 				if !yield(request) {
 					return
 				}

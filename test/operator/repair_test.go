@@ -96,8 +96,8 @@ func versionsOf(list client.ObjectList) []string {
 func (x *tenant) consumerTimes() []string {
 	x.t.Helper()
 	var seen []string
-	for stage, from := range map[string]string{"validate": "raw", "enrich": "validate", "correlate": "enrich", "analyze": "enrich"} {
-		seen = append(seen, stage+" "+x.consumer(x.stream(from), x.durable(stage)).Created.String())
+	for durable, from := range x.durables() {
+		seen = append(seen, durable+" "+x.consumer(x.stream(from), durable).Created.String())
 	}
 	slices.Sort(seen)
 	return seen
@@ -146,6 +146,14 @@ func TestWhatIsDeletedComesBack(t *testing.T) {
 				}
 			},
 			func() error { return exists(x.hasStream(raw) && x.consumer(raw, durable) != nil) },
+		},
+		"leases": {
+			func(t *testing.T) {
+				if err := x.js.DeleteStream(t.Context(), x.leases()); err != nil {
+					t.Fatal(err)
+				}
+			},
+			func() error { return exists(x.hasStream(x.leases())) },
 		},
 		"config map": {
 			func(*testing.T) { m := x.configMaps("validate")[0]; x.delete(&m) },
@@ -285,7 +293,7 @@ func TestForeignConsumerIsNeverTouched(t *testing.T) {
 	x.condition(p, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
 
 	// Its metadata are taken away: from now on it is not the operator's.
-	c := x.consumer(x.stream("validate"), x.durable("enrich")).Config
+	c := x.consumer(x.stream("validate"), x.lane("enrich", 2)).Config
 	c.Metadata = map[string]string{"mine": "yes"}
 	if _, err := x.js.UpdateConsumer(t.Context(), x.stream("validate"), c); err != nil {
 		t.Fatal(err)
@@ -295,7 +303,7 @@ func TestForeignConsumerIsNeverTouched(t *testing.T) {
 	x.condition(s, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonNotOwned)
 	x.delete(p)
 	x.gone(p)
-	if x.consumer(x.stream("validate"), x.durable("enrich")) == nil {
+	if x.consumer(x.stream("validate"), x.lane("enrich", 2)) == nil {
 		t.Error("a consumer that is not the operator's was deleted")
 	}
 }

@@ -97,8 +97,16 @@ func (x *tenant) stream(what string) string {
 	return strings.ReplaceAll(strings.ToUpper(x.ns+"_obs_"+what), "-", "_")
 }
 
-// durable is the derived name of a consumer of pipeline obs.
+// durable is the derived name of a consumer of pipeline obs: the one of a stage with one lane.
 func (x *tenant) durable(stage string) string { return x.ns + "-obs-" + stage }
+
+// lane is that of a lane of a stage that has several.
+func (x *tenant) lane(stage string, lane int) string {
+	return fmt.Sprintf("%s_lane-%d", x.durable(stage), lane)
+}
+
+// leases is the stream of the bucket of pipeline obs.
+func (x *tenant) leases() string { return "KV_" + x.ns + "_obs" }
 
 func (x *tenant) create(objects ...client.Object) {
 	x.t.Helper()
@@ -309,7 +317,7 @@ func (x *tenant) dropStreams() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(x.t.Context()), 10*time.Second)
 		defer cancel()
 		for name := range x.js.StreamNames(ctx).Name() {
-			if strings.HasPrefix(name, x.stream("")) {
+			if strings.HasPrefix(name, x.stream("")) || name == x.leases() {
 				_ = x.js.DeleteStream(ctx, name)
 			}
 		}

@@ -329,7 +329,16 @@ func Parse(data []byte) (*StageConfig, error) {
 }
 
 // Encode writes c in the form that Parse reads, with stable key order.
-func (c *StageConfig) Encode() ([]byte, error) { return json.MarshalIndent(c, "", "  ") }
+func (c *StageConfig) Encode() ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false) // people read it, and subjects end in >
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(c); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
 
 func (c *StageConfig) check() error {
 	set := map[Kind]bool{

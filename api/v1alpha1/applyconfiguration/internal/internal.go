@@ -59,6 +59,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: ackPending
       type:
         scalar: numeric
+    - name: lanes
+      type:
+        scalar: numeric
     - name: name
       type:
         scalar: string

@@ -5,12 +5,14 @@ package v1alpha1
 // ConsumerStatusApplyConfiguration represents a declarative configuration of the ConsumerStatus type for use
 // with apply.
 //
-// ConsumerStatus is what the operator saw of one durable consumer.
+// ConsumerStatus is what the operator saw of the durable consumers of one input.
 type ConsumerStatusApplyConfiguration struct {
 	// stream that it reads.
 	Stream *string `json:"stream,omitempty"`
 	// name of the durable.
 	Name *string `json:"name,omitempty"`
+	// lanes is the number of consumers, summed up here; several are <name>-0, <name>-1 and so on.
+	Lanes *int32 `json:"lanes,omitempty"`
 	// pending frames: stored and not yet delivered.
 	Pending *int64 `json:"pending,omitempty"`
 	// ackPending frames: delivered and not yet acknowledged.
@@ -38,6 +40,14 @@ func (b *ConsumerStatusApplyConfiguration) WithStream(value string) *ConsumerSta
 // If called multiple times, the Name field is set to the value of the last call.
 func (b *ConsumerStatusApplyConfiguration) WithName(value string) *ConsumerStatusApplyConfiguration {
 	b.Name = &value
+	return b
+}
+
+// WithLanes sets the Lanes field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Lanes field is set to the value of the last call.
+func (b *ConsumerStatusApplyConfiguration) WithLanes(value int32) *ConsumerStatusApplyConfiguration {
+	b.Lanes = &value
 	return b
 }
 

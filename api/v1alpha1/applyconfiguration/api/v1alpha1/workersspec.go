@@ -12,7 +12,7 @@ import (
 //
 // WorkersSpec shapes the worker Deployment of a stage.
 type WorkersSpecApplyConfiguration struct {
-	// min is the number of workers, 1 to 1000; stateful stages have 1. Default: 1.
+	// min is the number of workers, 1 to 1000; those beyond the stage's lanes stand by. Default: 1.
 	Min *int32 `json:"min,omitempty"`
 	// drainTimeout is the time to finish what a worker holds after SIGTERM, 1s to 10m. Default: 30s.
 	DrainTimeout *v1.Duration `json:"drainTimeout,omitempty"`
