@@ -33,8 +33,10 @@ const (
 // scene is where in the input a lane is: what it makes now follows from that.
 type scene struct {
 	s *step
-	k int      // of the message in s
 	m *message // nil in a flush
+	// k is the number of m in s; first is that of the first message of the scene.
+	k, first int
+	bad      []undecodable // of m, not yet dead-lettered
 	// in and at are the input and the position of what is made next; at.index grows.
 	in int
 	at position

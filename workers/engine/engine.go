@@ -83,7 +83,7 @@ func New(o Options) (*Engine, error) {
 	e.metrics = e.nodes[0].metrics
 	if c.Leases != "" {
 		e.keeper, err = lease.New(lease.Options{
-			Conn: o.Conn, Bucket: c.Leases, Key: c.Stage, Worker: o.Worker, Lanes: c.Lanes,
+			Conn: o.Conn, Bucket: c.Leases, Key: c.Stage, Wake: "_MILLRACE." + c.Leases + "." + c.Stage, Worker: o.Worker, Lanes: c.Lanes,
 			Every: o.LeaseEvery, Expire: o.LeaseExpire, Log: e.log, Now: o.Now, Jitter: o.Jitter,
 		})
 		if err != nil {
@@ -191,6 +191,18 @@ func (e *Engine) Release(index int) {
 	e.mu.Unlock()
 	if l != nil {
 		l.stop()
+	} else if e.keeper != nil {
+		e.keeper.Released(index)
+	}
+}
+
+// Lost has this worker drop a lane at once: it is another worker's.
+func (e *Engine) Lost(index int) {
+	e.mu.Lock()
+	l := e.lanes[index]
+	e.mu.Unlock()
+	if l != nil {
+		l.lose()
 	} else if e.keeper != nil {
 		e.keeper.Released(index)
 	}

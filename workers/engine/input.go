@@ -247,7 +247,7 @@ func (in *input) exists(ctx context.Context) error {
 	}
 	c := cons.CachedInfo().Config
 	if c.AckPolicy != jetstream.AckAllPolicy {
-		return errors.New("consumer " + in.name() + " has acknowledgement policy " + c.AckPolicy.String() + ", not all: delete it, the operator makes it again")
+		return errors.New("consumer " + in.name() + " does not have the acknowledgement policy all: delete it, the operator makes it again")
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()

@@ -44,6 +44,9 @@ type lane struct {
 	// stopping is closed when the lane is to be given back; over when nobody works on it any more.
 	stopping, over chan struct{}
 	stopOnce       sync.Once
+	// lost is closed when another worker owns the lane.
+	lost     chan struct{}
+	lostOnce sync.Once
 
 	inputs        []*input
 	queue         chan *message // received, not yet in a step
@@ -97,7 +100,7 @@ type flushRequest struct {
 
 func newLane(e *Engine, index int) *lane {
 	l := &lane{
-		e: e, index: index, log: e.log, stopping: make(chan struct{}), over: make(chan struct{}),
+		e: e, index: index, log: e.log, stopping: make(chan struct{}), over: make(chan struct{}), lost: make(chan struct{}),
 		flushRequests: make(chan flushRequest), scratch: make([]scratch, len(e.nodes)),
 	}
 	if e.cfg.Lanes > 1 {
@@ -115,6 +118,12 @@ func (l *lane) setProblem(text string) { l.problem.Store(&text) }
 // stop has the lane finish what it has in hand and end.
 func (l *lane) stop() { l.stopOnce.Do(func() { close(l.stopping) }) }
 
+// lose has the lane end at once: nothing more is stored.
+func (l *lane) lose() {
+	l.lostOnce.Do(func() { close(l.lost) })
+	l.stop()
+}
+
 // Reasons for a session to end before the lane is stopped.
 var (
 	errLost = errors.New("the lane belongs to another worker")
@@ -126,10 +135,22 @@ var (
 // errLost when the lane belongs to another worker.
 func (l *lane) run(ctx context.Context) error {
 	defer close(l.over)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-l.lost:
+			cancel(errLost)
+		case <-ctx.Done():
+		}
+	}()
 	for failures := 0; ; failures++ {
 		began := l.e.now()
 		err := l.session(ctx)
-		if err == nil || ctx.Err() != nil || errors.Is(err, errLost) {
+		if errors.Is(err, errLost) || errors.Is(context.Cause(ctx), errLost) {
+			return errLost
+		}
+		if err == nil || ctx.Err() != nil {
 			return err
 		}
 		if l.e.now().Sub(began) > time.Minute {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -132,6 +133,8 @@ func (e *Engine) getMessage(ctx context.Context, stream string, request map[stri
 	switch {
 	case r.Error != nil && r.Error.ErrorCode == codeNoMessage:
 		return storedMessage{}, nil
+	case r.Error != nil && r.Error.ErrorCode == codeNoStream:
+		return storedMessage{}, errors.New("stream " + stream + " does not exist: waiting for the operator to make it")
 	case r.Error != nil:
 		return storedMessage{}, fmt.Errorf("read the last message of stream %s: %s", stream, r.Error.Description)
 	}
@@ -145,8 +148,11 @@ func (e *Engine) getMessage(ctx context.Context, stream string, request map[stri
 	return m, nil
 }
 
-// codeNoMessage is the server's "no message found".
-const codeNoMessage = 10037
+// Codes of the server (server/errors.json).
+const (
+	codeNoMessage = 10037
+	codeNoStream  = 10059
+)
 
 // load reads where the track stands.
 func (l *lane) load(ctx context.Context, t *track) error {

@@ -1,6 +1,8 @@
 package stage
 
 import (
+	"time"
+
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
@@ -51,6 +53,9 @@ type Produced struct {
 type Batch struct {
 	// Events are the decoded events, in stream order.
 	Events []event.Event
+	// Now is the stream time: when the input stream stored the message that these events came
+	// in. It is the clock of a stateful stage: on a replay it is the same.
+	Now time.Time
 	// Attempt is 1 when these events are processed for the first time.
 	Attempt int
 

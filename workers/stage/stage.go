@@ -42,6 +42,10 @@ type Flusher interface {
 	Flush(ctx context.Context, now time.Time, final bool, b *Batch) error
 }
 
+// Rebuilder is implemented by stateful stages: after a worker has taken over, the engine replays the input of the last
+// Horizon before it goes on, and publishes nothing meanwhile.
+type Rebuilder interface{ Horizon() time.Duration }
+
 // Factory makes stages of one kind.
 type Factory interface {
 	// Kind is the kind that this factory makes.

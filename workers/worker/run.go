@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -51,7 +52,8 @@ func Run(ctx context.Context, o Options) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	e, err := engine.New(engine.Options{
-		Config: c, Factory: factory, Conn: conn, Log: o.Log, Metrics: engine.NewMetrics(registry),
+		Config: c, Factory: factory, Registry: o.Registry, Conn: conn, Log: o.Log, Metrics: engine.NewMetrics(registry),
+		Worker: workerName(),
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.ConfigFile, err)
@@ -62,6 +64,16 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer stop()
 	return e.Run(ctx)
+}
+
+// workerName names this process among the workers of its stage: the pod, or the host, and
+// something that no other process has.
+func workerName() string {
+	name := os.Getenv("POD_NAME")
+	if name == "" {
+		name, _ = os.Hostname() // the random part is enough
+	}
+	return name + "-" + nuid.Next()
 }
 
 func readConfig(path string) (*config.StageConfig, error) {

@@ -1,0 +1,174 @@
+package engine
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+
+	"millrace.dev/millrace/workers/config"
+)
+
+func TestBackoff(t *testing.T) {
+	for name, c := range map[string]struct {
+		failures int
+		jitter   float64
+		want     time.Duration
+	}{
+		"first":           {0, 0, 100 * time.Millisecond},
+		"doubles":         {3, 0, 800 * time.Millisecond},
+		"limited":         {10, 0, 5 * time.Second},
+		"no overflow":     {200, 0, 5 * time.Second},
+		"half by jitter":  {0, 0.999999999, 50 * time.Millisecond},
+		"a third of half": {0, 1.0 / 3, 83 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := backoff(100*time.Millisecond, 5*time.Second, c.failures, c.jitter).Round(time.Millisecond)
+			if got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+// The header is part of the contract between an old and a new worker.
+func TestPositions(t *testing.T) {
+	places := []place{{"ingress", "abc"}, {"other/out", "xyz"}}
+	for text, reach := range map[string][]position{
+		"":                                  {{}, {}},
+		"ingress@abc:7.0.3":                 {{seq: 7, index: 3}, {}},
+		"ingress@abc:7.1700000000.67108864": {{seq: 7, tick: 1700000000, index: 67108864}, {}},
+		"ingress@abc:18446744073709551615.0.0 other/out@xyz:2.0.1": {{seq: 1<<64 - 1}, {seq: 2, index: 1}},
+	} {
+		if got := string(appendReach(nil, places, reach)); got != text {
+			t.Errorf("encoded %v as %q, want %q", reach, got, text)
+		}
+		if diff := cmp.Diff(reach, parseReach(text, places), cmp.AllowUnexported(position{})); diff != "" {
+			t.Errorf("decoded %q (-want +got):\n%s", text, diff)
+		}
+	}
+	for _, text := range []string{"ingress@old:7.0.3", "renamed@abc:7.0.3", "ingress@abc:7.0", "ingress@abc:x.0.0", "nonsense", ":"} {
+		if got := parseReach(text, places); got[0] != (position{}) || got[1] != (position{}) {
+			t.Errorf("%q was read as %v", text, got)
+		}
+	}
+	sorted := []position{{seq: 1}, {seq: 1, index: 9}, {seq: 1, index: producedIndex(0)}, {seq: 1, index: producedIndex(1)}, {seq: 1, tick: 5}, {seq: 1, tick: finalTick}, {seq: 2}}
+	for i := range sorted[1:] {
+		if !sorted[i+1].after(sorted[i]) || sorted[i].after(sorted[i+1]) || sorted[i].after(sorted[i]) {
+			t.Errorf("%v and %v are not in order", sorted[i], sorted[i+1])
+		}
+	}
+}
+
+func TestHeaderText(t *testing.T) {
+	for name, c := range map[string]struct{ in, want string }{
+		"plain":     {"all well", "all well"},
+		"one line":  {"a\r\nNats-Msg-Id: forged\x00", "a  Nats-Msg-Id: forged"},
+		"bounded":   {strings.Repeat("x", 30), strings.Repeat("x", 24)},
+		"rune kept": {strings.Repeat("x", 23) + "ü", strings.Repeat("x", 23)},
+		"not UTF-8": {"a\xffb", "a\uFFFDb"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := headerText(c.in, 24); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestPullsAreAccountedFor(t *testing.T) {
+	in := &input{budget: 1000, maxMessages: 100, pulls: pulls{open: map[string]amount{}}}
+	ask := func() (amount, bool) {
+		a, ok := in.nextPull(5000)
+		if ok {
+			in.pulls.add(a, 0)
+		}
+		return a, ok
+	}
+	if a, _ := ask(); a != (amount{50, 5000 + messageOverhead}) {
+		t.Fatalf("the first request is %+v: the largest message must fit", a)
+	}
+	if a, ok := ask(); ok {
+		t.Fatalf("%+v was asked for beyond the budget", a)
+	}
+	// The server says that nothing more comes of the first.
+	in.pulls.end("1", amount{50, 5000 + messageOverhead})
+	if in.pulls.asked != (amount{}) || len(in.pulls.open) != 0 {
+		t.Fatalf("after the end: %+v", in.pulls)
+	}
+	in.hand = amount{1, 400}
+	if a, ok := ask(); !ok || a != (amount{50, 500}) {
+		t.Fatalf("with 400 bytes in hand: %+v, %v", a, ok)
+	}
+	if a, ok := ask(); ok {
+		t.Fatalf("%+v was asked for with 100 bytes free", a)
+	}
+	in.pulls.take(300, 1)
+	if in.pulls.asked != (amount{49, 200}) {
+		t.Fatalf("after 300 of 500 bytes: %+v", in.pulls.asked)
+	}
+	in.pulls.take(200, 2)
+	if in.pulls.asked != (amount{}) || len(in.pulls.open) != 0 {
+		t.Fatalf("a request that is filled ends without a word: %+v", in.pulls)
+	}
+	in.pulls.add(amount{1, 1}, 0)
+	if in.pulls.dropSilent(int64(pullSilence)) || !in.pulls.dropSilent(int64(pullSilence)+1) {
+		t.Error("requests are dropped after pullSilence and not before")
+	}
+}
+
+func TestPubAck(t *testing.T) {
+	for name, c := range map[string]struct {
+		msg       *nats.Msg
+		problem   string
+		duplicate bool
+	}{
+		"stored":       {&nats.Msg{Data: []byte(`{"stream":"OUT","seq":3}`)}, "", false},
+		"duplicate":    {&nats.Msg{Data: []byte(`{"stream":"OUT","seq":3,"duplicate":true}`)}, "", true},
+		"full":         {&nats.Msg{Data: []byte(`{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}}`)}, "full (maximum bytes exceeded): waiting until there is room", false},
+		"too large":    {&nats.Msg{Data: []byte(`{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"}}`)}, "its max_msg_size is smaller than a frame: raise it", false},
+		"other":        {&nats.Msg{Data: []byte(`{"error":{"code":503,"err_code":10023,"description":"insufficient resources"}}`)}, "insufficient resources (10023)", false},
+		"no responder": {&nats.Msg{Header: nats.Header{"Status": {"503"}}}, "no stream takes the subject, or JetStream is not available", false},
+		"no PubAck":    {&nats.Msg{Data: []byte(`{}`)}, "the answer to a publish is no PubAck", false},
+		"no JSON":      {&nats.Msg{Data: []byte(`+OK`)}, "the answer to a publish is no PubAck", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := readPubAck(c.msg); got.problem != c.problem || got.Duplicate != c.duplicate {
+				t.Errorf("got %+v, want %q, duplicate %v", got, c.problem, c.duplicate)
+			}
+		})
+	}
+}
+
+func TestOptionsNameWhatIsWrong(t *testing.T) {
+	good := func() *config.StageConfig {
+		return &config.StageConfig{
+			Partitions: 1, Lanes: 1, Inputs: []config.Input{{Stream: "IN", Durable: "d"}},
+			Outputs: map[string]config.Output{"dead-letter": {Stream: "D", Subject: "d", Format: config.FormatRaw}},
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(*config.StageConfig)
+		want   string
+	}{
+		"inputs":      {func(c *config.StageConfig) { c.Inputs = nil }, "inputs is empty"},
+		"partitions":  {func(c *config.StageConfig) { c.Partitions = 0 }, "partitions is 0"},
+		"lanes":       {func(c *config.StageConfig) { c.Lanes = 3 }, "lanes is 3"},
+		"dead-letter": {func(c *config.StageConfig) { c.Outputs = nil }, `no port "dead-letter"`},
+		"subject":     {func(c *config.StageConfig) { c.Outputs["out"] = config.Output{Format: config.FormatFrame} }, "outputs.out.subject is empty"},
+		"format":      {func(c *config.StageConfig) { c.Outputs["out"] = config.Output{Subject: "s", Format: "xml"} }, `outputs.out.format is "xml"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := good()
+			c.change(cfg)
+			if err := checkConfig(cfg); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %s", err, c.want)
+			}
+		})
+	}
+	if _, err := New(Options{}); err == nil || !strings.Contains(err.Error(), "factory is missing") {
+		t.Errorf("empty options: got %v", err)
+	}
+}
