@@ -9,8 +9,9 @@ import (
 	"millrace.dev/millrace/controllers/plan"
 )
 
-// apply makes the streams and consumers of p on the embedded server. What exists from an
-// earlier run in the same store directory is kept, with its events.
+// apply makes the streams and consumers of p on the embedded server; leases are not needed by
+// one process. What exists from an earlier run in the same store directory is kept, with its
+// events.
 func apply(ctx context.Context, js jetstream.JetStream, p *plan.Plan) error {
 	for _, s := range p.Streams {
 		if _, err := js.CreateOrUpdateStream(ctx, streamConfig(s)); err != nil {
@@ -38,13 +39,14 @@ func streamConfig(s plan.Stream) jetstream.StreamConfig {
 		// One server holds one copy, whatever the manifest asks of a cluster.
 		Replicas: 1,
 		MaxAge:   s.MaxAge, MaxBytes: s.MaxBytes, Duplicates: s.DuplicateWindow,
+		AllowDirect: true, AllowAtomicPublish: true,
 	}
 }
 
 func consumerConfig(c plan.Consumer) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable: c.Durable, FilterSubject: c.FilterSubject,
-		AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
+		AckPolicy: jetstream.AckAllPolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
 		AckWait: c.AckWait, MaxAckPending: c.MaxAckPending, MaxDeliver: -1,
 	}
 }

@@ -28,14 +28,10 @@ func portPlace(s plan.Stage, port string) (place, error) {
 	if !ok {
 		return place{}, fmt.Errorf("stage %s has no port %q", s.Name, port)
 	}
-	switch out.Format {
-	case config.FormatCloudEvent:
+	if out.Format == config.FormatCloudEvent {
 		return place{out.Stream, out.Subject + "." + s.Name + ".>"}, nil
-	case config.FormatRaw:
-		return place{out.Stream, out.Subject}, nil
-	default:
-		return place{out.Stream, out.Subject + ".>"}, nil
 	}
+	return place{out.Stream, out.Subject + ".>"}, nil
 }
 
 // lastSequence is the stream sequence of the last message in pl; 0 when there is none.
@@ -131,11 +127,11 @@ type ledger struct {
 	report *Report
 	// after are the marks of the beginning.
 	after marks
-	// before and left are upper bounds of the events that each stage had not acknowledged
-	// when the run began, and has not now: above the first gap some may be acknowledged.
+	// before and left are the events that each stage had not acknowledged when the run began,
+	// and has not now. It may have stored what came of them.
 	before, left map[string]int64
-	// already is what a stage says an earlier run had stored, by stage and stream.
-	already map[string]map[string]int64
+	// skipped is what a stage says an earlier run had stored, by stage and stream.
+	skipped map[string]map[string]int64
 	// open: others than this run may publish on the ingress.
 	open bool
 
@@ -162,9 +158,9 @@ func (l *ledger) fill(ctx context.Context, js jetstream.JetStream) error {
 		for port, out := range s.Config.Outputs {
 			name := s.Name + "/" + port
 			// Only what an earlier run left can have been stored by it: in a run that began with
-			// nothing, an output that the stream refused as known is lost.
-			already := min(l.already[s.Name][out.Stream], l.before[s.Name])
-			l.report.addLine(name+": stored", did.sentTo(port)-already, l.stored[name])
+			// nothing, an output that was skipped is lost.
+			skipped := min(l.skipped[s.Name][out.Stream], l.before[s.Name])
+			l.report.addLine(name+": stored", did.sentTo(port)-skipped, l.stored[name])
 		}
 		l.report.addLine(s.Name+": accounted for", did.In, did.Out-did.Produced[config.PortOut]+did.Filtered+did.Duplicates+did.DeadLettered)
 	}

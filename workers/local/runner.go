@@ -114,7 +114,8 @@ func (r *runner) addEngine(srv *server.Server, s plan.Stage) error {
 		return err
 	}
 	cfg := s.Config
-	e, err := engine.New(engine.Options{Config: &cfg, Factory: factory, Conn: js.Conn(), Log: r.env.Log})
+	cfg.Leases = "" // this process has all lanes
+	e, err := engine.New(engine.Options{Config: &cfg, Factory: factory, Registry: r.env.Registry, Conn: js.Conn(), Log: r.env.Log})
 	if err != nil {
 		return err
 	}
@@ -254,7 +255,15 @@ func (r *runner) backlog(ctx context.Context) (map[string]int64, error) {
 			if err != nil {
 				return nil, fmt.Errorf("consumer %s of stage %s: %w", c.Durable, s.Name, err)
 			}
-			n, err := storedEvents(ctx, r.js, place{c.Stream, c.FilterSubject}, cons.CachedInfo().AckFloor.Stream)
+			pl, floor := place{c.Stream, c.FilterSubject}, cons.CachedInfo().AckFloor.Stream
+			last, err := lastSequence(ctx, r.js, pl)
+			if err != nil {
+				return nil, err
+			}
+			if last <= floor {
+				continue // most lanes, most of the time
+			}
+			n, err := storedEvents(ctx, r.js, pl, floor)
 			if err != nil {
 				return nil, err
 			}
@@ -292,11 +301,11 @@ func (r *runner) settle(ctx context.Context) (*Report, []*eventv1.Event, error) 
 		report.Backlog += n
 	}
 	l := &ledger{
-		plan: r.plan, report: report, after: r.after, before: r.before, left: left, already: map[string]map[string]int64{},
+		plan: r.plan, report: report, after: r.after, before: r.before, left: left, skipped: map[string]map[string]int64{},
 		open: r.opts.Listen != "",
 	}
 	for name, e := range r.engines {
-		l.already[name] = e.Stats().AlreadyStored
+		l.skipped[name] = e.Stats().Skipped
 	}
 	if err := l.fill(ctx, r.js); err != nil {
 		return nil, nil, err
