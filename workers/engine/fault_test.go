@@ -473,7 +473,7 @@ func TestConsumerThatDoesNotWaitForAcknowledgements(t *testing.T) {
 	r.publish("e", 5)
 	e := r.run(&testStage{}, nil)
 	eventually(t, 5*time.Second, func() string {
-		if ok, text := e.Ready(); ok || !strings.Contains(text, "acknowledgement policy none, not all") {
+		if ok, text := e.Ready(); ok || !strings.Contains(text, "acknowledgement policy all") {
 			return text
 		}
 		return ""

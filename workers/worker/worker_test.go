@@ -54,8 +54,8 @@ func startServer(t *testing.T, port int, dir string) *server.Server {
 func stageConfig(url string) *config.StageConfig {
 	return &config.StageConfig{
 		APIVersion: config.APIVersion, Pipeline: config.PipelineRef{Namespace: "default", Name: "test"},
-		Stage: "validate", Kind: config.KindValidate, Validate: &config.Validate{}, Partitions: 2, NATS: config.NATS{URL: url},
-		Inputs: []config.Input{{From: "ingress", Stream: "IN", Durable: "stage", AckWait: config.Duration(30 * time.Second)}},
+		Stage: "validate", Kind: config.KindValidate, Validate: &config.Validate{}, Partitions: 2, Lanes: 1, NATS: config.NATS{URL: url},
+		Inputs: []config.Input{{From: "ingress", Stream: "IN", Durable: "stage", Subject: "in.>"}},
 		Outputs: map[string]config.Output{
 			"out":         {Stream: "OUT", Subject: "out", Format: config.FormatFrame},
 			"dead-letter": {Stream: "DEAD", Subject: "dead", Format: config.FormatRaw},
@@ -149,7 +149,7 @@ func TestLifeOfAWorker(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cons, err := js.CreateConsumer(t.Context(), "IN", jetstream.ConsumerConfig{Durable: "stage", AckPolicy: jetstream.AckExplicitPolicy})
+	cons, err := js.CreateConsumer(t.Context(), "IN", jetstream.ConsumerConfig{Durable: "stage", AckPolicy: jetstream.AckAllPolicy})
 	if err != nil {
 		t.Fatal(err)
 	}
