@@ -187,7 +187,7 @@ type InsightsSpec struct {
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*$`
 	// +optional
 	Stream string `json:"stream,omitempty"`
-	// subjectPrefix before .<stage>.<severity>. Immutable. Default: <spec.subjectPrefix>.insights.
+	// subjectPrefix before .<stage>.<severity>.<lane>. Immutable. Default: <spec.subjectPrefix>.insights.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$`

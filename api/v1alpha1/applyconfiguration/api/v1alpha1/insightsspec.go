@@ -9,7 +9,7 @@ package v1alpha1
 type InsightsSpecApplyConfiguration struct {
 	// stream is the name of the stream. Immutable. Default: <NAMESPACE>_<PIPELINE>_INSIGHTS.
 	Stream *string `json:"stream,omitempty"`
-	// subjectPrefix before .<stage>.<severity>. Immutable. Default: <spec.subjectPrefix>.insights.
+	// subjectPrefix before .<stage>.<severity>.<lane>. Immutable. Default: <spec.subjectPrefix>.insights.
 	SubjectPrefix *string `json:"subjectPrefix,omitempty"`
 }
 
