@@ -85,6 +85,7 @@ func (in *input) signal() {
 // run asks for messages until ctx ends. It binds to the consumer again when that was lost;
 // when the stream is not the same any more, it ends with errAnotherStream.
 func (in *input) run(ctx context.Context) error {
+	defer in.close() // what it has asked for is not to go to a worker that has lost the lane
 	tick := time.NewTicker(inputTick)
 	defer tick.Stop()
 	for {
@@ -160,6 +161,7 @@ func (in *input) bind(ctx context.Context) (consumerState, error) {
 	}
 	in.stream, in.pending, in.delivered = state.stream, state.pending, 0
 	in.bound, in.problem, in.failures, in.notBefore = true, "", 0, 0
+	in.heard = in.now()
 	in.pulls.reset()
 	if !in.everBound {
 		in.log().Info("bound to consumer", "floor", state.floor, "pending_messages", state.pending)
@@ -399,11 +401,12 @@ func (in *input) close() {
 func (in *input) look(ctx context.Context) {
 	in.mu.Lock()
 	now := in.now()
-	every := int64(lookOften)
-	if in.failures == 0 && now-in.heard > int64(time.Minute) {
-		every = int64(lookSeldom)
+	quiet := now - in.heard
+	every := int64(lookSeldom)
+	if quiet < int64(lookSeldom) {
+		every = int64(lookOften)
 	}
-	due := in.bound && !in.draining && in.hand.messages == 0 && now-in.heard > int64(lookOften) && now-in.looked > every
+	due := in.bound && !in.draining && in.hand.messages == 0 && quiet > int64(lookOften) && now-in.looked > every
 	if due {
 		in.looked = now
 	}
@@ -431,8 +434,8 @@ func (in *input) look(ctx context.Context) {
 	}
 }
 
-// How often look looks: soon after the last message, and later.
+// How often look looks: in the first minute after the last message, and later.
 const (
-	lookOften  = 3 * time.Second
+	lookOften  = time.Second
 	lookSeldom = time.Minute
 )
