@@ -65,6 +65,7 @@ func blame(err error) stage.Decision {
 func (l *lane) call(ctx context.Context, events []event.Event, attempt int) (err error) {
 	l.batch.Events = events
 	l.batch.Reset(attempt)
+	l.batch.Now = l.e.now()
 	defer l.clocked()()
 	defer l.e.recovered(&err)
 	return l.e.stage.Process(ctx, &l.batch)

@@ -1,6 +1,8 @@
 package stage
 
 import (
+	"time"
+
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
@@ -53,6 +55,10 @@ type Batch struct {
 	Events []event.Event
 	// Attempt is 1 when these events are processed for the first time.
 	Attempt int
+	// Now is the stream time: when the input stream stored the message that these events came
+	// in. It is the clock of a stateful stage: on a replay of the input it is the same. It may
+	// go back a little where a stage has several inputs or a server's clock was set.
+	Now time.Time
 
 	decisions []Decision
 	produced  []Produced
