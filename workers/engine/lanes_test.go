@@ -227,7 +227,9 @@ func TestStateIsRebuilt(t *testing.T) {
 	}
 	f := &counting{}
 	for round := range 5 {
-		e := r.run(&testStage{}, func(c *config.StageConfig, o *engine.Options) { o.Factory, c.Batch.MaxEvents, c.DrainTimeout = f, 25, config.Duration(100*time.Millisecond) })
+		e := r.run(&testStage{}, func(c *config.StageConfig, o *engine.Options) {
+			o.Factory, c.Batch.MaxEvents, c.DrainTimeout = f, 25, config.Duration(100*time.Millisecond)
+		})
 		eventually(t, 10*time.Second, func() string {
 			if e.Stats().In < 250 {
 				return "not yet under way"

@@ -18,7 +18,8 @@ const (
 	DefaultEvery  = 1500 * time.Millisecond
 	DefaultExpire = 6 * time.Second
 
-	// quick is how often a worker looks that has less than its share.
+	// quick is how often a worker looks that has less than its share, or half of Every when
+	// that is less.
 	quick = 250 * time.Millisecond
 	// spread is within what time the workers look after a hint, so that they do not all
 	// write at once.
@@ -185,7 +186,7 @@ func (k *Keeper) end() {
 func (k *Keeper) round(ctx context.Context, l Lanes) time.Duration {
 	if !k.o.Conn.IsConnected() {
 		k.say("not connected to NATS")
-		return k.jittered(quick)
+		return k.jittered(k.quick())
 	}
 	asked := k.o.Now()
 	t, revision, err := k.store.read(ctx)
@@ -256,16 +257,19 @@ func (k *Keeper) wait(t Table) time.Duration {
 	wait := min(k.beatAt.Sub(now), k.watch.next(t, k.o.Worker, now))
 	k.mu.Unlock()
 	if t.wants(k.o.Worker) {
-		wait = min(wait, k.jittered(quick))
+		wait = min(wait, k.jittered(k.quick()))
 	}
 	return wait
 }
 
-// again is the wait after another worker wrote first: longer the more of them there are.
+// again is the wait after another worker wrote first: longer the more often that happens, but
+// so short that this worker gets its turn long before it would be taken for dead.
 func (k *Keeper) again() time.Duration {
-	k.conflicts = min(k.conflicts+1, 6)
-	return time.Duration(k.o.Jitter() * float64(4*time.Millisecond<<k.conflicts))
+	k.conflicts = min(k.conflicts+1, 8)
+	return time.Duration(k.o.Jitter() * float64(min(2*time.Millisecond<<k.conflicts, k.o.Every/8)))
 }
+
+func (k *Keeper) quick() time.Duration { return min(quick, k.o.Every/2) }
 
 func (k *Keeper) failed(ctx context.Context, err error) time.Duration {
 	if ctx.Err() != nil {
@@ -273,7 +277,7 @@ func (k *Keeper) failed(ctx context.Context, err error) time.Duration {
 	}
 	k.say(err.Error())
 	k.failures++
-	return k.jittered(min(quick<<min(k.failures-1, 8), max(k.o.Every, quick)))
+	return k.jittered(min(k.quick()<<min(k.failures-1, 8), k.o.Every))
 }
 
 func (k *Keeper) well() {

@@ -49,7 +49,7 @@ func (k *Keeper) Leave(ctx context.Context) error {
 		if errors.Is(err, errConflict) {
 			k.pause(ctx, k.again())
 		} else {
-			k.pause(ctx, k.jittered(quick))
+			k.pause(ctx, k.jittered(k.quick()))
 		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("leases: leave: %w", err)

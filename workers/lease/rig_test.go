@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 
 const (
 	every  = 100 * time.Millisecond
-	expire = 500 * time.Millisecond
+	expire = time.Second
 	bucket = "leases"
 	key    = "default.test.validate"
 )
@@ -39,15 +39,30 @@ type rig struct {
 	workers []*worker
 }
 
-func newRig(t testing.TB) *rig {
+func newRig(t testing.TB, options ...func(*server.Options)) *rig {
 	t.Helper()
 	r := &rig{t: t, opts: &server.Options{
 		Host: "127.0.0.1", Port: freePort(t), JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
 	}}
+	for _, o := range options {
+		o(r.opts)
+	}
 	r.start()
 	r.nc = r.connect("admin")
 	t.Cleanup(r.stop)
 	return r
+}
+
+// users are admin, who may do everything, and worker, who may listen to its inbox and publish.
+func users(publish *server.SubjectPermission) func(*server.Options) {
+	return func(o *server.Options) {
+		o.Users = []*server.User{
+			{Username: "admin", Password: "admin"},
+			{Username: "worker", Password: "worker", Permissions: &server.Permissions{
+				Publish: publish, Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX_worker.>", "wake.test"}},
+			}},
+		}
+	}
 }
 
 func freePort(t testing.TB) int {
@@ -83,7 +98,8 @@ func (r *rig) connect(user string) *nats.Conn {
 	if len(r.opts.Users) > 0 {
 		url = fmt.Sprintf("nats://%s:%s@127.0.0.1:%d", user, user, r.opts.Port)
 	}
-	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.CustomInboxPrefix("_INBOX_"+user))
+	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.CustomInboxPrefix("_INBOX_"+user),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -91,13 +107,42 @@ func (r *rig) connect(user string) *nats.Conn {
 	return nc
 }
 
-func (r *rig) bucket() {
+func (r *rig) jetstream() jetstream.JetStream {
 	r.t.Helper()
 	js, err := jetstream.New(r.nc)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if _, err := js.CreateKeyValue(context.WithoutCancel(r.t.Context()), jetstream.KeyValueConfig{Bucket: bucket}); err != nil {
+	return js
+}
+
+// bucket does what the operator does.
+func (r *rig) bucket() {
+	r.t.Helper()
+	if _, err := r.jetstream().CreateKeyValue(r.t.Context(), jetstream.KeyValueConfig{Bucket: bucket}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) kv() jetstream.KeyValue {
+	r.t.Helper()
+	kv, err := r.jetstream().KeyValue(r.t.Context(), bucket)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return kv
+}
+
+// change changes the stream of the bucket.
+func (r *rig) change(change func(*jetstream.StreamConfig)) {
+	r.t.Helper()
+	s, err := r.jetstream().Stream(r.t.Context(), "KV_"+bucket)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	c := s.CachedInfo().Config
+	change(&c)
+	if _, err := r.jetstream().UpdateStream(r.t.Context(), c); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -174,6 +219,22 @@ func (w *worker) end(lane int, call string) {
 		w.mu.Unlock()
 		w.Released(lane)
 	}()
+}
+
+// drainWhen has each drain of the worker wait until something comes on the channel.
+func (w *worker) drainWhen() chan struct{} {
+	gate := make(chan struct{})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.drain = func(int) { <-gate }
+	return gate
+}
+
+// forget is the holder's part of Keeper.Lost.
+func (w *worker) forget(lane int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.holds, lane)
 }
 
 func (w *worker) held() []int {

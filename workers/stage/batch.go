@@ -53,11 +53,12 @@ type Produced struct {
 type Batch struct {
 	// Events are the decoded events, in stream order.
 	Events []event.Event
-	// Now is the stream time: when the input stream stored the message that these events came
-	// in. It is the clock of a stateful stage: on a replay it is the same.
-	Now time.Time
 	// Attempt is 1 when these events are processed for the first time.
 	Attempt int
+	// Now is the stream time: when the input stream stored the message that these events came
+	// in. It is the clock of a stateful stage: on a replay of the input it is the same. It may
+	// go back a little where a stage has several inputs or a server's clock was set.
+	Now time.Time
 
 	decisions []Decision
 	produced  []Produced

@@ -15,9 +15,16 @@ import (
 // Stage is what one kind of stage does with events.
 //
 // The engine calls Start once, then Process and (if implemented) Flush, then Shutdown once.
-// Process and Flush of a stateful stage (Factory.Stateful) are never called concurrently
-// and see events in stream order; those of a stateless stage are called from several
-// goroutines at once.
+// Process and Flush of a stateless stage are called from several goroutines at once.
+//
+// A stateful stage (Factory.Stateful) has one instance for each lane (partition), and its
+// Process and Flush are never called concurrently. Process is called once for each input
+// message, in stream order: never with the events of several messages, and with a part of
+// one only when it holds more than the engine takes at once, which cuts the same message
+// the same way every time. What the stage decides and produces must follow from the
+// sequence of calls alone: from the events, Batch.Now and the arguments of Flush; not from
+// the wall clock, the order of a map, a pointer, a goroutine or chance. A worker that takes
+// over a lane replays the input, and must come to the same state and the same output.
 type Stage interface {
 	// Start makes the stage ready: it may wait for caches. An error stops the worker.
 	Start(ctx context.Context) error
@@ -35,26 +42,36 @@ type Stage interface {
 }
 
 // Flusher is implemented by stages that emit without input: windows that close, incidents
-// that end. The engine calls Flush about once a second, and with final=true when the
-// input is drained for good (millrace run), after which everything must be emitted.
-// b holds no events; Flush may only produce.
+// that end. The engine calls Flush about once a second: for a stateful stage at whole
+// seconds of stream time, between two messages, and by the clock while the input is idle.
+// It calls Flush with final=true when the input is drained for good (millrace run), after
+// which everything must be emitted. now is the stream time (see Batch.Now). b holds no
+// events; Flush may only produce.
 type Flusher interface {
 	Flush(ctx context.Context, now time.Time, final bool, b *Batch) error
 }
 
-// Rebuilder is implemented by stateful stages: after a worker has taken over, the engine replays the input of the last
-// Horizon before it goes on, and publishes nothing meanwhile.
-type Rebuilder interface{ Horizon() time.Duration }
+// Rebuilder is implemented by stateful stages whose state can be made again from their
+// recent input. After a worker has taken over a lane, the engine calls Process and Flush
+// of a new instance with the input of the last Horizon, publishes nothing meanwhile, and
+// then goes on. The page of a stage says what a longer past could still have changed.
+type Rebuilder interface {
+	// Horizon is how much stream time the state reaches back. It follows from the stage's
+	// config and does not change.
+	Horizon() time.Duration
+}
 
 // Factory makes stages of one kind.
 type Factory interface {
 	// Kind is the kind that this factory makes.
 	Kind() config.Kind
-	// Stateful says whether the stage keeps state between events: it then sees every event
-	// of the pipeline, in stream order, from one goroutine.
+	// Stateful says whether the stage keeps state between events: an instance then sees
+	// every event of its lane, in stream order, from one goroutine.
 	Stateful(c *config.StageConfig) bool
 	// New builds a stage from settings. It must not start goroutines or touch the network.
-	// Errors name the field of the stage config.
+	// Errors name the field of the stage config. It is called once for each lane of a
+	// stateful stage: instances share nothing. The worker calls it again when it is given a
+	// lane that it had before.
 	New(s Settings) (Stage, error)
 }
 
@@ -62,9 +79,11 @@ type Factory interface {
 type Settings struct {
 	Config *config.StageConfig
 	Log    *slog.Logger
-	// Now is the clock.
+	// Now is the wall clock, for what is measured and for what lies outside the pipeline. A
+	// stateful stage does not decide by it: see Batch.Now.
 	Now func() time.Time
-	// Metrics takes the stage's own metrics; pipeline and stage labels are already bound.
+	// Metrics takes the stage's own metrics; pipeline, stage and, for a stateful stage, lane
+	// are bound as labels. What an instance registers is unregistered when its lane ends.
 	Metrics prometheus.Registerer
 }
 
