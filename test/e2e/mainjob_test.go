@@ -48,10 +48,16 @@ func TestMainJob(t *testing.T) {
 				t.Errorf("stream %s: %v", name, err)
 			}
 		}
-		for stage, stream := range map[string]string{"validate": "RAW_EVENTS", "enrich": "VALIDATED_EVENTS", "correlate": "ENRICHED_EVENTS", "analyze": "ENRICHED_EVENTS"} {
-			if _, err := c.js.Consumer(t.Context(), stream, "default-observability-"+stage); err != nil {
-				t.Errorf("consumer of %s: %v", stage, err)
+		for consumer, stream := range map[string]string{
+			"validate": "RAW_EVENTS", "enrich_lane-0": "VALIDATED_EVENTS", "enrich_lane-7": "VALIDATED_EVENTS",
+			"correlate": "ENRICHED_EVENTS", "analyze_lane-0": "ENRICHED_EVENTS",
+		} {
+			if _, err := c.js.Consumer(t.Context(), stream, "default-observability-"+consumer); err != nil {
+				t.Errorf("consumer %s: %v", consumer, err)
 			}
+		}
+		if _, err := c.js.KeyValue(t.Context(), "default_observability_events"); err != nil {
+			t.Errorf("bucket of the leases: %v", err)
 		}
 	})
 	t.Run("four deployments are available as processes", func(t *testing.T) {
@@ -102,7 +108,7 @@ func testLooseMessages(t *testing.T, c *cluster) {
 		})
 	})
 	harness.Eventually(t, 30*time.Second, func() error {
-		return c.find(t, c.deadLetterStream(), "events.dead-letter.validate", func(m jetstream.Msg) bool {
+		return c.find(t, c.deadLetterStream(), "events.dead-letter.validate.0", func(m jetstream.Msg) bool {
 			return string(m.Data()) == string(garbage) && m.Headers().Get("Millrace-Reason") == "undecodable" &&
 				m.Headers().Get("Millrace-Stream") == "RAW_EVENTS" && m.Headers().Get("Millrace-Error") != ""
 		})
@@ -185,7 +191,7 @@ func (c *cluster) find(t *testing.T, stream, filter string, match func(jetstream
 }
 
 func (c *cluster) deadLetterStream() string {
-	name, err := c.js.StreamNameBySubject(c.t.Context(), "events.dead-letter.validate")
+	name, err := c.js.StreamNameBySubject(c.t.Context(), "events.dead-letter.validate.0")
 	if err != nil {
 		c.t.Fatalf("stream of the dead letters: %v", err)
 	}
