@@ -37,13 +37,14 @@ func streamConfig(s plan.Stream) jetstream.StreamConfig {
 		// The rig has one server.
 		Replicas: 1,
 		MaxAge:   s.MaxAge, MaxBytes: s.MaxBytes, Duplicates: s.DuplicateWindow,
+		AllowDirect: true, AllowAtomicPublish: true,
 	}
 }
 
 func consumerConfig(c plan.Consumer) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable: c.Durable, FilterSubject: c.FilterSubject,
-		AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
+		AckPolicy: jetstream.AckAllPolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
 		AckWait: c.AckWait, MaxAckPending: c.MaxAckPending, MaxDeliver: -1,
 	}
 }

@@ -96,8 +96,16 @@ func (r *rig) drainedLanes(within time.Duration) {
 			if err != nil {
 				return err.Error()
 			}
-			if info := c.CachedInfo(); info.NumPending > 0 || info.NumAckPending > 0 {
-				return fmt.Sprintf("lane %d: %d pending, %d not acknowledged", i, info.NumPending, info.NumAckPending)
+			s, err := r.js.Stream(ctxOf(r.t), "IN")
+			if err != nil {
+				return err.Error()
+			}
+			last, err := s.GetLastMsgForSubject(ctxOf(r.t), fmt.Sprintf("in.p.%d", i))
+			if err != nil {
+				return err.Error()
+			}
+			if floor := c.CachedInfo().AckFloor.Stream; floor < last.Sequence {
+				return fmt.Sprintf("lane %d: acknowledged up to %d of %d", i, floor, last.Sequence)
 			}
 		}
 		return ""
