@@ -40,7 +40,7 @@ const (
 // of the same stream.
 func defaultBatch() config.Batch {
 	return config.Batch{
-		MaxEvents: 1024, MaxBytes: 128 << 10, Linger: config.Duration(5 * time.Millisecond),
+		MaxEvents: 2048, MaxBytes: 512 << 10, Linger: config.Duration(5 * time.Millisecond),
 		MaxInFlightBytes: 16 << 20, MaxInFlightFrames: 256,
 	}
 }

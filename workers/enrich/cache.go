@@ -43,6 +43,9 @@ type entry struct {
 	// same, ready for events that have nothing of it.
 	encoded []byte
 	whole   event.Prepared
+	// rests are whole without what some events have themselves, made when the first such event
+	// comes. Events of one source have the same, so there are few.
+	rests atomic.Pointer[[]rest]
 	// impact is by severity band, encoded when the first event of the band comes.
 	impact [bands]atomic.Pointer[event.Prepared]
 }

@@ -26,24 +26,55 @@ func (e *entry) known(ev *event.Event) (attributes, references mask) {
 	return attributes, references
 }
 
-// appendRest appends what the event does not have.
-func (e *entry) appendRest(ev *event.Event, attributes, references mask) {
+// rest is what an entry appends to events that have some of its attributes and references.
+type rest struct {
+	attributes, references mask
+	fields                 *event.Prepared
+}
+
+// maxRests bounds what one entry keeps.
+const maxRests = 16
+
+// restFor returns what an event does not have that has these attributes and references.
+func (e *entry) restFor(attributes, references mask) *event.Prepared {
+	have := e.rests.Load()
+	if have != nil {
+		for i := range *have {
+			if r := &(*have)[i]; r.attributes == attributes && r.references == references {
+				return r.fields
+			}
+		}
+	}
+	fields := prepare(e.without(attributes, references))
+	made := rest{attributes, references, &fields}
+	if have == nil {
+		e.rests.CompareAndSwap(nil, &[]rest{made})
+	} else if len(*have) < maxRests { // what another goroutine adds meanwhile may be made again
+		more := append((*have)[:len(*have):len(*have)], made)
+		e.rests.CompareAndSwap(have, &more)
+	}
+	return &fields
+}
+
+// without encodes the entry without some attributes and references.
+func (e *entry) without(attributes, references mask) []byte {
+	var b []byte
 	from := uint32(0)
 	for i := range e.attributes {
 		end := e.attributes[i].end
 		if !attributes.has(i) {
-			ev.AppendEncoded(e.encoded[from:end])
+			b = append(b, e.encoded[from:end]...)
 		}
 		from = end
 	}
 	for i := range e.references {
 		end := e.references[i].end
 		if !references.has(i) {
-			ev.AppendEncoded(e.encoded[from:end])
+			b = append(b, e.encoded[from:end]...)
 		}
 		from = end
 	}
-	ev.AppendEncoded(e.encoded[from:])
+	return append(b, e.encoded[from:]...)
 }
 
 // completes fills in what an event's own reference lacks; ok is false when it lacks nothing.

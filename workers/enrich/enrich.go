@@ -170,7 +170,7 @@ func (e *enricher) addContext(ev *event.Event, found *entry) {
 	if attributes|references == 0 {
 		ev.AppendPrepared(&found.whole)
 	} else {
-		found.appendRest(ev, attributes, references)
+		ev.AppendPrepared(found.restFor(attributes, references))
 	}
 	if entity, more := completes(ev.Entity, found.facts.Entity); more {
 		ev.SetEntity(entity)

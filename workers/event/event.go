@@ -36,8 +36,12 @@ type Event struct {
 	// position in it. A redelivered event has the same origin.
 	Origin Origin
 
-	raw   []byte // one encoded millrace.event.v1.Event
-	patch []byte // encoded fields appended by this stage
+	// The event is the merge of raw, shared and patch, in this order.
+	raw    []byte // one encoded millrace.event.v1.Event, as far as it stands alone
+	shared [maxShared]*Prepared
+	patch  []byte // encoded fields appended by this stage
+	// sharing is how many of shared are set, and came how many of them came with the event.
+	sharing, came uint8
 	// received are the bytes that the event came as: raw itself, a line, an element.
 	received []byte
 	form     Form
@@ -50,6 +54,9 @@ type Event struct {
 	// signal is the field number of the signal that is set; 0 = none.
 	signal uint32
 }
+
+// maxShared is how many prepared fields an event has without a copy of its own.
+const maxShared = 6
 
 // EntityRef names a thing that an event is about.
 type EntityRef struct {
@@ -66,18 +73,40 @@ type Origin struct {
 	Index int
 }
 
-// Raw returns the encoded event as it was decoded, without what this stage appended.
-func (e *Event) Raw() []byte { return e.raw }
-
-// Patch returns the encoded fields that were appended since the event was decoded.
-func (e *Event) Patch() []byte { return e.patch }
-
 // Size is the length of the encoded event in bytes.
-func (e *Event) Size() int { return len(e.raw) + len(e.patch) }
+func (e *Event) Size() int {
+	n := len(e.raw) + len(e.patch)
+	for _, p := range e.shared[:e.sharing] {
+		n += len(p.encoded)
+	}
+	return n
+}
 
 // AppendProto appends the encoded event: what came and what was appended.
 func (e *Event) AppendProto(dst []byte) []byte {
-	return append(append(dst, e.raw...), e.patch...)
+	dst = append(dst, e.raw...)
+	for _, p := range e.shared[:e.sharing] {
+		dst = append(dst, p.encoded...)
+	}
+	return append(dst, e.patch...)
+}
+
+// unshare copies what the event shares into its own patch.
+func (e *Event) unshare() {
+	if e.sharing == 0 {
+		return
+	}
+	var whole []byte
+	if n := e.Size() - len(e.raw); e.arena != nil {
+		whole = e.arena.take(n)
+	} else {
+		whole = make([]byte, 0, n)
+	}
+	for _, p := range e.shared[:e.sharing] {
+		whole = append(whole, p.encoded...)
+	}
+	e.patch = append(whole, e.patch...)
+	e.sharing = 0
 }
 
 // Form is the form that the event was received in.
@@ -88,7 +117,11 @@ func (e *Event) Form() Form { return e.form }
 // the event was a whole message, whose headers then belong to it too.
 func (e *Event) AppendReceived(dst []byte) (body []byte, contentType string) {
 	if e.form == FormFrame {
-		return appendFrameOf(dst, e.received, e.Time), ContentTypeFrame
+		whole := e.received
+		for _, p := range e.shared[:e.came] {
+			whole = append(whole[:len(whole):len(whole)], p.encoded...)
+		}
+		return appendFrameOf(dst, whole, e.Time), ContentTypeFrame
 	}
 	return append(dst, e.received...), e.form.elementType()
 }
@@ -97,9 +130,13 @@ func (e *Event) AppendReceived(dst []byte) (body []byte, contentType string) {
 func (e *Event) Clone() Event {
 	c := *e
 	c.arena = nil
-	c.raw = append(slices.Clone(e.raw), e.patch...)
+	c.raw = e.AppendProto(nil)
 	keep := len(e.raw)
 	c.received = slices.Clone(e.received)
+	for _, p := range e.shared[:e.came] {
+		c.received = append(c.received, p.encoded...)
+	}
+	c.shared, c.sharing, c.came = [maxShared]*Prepared{}, 0, 0
 	// Reading again points the strings into the copy. It cannot fail: it was read before.
 	c.clearView()
 	_ = c.readRaw(c.raw)
@@ -117,7 +154,8 @@ func (e *Event) Fork() Event {
 
 func (e *Event) clearView() {
 	*e = Event{
-		Origin: e.Origin, raw: e.raw, patch: e.patch, received: e.received, form: e.form, arena: e.arena,
+		Origin: e.Origin, raw: e.raw, shared: e.shared, patch: e.patch, sharing: e.sharing, came: e.came,
+		received: e.received, form: e.form, arena: e.arena,
 	}
 }
 

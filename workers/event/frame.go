@@ -11,7 +11,14 @@ import (
 // frameVersion is the version of the frame layout that is written and read.
 const frameVersion = 1
 
-const fieldFrameEvents = 15
+const (
+	fieldFrameContexts = 14
+	fieldFrameEvents   = 15
+	fieldFrameEntries  = 16
+
+	fieldEntryEvent    = 1
+	fieldEntryContexts = 2
+)
 
 // FrameHeader is what a frame says about itself. Count, MinTime and MaxTime are filled in
 // by FrameWriter.
@@ -47,6 +54,12 @@ type FrameWriter struct {
 	header FrameHeader
 	buf    []byte // room for the header, then the events
 	room   int
+	// contexts are what several events share, in the order of index. entries says that the
+	// events are written as entries, which name them.
+	contexts []*Prepared
+	index    map[*Prepared]int
+	shared   int // bytes of contexts
+	entries  bool
 }
 
 // Begin starts a frame. Count, MinTime and MaxTime of h are ignored.
@@ -55,22 +68,62 @@ func (w *FrameWriter) Begin(h FrameHeader) {
 	w.header = h
 	w.room = frameHeaderSize + len(h.InputStream)
 	w.buf = append(w.buf[:0], make([]byte, w.room)...)
+	clear(w.contexts)
+	clear(w.index)
+	w.contexts, w.shared, w.entries = w.contexts[:0], 0, false
 }
 
-// Add adds an event with what was appended to it.
+// Add adds an event with what was appended to it. What it shares with others is written once.
 func (w *FrameWriter) Add(e *Event) {
-	w.buf = protowire.AppendTag(w.buf, fieldFrameEvents, protowire.BytesType)
-	w.buf = protowire.AppendVarint(w.buf, uint64(e.Size()))
-	w.buf = e.AppendProto(w.buf)
 	w.counted(e.Time)
+	if e.sharing > 0 {
+		w.entries = true
+	}
+	own := len(e.raw) + len(e.patch)
+	if !w.entries {
+		w.buf = protowire.AppendTag(w.buf, fieldFrameEvents, protowire.BytesType)
+		w.buf = protowire.AppendVarint(w.buf, uint64(own))
+	} else {
+		var s [5 * maxShared]byte
+		refs := s[:0]
+		for _, p := range e.shared[:e.sharing] {
+			refs = protowire.AppendVarint(refs, uint64(w.context(p)))
+		}
+		size := 1 + protowire.SizeBytes(own)
+		if len(refs) > 0 {
+			size += 1 + protowire.SizeBytes(len(refs))
+		}
+		w.buf = protowire.AppendTag(w.buf, fieldFrameEntries, protowire.BytesType)
+		w.buf = protowire.AppendVarint(w.buf, uint64(size))
+		if len(refs) > 0 {
+			w.buf = protowire.AppendTag(w.buf, fieldEntryContexts, protowire.BytesType)
+			w.buf = protowire.AppendBytes(w.buf, refs)
+		}
+		w.buf = protowire.AppendTag(w.buf, fieldEntryEvent, protowire.BytesType)
+		w.buf = protowire.AppendVarint(w.buf, uint64(own))
+	}
+	w.buf = append(append(w.buf, e.raw...), e.patch...)
+}
+
+// context returns the number of p among the contexts of the frame.
+func (w *FrameWriter) context(p *Prepared) int {
+	if i, ok := w.index[p]; ok {
+		return i
+	}
+	if w.index == nil {
+		w.index = map[*Prepared]int{}
+	}
+	i := len(w.contexts)
+	w.index[p] = i
+	w.contexts = append(w.contexts, p)
+	w.shared += len(p.encoded) + 4 // and its tag and length
+	return i
 }
 
 // AddEncoded adds an encoded millrace.event.v1.Event that happened at time (Unix
 // nanoseconds; 0 = unknown).
 func (w *FrameWriter) AddEncoded(encoded []byte, time int64) {
-	w.buf = protowire.AppendTag(w.buf, fieldFrameEvents, protowire.BytesType)
-	w.buf = protowire.AppendBytes(w.buf, encoded)
-	w.counted(time)
+	w.Add(&Event{raw: encoded, Time: time})
 }
 
 func (w *FrameWriter) counted(time int64) {
@@ -90,7 +143,7 @@ func (w *FrameWriter) counted(time int64) {
 func (w *FrameWriter) Len() int { return int(w.header.Count) }
 
 // Size is the size of the frame before compression, in bytes.
-func (w *FrameWriter) Size() int { return len(w.buf) }
+func (w *FrameWriter) Size() int { return len(w.buf) + w.shared }
 
 // Header returns the header as it stands.
 func (w *FrameWriter) Header() FrameHeader {
@@ -101,6 +154,10 @@ func (w *FrameWriter) Header() FrameHeader {
 
 // AppendTo appends the finished frame, compressed. The writer can Begin the next one.
 func (w *FrameWriter) AppendTo(dst []byte) []byte {
+	for _, p := range w.contexts {
+		w.buf = protowire.AppendTag(w.buf, fieldFrameContexts, protowire.BytesType)
+		w.buf = protowire.AppendBytes(w.buf, p.encoded)
+	}
 	return appendBlock(dst, w.encoded())
 }
 

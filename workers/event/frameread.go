@@ -43,7 +43,7 @@ func blockSize(block []byte, limit int) (int, error) {
 func readFrameHeader(b []byte) (h FrameHeader, rest []byte, err error) {
 	rest = b
 	f := fields{rest: b}
-	for f.next() && f.num != fieldFrameEvents {
+	for f.next() && f.num < fieldFrameContexts {
 		rest = f.rest
 		switch {
 		case f.is(1, wireVarint):
@@ -93,10 +93,14 @@ func (d *Decoder) frame(m *Message) error {
 	}
 	// The frame is taken as a whole or not at all: what follows a malformed field would be
 	// guesswork.
-	n, f := 0, fields{rest: rest}
+	n, contexts, f := 0, 0, fields{rest: rest}
 	for f.next() {
-		if f.is(fieldFrameEvents, wireBytes) {
+		switch {
+		case f.wire != wireBytes:
+		case f.num == fieldFrameEvents || f.num == fieldFrameEntries:
 			n++
+		case f.num == fieldFrameContexts:
+			contexts++
 		}
 	}
 	if f.bad {
@@ -105,15 +109,60 @@ func (d *Decoder) frame(m *Message) error {
 	if n > d.limits.MaxEvents {
 		return d.tooMany(n)
 	}
+	shared, err := readContexts(rest, contexts)
+	if err != nil {
+		return err
+	}
 	for f = (fields{rest: rest}); f.next(); {
-		if f.is(fieldFrameEvents, wireBytes) {
-			d.frameEvent(m, f.v)
+		switch {
+		case f.is(fieldFrameEvents, wireBytes):
+			d.frameEvent(m, f.v, nil, nil)
+		case f.is(fieldFrameEntries, wireBytes):
+			d.frameEntry(m, f.v, shared)
 		}
 	}
 	return nil
 }
 
-func (d *Decoder) frameEvent(m *Message, raw []byte) {
+// readContexts prepares the n contexts of a frame.
+func readContexts(rest []byte, n int) ([]Prepared, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	shared := make([]Prepared, 0, n)
+	for f := (fields{rest: rest}); f.next(); {
+		if !f.is(fieldFrameContexts, wireBytes) {
+			continue
+		}
+		p, err := Prepare(f.v)
+		if err != nil {
+			return nil, fmt.Errorf("frame: context %d: %w", len(shared), err)
+		}
+		shared = append(shared, p)
+	}
+	return shared, nil
+}
+
+// frameEntry decodes one entry of a frame. One that is malformed is an event that is.
+func (d *Decoder) frameEntry(m *Message, entry []byte, shared []Prepared) {
+	var raw, refs []byte
+	f := fields{rest: entry}
+	for f.next() {
+		switch {
+		case f.is(fieldEntryEvent, wireBytes):
+			raw = f.v
+		case f.is(fieldEntryContexts, wireBytes):
+			refs = f.v
+		}
+	}
+	if f.bad {
+		d.fail(FormFrame, entry, errWire)
+		return
+	}
+	d.frameEvent(m, raw, refs, shared)
+}
+
+func (d *Decoder) frameEvent(m *Message, raw, refs []byte, shared []Prepared) {
 	if len(raw) > d.limits.MaxEvent {
 		d.fail(FormFrame, raw, d.tooLarge(len(raw)))
 		return
@@ -126,5 +175,32 @@ func (d *Decoder) frameEvent(m *Message, raw []byte) {
 		d.fail(FormFrame, raw, err)
 		return
 	}
+	if err := e.share(refs, shared); err != nil {
+		d.events = d.events[:len(d.events)-1]
+		d.fail(FormFrame, raw, err)
+		return
+	}
 	d.accept(m, e)
+}
+
+// share merges the contexts that refs (packed numbers) name.
+func (e *Event) share(refs []byte, shared []Prepared) error {
+	for len(refs) > 0 {
+		n, size := uvarint(refs, 0)
+		if size == 0 || n >= uint64(len(shared)) {
+			return fmt.Errorf("the event names context %d of its frame, which has %d", n, len(shared))
+		}
+		refs = refs[size:]
+		if p := &shared[n]; len(e.patch) == 0 {
+			e.AppendPrepared(p)
+		} else { // behind what could not be shared
+			e.AppendEncoded(p.encoded)
+		}
+	}
+	e.came = e.sharing
+	if len(e.patch) > 0 { // more than can be shared
+		e.raw = e.AppendProto(nil)
+		e.received, e.patch, e.sharing, e.came = e.raw, nil, 0, 0
+	}
+	return nil
 }

@@ -13,8 +13,18 @@ type scratch [384]byte
 // many events. They must be well formed, as proto.Marshal makes them.
 func (e *Event) AppendEncoded(encoded []byte) {
 	e.patchWith(encoded)
+	before := e.present
+	e.present = 0
 	first := len(e.patch) - len(encoded)
 	_ = e.read(e.patch[first:]) // the view shows what was appended; malformed bytes are the caller's bug
+	added := e.present
+	e.present |= before
+	for _, p := range e.shared[:e.sharing] {
+		if p.present&added != 0 { // what is appended now must stay behind it
+			e.unshare()
+			break
+		}
+	}
 }
 
 func (e *Event) patchWith(encoded []byte) {
@@ -183,6 +193,7 @@ func (e *Event) replace(num uint32) {
 	if !e.may(num) {
 		return
 	}
+	e.unshare()
 	e.raw, e.patch = e.without(e.raw, num), e.without(e.patch, num)
 	e.present &^= 1 << num
 	e.tail = 0

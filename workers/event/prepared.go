@@ -27,12 +27,24 @@ func Prepare(encoded []byte) (Prepared, error) {
 	return Prepared{encoded: encoded, present: e.present, view: e.present&viewFields != 0}, nil
 }
 
-// AppendPrepared appends prepared fields, as AppendEncoded does.
+// repeatedFields are those of which an event may have several, in any order.
+const repeatedFields = 1<<fieldRelated | 1<<fieldResource | 1<<fieldEnrichment | 1<<fieldSpanLinks
+
+// AppendPrepared appends prepared fields, as AppendEncoded does. The event shares p where it
+// can, and so do the frames it is written to: p must not be changed any more.
 func (e *Event) AppendPrepared(p *Prepared) {
-	if p.view {
+	switch {
+	case len(p.encoded) == 0:
+		return
+	case p.view:
 		e.AppendEncoded(p.encoded)
 		return
+	case e.sharing < maxShared && e.present&p.present&^repeatedFields == 0:
+		e.shared[e.sharing] = p
+		e.sharing++
+	default:
+		e.unshare()
+		e.patchWith(p.encoded)
 	}
-	e.patchWith(p.encoded)
 	e.present |= p.present
 }

@@ -191,11 +191,18 @@ func (e *Event) may(num uint32) bool { return e.present&(1<<num) != 0 }
 
 // parts are the encoded fields in the order in which protobuf merges them, as far as field
 // num can be among them.
-func (e *Event) parts(num uint32) [2][]byte {
+func (e *Event) parts(num uint32) (parts [maxShared + 2][]byte) {
+	parts[0] = e.raw
 	if num >= tailField {
-		return [2][]byte{e.raw[e.tail:], e.patch}
+		parts[0] = e.raw[e.tail:]
 	}
-	return [2][]byte{e.raw, e.patch}
+	for i, p := range e.shared[:e.sharing] {
+		if num >= 64 || num == 0 || p.present&(1<<num) != 0 {
+			parts[i+1] = p.encoded
+		}
+	}
+	parts[maxShared+1] = e.patch
+	return parts
 }
 
 // scalarText returns the last occurrence of a string field that is not in the view.

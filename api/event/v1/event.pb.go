@@ -2056,9 +2056,14 @@ type Frame struct {
 	InputStream     string                 `protobuf:"bytes,6,opt,name=input_stream,json=inputStream,proto3" json:"input_stream,omitempty"` // the stream and the sequences that this frame was made from
 	InputFirst      uint64                 `protobuf:"varint,7,opt,name=input_first,json=inputFirst,proto3" json:"input_first,omitempty"`
 	InputLast       uint64                 `protobuf:"varint,8,opt,name=input_last,json=inputLast,proto3" json:"input_last,omitempty"`
-	Events          []*Event               `protobuf:"bytes,15,rep,name=events,proto3" json:"events,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Encoded fields of Event that several events of the frame have in common, such as the
+	// Kubernetes context of one pod. Each is merged into the entries that name it.
+	Contexts [][]byte `protobuf:"bytes,14,rep,name=contexts,proto3" json:"contexts,omitempty"`
+	// The events stand in events, then in entries. A writer that uses no contexts needs no entries.
+	Events        []*Event      `protobuf:"bytes,15,rep,name=events,proto3" json:"events,omitempty"`
+	Entries       []*FrameEntry `protobuf:"bytes,16,rep,name=entries,proto3" json:"entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Frame) Reset() {
@@ -2147,9 +2152,76 @@ func (x *Frame) GetInputLast() uint64 {
 	return 0
 }
 
+func (x *Frame) GetContexts() [][]byte {
+	if x != nil {
+		return x.Contexts
+	}
+	return nil
+}
+
 func (x *Frame) GetEvents() []*Event {
 	if x != nil {
 		return x.Events
+	}
+	return nil
+}
+
+func (x *Frame) GetEntries() []*FrameEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+// FrameEntry is one event of a frame, as the merge of event and the contexts it names, in this order.
+type FrameEntry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Event         *Event                 `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
+	Contexts      []uint32               `protobuf:"varint,2,rep,packed,name=contexts,proto3" json:"contexts,omitempty"` // from 0
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FrameEntry) Reset() {
+	*x = FrameEntry{}
+	mi := &file_api_event_v1_event_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FrameEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FrameEntry) ProtoMessage() {}
+
+func (x *FrameEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_api_event_v1_event_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FrameEntry.ProtoReflect.Descriptor instead.
+func (*FrameEntry) Descriptor() ([]byte, []int) {
+	return file_api_event_v1_event_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *FrameEntry) GetEvent() *Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *FrameEntry) GetContexts() []uint32 {
+	if x != nil {
+		return x.Contexts
 	}
 	return nil
 }
@@ -2362,7 +2434,7 @@ const file_api_event_v1_event_proto_rawDesc = "" +
 	"\ap_value\x18\b \x01(\x01R\x06pValue\x12\x1c\n" +
 	"\tdirection\x18\t \x01(\tR\tdirection\x12\x12\n" +
 	"\x04unit\x18\n" +
-	" \x01(\tR\x04unit\"\xc4\x02\n" +
+	" \x01(\tR\x04unit\"\x99\x03\n" +
 	"\x05Frame\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\rR\x05count\x12\x1c\n" +
@@ -2373,8 +2445,14 @@ const file_api_event_v1_event_proto_rawDesc = "" +
 	"\vinput_first\x18\a \x01(\x04R\n" +
 	"inputFirst\x12\x1d\n" +
 	"\n" +
-	"input_last\x18\b \x01(\x04R\tinputLast\x120\n" +
-	"\x06events\x18\x0f \x03(\v2\x18.millrace.event.v1.EventR\x06eventsB,Z*millrace.dev/millrace/api/event/v1;eventv1b\x06proto3"
+	"input_last\x18\b \x01(\x04R\tinputLast\x12\x1a\n" +
+	"\bcontexts\x18\x0e \x03(\fR\bcontexts\x120\n" +
+	"\x06events\x18\x0f \x03(\v2\x18.millrace.event.v1.EventR\x06events\x127\n" +
+	"\aentries\x18\x10 \x03(\v2\x1d.millrace.event.v1.FrameEntryR\aentries\"X\n" +
+	"\n" +
+	"FrameEntry\x12.\n" +
+	"\x05event\x18\x01 \x01(\v2\x18.millrace.event.v1.EventR\x05event\x12\x1a\n" +
+	"\bcontexts\x18\x02 \x03(\rR\bcontextsB,Z*millrace.dev/millrace/api/event/v1;eventv1b\x06proto3"
 
 var (
 	file_api_event_v1_event_proto_rawDescOnce sync.Once
@@ -2388,7 +2466,7 @@ func file_api_event_v1_event_proto_rawDescGZIP() []byte {
 	return file_api_event_v1_event_proto_rawDescData
 }
 
-var file_api_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_api_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_api_event_v1_event_proto_goTypes = []any{
 	(*Event)(nil),           // 0: millrace.event.v1.Event
 	(*KeyValue)(nil),        // 1: millrace.event.v1.KeyValue
@@ -2410,6 +2488,7 @@ var file_api_event_v1_event_proto_goTypes = []any{
 	(*Anomaly)(nil),         // 17: millrace.event.v1.Anomaly
 	(*Trend)(nil),           // 18: millrace.event.v1.Trend
 	(*Frame)(nil),           // 19: millrace.event.v1.Frame
+	(*FrameEntry)(nil),      // 20: millrace.event.v1.FrameEntry
 }
 var file_api_event_v1_event_proto_depIdxs = []int32{
 	2,  // 0: millrace.event.v1.Event.entity:type_name -> millrace.event.v1.EntityRef
@@ -2437,11 +2516,13 @@ var file_api_event_v1_event_proto_depIdxs = []int32{
 	2,  // 22: millrace.event.v1.Insight.affected:type_name -> millrace.event.v1.EntityRef
 	2,  // 23: millrace.event.v1.Evidence.entity:type_name -> millrace.event.v1.EntityRef
 	0,  // 24: millrace.event.v1.Frame.events:type_name -> millrace.event.v1.Event
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	20, // 25: millrace.event.v1.Frame.entries:type_name -> millrace.event.v1.FrameEntry
+	0,  // 26: millrace.event.v1.FrameEntry.event:type_name -> millrace.event.v1.Event
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_api_event_v1_event_proto_init() }
@@ -2473,7 +2554,7 @@ func file_api_event_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_event_v1_event_proto_rawDesc), len(file_api_event_v1_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,147 @@
+package event_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/s2"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/event"
+)
+
+func prepared(t *testing.T, m *eventv1.Event) *event.Prepared {
+	t.Helper()
+	encoded, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := event.Prepare(encoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &p
+}
+
+func text(key, value string) *eventv1.KeyValue {
+	return &eventv1.KeyValue{Key: key, Value: &eventv1.KeyValue_StringValue{StringValue: value}}
+}
+
+// TestSharedContexts: what many events share is in a frame once, and every event has it.
+func TestSharedContexts(t *testing.T) {
+	pods := make([]*event.Prepared, 3)
+	for i := range pods {
+		pods[i] = prepared(t, &eventv1.Event{Resource: []*eventv1.KeyValue{text("k8s.pod.name", fmt.Sprint("pod-", i))}})
+	}
+	impact := prepared(t, &eventv1.Event{Impact: &eventv1.Impact{Score: 0.5}})
+	var want []*eventv1.Event
+	var w event.FrameWriter
+	w.Begin(event.FrameHeader{Partition: 3})
+	for i := range 100 {
+		m := &eventv1.Event{Id: fmt.Sprint(i), Source: "s", Type: "t", Count: 1, IngestTimeUnixNano: 7}
+		e, err := event.FromProto(m, event.Origin{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%4 > 0 { // every fourth shares nothing
+			e.AppendPrepared(pods[i%4-1])
+			e.AppendPrepared(impact)
+			m.Resource = append(m.Resource, text("k8s.pod.name", fmt.Sprint("pod-", i%4-1)))
+			m.Impact = &eventv1.Impact{Score: 0.5}
+		}
+		if i%10 == 1 { // what is appended later stands behind
+			e.AddResource("k8s.pod.name", "mine")
+			m.Resource = append(m.Resource, text("k8s.pod.name", "mine"))
+		}
+		if i%10 == 2 {
+			e.SetImpact(event.Impact{Score: 0.9})
+			m.Impact = &eventv1.Impact{Score: 0.9}
+		}
+		want = append(want, m)
+		w.Add(&e)
+	}
+	block := w.AppendTo(nil)
+	plain, err := s2.Decode(nil, block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var frame eventv1.Frame
+	if err := proto.Unmarshal(plain, &frame); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(frame.GetContexts()); n != 4 || frame.GetCount() != 100 || len(frame.GetEvents())+len(frame.GetEntries()) != 100 {
+		t.Errorf("%d contexts, %d events, %d entries, count %d", n, len(frame.GetEvents()), len(frame.GetEntries()), frame.GetCount())
+	}
+	// Any reader of protobuf can merge them.
+	for i, entry := range frame.GetEntries() {
+		m := proto.Clone(entry.GetEvent()).(*eventv1.Event)
+		for _, c := range entry.GetContexts() {
+			if err := (proto.UnmarshalOptions{Merge: true}).Unmarshal(frame.GetContexts()[c], m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if diff := cmp.Diff(want[len(frame.GetEvents())+i], m, protocmp.Transform()); diff != "" {
+			t.Errorf("entry %d (-want +got):\n%s", i, diff)
+		}
+	}
+	// And through two hops of stages.
+	for range 2 {
+		d := event.NewDecoder(event.Limits{})
+		events, bad := d.Decode(nil, event.Message{Data: block, Time: 9, Header: map[string][]string{"Content-Type": {event.ContentTypeFrame}}})
+		if len(bad) > 0 || len(events) != 100 {
+			t.Fatalf("%d events, %v", len(events), bad)
+		}
+		w.Begin(event.FrameHeader{})
+		for i := range events {
+			got, err := events[i].ToProto()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want[i], got, protocmp.Transform()); diff != "" {
+				t.Errorf("event %d (-want +got):\n%s", i, diff)
+			}
+			received, ct := events[i].AppendReceived(nil)
+			again, _ := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: received, Header: map[string][]string{"Content-Type": {ct}}})
+			clone := events[i].Clone()
+			for what, e := range map[string]*event.Event{"received": &again[0], "clone": &clone} {
+				got, err := e.ToProto()
+				if diff := cmp.Diff(want[i], got, protocmp.Transform()); diff != "" || err != nil {
+					t.Errorf("%s %d: %v (-want +got):\n%s", what, i, err, diff)
+				}
+			}
+			w.Add(&events[i])
+		}
+		block = w.AppendTo(nil)
+	}
+}
+
+// TestMoreContextsThanCanBeShared: an event may name more contexts than a view keeps apart.
+func TestMoreContextsThanCanBeShared(t *testing.T) {
+	frame := &eventv1.Frame{Version: 1, Count: 2}
+	want := &eventv1.Event{Id: "a", Source: "s", Type: "t", Count: 1}
+	entry := &eventv1.FrameEntry{Event: proto.Clone(want).(*eventv1.Event)}
+	for i := range 9 {
+		part := &eventv1.Event{Resource: []*eventv1.KeyValue{text(fmt.Sprint("key-", i), "v")}}
+		encoded, _ := proto.Marshal(part)
+		frame.Contexts = append(frame.Contexts, encoded)
+		entry.Contexts = append(entry.Contexts, uint32(i))
+		want.Resource = append(want.Resource, part.GetResource()...)
+	}
+	wrong := &eventv1.FrameEntry{Event: &eventv1.Event{Id: "b"}, Contexts: []uint32{9}}
+	frame.Entries = []*eventv1.FrameEntry{entry, wrong}
+	encoded, err := proto.Marshal(frame)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: s2.Encode(nil, encoded), Header: map[string][]string{"Content-Type": {event.ContentTypeFrame}}})
+	if len(events) != 1 || len(bad) != 1 || bad[0].Index != 1 {
+		t.Fatalf("%d events, bad: %+v", len(events), bad)
+	}
+	got, err := events[0].ToProto()
+	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
