@@ -13,8 +13,8 @@ const idlePoll = 2 * time.Millisecond
 // flushTimeout bounds the waits for the connection while draining.
 const flushTimeout = 2 * time.Second
 
-// drain finishes the work in hand and gives the lanes back.
-func (e *Engine) drain(work context.Context, cancel context.CancelFunc) error {
+// drain finishes the work in hand and gives the lanes back, each as soon as it is done.
+func (e *Engine) drain(work context.Context, cancel, stopKeeping context.CancelFunc) error {
 	began := e.now()
 	deadline := time.AfterFunc(e.limits.drain, cancel)
 	defer deadline.Stop()
@@ -22,20 +22,31 @@ func (e *Engine) drain(work context.Context, cancel context.CancelFunc) error {
 	e.draining = true
 	e.mu.Unlock()
 	lanes := e.allLanes()
+	if e.keeper != nil {
+		e.keeper.Retire()
+	}
 	for _, l := range lanes {
 		l.stop()
 	}
 	err := e.finish(work, lanes)
 	flush, stop := context.WithTimeout(context.WithoutCancel(work), flushTimeout)
 	defer stop()
-	if e.keeper != nil {
-		if problem := e.keeper.Leave(flush); problem != nil {
-			e.log.Warn("the leases were not given back, they expire", "error", problem)
-		}
-	}
+	e.leave(flush, stopKeeping)
 	_ = e.conn.FlushWithContext(flush) // the acknowledgements must leave before the connection closes
 	e.log.Info("drained", "took", e.now().Sub(began), "lanes", len(lanes))
 	return err
+}
+
+// leave ends the keeping of leases.
+func (e *Engine) leave(ctx context.Context, stopKeeping context.CancelFunc) {
+	if e.keeper == nil {
+		return
+	}
+	stopKeeping()
+	<-e.kept
+	if err := e.keeper.Leave(ctx); err != nil {
+		e.log.Warn("the leases were not given back, they expire", "error", err)
+	}
 }
 
 // finish waits for the lanes, until work ends.

@@ -74,7 +74,7 @@ func New(o Options) (*Engine, error) {
 		ackTimeout: o.AckTimeout, wedgedAfter: o.WedgedAfter,
 		worker: o.Worker, inboxPrefix: prefix + ".",
 		panics: throttle{every: time.Second},
-		lanes:  map[int]*lane{}, inputs: map[*lane][]*input{}, waiters: make(chan struct{}),
+		lanes:  map[int]*lane{}, inputs: map[*lane][]*input{}, waiters: make(chan struct{}), kept: make(chan struct{}),
 	}
 	e.opts.Log = e.log
 	if e.nodes, err = newNodes(&e.opts); err != nil {
@@ -83,7 +83,7 @@ func New(o Options) (*Engine, error) {
 	e.metrics = e.nodes[0].metrics
 	if c.Leases != "" {
 		e.keeper, err = lease.New(lease.Options{
-			Conn: o.Conn, Bucket: c.Leases, Key: c.Stage, Wake: "_MILLRACE." + c.Leases + "." + c.Stage, Worker: o.Worker, Lanes: c.Lanes,
+			Conn: o.Conn, Bucket: c.Leases, Key: c.Stage, Wake: e.inboxPrefix + "lease." + c.Leases, Worker: o.Worker, Lanes: c.Lanes,
 			Every: o.LeaseEvery, Expire: o.LeaseExpire, Log: e.log, Now: o.Now, Jitter: o.Jitter,
 		})
 		if err != nil {
@@ -117,18 +117,28 @@ func (e *Engine) Run(ctx context.Context) error {
 	background.Go(func() { e.watchConnection(work) })
 	background.Go(func() { e.measure(work) })
 	e.started.Store(true)
+	keeping, stopKeeping := context.WithCancel(work)
+	defer stopKeeping()
 	if e.keeper == nil {
 		for i := range e.cfg.Lanes {
 			e.Acquire(i)
 		}
-		<-ctx.Done()
-	} else if err := e.keeper.Run(ctx, e); err != nil && ctx.Err() == nil {
-		e.log.Error("leases are not kept any more", "error", err)
+	} else {
+		background.Go(func() { e.keep(keeping) })
 	}
-	err := e.drain(work, cancel)
+	<-ctx.Done()
+	err := e.drain(work, cancel, stopKeeping)
 	cancel()
 	background.Wait()
 	return errors.Join(err, e.stopStages(context.WithoutCancel(ctx)))
+}
+
+// keep takes part in the leases until ctx ends.
+func (e *Engine) keep(ctx context.Context) {
+	defer close(e.kept)
+	if err := e.keeper.Run(ctx, e); err != nil {
+		e.log.Error("leases are not kept any more", "error", err)
+	}
 }
 
 // startStages starts the instances that all lanes share.

@@ -118,6 +118,15 @@ func (l *lane) setProblem(text string) { l.problem.Store(&text) }
 // stop has the lane finish what it has in hand and end.
 func (l *lane) stop() { l.stopOnce.Do(func() { close(l.stopping) }) }
 
+func (l *lane) stopped() bool {
+	select {
+	case <-l.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
 // lose has the lane end at once: nothing more is stored.
 func (l *lane) lose() {
 	l.lostOnce.Do(func() { close(l.lost) })
@@ -129,6 +138,8 @@ var (
 	errLost = errors.New("the lane belongs to another worker")
 	// errDoubt: what is stored is not what this lane stored.
 	errDoubt = errors.New("somebody else has written to an output of the lane")
+	// errStopped: the lane was stopped before it had begun.
+	errStopped = errors.New("the lane is given back")
 )
 
 // run works until the lane is stopped and its work is stored, or ctx ends. It returns
@@ -150,8 +161,8 @@ func (l *lane) run(ctx context.Context) error {
 		if errors.Is(err, errLost) || errors.Is(context.Cause(ctx), errLost) {
 			return errLost
 		}
-		if err == nil || ctx.Err() != nil {
-			return err
+		if err == nil || errors.Is(err, errStopped) || ctx.Err() != nil {
+			return nil
 		}
 		if l.e.now().Sub(began) > time.Minute {
 			failures = 0

@@ -18,8 +18,8 @@ import (
 func (l *lane) takeOver(ctx context.Context) error {
 	for failures := 0; ; failures++ {
 		err := l.tryTakeOver(ctx)
-		if err == nil {
-			return nil
+		if err == nil || errors.Is(err, errStopped) {
+			return err
 		}
 		l.setProblem(err.Error())
 		if failures == 0 || l.e.panics.allow(l.e.now()) {
@@ -29,7 +29,7 @@ func (l *lane) takeOver(ctx context.Context) error {
 		case <-time.After(backoff(50*time.Millisecond, 2*time.Second, failures, l.e.jitter())):
 		case <-l.e.reconnects(l):
 		case <-l.stopping:
-			return context.Canceled
+			return errStopped
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -148,8 +148,8 @@ func (l *lane) replay(ctx context.Context, in *input, floor uint64, horizon time
 		}
 		events += len(s.events)
 		for k := range s.messages {
-			if !l.takeMessage(ctx, s, k) {
-				return events, context.Canceled
+			if l.stopped() || !l.takeMessage(ctx, s, k) {
+				return events, errStopped
 			}
 		}
 		next := messages[len(messages)-1].seq + 1
