@@ -36,6 +36,7 @@ type Engine struct {
 
 	nodes    []*node       // the first stage, then the chained ones, parents first
 	keeper   *lease.Keeper // nil when this worker owns all lanes
+	kept     chan struct{} // closed when the keeper has ended
 	panics   throttle
 	buffers  sync.Pool    // *[]byte of published frames
 	progress atomic.Int64 // Unix nanoseconds of the last step that was stored
