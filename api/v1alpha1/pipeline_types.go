@@ -42,12 +42,12 @@ type PipelineList struct {
 
 // PipelineSpec is what the user wants.
 //
-// +kubebuilder:validation:XValidation:rule="(has(self.subjectPrefix) ? self.subjectPrefix : '-') == (has(oldSelf.subjectPrefix) ? oldSelf.subjectPrefix : '-')",message="subjectPrefix is immutable: stored events keep their subjects",fieldPath=".subjectPrefix"
+// +kubebuilder:validation:XValidation:rule="self.?subjectPrefix.orValue('-') == (has(oldSelf.subjectPrefix) ? oldSelf.subjectPrefix : '-')",message="subjectPrefix is immutable: stored events keep their subjects",fieldPath=".subjectPrefix"
 // +kubebuilder:validation:XValidation:rule="self.?partitions.orValue(8) == oldSelf.?partitions.orValue(8)",message="partitions is immutable: another number would break the order of each key",fieldPath=".partitions"
-// +kubebuilder:validation:XValidation:rule="(has(self.streams) && has(self.streams.storage) && self.streams.storage == 'Memory') == (has(oldSelf.streams) && has(oldSelf.streams.storage) && oldSelf.streams.storage == 'Memory')",message="streams.storage is immutable: a stream keeps its storage",fieldPath=".streams"
-// +kubebuilder:validation:XValidation:rule="(has(self.ingress) && has(self.ingress.stream) ? self.ingress.stream : '-') == (has(oldSelf.ingress) && has(oldSelf.ingress.stream) ? oldSelf.ingress.stream : '-') && (has(self.ingress) && has(self.ingress.subject) ? self.ingress.subject : '-') == (has(oldSelf.ingress) && has(oldSelf.ingress.subject) ? oldSelf.ingress.subject : '-')",message="ingress is immutable: collectors publish there",fieldPath=".ingress"
-// +kubebuilder:validation:XValidation:rule="(has(self.insights) && has(self.insights.stream) ? self.insights.stream : '-') == (has(oldSelf.insights) && has(oldSelf.insights.stream) ? oldSelf.insights.stream : '-') && (has(self.insights) && has(self.insights.subjectPrefix) ? self.insights.subjectPrefix : '-') == (has(oldSelf.insights) && has(oldSelf.insights.subjectPrefix) ? oldSelf.insights.subjectPrefix : '-')",message="insights is immutable: others read there",fieldPath=".insights"
-// +kubebuilder:validation:XValidation:rule="(has(self.deadLetters) && has(self.deadLetters.stream) ? self.deadLetters.stream : '-') == (has(oldSelf.deadLetters) && has(oldSelf.deadLetters.stream) ? oldSelf.deadLetters.stream : '-') && (has(self.deadLetters) && has(self.deadLetters.subject) ? self.deadLetters.subject : '-') == (has(oldSelf.deadLetters) && has(oldSelf.deadLetters.subject) ? oldSelf.deadLetters.subject : '-')",message="deadLetters is immutable: others read there",fieldPath=".deadLetters"
+// +kubebuilder:validation:XValidation:rule="(self.?streams.?storage.orValue('-') == 'Memory') == (oldSelf.?streams.?storage.orValue('-') == 'Memory')",message="streams.storage is immutable: a stream keeps its storage",fieldPath=".streams"
+// +kubebuilder:validation:XValidation:rule="self.?ingress.?stream.orValue('-') == (has(oldSelf.ingress) && has(oldSelf.ingress.stream) ? oldSelf.ingress.stream : '-') && self.?ingress.?subject.orValue('-') == (has(oldSelf.ingress) && has(oldSelf.ingress.subject) ? oldSelf.ingress.subject : '-')",message="ingress is immutable: collectors publish there",fieldPath=".ingress"
+// +kubebuilder:validation:XValidation:rule="self.?insights.?stream.orValue('-') == (has(oldSelf.insights) && has(oldSelf.insights.stream) ? oldSelf.insights.stream : '-') && self.?insights.?subjectPrefix.orValue('-') == (has(oldSelf.insights) && has(oldSelf.insights.subjectPrefix) ? oldSelf.insights.subjectPrefix : '-')",message="insights is immutable: others read there",fieldPath=".insights"
+// +kubebuilder:validation:XValidation:rule="self.?deadLetters.?stream.orValue('-') == (has(oldSelf.deadLetters) && has(oldSelf.deadLetters.stream) ? oldSelf.deadLetters.stream : '-') && self.?deadLetters.?subject.orValue('-') == (has(oldSelf.deadLetters) && has(oldSelf.deadLetters.subject) ? oldSelf.deadLetters.subject : '-')",message="deadLetters is immutable: others read there",fieldPath=".deadLetters"
 type PipelineSpec struct {
 	// nats is the server to use. Default: the operator's.
 	// +optional
@@ -198,6 +198,7 @@ type InsightsSpec struct {
 // PipelineStage is one node of the graph.
 //
 // +kubebuilder:validation:XValidation:rule="!self.from.exists(f, f == self.name || f.startsWith(self.name + '/'))",message="a stage cannot read itself",fieldPath=".from"
+// +kubebuilder:validation:XValidation:rule="self.?placement.?with.orValue('-') != self.name",message="with must name another stage",fieldPath=".placement"
 type PipelineStage struct {
 	// name of the stage, unique in the pipeline. A stage of another name is another stage.
 	// +kubebuilder:validation:MinLength=1

@@ -22,6 +22,7 @@ import (
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be at most 63 lower-case letters, digits and -, without dots: it becomes part of subjects, streams and labels"
 // +kubebuilder:validation:XValidation:rule="(has(self.spec.name) ? self.spec.name : self.metadata.name) != 'ingress'",message="ingress is the name of the pipeline's input: choose another",fieldPath=".spec"
 // +kubebuilder:validation:XValidation:rule="!self.spec.from.exists(f, f.split('/')[0] == (has(self.spec.name) ? self.spec.name : self.metadata.name))",message="a stage cannot read itself",fieldPath=".spec.from"
+// +kubebuilder:validation:XValidation:rule="self.spec.?placement.?with.orValue('-') != (has(self.spec.name) ? self.spec.name : self.metadata.name)",message="with must name another stage",fieldPath=".spec.placement"
 type Stage struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata is the standard object metadata.
@@ -47,7 +48,7 @@ type StageList struct {
 
 // StageSpec is what the user wants.
 //
-// +kubebuilder:validation:XValidation:rule="(has(self.name) ? self.name : '-') == (has(oldSelf.name) ? oldSelf.name : '-')",message="name is immutable: a stage of another name is another stage",fieldPath=".name"
+// +kubebuilder:validation:XValidation:rule="self.?name.orValue('-') == (has(oldSelf.name) ? oldSelf.name : '-')",message="name is immutable: a stage of another name is another stage",fieldPath=".name"
 type StageSpec struct {
 	// pipelineRef is the Pipeline in the same namespace that the stage belongs to. Immutable.
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="pipelineRef is immutable: make another Stage"
@@ -82,7 +83,9 @@ type PipelineRef struct {
 //
 // +kubebuilder:validation:XValidation:rule="[has(self.validate), has(self.enrich), has(self.correlate), has(self.analyze)].filter(x, x).size() == 1",message="set exactly one of validate, enrich, correlate, analyze: it is the kind of the stage"
 // +kubebuilder:validation:XValidation:rule="has(self.validate) == has(oldSelf.validate) && has(self.enrich) == has(oldSelf.enrich) && has(self.correlate) == has(oldSelf.correlate) && has(self.analyze) == has(oldSelf.analyze)",message="the kind of a stage is immutable: make a stage of another name"
-// +kubebuilder:validation:XValidation:rule="(has(self.output) && has(self.output.stream) ? self.output.stream : '-') == (has(oldSelf.output) && has(oldSelf.output.stream) ? oldSelf.output.stream : '-') && (has(self.output) && has(self.output.subject) ? self.output.subject : '-') == (has(oldSelf.output) && has(oldSelf.output.subject) ? oldSelf.output.subject : '-')",message="output is immutable: others read there",fieldPath=".output"
+// +kubebuilder:validation:XValidation:rule="self.?output.?stream.orValue('-') == (has(oldSelf.output) && has(oldSelf.output.stream) ? oldSelf.output.stream : '-') && self.?output.?subject.orValue('-') == (has(oldSelf.output) && has(oldSelf.output.subject) ? oldSelf.output.subject : '-')",message="output is immutable: others read there",fieldPath=".output"
+// +kubebuilder:validation:XValidation:rule="self.?placement.?with.orValue('-') == (has(oldSelf.placement) ? oldSelf.placement.with : '-')",message="placement is immutable: events between the two stages would be left behind",fieldPath=".placement"
+// +kubebuilder:validation:XValidation:rule="!has(self.placement) || !has(self.workers) && !self.?suspend.orValue(false)",message="with placement, workers and suspend are those of the other stage",fieldPath=".placement"
 type StageNode struct {
 	// from are the ports to read, 1 to 16: ingress, <stage> (its port out) or <stage>/<port>.
 	// +listType=set
@@ -97,6 +100,9 @@ type StageNode struct {
 	// output names the stream of port out. Immutable.
 	// +optional
 	Output PortSpec `json:"output,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
+	// placement runs the stage in the workers of another one. Immutable.
+	// +optional
+	Placement *PlacementSpec `json:"placement,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty name
 	// workers shapes the worker Deployment.
 	// +optional
 	Workers WorkersSpec `json:"workers,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
@@ -119,6 +125,15 @@ type StageNode struct {
 	// analyze scores numeric series.
 	// +optional
 	Analyze *AnalyzeSpec `json:"analyze,omitempty"`
+}
+
+// PlacementSpec chains a stage to another one: it takes events from it in memory.
+type PlacementSpec struct {
+	// with names the stage in whose workers this one runs.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +required
+	With string `json:"with,omitempty"`
 }
 
 // WorkersSpec shapes the worker Deployment of a stage.

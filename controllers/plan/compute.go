@@ -31,6 +31,7 @@ func Compute(in Input) (*Plan, field.ErrorList) {
 	c.checkNodes()
 	ordered := c.order()
 	p := c.pipeline()
+	c.placements(p)
 	streams := c.streams(p, ordered)
 	c.leases(p, streams)
 	c.checkStreams(streams)
@@ -38,6 +39,7 @@ func Compute(in Input) (*Plan, field.ErrorList) {
 	for _, n := range ordered {
 		p.Stages = append(p.Stages, c.stage(p, n, streams, natsURL))
 	}
+	chain(p)
 	if len(c.errs) > 0 {
 		return nil, c.errs
 	}
@@ -84,10 +86,10 @@ func (c *computation) natsURL() string {
 
 // stage plans one node. It needs the streams that the node reads and writes.
 func (c *computation) stage(p *Plan, n *node, streams []*stream, natsURL string) Stage {
-	lanes := n.lanes(p.Partitions)
+	lanes := n.head.lanes(p.Partitions)
 	s := Stage{
 		Name: n.name, Object: n.object, Lanes: lanes, Replicas: n.replicas,
-		Suspended: c.in.Pipeline.Spec.Suspend || n.spec.Suspend,
+		Suspended: c.in.Pipeline.Spec.Suspend || n.head.spec.Suspend,
 		Config: config.StageConfig{
 			APIVersion: config.APIVersion,
 			Pipeline:   config.PipelineRef{Namespace: p.Namespace, Name: p.Name},
@@ -95,11 +97,18 @@ func (c *computation) stage(p *Plan, n *node, streams []*stream, natsURL string)
 			NATS:         config.NATS{URL: natsURL},
 			Batch:        defaultBatch(),
 			Retry:        retry(n.spec.Retry),
-			DrainTimeout: duration(n.spec.Workers.DrainTimeout, DefaultDrainTimeout),
+			DrainTimeout: duration(n.head.spec.Workers.DrainTimeout, DefaultDrainTimeout),
 			Outputs:      map[string]config.Output{},
 		},
 	}
+	if n.chained() {
+		s.Head, s.Replicas, s.Config.Leases = n.head.name, 0, ""
+	}
 	for _, in := range n.inputs {
+		if n.chained() {
+			s.Config.Inputs = append(s.Config.Inputs, config.Input{From: in.String()})
+			continue
+		}
 		c.read(&s, in, streams)
 	}
 	for _, st := range streams {

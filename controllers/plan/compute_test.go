@@ -3,6 +3,7 @@ package plan_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -143,6 +144,42 @@ func TestRefusals(t *testing.T) {
 		"stream named like the leases": {
 			spec: `stages: [{name: a, from: [ingress], output: {stream: KV_default_p}, validate: {}}]`,
 			want: []string{`spec.stages[0].output.stream: Duplicate value: "KV_default_p": the stream of the leases has this name`},
+		},
+		"placed with nobody": {
+			spec: `stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [a], placement: {with: x}, validate: {}}]`,
+			want: []string{`spec.stages[1].placement.with: Invalid value: "x": there is no stage "x"; stages are a, b`},
+		},
+		"placed with each other": {
+			spec: `stages: [{name: a, from: [ingress], placement: {with: b}, validate: {}}, {name: b, from: [a], placement: {with: a}, validate: {}}]`,
+			want: []string{
+				`spec.stages[0].placement.with: Invalid value: "b": leads back to the stage itself: one of them needs workers of its own`,
+				`spec.stages[1].placement.with: Invalid value: "a": leads back to the stage itself: one of them needs workers of its own`,
+			},
+		},
+		"placed with a stage that it does not read": {
+			spec: `stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [a], validate: {}}, {name: c, from: [b], placement: {with: a}, validate: {}}]`,
+			want: []string{`spec.stages[2].placement.with: Invalid value: "a": events are handed over in memory, so from must be port out of one stage that runs in the workers of "a", and nothing else`},
+		},
+		"placed with two of its inputs": {
+			spec: `stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [a], placement: {with: a}, validate: {}}, {name: c, from: [a, b], placement: {with: a}, validate: {}}]`,
+			want: []string{`spec.stages[2].placement.with: Invalid value: "a": events are handed over in memory, so from must be port out of one stage that runs in the workers of "a", and nothing else`},
+		},
+		"placed behind dead letters, beside the ingress": {
+			spec: `stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [a/dead-letter], placement: {with: a}, validate: {}}, {name: c, from: [ingress], placement: {with: a}, validate: {}}]`,
+			want: []string{
+				`spec.stages[1].placement.with: Invalid value: "a": events are handed over in memory, so from must be port out of one stage that runs in the workers of "a", and nothing else`,
+				`spec.stages[2].placement.with: Invalid value: "a": events are handed over in memory, so from must be port out of one stage that runs in the workers of "a", and nothing else`,
+			},
+		},
+		"correlate placed with a stage of many lanes": {
+			spec: `stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [a], validate: {}}, {name: c, from: [b], placement: {with: b}, correlate: {window: {}}}]`,
+			want: []string{`spec.stages[2].placement.with: Invalid value: "b": correlate finds what belongs together over all keys, so one lane must see all events; ` +
+				`"b" has 8 lanes, one for each partition, which different workers may have: leave placement out, or chain it to a stage that reads the ingress`},
+		},
+		"attached and placed with nobody": {
+			spec:     `stages: [{name: a, from: [ingress], validate: {}}]`,
+			attached: map[string]string{"x": `{pipelineRef: {name: p}, from: [a], placement: {with: b}, validate: {}}`},
+			want:     []string{`stages[x].spec.placement.with: Invalid value: "b": there is no stage "b"; stages are a, x`},
 		},
 		"one stream twice": {
 			spec: `{ingress: {stream: S}, stages: [{name: a, from: [ingress], output: {stream: S}, validate: {}}]}`,
@@ -340,6 +377,107 @@ func TestLanes(t *testing.T) {
 			if s.Config.Lanes != s.Lanes || s.Config.Leases != p.Leases.Bucket {
 				t.Errorf("the config has %d lanes and the leases %q, the plan %d and %q", s.Config.Lanes, s.Config.Leases, s.Lanes, p.Leases.Bucket)
 			}
+		})
+	}
+}
+
+// TestChains: chained stages have no consumers and no workers; their configs are in their
+// head's, parents first. A port out that only the worker reads is no stream, unless it is named.
+func TestChains(t *testing.T) {
+	type want struct {
+		Head      string
+		Lanes     int
+		Replicas  int32
+		Suspended bool
+		Consumers int
+		Chain     string
+		Outputs   string
+	}
+	tests := map[string]struct {
+		spec     string
+		attached map[string]string
+		streams  string
+		want     map[string]want
+	}{
+		"a tree behind the ingress": {
+			spec: `stages: [
+				{name: c, from: [b], placement: {with: a}, correlate: {window: {}}}, {name: b, from: [a], placement: {with: a}, validate: {dedupe: {}}},
+				{name: a, from: [ingress], workers: {min: 2}, validate: {}}, {name: d, from: [b], placement: {with: c}, enrich: {trace: {}}}]`,
+			streams: "RAW C D INSIGHTS DEAD_LETTERS",
+			want: map[string]want{
+				"a": {Lanes: 1, Replicas: 2, Consumers: 1, Chain: "b<a/out c<b/out d<b/out", Outputs: "dead-letter"},
+				"b": {Head: "a", Lanes: 1, Outputs: "dead-letter"},
+				"c": {Head: "a", Lanes: 1, Outputs: "dead-letter insights out"},
+				"d": {Head: "a", Lanes: 1, Outputs: "dead-letter out"},
+			},
+		},
+		"behind partitions, with a reader outside": {
+			spec: `partitions: 2
+stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [a], suspend: true, validate: {}},
+				{name: c, from: [b], placement: {with: b}, analyze: {trend: {}}}, {name: d, from: [b], validate: {}}, {name: e, from: [c/insights], validate: {}}]`,
+			streams: "RAW A B C D E INSIGHTS DEAD_LETTERS",
+			want: map[string]want{
+				"a": {Lanes: 1, Replicas: 1, Consumers: 1, Outputs: "dead-letter out"},
+				"b": {Lanes: 2, Replicas: 1, Consumers: 2, Suspended: true, Chain: "c<b/out", Outputs: "dead-letter out"},
+				"c": {Head: "b", Lanes: 2, Suspended: true, Outputs: "dead-letter insights out"},
+				"d": {Lanes: 2, Replicas: 1, Consumers: 2, Outputs: "dead-letter out"},
+				"e": {Lanes: 1, Replicas: 1, Consumers: 1, Outputs: "dead-letter out"},
+			},
+		},
+		"a named output is kept": {
+			spec:    `stages: [{name: a, from: [ingress], output: {subject: checked}, validate: {}}, {name: b, from: [a], placement: {with: a}, validate: {}}]`,
+			streams: "RAW A B DEAD_LETTERS",
+			want: map[string]want{
+				"a": {Lanes: 1, Replicas: 1, Consumers: 1, Chain: "b<a/out", Outputs: "dead-letter out"},
+				"b": {Head: "a", Lanes: 1, Outputs: "dead-letter out"},
+			},
+		},
+		"attached, and read by an attached one": {
+			spec: `stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [a], placement: {with: a}, validate: {}}]`,
+			attached: map[string]string{
+				"x": `{pipelineRef: {name: p}, from: [b], placement: {with: b}, replicas: 3, validate: {}}`,
+				"y": `{pipelineRef: {name: p}, from: [a], validate: {}}`,
+			},
+			streams: "RAW A X Y DEAD_LETTERS",
+			want: map[string]want{
+				"a": {Lanes: 1, Replicas: 1, Consumers: 1, Chain: "b<a/out x<b/out", Outputs: "dead-letter out"},
+				"b": {Head: "a", Lanes: 1, Outputs: "dead-letter"},
+				"x": {Head: "a", Lanes: 1, Outputs: "dead-letter out"},
+				"y": {Lanes: 8, Replicas: 1, Consumers: 8, Outputs: "dead-letter out"},
+			},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			p, errs := plan.Compute(input(t, test.spec, test.attached))
+			if len(errs) > 0 {
+				t.Fatal(errs.ToAggregate())
+			}
+			var streams []string
+			for _, s := range p.Streams {
+				streams = append(streams, strings.TrimPrefix(s.Name, "DEFAULT_P_"))
+			}
+			if got := strings.Join(streams, " "); got != test.streams {
+				t.Errorf("streams are %s, want %s", got, test.streams)
+			}
+			got := map[string]want{}
+			for _, s := range p.Stages {
+				var chain []string
+				for _, c := range s.Config.Chain {
+					chain = append(chain, c.Stage+"<"+c.Inputs[0].From)
+				}
+				got[s.Name] = want{
+					s.Head, s.Lanes, s.Replicas, s.Suspended, len(s.Consumers),
+					strings.Join(chain, " "), strings.Join(slices.Sorted(maps.Keys(s.Config.Outputs)), " "),
+				}
+				if s.Head != "" && (s.Config.Leases != "" || s.Config.Inputs[0].Stream != "") {
+					t.Errorf("%s has leases %q and reads stream %q", s.Name, s.Config.Leases, s.Config.Inputs[0].Stream)
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+			parse(t, p)
 		})
 	}
 }

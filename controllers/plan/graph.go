@@ -65,7 +65,7 @@ func (c *computation) checkInput(n *node, in input, from string, byName map[stri
 	source, ok := byName[in.source]
 	switch {
 	case !ok:
-		c.refuse(field.Invalid(in.path, from, "there is no stage "+quote(in.source)+"; stages are "+strings.Join(c.names(), ", ")))
+		c.refuse(field.Invalid(in.path, from, "there is no stage "+quote(in.source)+"; stages are "+c.describeNames()))
 	case in.source == n.name:
 		c.refuse(field.Invalid(in.path, from, "a stage cannot read itself"))
 	case source.kind != "" && !slices.Contains(ports(source.kind), in.port):
@@ -74,12 +74,12 @@ func (c *computation) checkInput(n *node, in input, from string, byName map[stri
 	}
 }
 
-func (c *computation) names() []string {
+func (c *computation) describeNames() string {
 	names := make([]string, len(c.all))
 	for i, n := range c.all {
 		names[i] = n.name
 	}
-	return names
+	return strings.Join(names, ", ")
 }
 
 // order returns the nodes so that each stands behind those it reads, and otherwise as in the

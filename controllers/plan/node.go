@@ -19,6 +19,8 @@ type node struct {
 	spec     *v1alpha1.StageNode
 	// path of the node's fields, and of its name.
 	path, namePath, replicasPath *field.Path
+	// head is the stage in whose workers this one runs: itself, unless it is chained.
+	head *node
 	// refused: the name is wrong.
 	refused bool
 	inputs  []input

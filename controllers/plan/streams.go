@@ -36,6 +36,9 @@ func (c *computation) streams(p *Plan, ordered []*node) []*stream {
 	})}
 	all[0].Ports = []string{ingressPort}
 	for _, n := range ordered {
+		if !c.stored(n) {
+			continue
+		}
 		out := c.stream(p, streamSpec{
 			name: n.spec.Output.Stream, defaultName: n.name, path: n.path.Child("output"),
 			base: p.SubjectPrefix + "." + or(n.spec.Output.Subject, n.name), format: config.FormatFrame,

@@ -30,7 +30,8 @@ type Plan struct {
 	// Ingress is where collectors publish; its only subject is <prefix>.<subject>.>
 	Ingress Stream
 	// Streams are all streams of the pipeline, in a stable order: ingress, the streams of
-	// port out in the order of Stages, insights (when a stage emits them), dead letters.
+	// port out in the order of Stages (not those that are only read inside a worker), insights
+	// (when a stage emits them), dead letters.
 	Streams []Stream
 	// Leases is where the workers agree on who owns which lane.
 	Leases Leases
@@ -75,6 +76,10 @@ type Stage struct {
 	Name string
 	// Object is the name of the attached Stage object; empty for the Pipeline's own stages.
 	Object string `json:",omitempty"`
+	// Head is the stage in whose workers a chained stage runs; empty for a stage with workers of
+	// its own. A chained stage has no consumers and no replicas, the lanes of its head, and its
+	// Config is also in Config.Chain of its head.
+	Head string `json:",omitempty"`
 	// Lanes is the number of lanes: the number of partitions when all inputs are streams of
 	// frames, else 1. Each belongs to one worker at a time.
 	Lanes int

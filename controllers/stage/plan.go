@@ -16,7 +16,8 @@ type intent struct {
 	// drop are consumers that the stage does not read any more.
 	drop []durable
 
-	// workers is nil when the plan has no such stage: what runs goes on as it is.
+	// workers is nil when the plan has no such stage, and what runs goes on as it is; or when
+	// the stage is chained and has none.
 	workers *workers
 	// prune are ConfigMaps that no worker uses any more.
 	prune []corev1.ConfigMap
@@ -45,6 +46,9 @@ func decide(s *snapshot, settings Settings) (intent, error) {
 		return intent{}, nil
 	}
 	in := intent{drop: s.dropped}
+	if s.node.Head != "" {
+		return in, nil
+	}
 	if s.natsErr == nil {
 		in.consumers = decideConsumers(s, settings.Cluster)
 	}

@@ -15,6 +15,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/labels"
+	"millrace.dev/millrace/workers/config"
 )
 
 const (
@@ -94,8 +95,14 @@ func (s *snapshot) spec() v1alpha1.StageNode {
 	return s.stage.Spec.StageNode
 }
 
+// readsCluster: the stage, or one that is chained to it.
 func readsCluster(s *snapshot) bool {
-	return s.node.Config.Enrich != nil && s.node.Config.Enrich.Kubernetes != nil
+	for _, c := range append([]config.StageConfig{s.node.Config}, s.node.Config.Chain...) {
+		if c.Enrich != nil && c.Enrich.Kubernetes != nil {
+			return true
+		}
+	}
+	return false
 }
 
 func serviceAccount(s *snapshot, settings Settings) string {

@@ -19,6 +19,7 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/workers/config"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -217,6 +218,55 @@ func TestDecideConsumers(t *testing.T) {
 				t.Errorf("got %+v, want %s, stream missing %v", got, test.action, test.waits)
 			}
 		})
+	}
+}
+
+// TestChainedStage: its head mounts its config and does for it what it needs; the stage itself
+// has neither consumers nor workers, and is ready.
+func TestChainedStage(t *testing.T) {
+	p := pipeline(func(p *v1alpha1.Pipeline) {
+		p.Spec.Stages[1].Placement = &v1alpha1.PlacementSpec{With: "validate"}
+		p.Spec.Stages[1].Workers = v1alpha1.WorkersSpec{}
+	})
+	in, err := decide(snap(t, p, child("validate")), settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Parse([]byte(in.workers.config.Data[configKey]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Chain) != 1 || c.Chain[0].Stage != "enrich" || c.Chain[0].Enrich == nil {
+		t.Errorf("got chain %+v, want enrich", c.Chain)
+	}
+	spec := in.workers.deployment.Spec.Template.Spec
+	if !*spec.AutomountServiceAccountToken || *spec.ServiceAccountName != settings.ServiceAccount {
+		t.Error("enrich reads the cluster, but the pods that it runs in cannot")
+	}
+
+	stage := child("enrich")
+	stage.Spec.Replicas = new(int32(3))
+	s := snap(t, p, stage)
+	in, err = decide(s, settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if in.workers != nil || len(in.consumers) > 0 {
+		t.Errorf("got workers %v and consumers %v, want none", in.workers, in.consumers)
+	}
+	setStatus(&stage.Status, report{seen: s, intent: in}, time.Unix(1_700_000_000, 0))
+	got := map[string]string{}
+	for _, c := range stage.Status.Conditions {
+		got[c.Type] = string(c.Status) + " " + c.Reason + ": " + c.Message
+	}
+	want := map[string]string{
+		"Accepted":         "True Accepted: the spec makes sense; spec.replicas is ignored: the stage runs in the workers of validate",
+		"ConsumersReady":   "True Ready: Chained with validate: takes events in memory, without consumers",
+		"WorkersAvailable": "True Ready: Chained with validate: runs in its workers",
+		"Ready":            "True Ready: Chained with validate",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -42,6 +42,9 @@ func setStatus(s *v1alpha1.StageStatus, rep report, now time.Time) {
 		setLag(s, rep, now)
 	}
 	reason, message := v1alpha1.ReasonReady, "consumers and workers are ready"
+	if head := chainedWith(rep); head != "" {
+		message = "Chained with " + head
+	}
 	if rep.seen.node != nil && rep.seen.node.Suspended {
 		reason, message = v1alpha1.ReasonSuspended, "suspended: no workers run, the input goes on being stored"
 	}
@@ -104,6 +107,12 @@ func accepted(rep report) status.Verdict {
 		return status.False(kind, v1alpha1.ReasonProgressing, fmt.Sprintf("Pipeline %s does not name this stage any more", ref))
 	}
 	message := "the spec makes sense"
+	if s.node.Head != "" {
+		if s.stage.Spec.Replicas != nil {
+			message += "; spec.replicas is ignored: the stage runs in the workers of " + s.node.Head
+		}
+		return status.True(kind, v1alpha1.ReasonAccepted, message)
+	}
 	if n, lanes := replicas(s.stage, s.node), s.node.Lanes; int(n) > lanes {
 		message += fmt.Sprintf("; of %d workers %d stand by: there are no more lanes than %d", n, int(n)-lanes, lanes)
 	}
@@ -120,6 +129,9 @@ func consumersReady(rep report) status.Verdict {
 			return status.False(kind, v1alpha1.ReasonCredentialsNotFound, err.Error())
 		}
 		return status.False(kind, v1alpha1.ReasonNATSUnreachable, err.Error())
+	}
+	if head := chainedWith(rep); head != "" {
+		return status.True(kind, v1alpha1.ReasonReady, "Chained with "+head+": takes events in memory, without consumers")
 	}
 	problems := map[string][]string{}
 	for _, c := range rep.intent.consumers {
@@ -138,6 +150,14 @@ func consumersReady(rep report) status.Verdict {
 		}
 	}
 	return status.True(kind, v1alpha1.ReasonReady, fmt.Sprintf("%d consumers are as wanted", len(rep.intent.consumers)))
+}
+
+// chainedWith names the stage in whose workers this one runs; empty when it has its own.
+func chainedWith(rep report) string {
+	if rep.seen.node == nil {
+		return ""
+	}
+	return rep.seen.node.Head
 }
 
 // few says each thing once, and of many the first: lanes share their troubles.
@@ -172,6 +192,9 @@ func consumerProblem(rep report, c consumer) (reason, message string) {
 func workersAvailable(rep report) status.Verdict {
 	const kind = v1alpha1.ConditionWorkersAvailable
 	d := rep.seen.deployment
+	if head := chainedWith(rep); head != "" {
+		return status.True(kind, v1alpha1.ReasonReady, "Chained with "+head+": runs in its workers")
+	}
 	switch {
 	case rep.intent.workers == nil:
 		return status.Unknown(kind, v1alpha1.ReasonProgressing, "the stage is not in a plan; workers are left as they are")

@@ -73,13 +73,15 @@ func largest() string {
 
 func nodesAccepted() map[string]string {
 	return map[string]string{
-		"workers":                 `{workers: {min: 1000, drainTimeout: 10m, nodeSelector: {a: b}, serviceAccountName: x, image: registry.example/millrace:1, resources: {limits: {cpu: 1, memory: 200Mi}}}}`,
-		"one worker of correlate": `{workers: {min: 1}, validate: null, correlate: {realtime: {}}}`,
-		"shortest drain":          `{workers: {drainTimeout: 1s}}`,
-		"all ports":               `{from: [ingress, check/out, check/dead-letter]}`,
-		"equal backoffs":          `{retry: {maxAttempts: 100, initialBackoff: 1m, maxBackoff: 1m}}`,
-		"shortest backoffs":       `{retry: {maxAttempts: 1, initialBackoff: 1ms, maxBackoff: 1ms}}`,
-		"longest backoff":         `{retry: {maxBackoff: 10m}}`,
+		"workers":                  `{workers: {min: 1000, drainTimeout: 10m, nodeSelector: {a: b}, serviceAccountName: x, image: registry.example/millrace:1, resources: {limits: {cpu: 1, memory: 200Mi}}}}`,
+		"one worker of correlate":  `{workers: {min: 1}, validate: null, correlate: {realtime: {}}}`,
+		"placement":                `{placement: {with: check}}`,
+		"placement, not suspended": `{placement: {with: check}, suspend: false}`,
+		"shortest drain":           `{workers: {drainTimeout: 1s}}`,
+		"all ports":                `{from: [ingress, check/out, check/dead-letter]}`,
+		"equal backoffs":           `{retry: {maxAttempts: 100, initialBackoff: 1m, maxBackoff: 1m}}`,
+		"shortest backoffs":        `{retry: {maxAttempts: 1, initialBackoff: 1ms, maxBackoff: 1ms}}`,
+		"longest backoff":          `{retry: {maxBackoff: 10m}}`,
 		"validate, high": `{validate: {rules: [{expression: "true"}], requiredAttributes: [id, source, type, subject, time, severity, body, entity, partitionkey, traceparent],
 			clockSkew: {maxFuture: 24h, maxAge: 8760h}, dedupe: {window: 1h, maxEntries: 20000000}}}`,
 		"validate, low":          `{validate: {clockSkew: {maxFuture: 1s, maxAge: 1s}, dedupe: {window: 1s, maxEntries: 1000}}}`,

@@ -37,6 +37,7 @@ func changes() []change {
 	stages := func(stages string) string {
 		return `spec: {stages: [{name: check, from: [ingress], validate: {}}, ` + stages + `]}`
 	}
+	placement := "spec.stages[1].placement: Invalid value: placement is immutable: events between the two stages would be left behind"
 	kind := "spec.stages[1]: Invalid value: the kind of a stage is immutable: make a stage of another name"
 	output := "spec.stages[1].output: Invalid value: output is immutable: others read there"
 	return []change{
@@ -59,6 +60,8 @@ func changes() []change {
 		{name: "kind changes", base: basePipeline, from: stages(`{name: a, from: [check], validate: {}}`), to: stages(`{name: a, from: [check], enrich: {trace: {}}}`), want: []string{kind}},
 		{name: "output changes", base: basePipeline, from: stages(`{name: a, from: [check], validate: {}, output: {stream: A}}`), to: stages(`{name: a, from: [check], validate: {}, output: {stream: B}}`), want: []string{output}},
 		{name: "output is set later", base: basePipeline, from: stages(`{name: a, from: [check], validate: {}}`), to: stages(`{name: a, from: [check], validate: {}, output: {subject: b}}`), want: []string{output}},
+		{name: "placement is set later", base: basePipeline, from: stages(`{name: a, from: [check], validate: {}}`), to: stages(`{name: a, from: [check], placement: {with: check}, validate: {}}`), want: []string{placement}},
+		{name: "placement is removed", base: basePipeline, from: stages(`{name: a, from: [check], placement: {with: check}, validate: {}}`), to: stages(`{name: a, from: [check], validate: {}}`), want: []string{placement}},
 		{name: "input and settings change", base: basePipeline, from: stages(`{name: a, from: [check], validate: {}}`), to: stages(`{name: a, from: [ingress], validate: {dedupe: {}}, suspend: true}`)},
 
 		{name: "pipelineRef changes", base: baseStage, from: `{}`, to: `spec: {pipelineRef: {name: another}}`, want: []string{"spec.pipelineRef: Invalid value: pipelineRef is immutable: make another Stage"}},
@@ -66,6 +69,7 @@ func changes() []change {
 		{name: "name is removed", base: baseStage, from: `spec: {name: a}`, to: `{}`, want: []string{"spec.name: Invalid value: name is immutable: a stage of another name is another stage"}},
 		{name: "kind changes", base: baseStage, from: `{}`, to: `spec: {validate: null, enrich: {trace: {}}}`, want: []string{"spec: Invalid value: the kind of a stage is immutable: make a stage of another name"}},
 		{name: "output changes", base: baseStage, from: `{}`, to: `spec: {output: {stream: A}}`, want: []string{"spec.output: Invalid value: output is immutable: others read there"}},
+		{name: "placement changes", base: baseStage, from: `spec: {placement: {with: a}}`, to: `spec: {placement: {with: b}}`, want: []string{"spec.placement: Invalid value: placement is immutable: events between the two stages would be left behind"}},
 		{name: "settings change", base: baseStage, from: `{}`, to: `spec: {from: [ingress], replicas: 3, retry: {maxAttempts: 3}}`},
 	}
 }

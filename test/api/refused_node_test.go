@@ -3,6 +3,7 @@ package api_test
 // nodeRefusals are tested inside a Pipeline and as a Stage: paths are relative to the stage.
 func nodeRefusals() map[string]refusal {
 	const oneKind = ": Invalid value: set exactly one of validate, enrich, correlate, analyze: it is the kind of the stage"
+	const ownWorkers = "placement: Invalid value: with placement, workers and suspend are those of the other stage"
 	return map[string]refusal{
 		"no kind":                           {patch: `{validate: null}`, want: []string{oneKind}},
 		"two kinds":                         {patch: `{enrich: {trace: {}}}`, want: []string{oneKind}},
@@ -14,6 +15,9 @@ func nodeRefusals() map[string]refusal {
 		"port of ingress":                   {patch: `{from: [ingress/out]}`, want: []string{`from[0]: Invalid value: "ingress/out": ingress has no ports`}},
 		"no worker":                         {patch: `{workers: {min: 0}}`, want: []string{"workers.min: Invalid value: 0: {path} in body should be greater than or equal to 1"}},
 		"too many workers":                  {patch: `{workers: {min: 1001}}`, want: []string{"workers.min: Invalid value: 1001: {path} in body should be less than or equal to 1000"}},
+		"placement without a stage":         {patch: `{placement: {}}`, want: []string{"placement.with: Required value"}},
+		"placement, own workers":            {patch: `{placement: {with: check}, workers: {min: 2}}`, want: []string{ownWorkers}},
+		"placement, own suspend":            {patch: `{placement: {with: check}, suspend: true}`, want: []string{ownWorkers}},
 		"max workers, which is not built":   {patch: `{workers: {max: 3}}`, want: []string{`workers.max: unknown field "{path}"`}},
 		"drain timeout":                     {patch: `{workers: {drainTimeout: 11m}}`, want: []string{`workers.drainTimeout: Invalid value: "11m": must be a duration from 1s to 10m`}},
 		"attempts":                          {patch: `{retry: {maxAttempts: 101}}`, want: []string{"retry.maxAttempts: Invalid value: 101: {path} in body should be less than or equal to 100"}},

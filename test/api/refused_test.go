@@ -228,6 +228,10 @@ func pipelineRefusals() map[string]refusal {
 			patch: `spec: {stages: [{name: a, from: [ingress, a/dead-letter], validate: {}}]}`,
 			want:  []string{"spec.stages[0].from: Invalid value: a stage cannot read itself"},
 		},
+		"placed with itself": {
+			patch: `spec: {stages: [{name: a, from: [ingress], placement: {with: a}, validate: {}}]}`,
+			want:  []string{"spec.stages[0].placement: Invalid value: with must name another stage"},
+		},
 	}
 }
 
@@ -241,6 +245,8 @@ func stageRefusals() map[string]refusal {
 		"named ingress":           {patch: `spec: {name: ingress}`, want: []string{"spec: Invalid value: ingress is the name of the pipeline's input: choose another"}},
 		"reads itself by object":  {patch: `spec: {from: [base]}`, want: []string{"spec.from: Invalid value: a stage cannot read itself"}},
 		"reads itself":            {patch: `spec: {name: a, from: [a/dead-letter]}`, want: []string{"spec.from: Invalid value: a stage cannot read itself"}},
+		"placed with itself":      {patch: `spec: {name: a, placement: {with: a}}`, want: []string{"spec.placement: Invalid value: with must name another stage"}},
+		"placed with its object":  {patch: `spec: {placement: {with: base}}`, want: []string{"spec.placement: Invalid value: with must name another stage"}},
 		"replicas":                {patch: `spec: {replicas: 1001}`, want: []string{"spec.replicas: Invalid value: 1001: spec.replicas in body should be less than or equal to 1000"}},
 		"negative replicas": {patch: `spec: {replicas: -1}`, want: []string{
 			"spec.replicas: Invalid value: -1: spec.replicas in body should be greater than or equal to 0",

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -193,6 +194,51 @@ func TestMoreWorkersThanLanes(t *testing.T) {
 		t.Errorf("got %q, want %q", c.Message, want)
 	}
 	x.ready(s)
+}
+
+// TestChainedStages: one Deployment for the chain, no stream and no consumer inside it.
+func TestChainedStages(t *testing.T) {
+	x := newTenant(t)
+	x.dropStreams()
+	p := x.pipeline()
+	for i := 1; i < len(p.Spec.Stages); i++ {
+		p.Spec.Stages[i].Placement = &v1alpha1.PlacementSpec{With: "validate"}
+	}
+	x.start(p)
+	var deployments appsv1.DeploymentList
+	if err := x.client.List(t.Context(), &deployments, inNamespace(x.ns)); err != nil {
+		t.Fatal(err)
+	}
+	if len(deployments.Items) != 1 || deployments.Items[0].Name != "obs-validate" {
+		t.Errorf("got %d Deployments, want that of validate", len(deployments.Items))
+	}
+	if x.hasStream(x.stream("validate")) || x.hasStream(x.stream("enrich")) || !x.hasStream(x.stream("correlate")) {
+		t.Error("want streams for results alone")
+	}
+	s := x.stage("obs-enrich")
+	if c := x.condition(s, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady); c.Message != "Chained with validate" {
+		t.Errorf("got %q", c.Message)
+	}
+	if s.Status.Kind != "enrich" || s.Status.Lag != nil || len(s.Status.Consumers) != 0 || len(x.configMaps("enrich")) != 0 {
+		t.Errorf("a chained stage has something of its own: %+v", s.Status)
+	}
+
+	// A reader outside needs the stream from now on, and the worker writes it.
+	before := x.configMaps("validate")[0].Name
+	a := x.attached("archive", "enrich")
+	x.create(a)
+	x.ready(a)
+	x.eventually(func() error {
+		if !x.hasStream(x.stream("enrich")) {
+			return fmt.Errorf("enrich has no stream")
+		}
+		maps := x.configMaps("validate")
+		if len(maps) != 1 || maps[0].Name == before || !strings.Contains(maps[0].Data["stage.json"], x.stream("enrich")) {
+			return fmt.Errorf("the worker was not told of the stream of enrich")
+		}
+		return nil
+	})
+	x.ready(p)
 }
 
 func TestScalingAChildSurvives(t *testing.T) {

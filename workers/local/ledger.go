@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,9 @@ type place struct {
 // portPlace returns where port of stage s stores.
 func portPlace(s plan.Stage, port string) (place, error) {
 	out, ok := s.Config.Outputs[port]
+	if !ok && port == config.PortOut {
+		return place{}, fmt.Errorf("what stage %s emits is handed over in memory, not stored: name its output in the manifest", s.Name)
+	}
 	if !ok {
 		return place{}, fmt.Errorf("stage %s has no port %q", s.Name, port)
 	}
@@ -148,23 +152,31 @@ func (l *ledger) fill(ctx context.Context, js jetstream.JetStream) error {
 	l.report.addLine("ingress: stored", l.report.EventsIn, l.stored["ingress"])
 	for _, s := range l.plan.Stages {
 		did := l.report.Stages[s.Name]
-		fresh := int64(0)
-		for _, in := range s.Config.Inputs {
-			fresh += l.stored[portName(in.From)]
-		}
-		// Of what an earlier run left, and of what this one leaves, only bounds are known.
-		want := max(fresh-l.left[s.Name], min(did.In, fresh+l.before[s.Name]))
-		l.report.addLine(s.Name+": in", want, did.In)
+		l.report.addLine(s.Name+": in", l.given(s), did.In)
 		for port, out := range s.Config.Outputs {
 			name := s.Name + "/" + port
 			// Only what an earlier run left can have been stored by it: in a run that began with
 			// nothing, an output that was skipped is lost.
-			skipped := min(l.skipped[s.Name][out.Stream], l.before[s.Name])
+			skipped := min(l.skipped[s.Name][out.Stream], l.before[cmp.Or(s.Head, s.Name)])
 			l.report.addLine(name+": stored", did.sentTo(port)-skipped, l.stored[name])
 		}
 		l.report.addLine(s.Name+": accounted for", did.In, did.Out-did.Produced[config.PortOut]+did.Filtered+did.Duplicates+did.DeadLettered)
 	}
 	return nil
+}
+
+// given is the number of events that a stage must have taken in.
+func (l *ledger) given(s plan.Stage) int64 {
+	if s.Head != "" { // in memory, all of it
+		source, _, _ := strings.Cut(s.Config.Inputs[0].From, "/")
+		return l.report.Stages[source].Out
+	}
+	fresh := int64(0)
+	for _, in := range s.Config.Inputs {
+		fresh += l.stored[portName(in.From)]
+	}
+	// Of what an earlier run left, and of what this one leaves, only bounds are known.
+	return max(fresh-l.left[s.Name], min(l.report.Stages[s.Name].In, fresh+l.before[s.Name]))
 }
 
 // count counts what this run stored on every port.

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -100,9 +101,10 @@ func (r *runner) connect(srv *server.Server, name string) (jetstream.JetStream, 
 	return js, nil
 }
 
-// addEngine gives a stage an engine with a connection of its own, as a worker has one.
+// addEngine gives a stage an engine with a connection of its own, as a worker has one. The
+// engine of its head runs a chained stage.
 func (r *runner) addEngine(srv *server.Server, s plan.Stage) error {
-	if s.Suspended {
+	if s.Suspended || s.Head != "" {
 		return nil
 	}
 	factory, err := r.env.Registry.Factory(s.Config.Kind)
@@ -141,6 +143,19 @@ func (r *runner) openOutput(ctx context.Context, srv *server.Server, out OutputF
 	return nil, usage.Error{Err: fmt.Errorf("--output %s/%s: the pipeline has no stage %q", out.Stage, out.Port, out.Stage)}
 }
 
+// stats returns what a stage did so far; nothing for one that is suspended.
+func (r *runner) stats(s plan.Stage) engine.Snapshot {
+	e := r.engines[cmp.Or(s.Head, s.Name)]
+	if e == nil {
+		return engine.Snapshot{}
+	}
+	st, _ := e.StatsOf(s.Name)
+	if s.Head != "" {
+		st.Lag = 0 // that of the engine counts at its head
+	}
+	return st
+}
+
 // start starts the engines and the writers of outputs in group.
 func (r *runner) start(ctx context.Context, group *errgroup.Group) {
 	for _, e := range r.engines {
@@ -170,12 +185,10 @@ func (r *runner) progress() *progress {
 	return &progress{w: r.env.Progress, terminal: r.env.Terminal, title: r.plan.Name, look: func() (int64, []stageView) {
 		views := make([]stageView, 0, len(r.plan.Stages))
 		for _, s := range r.plan.Stages {
-			v := stageView{name: s.Name}
-			if e := r.engines[s.Name]; e != nil {
-				st := e.Stats()
-				v.in, v.lag, v.deadLettered, v.p50, v.p99 = st.In, st.Lag, st.DeadLettered, st.P50, st.P99
-			}
-			views = append(views, v)
+			st := r.stats(s)
+			views = append(views, stageView{
+				name: s.Name, in: st.In, lag: st.Lag, deadLettered: st.DeadLettered, p50: st.P50, p99: st.P99,
+			})
 		}
 		return r.feeder.sent.Load(), views
 	}}
@@ -280,10 +293,7 @@ func (r *runner) settle(ctx context.Context) (*Report, []*eventv1.Event, error) 
 		Seconds: r.ended.Sub(r.started).Seconds(),
 	}
 	for _, s := range r.plan.Stages {
-		var st engine.Snapshot
-		if e := r.engines[s.Name]; e != nil {
-			st = e.Stats()
-		}
+		st := r.stats(s)
 		report.Stages[s.Name] = StageReport{
 			In: st.In, Out: st.Out, Produced: st.Produced, Filtered: st.Filtered, Duplicates: st.Duplicates,
 			DeadLettered: st.DeadLettered, Reasons: st.DeadLetters, Overflowed: st.Overflowed, Retried: st.Retried,
@@ -304,8 +314,8 @@ func (r *runner) settle(ctx context.Context) (*Report, []*eventv1.Event, error) 
 		plan: r.plan, report: report, after: r.after, before: r.before, left: left, skipped: map[string]map[string]int64{},
 		open: r.opts.Listen != "",
 	}
-	for name, e := range r.engines {
-		l.skipped[name] = e.Stats().Skipped
+	for _, s := range r.plan.Stages {
+		l.skipped[s.Name] = r.stats(s).Skipped
 	}
 	if err := l.fill(ctx, r.js); err != nil {
 		return nil, nil, err

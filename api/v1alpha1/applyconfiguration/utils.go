@@ -50,6 +50,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.PipelineStageApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PipelineStatus"):
 		return &apiv1alpha1.PipelineStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PlacementSpec"):
+		return &apiv1alpha1.PlacementSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PortSpec"):
 		return &apiv1alpha1.PortSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RealtimeSpec"):

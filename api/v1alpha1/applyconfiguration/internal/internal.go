@@ -272,6 +272,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: output
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.PortSpec
+    - name: placement
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.PlacementSpec
     - name: retry
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.RetrySpec
@@ -316,6 +319,12 @@ var schemaYAML = typed.YAMLObject(`types:
           keys:
           - name
     - name: subjectPrefix
+      type:
+        scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.PlacementSpec
+  map:
+    fields:
+    - name: with
       type:
         scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.PortSpec
@@ -429,6 +438,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: pipelineRef
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.PipelineRef
+    - name: placement
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.PlacementSpec
     - name: replicas
       type:
         scalar: numeric

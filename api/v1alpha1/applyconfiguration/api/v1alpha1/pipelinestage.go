@@ -44,6 +44,14 @@ func (b *PipelineStageApplyConfiguration) WithOutput(value *PortSpecApplyConfigu
 	return b
 }
 
+// WithPlacement sets the Placement field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Placement field is set to the value of the last call.
+func (b *PipelineStageApplyConfiguration) WithPlacement(value *PlacementSpecApplyConfiguration) *PipelineStageApplyConfiguration {
+	b.StageNodeApplyConfiguration.Placement = value
+	return b
+}
+
 // WithWorkers sets the Workers field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Workers field is set to the value of the last call.

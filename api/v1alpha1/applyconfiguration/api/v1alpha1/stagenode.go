@@ -12,6 +12,8 @@ type StageNodeApplyConfiguration struct {
 	From []string `json:"from,omitempty"`
 	// output names the stream of port out. Immutable.
 	Output *PortSpecApplyConfiguration `json:"output,omitempty"`
+	// placement runs the stage in the workers of another one. Immutable.
+	Placement *PlacementSpecApplyConfiguration `json:"placement,omitempty"`
 	// workers shapes the worker Deployment.
 	Workers *WorkersSpecApplyConfiguration `json:"workers,omitempty"`
 	// retry says how often and how fast a failing event is tried again.
@@ -49,6 +51,14 @@ func (b *StageNodeApplyConfiguration) WithFrom(values ...string) *StageNodeApply
 // If called multiple times, the Output field is set to the value of the last call.
 func (b *StageNodeApplyConfiguration) WithOutput(value *PortSpecApplyConfiguration) *StageNodeApplyConfiguration {
 	b.Output = value
+	return b
+}
+
+// WithPlacement sets the Placement field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Placement field is set to the value of the last call.
+func (b *StageNodeApplyConfiguration) WithPlacement(value *PlacementSpecApplyConfiguration) *StageNodeApplyConfiguration {
+	b.Placement = value
 	return b
 }
 
