@@ -169,7 +169,10 @@ func (e *Engine) stopStages(ctx context.Context) error {
 func (e *Engine) Acquire(index int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.draining || e.lanes[index] != nil {
+	if e.draining {
+		if e.keeper != nil {
+			e.keeper.Released(index)
+		}
 		return
 	}
 	l := newLane(e, index)

@@ -7,13 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -233,7 +236,7 @@ func (l *lane) begin() {
 	}
 	l.free = make(chan *step, stepsPerLane)
 	for range stepsPerLane {
-		l.free <- newStep(len(l.e.nodes))
+		l.free <- l.newStep()
 	}
 	l.working.Store(0)
 	l.replaying, l.tick, l.last = false, 0, make([]uint64, len(l.inputs))
@@ -488,7 +491,13 @@ func (l *lane) writer() *event.FrameWriter {
 	if w, ok := l.writers.Get().(*event.FrameWriter); ok {
 		return w
 	}
-	return &event.FrameWriter{}
+	return &event.FrameWriter{Hints: true}
+}
+
+// newStep makes a step. What a stage has written may be read by its hints.
+func (l *lane) newStep() *step {
+	own := !slices.ContainsFunc(l.e.cfg.Inputs, func(in config.Input) bool { return !strings.HasSuffix(in.From, "/"+config.PortOut) })
+	return newStep(len(l.e.nodes), event.Limits{Hints: own})
 }
 
 func (l *lane) putWriter(w *event.FrameWriter) { l.writers.Put(w) }

@@ -52,8 +52,8 @@ type queue struct {
 	due      int64 // Unix nanoseconds of the next look
 }
 
-func newStep(nodes int) *step {
-	return &step{decoder: event.NewDecoder(event.Limits{}), tallies: make([]tally, nodes)}
+func newStep(nodes int, l event.Limits) *step {
+	return &step{decoder: event.NewDecoder(l), tallies: make([]tally, nodes)}
 }
 
 func (s *step) reset() {

@@ -132,7 +132,7 @@ func (l *lane) replay(ctx context.Context, in *input, floor uint64, horizon time
 		return 0, fmt.Errorf("the time of message %d: %w", floor, err)
 	}
 	l.setProblem("the state of lane " + strconv.Itoa(l.index) + " is being rebuilt")
-	s := newStep(len(l.e.nodes))
+	s := l.newStep()
 	request := map[string]any{"start_time": at.Add(-horizon), "batch": replayBatch, "max_bytes": replayBytes, "next_by_subj": in.filter}
 	for {
 		messages, err := l.history(ctx, in, request, floor)

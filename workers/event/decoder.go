@@ -28,6 +28,9 @@ type Limits struct {
 	MaxEvent int
 	// MaxDepth is how deep JSON may nest; default 64.
 	MaxDepth int
+	// Hints has the hints of a frame believed. That is for frames that a stage wrote: what else
+	// is published may have hints that hide a part of an event from those who believe them.
+	Hints bool
 }
 
 func (l Limits) withDefaults() Limits {
@@ -276,7 +279,11 @@ func (d *Decoder) accept(m *Message, e *Event) {
 	e.Origin = Origin{Input: m.Input, Sequence: m.Sequence, Index: d.index}
 	d.index++
 	if e.IngestTime == 0 && m.Time != 0 {
+		head, alone := e.head, len(e.patch) == 0
 		e.SetIngestTime(m.Time)
+		if alone {
+			e.early, e.head = true, head
+		}
 	}
 }
 

@@ -49,8 +49,11 @@ type Event struct {
 
 	// present has bit n set when field n may be in raw or patch, for n < 64.
 	present uint64
-	// tail is where in raw the first field from tailField on begins.
-	tail int
+	// tail is where in raw the first field from tailField on begins, and head where the last
+	// field ends that the view shows, signals aside. head is -1 when the patch has such fields.
+	tail, head int
+	// early says that the patch may stand before raw: it holds an ingest time, which raw lacks.
+	early bool
 	// signal is the field number of the signal that is set; 0 = none.
 	signal uint32
 }
@@ -107,6 +110,9 @@ func (e *Event) unshare() {
 	}
 	e.patch = append(whole, e.patch...)
 	e.sharing = 0
+	if e.early {
+		e.early, e.head = false, -1
+	}
 }
 
 // Form is the form that the event was received in.

@@ -18,6 +18,8 @@ const (
 
 	fieldEntryEvent    = 1
 	fieldEntryContexts = 2
+	fieldEntryPresent  = 3
+	fieldEntryHead     = 4
 )
 
 // FrameHeader is what a frame says about itself. Count, MinTime and MaxTime are filled in
@@ -51,6 +53,9 @@ const frameHeaderSize = 80
 // FrameWriter builds one frame after another: Begin, Add for each event, AppendTo. It keeps
 // its buffer. It copies what is added at once.
 type FrameWriter struct {
+	// Hints has every event written with what readers use to look at a few of its fields.
+	Hints bool
+
 	header FrameHeader
 	buf    []byte // room for the header, then the events
 	room   int
@@ -76,10 +81,15 @@ func (w *FrameWriter) Begin(h FrameHeader) {
 // Add adds an event with what was appended to it. What it shares with others is written once.
 func (w *FrameWriter) Add(e *Event) {
 	w.counted(e.Time)
-	if e.sharing > 0 {
+	if e.sharing > 0 || w.Hints {
 		w.entries = true
 	}
-	own := len(e.raw) + len(e.patch)
+	own, first, second := len(e.raw)+len(e.patch), e.raw, e.patch
+	head := e.head
+	if e.early {
+		first, second = second, first
+		head += len(e.patch)
+	}
 	if !w.entries {
 		w.buf = protowire.AppendTag(w.buf, fieldFrameEvents, protowire.BytesType)
 		w.buf = protowire.AppendVarint(w.buf, uint64(own))
@@ -93,16 +103,25 @@ func (w *FrameWriter) Add(e *Event) {
 		if len(refs) > 0 {
 			size += 1 + protowire.SizeBytes(len(refs))
 		}
+		if head > 0 {
+			size += 1 + 8 + 1 + protowire.SizeVarint(uint64(head))
+		}
 		w.buf = protowire.AppendTag(w.buf, fieldFrameEntries, protowire.BytesType)
 		w.buf = protowire.AppendVarint(w.buf, uint64(size))
 		if len(refs) > 0 {
 			w.buf = protowire.AppendTag(w.buf, fieldEntryContexts, protowire.BytesType)
 			w.buf = protowire.AppendBytes(w.buf, refs)
 		}
+		if head > 0 {
+			w.buf = protowire.AppendTag(w.buf, fieldEntryPresent, protowire.Fixed64Type)
+			w.buf = protowire.AppendFixed64(w.buf, e.present)
+			w.buf = protowire.AppendTag(w.buf, fieldEntryHead, protowire.VarintType)
+			w.buf = protowire.AppendVarint(w.buf, uint64(head))
+		}
 		w.buf = protowire.AppendTag(w.buf, fieldEntryEvent, protowire.BytesType)
 		w.buf = protowire.AppendVarint(w.buf, uint64(own))
 	}
-	w.buf = append(append(w.buf, e.raw...), e.patch...)
+	w.buf = append(append(w.buf, first...), second...)
 }
 
 // context returns the number of p among the contexts of the frame.

@@ -116,7 +116,7 @@ func (d *Decoder) frame(m *Message) error {
 	for f = (fields{rest: rest}); f.next(); {
 		switch {
 		case f.is(fieldFrameEvents, wireBytes):
-			d.frameEvent(m, f.v, nil, nil)
+			d.frameEvent(m, f.v, entry{}, nil)
 		case f.is(fieldFrameEntries, wireBytes):
 			d.frameEntry(m, f.v, shared)
 		}
@@ -144,25 +144,40 @@ func readContexts(rest []byte, n int) ([]Prepared, error) {
 }
 
 // frameEntry decodes one entry of a frame. One that is malformed is an event that is.
-func (d *Decoder) frameEntry(m *Message, entry []byte, shared []Prepared) {
-	var raw, refs []byte
-	f := fields{rest: entry}
+func (d *Decoder) frameEntry(m *Message, encoded []byte, shared []Prepared) {
+	var raw []byte
+	var en entry
+	f := fields{rest: encoded}
 	for f.next() {
 		switch {
 		case f.is(fieldEntryEvent, wireBytes):
 			raw = f.v
 		case f.is(fieldEntryContexts, wireBytes):
-			refs = f.v
+			en.refs = f.v
+		case f.is(fieldEntryPresent, wireFixed64):
+			en.present = f.n
+		case f.is(fieldEntryHead, wireVarint):
+			en.head = int(min(f.n, 1<<31))
 		}
 	}
 	if f.bad {
-		d.fail(FormFrame, entry, errWire)
+		d.fail(FormFrame, encoded, errWire)
 		return
 	}
-	d.frameEvent(m, raw, refs, shared)
+	if !d.limits.Hints {
+		en.present, en.head = 0, 0
+	}
+	d.frameEvent(m, raw, en, shared)
 }
 
-func (d *Decoder) frameEvent(m *Message, raw, refs []byte, shared []Prepared) {
+// entry is what a frame says about one event beside the event.
+type entry struct {
+	refs    []byte
+	present uint64
+	head    int
+}
+
+func (d *Decoder) frameEvent(m *Message, raw []byte, en entry, shared []Prepared) {
 	if len(raw) > d.limits.MaxEvent {
 		d.fail(FormFrame, raw, d.tooLarge(len(raw)))
 		return
@@ -170,12 +185,12 @@ func (d *Decoder) frameEvent(m *Message, raw, refs []byte, shared []Prepared) {
 	d.events = append(d.events, Event{})
 	e := &d.events[len(d.events)-1]
 	e.raw, e.received, e.form, e.arena = raw, raw, FormFrame, &d.arena
-	if err := e.readRaw(raw); err != nil {
+	if err := e.readHead(raw, en.present, en.head); err != nil {
 		d.events = d.events[:len(d.events)-1]
 		d.fail(FormFrame, raw, err)
 		return
 	}
-	if err := e.share(refs, shared); err != nil {
+	if err := e.share(en.refs, shared); err != nil {
 		d.events = d.events[:len(d.events)-1]
 		d.fail(FormFrame, raw, err)
 		return

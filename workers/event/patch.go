@@ -9,16 +9,22 @@ import (
 
 type scratch [384]byte
 
+// headFields are the fields that stand in the head of an event.
+const headFields = 1<<(lastHeadField+1) - 1
+
 // AppendEncoded appends encoded fields of millrace.event.v1.Event, made once and used for
 // many events. They must be well formed, as proto.Marshal makes them.
 func (e *Event) AppendEncoded(encoded []byte) {
 	e.patchWith(encoded)
 	before := e.present
 	e.present = 0
-	first := len(e.patch) - len(encoded)
+	first, head := len(e.patch)-len(encoded), e.head
 	_ = e.read(e.patch[first:]) // the view shows what was appended; malformed bytes are the caller's bug
 	added := e.present
 	e.present |= before
+	if e.head = head; added&headFields != 0 || added&signalFields != 0 {
+		e.head = -1
+	}
 	for _, p := range e.shared[:e.sharing] {
 		if p.present&added != 0 { // what is appended now must stay behind it
 			e.unshare()
@@ -28,6 +34,9 @@ func (e *Event) AppendEncoded(encoded []byte) {
 }
 
 func (e *Event) patchWith(encoded []byte) {
+	if e.early {
+		e.early, e.head = false, -1
+	}
 	if e.arena == nil {
 		e.patch = append(e.patch, encoded...)
 		return
@@ -196,7 +205,7 @@ func (e *Event) replace(num uint32) {
 	e.unshare()
 	e.raw, e.patch = e.without(e.raw, num), e.without(e.patch, num)
 	e.present &^= 1 << num
-	e.tail = 0
+	e.tail, e.head = 0, -1
 }
 
 func (e *Event) without(b []byte, num uint32) []byte {

@@ -38,10 +38,13 @@ func TestSharedContexts(t *testing.T) {
 	}
 	impact := prepared(t, &eventv1.Event{Impact: &eventv1.Impact{Score: 0.5}})
 	var want []*eventv1.Event
-	var w event.FrameWriter
+	w := event.FrameWriter{Hints: true}
 	w.Begin(event.FrameHeader{Partition: 3})
 	for i := range 100 {
 		m := &eventv1.Event{Id: fmt.Sprint(i), Source: "s", Type: "t", Count: 1, IngestTimeUnixNano: 7}
+		if i%3 == 0 {
+			m.Signal = &eventv1.Event_Metric{Metric: &eventv1.Metric{Name: "m", Value: 1}}
+		}
 		e, err := event.FromProto(m, event.Origin{})
 		if err != nil {
 			t.Fatal(err)
@@ -55,6 +58,10 @@ func TestSharedContexts(t *testing.T) {
 		if i%10 == 1 { // what is appended later stands behind
 			e.AddResource("k8s.pod.name", "mine")
 			m.Resource = append(m.Resource, text("k8s.pod.name", "mine"))
+		}
+		if i%10 == 3 { // a field of the view
+			e.SetSeverity(17, "ERROR")
+			m.SeverityNumber, m.SeverityText = 17, "ERROR"
 		}
 		if i%10 == 2 {
 			e.SetImpact(event.Impact{Score: 0.9})
@@ -88,14 +95,20 @@ func TestSharedContexts(t *testing.T) {
 		}
 	}
 	// And through two hops of stages.
-	for range 2 {
-		d := event.NewDecoder(event.Limits{})
+	for hop := range 4 {
+		d := event.NewDecoder(event.Limits{Hints: hop > 0})
 		events, bad := d.Decode(nil, event.Message{Data: block, Time: 9, Header: map[string][]string{"Content-Type": {event.ContentTypeFrame}}})
 		if len(bad) > 0 || len(events) != 100 {
 			t.Fatalf("%d events, %v", len(events), bad)
 		}
 		w.Begin(event.FrameHeader{})
 		for i := range events {
+			if e := &events[i]; e.ID != fmt.Sprint(i) || e.Source != "s" || e.Type != "t" || e.Count != 1 || e.IngestTime != 7 {
+				t.Errorf("hop %d: the view of event %d is %+v", hop, i, *e)
+			}
+			if _, ok := events[i].Metric(); ok != (i%3 == 0) {
+				t.Errorf("hop %d: event %d has a metric: %v", hop, i, ok)
+			}
 			got, err := events[i].ToProto()
 			if err != nil {
 				t.Fatal(err)

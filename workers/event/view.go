@@ -2,6 +2,7 @@ package event
 
 import (
 	"fmt"
+	"math/bits"
 )
 
 // Field numbers of millrace.event.v1.Event.
@@ -66,6 +67,9 @@ func (e *Event) read(b []byte) error {
 		if e.tail < 0 && f.num >= tailField {
 			e.tail = len(b) - at
 		}
+		if f.num <= lastHeadField {
+			e.head = len(b) - len(f.rest)
+		}
 		var ok bool
 		switch f.wire {
 		case wireBytes:
@@ -90,12 +94,35 @@ func (e *Event) read(b []byte) error {
 
 // readRaw reads the view from b, the encoded event as it came.
 func (e *Event) readRaw(b []byte) error {
-	e.tail = -1
+	e.tail, e.head = -1, 0
 	err := e.read(b)
 	if e.tail < 0 {
 		e.tail = len(b)
 	}
 	return err
+}
+
+// lastHeadField is the last field of the view, signals aside.
+const lastHeadField = fieldCount
+
+// signalFields are the bits of the signals, of which an event has one.
+const signalFields = 1<<(lastSignal+1) - 1<<firstSignal
+
+// readHead reads the view from the first head bytes of b, as the hints of a frame allow: what
+// follows is read when it is looked for. It reads all of b where the hints do not say enough.
+func (e *Event) readHead(b []byte, present uint64, head int) error {
+	signal := present & signalFields
+	if present == 0 || head <= 0 || head > len(b) || signal&(signal-1) != 0 {
+		return e.readRaw(b)
+	}
+	if err := e.readRaw(b[:head]); err != nil {
+		return err
+	}
+	e.present |= present
+	if signal != 0 {
+		e.signal = uint32(bits.TrailingZeros64(signal))
+	}
+	return nil
 }
 
 func (e *Event) readBytes(f *fields) (ok bool) {
