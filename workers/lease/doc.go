@@ -26,8 +26,8 @@
 // workers than lanes, the rest stand by with none.
 //
 // No times are compared between machines. How long a beat has not changed is measured by the
-// clock of the worker that looks, and a worker that did not look or could not write for a
-// while begins to measure anew: after NATS was away, nobody is dead for that.
+// clock of the worker that looks, and time in which that one could not read or not write does
+// not count: after NATS was away, nobody is dead for that.
 //
 // # What is promised
 //
