@@ -38,9 +38,9 @@
 // matter of the streams: each output is published with the sequence of the message before it
 // (a fence), and the one who is late is refused. The holder then asks Keeper.Owns.
 //
-// A worker that dies is found dead after Expire plus at most 1.25 times Every, since the others
-// see its last beat first when they look next. By default that is 6.0 to 7.9 s; the lanes of
-// one of 3, 16 and 64 workers had new owners after 6.2, 5.7 and 6.0 s. One that calls
+// A worker that dies is found dead Expire after its last beat, plus at most 1.25 times Every,
+// since the others see that beat first when they look next: by default 6.0 to 7.9 s. The lanes
+// of one of 3, 16 and 64 workers had new owners 6.2, 5.7 and 6.0 s after its end. One that calls
 // Keeper.Leave hands over at once, with Options.Wake; without it, when the others look next,
 // at most 1.25 times Every later.
 //
