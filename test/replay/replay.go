@@ -26,6 +26,8 @@ type Step struct {
 	// Text says it for a person, one line each; Sum is over every byte that leaves the stage.
 	Text []string
 	Sum  [sha256.Size]byte
+	// Produced are the events that the stage made.
+	Produced []stage.Produced
 }
 
 // Instance is one instance of a stage and where it is in its input.
@@ -124,6 +126,7 @@ type writer struct {
 	t     testing.TB
 	text  []string
 	bytes []byte
+	made  []stage.Produced
 }
 
 func (w *writer) line(format string, args ...any) {
@@ -140,6 +143,7 @@ func (w *writer) message(m proto.Message) {
 }
 
 func (w *writer) produced(b *stage.Batch) {
+	w.made = append(w.made, b.Produced()...)
 	for _, p := range b.Produced() {
 		e := proto.CloneOf(p.Event)
 		e.IngestTimeUnixNano = 0
@@ -148,7 +152,9 @@ func (w *writer) produced(b *stage.Batch) {
 	}
 }
 
-func (w *writer) step() Step { return Step{Text: w.text, Sum: sha256.Sum256(w.bytes)} }
+func (w *writer) step() Step {
+	return Step{Text: w.text, Sum: sha256.Sum256(w.bytes), Produced: w.made}
+}
 
 // Diff says where got is another output than want first; empty = nowhere. Both are those of
 // the messages from index at.
