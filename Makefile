@@ -30,7 +30,11 @@ test: controlplane ## Run the whole suite with the race detector, on real compon
 	go test -race -p 2 -timeout 30m ./...
 
 .PHONY: bench
-bench: ## Run the Go benchmarks of the codecs, the engine and the stages.
+bench: controlplane ## Measure whole pipelines on real processes: a table, and dist/bench.json.
+	go run ./test/bench $(BENCH)
+
+.PHONY: bench-go
+bench-go: ## Run the Go benchmarks of the codecs, the engine and the stages.
 	go test -run '^$$' -bench . -benchmem -p 1 ./workers/...
 
 .PHONY: lint

@@ -91,9 +91,10 @@ func wrapArgs(c *cobra.Command) {
 	}
 }
 
-// workerRegistry holds the kinds of stage as workers in a cluster run them.
-func workerRegistry() stage.Registry {
-	return registry(enrichkubernetes.Choice{Environment: true})
+// workerRegistry holds the kinds of stage as workers in a cluster run them. A snapshot stands
+// for the cluster.
+func workerRegistry(kubernetesSnapshot string) stage.Registry {
+	return registry(enrichkubernetes.Choice{Snapshot: kubernetesSnapshot, Environment: true})
 }
 
 // localRegistry holds the same kinds; what they know of a cluster the user says.

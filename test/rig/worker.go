@@ -26,6 +26,12 @@ type Worker struct {
 // StartWorker starts one more worker of a stage, with args after those of the rig. It does
 // not wait until the worker is ready: see WaitReady.
 func (r *Rig) StartWorker(stage string, args ...string) (*Worker, error) {
+	return r.StartProgram(stage, r.o.Binary, slices.Concat([]string{"worker"}, r.o.WorkerArgs, args)...)
+}
+
+// StartProgram starts another program in the place of a worker of a stage. It is given args,
+// then --config FILE --listen ADDRESS, and serves what a worker serves.
+func (r *Rig) StartProgram(stage, path string, args ...string) (*Worker, error) {
 	file := r.ConfigFile(stage)
 	if file == "" {
 		return nil, fmt.Errorf("start worker: the pipeline has no stage %q", stage)
@@ -38,8 +44,8 @@ func (r *Rig) StartWorker(stage string, args ...string) (*Worker, error) {
 	defer r.mu.Unlock()
 	w := &Worker{name: fmt.Sprintf("%s-%d", stage, r.count(stage)), stage: stage, addr: fmt.Sprintf("127.0.0.1:%d", port), rig: r}
 	w.process, err = process.Start(process.Command{
-		Name: w.name, Path: r.o.Binary, Dir: r.dir, LogFile: filepath.Join(r.dir, w.name+".log"),
-		Args: slices.Concat([]string{"worker", "--config", file, "--listen", w.addr}, r.o.WorkerArgs, args),
+		Name: w.name, Path: path, Dir: r.dir, LogFile: filepath.Join(r.dir, w.name+".log"),
+		Args: slices.Concat(args, []string{"--config", file, "--listen", w.addr}),
 		Env:  slices.Concat(os.Environ(), []string{"POD_NAME=" + w.name}, r.o.WorkerEnv),
 	})
 	if err != nil {

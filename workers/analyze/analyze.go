@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"time"
 
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
@@ -20,8 +21,8 @@ type analyzer struct {
 func newAnalyzer(s stage.Settings, set settings) *analyzer {
 	source := fmt.Sprintf("/pipelines/%s/stages/%s", s.Config.Pipeline, s.Config.Stage)
 	return &analyzer{
-		settings: set, store: newStore(set.maxSeries, s.Metrics),
-		results: results{source: source}, insights: newInsights(source, set.threshold),
+		settings: set, store: newStore(s.Share(set.maxSeries), s.Metrics),
+		results: results{source: source}, insights: newInsights(source, set.threshold, s.Share(maxEpisodes), s.Metrics),
 	}
 }
 
@@ -30,6 +31,24 @@ func (*analyzer) Start(context.Context) error { return nil }
 
 // Shutdown holds nothing.
 func (*analyzer) Shutdown(context.Context) error { return nil }
+
+// rebuildAnomaly is how much input makes a detector again: 30 values, which is the default
+// warm-up, of a series with one a minute. More than that changes little
+// (TestRebuiltDetector): a detector learns from its last 50 values, and from the range and
+// the tails of all before, of which no horizon would hold enough.
+const rebuildAnomaly = 30 * time.Minute
+
+// Horizon is as far back as the points of a trend reach, twice: the trend that was told last
+// is known by what it was told of. A detector reaches back further than any horizon.
+func (a *analyzer) Horizon() (horizon time.Duration) {
+	if a.trend {
+		horizon = 2 * (maxPoints + 1) * a.span
+	}
+	if a.anomaly {
+		horizon = max(horizon, rebuildAnomaly)
+	}
+	return horizon
+}
 
 // maxValue bounds the values that are looked at: squares of larger ones overflow. No
 // number, NaN, is not below it either.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/protobuf/testing/protocmp"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/config"
@@ -27,7 +26,7 @@ func newStage(t testing.TB, c config.Analyze) stage.Stage {
 		Config: &config.StageConfig{
 			Stage: "analyze", Pipeline: config.PipelineRef{Namespace: "default", Name: "p"}, Analyze: &c,
 		},
-		Now: func() time.Time { return start }, Metrics: prometheus.NewRegistry(),
+		Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -348,22 +347,6 @@ func TestBadValues(t *testing.T) {
 	}
 }
 
-func TestSameInputSameResults(t *testing.T) {
-	values := noise(300, 10)
-	values[250] = 99
-	run := func() []*eventv1.Event {
-		s := newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{}, Trend: &config.AnalyzeTrend{}})
-		return process(t, s, seriesOf("a", "m", values))[TypeAnomaly]
-	}
-	first, second := run(), run()
-	if len(first) == 0 {
-		t.Fatal("no anomaly at all")
-	}
-	if diff := cmp.Diff(first, second, protocmp.Transform()); diff != "" {
-		t.Error(diff)
-	}
-}
-
 func TestSeriesAreBounded(t *testing.T) {
 	s := newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{}, MaxSeries: 10}).(*analyzer)
 	var events []*eventv1.Event
@@ -373,6 +356,23 @@ func TestSeriesAreBounded(t *testing.T) {
 	process(t, s, events)
 	if n := s.store.lru.Len(); n != 10 {
 		t.Errorf("%d series remembered, want 10", n)
+	}
+}
+
+// TestEpisodesAreBounded: what is forgotten before its time is counted, what is over is not.
+func TestEpisodesAreBounded(t *testing.T) {
+	metrics := prometheus.NewRegistry()
+	in := newInsights("", 6, 3, metrics)
+	for i := range 5 {
+		in.begin(fmt.Sprint(i), "", int64(i)*int64(time.Second))
+	}
+	in.begin("later", "", int64(time.Hour))
+	families, err := metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := families[0].GetMetric()[0].GetCounter().GetValue(); in.open.Len() != 3 || n != 2 {
+		t.Errorf("%d episodes open, %g forgotten early; want 3 and 2", in.open.Len(), n)
 	}
 }
 

@@ -27,10 +27,12 @@
 //
 // # Guarantees and cost
 //
-// Stateful: values are seen in stream order by one worker; state is in memory, a restart
-// begins anew. Ids of results follow from series and input event, so a redelivered event
-// makes the same result. Memory is bounded: maxSeries series of at most 1 KiB (TestMemoryPerSeries),
-// the least recently used is forgotten first and counted by
+// Stateful: the values of a lane are seen in stream order by one instance, and what it makes
+// follows from them. A worker that takes over replays the input of Horizon. Trends are the
+// same from there on (TestRebuiltTrends); a detector that is made again from 30 minutes is
+// younger than the one before, which TestRebuiltDetector measures. Memory is bounded:
+// maxSeries series of at most 1 KiB (TestMemoryPerSeries), shared out among the lanes; the
+// least recently used is forgotten first and counted by
 // millrace_analyze_series_evictions_total. A value costs about 0.5 us to score and 5 us when
 // it ends a span of a trend, without allocation (BenchmarkProcess, 2-core AMD EPYC); an event
 // without a metric costs some nanoseconds.

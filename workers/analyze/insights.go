@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/prometheus/client_golang/prometheus"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/config"
@@ -34,6 +35,8 @@ type insights struct {
 	source    string
 	threshold float64
 	open      *simplelru.LRU[string, *anomalies]
+	max       int // of open
+	evicted   prometheus.Counter
 }
 
 // anomalies are those of one workload that belong together.
@@ -47,9 +50,25 @@ type anomalies struct {
 	best     float64
 }
 
-func newInsights(source string, threshold float64) insights {
-	open, _ := simplelru.NewLRU[string, *anomalies](maxEpisodes, nil) // the size is positive
-	return insights{source: source, threshold: threshold, open: open}
+func newInsights(source string, threshold float64, limit int, metrics prometheus.Registerer) insights {
+	open, _ := simplelru.NewLRU[string, *anomalies](limit, nil) // the size is positive
+	in := insights{source: source, threshold: threshold, open: open, max: limit, evicted: prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "millrace_analyze_episodes_evicted_total", Help: "Workloads whose anomalies were forgotten before 5 minutes were over, for lack of room (10,000).",
+	})}
+	if metrics != nil {
+		metrics.MustRegister(in.evicted)
+	}
+	return in
+}
+
+// begin opens an episode of a workload.
+func (in *insights) begin(key, found string, at int64) *anomalies {
+	if _, oldest, _ := in.open.GetOldest(); in.open.Len() == in.max && at-oldest.first <= int64(episode) {
+		in.evicted.Inc()
+	}
+	ep := &anomalies{id: id(TypeInsight, key, found), first: at}
+	in.open.Add(key, ep)
+	return ep
 }
 
 // anomaly adds a result to the episode of its workload, and tells about the episode when
@@ -59,8 +78,7 @@ func (in *insights) anomaly(b *stage.Batch, e *event.Event, found *eventv1.Event
 	key := root.GetKind() + "/" + root.GetNamespace() + "/" + root.GetName()
 	ep, ok := in.open.Get(key)
 	if !ok || e.Time-ep.first > int64(episode) {
-		ep = &anomalies{id: id(TypeInsight, key, found.GetId()), first: e.Time}
-		in.open.Add(key, ep)
+		ep = in.begin(key, found.GetId(), e.Time)
 	}
 	a := found.GetAnomaly()
 	ep.count++

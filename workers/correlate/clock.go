@@ -5,28 +5,38 @@ import "time"
 const (
 	// maxJump is how far one event may move event time.
 	maxJump = time.Hour
-	// jumpVotes events in a row that lie elsewhere do move it: input began anew, or after a
-	// long silence. One host with a wrong clock among others does not.
+	// jumpVotes events in a row that lie elsewhere do move it: input began anew. One host with
+	// a wrong clock among others does not.
 	jumpVotes = 8
 )
 
 // clock is the latest event time, as far as events agree on it: one of a host whose clock
-// is a year ahead must not end every window and incident. It follows from the events
-// alone, so the same input is told the same way whenever it runs.
+// is a year ahead must not end every window and incident. It follows from the events and
+// from when they were stored, so the same input is told the same way whenever it runs.
 type clock struct {
-	latest int64 // Unix nanoseconds
-	votes  int
+	silence int64 // nanoseconds of stream time without an event after which it begins anew
+	latest  int64 // Unix nanoseconds; 0 = there was no event
+	votes   int
+	seen    int64 // the stream time of the last event
 }
 
-// see takes the time of one event, and says whether event time went back.
-func (c *clock) see(at int64) (back bool) {
+// silent says whether no event came for so long that the next one begins anew.
+func (c *clock) silent(now int64) bool { return c.latest != 0 && now-c.seen > c.silence }
+
+// see takes the time of one event and when it was stored, and says whether event time went
+// back or began anew.
+func (c *clock) see(at, now int64) (back bool) {
+	if c.silent(now) {
+		*c, back = clock{silence: c.silence}, true
+	}
+	c.seen = max(c.seen, now)
 	switch {
 	case c.latest == 0 || abs(at-c.latest) <= int64(maxJump):
 		c.latest, c.votes = max(c.latest, at), 0
 	case c.votes+1 < jumpVotes:
 		c.votes++
 	default:
-		back = at < c.latest
+		back = back || at < c.latest
 		c.latest, c.votes = at, 0
 	}
 	return back

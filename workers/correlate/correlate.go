@@ -13,14 +13,13 @@ import (
 
 type correlator struct {
 	source   string
-	now      func() time.Time
 	realtime *realtime // nil = off
 	windows  *windows  // nil = off
 	size     int64
 }
 
 func newCorrelator(s stage.Settings, set settings) *correlator {
-	c := &correlator{source: fmt.Sprintf("/pipelines/%s/stages/%s", s.Config.Pipeline, s.Config.Stage), now: s.Now}
+	c := &correlator{source: fmt.Sprintf("/pipelines/%s/stages/%s", s.Config.Pipeline, s.Config.Stage)}
 	if set.realtime != nil {
 		c.realtime = newRealtime(set.realtime, s.Metrics)
 	}
@@ -36,9 +35,26 @@ func (*correlator) Start(context.Context) error { return nil }
 // Shutdown holds nothing.
 func (*correlator) Shutdown(context.Context) error { return nil }
 
+// Horizon is as far back as the state of the stage reaches, in stream time.
+func (c *correlator) Horizon() (horizon time.Duration) {
+	if c.realtime != nil {
+		// What an incident that has just begun knows of what came before it, and the incident.
+		horizon = time.Duration(c.realtime.memory.span + c.realtime.idle)
+	}
+	if c.windows != nil {
+		// A window and what of it is late. Twice, since events are not all late by the same.
+		horizon = max(horizon, 2*time.Duration(c.windows.size+c.windows.lateness)+lateBy)
+	}
+	return horizon
+}
+
+// lateBy is how much later than others an event may be stored, for windows to be rebuilt as
+// they were.
+const lateBy = time.Minute
+
 // Process looks at every event of b in order.
 func (c *correlator) Process(_ context.Context, b *stage.Batch) error {
-	var now time.Time
+	notable := false
 	for i := range b.Events {
 		e := &b.Events[i]
 		s, ok := signalOf(e)
@@ -46,25 +62,26 @@ func (c *correlator) Process(_ context.Context, b *stage.Batch) error {
 			b.Filter(i)
 			continue
 		}
-		if now.IsZero() {
-			now = c.now()
+		if !notable {
+			c.closeWindows(b, false) // those that nothing came for
+			notable = true
 		}
-		if !c.take(b, e, observe(e, s), now) {
+		if !c.take(b, e, observe(e, s, b.Now)) {
 			b.Filter(i)
 		}
 	}
-	if !now.IsZero() {
+	if notable {
 		c.tell(b)
-		c.closeWindows(b, now, false)
+		c.closeWindows(b, false)
 	}
 	return nil
 }
 
 // take hands one notable event to both ways of correlation, and says whether it belongs to
 // an incident.
-func (c *correlator) take(b *stage.Batch, e *event.Event, o *observation, now time.Time) bool {
+func (c *correlator) take(b *stage.Batch, e *event.Event, o *observation) bool {
 	if c.windows != nil {
-		if g := c.windows.take(o, now); g != nil {
+		if g := c.windows.take(o); g != nil {
 			b.Produce(config.PortOut, g.event(c.source, c.size))
 		}
 	}
@@ -114,11 +131,11 @@ func (i *incident) told() bool {
 	})
 }
 
-func (c *correlator) closeWindows(b *stage.Batch, now time.Time, all bool) {
+func (c *correlator) closeWindows(b *stage.Batch, all bool) {
 	if c.windows == nil {
 		return
 	}
-	for _, g := range c.windows.close(now, all) {
+	for _, g := range c.windows.close(b.Now.UnixNano(), all) {
 		b.Produce(config.PortOut, g.event(c.source, c.size))
 	}
 }
@@ -126,12 +143,13 @@ func (c *correlator) closeWindows(b *stage.Batch, now time.Time, all bool) {
 // Flush closes windows that nothing came for and incidents that are over; the final one
 // closes all windows and tells the last of every open incident.
 func (c *correlator) Flush(_ context.Context, now time.Time, final bool, b *stage.Batch) error {
-	c.closeWindows(b, now, final)
+	b.Now = now
+	c.closeWindows(b, final)
 	if c.realtime == nil {
 		return nil
 	}
 	c.tell(b)
-	for _, inc := range c.realtime.ended() {
+	for _, inc := range c.realtime.ended(now.UnixNano()) {
 		b.Produce(config.PortInsights, inc.tell(c.source, "closed"))
 	}
 	if final {

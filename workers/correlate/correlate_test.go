@@ -2,6 +2,7 @@ package correlate
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -25,7 +26,7 @@ func newStage(t testing.TB, c config.Correlate) *correlator {
 		Config: &config.StageConfig{
 			Stage: "correlate", Pipeline: config.PipelineRef{Namespace: "default", Name: "p"}, Correlate: &c,
 		},
-		Now: func() time.Time { return start }, Metrics: prometheus.NewRegistry(),
+		Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -124,6 +125,7 @@ func batch(t testing.TB, events ...*eventv1.Event) *stage.Batch {
 		b.Events = append(b.Events, e)
 	}
 	b.Reset(1)
+	b.Now = start
 	return b
 }
 
@@ -377,17 +379,19 @@ func TestClock(t *testing.T) {
 	h := int64(time.Hour)
 	for name, tc := range map[string]struct {
 		times []int64
+		every int64 // of stream time
 		want  int64
 	}{
-		"forward":             {[]int64{10 * h, 10*h + 5, 10 * h}, 10*h + 5},
-		"one far ahead":       {[]int64{10 * h, 900 * h, 10*h + 1}, 10*h + 1},
-		"after a silence":     {[]int64{10 * h, 20 * h, 20 * h, 20 * h, 20 * h, 20 * h, 20 * h, 20 * h, 20*h + 1}, 20*h + 1},
-		"the first was wrong": {[]int64{900 * h, h, h, h, h, h, h, h, h + 1}, h + 1},
+		"forward":             {[]int64{10 * h, 10*h + 5, 10 * h}, 1, 10*h + 5},
+		"one far ahead":       {[]int64{10 * h, 900 * h, 10*h + 1}, 1, 10*h + 1},
+		"eight far ahead":     {[]int64{10 * h, 20 * h, 20 * h, 20 * h, 20 * h, 20 * h, 20 * h, 20 * h, 20*h + 1}, 1, 20*h + 1},
+		"the first was wrong": {[]int64{900 * h, h, h, h, h, h, h, h, h + 1}, 1, h + 1},
+		"after a silence":     {[]int64{10 * h, 9*h + 1}, h, 9*h + 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var c clock
-			for _, at := range tc.times {
-				c.see(at)
+			c := clock{silence: h / 4}
+			for i, at := range tc.times {
+				c.see(at, int64(i+1)*tc.every)
 			}
 			if c.latest != tc.want {
 				t.Errorf("event time is %d, want %d", c.latest, tc.want)
@@ -528,6 +532,116 @@ func TestEntitiesAreBounded(t *testing.T) {
 	if n := s.realtime.memory.entities.Len(); n > 10 {
 		t.Errorf("%d entities remembered", n)
 	}
+}
+
+// TestEntitiesAreForgotten: what nothing was seen of for the span takes no memory.
+func TestEntitiesAreForgotten(t *testing.T) {
+	s := newStage(t, realtimeOnly)
+	for i := range 100 {
+		b := batch(t, on(time.Duration(i)*time.Minute, "k8s.pod.crash_loop_back_off", fmt.Sprint("p", i), node("n1")))
+		b.Now = start.Add(time.Duration(i) * time.Minute)
+		if err := s.Process(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// 10 minutes: 11 pods with their workloads and services, and the node.
+	if n := s.realtime.memory.entities.Len(); n > 11*3+1 {
+		t.Errorf("%d entities remembered", n)
+	}
+	flush(t, s, start.Add(3*time.Hour))
+	if m := s.realtime.memory; m.entities.Len() != 0 || m.held != 0 || len(s.realtime.followed) != 0 || s.realtime.open.Len() != 0 {
+		t.Errorf("after a silence: %d entities, %d observations, %d and %d incidents", m.entities.Len(), m.held, len(s.realtime.followed), s.realtime.open.Len())
+	}
+}
+
+// TestObservationsAreBounded: a flood about a few entities makes room as one about many does.
+func TestObservationsAreBounded(t *testing.T) {
+	s := newStage(t, config.Correlate{Realtime: &config.CorrelateRealtime{MaxEntities: 100}})
+	for i := range 5000 {
+		process(t, s, on(time.Duration(i)*time.Millisecond, []string{"k8s.pod.oom_killed", "k8s.pod.restarted", "app.log"}[i%3], fmt.Sprint("p", i%50)))
+	}
+	held := 0
+	for _, key := range s.realtime.memory.entities.Keys() {
+		e, _ := s.realtime.memory.entities.Peek(key)
+		for _, r := range e.rings {
+			held += min(r.n, ringSize)
+		}
+	}
+	if m := s.realtime.memory; held != m.held || held > m.maxHeld {
+		t.Errorf("%d observations held, counted %d, at most %d", held, m.held, m.maxHeld)
+	}
+}
+
+// TestIncidentEndsWhenNothingComes: no later event moves event time, but stream time goes on.
+func TestIncidentEndsWhenNothingComes(t *testing.T) {
+	s := newStage(t, realtimeOnly)
+	if err := s.Process(t.Context(), batch(t, on(-time.Hour, "k8s.pod.crash_loop_back_off", podA))); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		after time.Duration
+		want  int
+	}{{15 * time.Minute, 0}, {15*time.Minute + time.Second, 1}, {time.Hour, 0}} {
+		if got := flush(t, s, start.Add(tc.after)); len(got) != tc.want {
+			t.Errorf("after %s: %d insights, want %d", tc.after, len(got), tc.want)
+		}
+	}
+}
+
+// TestWindowsAreBounded: groups that are not full hold so many events at most.
+func TestWindowsAreBounded(t *testing.T) {
+	s := newStage(t, config.Correlate{Window: &config.CorrelateWindow{MaxEvents: 10_000}})
+	o := make([]*observation, 100)
+	for i := range o {
+		o[i] = &observation{subject: &eventv1.EntityRef{Name: fmt.Sprint(i)}, time: start.UnixNano(), seen: start.UnixNano()}
+	}
+	for i := range maxHeld + 10 {
+		s.windows.take(o[i%len(o)])
+	}
+	if s.windows.held != maxHeld {
+		t.Errorf("%d events held", s.windows.held)
+	}
+	if got := s.windows.close(start.UnixNano(), true); len(got) != 100 || s.windows.held != 0 {
+		t.Errorf("%d groups, %d events are left", len(got), s.windows.held)
+	}
+}
+
+func flush(t testing.TB, s *correlator, now time.Time) []stage.Produced {
+	t.Helper()
+	b := &stage.Batch{}
+	b.Reset(1)
+	if err := s.Flush(t.Context(), now, false, b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Produced()
+}
+
+// TestMemoryPerEntity holds the documented figures: go test -v -run TestMemoryPer ./workers/correlate
+func TestMemoryPerEntity(t *testing.T) {
+	const n = 20_000
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	s := newStage(t, realtimeOnly)
+	for i := range n { // each in a pod, a workload and a service of its own
+		e := on(time.Duration(i)*time.Millisecond, "k8s.pod.restarted", fmt.Sprintf("checkout-%05d-6d4cf56db6-x2x9q", i), func(e *eventv1.Event) {
+			e.Body = "container app was restarted after it ended with exit code 1"
+		})
+		if err := s.Process(t.Context(), batch(t, e)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	per := float64(heap()-before) / n
+	entities := float64(s.realtime.memory.entities.Len()) / n
+	runtime.KeepAlive(s)
+	if per > 2200 || entities != 3 {
+		t.Errorf("an event takes %.0f bytes in %g entities, documented are 2 KB in 3", per, entities)
+	}
+	t.Logf("%.0f bytes per event that is remembered under %g keys", per, entities)
 }
 
 func TestIncidentTakesNoMoreThanItsLimit(t *testing.T) {

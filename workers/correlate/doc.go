@@ -21,7 +21,16 @@
 // Stateful: one worker sees all events in stream order. Times are event times; an event
 // may be late by as much as the rule's reach. Correlated events leave on port out with
 // their correlation, all others end here (filtered). State is in memory and bounded: the
-// least recently used entity, the idle incident and the oldest event of an entity are
-// forgotten first, and counted. Ids follow from the events alone, so a redelivered event
-// makes the same insight. BenchmarkProcess measures the cost per event.
+// entity of which nothing was seen for longest, the oldest event of an entity and the idle
+// incident are forgotten first, and counted. BenchmarkProcess measures the cost per event,
+// TestMemoryPerEntity the memory.
+//
+// # Rebuilding
+//
+// What the stage does follows from its input and from when that was stored. An event is
+// remembered for twice within, an incident until it is idle, a window until it is closed:
+// replaying Horizon makes the state again, byte for byte (TestReplay). What reaches
+// further back are incidents that go on for longer: chains of events without a pause may
+// be as old as one likes, and a rebuilt stage sees such an incident begin within the
+// horizon. It is told under another id then, once for each takeover (TestLongIncident).
 package correlate

@@ -24,6 +24,7 @@ type incident struct {
 	id    string
 	first int64 // event times
 	last  int64
+	seen  int64 // the stream time of the last event
 	count uint32
 	links uint32 // how many events have a known cause
 	spell bool   // it began with many failed requests
@@ -37,6 +38,8 @@ type incident struct {
 	toldCount    uint32
 	toldRoot     *observation
 	toldAffected int
+
+	swept uint32 // see ended
 
 	merged *incident // into which this one went
 	partOf *incident // the same, of a copy that is told for the last time
@@ -60,7 +63,7 @@ func hash(parts ...string) string {
 
 // newIncident begins with the event that made it worth telling.
 func newIncident(o *observation) *incident {
-	return &incident{id: hash("incident", o.source, o.id), first: o.time, last: o.time, subjects: map[string]bool{}}
+	return &incident{id: hash("incident", o.source, o.id), first: o.time, last: o.time, seen: o.seen, subjects: map[string]bool{}}
 }
 
 func (i *incident) add(o *observation) {
@@ -69,7 +72,7 @@ func (i *incident) add(o *observation) {
 	}
 	o.incident = i
 	i.count++
-	i.first, i.last = min(i.first, o.time), max(i.last, o.time)
+	i.first, i.last, i.seen = min(i.first, o.time), max(i.last, o.time), max(i.seen, o.seen)
 	i.keep(o)
 	key := o.subject.GetKind() + "/" + o.subject.GetNamespace() + "/" + o.subject.GetName()
 	if !i.subjects[key] && len(i.affected) < maxAffected {
@@ -117,7 +120,7 @@ func (i *incident) merge(other *incident) {
 	i.count += other.count
 	i.links += other.links
 	i.spell = i.spell || other.spell
-	i.first, i.last = min(i.first, other.first), max(i.last, other.last)
+	i.first, i.last, i.seen = min(i.first, other.first), max(i.last, other.last), max(i.seen, other.seen)
 	for _, o := range other.events {
 		o.incident = i
 		i.keep(o)
@@ -133,7 +136,7 @@ func (i *incident) merge(other *incident) {
 		i.id, i.revision = other.id, other.revision
 		i.toldRoot, i.toldCount, i.toldAffected = other.toldRoot, other.toldCount, other.toldAffected
 	}
-	other.merged, other.events = i, nil
+	other.merged, other.events, other.affected, other.subjects = i, nil, nil, nil
 }
 
 // root is where the chain of causes begins: of the events without a known cause that

@@ -1,6 +1,10 @@
 package correlate
 
 import (
+	"cmp"
+	"slices"
+	"time"
+
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -17,37 +21,47 @@ type ring struct {
 
 func (r *ring) add(o *observation) { r.items[r.n%ringSize] = o; r.n++ }
 
-// newest yields observations, the last added first.
-func (r *ring) newest(yield func(*observation) bool) {
+// newest yields the observations that were seen since a time, the last added first. It says
+// whether to go on.
+func (r *ring) newest(since int64, yield func(*observation) bool) bool {
 	for i := r.n - 1; i >= 0 && i >= r.n-ringSize; i-- {
-		if !yield(r.items[i%ringSize]) {
-			return
+		if x := r.items[i%ringSize]; x.seen >= since && !yield(x) {
+			return false
 		}
 	}
+	return true
 }
 
 // entity is what is remembered of one entity: a ring for each kind of event, so that a flood
 // of one kind, such as failed requests, pushes out no other.
-type entity struct{ rings []*ring }
-
-func (e *entity) ring(s signal) *ring {
-	for _, r := range e.rings {
-		if r.of == s {
-			return r
-		}
-	}
-	return nil
+type entity struct {
+	rings []*ring // in the order of their kinds
+	held  int     // observations in them
+	seen  int64   // when the last was added
 }
 
-// memory finds observations by what they concern.
+// memory finds observations by what they concern, for span after they were seen. What it
+// knows follows from what was seen in that time: see Horizon.
 type memory struct {
+	span     int64
+	now      int64 // stream time
 	entities *simplelru.LRU[string, *entity]
+	held     int // observations, under each of their keys
+	maxHeld  int
 	evicted  prometheus.Counter
+	size     prometheus.Gauge
 }
 
-func newMemory(limit int, m prometheus.Registerer) *memory {
-	mem := &memory{evicted: counter(m, "millrace_correlate_entities_evicted_total", "Entities forgotten for lack of room (maxEntities).")}
-	mem.entities, _ = simplelru.NewLRU[string, *entity](limit, func(string, *entity) { mem.evicted.Inc() }) // the limit is positive
+// perEntity is how many observations of an entity there is room for, on average.
+const perEntity = 4
+
+func newMemory(span time.Duration, limit int, m prometheus.Registerer) *memory {
+	mem := &memory{
+		span: int64(span), maxHeld: perEntity * limit,
+		evicted: counter(m, "millrace_correlate_entities_evicted_total", "Entities forgotten for lack of room (maxEntities)."),
+		size:    gauge(m, "millrace_correlate_entities", "Entities remembered."),
+	}
+	mem.entities, _ = simplelru.NewLRU(limit, func(_ string, e *entity) { mem.held -= e.held }) // the limit is positive
 	return mem
 }
 
@@ -64,25 +78,50 @@ func (m *memory) place(key string, o *observation) {
 	e, ok := m.entities.Get(key)
 	if !ok {
 		e = &entity{}
-		m.entities.Add(key, e)
+		if m.entities.Add(key, e) {
+			m.evicted.Inc()
+		}
 	}
-	r := e.ring(o.signal)
-	if r == nil {
-		r = &ring{of: o.signal}
-		e.rings = append(e.rings, r)
+	at, ok := slices.BinarySearchFunc(e.rings, o.signal, func(r *ring, s signal) int { return cmp.Compare(r.of, s) })
+	if !ok {
+		e.rings = slices.Insert(e.rings, at, &ring{of: o.signal})
+	}
+	r := e.rings[at]
+	if r.n < ringSize {
+		e.held++
+		m.held++
 	}
 	r.add(o)
+	e.seen = max(e.seen, o.seen)
+	for m.held > m.maxHeld && m.entities.Len() > 1 {
+		m.entities.RemoveOldest()
+		m.evicted.Inc()
+	}
+}
+
+// forget moves the clock and drops the entities that nothing was seen of within the span.
+func (m *memory) forget(now int64) {
+	m.now = max(m.now, now)
+	for {
+		_, e, ok := m.entities.GetOldest()
+		if !ok || e.seen >= m.now-m.span {
+			break
+		}
+		m.entities.RemoveOldest()
+	}
+	m.size.Set(float64(m.entities.Len()))
 }
 
 // of yields the observations of one kind that are remembered under a key, the last added first.
 func (m *memory) of(key string, s signal) func(yield func(*observation) bool) {
 	return func(yield func(*observation) bool) {
-		if key == "" {
+		e, _ := m.entities.Peek(key)
+		if e == nil {
 			return
 		}
-		if e, ok := m.entities.Get(key); ok {
-			if r := e.ring(s); r != nil {
-				r.newest(yield)
+		for _, r := range e.rings {
+			if r.of == s {
+				r.newest(m.now-m.span, yield)
 			}
 		}
 	}
@@ -91,18 +130,13 @@ func (m *memory) of(key string, s signal) func(yield func(*observation) bool) {
 // all yields everything that is remembered under a key.
 func (m *memory) all(key string) func(yield func(*observation) bool) {
 	return func(yield func(*observation) bool) {
-		if key == "" {
-			return
-		}
-		e, ok := m.entities.Get(key)
-		if !ok {
+		e, _ := m.entities.Peek(key)
+		if e == nil {
 			return
 		}
 		for _, r := range e.rings {
-			for x := range r.newest {
-				if !yield(x) {
-					return
-				}
+			if !r.newest(m.now-m.span, yield) {
+				return
 			}
 		}
 	}
@@ -114,4 +148,12 @@ func counter(m prometheus.Registerer, name, help string) prometheus.Counter {
 		m.MustRegister(c)
 	}
 	return c
+}
+
+func gauge(m prometheus.Registerer, name, help string) prometheus.Gauge {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+	if m != nil {
+		m.MustRegister(g)
+	}
+	return g
 }

@@ -3,6 +3,7 @@ package correlate
 import (
 	"encoding/hex"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
@@ -15,6 +16,7 @@ type observation struct {
 	kind       string // event type
 	signal     signal
 	time       int64 // Unix nanoseconds
+	seen       int64 // the stream time, Unix nanoseconds
 	severity   int32
 	text       string
 	entity     *eventv1.EntityRef
@@ -22,6 +24,8 @@ type observation struct {
 	subject *eventv1.EntityRef
 	// keys are where it is remembered and looked for, by relation; empty = not known.
 	keys [relations]string
+	// located says that the event itself named its node.
+	located bool
 
 	cause    *observation
 	link     cause
@@ -31,9 +35,9 @@ type observation struct {
 const maxText = 240
 
 // observe copies what correlation needs out of a view.
-func observe(e *event.Event, s signal) *observation {
+func observe(e *event.Event, s signal, now time.Time) *observation {
 	o := &observation{
-		id: strings.Clone(e.ID), source: strings.Clone(e.Source), kind: strings.Clone(e.Type), signal: s, time: eventTime(e), severity: e.Severity,
+		id: strings.Clone(e.ID), source: strings.Clone(e.Source), kind: strings.Clone(e.Type), signal: s, time: eventTime(e), seen: now.UnixNano(), severity: e.Severity,
 		text: shorten(e.Body), entity: cloneRef(e.Entity),
 	}
 	var node, service string
@@ -79,7 +83,7 @@ func (o *observation) place(e *event.Event, node, service string) {
 		o.keys[sameWorkload] = "w/" + o.subject.GetNamespace() + "/" + o.subject.GetName()
 	}
 	if node != "" {
-		o.keys[sameNode] = "n/" + node
+		o.keys[sameNode], o.located = "n/"+node, true
 	}
 	if span, ok := e.Span(); ok && span.PeerService != "" {
 		service = span.PeerService // a failed call is a symptom of whom it called

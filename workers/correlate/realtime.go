@@ -38,13 +38,18 @@ type realtime struct {
 	effects map[signal][]signal
 	links   prometheus.Counter
 	evicted prometheus.Counter
+	// incidents is the number of followed ones.
+	incidents prometheus.Gauge
+	sweeps    uint32 // calls of ended
 }
 
 func newRealtime(c *config.CorrelateRealtime, m prometheus.Registerer) *realtime {
 	r := &realtime{
-		memory: newMemory(c.MaxEntities, m), within: int64(c.Within), idle: int64(c.IncidentIdle), effects: map[signal][]signal{},
+		memory: newMemory(2*c.Within.D(), c.MaxEntities, m), clock: clock{silence: int64(c.IncidentIdle)}, within: int64(c.Within), idle: int64(c.IncidentIdle), effects: map[signal][]signal{},
 		links:   counter(m, "millrace_correlate_links_total", "Causes found."),
 		evicted: counter(m, "millrace_correlate_incidents_evicted_total", "Open incidents forgotten for lack of room."),
+
+		incidents: gauge(m, "millrace_correlate_incidents", "Incidents that were told and are not over."),
 	}
 	r.open, _ = simplelru.NewLRU[string, *incident](maxIncidents, nil) // the size is positive
 	for effect, rule := range rules {
@@ -62,7 +67,8 @@ func newRealtime(c *config.CorrelateRealtime, m prometheus.Registerer) *realtime
 
 // take looks at one notable event. Afterwards o.incident says what it belongs to, if anything.
 func (r *realtime) take(o *observation) {
-	r.clock.see(o.time)
+	r.clock.see(o.time, o.seen)
+	r.memory.forget(o.seen)
 	for _, x := range r.locate(o) {
 		if x.cause == nil {
 			r.explain(x)
@@ -85,9 +91,9 @@ func (r *realtime) locate(o *observation) (learned []*observation) {
 	for x := range r.memory.all(o.keys[samePod]) {
 		switch {
 		case x.entity.GetUid() != o.entity.GetUid(): // another pod of the same name, elsewhere
-		case o.keys[sameNode] == "":
+		case o.keys[sameNode] == "" && x.located:
 			o.keys[sameNode] = x.keys[sameNode]
-		case x.keys[sameNode] == "":
+		case x.keys[sameNode] == "" && o.located:
 			x.keys[sameNode] = o.keys[sameNode]
 			r.memory.place(x.keys[sameNode], x)
 			learned = append(learned, x)
@@ -333,28 +339,38 @@ func (r *realtime) follow(inc *incident) {
 	r.followed = append(r.followed, inc)
 }
 
-// ended returns the followed incidents that saw no event for the idle time, and forgets
-// them. It follows incidents, not what is open: one that is full or idle has a successor
-// under its key.
-func (r *realtime) ended() (out []*incident) {
-	var on []*incident
+// ended returns the followed incidents that are over, and forgets them. It follows
+// incidents, not what is open: one that is full or idle has a successor under its key.
+func (r *realtime) ended(now int64) (out []*incident) {
+	r.memory.forget(now)
+	r.sweeps++
+	on := r.followed[:0]
 	for _, inc := range r.followed {
 		inc = inc.find() // the end of one that was absorbed is told when it is
 		switch {
-		case slices.Contains(on, inc) || slices.Contains(out, inc):
-		case r.clock.latest-inc.last > r.idle:
+		case inc.swept == r.sweeps: // several went into it
+		case r.over(inc, now):
 			out = append(out, inc)
 		default:
 			on = append(on, inc)
 		}
+		inc.swept = r.sweeps
 	}
+	clear(r.followed[len(on):])
 	r.followed = on
 	for _, key := range r.open.Keys() {
-		if inc, _ := r.open.Peek(key); r.clock.latest-inc.find().last > r.idle {
+		if inc, _ := r.open.Peek(key); r.over(inc.find(), now) {
 			r.open.Remove(key)
 		}
 	}
+	r.incidents.Set(float64(len(r.followed)))
 	return out
+}
+
+// over says whether an incident saw no event for the idle time: by the times of events, or,
+// when none come that would move those, by when they were stored.
+func (r *realtime) over(inc *incident, now int64) bool {
+	return r.clock.latest-inc.last > r.idle || now-inc.seen > r.idle
 }
 
 // stale are the followed incidents that have grown since they were told.

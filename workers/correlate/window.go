@@ -21,14 +21,18 @@ type windows struct {
 	size, lateness       int64
 	minEvents, maxEvents int
 	groups               map[groupKey]*group
+	held                 int   // events in them
 	watermark            int64 // no window that ends at or before it is open
 	clock                clock // event time
-	seen                 time.Time
 	late, dropped        prometheus.Counter
+	open                 prometheus.Gauge
 }
 
-// maxGroups bounds the groups of open windows.
-const maxGroups = 100_000
+// maxGroups bounds the groups of open windows, maxHeld the events in them.
+const (
+	maxGroups = 100_000
+	maxHeld   = 200_000
+)
 
 type groupKey struct {
 	start   int64
@@ -44,16 +48,17 @@ type group struct {
 func newWindows(c *config.CorrelateWindow, m prometheus.Registerer) *windows {
 	return &windows{
 		size: int64(c.Size), lateness: int64(c.Lateness), minEvents: c.MinEvents, maxEvents: c.MaxEvents, groups: map[groupKey]*group{},
+		clock:   clock{silence: int64(c.Size + c.Lateness)},
 		late:    counter(m, "millrace_correlate_late_events_total", "Notable events that came after their window was closed."),
 		dropped: counter(m, "millrace_correlate_ungrouped_events_total", "Notable events that no window had room for."),
+		open:    gauge(m, "millrace_correlate_groups", "Groups in open windows."),
 	}
 }
 
-// take puts o into its window. now is the clock, for windows that no later event closes.
-func (w *windows) take(o *observation, now time.Time) (full *group) {
-	w.seen = now
+// take puts o into its window.
+func (w *windows) take(o *observation) (full *group) {
 	start := o.time - o.time%w.size
-	if w.clock.see(o.time) {
+	if w.clock.see(o.time, o.seen) {
 		w.watermark = min(w.watermark, start)
 	}
 	if start+w.size <= w.watermark {
@@ -63,40 +68,41 @@ func (w *windows) take(o *observation, now time.Time) (full *group) {
 	subject := o.subject.GetKind() + "/" + o.subject.GetNamespace() + "/" + o.subject.GetName()
 	key := groupKey{start: start, subject: subject}
 	g, ok := w.groups[key]
+	if w.held >= maxHeld || (!ok && len(w.groups) >= maxGroups) {
+		w.dropped.Inc()
+		return nil
+	}
 	if !ok {
-		if len(w.groups) >= maxGroups {
-			w.dropped.Inc()
-			return nil
-		}
 		g = &group{key: key}
 		w.groups[key] = g
 	}
 	g.events = append(g.events, o)
+	w.held++
 	if len(g.events) < w.maxEvents {
 		return nil
 	}
+	w.held -= len(g.events)
 	w.groups[key] = &group{key: key, part: g.part + 1}
 	return g
 }
 
 // close removes and returns the groups of windows that are over: the watermark has passed
-// them, nothing came for as long as they would wait by the clock, or all is over.
-func (w *windows) close(now time.Time, all bool) []*group {
+// them, nothing came for as long as they would wait in stream time, or all is over.
+func (w *windows) close(now int64, all bool) []*group {
 	latest := w.clock.latest
 	w.watermark = max(w.watermark, latest-w.lateness)
-	if !w.seen.IsZero() && now.Sub(w.seen) > time.Duration(w.size+w.lateness) {
-		w.watermark = max(w.watermark, latest-latest%w.size+w.size)
-		all = true // also windows that lie ahead of event time
-	}
+	all = all || w.clock.silent(now) // then also windows that lie ahead of event time
 	var out []*group
 	for key, g := range w.groups {
 		if all || key.start+w.size <= w.watermark {
 			delete(w.groups, key)
+			w.held -= len(g.events)
 			if len(g.events) >= w.minEvents {
 				out = append(out, g)
 			}
 		}
 	}
+	w.open.Set(float64(len(w.groups)))
 	slices.SortFunc(out, func(a, b *group) int {
 		return cmp.Or(cmp.Compare(a.key.start, b.key.start), cmp.Compare(a.key.subject, b.key.subject))
 	})

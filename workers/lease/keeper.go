@@ -185,6 +185,7 @@ func (k *Keeper) end() {
 // for the next one.
 func (k *Keeper) round(ctx context.Context, l Lanes) time.Duration {
 	if !k.o.Conn.IsConnected() {
+		k.skip()
 		k.say("not connected to NATS")
 		return k.jittered(k.quick())
 	}
@@ -196,7 +197,8 @@ func (k *Keeper) round(ctx context.Context, l Lanes) time.Duration {
 	dead := k.saw(t, asked)
 	if t, err = k.fit(t, dead); err != nil {
 		k.settle(t, revision, l)
-		return k.failed(ctx, err)
+		k.say(err.Error())
+		return k.jittered(k.o.Every)
 	}
 	k.settle(t, revision, l)
 	next, changed := t.Next(k.o.Worker, dead, k.hand())
@@ -210,7 +212,6 @@ func (k *Keeper) round(ctx context.Context, l Lanes) time.Duration {
 		return k.again()
 	}
 	if err != nil {
-		k.forget()
 		return k.failed(ctx, err)
 	}
 	k.well()
@@ -227,12 +228,6 @@ func (k *Keeper) saw(t Table, asked time.Time) map[string]bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.watch.look(t, asked, k.o.Now())
-}
-
-func (k *Keeper) forget() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.watch.forget()
 }
 
 // fit makes the first table, and a new one when the stage has another number of lanes than
@@ -275,9 +270,16 @@ func (k *Keeper) failed(ctx context.Context, err error) time.Duration {
 	if ctx.Err() != nil {
 		return 0
 	}
+	k.skip()
 	k.say(err.Error())
 	k.failures++
 	return k.jittered(min(k.quick()<<min(k.failures-1, 8), k.o.Every))
+}
+
+func (k *Keeper) skip() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.watch.skip()
 }
 
 func (k *Keeper) well() {

@@ -50,8 +50,6 @@ func (k *Keeper) line(t Table, revision uint64, l Lanes) []call {
 // after is the phase when the table says that the lane is ours, and that we give it up.
 func (p phase) after(ours, giving bool, l Lanes) (phase, call) {
 	switch {
-	case p == away && ours && giving: // never begun
-		return drained, call{}
 	case p == away && ours:
 		return held, call{do: l.Acquire, what: "acquire"}
 	case p == held && ours && giving:

@@ -157,6 +157,7 @@ type worker struct {
 
 	mu    sync.Mutex
 	holds map[int]bool
+	ends  map[int]bool // it was told to end
 	calls []string
 	drain func(lane int) // before Released; nil = at once
 }
@@ -164,7 +165,7 @@ type worker struct {
 // add starts a worker.
 func (r *rig) add(id string, lanes int, changes ...func(*lease.Options)) *worker {
 	r.t.Helper()
-	w := &worker{r: r, id: id, conn: r.connect("worker"), holds: map[int]bool{}}
+	w := &worker{r: r, id: id, conn: r.connect("worker"), holds: map[int]bool{}, ends: map[int]bool{}}
 	o := lease.Options{Conn: w.conn, Bucket: bucket, Key: key, Worker: id, Lanes: lanes, Every: every, Expire: expire}
 	for _, c := range changes {
 		c(&o)
@@ -208,14 +209,19 @@ func (w *worker) end(lane int, call string) {
 		w.r.t.Errorf("%s: %s%d, which it does not hold", w.id, call, lane)
 	}
 	w.calls = append(w.calls, fmt.Sprint(call, lane))
-	drain := w.drain
+	drain, before := w.drain, w.ends[lane]
+	w.ends[lane] = true
 	w.mu.Unlock()
+	if before {
+		return
+	}
 	go func() {
 		if drain != nil {
 			drain(lane)
 		}
 		w.mu.Lock()
 		delete(w.holds, lane)
+		delete(w.ends, lane)
 		w.mu.Unlock()
 		w.Released(lane)
 	}()

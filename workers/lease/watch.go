@@ -8,37 +8,46 @@ type watch struct {
 	expire time.Duration
 	// last is when the table was seen before.
 	last time.Time
-	seen map[string]sight
+	// skipped says that since then this worker could not read or not write.
+	skipped bool
+	seen    map[string]sight
 }
 
 type sight struct {
 	beat  uint64
-	since time.Time // when this beat was first seen
+	since time.Time // when this beat was first seen, later by the times that do not count
 }
 
 // look takes in a table that was asked for at one time and had arrived at another. It
 // returns the workers that are dead.
 //
-// Who looks away for half of expire (NATS was gone, the process was stopped) knows nothing
-// of that time: perhaps nobody could beat in it. So the wait for everyone begins anew.
+// Time in which this worker could not read or not write, or did not look for half of expire
+// (it was stopped itself), does not count: perhaps nobody could beat in it.
 func (w *watch) look(t Table, asked, arrived time.Time) map[string]bool {
-	blind := w.last.IsZero() || asked.Sub(w.last) > w.expire/2
-	w.last = arrived
-	now := make(map[string]sight, len(t.Workers))
+	var lost time.Duration
+	if w.skipped || asked.Sub(w.last) > w.expire/2 {
+		lost = arrived.Sub(w.last)
+	}
+	seen := make(map[string]sight, len(t.Workers))
 	dead := map[string]bool{}
 	for id, worker := range t.Workers {
 		s, ok := w.seen[id]
-		if blind || !ok || s.beat != worker.Beat {
+		if !ok || s.beat != worker.Beat {
 			s = sight{worker.Beat, arrived}
+		} else {
+			s.since = s.since.Add(lost)
 		}
-		now[id] = s
+		seen[id] = s
 		if asked.Sub(s.since) >= w.expire {
 			dead[id] = true
 		}
 	}
-	w.seen = now
+	w.seen, w.last, w.skipped = seen, arrived, false
 	return dead
 }
+
+// skip says that this worker could not read or not write.
+func (w *watch) skip() { w.skipped = true }
 
 // silent is for how long a worker has not changed its beat.
 func (w *watch) silent(id string, now time.Time) time.Duration {
@@ -48,9 +57,6 @@ func (w *watch) silent(id string, now time.Time) time.Duration {
 	}
 	return now.Sub(s.since)
 }
-
-// forget begins anew. Who cannot write knows nothing of the others: perhaps nobody can.
-func (w *watch) forget() { w.last = time.Time{} }
 
 // next is how long it takes until a worker in t other than me can turn out to be dead; at
 // most expire.

@@ -85,6 +85,15 @@ type Settings struct {
 	// Metrics takes the stage's own metrics; pipeline, stage and, for a stateful stage, lane
 	// are bound as labels. What an instance registers is unregistered when its lane ends.
 	Metrics prometheus.Registerer
+	// Lanes is how many instances a stateful stage has, over all workers; 0 is 1.
+	Lanes int
+}
+
+// Share is the part of a bound of the whole stage, such as a number of entries, that one
+// instance may use.
+func (s Settings) Share(bound int) int {
+	lanes := max(s.Lanes, 1)
+	return (bound + lanes - 1) / lanes
 }
 
 // Registry finds the factory of a kind. It is a value that main builds; there is no global one.

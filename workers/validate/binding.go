@@ -126,4 +126,4 @@ func (binding) Tester(object, name string) ref.FieldTester { return fieldsOf(obj
 
 // Adapter implements celenv.Binding: the values of getters are Go values that CEL knows,
 // and objects that only its getters open.
-func (binding) Adapter(base types.Adapter) types.Adapter { return base }
+func (binding) Adapter(base types.Adapter) types.Adapter { return ordered{base} }

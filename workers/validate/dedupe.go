@@ -5,24 +5,24 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/zeebo/xxh3"
 
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
 )
 
 // dedupe tells duplicates from events that are seen for the first time.
 type dedupe struct {
 	window int64 // milliseconds
 	claims *claims
-	now    int64 // Unix milliseconds; it never goes back when the clock does
+	now    int64 // stream time in Unix milliseconds; it never goes back when a server's clock does
 	buf    []byte
 
 	evicted prometheus.Counter
 	entries prometheus.Gauge
 }
 
-func newDedupe(c config.Dedupe, metrics prometheus.Registerer) *dedupe {
+func newDedupe(c config.Dedupe, s stage.Settings) *dedupe {
 	window, limit := c.Window.D(), c.MaxEntries
 	if window == 0 {
 		window = defaultWindow
@@ -31,52 +31,49 @@ func newDedupe(c config.Dedupe, metrics prometheus.Registerer) *dedupe {
 		limit = defaultMaxEntries
 	}
 	d := &dedupe{
-		window: window.Milliseconds(), claims: newClaims(limit),
+		window: window.Milliseconds(), claims: newClaims(s.Share(limit)),
 		evicted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "millrace_dedupe_evictions_total", Help: "Ids forgotten before their window was over, for lack of room (maxEntries).",
 		}),
 		entries: prometheus.NewGauge(prometheus.GaugeOpts{Name: "millrace_dedupe_entries", Help: "Ids remembered."}),
 	}
-	if metrics != nil {
-		metrics.MustRegister(d.evicted, d.entries)
+	if s.Metrics != nil {
+		s.Metrics.MustRegister(d.evicted, d.entries)
 	}
 	return d
 }
 
-// duplicate tells whether another event had the id of e within the window; if none had, e
-// claims it. An event without an id is nobody's duplicate.
-func (d *dedupe) duplicate(e *event.Event, now time.Time) bool {
-	d.now = max(d.now, now.UnixMilli())
-	d.forget()
+// duplicate tells whether another event had the id of e within the window before it. An
+// event without an id is nobody's duplicate.
+func (d *dedupe) duplicate(e *event.Event) bool {
 	if e.ID == "" {
 		return false
 	}
-	mine := claim{
-		id: d.hash(e), sequence: e.Origin.Sequence, at: uint32(d.now),
-		place: uint32(e.Origin.Input)<<24 | uint32(e.Origin.Index)&0xffffff,
-	}
-	if first := d.claims.find(mine.id); first != nil {
-		return first.sequence != mine.sequence || first.place != mine.place
+	id := d.hash(e)
+	if place := d.claims.find(&id); place != 0 {
+		d.claims.see(place, uint32(d.now))
+		return true
 	}
 	if d.claims.full() {
 		d.claims.dropOldest()
 		d.evicted.Inc()
 	}
-	d.claims.add(mine)
+	d.claims.add(id, uint32(d.now))
 	return false
 }
 
 // hash is the identity of an event: its source and id. The length of the source stands
 // before them, so that no byte can move from one to the other.
-func (d *dedupe) hash(e *event.Event) xxh3.Uint128 {
+func (d *dedupe) hash(e *event.Event) [16]byte {
 	d.buf = append(append(binary.AppendUvarint(d.buf[:0], uint64(len(e.Source))), e.Source...), e.ID...)
-	return xxh3.Hash128(d.buf)
+	return identity(d.buf)
 }
 
-// forget drops the ids whose window is over.
-func (d *dedupe) forget() {
+// advance moves the clock, and drops the ids whose window is over.
+func (d *dedupe) advance(now time.Time) {
+	d.now = max(d.now, now.UnixMilli())
 	// Ages are computed modulo 2^32 ms, 49 days; the window is shorter (maxWindow).
-	for d.claims.size > 0 && int64(uint32(d.now)-d.claims.oldest().at) > d.window {
+	for d.claims.size > 0 && int64(uint32(d.now)-d.claims.at(d.claims.oldest).at) > d.window {
 		d.claims.dropOldest()
 	}
 }

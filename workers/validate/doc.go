@@ -12,10 +12,13 @@
 //
 // # Duplicates
 //
-// Two events are the same when source and id are (CloudEvents 1.0, section 3.1). Ids are
-// remembered for the window, in processing time, as 128-bit xxh3 hashes together with the
-// origin that claimed them, 48 bytes an id at most: an event that is delivered again after a failure has its own
-// origin and is no duplicate. The memory is bounded by MaxEntries; what is forgotten before
-// its time is counted by millrace_dedupe_evictions_total. It lives in the worker: after a
-// restart, ids seen before it are unknown. A stage with dedupe is stateful, it has one worker.
+// Two events are the same when source and id are (CloudEvents 1.0, section 3.1). An event is
+// a duplicate when another one with its identity was seen within the window before it, in
+// stream time; a duplicate is seen too. So what is a duplicate follows from the last window
+// of the input alone, and a worker that takes over a lane comes to the same decisions by
+// replaying that (Horizon, TestReplay).
+//
+// Ids are remembered as 128-bit xxh3 hashes, 44 bytes an id at most (TestMemoryPerID). The
+// memory is bounded by MaxEntries, shared out among the lanes; the id that was seen longest
+// ago is forgotten first, and counted by millrace_dedupe_evictions_total.
 package validate

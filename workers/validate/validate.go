@@ -22,7 +22,6 @@ type validator struct {
 	maxFuture, maxAge time.Duration
 	rules             *rules
 	seen              *dedupe // nil = off
-	now               func() time.Time
 }
 
 func newValidator(s stage.Settings) (*validator, error) {
@@ -30,7 +29,7 @@ func newValidator(s stage.Settings) (*validator, error) {
 	if err := check(c); err != nil {
 		return nil, err
 	}
-	v := &validator{maxFuture: c.MaxFuture.D(), maxAge: c.MaxAge.D(), now: s.Now}
+	v := &validator{maxFuture: c.MaxFuture.D(), maxAge: c.MaxAge.D()}
 	var err error
 	if v.required, err = required(c); err != nil {
 		return nil, err
@@ -39,7 +38,7 @@ func newValidator(s stage.Settings) (*validator, error) {
 		return nil, err
 	}
 	if c.Dedupe != nil {
-		v.seen = newDedupe(*c.Dedupe, s.Metrics)
+		v.seen = newDedupe(*c.Dedupe, s)
 	}
 	return v, nil
 }
@@ -50,23 +49,38 @@ func (*validator) Start(context.Context) error { return nil }
 // Shutdown holds nothing.
 func (*validator) Shutdown(context.Context) error { return nil }
 
+// Horizon is as far back as a duplicate is looked for, and a second for the clock of a
+// server that was set.
+func (v *validator) Horizon() time.Duration {
+	if v.seen == nil {
+		return 0
+	}
+	return time.Duration(v.seen.window)*time.Millisecond + time.Second
+}
+
 // Process decides about every event of b.
 func (v *validator) Process(_ context.Context, b *stage.Batch) error {
-	now := v.now()
 	for i := range b.Events {
-		e := &b.Events[i]
-		if reason, err := v.check(e, now); err != nil {
+		if reason, err := v.check(&b.Events[i], b.Now); err != nil {
 			b.DeadLetter(i, reason, err)
-			continue
 		}
-		if v.seen != nil && v.seen.duplicate(e, now) {
+	}
+	// Only now, when no rule can panic any more: the engine then tries the events one by one.
+	if v.seen != nil {
+		v.dedupe(b)
+	}
+	return nil
+}
+
+// dedupe ends the duplicates among the valid events of b.
+func (v *validator) dedupe(b *stage.Batch) {
+	v.seen.advance(b.Now)
+	for i := range b.Events {
+		if b.Decision(i).Verdict == stage.Emit && v.seen.duplicate(&b.Events[i]) {
 			b.Duplicate(i)
 		}
 	}
-	if v.seen != nil {
-		v.seen.entries.Set(float64(v.seen.claims.size))
-	}
-	return nil
+	v.seen.entries.Set(float64(v.seen.claims.size))
 }
 
 func (v *validator) check(e *event.Event, now time.Time) (reason string, err error) {
@@ -81,7 +95,7 @@ func (v *validator) check(e *event.Event, now time.Time) (reason string, err err
 	return v.rules.check(e)
 }
 
-// skew compares the event time with the clock. An event without a time has none to compare.
+// skew compares the event time with the stream time. An event without a time has none to compare.
 func (v *validator) skew(e *event.Event, now time.Time) error {
 	if e.Time == 0 {
 		return nil

@@ -18,10 +18,10 @@ import (
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-func newStage(t testing.TB, c config.Validate, now func() time.Time) stage.Stage {
+func newStage(t testing.TB, c config.Validate) stage.Stage {
 	t.Helper()
 	s, err := NewFactory().New(stage.Settings{
-		Config: &config.StageConfig{Kind: config.KindValidate, Validate: &c}, Now: now, Metrics: prometheus.NewRegistry(),
+		Config: &config.StageConfig{Kind: config.KindValidate, Validate: &c}, Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -40,6 +40,7 @@ func batch(t testing.TB, events ...*eventv1.Event) *stage.Batch {
 		b.Events = append(b.Events, e)
 	}
 	b.Reset(1)
+	b.Now = noon
 	return b
 }
 
@@ -81,7 +82,7 @@ func TestProcess(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := batch(t, tc.event)
-			if err := newStage(t, tc.config, func() time.Time { return noon }).Process(context.Background(), b); err != nil {
+			if err := newStage(t, tc.config).Process(context.Background(), b); err != nil {
 				t.Fatal(err)
 			}
 			d := b.Decision(0)
@@ -111,43 +112,42 @@ func TestEveryDeclaredFieldIsBound(t *testing.T) {
 
 func TestDedupe(t *testing.T) {
 	now := noon
-	s := newStage(t, config.Validate{Dedupe: &config.Dedupe{Window: config.Duration(time.Minute), MaxEntries: 3}}, func() time.Time { return now })
-	see := func(id string, sequence uint64, index int) stage.Verdict {
+	s := newStage(t, config.Validate{Dedupe: &config.Dedupe{Window: config.Duration(time.Minute), MaxEntries: 3}})
+	see := func(id string) stage.Verdict {
 		b := batch(t, &eventv1.Event{Id: id, Source: "s"})
-		b.Events[0].Origin = event.Origin{Sequence: sequence, Index: index}
-		if err := s.Process(context.Background(), b); err != nil {
+		b.Now = now
+		if err := s.Process(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
 		return b.Decision(0).Verdict
 	}
 	for i, step := range []struct {
-		after    time.Duration
-		id       string
-		sequence uint64
-		index    int
-		want     stage.Verdict
+		after time.Duration
+		id    string
+		want  stage.Verdict
 	}{
-		{0, "a", 1, 0, stage.Emit},
-		{0, "a", 1, 1, stage.Duplicate},                // in the same message
-		{0, "a", 2, 0, stage.Duplicate},                // in another one
-		{0, "a", 1, 0, stage.Emit},                     // redelivered: it is the one that claimed the id
-		{59 * time.Second, "a", 3, 0, stage.Duplicate}, // just inside the window
-		{2 * time.Second, "a", 4, 0, stage.Emit},       // the window is over
-		{0, "b", 5, 0, stage.Emit},
-		{0, "c", 6, 0, stage.Emit},
-		{0, "d", 7, 0, stage.Emit}, // a is forgotten for lack of room
-		{0, "a", 8, 0, stage.Emit},
-		{0, "d", 9, 0, stage.Duplicate},
+		{0, "a", stage.Emit},
+		{0, "a", stage.Duplicate},
+		{59 * time.Second, "a", stage.Duplicate},          // just inside the window
+		{time.Minute, "a", stage.Duplicate},               // a duplicate is seen too: the window begins with it
+		{time.Minute + time.Millisecond, "a", stage.Emit}, // the window is over
+		{0, "b", stage.Emit},
+		{0, "c", stage.Emit},
+		{0, "b", stage.Duplicate},
+		{0, "d", stage.Emit}, // a is forgotten for lack of room
+		{0, "a", stage.Emit}, // c is
+		{0, "b", stage.Duplicate},
+		{0, "c", stage.Emit},
 	} {
 		now = now.Add(step.after)
-		if got := see(step.id, step.sequence, step.index); got != step.want {
-			t.Errorf("step %d (%s from %d/%d): %v, want %v", i, step.id, step.sequence, step.index, got, step.want)
+		if got := see(step.id); got != step.want {
+			t.Errorf("step %d (%s): %v, want %v", i, step.id, got, step.want)
 		}
 	}
 }
 
 func TestInvalidEventClaimsNoID(t *testing.T) {
-	s := newStage(t, config.Validate{RequiredAttributes: []string{"type"}, Dedupe: &config.Dedupe{}}, func() time.Time { return noon })
+	s := newStage(t, config.Validate{RequiredAttributes: []string{"type"}, Dedupe: &config.Dedupe{}})
 	b := batch(t, &eventv1.Event{Id: "1"}, &eventv1.Event{Id: "1", Type: "t"})
 	if err := s.Process(context.Background(), b); err != nil {
 		t.Fatal(err)
@@ -178,6 +178,32 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
+// TestRulesGoThroughMapsInOrder: what a rule says of an event does not depend on chance.
+func TestRulesGoThroughMapsInOrder(t *testing.T) {
+	e := &eventv1.Event{Id: "1"}
+	for _, key := range []string{"d", "b", "e", "a", "c"} {
+		e.Attributes = append(e.Attributes, &eventv1.KeyValue{Key: key, Value: &eventv1.KeyValue_StringValue{StringValue: key}})
+	}
+	for name, rule := range map[string]string{
+		"keys":   "event.attributes.map(k, k) == ['a', 'b', 'c', 'd', 'e']",
+		"filter": "event.attributes.filter(k, k > 'b')[0] == 'c'",
+		"values": "event.attributes.all(k, event.attributes[k] == k)",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, config.Validate{Rules: []config.Rule{{Expression: rule}}})
+			for range 20 {
+				b := batch(t, e)
+				if err := s.Process(t.Context(), b); err != nil {
+					t.Fatal(err)
+				}
+				if d := b.Decision(0); d.Verdict != stage.Emit {
+					t.Fatalf("%s: %v", rule, d.Err)
+				}
+			}
+		})
+	}
+}
+
 func TestWhatIsNoDuplicate(t *testing.T) {
 	for name, pair := range map[string][2]*eventv1.Event{
 		"no id":                      {{Source: "s"}, {Source: "s"}},
@@ -187,7 +213,7 @@ func TestWhatIsNoDuplicate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := batch(t, pair[0], pair[1])
-			if err := newStage(t, config.Validate{Dedupe: &config.Dedupe{}}, func() time.Time { return noon }).Process(t.Context(), b); err != nil {
+			if err := newStage(t, config.Validate{Dedupe: &config.Dedupe{}}).Process(t.Context(), b); err != nil {
 				t.Fatal(err)
 			}
 			if b.Decision(0).Verdict != stage.Emit || b.Decision(1).Verdict != stage.Emit {
@@ -200,10 +226,10 @@ func TestWhatIsNoDuplicate(t *testing.T) {
 // TestClockGoesBack: an id stays remembered when the clock is set back.
 func TestClockGoesBack(t *testing.T) {
 	now := noon
-	s := newStage(t, config.Validate{Dedupe: &config.Dedupe{Window: config.Duration(time.Minute)}}, func() time.Time { return now })
+	s := newStage(t, config.Validate{Dedupe: &config.Dedupe{Window: config.Duration(time.Minute)}})
 	for i, want := range []stage.Verdict{stage.Emit, stage.Duplicate} {
 		b := batch(t, &eventv1.Event{Id: "1", Source: "s"})
-		b.Events[0].Origin.Sequence = uint64(i)
+		b.Now = now
 		if err := s.Process(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
@@ -219,20 +245,20 @@ func BenchmarkProcess(b *testing.B) {
 	for i := range events {
 		events[i] = &eventv1.Event{Id: fmt.Sprint("id-", i), Source: "/bench", Type: "app.log", SeverityNumber: 9, TimeUnixNano: at(0)}
 	}
-	for name, c := range map[string]config.Validate{
-		"required": {RequiredAttributes: []string{"id", "source", "type"}, MaxFuture: config.Duration(time.Hour)},
-		"rule":     {Rules: []config.Rule{{Expression: "event.id != ''"}}},
-		"dedupe":   {Dedupe: &config.Dedupe{}},
+	for name, tc := range map[string]struct {
+		config config.Validate
+		every  time.Duration // of stream time, a batch
+	}{
+		"required":           {config.Validate{RequiredAttributes: []string{"id", "source", "type"}, MaxFuture: config.Duration(time.Hour)}, 0},
+		"rule":               {config.Validate{Rules: []config.Rule{{Expression: "event.id != ''"}}}, 0},
+		"dedupe, duplicates": {config.Validate{Dedupe: &config.Dedupe{}}, 0},
+		"dedupe, new ids":    {config.Validate{Dedupe: &config.Dedupe{}}, defaultWindow + time.Second},
 	} {
 		b.Run(name, func(b *testing.B) {
-			s, in := newStage(b, c, func() time.Time { return noon }), batch(b, events...)
-			seq := uint64(0)
+			s, in := newStage(b, tc.config), batch(b, events...)
 			b.ReportAllocs()
 			for b.Loop() {
-				seq++
-				for i := range in.Events {
-					in.Events[i].Origin.Sequence = seq
-				}
+				in.Now = in.Now.Add(tc.every)
 				in.Reset(1)
 				if err := s.Process(b.Context(), in); err != nil {
 					b.Fatal(err)

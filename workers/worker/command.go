@@ -13,12 +13,14 @@ import (
 )
 
 // NewRegistry makes the factories of a worker. main passes it in: this package does not
-// know the kinds of stage.
-type NewRegistry func() stage.Registry
+// know the kinds of stage. kubernetesSnapshot is a file that answers Kubernetes look-ups;
+// when it is empty, the cluster that the worker runs in does.
+type NewRegistry func(kubernetesSnapshot string) stage.Registry
 
 // Command is `millrace worker`.
 func Command(newRegistry NewRegistry) *cobra.Command {
 	var o Options
+	var snapshot string
 	var verbose bool
 	cmd := &cobra.Command{
 		Use:   "worker --config FILE [--listen ADDRESS]",
@@ -38,7 +40,7 @@ the stream at once.`,
 				level = slog.LevelDebug
 			}
 			o.Log = slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
-			o.Registry = newRegistry()
+			o.Registry = newRegistry(snapshot)
 			return Run(cmd.Context(), o)
 		},
 		SilenceUsage: true, SilenceErrors: true,
@@ -46,6 +48,8 @@ the stream at once.`,
 	flags := cmd.Flags()
 	flags.StringVar(&o.ConfigFile, "config", "", "file with the stage config, as the operator writes it")
 	flags.StringVar(&o.ListenAddr, "listen", defaultListen(os.Getenv("POD_IP")), "address of /healthz, /readyz and /metrics")
+	flags.StringVar(&snapshot, "kubernetes-snapshot", "", "file that answers Kubernetes look-ups instead of the cluster: kubectl get pods,nodes,replicasets,deployments,services,namespaces -A -o json")
+	flags.BoolVar(&o.Profiles, "pprof", false, "serve Go profiles below /debug/pprof/ of --listen; for debugging, whoever reaches the address can read them")
 	flags.BoolVarP(&verbose, "verbose", "v", false, "log more")
 	return cmd
 }

@@ -5,6 +5,7 @@
 //	/healthz   200 while the process makes progress; 503 has it restarted
 //	/readyz    200 when it is connected and bound to its consumers, with the reason when not
 //	/metrics   Prometheus
+//	/debug/pprof/  Go profiles, with --pprof alone
 //
 // The config is read once: a changed config rolls the pod. A NATS server that cannot be
 // reached is waited for, now and at any later time.

@@ -24,8 +24,10 @@ type Options struct {
 	ConfigFile string
 	// ListenAddr is where health and metrics are served; a port of 0 takes a free one.
 	ListenAddr string
-	Registry   stage.Registry
-	Log        *slog.Logger
+	// Profiles serves Go profiles below /debug/pprof/ of ListenAddr too.
+	Profiles bool
+	Registry stage.Registry
+	Log      *slog.Logger
 	// Listening, if set, is told the address that is served.
 	Listening func(addr string)
 }

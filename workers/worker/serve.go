@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,7 +25,13 @@ func serve(ctx context.Context, o Options, h health, metrics prometheus.Gatherer
 	if err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
 	}
-	server := &http.Server{Handler: Handler(h, metrics), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second}
+	mux := http.NewServeMux()
+	mux.Handle("/", Handler(h, metrics))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second}
+	if o.Profiles {
+		profiles(mux)
+		server.WriteTimeout = 0 // a profile takes as long as it is asked to
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -45,6 +52,13 @@ func Handler(h health, metrics prometheus.Gatherer) http.Handler {
 	mux.HandleFunc("GET /readyz", answer(h.Ready))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	return mux
+}
+
+// profiles serves what `go tool pprof` reads.
+func profiles(mux *http.ServeMux) {
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 }
 
 func answer(ask func() (bool, string)) http.HandlerFunc {

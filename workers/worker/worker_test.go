@@ -119,6 +119,7 @@ func TestLifeOfAWorker(t *testing.T) {
 		done <- worker.Run(ctx, worker.Options{
 			ConfigFile: write(t, stageConfig(url)), ListenAddr: "[127.0.0.1]:0", Registry: stage.NewRegistry(passThrough{}),
 			Log: slog.New(slog.NewTextHandler(&logs, nil)), Listening: func(a string) { listening <- a },
+			Profiles: true,
 		})
 	}()
 	base := "http://" + <-listening
@@ -164,6 +165,9 @@ func TestLifeOfAWorker(t *testing.T) {
 	if _, text := get(t, base+"/metrics"); !strings.Contains(text, `millrace_stage_events_total{outcome="emitted",pipeline="default/test",stage="validate"} 1`) || !strings.Contains(text, "go_goroutines") {
 		t.Errorf("metrics:\n%s", text)
 	}
+	if code, _ := get(t, base+"/debug/pprof/goroutine?debug=1"); code != 200 {
+		t.Errorf("profiles: %d", code)
+	}
 	sigterm()
 	select {
 	case err := <-done:
@@ -203,7 +207,7 @@ func TestWrongConfigEndsTheWorker(t *testing.T) {
 }
 
 func TestCommandLine(t *testing.T) {
-	cmd := worker.Command(func() stage.Registry { return stage.NewRegistry(passThrough{}) })
+	cmd := worker.Command(func(string) stage.Registry { return stage.NewRegistry(passThrough{}) })
 	cmd.SetArgs(nil)
 	err := cmd.ExecuteContext(t.Context())
 	coded, ok := err.(interface{ ExitCode() int })

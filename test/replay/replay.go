@@ -1,0 +1,178 @@
+package replay
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
+)
+
+// Message is one input message.
+type Message struct {
+	// Stored is the stream time.
+	Stored time.Time
+	// Data is what an input accepts, for example lines of JSON.
+	Data []byte
+}
+
+// Step is what a stage did with one message, and at the flushes since the one before.
+type Step struct {
+	// Text says it for a person, one line each; Sum is over every byte that leaves the stage.
+	Text []string
+	Sum  [sha256.Size]byte
+	// Produced are the events that the stage made.
+	Produced []stage.Produced
+}
+
+// Instance is one instance of a stage and where it is in its input.
+type Instance struct {
+	Stage   stage.Stage
+	decoder *event.Decoder
+	next    int64 // Unix second of the next flush
+	seen    uint64
+	t       testing.TB
+}
+
+// New starts s.
+func New(t testing.TB, s stage.Stage) *Instance {
+	t.Helper()
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return &Instance{Stage: s, decoder: event.NewDecoder(event.Limits{}), t: t}
+}
+
+// Rebuild starts s and replays what the stage needs of the messages before the one at
+// index at.
+func Rebuild(t testing.TB, s stage.Stage, messages []Message, at int) *Instance {
+	t.Helper()
+	in := New(t, s)
+	r, ok := s.(stage.Rebuilder)
+	if !ok {
+		t.Fatalf("%T is no stage.Rebuilder", s)
+	}
+	from := at
+	for from > 0 && messages[at].Stored.Sub(messages[from-1].Stored) <= r.Horizon() {
+		from--
+	}
+	in.Run(messages[from:at])
+	return in
+}
+
+// Run takes messages, in order.
+func (in *Instance) Run(messages []Message) []Step {
+	in.t.Helper()
+	steps := make([]Step, len(messages))
+	for i, m := range messages {
+		w := writer{t: in.t}
+		in.flush(m.Stored, &w)
+		in.process(m, &w)
+		steps[i] = w.step()
+	}
+	return steps
+}
+
+// flush lets every whole second pass that lies before a message.
+func (in *Instance) flush(until time.Time, w *writer) {
+	f, ok := in.Stage.(stage.Flusher)
+	if !ok {
+		return
+	}
+	if in.next == 0 {
+		in.next = until.Unix() + 1
+	}
+	for ; in.next <= until.Unix(); in.next++ {
+		b := &stage.Batch{Now: time.Unix(in.next, 0)}
+		b.Reset(1)
+		if err := f.Flush(in.t.Context(), b.Now, false, b); err != nil {
+			in.t.Fatal(err)
+		}
+		w.produced(b)
+	}
+}
+
+func (in *Instance) process(m Message, w *writer) {
+	in.seen++
+	in.decoder.Reset()
+	b := &stage.Batch{Now: m.Stored}
+	b.Events, _ = in.decoder.Decode(nil, event.Message{Data: m.Data, Sequence: in.seen, Time: m.Stored.UnixNano()})
+	b.Reset(1)
+	if err := in.Stage.Process(in.t.Context(), b); err != nil {
+		in.t.Fatal(err)
+	}
+	for i := range b.Events {
+		d := b.Decision(i)
+		w.line("%s %s %s %s %v", b.Events[i].ID, d.Verdict, d.Port, d.Reason, d.Err)
+		if d.Verdict == stage.Emit {
+			p, err := b.Events[i].ToProto()
+			if err != nil {
+				in.t.Fatal(err)
+			}
+			p.IngestTimeUnixNano = 0 // of this run
+			w.message(p)
+		}
+	}
+	w.produced(b)
+}
+
+// writer collects what leaves the stage.
+type writer struct {
+	t     testing.TB
+	text  []string
+	bytes []byte
+	made  []stage.Produced
+}
+
+func (w *writer) line(format string, args ...any) {
+	w.text = append(w.text, fmt.Sprintf(format, args...))
+	w.bytes = append(w.bytes, w.text[len(w.text)-1]...)
+}
+
+func (w *writer) message(m proto.Message) {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.bytes = append(w.bytes, b...)
+}
+
+func (w *writer) produced(b *stage.Batch) {
+	w.made = append(w.made, b.Produced()...)
+	for _, p := range b.Produced() {
+		e := proto.CloneOf(p.Event)
+		e.IngestTimeUnixNano = 0
+		w.line("%s: %s %s %s %s", p.Port, e.GetType(), e.GetId(), e.GetInsight().GetStatus(), e.GetBody())
+		w.message(e)
+	}
+}
+
+func (w *writer) step() Step {
+	return Step{Text: w.text, Sum: sha256.Sum256(w.bytes), Produced: w.made}
+}
+
+// Diff says where got is another output than want first; empty = nowhere. Both are those of
+// the messages from index at.
+func Diff(want, got []Step, at int) string {
+	if len(want) != len(got) {
+		return fmt.Sprintf("%d steps, want %d", len(got), len(want))
+	}
+	differ, first := 0, -1
+	for i := range want {
+		if want[i].Sum != got[i].Sum {
+			if differ++; first < 0 {
+				first = i
+			}
+		}
+	}
+	if first < 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d steps differ, first that of message %d:\nwant\n%s\ngot\n%s", differ, len(want), at+first,
+		strings.Join(want[first].Text, "\n"), strings.Join(got[first].Text, "\n"))
+}

@@ -1,0 +1,163 @@
+package analyze
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"millrace.dev/millrace/test/generator"
+	"millrace.dev/millrace/test/replay"
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/event"
+)
+
+// TestSameInputSameOutput: what the stage does follows from its input.
+func TestSameInputSameOutput(t *testing.T) {
+	messages := replay.Story(t, generator.Options{Seed: 3, Events: 6000, End: start}, 30*time.Second)
+	c := config.Analyze{
+		Anomaly: &config.AnalyzeAnomaly{Threshold: 2, Warmup: 10}, Trend: &config.AnalyzeTrend{Window: config.Duration(5 * time.Minute)},
+	}
+	want := replay.New(t, newStage(t, c)).Run(messages)
+	if d := replay.Diff(want, replay.New(t, newStage(t, c)).Run(messages), 0); d != "" {
+		t.Error(d)
+	}
+	n := 0
+	for _, s := range want {
+		n += len(s.Produced)
+	}
+	if n < 20 {
+		t.Errorf("%d events were made: the story shows nothing", n)
+	}
+}
+
+// ramps are two hours of series that rise, fall and stand still by turns, one value of each in ten seconds.
+func ramps() (messages []replay.Message) {
+	r := rand.New(rand.NewPCG(11, 12))
+	const series = 40
+	var level, slope [series]float64
+	for i := range 720 {
+		var lines [][]byte
+		for n := range series {
+			if r.IntN(100) == 0 {
+				slope[n] = float64(r.IntN(3)-1) * r.Float64() / 10
+			}
+			level[n] += slope[n]
+			lines = append(lines, event.AppendCloudEvent(nil, value(i, fmt.Sprint("pod-", n), "m", 40+level[n]+r.NormFloat64())))
+		}
+		messages = append(messages, replay.Message{Stored: start.Add(time.Duration(i) * 10 * time.Second), Data: bytes.Join(lines, []byte("\n"))})
+	}
+	return messages
+}
+
+// TestRebuiltTrends: points are those of an instance that was never dropped. Of what was told
+// before the horizon one thing may be missing: that a trend was, which has grown weak since,
+// and would be told again when it grows strong. That is one result more for a series at most.
+func TestRebuiltTrends(t *testing.T) {
+	messages := ramps()
+	c := config.Analyze{Trend: &config.AnalyzeTrend{}}
+	want := trends(replay.New(t, newStage(t, c)).Run(messages))
+	total, more := 0, 0
+	for at := 130; at < len(messages); at += 60 {
+		got := trends(replay.Rebuild(t, newStage(t, c), messages, at).Run(messages[at:]))
+		late := messages[at].Stored.UnixNano()
+		again := map[string]int{}
+		for id, g := range got {
+			total++
+			if w, ok := want[id]; !ok {
+				again[g.series]++
+			} else if w != g {
+				t.Errorf("rebuilt before message %d: trend %+v, want %+v", at, g, w)
+			}
+		}
+		for id, w := range want {
+			if _, ok := got[id]; w.time >= late && !ok {
+				t.Errorf("rebuilt before message %d: trend %+v is missing", at, w)
+			}
+		}
+		for series, n := range again {
+			more += n
+			if n > 1 {
+				t.Errorf("rebuilt before message %d: %d trends more of %s", at, n, series)
+			}
+		}
+	}
+	t.Logf("%d trends told after %d takeovers, %d of them again", total, (len(messages)-130)/60+1, more)
+}
+
+// trend is what one result says.
+type trend struct {
+	series, direction string
+	time              int64
+	slope, p          float64
+}
+
+func trends(steps []replay.Step) map[string]trend {
+	out := map[string]trend{}
+	for _, s := range steps {
+		for _, p := range s.Produced {
+			if r := p.Event.GetTrend(); r != nil {
+				out[p.Event.GetId()] = trend{r.GetSeries(), r.GetDirection(), int64(p.Event.GetTimeUnixNano()), r.GetSlopePerSecond(), r.GetPValue()}
+			}
+		}
+	}
+	return out
+}
+
+// TestRebuiltDetector measures what a takeover changes in the day after it, against an
+// instance that has seen the day before, for one value in ten seconds: anomalies that are
+// told by one of them only. go test -v -run TestRebuiltDetector ./workers/analyze
+func TestRebuiltDetector(t *testing.T) {
+	const (
+		day    = 8640
+		series = 20
+		replay = int(rebuildAnomaly / (10 * time.Second))
+	)
+	for name, next := range map[string]func(r *rand.Rand, i int, level *float64) float64{
+		"noise":          func(r *rand.Rand, _ int, _ *float64) float64 { return 100 + r.NormFloat64() },
+		"autocorrelated": func(r *rand.Rand, _ int, v *float64) float64 { *v = 0.95**v + r.NormFloat64(); return 100 + *v },
+		"daily wave": func(r *rand.Rand, i int, _ *float64) float64 {
+			return 100 + 30*math.Sin(2*math.Pi*float64(i)/day) + 2*r.NormFloat64()
+		},
+		"heavy tail": func(r *rand.Rand, _ int, _ *float64) float64 { return math.Exp(0.7 * r.NormFloat64()) },
+		"walk":       func(r *rand.Rand, _ int, v *float64) float64 { *v += r.NormFloat64(); return 1000 + *v },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var told, more, fewer float64
+			for seed := range uint64(series) {
+				r, level := rand.New(rand.NewPCG(seed, 9)), 0.0
+				values := make([]float64, 2*day)
+				for i := range values {
+					if values[i] = next(r, i+int(seed)*day/series, &level); r.IntN(2000) == 0 {
+						values[i] += 15 * (1 + r.Float64())
+					}
+				}
+				var old, rebuilt detector
+				alarm := func(d *detector, i int) bool {
+					score, _, ok := d.add(values[i], 30)
+					return ok && d.told(score, 6, 30)
+				}
+				for i := range values {
+					a := alarm(&old, i)
+					b := i >= day-replay && alarm(&rebuilt, i)
+					switch {
+					case i < day:
+					case a && b:
+						told++
+					case a:
+						told++
+						fewer++
+					case b:
+						more++
+					}
+				}
+			}
+			t.Logf("a series and day: %.2f told, %.2f more and %.2f fewer after a takeover", told/series, more/series, fewer/series)
+			if more/series > 0.5 || fewer/series > 1 {
+				t.Errorf("a series and day: %.2f more and %.2f fewer, documented are 0.5 and 1", more/series, fewer/series)
+			}
+		})
+	}
+}

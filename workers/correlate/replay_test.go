@@ -1,0 +1,113 @@
+package correlate
+
+import (
+	"maps"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"millrace.dev/millrace/test/generator"
+	"millrace.dev/millrace/test/replay"
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/event"
+)
+
+// TestReplay drops instances and rebuilds them: from there on they decide as if nothing had
+// happened, but for incidents that had gone on for longer than what is replayed.
+func TestReplay(t *testing.T) {
+	var messages []replay.Message
+	for n := range 2 {
+		end := start.Add(time.Duration(n) * 25 * time.Minute)
+		messages = append(messages, replay.Story(t, generator.Options{Seed: uint64(n), Events: 6000, End: end}, 30*time.Second)...)
+	}
+	const within, idle = config.Duration(30 * time.Second), config.Duration(time.Minute)
+	for name, c := range map[string]config.Correlate{
+		"realtime":         {Realtime: &config.CorrelateRealtime{}},
+		"long incidents":   {Realtime: &config.CorrelateRealtime{Within: within, IncidentIdle: idle}},
+		"window":           {Window: &config.CorrelateWindow{MinEvents: 1, MaxEvents: 4}},
+		"both, not enough": {Realtime: &config.CorrelateRealtime{MaxEntities: 200}, Window: &config.CorrelateWindow{Size: idle}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := replay.New(t, newStage(t, c)).Run(messages)
+			if d := replay.Diff(want, replay.New(t, newStage(t, c)).Run(messages), 0); d != "" {
+				t.Fatalf("the same input again: %s", d)
+			}
+			r := rand.New(rand.NewPCG(7, 7))
+			for range 12 {
+				at := 1 + r.IntN(len(messages)-1)
+				s := newStage(t, c)
+				replay.New(t, s).Run(messages[:at])
+				long := longer(s, messages[at].Stored)
+				want := want[at:]
+				got := replay.Rebuild(t, newStage(t, c), messages, at).Run(messages[at:])
+				if d := replay.Diff(want, got, at); d != "" && len(long) == 0 {
+					t.Errorf("rebuilt before message %d: %s", at, d)
+				}
+				// The bound: each of them is told under one other id at most.
+				others, known := insightsOf(got), insightsOf(want)
+				maps.DeleteFunc(others, func(id string, _ bool) bool { return known[id] })
+				if len(others) > len(long) {
+					t.Errorf("rebuilt before message %d: %d other insights, %d long incidents", at, len(others), len(long))
+				}
+			}
+		})
+	}
+}
+
+// longer are the open incidents that a rebuilt stage may see begin later than they did.
+func longer(s *correlator, now time.Time) map[*incident]bool {
+	long := map[*incident]bool{}
+	if s.realtime == nil {
+		return long
+	}
+	for _, key := range s.realtime.open.Keys() {
+		inc, _ := s.realtime.open.Peek(key)
+		if inc = inc.find(); now.UnixNano()-inc.first > int64(s.Horizon())-s.realtime.memory.span {
+			long[inc] = true
+		}
+	}
+	return long
+}
+
+func insightsOf(steps []replay.Step) map[string]bool {
+	ids := map[string]bool{}
+	for _, s := range steps {
+		for _, p := range s.Produced {
+			if p.Port == config.PortInsights {
+				ids[p.Event.GetId()] = true
+			}
+		}
+	}
+	return ids
+}
+
+// TestLongIncident is the bound in plain: a crash loop goes on for 100 minutes, and a worker
+// takes over in the middle. All of its events belong to an incident as before, which has
+// another id, and is closed under that.
+func TestLongIncident(t *testing.T) {
+	var messages []replay.Message
+	for i := range 40 {
+		e := on(time.Duration(i)*150*time.Second, "k8s.pod.crash_loop_back_off", podA)
+		messages = append(messages, replay.Message{Stored: time.Unix(0, int64(e.GetTimeUnixNano())), Data: event.AppendCloudEvent(nil, e)})
+	}
+	end := on(3*time.Hour, "app.log", cart)
+	messages = append(messages, replay.Message{Stored: time.Unix(0, int64(end.GetTimeUnixNano())), Data: event.AppendCloudEvent(nil, end)})
+	const at = 25
+	want := replay.New(t, newStage(t, realtimeOnly)).Run(messages)[at:]
+	got := replay.Rebuild(t, newStage(t, realtimeOnly), messages, at).Run(messages[at:])
+	if a, b := len(insightsOf(want)), len(insightsOf(got)); a != 1 || b != 1 {
+		t.Errorf("%d insights without and %d with a takeover, want 1 and 1", a, b)
+	}
+	var statuses []string
+	for i := range got {
+		if a, b := want[i].Text[0], got[i].Text[0]; len(want[i].Produced) == 0 && a != b {
+			t.Errorf("message %d: %s, want %s", at+i, b, a)
+		}
+		for _, p := range got[i].Produced {
+			statuses = append(statuses, p.Event.GetInsight().GetStatus())
+		}
+	}
+	if n := len(statuses); n == 0 || statuses[n-1] != "closed" {
+		t.Errorf("told after the takeover: %v, want closed as the last", statuses)
+	}
+}

@@ -1,0 +1,47 @@
+package validate
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"millrace.dev/millrace/test/generator"
+	"millrace.dev/millrace/test/replay"
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/stage"
+)
+
+// TestReplay drops instances and rebuilds them: from there on they decide as if nothing had
+// happened.
+func TestReplay(t *testing.T) {
+	messages := replay.Story(t, generator.Options{Seed: 1, Events: 8000, Duplicates: 2500, Invalid: 100, End: noon}, 30*time.Second)
+	for name, dedupe := range map[string]config.Dedupe{
+		"window":           {Window: config.Duration(time.Minute)},
+		"shorter window":   {Window: config.Duration(1500 * time.Millisecond)}, // second copies come up to 2 s later
+		"not enough room":  {Window: config.Duration(time.Minute), MaxEntries: 300},
+		"room for a dozen": {Window: config.Duration(2 * time.Second), MaxEntries: 12},
+	} {
+		t.Run(name, func(t *testing.T) {
+			made := func() stage.Stage {
+				return newStage(t, config.Validate{
+					RequiredAttributes: []string{"id", "source", "type"}, MaxFuture: config.Duration(time.Second), MaxAge: config.Duration(20 * time.Second),
+					Rules:  []config.Rule{{Expression: "event.attributes.all(k, k != 'x') && event.severity < 24"}},
+					Dedupe: &dedupe,
+				})
+			}
+			want := replay.New(t, made()).Run(messages)
+			if d := replay.Diff(want, replay.New(t, made()).Run(messages), 0); d != "" {
+				t.Fatalf("the same input again: %s", d)
+			}
+			r := rand.New(rand.NewPCG(7, 7))
+			for range 20 {
+				at := 1 + r.IntN(len(messages)-1)
+				end := min(at+200, len(messages)) // two minutes
+				got := replay.Rebuild(t, made(), messages, at).Run(messages[at:end])
+				if d := replay.Diff(want[at:end], got, at); d != "" {
+					t.Errorf("rebuilt before message %d: %s", at, d)
+				}
+			}
+		})
+	}
+}
