@@ -35,7 +35,7 @@ const (
 	EventMaxAckPending = 16384
 )
 
-// defaultBatch packs frames of 1024 events or 128 KiB, whichever comes first, and waits 5 ms
+// defaultBatch packs frames of 2048 events or 512 KiB, whichever comes first, and waits 5 ms
 // for more. At most 256 frames wait for their PubAck: a larger window starves the consumers
 // of the same stream.
 func defaultBatch() config.Batch {
