@@ -23,7 +23,10 @@ import (
 	"millrace.dev/millrace/test/harness/process"
 )
 
-const sample = "config/samples/observability.yaml"
+const (
+	sample  = "config/samples/observability.yaml"
+	chained = "config/samples/chained.yaml"
+)
 
 // result is what one call of the binary did.
 type result struct {
@@ -168,6 +171,36 @@ func TestCountsAreExact(t *testing.T) {
 	}
 }
 
+// TestChainedStagesCountTheSame: what is handed over in memory is counted as what is stored.
+func TestChainedStagesCountTheSame(t *testing.T) {
+	const valid, invalid, garbage = 5000, 70, 30
+	dir := t.TempDir()
+	got := millrace(t, input(valid, invalid, garbage, 0), "run", "-f", chained, "--input", "-", "--until-drained",
+		"--report", dir+"/report.json", "--output", "analyze="+dir+"/analyzed.ndjson")
+	if got.code != 0 {
+		t.Fatalf("exit code %d\n%s\n%s", got.code, got.stdout, got.stderr)
+	}
+	r := readReport(t, dir+"/report.json")
+	want := stageReport{
+		In: valid + invalid + garbage, Out: valid, DeadLettered: invalid + garbage,
+		Reasons: map[string]int64{"missing_attribute": invalid, "undecodable": garbage},
+	}
+	if diff := cmp.Diff(want, r.Stages["validate"]); diff != "" {
+		t.Errorf("validate (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(stageReport{In: valid, Out: valid}, r.Stages["enrich"]); diff != "" {
+		t.Errorf("enrich (-want +got):\n%s", diff)
+	}
+	for _, name := range []string{"correlate", "analyze"} {
+		if r.Stages[name].In != valid {
+			t.Errorf("%s: in is %d, want %d", name, r.Stages[name].In, valid)
+		}
+	}
+	if n := int64(len(lines(t, dir+"/analyzed.ndjson"))); r.Stages["analyze"].Out != n || r.Lost != 0 || r.Duplicated != 0 {
+		t.Errorf("report: %+v, %d events left analyze", r, n)
+	}
+}
+
 func lines(t *testing.T, path string) []map[string]any {
 	t.Helper()
 	f, err := os.Open(path)
@@ -246,8 +279,15 @@ func TestInterruptDrains(t *testing.T) {
 	}
 }
 
-// TestKilledRunGoesOn kills a run and starts it again on the same store: nothing is lost.
+// TestKilledRunGoesOn kills a run and starts it again on the same store: nothing is lost, and
+// nothing is stored twice.
 func TestKilledRunGoesOn(t *testing.T) {
+	for _, manifest := range []string{sample, chained} {
+		t.Run(filepath.Base(manifest), func(t *testing.T) { killedRunGoesOn(t, manifest) })
+	}
+}
+
+func killedRunGoesOn(t *testing.T, sample string) {
 	dir := t.TempDir()
 	in := filepath.Join(dir, "in.ndjson")
 	if err := os.WriteFile(in, []byte(input(20_000, 0, 0, 0)), 0o600); err != nil {
@@ -264,11 +304,11 @@ func TestKilledRunGoesOn(t *testing.T) {
 	_ = cmd.Wait()
 	report := filepath.Join(dir, "report.json")
 	got := millrace(t, input(20_000, 0, 0, 0), "run", "-f", sample, "--input", "-", "--until-drained", "--store-dir", dir+"/store",
-		"--report", report, "--output", "enrich="+dir+"/enriched.ndjson")
+		"--report", report)
 	if got.code != 0 {
 		t.Fatalf("exit code %d\n%s%s", got.code, got.stdout, got.stderr)
 	}
-	if r := readReport(t, report); r.Lost != 0 || r.Backlog != 0 || r.Stages["validate"].In < 20_000 {
+	if r := readReport(t, report); r.Lost != 0 || r.Duplicated != 0 || r.Backlog != 0 || r.Stages["validate"].In < 20_000 {
 		t.Errorf("report: %+v", r)
 	}
 }
@@ -284,18 +324,19 @@ func TestRefusals(t *testing.T) {
 		code int
 		want string
 	}{
-		"no command's flag":     {[]string{"run", "--nope"}, 2, "unknown flag: --nope"},
-		"no manifest":           {[]string{"run"}, 2, "-f FILE is required"},
-		"missing manifest":      {[]string{"run", "-f", "nope.yaml"}, 1, "nope.yaml: no such file"},
-		"manifest is refused":   {[]string{"run", "-f", bad}, 1, "bad.yaml:7: spec.stages[0].from"},
-		"lint":                  {[]string{"lint", "-f", bad}, 1, "bad.yaml:7: spec.stages[0].from"},
-		"lint without a file":   {[]string{"lint"}, 2, "lint needs -f"},
-		"unknown command":       {[]string{"fly"}, 2, `unknown command "fly"`},
-		"missing input":         {[]string{"run", "-f", sample, "--input", "nope"}, 1, "--input: open nope: no such file"},
-		"unknown output":        {[]string{"run", "-f", sample, "--input", "/dev/null", "--output", "nope=x"}, 2, `the pipeline has no stage "nope"`},
-		"unknown port":          {[]string{"run", "-f", sample, "--input", "/dev/null", "--output", "enrich/nope=x"}, 2, `stage enrich has no port "nope"`},
-		"snapshot is no list":   {[]string{"run", "-f", sample, "--input", "/dev/null", "--until-drained", "--kubernetes-snapshot", "go.mod"}, 1, "go.mod"},
-		"worker without a file": {[]string{"worker"}, 2, "--config is missing"},
+		"no command's flag":        {[]string{"run", "--nope"}, 2, "unknown flag: --nope"},
+		"no manifest":              {[]string{"run"}, 2, "-f FILE is required"},
+		"missing manifest":         {[]string{"run", "-f", "nope.yaml"}, 1, "nope.yaml: no such file"},
+		"manifest is refused":      {[]string{"run", "-f", bad}, 1, "bad.yaml:7: spec.stages[0].from"},
+		"lint":                     {[]string{"lint", "-f", bad}, 1, "bad.yaml:7: spec.stages[0].from"},
+		"lint without a file":      {[]string{"lint"}, 2, "lint needs -f"},
+		"unknown command":          {[]string{"fly"}, 2, `unknown command "fly"`},
+		"missing input":            {[]string{"run", "-f", sample, "--input", "nope"}, 1, "--input: open nope: no such file"},
+		"unknown output":           {[]string{"run", "-f", sample, "--input", "/dev/null", "--output", "nope=x"}, 2, `the pipeline has no stage "nope"`},
+		"output that is no stream": {[]string{"run", "-f", chained, "--input", "/dev/null", "--output", "enrich=x"}, 2, "what stage enrich emits is handed over in memory"},
+		"unknown port":             {[]string{"run", "-f", sample, "--input", "/dev/null", "--output", "enrich/nope=x"}, 2, `stage enrich has no port "nope"`},
+		"snapshot is no list":      {[]string{"run", "-f", sample, "--input", "/dev/null", "--until-drained", "--kubernetes-snapshot", "go.mod"}, 1, "go.mod"},
+		"worker without a file":    {[]string{"worker"}, 2, "--config is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := millrace(t, "", tc.args...)
