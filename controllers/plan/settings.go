@@ -41,7 +41,7 @@ const (
 func defaultBatch() config.Batch {
 	return config.Batch{
 		MaxEvents: 2048, MaxBytes: 512 << 10, Linger: config.Duration(5 * time.Millisecond),
-		MaxInFlightBytes: 16 << 20, MaxInFlightFrames: 256,
+		MaxInFlightBytes: 16 << 20,
 	}
 }
 

@@ -147,8 +147,6 @@ type Batch struct {
 	Linger Duration `json:"linger"`
 	// MaxInFlightBytes bounds the input that is received and not yet acknowledged.
 	MaxInFlightBytes int `json:"maxInFlightBytes"`
-	// MaxInFlightFrames bounds published frames that wait for their PubAck.
-	MaxInFlightFrames int `json:"maxInFlightFrames"`
 }
 
 // Retry is how a worker treats retryable errors.

@@ -1,48 +1,70 @@
-// Package engine moves events through one stage: it pulls messages from the durable
-// consumers of the stage, decodes them, lets the stage decide, publishes what comes out
-// and acknowledges the input when all of it is stored.
+// Package engine moves events through one stage, or through several that are chained in one
+// worker: it pulls messages from durable consumers, decodes them, lets the stages decide,
+// stores what comes out and acknowledges the input when all of it is stored.
 //
-// # The path of a message
+// # Lanes
 //
-//	input    pull requests, bounded by bytes and messages       (input.go, pull.go)
-//	shelf    every message in hand, kept alive with +WPI         (shelf.go)
-//	lane     takes messages, decodes a group, calls the stage    (lane.go, process.go)
-//	route    verdicts become frames, insights, dead letters      (route.go, pack.go, deadletter.go)
-//	publisher  a window of unconfirmed publishes, retried for ever (publisher.go)
-//	ack      when the last PubAck that a message waits for came  (message.go)
+// The work of a stage is cut into lanes. A stage that reads partitioned streams has a lane
+// for each partition: lane n reads partition n and writes partition n. A stage that reads
+// the ingress, or that has to see everything (correlate), has one lane, which spreads what it
+// writes over the partitions. One worker owns a lane at a time, by a lease (package lease);
+// what it does then is done in stream order:
 //
-// # Groups and frames
+//	input    one durable consumer for each input of a lane, read in order (input.go, pull.go)
+//	fill     what has arrived becomes a step, and is decoded               (lane.go, step.go)
+//	process  the stages decide; verdicts become frames and messages      (process.go, emit.go)
+//	commit   outputs are stored, then the input is acknowledged                  (commit.go)
 //
-// A lane takes what has arrived as one group. The events of a group go through the stage
-// in batches of at most Batch.MaxEvents. An input frame becomes at most one output frame
-// per port and partition, so what it becomes follows from it alone. Loose messages (one
-// JSON event, NDJSON, CloudEvents) are packed together: a group of them takes up to
-// MaxEvents events per partition, and waits up to Batch.Linger for more.
+// The last three are goroutines, each of which works on another step. While one step is stored the
+// next one grows: the busier a lane, the larger its steps and its frames.
 //
-// A stateless stage has several lanes (GOMAXPROCS) on one shared durable. A stateful stage
-// has one lane: it sees the events of an input in stream order. The exceptions are
-// redeliveries: a message that an earlier worker received and did not acknowledge before
-// it died comes again after AckWait, and newer messages overtake it meanwhile. It is
-// processed when it comes; it is never dropped. While an event of a stateful stage is
-// retried the lane waits, so that nothing overtakes it.
+// # Tracks
+//
+// Each subject that a lane publishes on is a track: nobody else writes there (track.go). Every
+// message on it says who wrote it (Millrace-Owner) and how far it reaches into the input
+// (Millrace-Position), and is stored only if the message before it is still the last one
+// (Nats-Expected-Last-Subject-Sequence). Several single messages of one step are stored as
+// an atomic batch, all or none. A track has one publish under way.
+//
+// # Taking over
+//
+// A worker that gets a lane (takeover.go)
+//
+//  1. resets the consumers: what is not acknowledged comes again, at once and in order;
+//  2. reads the last message of each track: what that one reaches is stored, and is not
+//     stored again when it comes again, in whatever packing;
+//  3. has new instances of stateful stages process the input of the last Horizon, up to what is
+//     acknowledged, and stores nothing of that.
+//
+// A worker that lost the lane without noticing (it was stopped, or cut off) cannot write: its
+// publish is refused, since the last message of the track is not its own any more. It then
+// asks the table of leases and drops the lane. If the table still names it, the lane begins anew, with
+// step 1.
 //
 // # What is promised
 //
-// An input message is acknowledged after the PubAck of every frame, insight and dead
-// letter that it caused. What a stage produces counts as caused by all messages of the
-// group. Publishes are repeated until they are stored: a full output stream, a lost
-// connection or a missing stream delay, they never lose.
+// An input message is acknowledged after the PubAck of all that it caused. Outputs are
+// repeated until they are stored: a full stream, a lost connection or a missing stream delay,
+// they never lose. Everything is stored exactly once, without a duplicate window; order is
+// kept on each track. docs/delivery.md says what that takes.
 //
-// Every output carries a deterministic Nats-Msg-Id (ids.go) that identifies its content,
-// so a repeated publish inside the duplicate window of the stream is stored once, and an
-// id never stands for two different contents. docs/delivery.md says where duplicates can
-// still appear.
+// # Stream time
+//
+// The clock of a stateful stage is the time at which the input stream stored the message.
+// Flush is called at each whole second of it, between messages, and by the clock of the worker (two
+// seconds behind it) while nothing comes. So a replay of the same input makes the same outputs at
+// the same positions.
 //
 // # Rights
 //
-// The engine creates, changes and deletes nothing. It needs publish rights on the output
-// subjects, on $JS.API.CONSUMER.INFO.<stream>.<durable>,
-// $JS.API.CONSUMER.MSG.NEXT.<stream>.<durable>, $JS.ACK.<stream>.<durable>.> and
-// $JS.ACK.*.*.<stream>.<durable>.>, and a subscription to its inbox. A consumer or stream that does not exist is waited for:
-// the operator makes it again.
+// The engine creates, changes and deletes nothing but the consumer's position. It needs
+// publish rights on the output subjects, for each input stream I and consumer C
+//
+//	$JS.API.CONSUMER.INFO.I.C, $JS.API.CONSUMER.RESET.I.C, $JS.API.CONSUMER.MSG.NEXT.I.C,
+//	$JS.ACK.I.C.>, $JS.ACK.*.*.I.C.>
+//
+// for each output stream O $JS.API.STREAM.MSG.GET.O, for stateful stages
+// $JS.API.STREAM.MSG.GET.I and $JS.API.DIRECT.GET.I (the replay), for leases those of
+// package lease, and a subscription to its inbox. A consumer or stream that does not exist
+// is waited for: the operator makes it again.
 package engine

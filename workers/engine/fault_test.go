@@ -421,7 +421,7 @@ func TestInFlightBytesAreBounded(t *testing.T) {
 		r.send(nats.NewMsg("in.raw.x"), []byte(fmt.Sprintf(`{"id":"b%d","source":"s","type":"t","body":%q}`, i, text)))
 	}
 	e := r.run(&testStage{}, func(c *config.StageConfig, _ *engine.Options) {
-		c.Batch.MaxInFlightBytes, c.Batch.MaxEvents, c.Batch.MaxInFlightFrames = budget, 1, 4
+		c.Batch.MaxInFlightBytes, c.Batch.MaxEvents = budget, 1
 	})
 	most := 0
 	for range 100 {

@@ -49,8 +49,6 @@ const (
 	defaultMaxEvents   = 512
 	defaultMaxBytes    = 128 << 10
 	defaultInFlight    = 32 << 20
-	defaultFrames      = 128
-	maxFrames          = 256
 	defaultAttempts    = 5
 	defaultBackoff     = 100 * time.Millisecond
 	defaultMaxBackoff  = 30 * time.Second
@@ -97,7 +95,7 @@ func (o *Options) complete() error {
 
 // limits are the bounds of the config with its gaps filled.
 type limits struct {
-	maxEvents, maxBytes, maxInFlightBytes, maxFrames, attempts int
+	maxEvents, maxBytes, maxInFlightBytes, attempts int
 
 	linger, backoff, maxBackoff, drain time.Duration
 }
@@ -105,15 +103,13 @@ type limits struct {
 func limitsOf(c *config.StageConfig) limits {
 	l := limits{
 		maxEvents: c.Batch.MaxEvents, maxBytes: c.Batch.MaxBytes,
-		maxInFlightBytes: c.Batch.MaxInFlightBytes, maxFrames: c.Batch.MaxInFlightFrames,
-		attempts: c.Retry.MaxAttempts, linger: c.Batch.Linger.D(),
+		maxInFlightBytes: c.Batch.MaxInFlightBytes,
+		attempts:         c.Retry.MaxAttempts, linger: c.Batch.Linger.D(),
 		backoff: c.Retry.InitialBackoff.D(), maxBackoff: c.Retry.MaxBackoff.D(), drain: c.DrainTimeout.D(),
 	}
 	fallback(&l.maxEvents, defaultMaxEvents)
 	fallback(&l.maxBytes, defaultMaxBytes)
 	fallback(&l.maxInFlightBytes, defaultInFlight)
-	fallback(&l.maxFrames, defaultFrames)
-	l.maxFrames = min(l.maxFrames, maxFrames)
 	fallback(&l.attempts, defaultAttempts)
 	fallback(&l.backoff, defaultBackoff)
 	fallback(&l.maxBackoff, defaultMaxBackoff)

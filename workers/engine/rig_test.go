@@ -151,7 +151,7 @@ func stageConfig() *config.StageConfig {
 			config.PortInsights:   {Stream: "INSIGHTS", Subject: "insights", Format: config.FormatCloudEvent},
 			config.PortDeadLetter: {Stream: "DEAD", Subject: "dead.validate", Format: config.FormatRaw},
 		},
-		Batch:        config.Batch{MaxEvents: 100, MaxBytes: 64 << 10, Linger: config.Duration(2 * time.Millisecond), MaxInFlightBytes: 8 << 20, MaxInFlightFrames: 64},
+		Batch:        config.Batch{MaxEvents: 100, MaxBytes: 64 << 10, Linger: config.Duration(2 * time.Millisecond), MaxInFlightBytes: 8 << 20},
 		Retry:        config.Retry{MaxAttempts: 3, InitialBackoff: config.Duration(20 * time.Millisecond), MaxBackoff: config.Duration(time.Second)},
 		DrainTimeout: config.Duration(10 * time.Second),
 	}
