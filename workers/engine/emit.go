@@ -53,7 +53,7 @@ func (sc *scene) enqueue(t *track, o *output) {
 	t.open.outputs = append(t.open.outputs, o)
 }
 
-// fresh says whether what stands at at is still to be stored on t, and notes that it will be.
+// fresh says whether the item at this position is still to be stored on t, and notes that it will be.
 func (sc *scene) fresh(t *track, at position, events int64) bool {
 	if sc.replayed || !at.after(t.packed[sc.in]) {
 		if !sc.replayed {

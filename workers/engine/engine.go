@@ -122,7 +122,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer stopKeeping()
 	if e.keeper == nil {
 		for i := range e.cfg.Lanes {
-			e.Acquire(i)
+			e.Acquire(i) //nolint:contextcheck // a lane lives in the context of the run
 		}
 	} else {
 		background.Go(func() { e.keep(keeping) })

@@ -38,7 +38,6 @@ type input struct {
 	received    uint64 // stream sequence of the last message in hand or acknowledged
 	acked       uint64 // stream sequence of the last message acknowledged
 	delivered   uint64 // consumer sequence of the last message; counts anew after a reset
-	oldest      []int64
 	bound       bool
 	everBound   bool
 	oversize    bool // the next message is larger than what is left of the budget

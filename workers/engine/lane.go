@@ -7,28 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
-	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
 
 // How many steps a lane has at once: one is filled, one is processed, one is stored.
 const stepsPerLane = 3
-
-// A step is full when it holds this much.
-const (
-	maxStepEvents = 8192
-	maxStepBytes  = 4 << 20
-)
 
 // lane is one part of the work of a stage that one worker owns at a time: its messages are
 // processed in stream order, one step after another, in three goroutines:
@@ -295,86 +286,6 @@ func (l *lane) closeInstances(ctx context.Context) {
 	l.instances = nil
 }
 
-// fill makes steps of what arrives, until the lane is stopped.
-func (l *lane) fill(ctx context.Context, out chan<- *step) {
-	for {
-		var s *step
-		select {
-		case s = <-l.free:
-		case <-l.stopping:
-			return
-		case <-ctx.Done():
-			return
-		}
-		s.reset()
-		select {
-		case m := <-l.queue:
-			l.working.Add(1)
-			s.add(m)
-		case <-l.stopping:
-			return
-		case <-ctx.Done():
-			return
-		}
-		if !l.fillUp(ctx, s, out) {
-			return
-		}
-	}
-}
-
-// fillUp adds what else has arrived to s until the next goroutine takes it.
-func (l *lane) fillUp(ctx context.Context, s *step, out chan<- *step) bool {
-	var linger <-chan time.Time
-	lingers := l.e.limits.linger > 0
-	for !l.full(s) {
-		select {
-		case m := <-l.queue:
-			s.add(m)
-			continue
-		default:
-		}
-		// Frames are full already, or as full as the stage before could make them.
-		if lingers && s.frames == 0 {
-			if linger == nil {
-				linger = time.After(l.e.limits.linger)
-			}
-			select {
-			case m := <-l.queue:
-				s.add(m)
-			case <-linger:
-				lingers = false
-			case <-l.stopping:
-				lingers = false
-			case <-ctx.Done():
-				return false
-			}
-			continue
-		}
-		select {
-		case out <- s:
-			return true
-		case m := <-l.queue:
-			s.add(m)
-		case <-ctx.Done():
-			return false
-		}
-	}
-	select {
-	case out <- s:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-func (l *lane) full(s *step) bool {
-	limit := l.e.limits.maxEvents
-	if l.e.cfg.Lanes == 1 { // it is spread over the partitions
-		limit = min(limit*l.e.cfg.Partitions, max(maxStepEvents, limit))
-	}
-	return len(s.events)+len(s.bad) >= limit || s.bytes >= maxStepBytes
-}
-
 // process takes steps through the stages, and flushes these while nothing comes.
 func (l *lane) process(ctx context.Context, in <-chan *step, out chan<- *step) {
 	var idle <-chan time.Time
@@ -385,7 +296,7 @@ func (l *lane) process(ctx context.Context, in <-chan *step, out chan<- *step) {
 	}
 	for {
 		var s *step
-		ok := true
+		var ok bool
 		select {
 		case s, ok = <-in:
 			if !ok {
@@ -423,68 +334,10 @@ func drained(in <-chan *step) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for range in { //nolint:revive // what comes is not stored
+		for range in { // what comes is not stored
 		}
 	}()
 	return done
-}
-
-// idleMargin is how far behind the clock the stream time is while nothing comes: messages that
-// the server stores now must not find that their second is over.
-const idleMargin = 2
-
-// flushIdle flushes by the clock while no message is there.
-func (l *lane) flushIdle(ctx context.Context) (*step, bool) {
-	second := l.e.now().Unix() - idleMargin
-	if l.tick == 0 {
-		l.tick = second - 1
-	}
-	if len(l.queue) > 0 || l.working.Load() > 0 || l.pending() || second <= l.tick {
-		return nil, true
-	}
-	select {
-	case s := <-l.free:
-		s.reset()
-		l.working.Add(1)
-		ok := l.flushUntil(ctx, s, second)
-		return s, ok
-	default:
-		return nil, true
-	}
-}
-
-// pending says whether the server has messages that did not come yet.
-func (l *lane) pending() bool {
-	for _, in := range l.inputs {
-		in.mu.Lock()
-		n := in.pending
-		ok := in.bound
-		in.mu.Unlock()
-		if n > 0 || !ok {
-			return true
-		}
-	}
-	return false
-}
-
-// flushFinal has the stages emit everything that they still hold.
-func (l *lane) flushFinal(ctx context.Context, r flushRequest) (*step, bool) {
-	if !l.flushes {
-		r.done <- nil
-		return nil, true
-	}
-	var s *step
-	select {
-	case s = <-l.free:
-	case <-ctx.Done():
-		return nil, false
-	}
-	s.reset()
-	l.working.Add(1)
-	l.flushErr = nil
-	ok := l.flush(ctx, s, finalTick, true)
-	r.done <- l.flushErr
-	return s, ok
 }
 
 func (l *lane) writer() *event.FrameWriter {
@@ -493,11 +346,3 @@ func (l *lane) writer() *event.FrameWriter {
 	}
 	return &event.FrameWriter{Hints: true}
 }
-
-// newStep makes a step. What a stage has written may be read by its hints.
-func (l *lane) newStep() *step {
-	own := !slices.ContainsFunc(l.e.cfg.Inputs, func(in config.Input) bool { return !strings.HasSuffix(in.From, "/"+config.PortOut) })
-	return newStep(len(l.e.nodes), event.Limits{Hints: own})
-}
-
-func (l *lane) putWriter(w *event.FrameWriter) { l.writers.Put(w) }

@@ -203,7 +203,7 @@ func (c *counting) New(stage.Settings) (stage.Stage, error) {
 	return &count{}, nil
 }
 
-type count struct{ n, flushed int }
+type count struct{ n int }
 
 func (*count) Start(context.Context) error    { return nil }
 func (*count) Shutdown(context.Context) error { return nil }

@@ -324,68 +324,6 @@ func (l *lane) call(ctx context.Context, n *node, events []event.Event, attempt 
 	return l.instances[n.index].stage.Process(ctx, b)
 }
 
-// flushUntil flushes the stages for each whole second of stream time up to second.
-func (l *lane) flushUntil(ctx context.Context, s *step, second int64) bool {
-	if !l.flushes {
-		return true
-	}
-	if l.tick == 0 {
-		l.tick = second
-		return true
-	}
-	l.tick = max(l.tick, second-maxFlushes)
-	for l.tick < second {
-		l.tick++
-		if !l.flush(ctx, s, l.tick, false) {
-			return false
-		}
-	}
-	return true
-}
-
-// maxFlushes bounds how many seconds without input are flushed one by one.
-const maxFlushes = 3600
-
-// flush lets the stages emit by stream time. No input waits for that but what they make.
-func (l *lane) flush(ctx context.Context, s *step, second int64, final bool) bool {
-	at := position{seq: l.last[0], tick: second}
-	now := time.Unix(second, 0)
-	if final {
-		now, at.tick = l.e.now(), finalTick
-	}
-	sc := &scene{s: s, at: at, replayed: l.replaying}
-	for _, n := range l.e.nodes {
-		f := l.instances[n.index].flusher
-		if f == nil {
-			continue
-		}
-		sr := &l.scratch[n.index]
-		sr.made = sr.made[:0]
-		if err := l.callFlush(ctx, n, f, now, final); err != nil {
-			l.flushErr = fmt.Errorf("flush stage %s: %w", n.cfg.Stage, err)
-			if l.e.panics.allow(l.e.now()) {
-				l.log.Error("the stage failed to flush", "stage", n.cfg.Stage, "error", err)
-			}
-			continue
-		}
-		sr.produced = append(sr.produced[:0], sr.batch.Produced()...)
-		l.produce(sc, n, sr.produced)
-		if !l.children(ctx, sc, n, nil) {
-			return false
-		}
-	}
-	return true
-}
-
-func (l *lane) callFlush(ctx context.Context, n *node, f stage.Flusher, now time.Time, final bool) (err error) {
-	b := &l.scratch[n.index].batch
-	b.Events, b.Now = []event.Event(nil), now
-	b.Reset(1)
-	defer l.clocked(n)()
-	defer l.e.recovered(&err)
-	return f.Flush(ctx, now, final, b)
-}
-
 // clocked notes how long a call of the stage takes, and that it goes on.
 func (l *lane) clocked(n *node) (end func()) {
 	began := l.e.now()

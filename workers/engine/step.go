@@ -90,7 +90,7 @@ func (s *step) add(m *message) {
 
 // tally counts what became of the events of one step at one stage.
 type tally struct {
-	events, emitted, out, filtered, duplicates, deadLettered, skipped, retried int64
+	events, emitted, out, filtered, duplicates, deadLettered, retried int64
 
 	reasons  []countOf
 	produced []countOf

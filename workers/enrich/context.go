@@ -1,6 +1,10 @@
 package enrich
 
-import "millrace.dev/millrace/workers/event"
+import (
+	"slices"
+
+	"millrace.dev/millrace/workers/event"
+)
 
 // mask has a bit for each of the first 64 attributes or references of an entry.
 type mask uint64
@@ -50,7 +54,7 @@ func (e *entry) restFor(attributes, references mask) *event.Prepared {
 	if have == nil {
 		e.rests.CompareAndSwap(nil, &[]rest{made})
 	} else if len(*have) < maxRests { // what another goroutine adds meanwhile may be made again
-		more := append((*have)[:len(*have):len(*have)], made)
+		more := append(slices.Clone(*have), made)
 		e.rests.CompareAndSwap(have, &more)
 	}
 	return &fields

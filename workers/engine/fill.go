@@ -1,0 +1,105 @@
+package engine
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/event"
+)
+
+// A step is full when it holds this much.
+const (
+	maxStepEvents = 8192
+	maxStepBytes  = 4 << 20
+)
+
+// newStep makes a step. What a stage has written may be read by its hints.
+func (l *lane) newStep() *step {
+	own := !slices.ContainsFunc(l.e.cfg.Inputs, func(in config.Input) bool { return !strings.HasSuffix(in.From, "/"+config.PortOut) })
+	return newStep(len(l.e.nodes), event.Limits{Hints: own})
+}
+
+func (l *lane) putWriter(w *event.FrameWriter) { l.writers.Put(w) }
+
+// fill makes steps of what arrives, until the lane is stopped.
+func (l *lane) fill(ctx context.Context, out chan<- *step) {
+	for {
+		var s *step
+		select {
+		case s = <-l.free:
+		case <-l.stopping:
+			return
+		case <-ctx.Done():
+			return
+		}
+		s.reset()
+		select {
+		case m := <-l.queue:
+			l.working.Add(1)
+			s.add(m)
+		case <-l.stopping:
+			return
+		case <-ctx.Done():
+			return
+		}
+		if !l.fillUp(ctx, s, out) {
+			return
+		}
+	}
+}
+
+// fillUp adds what else has arrived to s until the next goroutine takes it.
+func (l *lane) fillUp(ctx context.Context, s *step, out chan<- *step) bool {
+	var linger <-chan time.Time
+	lingers := l.e.limits.linger > 0
+	for !l.full(s) {
+		select {
+		case m := <-l.queue:
+			s.add(m)
+			continue
+		default:
+		}
+		// Frames are full already, or as full as the stage before could make them.
+		if lingers && s.frames == 0 {
+			if linger == nil {
+				linger = time.After(l.e.limits.linger)
+			}
+			select {
+			case m := <-l.queue:
+				s.add(m)
+			case <-linger:
+				lingers = false
+			case <-l.stopping:
+				lingers = false
+			case <-ctx.Done():
+				return false
+			}
+			continue
+		}
+		select {
+		case out <- s:
+			return true
+		case m := <-l.queue:
+			s.add(m)
+		case <-ctx.Done():
+			return false
+		}
+	}
+	select {
+	case out <- s:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (l *lane) full(s *step) bool {
+	limit := l.e.limits.maxEvents
+	if l.e.cfg.Lanes == 1 { // it is spread over the partitions
+		limit = min(limit*l.e.cfg.Partitions, max(maxStepEvents, limit))
+	}
+	return len(s.events)+len(s.bad) >= limit || s.bytes >= maxStepBytes
+}

@@ -1,0 +1,130 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
+)
+
+// flushUntil flushes the stages for each whole second of stream time up to second.
+func (l *lane) flushUntil(ctx context.Context, s *step, second int64) bool {
+	if !l.flushes {
+		return true
+	}
+	if l.tick == 0 {
+		l.tick = second
+		return true
+	}
+	l.tick = max(l.tick, second-maxFlushes)
+	for l.tick < second {
+		l.tick++
+		if !l.flush(ctx, s, l.tick, false) {
+			return false
+		}
+	}
+	return true
+}
+
+// maxFlushes bounds how many seconds without input are flushed one by one.
+const maxFlushes = 3600
+
+// flush lets the stages emit by stream time. No input waits for that but what they make.
+func (l *lane) flush(ctx context.Context, s *step, second int64, final bool) bool {
+	at := position{seq: l.last[0], tick: second}
+	now := time.Unix(second, 0)
+	if final {
+		now, at.tick = l.e.now(), finalTick
+	}
+	sc := &scene{s: s, at: at, replayed: l.replaying}
+	for _, n := range l.e.nodes {
+		f := l.instances[n.index].flusher
+		if f == nil {
+			continue
+		}
+		sr := &l.scratch[n.index]
+		sr.made = sr.made[:0]
+		if err := l.callFlush(ctx, n, f, now, final); err != nil {
+			l.flushErr = fmt.Errorf("flush stage %s: %w", n.cfg.Stage, err)
+			if l.e.panics.allow(l.e.now()) {
+				l.log.Error("the stage failed to flush", "stage", n.cfg.Stage, "error", err)
+			}
+			continue
+		}
+		sr.produced = append(sr.produced[:0], sr.batch.Produced()...)
+		l.produce(sc, n, sr.produced)
+		if !l.children(ctx, sc, n, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+func (l *lane) callFlush(ctx context.Context, n *node, f stage.Flusher, now time.Time, final bool) (err error) {
+	b := &l.scratch[n.index].batch
+	b.Events, b.Now = []event.Event(nil), now
+	b.Reset(1)
+	defer l.clocked(n)()
+	defer l.e.recovered(&err)
+	return f.Flush(ctx, now, final, b)
+}
+
+// idleMargin is how far behind the clock the stream time is while nothing comes: messages that
+// the server stores now must not find that their second is over.
+const idleMargin = 2
+
+// flushIdle flushes by the clock while no message is there.
+func (l *lane) flushIdle(ctx context.Context) (*step, bool) {
+	second := l.e.now().Unix() - idleMargin
+	if l.tick == 0 {
+		l.tick = second - 1
+	}
+	if len(l.queue) > 0 || l.working.Load() > 0 || l.pending() || second <= l.tick {
+		return nil, true
+	}
+	select {
+	case s := <-l.free:
+		s.reset()
+		l.working.Add(1)
+		ok := l.flushUntil(ctx, s, second)
+		return s, ok
+	default:
+		return nil, true
+	}
+}
+
+// pending says whether the server has messages that did not come yet.
+func (l *lane) pending() bool {
+	for _, in := range l.inputs {
+		in.mu.Lock()
+		n := in.pending
+		ok := in.bound
+		in.mu.Unlock()
+		if n > 0 || !ok {
+			return true
+		}
+	}
+	return false
+}
+
+// flushFinal has the stages emit everything that they still hold.
+func (l *lane) flushFinal(ctx context.Context, r flushRequest) (*step, bool) {
+	if !l.flushes {
+		r.done <- nil
+		return nil, true
+	}
+	var s *step
+	select {
+	case s = <-l.free:
+	case <-ctx.Done():
+		return nil, false
+	}
+	s.reset()
+	l.working.Add(1)
+	l.flushErr = nil
+	ok := l.flush(ctx, s, finalTick, true)
+	r.done <- l.flushErr
+	return s, ok
+}
