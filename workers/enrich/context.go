@@ -26,24 +26,25 @@ func (e *entry) known(ev *event.Event) (attributes, references mask) {
 	return attributes, references
 }
 
-// appendRest appends what the event does not have.
+// appendRest appends what the event does not have, in as few pieces as there are.
 func (e *entry) appendRest(ev *event.Event, attributes, references mask) {
-	from := uint32(0)
-	for i := range e.attributes {
-		end := e.attributes[i].end
-		if !attributes.has(i) {
-			ev.AppendEncoded(e.encoded[from:end])
+	begin, from := uint32(0), uint32(0) // of the piece, of the attribute or reference
+	skip := func(known bool, end uint32) {
+		if known {
+			if begin < from {
+				ev.AppendEncoded(e.encoded[begin:from])
+			}
+			begin = end
 		}
 		from = end
+	}
+	for i := range e.attributes {
+		skip(attributes.has(i), e.attributes[i].end)
 	}
 	for i := range e.references {
-		end := e.references[i].end
-		if !references.has(i) {
-			ev.AppendEncoded(e.encoded[from:end])
-		}
-		from = end
+		skip(references.has(i), e.references[i].end)
 	}
-	ev.AppendEncoded(e.encoded[from:])
+	ev.AppendEncoded(e.encoded[begin:])
 }
 
 // completes fills in what an event's own reference lacks; ok is false when it lacks nothing.
