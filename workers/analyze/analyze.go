@@ -103,6 +103,7 @@ func (a *analyzer) follow(b *stage.Batch, e *event.Event, m event.Metric, s *ser
 	if !r.significant() || sign(r.slope) != float64(direction) {
 		return
 	}
+	r.low, r.high = r.interval(a.slopes)
 	s.direction = direction
 	found := a.results.trend(e, m, s, r, a.span.Seconds())
 	b.Produce("out", found)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -186,12 +187,17 @@ func TestMannKendall(t *testing.T) {
 	for i := range 10 {
 		p.push(float64(i+1), parts)
 	}
-	r, _ := p.test(nil)
+	r, slopes := p.test(nil)
+	r.low, r.high = r.interval(slopes)
 	if math.Abs(r.p-8.3e-5) > 1e-6 || r.slope != 1 || r.low != 1 || r.high != 1 || r.scatter > 1e-9 {
 		t.Errorf("got %+v", r)
 	}
-	if got := ties([]float32{1, 2, 2, 3, 3, 3}); got != 2*1*9+3*2*11 {
-		t.Errorf("ties = %g", got)
+	p = points{}
+	for _, v := range []float64{1, 2, 2, 3, 3, 3} {
+		p.push(v, parts)
+	}
+	if p.ties != 2*1*9+3*2*11 {
+		t.Errorf("ties = %d", p.ties)
 	}
 }
 
@@ -217,26 +223,47 @@ func TestSlopeIsInTime(t *testing.T) {
 	}
 }
 
+func TestMedian(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for n := range 200 {
+		v := make([]float64, n)
+		for i := range v {
+			v[i] = float64(r.IntN(1 + n/2))
+		}
+		sorted := slices.Sorted(slices.Values(v))
+		want := 0.0
+		if n > 0 {
+			want = (sorted[(n-1)/2] + sorted[n/2]) / 2
+		}
+		if got := median(v); got != want {
+			t.Fatalf("median of %v is %g, want %g", sorted, got, want)
+		}
+	}
+	median([]float64{math.NaN(), 1, math.Inf(1), math.NaN(), math.Inf(-1), 2}) // it ends
+}
+
 // TestKendallIsKeptUpToDate compares S, ties and length with what the points say.
 func TestKendallIsKeptUpToDate(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	var p points
 	for range 2000 {
 		p.push(float64(r.IntN(20)), parts/2+r.IntN(70)/60*r.IntN(60*parts)+r.IntN(3*parts))
-		s, tied, length := 0, 0, 0
+		s, length, equal := 0, 0, map[float32]int{}
 		for i, v := range p.values[:p.n] {
 			if i > 0 {
 				length += int(p.gaps[i])
 			}
 			for _, w := range p.values[i+1 : p.n] {
 				s += int(sign(float64(w - v)))
-				if w == v {
-					tied++
-				}
 			}
+			equal[v]++
 		}
-		if p.s != s || p.tied != tied || p.length != length || length >= maxPoints*parts {
-			t.Fatalf("S %d, tied %d, length %d; want %d, %d, %d", p.s, p.tied, p.length, s, tied, length)
+		ties := 0
+		for _, n := range equal {
+			ties += n * (n - 1) * (2*n + 5)
+		}
+		if p.s != s || p.ties != ties || p.length != length || length >= maxPoints*parts {
+			t.Fatalf("S %d, ties %d, length %d; want %d, %d, %d", p.s, p.ties, p.length, s, ties, length)
 		}
 	}
 }
@@ -394,29 +421,49 @@ func TestConfigRefused(t *testing.T) {
 	}
 }
 
+// BenchmarkProcess: every value ends a span, which is the worst that trends cost. In a walk
+// most spans end with a test of all slopes.
 func BenchmarkProcess(b *testing.B) {
-	for name, c := range map[string]config.Analyze{
-		"anomaly":       {Anomaly: &config.AnalyzeAnomaly{}},
-		"anomaly+trend": {Anomaly: &config.AnalyzeAnomaly{}, Trend: &config.AnalyzeTrend{}},
+	walk, at := noise(1<<15, 0), 0.0
+	for i, v := range walk {
+		at += v
+		walk[i] = 1000 + at
+	}
+	anomaly, trend := &config.AnalyzeAnomaly{}, &config.AnalyzeTrend{}
+	for name, tc := range map[string]struct {
+		config config.Analyze
+		values []float64
+	}{
+		"anomaly":        {config.Analyze{Anomaly: anomaly}, noise(1<<15, 100)},
+		"trend of noise": {config.Analyze{Trend: trend}, noise(1<<15, 100)},
+		"trend of walks": {config.Analyze{Trend: trend}, walk},
+		"both of noise":  {config.Analyze{Anomaly: anomaly, Trend: trend}, noise(1<<15, 100)},
 	} {
 		b.Run(name, func(b *testing.B) {
-			s := newStage(b, c)
-			var events []*eventv1.Event
-			for i, v := range noise(512, 100) {
-				events = append(events, value(i/64, fmt.Sprint("pod-", i%64), "m", v))
+			s := newStage(b, tc.config)
+			// A batch holds a value of each of 64 series; each goes through 512 values to and fro.
+			var batches []*stage.Batch
+			for i := range 512 {
+				var events []*eventv1.Event
+				for n := range 64 {
+					events = append(events, value(i, fmt.Sprint("pod-", n), "m", tc.values[n*512+i]))
+				}
+				batches = append(batches, batch(b, events))
 			}
-			in := batch(b, events)
+			n := 0
 			b.ReportAllocs()
 			for b.Loop() {
-				for i := range in.Events { // time goes on: every value ends a span
-					in.Events[i].Time += int64(80 * time.Second)
+				in := batches[min(n%1024, 1023-n%1024)]
+				n++
+				for i := range in.Events {
+					in.Events[i].Time = start.UnixNano() + int64(n)*int64(10*time.Second)
 				}
 				in.Reset(1)
 				if err := s.Process(b.Context(), in); err != nil {
 					b.Fatal(err)
 				}
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(events)), "ns/event")
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*64), "ns/event")
 		})
 	}
 }

@@ -12,9 +12,9 @@ type points struct {
 	gaps   [maxPoints]uint16  // time since the point before, in parts of a span
 	n      int
 	length int // from the first point to the last, in parts of a span
-	// Kendall's S of the points and how many pairs are equal, kept up to date: most tests
-	// end there.
-	s, tied int
+	// Kendall's S of the points and the sum over groups of t equal points of groupTies(t), kept
+	// up to date: most tests end there.
+	s, ties int
 
 	span   int64   // the one that is being filled, its number since 1970
 	sum    float64 // of its values
@@ -50,7 +50,7 @@ func (p *points) add(at int64, x float64, width int64) (ended bool) {
 		p.push(p.sum/float64(p.count), int(min(mid-p.last, maxPoints*parts)))
 		p.last, ended = mid, true
 		if span-p.span >= maxPoints { // nothing came for longer than the window: what was before is over
-			p.n, p.length, p.s, p.tied, ended = 0, 0, 0, 0, false
+			p.n, p.length, p.s, p.ties, ended = 0, 0, 0, 0, false
 		}
 		p.span, p.sum, p.at, p.count = span, 0, 0, 0
 	}
@@ -70,18 +70,18 @@ func (p *points) push(x float64, gap int) {
 		p.length += gap
 	}
 	v := float32(x)
-	for _, before := range p.values[:p.n] {
-		p.compare(before, v, 1)
-	}
+	above, below := order(p.values[:p.n], v)
+	p.s += below - above
+	p.ties += moreTies(p.n - above - below)
 	p.values[p.n], p.gaps[p.n] = v, uint16(gap)
 	p.n++
 }
 
 // drop forgets the oldest point.
 func (p *points) drop() {
-	for _, after := range p.values[1:p.n] {
-		p.compare(p.values[0], after, -1)
-	}
+	above, below := order(p.values[1:p.n], p.values[0])
+	p.s -= above - below
+	p.ties -= moreTies(p.n - 1 - above - below)
 	if p.n > 1 {
 		p.length -= int(p.gaps[1])
 	}
@@ -90,26 +90,32 @@ func (p *points) drop() {
 	p.n--
 }
 
-// compare counts a pair of points in (1) or out (-1).
-func (p *points) compare(before, after float32, times int) {
-	switch {
-	case after > before:
-		p.s += times
-	case after < before:
-		p.s -= times
-	default:
-		p.tied += times
+// order counts the values above and below v.
+func order(values []float32, v float32) (above, below int) {
+	for _, x := range values {
+		above += one(x > v) // without a branch, which would be a coin toss
+		below += one(x < v)
 	}
+	return above, below
 }
+
+func one(b bool) (n int) {
+	if b {
+		n = 1
+	}
+	return n
+}
+
+// groupTies is what t equal points take from Kendall's variance, times 18; for all points
+// together it is the variance itself.
+func groupTies(t int) int { return t * (t - 1) * (2*t + 5) }
+
+// moreTies is how much that grows when t equal points become one more.
+func moreTies(t int) int { return groupTies(t+1) - groupTies(t) }
 
 // variance is that of Kendall's S when there is no trend, with ties.
 func (p *points) variance() float64 {
-	n := float64(p.n)
-	v := n * (n - 1) * (2*n + 5)
-	if p.tied > 0 {
-		v -= ties(p.values[:p.n])
-	}
-	return v / 18
+	return float64(groupTies(p.n)-p.ties) / 18
 }
 
 // chance is the two-sided p of S at a variance: how likely a series without a trend shows it.
@@ -123,8 +129,8 @@ func (p *points) chance(variance float64) float64 {
 
 // trendResult is what a test of points found. Slopes are per span.
 type trendResult struct {
-	p                float64 // two-sided
-	slope, low, high float64
+	p, variance      float64 // p is two-sided
+	slope, low, high float64 // low and high: see interval
 	n                int
 	length           float64 // spans from the first point to the last
 	scatter          float64 // median absolute deviation around the line
@@ -143,7 +149,7 @@ func (r *trendResult) significant() bool {
 }
 
 // test is Mann-Kendall's test with tie and autocorrelation correction, and Theil-Sen's
-// slope with its 95 % interval. slopes is scratch space.
+// slope. slopes is scratch space, and the slopes afterwards.
 func (p *points) test(slopes []float64) (r trendResult, _ []float64) {
 	var at, v [maxPoints]float64
 	for i := range p.n {
@@ -158,22 +164,24 @@ func (p *points) test(slopes []float64) (r trendResult, _ []float64) {
 			slopes = append(slopes, (v[j]-v[i])/(at[j]-at[i]))
 		}
 	}
-	slices.Sort(slopes)
-	r.n, r.length, r.slope = p.n, at[p.n-1], middle(slopes)
-	variance := p.variance()
+	r.n, r.length, r.slope = p.n, at[p.n-1], median(slopes)
+	r.variance = p.variance()
 	var rho float64
 	r.scatter, rho = residuals(at[:p.n], v[:p.n], r.slope)
 	if rho > 0 {
-		variance *= (1 + rho) / (1 - min(rho, 0.95))
+		r.variance *= (1 + rho) / (1 - min(rho, 0.95))
 	}
-	if r.p = p.chance(variance); variance <= 0 || len(slopes) == 0 {
-		return r, slopes
-	}
-	c, m := 1.96*math.Sqrt(variance), float64(len(slopes))
-	r.low = slopes[clamp(int((m-c)/2), len(slopes))]
-	r.high = slopes[clamp(int((m+c)/2), len(slopes))]
-	r.level = median(v[:p.n]) // last: it sorts
+	r.p = p.chance(r.variance)
+	r.level = median(v[:p.n]) // last: it moves them
 	return r, slopes
+}
+
+// interval is the 95 % interval of the slope, out of the slopes of a significant trend. It
+// sorts them, which costs more than all the rest.
+func (r *trendResult) interval(slopes []float64) (low, high float64) {
+	slices.Sort(slopes)
+	c, m := 1.96*math.Sqrt(r.variance), float64(len(slopes))
+	return slopes[clamp(int((m-c)/2), len(slopes))], slopes[clamp(int((m+c)/2), len(slopes))]
 }
 
 func clamp(i, n int) int { return max(0, min(i, n-1)) }
@@ -186,25 +194,6 @@ func sign(x float64) float64 {
 		return -1
 	}
 	return 0
-}
-
-// ties is the correction term of Kendall's variance: the sum of t(t-1)(2t+5) over groups
-// of t equal values.
-func ties(v []float32) (sum float64) {
-	var space [maxPoints]float32
-	sorted := space[:copy(space[:], v)]
-	slices.Sort(sorted)
-	for i := 0; i < len(sorted); {
-		j := i
-		for j < len(sorted) && sorted[j] == sorted[i] {
-			j++
-		}
-		if t := float64(j - i); t > 1 {
-			sum += t * (t - 1) * (2*t + 5)
-		}
-		i = j
-	}
-	return sum
 }
 
 // residuals returns the median absolute deviation around the line of the given slope, and
@@ -235,19 +224,45 @@ func residuals(at, v []float64, slope float64) (scatter, rho float64) {
 	return median(rest), rho
 }
 
-// median sorts v and returns its middle.
+// median returns the middle of v, whose values it moves.
 func median(v []float64) float64 {
-	slices.Sort(v)
-	return middle(v)
+	n := len(v)
+	if n == 0 {
+		return 0
+	}
+	nth(v, n/2)
+	if n%2 == 1 {
+		return v[n/2]
+	}
+	return (slices.Max(v[:n/2]) + v[n/2]) / 2
 }
 
-func middle(sorted []float64) float64 {
-	n := len(sorted)
-	switch {
-	case n == 0:
-		return 0
-	case n%2 == 1:
-		return sorted[n/2]
+// nth moves the values of v so that the one at n is as if they were sorted, with none before
+// it that is larger (Hoare's FIND, 1961).
+func nth(v []float64, n int) {
+	for lo, hi := 0, len(v)-1; lo < hi; {
+		pivot := v[lo+(hi-lo)/2]
+		i, j := lo, hi
+		for i <= j {
+			for v[i] < pivot {
+				i++
+			}
+			for pivot < v[j] {
+				j--
+			}
+			if i <= j {
+				v[i], v[j] = v[j], v[i]
+				i++
+				j--
+			}
+		}
+		switch {
+		case n <= j:
+			hi = j
+		case n >= i:
+			lo = i
+		default:
+			return
+		}
 	}
-	return (sorted[n/2-1] + sorted[n/2]) / 2
 }

@@ -1,7 +1,6 @@
 package enrich
 
 import (
-	"slices"
 	"strings"
 
 	"millrace.dev/millrace/workers/config"
@@ -81,64 +80,68 @@ func (r *rule) confidence() float64 {
 // table finds the first rule that matches. It is indexed by event type and Kubernetes reason:
 // a look-up sees the few rules that can match, in the order of the table.
 type table struct {
-	types, reasons map[string]struct{} // what rules name exactly
-	rows           map[tableKey][]*rule
-	// reasonTypes are the types for which a rule looks at the reason.
-	reasonTypes map[string]bool
+	types map[string]*typeRules // of types that rules name exactly
+	other *typeRules            // of all other types
 }
 
-// tableKey has empty members for types and reasons that no rule names.
-type tableKey struct{ typ, reason string }
+// typeRules are the rules that can match events of one type.
+type typeRules struct {
+	reasons map[string][]*rule // by the reasons that rules name; empty = the reason says nothing
+	other   []*rule            // for all other reasons
+}
 
 // newTable indexes rules; those of users come first.
 func newTable(rules []*rule) *table {
-	t := &table{
-		types: map[string]struct{}{"": {}}, reasons: map[string]struct{}{"": {}},
-		rows: map[tableKey][]*rule{}, reasonTypes: map[string]bool{},
-	}
+	t := &table{types: map[string]*typeRules{}, other: newTypeRules(rules, "")}
 	for _, r := range rules {
-		if !r.below {
-			t.types[r.typ] = struct{}{}
-		}
-		t.reasons[r.reason] = struct{}{}
-	}
-	for typ := range t.types {
-		for reason := range t.reasons {
-			t.index(rules, tableKey{typ, reason})
+		if r.typ != "" && !r.below && t.types[r.typ] == nil {
+			t.types[r.typ] = newTypeRules(rules, r.typ)
 		}
 	}
 	return t
 }
 
-// index keeps the rules that can match a key. For types that no rule names, these are the
-// rules without a type and those with a prefix, which match looks at.
-func (t *table) index(rules []*rule, key tableKey) {
-	var row []*rule
+// newTypeRules keeps the rules that can match a type. For types that no rule names, which is
+// typ "", these are the rules without a type and those with a prefix, which matches looks at.
+func newTypeRules(rules []*rule, typ string) *typeRules {
+	t := &typeRules{reasons: map[string][]*rule{}}
+	var typed []*rule
 	for _, r := range rules {
-		typed := r.matchesType(key.typ) || key.typ == "" && r.below
-		if typed && r.reason != "" {
-			t.reasonTypes[key.typ] = true
-		}
-		if typed && (r.reason == "" || r.reason == key.reason) {
-			row = append(row, r)
+		if r.matchesType(typ) || typ == "" && r.below {
+			typed = append(typed, r)
+			if r.reason != "" {
+				t.reasons[r.reason] = nil
+			}
 		}
 	}
-	t.rows[key] = slices.Clip(row)
+	keep := func(reason string) (row []*rule) {
+		for _, r := range typed {
+			if r.reason == "" || r.reason == reason {
+				row = append(row, r)
+			}
+		}
+		return row
+	}
+	for reason := range t.reasons {
+		t.reasons[reason] = keep(reason)
+	}
+	t.other = keep("")
+	return t
 }
 
 // match returns the first rule that matches an event, or nil.
 func (t *table) match(e *event.Event) *rule {
-	key := tableKey{typ: e.Type}
-	if _, named := t.types[e.Type]; !named {
-		key.typ = ""
+	typed, ok := t.types[e.Type]
+	if !ok {
+		typed = t.other
 	}
-	if t.reasonTypes[key.typ] {
-		key.reason = e.KubernetesReason()
-		if _, named := t.reasons[key.reason]; !named {
-			key.reason = ""
+	row := typed.other
+	if len(typed.reasons) > 0 {
+		if named, ok := typed.reasons[e.KubernetesReason()]; ok {
+			row = named
 		}
 	}
-	for _, r := range t.rows[key] {
+	for _, r := range row {
 		if r.matches(e) {
 			return r
 		}
