@@ -98,7 +98,17 @@ func frameEvents(t *testing.T, m jetstream.Msg) []*eventv1.Event {
 	if err := proto.Unmarshal(body, &f); err != nil {
 		t.Fatalf("message on %s is no frame: %v", m.Subject(), err)
 	}
-	return f.GetEvents()
+	events := f.GetEvents()
+	for _, entry := range f.GetEntries() {
+		e := entry.GetEvent()
+		for _, i := range entry.GetContexts() {
+			if err := (proto.UnmarshalOptions{Merge: true}).Unmarshal(f.GetContexts()[i], e); err != nil {
+				t.Fatalf("context of an event on %s: %v", m.Subject(), err)
+			}
+		}
+		events = append(events, e)
+	}
+	return events
 }
 
 func containsEvent(t *testing.T, m jetstream.Msg, id string) bool {

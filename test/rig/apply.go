@@ -9,7 +9,11 @@ import (
 	"millrace.dev/millrace/controllers/plan"
 )
 
-// apply makes the streams and consumers of p, as the operator does in a cluster.
+// Apply makes again what is missing of the streams, the consumers and the bucket of leases, as
+// the operator does in a cluster, and sets what differs.
+func (r *Rig) Apply(ctx context.Context) error { return apply(ctx, r.js, r.plan) }
+
+// apply makes the streams, the consumers and the bucket of leases of p.
 func apply(ctx context.Context, js jetstream.JetStream, p *plan.Plan) error {
 	for _, s := range p.Streams {
 		if _, err := js.CreateOrUpdateStream(ctx, streamConfig(s)); err != nil {
@@ -23,16 +27,26 @@ func apply(ctx context.Context, js jetstream.JetStream, p *plan.Plan) error {
 			}
 		}
 	}
+	bucket := jetstream.KeyValueConfig{
+		Bucket: p.Leases.Bucket, History: 1, MaxValueSize: plan.LeasesMaxValueBytes, MaxBytes: 16 << 20, Replicas: 1,
+		Storage: storageOf(p.Leases.Memory),
+	}
+	if _, err := js.CreateOrUpdateKeyValue(ctx, bucket); err != nil {
+		return fmt.Errorf("bucket %s of the leases: %w", p.Leases.Bucket, err)
+	}
 	return nil
 }
 
-func streamConfig(s plan.Stream) jetstream.StreamConfig {
-	storage := jetstream.FileStorage
-	if s.Memory {
-		storage = jetstream.MemoryStorage
+func storageOf(memory bool) jetstream.StorageType {
+	if memory {
+		return jetstream.MemoryStorage
 	}
+	return jetstream.FileStorage
+}
+
+func streamConfig(s plan.Stream) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name: s.Name, Subjects: s.Subjects, Storage: storage,
+		Name: s.Name, Subjects: s.Subjects, Storage: storageOf(s.Memory),
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew,
 		// The rig has one server.
 		Replicas: 1,
