@@ -56,10 +56,13 @@ func (r *Rig) StartProgram(stage, path string, args ...string) (*Worker, error) 
 	return w, nil
 }
 
-// StartAll starts one worker for each stage and waits until all are ready.
+// StartAll starts one worker for each stage that has workers and waits until all are ready.
 func (r *Rig) StartAll(ctx context.Context) error {
 	var started []*Worker
 	for _, s := range r.plan.Stages {
+		if s.Head != "" {
+			continue // its head runs it
+		}
 		w, err := r.StartWorker(s.Name)
 		if err != nil {
 			return err
