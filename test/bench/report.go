@@ -55,6 +55,10 @@ type Process struct {
 type Stream struct {
 	Messages      uint64  `json:"messages"`
 	BytesPerEvent float64 `json:"bytes_per_event"`
+	// StoredP50 and StoredP99 are milliseconds from before the publish of an event until it was
+	// stored here; for the streams of validate and enrich alone.
+	StoredP50 float64 `json:"stored_p50_ms,omitempty"`
+	StoredP99 float64 `json:"stored_p99_ms,omitempty"`
 }
 
 // Machine is what the figures were measured on.

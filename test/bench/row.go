@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -72,41 +71,26 @@ func (t *trial) settle(ctx context.Context, p *publisher, n int, row *Row) error
 	counts := make([]uint8, n)
 	latencies := make([]float32, 0, n)
 	var unknown, tried, found int
-	decoder := event.NewDecoder(event.Limits{})
-	err = t.each(ctx, t.rig.Output(enrichStage, "out").Stream, func(m jetstream.Msg, sequence uint64) error {
-		defer decoder.Reset()
-		data := m.Data()
-		if size, err := strconv.Atoi(m.Headers().Get(hopSize)); err == nil {
-			data = data[:size]
+	err = t.eachEvent(ctx, p, n, row, enrichStage, func(m *storedMessage, e *event.Event, position int) {
+		if counts[position] < math.MaxUint8 {
+			counts[position]++
 		}
-		events, bad := decoder.Decode(nil, event.Message{Header: m.Headers(), Data: data})
-		if len(bad) > 0 {
-			return fmt.Errorf("message %d: %w", sequence, bad[0].Err)
-		}
-		at := acked.of(m.Subject(), sequence)
-		for i := range events {
-			position, ok := t.shape.events.positionOf(events[i].ID)
-			if !ok || position >= n {
-				continue // of the warm-up
-			}
-			if counts[position] < math.MaxUint8 {
-				counts[position]++
-			}
-			for e := range events[i].Enrichments {
-				if e.By == "kubernetes" {
-					tried++
-					if e.Status == "ok" {
-						found++
-					}
+		for one := range e.Enrichments {
+			if one.By == "kubernetes" {
+				tried++
+				if one.Status == "ok" {
+					found++
 				}
 			}
-			if at == 0 {
-				unknown++
-				continue
-			}
-			latencies = append(latencies, float32(float64(at-p.sent[position/t.load.perMessage])/1e6))
 		}
-		return nil
+		if m.acked == 0 {
+			m.acked = acked.of(m.subject, m.sequence)
+		}
+		if m.acked == 0 {
+			unknown++
+			return
+		}
+		latencies = append(latencies, millis(m.acked-p.sent[position/t.load.perMessage]))
 	})
 	if err != nil {
 		return err
@@ -127,11 +111,57 @@ func (t *trial) settle(ctx context.Context, p *publisher, n int, row *Row) error
 	}
 	slices.Sort(latencies)
 	row.P50, row.P99, row.P999 = quantile(latencies, 0.5), quantile(latencies, 0.99), quantile(latencies, 0.999)
+	return t.eachEvent(ctx, p, n, row, validateStage, func(*storedMessage, *event.Event, int) {})
+}
+
+// storedMessage is a message of a stream. Times are Unix nanoseconds.
+type storedMessage struct {
+	subject  string
+	sequence uint64
+	acked    int64 // 0 = not looked up yet
+}
+
+// eachEvent reads the events of the run from the stream of a stage, with their positions in
+// the order of publishing, and adds to row how long it took until they were stored there.
+func (t *trial) eachEvent(ctx context.Context, p *publisher, n int, row *Row, stage string, visit func(*storedMessage, *event.Event, int)) error {
+	name := t.rig.Output(stage, "out").Stream
+	stored := make([]float32, 0, n)
+	decoder := event.NewDecoder(event.Limits{})
+	err := t.each(ctx, name, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+		defer decoder.Reset()
+		data := m.Data()
+		if size, err := strconv.Atoi(m.Headers().Get(hopSize)); err == nil {
+			data = data[:size]
+		}
+		events, bad := decoder.Decode(nil, event.Message{Header: m.Headers(), Data: data})
+		if len(bad) > 0 {
+			return fmt.Errorf("message %d: %w", meta.Sequence.Stream, bad[0].Err)
+		}
+		message := &storedMessage{subject: m.Subject(), sequence: meta.Sequence.Stream}
+		for i := range events {
+			position, ok := t.shape.events.positionOf(events[i].ID)
+			if !ok || position >= n {
+				continue // of the warm-up
+			}
+			stored = append(stored, millis(meta.Timestamp.UnixNano()-p.sent[position/t.load.perMessage]))
+			visit(message, &events[i], position)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	slices.Sort(stored)
+	s := row.Streams[name]
+	s.StoredP50, s.StoredP99 = quantile(stored, 0.5), quantile(stored, 0.99)
+	row.Streams[name] = s
 	return nil
 }
 
+func millis(nanos int64) float32 { return float32(float64(nanos) / 1e6) }
+
 // each reads a whole stream.
-func (t *trial) each(ctx context.Context, name string, visit func(m jetstream.Msg, sequence uint64) error) error {
+func (t *trial) each(ctx context.Context, name string, visit func(jetstream.Msg, *jetstream.MsgMetadata) error) error {
 	stream, err := t.rig.JetStream().Stream(ctx, name)
 	if err != nil {
 		return err
@@ -158,8 +188,8 @@ func (t *trial) each(ctx context.Context, name string, visit func(m jetstream.Ms
 		if err != nil {
 			return err
 		}
-		if err := visit(m, meta.Sequence.Stream); err != nil {
-			return errors.Join(fmt.Errorf("read %s", name), err)
+		if err := visit(m, meta); err != nil {
+			return fmt.Errorf("read %s: %w", name, err)
 		}
 		if meta.Sequence.Stream >= last {
 			return nil

@@ -17,8 +17,9 @@ import (
 type Message struct {
 	// Stored is the stream time.
 	Stored time.Time
-	// Data is what an input accepts, for example lines of JSON.
-	Data []byte
+	// Data is what an input accepts, a frame or lines of JSON, with the headers of a message.
+	Header map[string][]string
+	Data   []byte
 }
 
 // Step is what a stage did with one message, and at the flushes since the one before.
@@ -101,21 +102,16 @@ func (in *Instance) process(m Message, w *writer) {
 	in.seen++
 	in.decoder.Reset()
 	b := &stage.Batch{Now: m.Stored}
-	b.Events, _ = in.decoder.Decode(nil, event.Message{Data: m.Data, Sequence: in.seen, Time: m.Stored.UnixNano()})
+	b.Events, _ = in.decoder.Decode(nil, event.Message{Header: m.Header, Data: m.Data, Sequence: in.seen, Time: m.Stored.UnixNano()})
 	b.Reset(1)
 	if err := in.Stage.Process(in.t.Context(), b); err != nil {
 		in.t.Fatal(err)
 	}
 	for i := range b.Events {
 		d := b.Decision(i)
-		w.line("%s %s %s %s %v", b.Events[i].ID, d.Verdict, d.Port, d.Reason, d.Err)
+		w.line(b.Events[i].ID, d.Verdict.String(), d.Port, d.Reason, fmt.Sprint(d.Err))
 		if d.Verdict == stage.Emit {
-			p, err := b.Events[i].ToProto()
-			if err != nil {
-				in.t.Fatal(err)
-			}
-			p.IngestTimeUnixNano = 0 // of this run
-			w.message(p)
+			w.bytes = b.Events[i].AppendProto(w.bytes)
 		}
 	}
 	w.produced(b)
@@ -129,26 +125,20 @@ type writer struct {
 	made  []stage.Produced
 }
 
-func (w *writer) line(format string, args ...any) {
-	w.text = append(w.text, fmt.Sprintf(format, args...))
+func (w *writer) line(words ...string) {
+	w.text = append(w.text, strings.Join(words, " "))
 	w.bytes = append(w.bytes, w.text[len(w.text)-1]...)
-}
-
-func (w *writer) message(m proto.Message) {
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.bytes = append(w.bytes, b...)
 }
 
 func (w *writer) produced(b *stage.Batch) {
 	w.made = append(w.made, b.Produced()...)
 	for _, p := range b.Produced() {
-		e := proto.CloneOf(p.Event)
-		e.IngestTimeUnixNano = 0
-		w.line("%s: %s %s %s %s", p.Port, e.GetType(), e.GetId(), e.GetInsight().GetStatus(), e.GetBody())
-		w.message(e)
+		e := p.Event
+		w.line(p.Port, e.GetType(), e.GetId(), e.GetInsight().GetStatus(), e.GetBody())
+		var err error
+		if w.bytes, err = (proto.MarshalOptions{Deterministic: true}).MarshalAppend(w.bytes, e); err != nil {
+			w.t.Fatal(err)
+		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"bytes"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -11,45 +10,58 @@ import (
 	"millrace.dev/millrace/workers/event"
 )
 
-// Story is a generated story as messages of several events. Events are stored about when
-// they happened, some of them late by up to late; lines that come twice do so up to two
-// seconds apart.
-func Story(t testing.TB, o generator.Options, late time.Duration) []Message {
+// Story is a generated story as frames of 1 to 20 events. Events are stored about when they
+// happened, one in a hundred late by up to late; lines that come twice do so up to two
+// seconds apart. Lines that are no event are left out.
+func Story(t testing.TB, o generator.Options, late time.Duration) (messages []Message) {
 	t.Helper()
 	story, err := generator.Generate(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := rand.New(rand.NewPCG(o.Seed, 1))
-	decoder := event.NewDecoder(event.Limits{})
-	var arrived []Message
-	last := o.End.Add(-generator.Length)
-	for _, line := range story.Lines {
-		decoder.Reset()
-		events, _ := decoder.Decode(nil, event.Message{Data: line})
-		if len(events) == 1 && events[0].Time > 0 {
-			last = time.Unix(0, events[0].Time)
-		}
+	events := arrivals(story.Lines, o.End.Add(-generator.Length), func() time.Duration {
 		after := time.Duration(r.ExpFloat64() * float64(200*time.Millisecond))
 		if r.IntN(100) == 0 {
 			after += time.Duration(r.Int64N(int64(late) + 1))
 		}
-		arrived = append(arrived, Message{Stored: last.Add(after), Data: line})
+		return after
+	})
+	header := map[string][]string{"Content-Type": {event.ContentTypeFrame}}
+	for len(events) > 0 {
+		n := min(1+r.IntN(20), len(events))
+		var w event.FrameWriter
+		w.Begin(event.FrameHeader{})
+		for _, e := range events[:n] {
+			w.AddEncoded(e.encoded, 0)
+		}
+		// A frame is stored with its last event.
+		messages = append(messages, Message{Stored: events[n-1].stored, Header: header, Data: w.AppendTo(nil)})
+		events = events[n:]
 	}
-	slices.SortStableFunc(arrived, func(a, b Message) int { return a.Stored.Compare(b.Stored) })
-	return pack(r, arrived)
+	return messages
 }
 
-// pack makes messages of 1 to 20 lines each; a message is stored with its last line.
-func pack(r *rand.Rand, lines []Message) (out []Message) {
-	for len(lines) > 0 {
-		n := min(1+r.IntN(20), len(lines))
-		var data [][]byte
-		for _, l := range lines[:n] {
-			data = append(data, l.Data)
+// arrival is an event on its way.
+type arrival struct {
+	stored  time.Time
+	encoded []byte
+}
+
+// arrivals are the events of lines in the order in which they are stored: each after its
+// time, or after that of the line before when it has none.
+func arrivals(lines [][]byte, begin time.Time, after func() time.Duration) (out []arrival) {
+	decoder := event.NewDecoder(event.Limits{})
+	for _, line := range lines {
+		decoder.Reset()
+		events, _ := decoder.Decode(nil, event.Message{Data: line})
+		for i := range events {
+			if events[i].Time > 0 {
+				begin = time.Unix(0, events[i].Time)
+			}
+			out = append(out, arrival{begin.Add(after()), events[i].AppendProto(nil)})
 		}
-		out = append(out, Message{Stored: lines[n-1].Stored, Data: bytes.Join(data, []byte("\n"))})
-		lines = lines[n:]
 	}
+	slices.SortStableFunc(out, func(a, b arrival) int { return a.stored.Compare(b.stored) })
 	return out
 }

@@ -3,6 +3,7 @@ package correlate
 import (
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -28,37 +29,45 @@ func TestReplay(t *testing.T) {
 		"both, not enough": {Realtime: &config.CorrelateRealtime{MaxEntities: 200}, Window: &config.CorrelateWindow{Size: idle}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			want := replay.New(t, newStage(t, c)).Run(messages)
-			if d := replay.Diff(want, replay.New(t, newStage(t, c)).Run(messages), 0); d != "" {
+			r := rand.New(rand.NewPCG(7, 7))
+			var drops []int
+			for range 12 {
+				drops = append(drops, 1+r.IntN(len(messages)-1))
+			}
+			slices.Sort(drops)
+			s := newStage(t, c)
+			whole, long := replay.New(t, s), map[int]int{}
+			var all []replay.Step
+			for _, at := range drops {
+				all = append(all, whole.Run(messages[len(all):at])...)
+				long[at] = longer(s, messages[at].Stored)
+			}
+			all = append(all, whole.Run(messages[len(all):])...)
+			if d := replay.Diff(all, replay.New(t, newStage(t, c)).Run(messages), 0); d != "" {
 				t.Fatalf("the same input again: %s", d)
 			}
-			r := rand.New(rand.NewPCG(7, 7))
-			for range 12 {
-				at := 1 + r.IntN(len(messages)-1)
-				s := newStage(t, c)
-				replay.New(t, s).Run(messages[:at])
-				long := longer(s, messages[at].Stored)
-				want := want[at:]
+			for _, at := range drops {
+				want := all[at:]
 				got := replay.Rebuild(t, newStage(t, c), messages, at).Run(messages[at:])
-				if d := replay.Diff(want, got, at); d != "" && len(long) == 0 {
+				if d := replay.Diff(want, got, at); d != "" && long[at] == 0 {
 					t.Errorf("rebuilt before message %d: %s", at, d)
 				}
 				// The bound: each of them is told under one other id at most.
 				others, known := insightsOf(got), insightsOf(want)
 				maps.DeleteFunc(others, func(id string, _ bool) bool { return known[id] })
-				if len(others) > len(long) {
-					t.Errorf("rebuilt before message %d: %d other insights, %d long incidents", at, len(others), len(long))
+				if len(others) > long[at] {
+					t.Errorf("rebuilt before message %d: %d other insights, %d long incidents", at, len(others), long[at])
 				}
 			}
 		})
 	}
 }
 
-// longer are the open incidents that a rebuilt stage may see begin later than they did.
-func longer(s *correlator, now time.Time) map[*incident]bool {
+// longer counts the open incidents that a rebuilt stage may see begin later than they did.
+func longer(s *correlator, now time.Time) int {
 	long := map[*incident]bool{}
 	if s.realtime == nil {
-		return long
+		return 0
 	}
 	for _, key := range s.realtime.open.Keys() {
 		inc, _ := s.realtime.open.Peek(key)
@@ -66,7 +75,7 @@ func longer(s *correlator, now time.Time) map[*incident]bool {
 			long[inc] = true
 		}
 	}
-	return long
+	return len(long)
 }
 
 func insightsOf(steps []replay.Step) map[string]bool {

@@ -14,7 +14,7 @@ import (
 // TestReplay drops instances and rebuilds them: from there on they decide as if nothing had
 // happened.
 func TestReplay(t *testing.T) {
-	messages := replay.Story(t, generator.Options{Seed: 1, Events: 8000, Duplicates: 2500, Invalid: 100, End: noon}, 30*time.Second)
+	messages := replay.Story(t, generator.Options{Seed: 1, Events: 6000, Duplicates: 2000, Invalid: 100, End: noon}, 30*time.Second)
 	for name, dedupe := range map[string]config.Dedupe{
 		"window":           {Window: config.Duration(time.Minute)},
 		"shorter window":   {Window: config.Duration(1500 * time.Millisecond)}, // second copies come up to 2 s later
@@ -34,7 +34,7 @@ func TestReplay(t *testing.T) {
 				t.Fatalf("the same input again: %s", d)
 			}
 			r := rand.New(rand.NewPCG(7, 7))
-			for range 20 {
+			for range 10 {
 				at := 1 + r.IntN(len(messages)-1)
 				end := min(at+200, len(messages)) // two minutes
 				got := replay.Rebuild(t, made(), messages, at).Run(messages[at:end])
