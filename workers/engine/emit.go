@@ -36,7 +36,7 @@ type scene struct {
 	m *message // nil in a flush
 	// k is the number of m in s; first is that of the first message of the scene.
 	k, first int
-	bad      []undecodable // of m, not yet dead-lettered
+	bad      []event.Undecodable // of m, not yet dead-lettered
 	// in and at are the input and the position of what is made next; at.index grows.
 	in int
 	at position

@@ -16,10 +16,10 @@ const (
 	maxStepBytes  = 4 << 20
 )
 
-// newStep makes a step. What a stage has written may be read by its hints.
-func (l *lane) newStep() *step {
+// newDecoder makes the decoder of a lane. What a stage has written may be read by its hints.
+func (l *lane) newDecoder() *event.Decoder {
 	own := !slices.ContainsFunc(l.e.cfg.Inputs, func(in config.Input) bool { return !strings.HasSuffix(in.From, "/"+config.PortOut) })
-	return newStep(len(l.e.nodes), event.Limits{Hints: own})
+	return event.NewDecoder(event.Limits{Hints: own})
 }
 
 func (l *lane) putWriter(w *event.FrameWriter) { l.writers.Put(w) }
@@ -101,5 +101,5 @@ func (l *lane) full(s *step) bool {
 	if l.e.cfg.Lanes == 1 { // it is spread over the partitions
 		limit = min(limit*l.e.cfg.Partitions, max(maxStepEvents, limit))
 	}
-	return len(s.events)+len(s.bad) >= limit || s.bytes >= maxStepBytes
+	return s.events >= limit || s.bytes >= maxStepBytes
 }

@@ -57,7 +57,9 @@ type lane struct {
 	free      chan *step
 
 	// Of the process goroutine:
-	scratch    []scratch // by node
+	decoder    *event.Decoder
+	events     []event.Event // of the message in hand
+	scratch    []scratch     // by node
 	perMessage bool
 	flushes    bool // some stage has a Flusher
 	replaying  bool
@@ -225,9 +227,10 @@ func (l *lane) begin() {
 	for i, c := range l.e.cfg.Inputs {
 		l.inputs = append(l.inputs, newInput(l, i, c))
 	}
+	l.decoder = l.newDecoder()
 	l.free = make(chan *step, stepsPerLane)
 	for range stepsPerLane {
-		l.free <- l.newStep()
+		l.free <- newStep(len(l.e.nodes))
 	}
 	l.working.Store(0)
 	l.replaying, l.tick, l.last = false, 0, make([]uint64, len(l.inputs))

@@ -91,7 +91,7 @@ func newNode(o *Options, c *config.StageConfig, f stage.Factory) (*node, error) 
 }
 
 func (n *node) build(o *Options, r prometheus.Registerer) (stage.Stage, error) {
-	s, err := n.factory.New(stage.Settings{Config: n.cfg, Log: o.Log, Now: o.Now, Metrics: r})
+	s, err := n.factory.New(stage.Settings{Config: n.cfg, Log: o.Log, Now: o.Now, Metrics: r, Lanes: n.cfg.Lanes})
 	if err != nil {
 		return nil, fmt.Errorf("stage %s: %w", n.cfg.Stage, err)
 	}

@@ -37,48 +37,91 @@ type scratch struct {
 // take takes the messages of s through the stages. It returns false when the work ended
 // before that was done: then nothing of s may be stored.
 func (l *lane) take(ctx context.Context, s *step) bool {
-	if !l.perMessage && len(s.bad) == 0 && s.frames == 0 {
-		return l.takeTogether(ctx, s)
-	}
-	for k := range s.messages {
+	together := !l.perMessage && s.frames == 0
+	for k := 0; k < len(s.messages); {
+		if l.stopped() { // another worker goes on with the rest
+			clear(s.messages[k:])
+			s.messages = s.messages[:k]
+			break
+		}
+		if together {
+			if n, ok := l.takeTogether(ctx, s, k); !ok {
+				return false
+			} else if n > 0 {
+				k += n
+				continue
+			}
+		}
 		if !l.takeMessage(ctx, s, k) {
 			return false
 		}
+		k++
 	}
 	return true
 }
 
-// takeTogether takes loose messages through stateless stages in large batches.
-func (l *lane) takeTogether(ctx context.Context, s *step) bool {
-	if len(s.messages) == 0 {
-		return true
+// looseBatch is how many loose messages are decoded and processed at once.
+const looseBatch = 256
+
+// takeTogether takes loose messages from k on through stateless stages at once. It returns how many
+// it took: none when some of them is no event.
+func (l *lane) takeTogether(ctx context.Context, s *step, k int) (n int, ok bool) {
+	l.begun()
+	n = min(len(s.messages)-k, looseBatch)
+	measures := len(s.measures)
+	for _, m := range s.messages[k : k+n] {
+		if bad := l.decode(s, m); len(bad) > 0 {
+			s.measures = s.measures[:measures]
+			return 0, true
+		}
 	}
-	sc := &scene{s: s, m: s.messages[0], in: s.messages[0].in.index, replayed: l.replaying}
-	l.now = time.Unix(0, s.messages[0].stored)
-	for _, m := range s.messages {
+	for _, m := range s.messages[k : k+n] {
 		l.last[m.in.index] = m.seq
 	}
-	return len(s.events) == 0 || l.node(ctx, sc, l.e.nodes[0], s.events)
+	l.now = time.Unix(0, s.messages[k].stored)
+	sc := &scene{s: s, m: s.messages[k], k: k, first: k, in: s.messages[k].in.index}
+	return n, len(l.events) == 0 || l.node(ctx, sc, l.e.nodes[0], l.events)
 }
 
 // takeMessage takes one message through the stages.
 func (l *lane) takeMessage(ctx context.Context, s *step, k int) bool {
-	m, sp := s.messages[k], s.spans[k]
+	m := s.messages[k]
 	if !l.flushUntil(ctx, s, m.stored/int64(time.Second)) {
 		return false
 	}
+	l.begun()
 	l.now = time.Unix(0, m.stored)
 	sc := &scene{
 		s: s, m: m, k: k, first: k, in: m.in.index, at: position{seq: m.seq}, replayed: l.replaying,
-		bad: s.bad[sp.badLo:sp.badHi],
+		bad: l.decode(s, m),
 	}
 	s.tallies[0].events += int64(len(sc.bad))
-	if sp.hi > sp.lo && !l.node(ctx, sc, l.e.nodes[0], s.events[sp.lo:sp.hi]) {
+	if len(l.events) > 0 && !l.node(ctx, sc, l.e.nodes[0], l.events) {
 		return false
 	}
 	l.buryUndecodable(sc, math.MaxInt)
 	l.last[m.in.index] = m.seq
 	return true
+}
+
+// begun takes back the memory of the events before: what is kept of them was copied.
+func (l *lane) begun() {
+	l.decoder.Reset()
+	l.events = l.events[:0]
+}
+
+// decode decodes m behind the events in hand.
+func (l *lane) decode(s *step, m *message) (bad []event.Undecodable) {
+	lo := len(l.events)
+	l.events, bad = l.decoder.Decode(l.events, event.Message{
+		Header: m.header, Data: m.data, Input: m.in.index, Sequence: m.seq, Time: m.stored,
+	})
+	known := measure{events: len(l.events) - lo + len(bad)}
+	if len(l.events) > lo {
+		known.ingest = l.events[lo].IngestTime
+	}
+	s.measures = append(s.measures, known)
+	return bad
 }
 
 // buryUndecodable dead-letters what is no event and stands before index in the message.
@@ -87,7 +130,7 @@ func (l *lane) buryUndecodable(sc *scene, index int) {
 		u := &sc.bad[0]
 		sc.bad = sc.bad[1:]
 		sc.at = position{seq: sc.m.seq, index: uint32(u.Index)}
-		l.bury(sc, l.e.nodes[0], letter{index: u.Index, body: u.Raw, contentType: u.ContentType, reason: reasonUndecodable, err: u.Err, attempts: 1})
+		l.bury(sc, l.e.nodes[0], letter{index: u.Index, body: bytes.Clone(u.Raw), contentType: u.ContentType, reason: reasonUndecodable, err: u.Err, attempts: 1})
 	}
 }
 

@@ -104,8 +104,8 @@ func (s *stats) commit(st *step, t *tally, head bool, now int64) {
 func (s *stats) observe(st *step, head bool, now int64) {
 	every := max(len(st.messages)/16, 1)
 	for k := 0; k < len(st.messages); k += every {
-		m, sp := st.messages[k], st.spans[k]
-		events := float64(max(sp.hi-sp.lo, 1))
+		m, known := st.messages[k], st.measures[k]
+		events := float64(max(known.events, 1))
 		if head {
 			if s.perMessage == 0 {
 				s.perMessage = events
@@ -113,11 +113,9 @@ func (s *stats) observe(st *step, head bool, now int64) {
 			s.perMessage += (events - s.perMessage) / 64
 		}
 		_ = s.latency.AddWithCount(millis(now-m.stored), events*float64(every)) // fails for NaN and negative values only
-		if sp.hi > sp.lo {
-			if ingest := st.events[sp.lo].IngestTime; ingest > 0 {
-				_ = s.endToEnd.Add(millis(now - ingest))
-				s.metrics.latency.Observe(max(0, float64(now-ingest)) / 1e9)
-			}
+		if known.ingest > 0 {
+			_ = s.endToEnd.Add(millis(now - known.ingest))
+			s.metrics.latency.Observe(max(0, float64(now-known.ingest)) / 1e9)
 		}
 	}
 }

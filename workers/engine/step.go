@@ -2,6 +2,7 @@ package engine
 
 import (
 	"slices"
+	"strconv"
 
 	"millrace.dev/millrace/workers/event"
 )
@@ -11,32 +12,23 @@ import (
 // has a few of them, which are used again and again.
 type step struct {
 	messages []*message
-	spans    []span // of messages, in the same order
-	events   []event.Event
-	bad      []undecodable
-	frames   int // messages that are frames
-	bytes    int
-	decoder  *event.Decoder
+	// events is how many the messages say that they hold, bytes their size, frames how many of
+	// them are frames.
+	events, bytes, frames int
+	// measures are of the messages that are processed, in the same order.
+	measures []measure
 
 	// queues are the outputs, by track, in the order in which they are to be stored.
 	queues []*queue
 	// tallies count by node what becomes of the events.
 	tallies []tally
-	// done is told when the step is stored; nil = nobody waits.
-	done chan<- struct{}
 }
 
-// span is the part of the events of a step that came in one message.
-type span struct {
-	lo, hi int
-	// bad is the part of step.bad.
-	badLo, badHi int
-	frame        bool
-}
-
-type undecodable struct {
-	event.Undecodable
-	m *message
+// measure is what is known of a message that was decoded.
+type measure struct {
+	events int
+	// ingest is the ingest time of the first event, Unix nanoseconds; 0 = unknown.
+	ingest int64
 }
 
 // queue holds the outputs of one step on one track.
@@ -52,40 +44,36 @@ type queue struct {
 	due      int64 // Unix nanoseconds of the next look
 }
 
-func newStep(nodes int, l event.Limits) *step {
-	return &step{decoder: event.NewDecoder(l), tallies: make([]tally, nodes)}
-}
+func newStep(nodes int) *step { return &step{tallies: make([]tally, nodes)} }
 
 func (s *step) reset() {
 	clear(s.messages)
-	clear(s.bad)
 	clear(s.queues)
-	s.messages, s.spans, s.events, s.bad, s.queues = s.messages[:0], s.spans[:0], s.events[:0], s.bad[:0], s.queues[:0]
-	s.frames, s.bytes, s.done = 0, 0, nil
+	s.messages, s.measures, s.queues = s.messages[:0], s.measures[:0], s.queues[:0]
+	s.events, s.bytes, s.frames = 0, 0, 0
 	for i := range s.tallies {
 		s.tallies[i].reset()
 	}
-	s.decoder.Reset()
 }
 
-// add decodes m behind what is there.
+// guessedBytes is what an event takes in a frame that does not say how many it holds.
+const guessedBytes = 100
+
+// add puts m behind what is there.
 func (s *step) add(m *message) {
-	lo, badLo := len(s.events), len(s.bad)
-	var bad []event.Undecodable
-	s.events, bad = s.decoder.Decode(s.events, event.Message{
-		Header: m.header, Data: m.data, Input: m.in.index, Sequence: m.seq, Time: m.stored,
-	})
-	for _, b := range bad {
-		s.bad = append(s.bad, undecodable{b, m})
-	}
-	sp := span{lo: lo, hi: len(s.events), badLo: badLo, badHi: len(s.bad)}
-	if sp.hi > sp.lo && s.events[lo].Form() == event.FormFrame {
-		sp.frame = true
-		s.frames++
-	}
 	s.messages = append(s.messages, m)
-	s.spans = append(s.spans, sp)
 	s.bytes += len(m.data)
+	n := 1
+	if h := m.header[event.HeaderContentType]; len(h) == 1 && h[0] == event.ContentTypeFrame {
+		s.frames++
+		n += len(m.data) / guessedBytes
+	}
+	if h := m.header[headerEvents]; len(h) == 1 {
+		if told, err := strconv.Atoi(h[0]); err == nil && told > 0 {
+			n = told
+		}
+	}
+	s.events += n
 }
 
 // tally counts what became of the events of one step at one stage.

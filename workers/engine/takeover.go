@@ -132,7 +132,7 @@ func (l *lane) replay(ctx context.Context, in *input, floor uint64, horizon time
 		return 0, fmt.Errorf("the time of message %d: %w", floor, err)
 	}
 	l.setProblem("the state of lane " + strconv.Itoa(l.index) + " is being rebuilt")
-	s := l.newStep()
+	s := newStep(len(l.e.nodes))
 	request := map[string]any{"start_time": at.Add(-horizon), "batch": replayBatch, "max_bytes": replayBytes, "next_by_subj": in.filter}
 	for {
 		messages, err := l.history(ctx, in, request, floor)
@@ -146,11 +146,13 @@ func (l *lane) replay(ctx context.Context, in *input, floor uint64, horizon time
 		for _, m := range messages {
 			s.add(m)
 		}
-		events += len(s.events)
 		for k := range s.messages {
 			if l.stopped() || !l.takeMessage(ctx, s, k) {
 				return events, errStopped
 			}
+		}
+		for _, m := range s.measures {
+			events += m.events
 		}
 		next := messages[len(messages)-1].seq + 1
 		if next > floor {
