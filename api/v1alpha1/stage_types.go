@@ -156,7 +156,7 @@ type WorkersSpec struct {
 	// +kubebuilder:validation:MaxProperties=32
 	// +optional
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
-	// serviceAccountName that enrich.kubernetes reads the cluster with. Default: the operator's choice.
+	// serviceAccountName that kubernetes and impact read the cluster with. Default: the operator's choice.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +optional

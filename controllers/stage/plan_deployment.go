@@ -95,10 +95,11 @@ func (s *snapshot) spec() v1alpha1.StageNode {
 	return s.stage.Spec.StageNode
 }
 
-// readsCluster: the stage, or one that is chained to it.
+// readsCluster says whether the stage, or one that is chained to it, looks up objects of the
+// cluster: kubernetes and impact do.
 func readsCluster(s *snapshot) bool {
 	for _, c := range append([]config.StageConfig{s.node.Config}, s.node.Config.Chain...) {
-		if c.Enrich != nil && c.Enrich.Kubernetes != nil {
+		if c.Enrich != nil && (c.Enrich.Kubernetes != nil || c.Enrich.Impact != nil) {
 			return true
 		}
 	}

@@ -164,6 +164,28 @@ func TestConfigMapNameFollowsOnlyTheConfig(t *testing.T) {
 	}
 }
 
+// TestTokensOnlyWhereTheClusterIsRead: a worker without a need has no token to lose.
+func TestTokensOnlyWhereTheClusterIsRead(t *testing.T) {
+	for name, test := range map[string]struct {
+		enrich v1alpha1.EnrichSpec
+		want   bool
+	}{
+		"kubernetes":         {v1alpha1.EnrichSpec{Kubernetes: &v1alpha1.EnrichKubernetesSpec{}}, true},
+		"impact":             {v1alpha1.EnrichSpec{Impact: &v1alpha1.EnrichImpactSpec{}}, true},
+		"semantic and trace": {v1alpha1.EnrichSpec{Semantic: &v1alpha1.EnrichSemanticSpec{}, Trace: &v1alpha1.EnrichTraceSpec{}}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := pipeline(func(p *v1alpha1.Pipeline) { p.Spec.Stages[1].Enrich = &test.enrich })
+			if got := readsCluster(snap(t, p, child("enrich"))); got != test.want {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+			if got := readsCluster(snap(t, p, child("validate"))); got {
+				t.Error("validate has a token")
+			}
+		})
+	}
+}
+
 func TestReplicas(t *testing.T) {
 	tests := map[string]struct {
 		stage     string

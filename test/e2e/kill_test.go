@@ -30,6 +30,11 @@ spec:
     output: {stream: KILL_LABELLED}
     workers: {min: 2}
     enrich: {semantic: {}, trace: {}}
+  - name: tag
+    from: [label]
+    output: {stream: KILL_TAGGED}
+    placement: {with: label}
+    enrich: {semantic: {rules: [{id: tag, type: app.log, class: tagged, category: information}]}}
 `
 
 // TestKillWorkers kills workers with SIGKILL, several times, while events flow, and counts
@@ -61,7 +66,7 @@ func TestKillWorkers(t *testing.T) {
 	for _, d := range durables {
 		harness.Eventually(t, 120*time.Second, func() error { return drained(t.Context(), c.js, d.stream, d.name) })
 	}
-	for _, s := range []struct{ stream, filter string }{{"KILL_CHECKED", "kill.check.>"}, {"KILL_LABELLED", "kill.label.>"}} {
+	for _, s := range []struct{ stream, filter string }{{"KILL_CHECKED", "kill.check.>"}, {"KILL_LABELLED", "kill.label.>"}, {"KILL_TAGGED", "kill.tag.>"}} {
 		seen := c.numbers(t, s.stream, s.filter, events)
 		lost, doubled := 0, 0
 		for _, n := range seen {

@@ -20,7 +20,7 @@ type WorkersSpecApplyConfiguration struct {
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 	// nodeSelector of the worker pods.
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
-	// serviceAccountName that enrich.kubernetes reads the cluster with. Default: the operator's choice.
+	// serviceAccountName that kubernetes and impact read the cluster with. Default: the operator's choice.
 	ServiceAccountName *string `json:"serviceAccountName,omitempty"`
 	// image of the worker container. Default: the operator's.
 	Image *string `json:"image,omitempty"`
