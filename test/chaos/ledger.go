@@ -19,20 +19,25 @@ import (
 
 // tally is what the ledger found in one run.
 type tally struct {
-	in, dead, duplicates    int // events sent, of them to be dead-lettered, of them duplicates
+	// in is how many events were sent; of them, duplicates and what is to be dead-lettered.
+	in, duplicates, dead    int
 	lost, doubled, disorder int
-	derived                 int // messages that correlate and analyze made and that were compared
-	pause                   time.Duration
-	problems                []string
-	truncated               int
-	began, published, ended time.Time
-	refused, repeated       int
+	// derived is how many events that correlate and analyze made were compared.
+	derived int
+	// refused is how often the publisher was told that the stream is full, repeated how often
+	// it had to try again for another reason.
+	refused, repeated int
+	// pause is how long a partition of ENRICHED_EVENTS stood still at most.
+	pause, took time.Duration
+	began       time.Time
+	problems    []string
+	more        int // problems that were left out
 }
 
 // problem notes what is wrong, in words; the first ones of a run are enough.
 func (t *tally) problem(format string, args ...any) {
 	if len(t.problems) >= 20 {
-		t.truncated++
+		t.more++
 		return
 	}
 	t.problems = append(t.problems, fmt.Sprintf(format, args...))
@@ -132,7 +137,7 @@ func (l *ledger) read(ctx context.Context, stream string, take func(jetstream.Ms
 		return err
 	}
 	for from <= end {
-		batch, err := cons.Fetch(500, jetstream.FetchMaxWait(10*time.Second))
+		batch, err := cons.Fetch(int(min(500, end-from+1)), jetstream.FetchMaxWait(10*time.Second))
 		if err != nil {
 			return err
 		}

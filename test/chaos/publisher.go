@@ -109,3 +109,10 @@ func (p *publisher) count() int {
 	defer p.mu.Unlock()
 	return len(p.confirmed)
 }
+
+// refusals is how often the stream was full, and what the publisher was told.
+func (p *publisher) refusals() (int, string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.full, p.fullText
+}

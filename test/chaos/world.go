@@ -14,11 +14,13 @@ import (
 // stages of the sample, in the order of the graph.
 func stages() []string { return []string{"validate", "enrich", "correlate", "analyze"} }
 
+// patient is how long a run may take behind its load, until it counts as stuck.
+const patient = 90 * time.Second
+
 // world is a rig with its ledger; runs follow one another in it.
 type world struct {
 	*rig.Rig
 	ledger *ledger
-	log    func(format string, args ...any)
 
 	// Of a run:
 	r       *rand.Rand
@@ -26,43 +28,71 @@ type world struct {
 	publish *publisher
 }
 
-// run publishes events, has the fault do its work meanwhile, waits until all is drained, and
-// returns what the ledger says.
-func (w *world) run(ctx context.Context, f *fault, seed uint64) (*tally, error) {
-	in, err := makeInput(seed, f.events)
+func newWorld(r *rig.Rig) (*world, error) {
+	l, err := newLedger(r)
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range stages() {
-		if err := w.scale(ctx, s, max(f.workers, 1)); err != nil {
-			return nil, err
-		}
+	return &world{Rig: r, ledger: l}, nil
+}
+
+// run publishes events, has the fault do its work meanwhile, waits until all is drained, and
+// returns what the ledger says. After an error the world is of no use any more.
+func (w *world) run(ctx context.Context, f *fault, seed uint64) (*tally, error) {
+	events, rate := f.events, f.rate
+	if events == 0 {
+		events = 20_000
 	}
-	if err := w.WaitDrained(ctx); err != nil {
+	if rate == 0 {
+		rate = 2_000
+	}
+	in, err := makeInput(seed, events)
+	if err != nil {
 		return nil, err
 	}
+	if f.prepare != nil {
+		f.prepare(in)
+	}
 	w.r = rand.New(rand.NewPCG(seed, 2))
-	w.load = time.Duration(in.events) * time.Second / time.Duration(f.rate)
-	if w.publish, err = newPublisher(w.Conn(), f.rate); err != nil {
+	w.load = time.Duration(in.events) * time.Second / time.Duration(rate)
+	ctx, cancel := context.WithTimeout(ctx, w.load+patient)
+	defer cancel()
+	for _, s := range stages() {
+		if err := w.scale(ctx, s, max(f.workers, 1)); err != nil {
+			return nil, fmt.Errorf("before the run: %w", err)
+		}
+	}
+	if w.publish, err = newPublisher(w.Conn(), rate); err != nil {
 		return nil, err
 	}
 	w.ledger.begin(in)
+	t := w.ledger.tally
+	stuck := w.under(ctx, f, in)
+	t.took = time.Since(t.began)
+	t.refused, t.repeated = w.publish.full, w.publish.repeated
+	// What is there counts, be it stuck or not.
+	look, stop := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer stop()
+	if err := w.ledger.close(look, w.publish.confirmed); err != nil {
+		return nil, fmt.Errorf("ledger: %w", err)
+	}
+	if stuck != nil {
+		t.problem("stuck: %s", stuck)
+	}
+	return t, nil
+}
+
+// under runs the load and the fault, and waits until all is drained.
+func (w *world) under(ctx context.Context, f *fault, in *input) error {
 	both, stop := errgroup.WithContext(ctx)
 	both.Go(func() error { return w.publish.run(stop, in) })
 	if f.inject != nil {
 		both.Go(func() error { return f.inject(stop, w) })
 	}
 	if err := both.Wait(); err != nil {
-		return nil, err
+		return err
 	}
-	t := w.ledger.tally
-	t.published = time.Now()
-	if err := w.WaitDrained(ctx); err != nil {
-		return nil, err
-	}
-	t.ended = time.Now()
-	t.refused, t.repeated = w.publish.full, w.publish.repeated
-	return t, w.ledger.close(ctx, w.publish.confirmed)
+	return w.WaitDrained(ctx)
 }
 
 // scale starts or ends workers of a stage until n run and are ready.
@@ -93,6 +123,8 @@ func (w *world) one(stage string) *rig.Worker {
 	running := w.Running(stage)
 	return running[w.r.IntN(len(running))]
 }
+
+func (w *world) anyStage() string { return stages()[w.r.IntN(len(stages()))] }
 
 // between waits for a random time between two parts of the load.
 func (w *world) between(ctx context.Context, from, to float64) error {
