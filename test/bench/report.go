@@ -14,7 +14,8 @@ import (
 // Report is dist/bench.json.
 type Report struct {
 	Rows []Row `json:"rows"`
-	// Ratios are of events per second.
+	// Ratios are of events per second; those with "cpu" are of CPU per event, which says more
+	// when the machine was not quiet.
 	Ratios  map[string]float64 `json:"ratios"`
 	Machine Machine            `json:"machine"`
 }
@@ -91,15 +92,16 @@ func machine() Machine {
 // fillRatios compares the rows that are there.
 func (r *Report) fillRatios() {
 	r.Ratios = map[string]float64{}
-	rates := map[string]float64{}
-	for _, row := range r.Rows {
-		rates[row.Name] = row.EventsPerSecond
+	rates, cpu := map[string]float64{}, map[string]float64{}
+	for i := range r.Rows {
+		rates[r.Rows[i].Name], cpu[r.Rows[i].Name] = r.Rows[i].EventsPerSecond, r.Rows[i].CPUMicrosPerEvent
 	}
 	for _, pair := range [][2]string{
 		{"pipeline", "baseline"}, {"pipeline-json", "baseline"}, {"chained", "baseline"}, {"pipeline", "ceiling"}, {"chained", "pipeline"},
 	} {
 		if a, b := rates[pair[0]], rates[pair[1]]; a > 0 && b > 0 {
 			r.Ratios[pair[0]+"/"+pair[1]] = round(a/b, 2)
+			r.Ratios["cpu "+pair[1]+"/"+pair[0]] = round(cpu[pair[1]]/cpu[pair[0]], 2)
 		}
 	}
 }

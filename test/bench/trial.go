@@ -156,7 +156,12 @@ func (t *trial) watch(ctx context.Context) (stop func() error, err error) {
 
 // follow tells the publisher how far the last stages are, until ctx ends.
 func (t *trial) follow(ctx context.Context, p *publisher) error {
-	tick := time.NewTicker(100 * time.Millisecond)
+	// To ask is work for the workers: at a steady rate only the end is waited for.
+	every := 200 * time.Millisecond
+	if t.load.rate > 0 {
+		every = 2 * time.Second
+	}
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
