@@ -63,6 +63,8 @@ type shape struct {
 	load   load
 	// start starts the workers, or what takes their place, and says who reads last.
 	start func(ctx context.Context, t *trial) error
+	// chained has all stages run in the workers of the first one, and store nothing in between.
+	chained bool
 	// polled has acknowledgements polled, not listened to.
 	polled bool
 }
@@ -74,6 +76,7 @@ func (b *bench) shapes() []shape {
 		{name: "baseline", events: b.full, load: single, start: startBaseline, polled: true},
 		{name: "pipeline", events: b.full, load: full, start: startPipeline},
 		{name: "pipeline-json", events: b.full, load: single, start: startPipeline},
+		{name: "chained", events: b.full, load: full, start: startPipeline, chained: true},
 		{name: "ceiling", events: b.full, load: full, start: startCeiling},
 	}
 	if b.steady != nil {
@@ -178,6 +181,9 @@ func (b *bench) measure(ctx context.Context, s shape) (row *Row, err error) {
 		Manifest: b.manifest, Binary: b.binary, Dir: dir,
 		WorkerArgs: []string{"--kubernetes-snapshot", b.snapshot},
 		NATS:       natsserver.Options{MaxPayload: 8 << 20},
+	}
+	if s.chained {
+		o.Change = chain
 	}
 	if b.profile != "" {
 		if t.profiles, err = process.FreePort(); err != nil {

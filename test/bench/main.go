@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-var rowNames = [...]string{"baseline", "pipeline", "pipeline-json", "ceiling", "steady-20k"}
+var rowNames = [...]string{"baseline", "pipeline", "pipeline-json", "chained", "ceiling", "steady-20k"}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -95,6 +95,13 @@ func (t *trial) settle(ctx context.Context, p *publisher, n int, row *Row) error
 	if err != nil {
 		return err
 	}
+	if t.chained {
+		if err := t.countThrough(ctx, n, row); err != nil {
+			return err
+		}
+		clear(counts)
+		counts = counts[:0]
+	}
 	for _, c := range counts {
 		switch {
 		case c == 0:
@@ -114,6 +121,17 @@ func (t *trial) settle(ctx context.Context, p *publisher, n int, row *Row) error
 	return t.eachEvent(ctx, p, n, row, validateStage, func(*storedMessage, *event.Event, int) {})
 }
 
+// countThrough counts what the last stages of a chain have seen: there is no stream between
+// the stages in which each event could be counted by itself.
+func (t *trial) countThrough(ctx context.Context, n int, row *Row) error {
+	done, err := t.through(ctx)
+	if err != nil {
+		return err
+	}
+	row.Lost, row.Duplicated = max(0, n-int(done-t.before)), max(0, int(done-t.before)-n)
+	return nil
+}
+
 // storedMessage is a message of a stream. Times are Unix nanoseconds.
 type storedMessage struct {
 	subject  string
@@ -124,7 +142,7 @@ type storedMessage struct {
 // eachEvent reads the events of the run from the stream of a stage, with their positions in
 // the order of publishing, and adds to row how long it took until they were stored there.
 func (t *trial) eachEvent(ctx context.Context, p *publisher, n int, row *Row, stage string, visit func(*storedMessage, *event.Event, int)) error {
-	name := t.rig.Output(stage, "out").Stream
+	name := t.streamOf(stage)
 	stored := make([]float32, 0, n)
 	decoder := event.NewDecoder(event.Limits{})
 	err := t.each(ctx, name, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {

@@ -13,19 +13,53 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/test/rig"
 )
 
 // startPipeline starts the product: a worker for each stage.
 func startPipeline(ctx context.Context, t *trial) error {
-	t.lastStream = t.rig.Output(enrichStage, "out").Stream
-	t.filters = map[string]string{}
-	for _, stage := range []string{correlateStage, analyzeStage} {
+	t.lastStream, t.filters = t.streamOf(enrichStage), map[string]string{}
+	last := []string{correlateStage, analyzeStage}
+	if t.chained {
+		last = []string{validateStage} // which acknowledges when all of them have stored
+	}
+	for _, stage := range last {
 		for _, c := range t.rig.Stage(stage).Consumers {
 			t.filters[c.Durable] = c.FilterSubject
 		}
 	}
 	return t.rig.StartAll(ctx)
+}
+
+// chain has all stages run with the first one.
+func chain(p *v1alpha1.Pipeline) {
+	for i := range p.Spec.Stages {
+		s := &p.Spec.Stages[i]
+		if s.Name == validateStage || s.Name == enrichStage {
+			s.Output = v1alpha1.PortSpec{} // read in memory alone
+		}
+		if i > 0 {
+			s.Placement, s.Workers = &v1alpha1.PlacementSpec{With: p.Spec.Stages[0].Name}, v1alpha1.WorkersSpec{}
+		}
+	}
+}
+
+// streamOf is the stream from which the events of a stage are counted: what it stores, or, in a
+// chain, what the chain reads.
+func (t *trial) streamOf(stage string) string {
+	if t.chained {
+		return t.rig.Plan().Ingress.Name
+	}
+	return t.rig.Output(stage, "out").Stream
+}
+
+// workersOf are the workers that run a stage.
+func (t *trial) workersOf(stage string) []*rig.Worker {
+	if t.chained {
+		stage = validateStage
+	}
+	return t.rig.Running(stage)
 }
 
 // warm publishes the events of the warm-up and waits until they are through.
@@ -68,6 +102,9 @@ func (t *trial) drained(ctx context.Context) (bool, error) {
 		return t.rig.Drained(ctx)
 	}
 	for _, s := range t.rig.Plan().Stages {
+		if len(s.Consumers) == 0 {
+			continue // chained
+		}
 		stream, err := t.rig.JetStream().Stream(ctx, s.Consumers[0].Stream)
 		if err != nil {
 			return false, err
@@ -103,7 +140,7 @@ func (t *trial) through(ctx context.Context) (int64, error) {
 	least := int64(-1)
 	for _, stage := range []string{correlateStage, analyzeStage} {
 		var sum int64
-		for _, w := range t.rig.Running(stage) {
+		for _, w := range t.workersOf(stage) {
 			m, err := w.Metrics(ctx)
 			if err != nil {
 				return 0, err
