@@ -253,7 +253,7 @@ type DedupeSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="must be a duration from 1s to 1h"
 	// +optional
 	Window *metav1.Duration `json:"window,omitempty"`
-	// maxEntries bounds the memory, about 64 bytes an id, 1000 to 20000000. Default: 2000000.
+	// maxEntries bounds the memory, about 44 bytes an id, 1000 to 20000000. Default: 2000000.
 	// +kubebuilder:validation:Minimum=1000
 	// +kubebuilder:validation:Maximum=20000000
 	// +optional

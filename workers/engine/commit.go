@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,7 +11,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nuid"
 )
 
 const (
@@ -182,7 +182,7 @@ func (l *lane) send(i int, q *queue) {
 	reply := l.inbox + "." + strconv.Itoa(i) + "." + strconv.FormatUint(q.attempt, 10)
 	id := ""
 	if q.sent > 1 {
-		id = nuid.Next()
+		id = rand.Text()
 	}
 	for k, o := range rest[:q.sent] {
 		h := o.msg.Header

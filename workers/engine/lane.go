@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -219,9 +218,7 @@ func (l *lane) session(ctx context.Context) error {
 
 // begin makes what a session needs.
 func (l *lane) begin() {
-	var id [4]byte
-	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
-	l.owner = l.e.worker + "/" + hex.EncodeToString(id[:])
+	l.owner = l.e.worker + "/" + rand.Text()[:8]
 	l.queue = make(chan *message, (maxMessages+1024)*len(l.e.cfg.Inputs))
 	l.inputs = nil
 	for i, c := range l.e.cfg.Inputs {

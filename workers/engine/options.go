@@ -1,6 +1,7 @@
 package engine
 
 import (
+	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,7 +9,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"millrace.dev/millrace/workers/config"
@@ -86,7 +86,7 @@ func (o *Options) complete() error {
 		o.Metrics = NewMetrics(prometheus.NewRegistry())
 	}
 	if o.Worker == "" {
-		o.Worker = nuid.Next()
+		o.Worker = cryptorand.Text()
 	}
 	fallback(&o.WedgedAfter, defaultWedgedAfter)
 	fallback(&o.AckTimeout, defaultAckTimeout)

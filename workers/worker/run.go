@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"os"
@@ -9,7 +10,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -75,7 +75,7 @@ func workerName() string {
 	if name == "" {
 		name, _ = os.Hostname() // the random part is enough
 	}
-	return name + "-" + nuid.Next()
+	return name + "-" + rand.Text()
 }
 
 func readConfig(path string) (*config.StageConfig, error) {
