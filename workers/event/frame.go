@@ -59,11 +59,10 @@ type FrameWriter struct {
 	header FrameHeader
 	buf    []byte // room for the header, then the events
 	room   int
-	// contexts are what several events share, in the order of index. entries says that the
-	// events are written as entries, which name them.
-	contexts []*Prepared
+	// contexts are what several events share, encoded, and index says which is which. entries
+	// says that the events are written as entries, which name them.
+	contexts []byte
 	index    map[*Prepared]int
-	shared   int // bytes of contexts
 	entries  bool
 }
 
@@ -73,9 +72,8 @@ func (w *FrameWriter) Begin(h FrameHeader) {
 	w.header = h
 	w.room = frameHeaderSize + len(h.InputStream)
 	w.buf = append(w.buf[:0], make([]byte, w.room)...)
-	clear(w.contexts)
 	clear(w.index)
-	w.contexts, w.shared, w.entries = w.contexts[:0], 0, false
+	w.contexts, w.entries = w.contexts[:0], false
 }
 
 // Add adds an event with what was appended to it. What it shares with others is written once.
@@ -132,10 +130,10 @@ func (w *FrameWriter) context(p *Prepared) int {
 	if w.index == nil {
 		w.index = map[*Prepared]int{}
 	}
-	i := len(w.contexts)
+	i := len(w.index)
 	w.index[p] = i
-	w.contexts = append(w.contexts, p)
-	w.shared += len(p.encoded) + 4 // and its tag and length
+	w.contexts = protowire.AppendTag(w.contexts, fieldFrameContexts, protowire.BytesType)
+	w.contexts = protowire.AppendBytes(w.contexts, p.encoded)
 	return i
 }
 
@@ -162,7 +160,7 @@ func (w *FrameWriter) counted(time int64) {
 func (w *FrameWriter) Len() int { return int(w.header.Count) }
 
 // Size is the size of the frame before compression, in bytes.
-func (w *FrameWriter) Size() int { return len(w.buf) + w.shared }
+func (w *FrameWriter) Size() int { return len(w.buf) + len(w.contexts) }
 
 // Header returns the header as it stands.
 func (w *FrameWriter) Header() FrameHeader {
@@ -173,10 +171,7 @@ func (w *FrameWriter) Header() FrameHeader {
 
 // AppendTo appends the finished frame, compressed. The writer can Begin the next one.
 func (w *FrameWriter) AppendTo(dst []byte) []byte {
-	for _, p := range w.contexts {
-		w.buf = protowire.AppendTag(w.buf, fieldFrameContexts, protowire.BytesType)
-		w.buf = protowire.AppendBytes(w.buf, p.encoded)
-	}
+	w.buf = append(w.buf, w.contexts...)
 	return appendBlock(dst, w.encoded())
 }
 

@@ -1,6 +1,7 @@
 package event_test
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -127,6 +128,10 @@ func TestSharedContexts(t *testing.T) {
 			}
 			w.Add(&events[i])
 		}
+		// What was added was copied: the memory of the events may be used again.
+		d.Reset()
+		other := bytes.Repeat([]byte{0xff}, 1<<20)
+		_, _ = d.Decode(nil, event.Message{Data: s2.Encode(nil, other), Header: map[string][]string{"Content-Type": {event.ContentTypeFrame}}})
 		block = w.AppendTo(nil)
 	}
 }
