@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -123,12 +124,25 @@ func (in *input) ready(ctx context.Context) (bool, error) {
 	if bound {
 		return true, nil
 	}
-	_, err := in.bind(ctx)
+	state, err := in.bind(ctx)
 	if errors.Is(err, errAnotherStream) {
 		return false, err
 	}
-	return err == nil, nil
+	if err != nil {
+		return false, nil
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if state.floor > in.received {
+		// The worker that had the lane before was still at work when this one took it over. What it
+		// acknowledged meanwhile will not be delivered: the state of the lane lacks it.
+		return false, fmt.Errorf("%w: it is acknowledged up to %d, and %d is the last message that was received", errSkipped, state.floor, in.received)
+	}
+	return true, nil
 }
+
+// errSkipped says that somebody else acknowledged messages that this lane has not received.
+var errSkipped = errors.New("another worker has gone on with the input of the lane")
 
 // errAnotherStream says that the input stream was deleted and made again.
 var errAnotherStream = errors.New("the input stream is another one than before")

@@ -192,6 +192,8 @@ func TestZombieIsRefused(t *testing.T) {
 type counting struct {
 	mu   sync.Mutex
 	made int
+	// replay, if set, is called when an instance gets its first event.
+	replay func()
 }
 
 func (*counting) Kind() config.Kind                 { return config.KindValidate }
@@ -200,15 +202,21 @@ func (c *counting) New(stage.Settings) (stage.Stage, error) {
 	c.mu.Lock()
 	c.made++
 	c.mu.Unlock()
-	return &count{}, nil
+	return &count{replay: c.replay}, nil
 }
 
-type count struct{ n int }
+type count struct {
+	n      int
+	replay func()
+}
 
 func (*count) Start(context.Context) error    { return nil }
 func (*count) Shutdown(context.Context) error { return nil }
 func (*count) Horizon() time.Duration         { return time.Hour }
 func (c *count) Process(_ context.Context, b *stage.Batch) error {
+	if c.n == 0 && c.replay != nil {
+		c.replay()
+	}
 	for i := range b.Events {
 		c.n++
 		id := fmt.Sprintf("%s=%d", b.Events[i].ID, c.n)
@@ -271,6 +279,56 @@ func TestStateIsRebuilt(t *testing.T) {
 	if diff := cmp.Diff(wantInsights, insights); diff != "" {
 		t.Errorf("insights (-want +got):\n%s", diff)
 	}
+}
+
+// TestInputGoesOnDuringTakeover has somebody else receive and acknowledge messages after a
+// worker has found out where its lane stands, and before it receives anything: as a worker does
+// that does not know yet that it has lost the lane.
+func TestInputGoesOnDuringTakeover(t *testing.T) {
+	r := newRig(t)
+	f := &counting{}
+	ids := r.publishFrames("old", 4, 25)
+	first := r.run(&testStage{}, func(_ *config.StageConfig, o *engine.Options) { o.Factory = f })
+	r.wantDrained(10 * time.Second)
+	if err := first.end(); err != nil {
+		t.Fatal(err)
+	}
+	ids = append(ids, r.publishFrames("new", 8, 25)...)
+	c, err := r.js.Consumer(t.Context(), "IN", "stage")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	f.replay = func() {
+		once.Do(func() {
+			batch, err := c.Fetch(5)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for m := range batch.Messages() {
+				if err := m.Ack(); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := r.nc.Flush(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	second := r.run(&testStage{}, func(_ *config.StageConfig, o *engine.Options) { o.Factory = f })
+	r.wantDrained(10 * time.Second)
+	if err := second.end(); err != nil {
+		t.Fatal(err)
+	}
+	// The outputs of the five are missing here, since nobody stored them; but they were counted.
+	var want []string
+	for i, id := range ids {
+		if i < 100 || i >= 225 {
+			want = append(want, fmt.Sprintf("%s=%d", id, i+1))
+		}
+	}
+	r.wantOnce("OUT", want)
 }
 
 // TestInputStreamMadeAnew deletes the input stream under a worker: the new one counts from

@@ -11,7 +11,7 @@ const (
 	chunkSize = 64 << 10
 	// arenaKeep is how much memory an arena keeps when it is reset: what one unusual
 	// message needed is not held for ever.
-	arenaKeep = 4 << 20
+	arenaKeep = 1 << 20
 )
 
 // take returns an empty slice with room for n bytes.
