@@ -25,7 +25,8 @@ const (
 )
 
 // startCeiling starts a hop for each stage. When the row pipeline was measured before, each
-// hop stores as many bytes for each that it reads as its stage did then.
+// hop stores as many bytes for each that it reads as its stage did then, and no fewer than it
+// reads before the stream in which each event is looked for: there every message is to be whole.
 func startCeiling(ctx context.Context, t *trial) error {
 	t.perAck = perFrame
 	ratios, err := t.hopRatios()
@@ -51,6 +52,9 @@ func (t *trial) hopRatios() (map[string]float64, error) {
 				return nil, fmt.Errorf("stream %s was empty in the row pipeline", s.Consumers[0].Stream)
 			}
 			ratios[s.Name] = out.BytesPerEvent / in.BytesPerEvent
+			if s.Name == validateStage || s.Name == enrichStage {
+				ratios[s.Name] = max(ratios[s.Name], 1)
+			}
 		}
 	}
 	return ratios, nil

@@ -122,22 +122,18 @@ func (l *ledger) close(ctx context.Context, confirmed map[string]bool) error {
 
 // read calls take with what is stored in a stream and was not read yet.
 func (l *ledger) read(ctx context.Context, stream string, take func(jetstream.Msg, *jetstream.MsgMetadata) error) error {
-	s, err := l.rig.JetStream().Stream(ctx, stream)
-	if err != nil {
-		return err
-	}
-	from, end := max(l.next[stream], 1), s.CachedInfo().State.LastSeq
-	if from > end {
-		return nil
-	}
 	cons, err := l.rig.JetStream().OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(l.next[stream], 1),
 	})
 	if err != nil {
 		return err
 	}
-	for from <= end {
-		batch, err := cons.Fetch(int(min(500, end-from+1)), jetstream.FetchMaxWait(10*time.Second))
+	info, err := cons.Info(ctx)
+	if err != nil {
+		return err
+	}
+	for left := int(info.NumPending); left > 0; {
+		batch, err := cons.Fetch(min(500, left), jetstream.FetchMaxWait(10*time.Second))
 		if err != nil {
 			return err
 		}
@@ -148,19 +144,16 @@ func (l *ledger) read(ctx context.Context, stream string, take func(jetstream.Ms
 				return err
 			}
 			got++
-			if meta.Sequence.Stream > end {
-				continue
-			}
-			from = meta.Sequence.Stream + 1
+			l.next[stream] = meta.Sequence.Stream + 1
 			if err := take(m, meta); err != nil {
 				return err
 			}
 		}
 		if got == 0 {
-			return errors.Join(fmt.Errorf("messages from %d to %d did not come", from, end), batch.Error())
+			return errors.Join(fmt.Errorf("%d messages behind %d did not come", left, l.next[stream]), batch.Error())
 		}
+		left -= got
 	}
-	l.next[stream] = from
 	return nil
 }
 
