@@ -130,8 +130,17 @@ func TestKill9(t *testing.T) {
 	defer cancel()
 	a.start(t, ctx)
 	for i := range 12 {
+		before := a.writers(t)
 		p := collectorProcess(t, a.world, i)
 		time.Sleep(400*time.Millisecond + time.Duration(rand.IntN(900))*time.Millisecond)
+		if i%2 == 0 { // every other one comes to publish, however slow the machine is
+			harness.Eventually(t, 30*time.Second, func() error {
+				if a.writers(t) == before {
+					return fmt.Errorf("collector %d has not published", i)
+				}
+				return nil
+			})
+		}
 		p.Kill()
 	}
 	last := collectorProcess(t, a.world, 99)

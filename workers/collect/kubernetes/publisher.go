@@ -149,7 +149,18 @@ func (p *publisher) catchUp(ctx context.Context, id string) (stored bool, err er
 	for {
 		msg, err := p.stream.GetMsg(ctx, p.last+1, jetstream.WithGetMsgSubject(p.subject))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			break
+			if stored {
+				return true, nil
+			}
+			last, err := lastOn(ctx, p.stream, p.subject)
+			if err != nil {
+				return false, err
+			}
+			if last > p.last {
+				continue // it came just now: whose is it?
+			}
+			p.last = last // what we knew may be gone: expired, or trimmed to make room
+			return false, nil
 		}
 		if err != nil {
 			return false, fmt.Errorf("read subject %s: %w", p.subject, err)
@@ -162,12 +173,6 @@ func (p *publisher) catchUp(ctx context.Context, id string) (stored bool, err er
 		p.last = msg.Sequence
 		stored = stored || msg.Header.Get(jetstream.MsgIDHeader) == id
 	}
-	if stored {
-		return true, nil
-	}
-	// What we knew may be gone too: expired, or trimmed to make room.
-	p.last, err = lastOn(ctx, p.stream, p.subject)
-	return false, err
 }
 
 // lastOn is the sequence of the last message on a subject; 0 = there is none.

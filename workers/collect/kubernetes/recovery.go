@@ -91,7 +91,15 @@ func (c *collector) replay(ctx context.Context, p *position, from uint64) error 
 	for {
 		msg, err := p.stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(c.Subject))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			break
+			last, err := lastOn(ctx, p.stream, c.Subject)
+			if err != nil {
+				return err
+			}
+			if last >= from {
+				continue // it came just now
+			}
+			p.last = max(p.last, last)
+			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("read subject %s: %w", c.Subject, err)
@@ -110,12 +118,6 @@ func (c *collector) replay(ctx context.Context, p *position, from uint64) error 
 		p.replayed++
 		p.fresh = false
 	}
-	if p.last != 0 {
-		return nil
-	}
-	last, err := lastOn(ctx, p.stream, c.Subject)
-	p.last = last
-	return err
 }
 
 // findStream finds the stream that stores the subject, and waits for it.
