@@ -37,6 +37,14 @@ bench: controlplane ## Measure whole pipelines on real processes: a table, and d
 bench-go: ## Run the Go benchmarks of the codecs, the engine and the stages.
 	go test -run '^$$' -bench . -benchmem -p 1 ./workers/...
 
+.PHONY: chaos
+chaos: controlplane ## Break a running pipeline in every way there is, count every event, print the table: about 40 minutes.
+	go test -count 1 -timeout 3h -run TestFaults -v ./test/chaos -args -all $(CHAOS)
+
+.PHONY: soak
+soak: controlplane ## Run half of what the machine can do for ten minutes; report memory, state and pauses.
+	go test -count 1 -timeout 1h -run TestSoak -v ./test/chaos -args -soak 10m -rate 0 $(SOAK)
+
 .PHONY: lint
 lint: ## Lint the Go code, the API types, the chart and the samples.
 	"$$(hack/tools/build.sh golangci-lint)" run ./...

@@ -37,7 +37,7 @@ type options struct {
 	steadyRate        int
 	steadyFor         time.Duration
 	out, dir, profile string
-	keep              bool
+	keep, powerSafe   bool
 	progress          io.Writer
 }
 
@@ -180,7 +180,7 @@ func (b *bench) measure(ctx context.Context, s shape) (row *Row, err error) {
 	o := rig.Options{
 		Manifest: b.manifest, Binary: b.binary, Dir: dir,
 		WorkerArgs: []string{"--kubernetes-snapshot", b.snapshot},
-		NATS:       natsserver.Options{MaxPayload: 8 << 20},
+		NATS:       natsserver.Options{MaxPayload: 8 << 20, SyncAlways: b.powerSafe},
 	}
 	if s.chained {
 		o.Change = chain

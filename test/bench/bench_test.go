@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 func TestRows(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "bench.json")
 	err := run(t.Context(), []string{
-		"-events", "100000", "-json-events", "4000", "-steady-seconds", "1s", "-steady-rate", "2000", "-out", out, "-dir", t.TempDir(),
+		"-events", "100000", "-json-events", "2000", "-steady-seconds", "1s", "-steady-rate", "2000", "-out", out, "-dir", t.TempDir(),
 	})
 	if err != nil {
 		t.Fatal(err)

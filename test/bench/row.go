@@ -129,6 +129,16 @@ func (t *trial) countThrough(ctx context.Context, n int, row *Row) error {
 		return err
 	}
 	row.Lost, row.Duplicated = max(0, n-int(done-t.before)), max(0, int(done-t.before)-n)
+	var tried, found float64
+	for _, w := range t.workersOf(enrichStage) {
+		m, err := w.Metrics(ctx)
+		if err != nil {
+			return err
+		}
+		tried += m.Sum("millrace_enrich_events_total", "enricher", "kubernetes")
+		found += m.Sum("millrace_enrich_events_total", "enricher", "kubernetes", "status", "ok")
+	}
+	row.FoundInCluster = round(found/max(tried, 1), 3)
 	return nil
 }
 
