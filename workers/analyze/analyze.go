@@ -86,7 +86,8 @@ func (a *analyzer) score(b *stage.Batch, e *event.Event, m event.Metric, s *seri
 }
 
 func (a *analyzer) follow(b *stage.Batch, e *event.Event, m event.Metric, s *series) {
-	if !s.points.add(e.Time, m.Value, int64(a.span)) || s.points.n < a.minPoints {
+	ended, due := s.points.add(e.Time, m.Value, int64(a.span))
+	if !ended || s.points.n < a.minPoints {
 		return
 	}
 	// Autocorrelation makes a trend less sure, never more: most tests end here.
@@ -95,7 +96,7 @@ func (a *analyzer) follow(b *stage.Batch, e *event.Event, m event.Metric, s *ser
 	if p > 0.05 { // clearly over, not just weaker
 		s.direction = 0
 	}
-	if p >= maxP || direction == s.direction {
+	if !due || p >= maxP || direction == s.direction {
 		return
 	}
 	var r trendResult

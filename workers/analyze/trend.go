@@ -31,16 +31,22 @@ const parts = 1000
 // clock that was ahead must not end it.
 const maxBehind = 8
 
-// add adds a value at a time (Unix nanoseconds) and says whether a span ended. A value
-// that is late for its span counts in the current one, one from before the window does not.
-func (p *points) add(at int64, x float64, width int64) (ended bool) {
+// testEvery is how many spans pass between two tests of a trend: a test costs some microseconds,
+// and one span more changes little. It is counted in event time, so that a test follows from
+// the values alone, and not from when the first of them came.
+const testEvery = 4
+
+// add adds a value at a time (Unix nanoseconds) and says whether a span ended, and whether a
+// test is due then. A value that is late for its span counts in the current one, one from
+// before the window does not.
+func (p *points) add(at int64, x float64, width int64) (ended, due bool) {
 	span := at / width
 	if p.count == 0 && p.n == 0 {
 		p.span = span
 	}
 	if p.span-span >= maxPoints {
 		if p.behind++; p.behind < maxBehind {
-			return false
+			return false, false
 		}
 		*p = points{span: span}
 	}
@@ -48,16 +54,16 @@ func (p *points) add(at int64, x float64, width int64) (ended bool) {
 	if span > p.span && p.count > 0 {
 		mid := p.span*parts + int64(p.at/float64(p.count))
 		p.push(p.sum/float64(p.count), int(min(mid-p.last, maxPoints*parts)))
-		p.last, ended = mid, true
+		p.last, ended, due = mid, true, span/testEvery != p.span/testEvery
 		if span-p.span >= maxPoints { // nothing came for longer than the window: what was before is over
-			p.n, p.length, p.s, p.ties, ended = 0, 0, 0, 0, false
+			p.n, p.length, p.s, p.ties, ended, due = 0, 0, 0, 0, false, false
 		}
 		p.span, p.sum, p.at, p.count = span, 0, 0, 0
 	}
 	p.sum += x
 	p.at += max(0, float64(at-p.span*width)) / float64(width) * parts
 	p.count++
-	return ended
+	return ended, due
 }
 
 // push appends a point, gap parts of a span behind the last, and drops those that the window has passed.

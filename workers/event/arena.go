@@ -5,13 +5,15 @@ package event
 type arena struct {
 	chunks [][]byte // length = used
 	at     int      // index of the chunk in use
+	// size is what was needed at once so far, as far as it is kept.
+	size int
 }
 
 const (
 	chunkSize = 64 << 10
 	// arenaKeep is how much memory an arena keeps when it is reset: what one unusual
 	// message needed is not held for ever.
-	arenaKeep = 1 << 20
+	arenaKeep = 2 << 20
 )
 
 // take returns an empty slice with room for n bytes.
@@ -23,7 +25,7 @@ func (a *arena) take(n int) []byte {
 			return c[len(c) : len(c) : len(c)+n]
 		}
 	}
-	c := make([]byte, n, max(n, chunkSize))
+	c := make([]byte, n, max(n, chunkSize, a.size))
 	a.chunks = append(a.chunks, c)
 	return c[0:0:n]
 }
@@ -60,16 +62,18 @@ func (a *arena) extend(b []byte, n int) ([]byte, bool) {
 	return c[start : start+len(b) : len(c)], true
 }
 
-// reset takes everything back.
+// reset takes everything back. What did not fit into one chunk will the next time.
 func (a *arena) reset() {
-	kept := 0
-	chunks := a.chunks[:0]
-	for _, c := range a.chunks {
-		if kept+cap(c) <= arenaKeep {
-			kept += cap(c)
-			chunks = append(chunks, c[:0])
-		}
+	if len(a.chunks) == 1 && cap(a.chunks[0]) <= arenaKeep {
+		a.chunks[0], a.at = a.chunks[0][:0], 0
+		return
 	}
-	clear(a.chunks[len(chunks):])
-	a.chunks, a.at = chunks, 0
+	used := 0
+	for _, c := range a.chunks {
+		used += len(c)
+	}
+	// Somewhat more than was needed: the next message is not of the same size.
+	a.size = min(max(a.size, used+used/4), arenaKeep)
+	clear(a.chunks)
+	a.chunks, a.at = a.chunks[:0], 0
 }

@@ -50,10 +50,10 @@ func (e *Event) SeverityText() string { return e.scalarText(fieldSeverityText) }
 func (e *Event) TraceState() string { return e.scalarText(fieldTraceState) }
 
 // TraceFlags are the W3C trace flags; bit 0 = sampled.
-func (e *Event) TraceFlags() uint32 { return uint32(e.scalarNumber(fieldTraceFlags)) }
+func (e *Event) TraceFlags() uint32 { return e.traceFlags }
 
 // ParentSpanID is the parent of the span, 8 bytes or nil.
-func (e *Event) ParentSpanID() []byte { return sized(bytesOf(e.scalarText(fieldParentSpanID)), 8) }
+func (e *Event) ParentSpanID() []byte { return e.parentSpan }
 
 // Fingerprint is equal for events that say the same; empty = unset.
 func (e *Event) Fingerprint() string { return e.scalarText(fieldFingerprint) }
@@ -71,7 +71,7 @@ func (e *Event) DataSchema() string { return e.scalarText(fieldDataSchema) }
 func (e *Event) RelatedRefs(yield func(EntityRef) bool) {
 	e.each(fieldRelated, func(b []byte) bool {
 		var r EntityRef
-		return !readEntity(&r, b) || yield(r) // a malformed one is passed over
+		return !readEntity(&r, b, false) || yield(r) // a malformed one is passed over
 	})
 }
 

@@ -263,15 +263,26 @@ func (d *Decoder) encoded(m *Message, form Form, received, raw []byte, err error
 		d.fail(form, received, err)
 		return
 	}
-	d.events = append(d.events, Event{})
-	e := &d.events[len(d.events)-1]
+	e := d.another()
 	e.raw, e.received, e.form, e.arena = d.arena.copied(raw), received, form, &d.arena
-	if err := e.readRaw(e.raw); err != nil {
+	if err := e.readRaw(e.raw, false); err != nil {
 		d.events = d.events[:len(d.events)-1]
 		d.fail(form, received, err)
 		return
 	}
 	d.accept(m, e)
+}
+
+// another makes room for one more event.
+func (d *Decoder) another() *Event {
+	n := len(d.events)
+	if n == cap(d.events) {
+		d.events = append(d.events, Event{})
+		return &d.events[n]
+	}
+	d.events = d.events[:n+1]
+	d.events[n] = Event{}
+	return &d.events[n]
 }
 
 // accept finishes an event.

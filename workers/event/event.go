@@ -55,7 +55,9 @@ type Event struct {
 	// early says that the patch may stand before raw: it holds an ingest time, which raw lacks.
 	early bool
 	// signal is the field number of the signal that is set; 0 = none.
-	signal uint32
+	signal     uint32
+	traceFlags uint32
+	parentSpan []byte // 8 bytes or nil
 }
 
 // maxShared is how many prepared fields an event has without a copy of its own.
@@ -145,7 +147,7 @@ func (e *Event) Clone() Event {
 	c.shared, c.sharing, c.came = [maxShared]*Prepared{}, 0, 0
 	// Reading again points the strings into the copy. It cannot fail: it was read before.
 	c.clearView()
-	_ = c.readRaw(c.raw)
+	_ = c.readRaw(c.raw, true)
 	c.raw, c.patch = c.raw[:keep:keep], c.raw[keep:]
 	c.tail = min(c.tail, keep)
 	return c
@@ -169,12 +171,15 @@ func (e *Event) clearView() {
 // malformed. It is for rare paths: it allocates.
 func (e *Event) ToProto() (*eventv1.Event, error) {
 	m := &eventv1.Event{}
-	for _, b := range e.parts(0) {
+	for i := 0; ; i++ {
+		b, ok := e.part(i, 0)
+		if !ok {
+			return m, nil
+		}
 		if err := (proto.UnmarshalOptions{Merge: true}).Unmarshal(b, m); err != nil {
 			return nil, fmt.Errorf("decode event %q: %w", strings.ToValidUTF8(e.ID, "\uFFFD"), err)
 		}
 	}
-	return m, nil
 }
 
 // FromProto encodes m and returns a view of it that owns its memory. It fails when a string
@@ -185,7 +190,7 @@ func FromProto(m *eventv1.Event, origin Origin) (Event, error) {
 		return Event{}, fmt.Errorf("encode event %q: %w", m.GetId(), err)
 	}
 	e := Event{Origin: origin, raw: raw, received: raw, form: FormFrame}
-	if err := e.readRaw(raw); err != nil {
+	if err := e.readRaw(raw, false); err != nil {
 		return Event{}, fmt.Errorf("encode event %q: %w", m.GetId(), err)
 	}
 	return e, nil

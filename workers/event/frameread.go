@@ -182,8 +182,7 @@ func (d *Decoder) frameEvent(m *Message, raw []byte, en entry, shared []Prepared
 		d.fail(FormFrame, raw, d.tooLarge(len(raw)))
 		return
 	}
-	d.events = append(d.events, Event{})
-	e := &d.events[len(d.events)-1]
+	e := d.another()
 	e.raw, e.received, e.form, e.arena = raw, raw, FormFrame, &d.arena
 	if err := e.readHead(raw, en.present, en.head); err != nil {
 		d.events = d.events[:len(d.events)-1]

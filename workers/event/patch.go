@@ -19,7 +19,7 @@ func (e *Event) AppendEncoded(encoded []byte) {
 	before := e.present
 	e.present = 0
 	first, head := len(e.patch)-len(encoded), e.head
-	_ = e.read(e.patch[first:]) // the view shows what was appended; malformed bytes are the caller's bug
+	_ = e.read(e.patch[first:], true) // the view shows what was appended; malformed bytes are the caller's bug
 	added := e.present
 	e.present |= before
 	if e.head = head; added&headFields != 0 || added&signalFields != 0 {

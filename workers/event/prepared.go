@@ -14,14 +14,14 @@ type Prepared struct {
 // viewFields are the fields that the view shows; a signal changes the view too.
 const viewFields = 1<<fieldID | 1<<fieldSource | 1<<fieldType | 1<<fieldSubject |
 	1<<fieldTime | 1<<fieldObservedTime | 1<<fieldIngestTime | 1<<fieldSeverity |
-	1<<fieldPartitionKey | 1<<fieldTraceID | 1<<fieldSpanID | 1<<fieldEntity | 1<<fieldBody | 1<<fieldCount |
+	1<<fieldPartitionKey | 1<<fieldTraceID | 1<<fieldSpanID | 1<<fieldParentSpanID | 1<<fieldTraceFlags | 1<<fieldEntity | 1<<fieldBody | 1<<fieldCount |
 	(1<<(lastSignal+1) - 1<<firstSignal)
 
 // Prepare makes encoded fields of millrace.event.v1.Event ready for AppendPrepared. They
 // are kept, not copied. It fails when they are malformed.
 func Prepare(encoded []byte) (Prepared, error) {
 	var e Event
-	if err := e.read(encoded); err != nil {
+	if err := e.read(encoded, false); err != nil {
 		return Prepared{}, fmt.Errorf("prepare fields: %w", err)
 	}
 	return Prepared{encoded: encoded, present: e.present, view: e.present&viewFields != 0}, nil

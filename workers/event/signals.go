@@ -79,7 +79,11 @@ func (e *Event) signalOf(num uint32, reset func(), merge func([]byte)) (ok bool)
 	if e.signal != num {
 		return false
 	}
-	for _, b := range e.parts(num) {
+	for i := 0; ; i++ {
+		b, more := e.part(i, num)
+		if !more {
+			return true
+		}
 		for f := (fields{rest: b}); f.next(); {
 			switch {
 			case f.num < firstSignal || f.num > lastSignal || f.wire != wireBytes:
@@ -90,7 +94,6 @@ func (e *Event) signalOf(num uint32, reset func(), merge func([]byte)) (ok bool)
 			}
 		}
 	}
-	return true
 }
 
 // Metric returns the sample; ok is false when the event carries none.

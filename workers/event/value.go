@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"math"
 	"strconv"
 
@@ -195,17 +196,31 @@ func (e *Event) pairs(num uint32, yield func(string, Value) bool) {
 }
 
 func (e *Event) lookUp(num uint32, key string) (v Value, found bool) {
-	e.each(num, func(b []byte) bool {
-		// The key is nearly always the first field: compare it before reading the rest.
-		if f := (fields{rest: b}); f.next() && f.is(1, wireBytes) && f.text() != key && !repeatsKey(f.rest) {
-			return true
+	if !e.may(num) {
+		return v, false
+	}
+	for i := 0; ; i++ {
+		b, ok := e.part(i, num)
+		if !ok {
+			return v, found
 		}
-		if k, value := keyValue(b); k == key {
-			v, found = value, true
+		// To look for the bytes of the key costs little, and mostly they are not there.
+		if !bytes.Contains(b, bytesOf(key)) {
+			continue
 		}
-		return true
-	})
-	return v, found
+		for f := (fields{rest: b}); f.next(); {
+			if !f.is(num, wireBytes) {
+				continue
+			}
+			// The key is nearly always the first field: compare it before reading the rest.
+			if k := (fields{rest: f.v}); k.next() && k.is(1, wireBytes) && k.text() != key && !repeatsKey(k.rest) {
+				continue
+			}
+			if k, value := keyValue(f.v); k == key {
+				v, found = value, true
+			}
+		}
+	}
 }
 
 // repeatsKey tells whether there is another key in the rest of a KeyValue.

@@ -57,9 +57,9 @@ const tailField = fieldRelated
 
 // read takes the fields of the view from b, over what the view has already. It checks that
 // b is a sequence of well-formed fields and that what the view shows is valid UTF-8;
-// nested messages are only checked when they are read.
-func (e *Event) read(b []byte) error {
-	f := fields{rest: b}
+// nested messages are only checked when they are read. Trusted strings are not checked again.
+func (e *Event) read(b []byte, trusted bool) error {
+	f := fields{rest: b, trusted: trusted}
 	for at := len(b); f.next(); at = len(f.rest) {
 		if f.num < 64 {
 			e.present |= 1 << f.num
@@ -93,9 +93,9 @@ func (e *Event) read(b []byte) error {
 }
 
 // readRaw reads the view from b, the encoded event as it came.
-func (e *Event) readRaw(b []byte) error {
+func (e *Event) readRaw(b []byte, trusted bool) error {
 	e.tail, e.head = -1, 0
-	err := e.read(b)
+	err := e.read(b, trusted)
 	if e.tail < 0 {
 		e.tail = len(b)
 	}
@@ -109,13 +109,14 @@ const lastHeadField = fieldCount
 const signalFields = 1<<(lastSignal+1) - 1<<firstSignal
 
 // readHead reads the view from the first head bytes of b, as the hints of a frame allow: what
-// follows is read when it is looked for. It reads all of b where the hints do not say enough.
+// follows is read when it is looked for. It reads all of b where the hints do not say enough. Who
+// wrote the hints has read these fields, so they are trusted.
 func (e *Event) readHead(b []byte, present uint64, head int) error {
 	signal := present & signalFields
 	if present == 0 || head <= 0 || head > len(b) || signal&(signal-1) != 0 {
-		return e.readRaw(b)
+		return e.readRaw(b, false)
 	}
-	if err := e.readRaw(b[:head]); err != nil {
+	if err := e.readRaw(b[:head], true); err != nil {
 		return err
 	}
 	e.present |= present
@@ -129,23 +130,25 @@ func (e *Event) readBytes(f *fields) (ok bool) {
 	ok = true
 	switch f.num {
 	case fieldID:
-		e.ID, ok = checked(f.v)
+		e.ID, ok = f.checked()
 	case fieldSource:
-		e.Source, ok = checked(f.v)
+		e.Source, ok = f.checked()
 	case fieldType:
-		e.Type, ok = checked(f.v)
+		e.Type, ok = f.checked()
 	case fieldSubject:
-		e.Subject, ok = checked(f.v)
+		e.Subject, ok = f.checked()
 	case fieldPartitionKey:
-		e.PartitionKey, ok = checked(f.v)
+		e.PartitionKey, ok = f.checked()
 	case fieldTraceID:
 		e.TraceID = sized(f.v, 16)
 	case fieldSpanID:
 		e.SpanID = sized(f.v, 8)
+	case fieldParentSpanID:
+		e.parentSpan = sized(f.v, 8)
 	case fieldEntity:
-		ok = readEntity(&e.Entity, f.v)
+		ok = readEntity(&e.Entity, f.v, f.trusted)
 	case fieldBody:
-		e.Body, ok = checked(f.v)
+		e.Body, ok = f.checked()
 	default:
 		if f.num >= firstSignal && f.num <= lastSignal {
 			e.signal = f.num
@@ -175,6 +178,8 @@ func (e *Event) readNumber(f *fields) bool {
 		e.Severity = int32(f.n)
 	case fieldCount:
 		e.Count = uint32(f.n)
+	case fieldTraceFlags:
+		e.traceFlags = uint32(f.n)
 	}
 	return true
 }
@@ -186,8 +191,8 @@ func sized(b []byte, n int) []byte {
 	return b
 }
 
-func readEntity(r *EntityRef, b []byte) bool {
-	f := fields{rest: b}
+func readEntity(r *EntityRef, b []byte, trusted bool) bool {
+	f := fields{rest: b, trusted: trusted}
 	ok := true
 	for ok && f.next() {
 		if f.wire != wireBytes {
@@ -195,19 +200,19 @@ func readEntity(r *EntityRef, b []byte) bool {
 		}
 		switch f.num {
 		case 1:
-			r.Kind, ok = checked(f.v)
+			r.Kind, ok = f.checked()
 		case 2:
-			r.Namespace, ok = checked(f.v)
+			r.Namespace, ok = f.checked()
 		case 3:
-			r.Name, ok = checked(f.v)
+			r.Name, ok = f.checked()
 		case 4:
-			r.UID, ok = checked(f.v)
+			r.UID, ok = f.checked()
 		case 5:
-			r.APIVersion, ok = checked(f.v)
+			r.APIVersion, ok = f.checked()
 		case 6:
-			r.Cluster, ok = checked(f.v)
+			r.Cluster, ok = f.checked()
 		case 7:
-			r.Role, ok = checked(f.v)
+			r.Role, ok = f.checked()
 		}
 	}
 	return ok && !f.bad
@@ -216,20 +221,24 @@ func readEntity(r *EntityRef, b []byte) bool {
 // may tells whether field num (< 64) can be in the event.
 func (e *Event) may(num uint32) bool { return e.present&(1<<num) != 0 }
 
-// parts are the encoded fields in the order in which protobuf merges them, as far as field
-// num can be among them.
-func (e *Event) parts(num uint32) (parts [maxShared + 2][]byte) {
-	parts[0] = e.raw
-	if num >= tailField {
-		parts[0] = e.raw[e.tail:]
-	}
-	for i, p := range e.shared[:e.sharing] {
-		if num >= 64 || num == 0 || p.present&(1<<num) != 0 {
-			parts[i+1] = p.encoded
+// part returns the i-th part of the encoded event, in the order in which protobuf merges them, as
+// far as field num can be in it; ok is false behind the last one.
+func (e *Event) part(i int, num uint32) (b []byte, ok bool) {
+	switch {
+	case i == 0:
+		if num >= tailField {
+			return e.raw[e.tail:], true
 		}
+		return e.raw, true
+	case i <= int(e.sharing):
+		if p := e.shared[i-1]; num >= 64 || num == 0 || p.present&(1<<num) != 0 {
+			return p.encoded, true
+		}
+		return nil, true
+	case i == int(e.sharing)+1:
+		return e.patch, true
 	}
-	parts[maxShared+1] = e.patch
-	return parts
+	return nil, false
 }
 
 // scalarText returns the last occurrence of a string field that is not in the view.
@@ -237,14 +246,17 @@ func (e *Event) scalarText(num uint32) (s string) {
 	if !e.may(num) {
 		return ""
 	}
-	for _, b := range e.parts(num) {
+	for i := 0; ; i++ {
+		b, ok := e.part(i, num)
+		if !ok {
+			return s
+		}
 		for f := (fields{rest: b}); f.next(); {
 			if f.is(num, wireBytes) {
 				s = f.text()
 			}
 		}
 	}
-	return s
 }
 
 // scalarNumber returns the last occurrence of a varint field that is not in the view.
@@ -252,14 +264,17 @@ func (e *Event) scalarNumber(num uint32) (n uint64) {
 	if !e.may(num) {
 		return 0
 	}
-	for _, b := range e.parts(num) {
+	for i := 0; ; i++ {
+		b, ok := e.part(i, num)
+		if !ok {
+			return n
+		}
 		for f := (fields{rest: b}); f.next(); {
 			if f.is(num, wireVarint) {
 				n = f.n
 			}
 		}
 	}
-	return n
 }
 
 // each calls yield with every occurrence of a length-delimited field until it says false.
@@ -267,7 +282,11 @@ func (e *Event) each(num uint32, yield func([]byte) bool) {
 	if !e.may(num) {
 		return
 	}
-	for _, b := range e.parts(num) {
+	for i := 0; ; i++ {
+		b, ok := e.part(i, num)
+		if !ok {
+			return
+		}
 		for f := (fields{rest: b}); f.next(); {
 			if f.is(num, wireBytes) && !yield(f.v) {
 				return

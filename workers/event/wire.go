@@ -29,6 +29,8 @@ type fields struct {
 	n    uint64 // varint and fixed
 	v    []byte // length-delimited
 	bad  bool   // stopped because of malformed input
+	// trusted says that its strings were checked before.
+	trusted bool
 }
 
 // next moves to the next field; false at the end or at malformed input.
@@ -127,8 +129,8 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 // bytesOf returns the bytes of s; they must not be changed.
 func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
-// checked returns b as a string if it is valid UTF-8, which protobuf demands of strings.
-func checked(b []byte) (string, bool) { return view(b), utf8.Valid(b) }
+// checked returns the field as a string if it is valid UTF-8, which protobuf demands of strings.
+func (f *fields) checked() (string, bool) { return view(f.v), f.trusted || utf8.Valid(f.v) }
 
 // Appending fields. Zero values are left out, as proto3 does.
 
