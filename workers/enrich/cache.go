@@ -39,6 +39,8 @@ type entry struct {
 
 	attributes []attribute
 	references []reference
+	// lengths tell which attributes have a key of this length, modulo their number.
+	lengths [32]mask
 	// encoded are the attributes, the references, and the enrichment's entry; whole is the
 	// same, ready for events that have nothing of it.
 	encoded []byte
@@ -59,6 +61,9 @@ func newEntry(f *Facts, status Status, at int64, labels labelChoice) *entry {
 		eachAttribute(f, labels, func(key, value string) {
 			if value != "" {
 				b = appendAttribute(b, key, value)
+				if i := len(e.attributes); i < 64 {
+					e.lengths[len(key)%len(e.lengths)] |= 1 << i
+				}
 				e.attributes = append(e.attributes, attribute{key, uint32(len(b))})
 			}
 		})

@@ -1,6 +1,7 @@
 package enrich
 
 import (
+	"math/bits"
 	"slices"
 
 	"millrace.dev/millrace/workers/event"
@@ -13,9 +14,9 @@ func (m mask) has(i int) bool { return i < 64 && m&(1<<i) != 0 }
 
 // known tells which of the entry's attributes and references the event has itself.
 func (e *entry) known(ev *event.Event) (attributes, references mask) {
-	for key := range ev.Resources {
-		for i := range min(len(e.attributes), 64) {
-			if e.attributes[i].key == key {
+	for key := range ev.ResourceKeys {
+		for left := e.lengths[len(key)%len(e.lengths)]; left != 0; left &= left - 1 {
+			if i := bits.TrailingZeros64(uint64(left)); e.attributes[i].key == key {
 				attributes |= 1 << i
 			}
 		}

@@ -181,6 +181,19 @@ func (e *Event) Resource(key string) (text string, ok bool) {
 // again replaces what it stood for.
 func (e *Event) Resources(yield func(key string, v Value) bool) { e.pairs(fieldResource, yield) }
 
+// ResourceKeys calls yield with the key of every resource attribute until it says false.
+func (e *Event) ResourceKeys(yield func(key string) bool) {
+	e.each(fieldResource, func(b []byte) bool {
+		key := ""
+		for f := (fields{rest: b}); f.next(); {
+			if f.is(1, wireBytes) {
+				key = f.text()
+			}
+		}
+		return yield(key)
+	})
+}
+
 // Extension returns the CloudEvents extension named key, if it has no typed field.
 func (e *Event) Extension(key string) (v Value, ok bool) { return e.lookUp(fieldExtensions, key) }
 

@@ -259,24 +259,6 @@ func (e *Event) scalarText(num uint32) (s string) {
 	}
 }
 
-// scalarNumber returns the last occurrence of a varint field that is not in the view.
-func (e *Event) scalarNumber(num uint32) (n uint64) {
-	if !e.may(num) {
-		return 0
-	}
-	for i := 0; ; i++ {
-		b, ok := e.part(i, num)
-		if !ok {
-			return n
-		}
-		for f := (fields{rest: b}); f.next(); {
-			if f.is(num, wireVarint) {
-				n = f.n
-			}
-		}
-	}
-}
-
 // each calls yield with every occurrence of a length-delimited field until it says false.
 func (e *Event) each(num uint32, yield func([]byte) bool) {
 	if !e.may(num) {

@@ -17,6 +17,8 @@ type dedupe struct {
 	claims *claims
 	now    int64 // stream time in Unix milliseconds; it never goes back when a server's clock does
 	buf    []byte
+	// touched keeps the compiler from leaving out loads whose value nobody wants.
+	touched uint32
 
 	evicted prometheus.Counter
 	entries prometheus.Gauge
@@ -43,13 +45,31 @@ func newDedupe(c config.Dedupe, s stage.Settings) *dedupe {
 	return d
 }
 
-// duplicate tells whether another event had the id of e within the window before it. An
-// event without an id is nobody's duplicate.
-func (d *dedupe) duplicate(e *event.Event) bool {
-	if e.ID == "" {
-		return false
+// group is how many events are looked up at once: as many loads of the index as a core has
+// under way at most, and some more.
+const group = 32
+
+// duplicates calls found with each event of b that is wanted and has the id of one before it,
+// within the window. An event without an id is nobody's duplicate.
+func (d *dedupe) duplicates(events []event.Event, wanted func(i int) bool, found func(i int)) {
+	var ids [group][16]byte
+	for lo := 0; lo < len(events); lo += group {
+		part := events[lo:min(lo+group, len(events))]
+		// The index is larger than the caches: all of its places are asked for before the first is
+		// needed.
+		for i := range part {
+			ids[i] = d.hash(&part[i])
+			d.touched += d.claims.touch(&ids[i])
+		}
+		for i := range part {
+			if part[i].ID != "" && wanted(lo+i) && d.duplicate(ids[i]) {
+				found(lo + i)
+			}
+		}
 	}
-	id := d.hash(e)
+}
+
+func (d *dedupe) duplicate(id [16]byte) bool {
 	if place := d.claims.find(&id); place != 0 {
 		d.claims.see(place, uint32(d.now))
 		return true

@@ -75,11 +75,8 @@ func (v *validator) Process(_ context.Context, b *stage.Batch) error {
 // dedupe ends the duplicates among the valid events of b.
 func (v *validator) dedupe(b *stage.Batch) {
 	v.seen.advance(b.Now)
-	for i := range b.Events {
-		if b.Decision(i).Verdict == stage.Emit && v.seen.duplicate(&b.Events[i]) {
-			b.Duplicate(i)
-		}
-	}
+	valid := func(i int) bool { return b.Decision(i).Verdict == stage.Emit }
+	v.seen.duplicates(b.Events, valid, b.Duplicate)
 	v.seen.entries.Set(float64(v.seen.claims.size))
 }
 
