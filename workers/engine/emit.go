@@ -34,9 +34,14 @@ const (
 type scene struct {
 	s *step
 	m *message // nil in a flush
-	// k is the number of m in s; first is that of the first message of the scene.
+	// messages are those of s; k is the number of m, first that of the first message of the scene.
+	messages []*message
 	k, first int
-	bad      []event.Undecodable // of m, not yet dead-lettered
+	// now is the stream time.
+	now time.Time
+	// second says that the stages of the second half are at it.
+	second bool
+	bad    []event.Undecodable // of m, not yet dead-lettered
 	// in and at are the input and the position of what is made next; at.index grows.
 	in int
 	at position
@@ -48,7 +53,11 @@ type scene struct {
 func (sc *scene) enqueue(t *track, o *output) {
 	if t.open == nil {
 		t.open = &queue{track: t}
-		sc.s.queues = append(sc.s.queues, t.open)
+		if sc.second {
+			sc.s.later = append(sc.s.later, t.open)
+		} else {
+			sc.s.queues = append(sc.s.queues, t.open)
+		}
 	}
 	t.open.outputs = append(t.open.outputs, o)
 }

@@ -35,6 +35,8 @@ type Engine struct {
 	wedgedAfter time.Duration
 
 	nodes    []*node       // the first stage, then the chained ones, parents first
+	halves   [2][]*node    // of a chain (half.go)
+	cut      int           // depth of the second half
 	keeper   *lease.Keeper // nil when this worker owns all lanes
 	kept     chan struct{} // closed when the keeper has ended
 	panics   throttle
@@ -81,6 +83,7 @@ func New(o Options) (*Engine, error) {
 	if e.nodes, err = newNodes(&e.opts); err != nil {
 		return nil, err
 	}
+	e.halves, e.cut = cutChain(e.nodes)
 	e.metrics = e.nodes[0].metrics
 	if c.Leases != "" {
 		e.keeper, err = lease.New(lease.Options{

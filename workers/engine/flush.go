@@ -21,7 +21,7 @@ func (l *lane) flushUntil(ctx context.Context, s *step, second int64) bool {
 	l.tick = max(l.tick, second-maxFlushes)
 	for l.tick < second {
 		l.tick++
-		if !l.flush(ctx, s, l.tick, false) {
+		if !l.flush(ctx, s, l.tick, false, new(error)) {
 			return false
 		}
 	}
@@ -32,22 +32,30 @@ func (l *lane) flushUntil(ctx context.Context, s *step, second int64) bool {
 const maxFlushes = 3600
 
 // flush lets the stages emit by stream time. No input waits for that but what they make.
-func (l *lane) flush(ctx context.Context, s *step, second int64, final bool) bool {
+func (l *lane) flush(ctx context.Context, s *step, second int64, final bool, failed *error) bool {
 	at := position{seq: l.last[0], tick: second}
 	now := time.Unix(second, 0)
 	if final {
 		now, at.tick = l.e.now(), finalTick
 	}
-	sc := &scene{s: s, at: at, replayed: l.replaying}
-	for _, n := range l.e.nodes {
+	sc := &scene{s: s, now: now, at: at, replayed: l.replaying}
+	l.hand = nil // what is made is new
+	return l.flushNodes(ctx, sc, l.e.halves[0], final, failed) && l.then(ctx, sc, func(sc *scene) bool {
+		return l.flushNodes(ctx, sc, l.e.halves[1], final, failed)
+	})
+}
+
+// flushNodes flushes some stages, and notes in failed what went wrong.
+func (l *lane) flushNodes(ctx context.Context, sc *scene, nodes []*node, final bool, failed *error) bool {
+	for _, n := range nodes {
 		f := l.instances[n.index].flusher
 		if f == nil {
 			continue
 		}
 		sr := &l.scratch[n.index]
 		sr.made = sr.made[:0]
-		if err := l.callFlush(ctx, n, f, now, final); err != nil {
-			l.flushErr = fmt.Errorf("flush stage %s: %w", n.cfg.Stage, err)
+		if err := l.callFlush(ctx, n, f, sc.now, final); err != nil {
+			*failed = fmt.Errorf("flush stage %s: %w", n.cfg.Stage, err)
 			if l.e.panics.allow(l.e.now()) {
 				l.log.Error("the stage failed to flush", "stage", n.cfg.Stage, "error", err)
 			}
@@ -123,8 +131,10 @@ func (l *lane) flushFinal(ctx context.Context, r flushRequest) (*step, bool) {
 	}
 	s.reset()
 	l.working.Add(1)
-	l.flushErr = nil
-	ok := l.flush(ctx, s, finalTick, true)
-	r.done <- l.flushErr
+	var failed error
+	ok := l.flush(ctx, s, finalTick, true, &failed) && l.then(ctx, &scene{s: s}, func(*scene) bool {
+		r.done <- failed
+		return true
+	})
 	return s, ok
 }

@@ -71,10 +71,12 @@ func lines(texts []string) string {
 func (e *Engine) Alive() (bool, string) {
 	now := e.now()
 	for _, l := range e.allLanes() {
-		if since := l.busySince.Load(); since != 0 && now.Sub(time.Unix(0, since)) > e.wedgedAfter {
-			return false, "lane " + strconv.Itoa(l.index) + " has been in one call of the stage for " + now.Sub(time.Unix(0, since)).Round(time.Second).String()
+		for i := range l.busySince {
+			if since := l.busySince[i].Load(); since != 0 && now.Sub(time.Unix(0, since)) > e.wedgedAfter {
+				return false, "lane " + strconv.Itoa(l.index) + " has been in one call of the stage for " + now.Sub(time.Unix(0, since)).Round(time.Second).String()
+			}
 		}
-		if l.waiting.Load() || len(l.outgoing.list()) > 0 || !l.ready.Load() {
+		if l.waiting.Load() > 0 || len(l.outgoing.list()) > 0 || !l.ready.Load() {
 			return true, "ok"
 		}
 	}

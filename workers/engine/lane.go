@@ -56,21 +56,24 @@ type lane struct {
 	free      chan *step
 
 	// Of the process goroutine:
-	decoder    *event.Decoder
-	events     []event.Event // of the message in hand
-	scratch    []scratch     // by node
+	hand       *hand     // the memory of the message in hand; nil in a flush
+	scratch    []scratch // by node
 	perMessage bool
 	flushes    bool // some stage has a Flusher
 	replaying  bool
-	now        time.Time
 	tick       int64    // Unix seconds of stream time up to which the stages are flushed
 	last       []uint64 // stream sequence of the last message processed, by input
-	flushErr   error
 
-	// busySince is when the call of a stage that goes on now began, in Unix nanoseconds; 0 =
-	// there is none.
-	busySince atomic.Int64
-	waiting   atomic.Bool  // for the back-off of a retry, or for an output that is not stored
+	// second is where the second half of a chain takes its work from; nil = there is none, or it
+	// is not at work.
+	second chan job
+	// hands are the ones that are free.
+	hands chan *hand
+
+	// busySince is when the call of a stage that goes on now began, in each half of a chain, in
+	// Unix nanoseconds; 0 = there is none.
+	busySince [2]atomic.Int64
+	waiting   atomic.Int32 // halves that wait for the back-off of a retry
 	working   atomic.Int32 // steps that are not stored
 	ready     atomic.Bool
 	problem   atomic.Pointer[string]
@@ -224,7 +227,7 @@ func (l *lane) begin() {
 	for i, c := range l.e.cfg.Inputs {
 		l.inputs = append(l.inputs, newInput(l, i, c))
 	}
-	l.decoder = l.newDecoder()
+	l.makeHands()
 	l.free = make(chan *step, stepsPerLane)
 	for range stepsPerLane {
 		l.free <- newStep(len(l.e.nodes))
@@ -288,6 +291,8 @@ func (l *lane) closeInstances(ctx context.Context) {
 
 // process takes steps through the stages, and flushes these while nothing comes.
 func (l *lane) process(ctx context.Context, in <-chan *step, out chan<- *step) {
+	ctx, end := l.beginSecond(ctx)
+	defer end()
 	var idle <-chan time.Time
 	if l.flushes {
 		t := time.NewTicker(time.Second)
@@ -308,25 +313,35 @@ func (l *lane) process(ctx context.Context, in <-chan *step, out chan<- *step) {
 		case r := <-l.flushRequests:
 			s, ok = l.flushFinal(ctx, r)
 		case <-ctx.Done():
-			return
+		}
+		if ok && s != nil {
+			ok = l.through(ctx, s, out)
 		}
 		if !ok {
 			// Stopped in the middle: nothing of the step is stored.
 			<-drained(in)
 			return
 		}
-		if s == nil {
-			continue
-		}
-		for _, q := range s.queues {
+	}
+}
+
+// through passes a step on that all stages are done with.
+func (l *lane) through(ctx context.Context, s *step, out chan<- *step) bool {
+	for _, q := range s.queues {
+		q.track.open = nil
+	}
+	return l.then(ctx, &scene{s: s}, func(*scene) bool {
+		for _, q := range s.later {
 			q.track.open = nil
 		}
+		s.queues = append(s.queues, s.later...)
 		select {
 		case out <- s:
+			return true
 		case <-ctx.Done():
-			return
+			return false
 		}
-	}
+	})
 }
 
 // drained returns a channel that is closed when nothing comes from in any more.

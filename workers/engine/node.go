@@ -25,6 +25,7 @@ type node struct {
 	children []*node
 	index    int // in Engine.nodes
 	depth    int // in the chain
+	half     int // which of Engine.halves it belongs to
 }
 
 // newNodes makes the head and what is chained to it, parents first.

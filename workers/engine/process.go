@@ -26,10 +26,11 @@ const (
 // scratch is the memory of one node in one lane.
 type scratch struct {
 	batch     stage.Batch
+	now       time.Time // of the events
 	decisions []stage.Decision
 	tried     []int // attempts, where there was more than one
 	made      []event.Event
-	next      []event.Event // what goes on in the chain, when it is not all
+	next      []event.Event // what goes on in the chain, when it is not all (lane.kept)
 	picked    []event.Event
 	produced  []stage.Produced
 }
@@ -66,21 +67,25 @@ const looseBatch = 256
 // takeTogether takes loose messages from k on through stateless stages at once. It returns how many
 // it took: none when some of them is no event.
 func (l *lane) takeTogether(ctx context.Context, s *step, k int) (n int, ok bool) {
-	l.begun()
+	if !l.begun(ctx) {
+		return 0, false
+	}
 	n = min(len(s.messages)-k, looseBatch)
+	sc := &scene{
+		s: s, messages: s.messages, m: s.messages[k], k: k, first: k, in: s.messages[k].in.index,
+		now: time.Unix(0, s.messages[k].stored),
+	}
 	measures := len(s.measures)
 	for _, m := range s.messages[k : k+n] {
 		if bad := l.decode(s, m); len(bad) > 0 {
 			s.measures = s.measures[:measures]
-			return 0, true
+			return 0, l.release(ctx, sc)
 		}
 	}
 	for _, m := range s.messages[k : k+n] {
 		l.last[m.in.index] = m.seq
 	}
-	l.now = time.Unix(0, s.messages[k].stored)
-	sc := &scene{s: s, m: s.messages[k], k: k, first: k, in: s.messages[k].in.index}
-	return n, len(l.events) == 0 || l.node(ctx, sc, l.e.nodes[0], l.events)
+	return n, (len(l.hand.events) == 0 || l.node(ctx, sc, l.e.nodes[0], l.hand.events)) && l.release(ctx, sc)
 }
 
 // takeMessage takes one message through the stages.
@@ -89,36 +94,32 @@ func (l *lane) takeMessage(ctx context.Context, s *step, k int) bool {
 	if !l.flushUntil(ctx, s, m.stored/int64(time.Second)) {
 		return false
 	}
-	l.begun()
-	l.now = time.Unix(0, m.stored)
+	if !l.begun(ctx) {
+		return false
+	}
 	sc := &scene{
-		s: s, m: m, k: k, first: k, in: m.in.index, at: position{seq: m.seq}, replayed: l.replaying,
-		bad: l.decode(s, m),
+		s: s, messages: s.messages, m: m, k: k, first: k, in: m.in.index, now: time.Unix(0, m.stored),
+		at: position{seq: m.seq}, replayed: l.replaying, bad: l.decode(s, m),
 	}
 	s.tallies[0].events += int64(len(sc.bad))
-	if len(l.events) > 0 && !l.node(ctx, sc, l.e.nodes[0], l.events) {
+	if len(l.hand.events) > 0 && !l.node(ctx, sc, l.e.nodes[0], l.hand.events) {
 		return false
 	}
 	l.buryUndecodable(sc, math.MaxInt)
 	l.last[m.in.index] = m.seq
-	return true
-}
-
-// begun takes back the memory of the events before: what is kept of them was copied.
-func (l *lane) begun() {
-	l.decoder.Reset()
-	l.events = l.events[:0]
+	return l.release(ctx, sc)
 }
 
 // decode decodes m behind the events in hand.
 func (l *lane) decode(s *step, m *message) (bad []event.Undecodable) {
-	lo := len(l.events)
-	l.events, bad = l.decoder.Decode(l.events, event.Message{
+	h := l.hand
+	lo := len(h.events)
+	h.events, bad = h.decoder.Decode(h.events, event.Message{
 		Header: m.header, Data: m.data, Input: m.in.index, Sequence: m.seq, Time: m.stored,
 	})
-	known := measure{events: len(l.events) - lo + len(bad)}
-	if len(l.events) > lo {
-		known.ingest = l.events[lo].IngestTime
+	known := measure{events: len(h.events) - lo + len(bad)}
+	if len(h.events) > lo {
+		known.ingest = h.events[lo].IngestTime
 	}
 	s.measures = append(s.measures, known)
 	return bad
@@ -139,7 +140,7 @@ func (l *lane) node(ctx context.Context, sc *scene, n *node, events []event.Even
 	sr := &l.scratch[n.index]
 	sr.decisions = grow(sr.decisions, len(events))
 	sr.tried, sr.made = sr.tried[:0], sr.made[:0]
-	sr.produced = sr.produced[:0]
+	sr.produced, sr.now = sr.produced[:0], sc.now
 	sc.s.tallies[n.index].events += int64(len(events))
 	for lo := 0; lo < len(events); lo += n.limits.maxEvents {
 		hi := min(lo+n.limits.maxEvents, len(events))
@@ -173,7 +174,11 @@ func (l *lane) children(ctx context.Context, sc *scene, n *node, kept []event.Ev
 				given[j] = kept[j].Fork()
 			}
 		}
-		if !l.node(ctx, sc, c, given) {
+		if c.depth == l.e.cut && l.second != nil {
+			if !l.then(ctx, sc, func(sc *scene) bool { return l.node(ctx, sc, c, given) }) {
+				return false
+			}
+		} else if !l.node(ctx, sc, c, given) {
 			return false
 		}
 	}
@@ -185,10 +190,11 @@ func (l *lane) route(sc *scene, n *node, events []event.Event) []event.Event {
 	sr := &l.scratch[n.index]
 	t := &sc.s.tallies[n.index]
 	all := true
-	next := sr.next[:0]
+	kept := l.kept(n)
+	next := (*kept)[:0]
 	if sc.m != nil {
 		sc.k = sc.first
-		sc.m = sc.s.messages[sc.k]
+		sc.m = sc.messages[sc.k]
 		sc.in = sc.m.in.index
 	}
 	for i := range events {
@@ -223,7 +229,7 @@ func (l *lane) route(sc *scene, n *node, events []event.Event) []event.Event {
 			next = append(next, *e)
 		}
 	}
-	sr.next = next
+	*kept = next
 	if all {
 		return events
 	}
@@ -238,7 +244,7 @@ func (l *lane) moveTo(sc *scene, e *event.Event) {
 	}
 	for sc.m.seq != e.Origin.Sequence || sc.in != e.Origin.Input {
 		sc.k++
-		sc.m = sc.s.messages[sc.k]
+		sc.m = sc.messages[sc.k]
 		sc.in = sc.m.in.index
 	}
 	sc.at = position{seq: sc.m.seq, index: uint32(e.Origin.Index)}
@@ -343,8 +349,8 @@ func (l *lane) again(ctx context.Context, n *node, events []event.Event, left []
 
 // pause waits before the attempt after attempt; false when the lane ends: another worker goes on.
 func (l *lane) pause(ctx context.Context, n *node, attempt int) bool {
-	l.waiting.Store(true)
-	defer l.waiting.Store(false)
+	l.waiting.Add(1)
+	defer l.waiting.Add(-1)
 	t := time.NewTimer(backoff(n.limits.backoff, n.limits.maxBackoff, attempt-1, l.e.jitter()))
 	defer t.Stop()
 	select {
@@ -359,8 +365,9 @@ func (l *lane) pause(ctx context.Context, n *node, attempt int) bool {
 
 // call is one call of Process; a panic becomes an error.
 func (l *lane) call(ctx context.Context, n *node, events []event.Event, attempt int) (err error) {
-	b := &l.scratch[n.index].batch
-	b.Events, b.Now = events, l.now
+	sr := &l.scratch[n.index]
+	b := &sr.batch
+	b.Events, b.Now = events, sr.now
 	b.Reset(attempt)
 	defer l.clocked(n)()
 	defer l.e.recovered(&err)
@@ -369,10 +376,10 @@ func (l *lane) call(ctx context.Context, n *node, events []event.Event, attempt 
 
 // clocked notes how long a call of the stage takes, and that it goes on.
 func (l *lane) clocked(n *node) (end func()) {
-	began := l.e.now()
-	l.busySince.Store(began.UnixNano())
+	began, busy := l.e.now(), &l.busySince[n.half]
+	busy.Store(began.UnixNano())
 	return func() {
-		l.busySince.Store(0)
+		busy.Store(0)
 		n.metrics.process.Observe(l.e.now().Sub(began).Seconds())
 	}
 }

@@ -20,6 +20,8 @@ type step struct {
 
 	// queues are the outputs, by track, in the order in which they are to be stored.
 	queues []*queue
+	// later are those of the second half of a chain, until the step is through.
+	later []*queue
 	// tallies count by node what becomes of the events.
 	tallies []tally
 }
@@ -49,6 +51,8 @@ func newStep(nodes int) *step { return &step{tallies: make([]tally, nodes)} }
 func (s *step) reset() {
 	clear(s.messages)
 	clear(s.queues)
+	clear(s.later)
+	s.later = s.later[:0]
 	s.messages, s.measures, s.queues = s.messages[:0], s.measures[:0], s.queues[:0]
 	s.events, s.bytes, s.frames = 0, 0, 0
 	for i := range s.tallies {
