@@ -10,6 +10,9 @@ const (
 	ConditionStreamsReady = "StreamsReady"
 	// ConditionStagesReady: all stages are Ready (Pipeline).
 	ConditionStagesReady = "StagesReady"
+	// ConditionPowerSafe: the NATS server syncs every message, as durability PowerSafe demands. Only there
+	// when that is demanded.
+	ConditionPowerSafe = "PowerSafe"
 	// ConditionConsumersReady: the durable consumers exist as wanted (Stage).
 	ConditionConsumersReady = "ConsumersReady"
 	// ConditionWorkersAvailable: the Deployment has its workers (Stage).
@@ -42,6 +45,9 @@ const (
 	ReasonRetained            = "Retained"
 	ReasonWorkersUnavailable  = "WorkersUnavailable"
 	ReasonStagesNotReady      = "StagesNotReady"
+	ReasonSynced              = "Synced"
+	ReasonNotSynced           = "NotSynced"
+	ReasonNotVerified         = "NotVerified"
 )
 
 // Labels and annotations.

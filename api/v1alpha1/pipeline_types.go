@@ -123,6 +123,8 @@ type SecretKeyRef struct {
 }
 
 // StreamDefaults are the defaults of every stream of a pipeline.
+//
+// +kubebuilder:validation:XValidation:rule="self.?durability.orValue('-') != 'PowerSafe' || self.?storage.orValue('-') != 'Memory'",message="durability PowerSafe needs storage File",fieldPath=".durability"
 type StreamDefaults struct {
 	// storage is File or Memory. Immutable. Default: File.
 	// +kubebuilder:validation:Enum=File;Memory
@@ -143,7 +145,22 @@ type StreamDefaults struct {
 	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('1Mi')) >= 0",message="must be at least 1Mi"
 	// +optional
 	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
+	// durability PowerSafe demands a server that syncs every message to disk. Default: Default.
+	// +kubebuilder:validation:Enum=Default;PowerSafe
+	// +optional
+	Durability Durability `json:"durability,omitempty"`
 }
+
+// Durability says what has to be true of a message when it is confirmed.
+type Durability string
+
+// The durabilities.
+const (
+	// DurabilityDefault: the server has written it; it may be in the page cache of the kernel.
+	DurabilityDefault Durability = "Default"
+	// DurabilityPowerSafe: it is on disk.
+	DurabilityPowerSafe Durability = "PowerSafe"
+)
 
 // StorageType is where a stream is stored.
 type StorageType string

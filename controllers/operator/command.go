@@ -12,6 +12,7 @@ import (
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"millrace.dev/millrace/controllers/internal/durability"
 	"millrace.dev/millrace/workers/config/usage"
 )
 
@@ -52,6 +53,8 @@ func Command() *cobra.Command {
 	f.StringVar(&options.NATSURL, "nats-url", options.NATSURL, "NATS server of Pipelines that name none, as URLs separated by commas")
 	f.StringVar(&options.NATSCredentials, "nats-credentials", options.NATSCredentials,
 		"`file` with the operator's own credentials for --nats-url; workers use spec.nats.credentialsSecretRef")
+	f.StringVar(&options.NATSMonitorURL, "nats-monitor-url", options.NATSMonitorURL,
+		"monitoring URLs of all servers of --nats-url, separated by commas (http://nats:8222): Pipelines with durability PowerSafe are checked there")
 	f.StringVar(&options.WorkerImage, "worker-image", options.WorkerImage, "image of workers; required")
 	f.StringVar(&options.WorkerServiceAccount, "worker-service-account", options.WorkerServiceAccount,
 		"service account, in the namespace of the Pipeline, of workers that read the cluster")
@@ -81,7 +84,9 @@ func ownNamespace() (string, error) {
 
 // Options of the operator.
 type Options struct {
-	NATSURL, NATSCredentials          string
+	NATSURL, NATSCredentials string
+	// NATSMonitorURL is one or more monitoring URLs, separated by commas.
+	NATSMonitorURL                    string
 	WorkerImage, WorkerServiceAccount string
 	ClusterName                       string
 	WatchNamespaces                   []string
@@ -103,7 +108,10 @@ func DefaultOptions() Options {
 }
 
 func (o Options) check() error {
+	_, err := durability.Parse(o.NATSMonitorURL)
 	switch {
+	case err != nil:
+		return fmt.Errorf("--nats-monitor-url: %w", err)
 	case o.WorkerImage == "":
 		return fmt.Errorf("--worker-image is missing: name the image that workers run, normally the operator's own")
 	case o.NATSCredentials != "" && o.NATSURL == "":

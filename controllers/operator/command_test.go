@@ -21,6 +21,7 @@ func TestWrongUsage(t *testing.T) {
 	}{
 		"no image":            {nil, "--worker-image is missing"},
 		"credentials alone":   {[]string{"--worker-image=x", "--nats-credentials=f"}, "--nats-url, which is missing"},
+		"monitor is no URL":   {[]string{"--worker-image=x", "--nats-monitor-url=nats:8222"}, "--nats-monitor-url: \"nats:8222\" is no URL such as http://nats:8222"},
 		"no time to clean up": {[]string{"--worker-image=x", "--nats-cleanup-timeout=0s"}, "--nats-cleanup-timeout is 0s"},
 		"too eager":           {[]string{"--worker-image=x", "--resync-interval=1ms"}, "--resync-interval is 1ms"},
 		"no workers":          {[]string{"--worker-image=x", "--concurrency=0"}, "--concurrency is 0"},

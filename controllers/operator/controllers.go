@@ -3,12 +3,14 @@ package operator
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/durability"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/pipeline"
@@ -44,11 +46,16 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) erro
 	if err != nil {
 		return err
 	}
+	monitors, err := durability.Parse(options.NATSMonitorURL)
+	if err != nil {
+		return fmt.Errorf("--nats-monitor-url: %w", err)
+	}
 	recorder := mgr.GetEventRecorder(recorderName)
 	for _, c := range []controller{
 		&pipeline.Reconciler{
 			Client: mgr.GetClient(), Applier: applier, Access: nats, Planner: planner, Recorder: recorder, Now: time.Now,
-			Cluster: options.ClusterName, Resync: options.Resync,
+			Durability: &durability.Checker{Monitors: monitors, HTTP: &http.Client{Timeout: 5 * time.Second}, Now: time.Now},
+			Cluster:    options.ClusterName, Resync: options.Resync,
 			CleanupTimeout: options.CleanupTimeout, Concurrency: options.Concurrency,
 		},
 		&stage.Reconciler{

@@ -19,6 +19,7 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/durability"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/status"
@@ -38,6 +39,8 @@ type Reconciler struct {
 	Access   *access.Access
 	Planner  *graph.Planner
 	Recorder events.EventRecorder
+	// Durability knows whether the operator's NATS server syncs every message.
+	Durability *durability.Checker
 	// Now is the clock.
 	Now func() time.Time
 	// Cluster is recorded on streams; it tells operators apart that share a NATS account.
@@ -79,7 +82,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	intent := decide(seen, r.Cluster)
 	done := r.apply(ctx, seen, intent)
-	if err := r.writeStatus(ctx, &pipeline, report{seen: seen, intent: intent, done: done}); err != nil {
+	rep := report{seen: seen, intent: intent, done: done, powerSafe: r.powerSafe(ctx, &pipeline)}
+	if err := r.writeStatus(ctx, &pipeline, rep); err != nil {
 		return reconcile.Result{}, err
 	}
 	return r.next(&pipeline, done), done.kubernetes

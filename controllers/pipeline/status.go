@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
+	"millrace.dev/millrace/controllers/internal/durability"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/status"
@@ -22,6 +24,8 @@ type report struct {
 	seen   *snapshot
 	intent intent
 	done   outcome
+	// powerSafe is nil when durability PowerSafe is not demanded.
+	powerSafe *status.Verdict
 }
 
 // setStatus writes the whole status, every condition in every case.
@@ -35,7 +39,34 @@ func setStatus(s *v1alpha1.PipelineStatus, rep report, now time.Time) {
 	if rep.seen.pipeline.Spec.Suspend {
 		reason, message = v1alpha1.ReasonSuspended, "suspended: no workers run, streams go on storing events"
 	}
-	status.Set(&s.Conditions, generation, now, reason, message, accepted(rep), streamsReady(rep), stagesReady(rep))
+	verdicts := []status.Verdict{accepted(rep), streamsReady(rep), stagesReady(rep)}
+	if rep.powerSafe == nil {
+		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionPowerSafe)
+	} else {
+		verdicts = append(verdicts, *rep.powerSafe)
+	}
+	status.Set(&s.Conditions, generation, now, reason, message, verdicts...)
+}
+
+// powerSafe says whether the NATS server is what durability PowerSafe demands; nil when that is
+// not demanded.
+func (r *Reconciler) powerSafe(ctx context.Context, p *v1alpha1.Pipeline) *status.Verdict {
+	const kind = v1alpha1.ConditionPowerSafe
+	if p.Spec.Streams.Durability != v1alpha1.DurabilityPowerSafe {
+		return nil
+	}
+	if p.Spec.NATS != nil && p.Spec.NATS.URL != "" {
+		return new(status.Noted(kind, v1alpha1.ReasonNotVerified,
+			"whether "+p.Spec.NATS.URL+" syncs every message is not known: the operator can ask its own NATS server alone (--nats-monitor-url)"))
+	}
+	switch answer, text := r.Durability.Check(ctx); answer {
+	case durability.Synced:
+		return new(status.True(kind, v1alpha1.ReasonSynced, text))
+	case durability.NotSynced:
+		return new(status.Stalled(kind, v1alpha1.ReasonNotSynced, text+"; events flow on meanwhile"))
+	default:
+		return new(status.Noted(kind, v1alpha1.ReasonNotVerified, text))
+	}
 }
 
 // setFacts writes what is not a condition. What cannot be seen now stays as it was.

@@ -4,6 +4,7 @@ import (
 	"github.com/google/cel-go/cel"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/workers/config"
 )
 
@@ -57,6 +58,7 @@ func (c *computation) pipeline() *Plan {
 		Namespace: from.Namespace, Name: from.Name,
 		SubjectPrefix: from.Spec.SubjectPrefix,
 		Partitions:    int(or(from.Spec.Partitions, DefaultPartitions)),
+		PowerSafe:     from.Spec.Streams.Durability == v1alpha1.DurabilityPowerSafe,
 	}
 	if len(p.Name) > maxLabel || !label.MatchString(p.Name) {
 		c.refuse(field.Invalid(field.NewPath("metadata", "name"), p.Name,

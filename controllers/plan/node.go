@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -53,9 +54,12 @@ func (c *computation) nodes() []*node {
 			path: path, namePath: path.Child("name"), replicasPath: path.Child("workers", "min"),
 		})
 	}
+	own := len(all)
 	for i := range c.in.Stages {
 		all = append(all, attached(&c.in.Stages[i]))
 	}
+	// In whatever order they were listed, the plan is the same.
+	slices.SortFunc(all[own:], func(a, b *node) int { return strings.Compare(a.object, b.object) })
 	for _, n := range all {
 		n.kind = c.kind(n)
 		n.inputs = readInputs(n)

@@ -27,6 +27,8 @@ type Plan struct {
 	Namespace, Name string
 	SubjectPrefix   string
 	Partitions      int
+	// PowerSafe says that the server has to sync every message to disk before it confirms it.
+	PowerSafe bool `json:",omitempty"`
 	// Ingress is where collectors publish; its only subject is <prefix>.<subject>.>
 	Ingress Stream
 	// Streams are all streams of the pipeline, in a stable order: ingress, the streams of

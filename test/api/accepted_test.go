@@ -15,6 +15,7 @@ func (s *server) testAccepted(t *testing.T) {
 		"name of 61 characters":   `{metadata: {name: ` + long(57) + `}}`,
 		"URLs":                    `spec: {nats: {url: "nats://a:4222,tls://b.c,ws://d:80,wss://[::1]:443"}}`,
 		"shortest age":            `spec: {streams: {maxAge: 1m, maxBytes: 1Mi, replicas: 5, storage: Memory}}`,
+		"power-safe":              `spec: {streams: {durability: PowerSafe, storage: File}}`,
 		"longest age":             `spec: {streams: {maxAge: 8760h, maxBytes: 1048576}}`,
 		"age as Go writes it":     `spec: {streams: {maxAge: 24h0m0s}}`,
 		"partitions":              `spec: {partitions: 256, deletionPolicy: Delete, suspend: true}`,

@@ -148,6 +148,13 @@ func pipelineRefusals() map[string]refusal {
 		"storage": {
 			patch: `spec: {streams: {storage: Disk}}`, want: []string{`spec.streams.storage: Unsupported value: "Disk": supported values: "File", "Memory"`},
 		},
+		"durability": {
+			patch: `spec: {streams: {durability: Always}}`, want: []string{`spec.streams.durability: Unsupported value: "Always": supported values: "Default", "PowerSafe"`},
+		},
+		"power-safe in memory": {
+			patch: `spec: {streams: {durability: PowerSafe, storage: Memory}}`,
+			want:  []string{`spec.streams.durability: Invalid value: durability PowerSafe needs storage File`},
+		},
 		"max age too short": {
 			patch: `spec: {streams: {maxAge: 59s}}`, want: []string{`spec.streams.maxAge: Invalid value: "59s": must be a duration from 1m to 8760h`},
 		},

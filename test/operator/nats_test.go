@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"millrace.dev/millrace/api/v1alpha1"
@@ -112,4 +113,34 @@ func TestMissingCredentials(t *testing.T) {
 	})
 	x.delete(p)
 	x.gone(p) // and a deletion without credentials does not hang
+}
+
+func TestPowerSafe(t *testing.T) {
+	x := newTenant(t)
+	p := x.small()
+	p.Spec.Streams.Durability = v1alpha1.DurabilityPowerSafe
+	x.create(p)
+	c := x.condition(p, v1alpha1.ConditionPowerSafe, metav1.ConditionFalse, v1alpha1.ReasonNotSynced)
+	if !strings.Contains(c.Message, shared.nats.MonitorURL()) || !strings.Contains(c.Message, "sync_interval: always") {
+		t.Errorf("got %q, want the server and what to do", c.Message)
+	}
+	x.condition(p, v1alpha1.ConditionStagesReady, metav1.ConditionTrue, v1alpha1.ReasonReady) // events flow on
+	x.condition(p, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNotSynced)
+	x.condition(p, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonNotSynced)
+	edit(x, p, func(p *v1alpha1.Pipeline) { p.Spec.Streams.Durability = v1alpha1.DurabilityDefault })
+	x.ready(p)
+	x.get(p)
+	if c := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionPowerSafe); c != nil {
+		t.Errorf("got %+v, want nothing about what is not demanded", c)
+	}
+
+	// A server of the pipeline's own cannot be asked.
+	other := nextTenant(t)
+	server := harness.StartNATS(t, natsserver.Options{SyncAlways: true})
+	p = other.small()
+	p.Spec.NATS = &v1alpha1.NATSSpec{URL: server.URL()}
+	p.Spec.Streams.Durability = v1alpha1.DurabilityPowerSafe
+	other.create(p)
+	other.condition(p, v1alpha1.ConditionPowerSafe, metav1.ConditionUnknown, v1alpha1.ReasonNotVerified)
+	other.ready(p)
 }

@@ -48,7 +48,7 @@ func Run(ctx context.Context, o Options, env Environment) error {
 		return err
 	}
 	defer removeDir()
-	srv, err := startServer(dir, o.Listen, env.Log)
+	srv, err := startServer(dir, o.Listen, p.PowerSafe, env.Log)
 	if err != nil {
 		return err
 	}

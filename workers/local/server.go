@@ -20,11 +20,12 @@ const (
 )
 
 // startServer runs a NATS server with JetStream below storeDir. An empty listen address
-// keeps it unreachable from outside the process; "127.0.0.1:4222" lets `nats pub` in.
-func startServer(storeDir, listen string, log *slog.Logger) (*server.Server, error) {
+// keeps it unreachable from outside the process; "127.0.0.1:4222" lets `nats pub` in. With
+// powerSafe every message is synced to disk before it is confirmed.
+func startServer(storeDir, listen string, powerSafe bool, log *slog.Logger) (*server.Server, error) {
 	opts := &server.Options{
 		ServerName: "millrace-run", DontListen: listen == "", NoSigs: true,
-		JetStream: true, StoreDir: storeDir, MaxPayload: maxPayload,
+		JetStream: true, StoreDir: storeDir, MaxPayload: maxPayload, SyncAlways: powerSafe,
 		// The limits of the streams bound the disk; the server's own default would refuse
 		// streams of 10Gi on a small disk.
 		JetStreamMaxStore: 1 << 50, JetStreamMaxMemory: 1 << 40,

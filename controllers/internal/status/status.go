@@ -18,6 +18,8 @@ const (
 	Waiting Outlook = iota
 	// Blocked: a person has to act.
 	Blocked
+	// Aside: it does not keep the object from being ready.
+	Aside
 )
 
 // Verdict is what one condition says.
@@ -50,6 +52,11 @@ func Unknown(kind, reason, message string) Verdict {
 	return Verdict{Type: kind, Status: metav1.ConditionUnknown, Reason: reason, Message: message}
 }
 
+// Noted is a verdict on what could not be looked at, and what Ready does not hang on.
+func Noted(kind, reason, message string) Verdict {
+	return Verdict{Type: kind, Status: metav1.ConditionUnknown, Reason: reason, Message: message, Outlook: Aside}
+}
+
 // Set writes the verdicts and the three summaries. reason and message are those of Ready
 // when all verdicts are true.
 func Set(conditions *[]metav1.Condition, generation int64, now time.Time, reason, message string, verdicts ...Verdict) {
@@ -77,7 +84,7 @@ func worst(verdicts []Verdict) *Verdict {
 	var first *Verdict
 	for i, v := range verdicts {
 		switch {
-		case v.Status == metav1.ConditionTrue:
+		case v.Status == metav1.ConditionTrue, v.Outlook == Aside:
 		case v.Outlook == Blocked:
 			return &verdicts[i]
 		case first == nil:

@@ -94,6 +94,8 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
 - name: dev.millrace.millrace.api.v1alpha1.DeletionPolicy
   scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.Durability
+  scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.EnrichCacheSpec
   map:
     fields:
@@ -502,6 +504,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: dev.millrace.millrace.api.v1alpha1.StreamDefaults
   map:
     fields:
+    - name: durability
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.Durability
     - name: maxAge
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration

@@ -21,6 +21,8 @@ type StreamDefaultsApplyConfiguration struct {
 	MaxAge *v1.Duration `json:"maxAge,omitempty"`
 	// maxBytes bounds each stream, at least 1Mi; a full stream pushes back. Default: 10Gi.
 	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
+	// durability PowerSafe demands a server that syncs every message to disk. Default: Default.
+	Durability *apiv1alpha1.Durability `json:"durability,omitempty"`
 }
 
 // StreamDefaultsApplyConfiguration constructs a declarative configuration of the StreamDefaults type for use with
@@ -58,5 +60,13 @@ func (b *StreamDefaultsApplyConfiguration) WithMaxAge(value v1.Duration) *Stream
 // If called multiple times, the MaxBytes field is set to the value of the last call.
 func (b *StreamDefaultsApplyConfiguration) WithMaxBytes(value resource.Quantity) *StreamDefaultsApplyConfiguration {
 	b.MaxBytes = &value
+	return b
+}
+
+// WithDurability sets the Durability field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Durability field is set to the value of the last call.
+func (b *StreamDefaultsApplyConfiguration) WithDurability(value apiv1alpha1.Durability) *StreamDefaultsApplyConfiguration {
+	b.Durability = &value
 	return b
 }
