@@ -38,7 +38,7 @@ bench-go: ## Run the Go benchmarks of the codecs, the engine and the stages.
 	go test -run '^$$' -bench . -benchmem -p 1 ./workers/...
 
 .PHONY: chaos
-chaos: controlplane ## Break a running pipeline in every way there is, count every event, print the table: about 40 minutes.
+chaos: controlplane ## Break a running pipeline in every way there is, count every event, print the table: about 25 minutes.
 	go test -count 1 -timeout 3h -run TestFaults -v ./test/chaos -args -all $(CHAOS)
 
 .PHONY: soak

@@ -8,7 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"millrace.dev/millrace/test/harness"
+	"millrace.dev/millrace/test/harness/natsserver"
 )
 
 // TestLostPulls: a pull request that the server does not know of, for whatever reason, holds
@@ -66,4 +70,61 @@ func TestLostPulls(t *testing.T) {
 		t.Errorf("a partition stood still for %s, at most %s are allowed", s.pauses.longest, longestPause)
 	}
 	t.Logf("%d pull requests were lost; no partition stood still for longer than %s", p.swallowed.Load(), s.pauses.longest.Round(time.Millisecond))
+}
+
+// TestClientStalls shows what TestLostPulls is about, with the client library alone: one pull request
+// is lost, others are not made as long as it counts, and the consumer stands still until two
+// heartbeats are missed. That is 30 s with the library's defaults; here it asks for 4 s.
+func TestClientStalls(t *testing.T) {
+	server := harness.RunEmbeddedNATS(t, natsserver.Options{})
+	var losing atomic.Bool
+	p, err := newProxy(t.Context(), strings.TrimPrefix(server.URL(), "nats://"), func(subject []byte) bool {
+		return losing.Load() && bytes.HasPrefix(subject, []byte("$JS.API.CONSUMER.MSG.NEXT."))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.close)
+	conn, err := nats.Connect(p.url())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := stream.CreateConsumer(t.Context(), jetstream.ConsumerConfig{Durable: "c", AckPolicy: jetstream.AckExplicitPolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pauses := newPauses()
+	running, err := consumer.Consume(func(m jetstream.Msg) {
+		pauses.note(&nats.Msg{Subject: "s"})
+		if p.swallowed.Load() > 0 {
+			losing.Store(false)
+		}
+		_ = m.Ack()
+	}, jetstream.PullMaxMessages(10), jetstream.PullExpiry(4*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer running.Stop()
+	for began := time.Now(); time.Since(began) < 7*time.Second; time.Sleep(2 * time.Millisecond) {
+		if time.Since(began) > time.Second && p.swallowed.Load() == 0 {
+			losing.Store(true)
+		}
+		if _, err := js.Publish(t.Context(), "s", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pauses.end()
+	t.Logf("%d pull requests were lost; the consumer stood still for %s", p.swallowed.Load(), pauses.longest.Round(time.Millisecond))
+	if pauses.longest < longestPause {
+		t.Error("the client library does not stand still any more: what the engine does about that may be simpler")
+	}
 }
