@@ -84,7 +84,7 @@ type PipelineSpec struct {
 	// +kubebuilder:validation:XValidation:rule="[self.filter(t, !has(t.correlate) && !has(t.analyze)).map(t, t.name)].all(none, self.all(s, !s.from.exists(f, f.endsWith('/insights') && f.split('/')[0] in none)))",message="only correlate and analyze stages have a port insights"
 	// +required
 	Stages []PipelineStage `json:"stages,omitempty"`
-	// deletionPolicy of the streams when the Pipeline is deleted: Retain or Delete. Default: Retain.
+	// deletionPolicy of the streams: Retain or Delete. Default: Retain.
 	// +kubebuilder:validation:Enum=Retain;Delete
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
@@ -102,7 +102,7 @@ type NATSSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!self.contains('@')",message="must hold no user or password: use credentialsSecretRef"
 	// +optional
 	URL string `json:"url,omitempty"`
-	// credentialsSecretRef names the key of a Secret in the same namespace that holds a .creds file.
+	// credentialsSecretRef names the key of a Secret that holds a .creds file.
 	// +optional
 	CredentialsSecretRef *SecretKeyRef `json:"credentialsSecretRef,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty name
 }
@@ -124,7 +124,7 @@ type SecretKeyRef struct {
 
 // StreamDefaults are the defaults of every stream of a pipeline.
 //
-// +kubebuilder:validation:XValidation:rule="self.?durability.orValue('-') != 'PowerSafe' || self.?storage.orValue('-') != 'Memory'",message="durability PowerSafe needs storage File",fieldPath=".durability"
+// +kubebuilder:validation:XValidation:rule="self.?durability.orValue('') != 'PowerSafe' || self.?storage.orValue('') != 'Memory'",message="durability PowerSafe needs storage File",fieldPath=".durability"
 type StreamDefaults struct {
 	// storage is File or Memory. Immutable. Default: File.
 	// +kubebuilder:validation:Enum=File;Memory
@@ -145,7 +145,7 @@ type StreamDefaults struct {
 	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('1Mi')) >= 0",message="must be at least 1Mi"
 	// +optional
 	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
-	// durability PowerSafe demands a server that syncs every message to disk. Default: Default.
+	// durability PowerSafe: the server syncs every message to disk. Default: Default.
 	// +kubebuilder:validation:Enum=Default;PowerSafe
 	// +optional
 	Durability Durability `json:"durability,omitempty"`
@@ -188,7 +188,7 @@ type PortSpec struct {
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*$`
 	// +optional
 	Stream string `json:"stream,omitempty"`
-	// subject behind the subjectPrefix. Immutable. Default: the name of the stage, raw or dead-letter.
+	// subject behind subjectPrefix. Immutable. Default: stage name, raw or dead-letter.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$`

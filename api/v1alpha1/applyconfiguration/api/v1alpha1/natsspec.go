@@ -9,7 +9,7 @@ package v1alpha1
 type NATSSpecApplyConfiguration struct {
 	// url is one or more server URLs, separated by commas. Default: the operator's.
 	URL *string `json:"url,omitempty"`
-	// credentialsSecretRef names the key of a Secret in the same namespace that holds a .creds file.
+	// credentialsSecretRef names the key of a Secret that holds a .creds file.
 	CredentialsSecretRef *SecretKeyRefApplyConfiguration `json:"credentialsSecretRef,omitempty"`
 }
 

@@ -9,7 +9,7 @@ package v1alpha1
 type PortSpecApplyConfiguration struct {
 	// stream name. Immutable. Default: <NAMESPACE>_<PIPELINE>_ and the stage, RAW or DEAD_LETTERS.
 	Stream *string `json:"stream,omitempty"`
-	// subject behind the subjectPrefix. Immutable. Default: the name of the stage, raw or dead-letter.
+	// subject behind subjectPrefix. Immutable. Default: stage name, raw or dead-letter.
 	Subject *string `json:"subject,omitempty"`
 }
 

@@ -21,7 +21,7 @@ type StreamDefaultsApplyConfiguration struct {
 	MaxAge *v1.Duration `json:"maxAge,omitempty"`
 	// maxBytes bounds each stream, at least 1Mi; a full stream pushes back. Default: 10Gi.
 	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
-	// durability PowerSafe demands a server that syncs every message to disk. Default: Default.
+	// durability PowerSafe: the server syncs every message to disk. Default: Default.
 	Durability *apiv1alpha1.Durability `json:"durability,omitempty"`
 }
 
