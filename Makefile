@@ -33,6 +33,10 @@ test: controlplane ## Run the whole suite with the race detector, on real compon
 bench: controlplane ## Measure whole pipelines on real processes: a table, and dist/bench.json.
 	go run ./test/bench $(BENCH)
 
+.PHONY: bench-cost
+bench-cost: controlplane ## Measure what a stage costs, by the number of stages and partitions: a table, and dist/bench-cost.json.
+	go run ./test/bench -cost -repeat 3 -events 1000000 -seconds 60s $(BENCH)
+
 .PHONY: bench-go
 bench-go: ## Run the Go benchmarks of the codecs, the engine and the stages.
 	go test -run '^$$' -bench . -benchmem -p 1 ./workers/...

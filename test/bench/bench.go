@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/test/harness/kube"
 	"millrace.dev/millrace/test/harness/natsserver"
 	"millrace.dev/millrace/test/harness/process"
@@ -38,7 +39,10 @@ type options struct {
 	steadyFor         time.Duration
 	out, dir, profile string
 	keep, powerSafe   bool
-	progress          io.Writer
+	// cost asks for the second table, and repeat says how often each of its rows is measured.
+	cost     bool
+	repeat   int
+	progress io.Writer
 }
 
 const (
@@ -63,20 +67,31 @@ type shape struct {
 	load   load
 	// start starts the workers, or what takes their place, and says who reads last.
 	start func(ctx context.Context, t *trial) error
+	// change makes another pipeline of the sample; nil keeps it.
+	change func(*v1alpha1.Pipeline)
+	// last are the stages that read last, and what they read is the output of the stage read.
+	last []string
+	read string
+	// settle counts the events of the run in what is stored.
+	settle func(ctx context.Context, t *trial, p *publisher, n int, row *Row) error
 	// chained has all stages run in the workers of the first one, and store nothing in between.
 	chained bool
 	// polled has acknowledgements polled, not listened to.
 	polled bool
 }
 
+func (b *bench) fullLoad() load {
+	return load{messages: &b.full.frames, perMessage: perFrame, lead: b.lead, atMost: b.seconds, events: b.events}
+}
+
 func (b *bench) shapes() []shape {
-	full := load{messages: &b.full.frames, perMessage: perFrame, lead: b.lead, atMost: b.seconds, events: b.events}
+	full := b.fullLoad()
 	single := load{messages: &b.full.lines, perMessage: 1, lead: b.lead / 10, atMost: b.seconds, events: b.jsonEvents}
 	all := []shape{
 		{name: "baseline", events: b.full, load: single, start: startBaseline, polled: true},
 		{name: "pipeline", events: b.full, load: full, start: startPipeline},
 		{name: "pipeline-json", events: b.full, load: single, start: startPipeline},
-		{name: "chained", events: b.full, load: full, start: startPipeline, chained: true},
+		{name: "chained", events: b.full, load: full, start: startPipeline, change: chain, chained: true},
 		{name: "ceiling", events: b.full, load: full, start: startCeiling},
 	}
 	if b.steady != nil {
@@ -84,6 +99,9 @@ func (b *bench) shapes() []shape {
 			messages: &b.steady.frames, perMessage: steadyPerFrame, rate: float64(b.steadyRate),
 			events: b.steadyEvents(),
 		}})
+	}
+	for i := range all {
+		all[i].last, all[i].read, all[i].settle = []string{correlateStage, analyzeStage}, enrichStage, settleSample
 	}
 	return all
 }
@@ -179,11 +197,8 @@ func (b *bench) measure(ctx context.Context, s shape) (row *Row, err error) {
 	dir := filepath.Join(b.dir, s.name)
 	o := rig.Options{
 		Manifest: b.manifest, Binary: b.binary, Dir: dir,
-		WorkerArgs: []string{"--kubernetes-snapshot", b.snapshot},
-		NATS:       natsserver.Options{MaxPayload: 8 << 20, SyncAlways: b.powerSafe},
-	}
-	if s.chained {
-		o.Change = chain
+		WorkerArgs: []string{"--kubernetes-snapshot", b.snapshot}, Change: s.change,
+		NATS: natsserver.Options{MaxPayload: 8 << 20, SyncAlways: b.powerSafe},
 	}
 	if b.profile != "" {
 		if t.profiles, err = process.FreePort(); err != nil {

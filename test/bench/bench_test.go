@@ -59,6 +59,45 @@ func TestRows(t *testing.T) {
 	}
 }
 
+// TestCosts measures a row of each group for a moment: each event is counted once.
+func TestCosts(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "bench-cost.json")
+	err := run(t.Context(), []string{"-cost", "-rows", "2x8,4x1", "-events", "100000", "-out", out, "-dir", t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var report CostReport
+	if err := json.Unmarshal(data, &report); err != nil {
+		t.Fatal(err)
+	}
+	var rows [][3]int
+	for i := range report.Rows {
+		row := &report.Rows[i]
+		rows = append(rows, [3]int{row.Group, row.Stages, row.Partitions})
+		if row.Events != 100_000 || row.Lost != 0 || row.Duplicated != 0 {
+			t.Errorf("%v: %d lost, %d doubled of %d", rows[i], row.Lost, row.Duplicated, row.Events)
+		}
+		if row.EventsPerSecond <= 0 || row.Server <= 0 || row.Workers <= 0 || row.PerStage <= 0 || len(row.Processes) != 2+row.Stages {
+			t.Errorf("%v: %+v", rows[i], *row)
+		}
+	}
+	if diff := cmp.Diff([][3]int{{1, 2, 8}, {2, 4, 1}}, rows); diff != "" {
+		t.Errorf("rows, -want +got:\n%s", diff)
+	}
+}
+
+func TestMedianOfCosts(t *testing.T) {
+	got := median([]Cost{{PerStage: 3, Events: 1}, {PerStage: 1, Events: 2, Lost: 4}, {PerStage: 2, Events: 3, Duplicated: 5}})
+	want := Cost{PerStage: 2, Events: 3, Runs: []float64{3, 1, 2}, Lost: 4, Duplicated: 5}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func TestTimes(t *testing.T) {
 	a := newAcks()
 	a.byConsumer["explicit"] = []ack{{1, 10}, {3, 20}, {2, 30}, {3, 40}}

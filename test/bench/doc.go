@@ -17,6 +17,9 @@
 //	ceiling        the same bytes through the same stored hops, and nothing done with them
 //	steady-20k     the pipeline at 20,000 events/s
 //
+// With -cost another table is measured (`make bench-cost`): chains of stages that do the same, by
+// the number of stages and of partitions, to compare the cost of an event in each stage.
+//
 // # How
 //
 // CPU is user and system time of all processes: server, workers and publisher. Latency is

@@ -107,8 +107,10 @@ func (r *Report) fillRatios() {
 }
 
 // write writes the report as JSON.
-func (r *Report) write(file string) error {
-	data, err := json.MarshalIndent(r, "", "  ")
+func (r *Report) write(file string) error { return writeJSON(file, r) }
+
+func writeJSON(file string, report any) error {
+	data, err := json.MarshalIndent(report, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -144,5 +146,9 @@ func (r *Report) print(w io.Writer) {
 	for _, name := range sortedKeys(r.Ratios) {
 		fmt.Fprintf(w, "%s: %.2f\n", name, r.Ratios[name])
 	}
-	fmt.Fprintf(w, "%d CPUs (%s), %s, nats-server %s, load before %s, %s\n", r.Machine.CPUs, r.Machine.Model, r.Machine.Go, r.Machine.NATS, r.Machine.LoadBefore, r.Machine.Date)
+	r.Machine.print(w)
+}
+
+func (m *Machine) print(w io.Writer) {
+	fmt.Fprintf(w, "%d CPUs (%s), %s, nats-server %s, load before %s, %s\n", m.CPUs, m.Model, m.Go, m.NATS, m.LoadBefore, m.Date)
 }

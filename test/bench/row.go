@@ -36,7 +36,7 @@ func (t *trial) row(ctx context.Context, p *publisher, n int, began time.Time, u
 	if err := t.measureStreams(ctx, row, n); err != nil {
 		return nil, err
 	}
-	return row, t.settle(ctx, p, n, row)
+	return row, t.shape.settle(ctx, t, p, n, row)
 }
 
 // measureStreams adds the bytes of all streams. The events of the warm-up are in them too, and in
@@ -61,20 +61,39 @@ func (t *trial) measureStreams(ctx context.Context, row *Row, n int) error {
 	return nil
 }
 
-// settle reads the stream of the enrich stage: it counts each event of the run, and takes
+// counts is how often each event was seen, by its position in the order of publishing.
+type counts []uint8
+
+func (c counts) add(position int) {
+	if c[position] < math.MaxUint8 {
+		c[position]++
+	}
+}
+
+// fill tells what was lost and what doubled.
+func (c counts) fill(row *Row) {
+	for _, n := range c {
+		switch {
+		case n == 0:
+			row.Lost++
+		case n > 1:
+			row.Duplicated += int(n) - 1
+		}
+	}
+}
+
+// settleSample reads the stream of the enrich stage: it counts each event of the run, and takes
 // the time until its message was acknowledged.
-func (t *trial) settle(ctx context.Context, p *publisher, n int, row *Row) error {
+func settleSample(ctx context.Context, t *trial, p *publisher, n int, row *Row) error {
 	acked, err := t.acks.times(t.filters)
 	if err != nil {
 		return err
 	}
-	counts := make([]uint8, n)
+	seen := make(counts, n)
 	latencies := make([]float32, 0, n)
 	var unknown, tried, found int
 	err = t.eachEvent(ctx, p, n, row, enrichStage, func(m *storedMessage, e *event.Event, position int) {
-		if counts[position] < math.MaxUint8 {
-			counts[position]++
-		}
+		seen.add(position)
 		for one := range e.Enrichments {
 			if one.By == "kubernetes" {
 				tried++
@@ -99,16 +118,8 @@ func (t *trial) settle(ctx context.Context, p *publisher, n int, row *Row) error
 		if err := t.countThrough(ctx, n, row); err != nil {
 			return err
 		}
-		clear(counts)
-		counts = counts[:0]
-	}
-	for _, c := range counts {
-		switch {
-		case c == 0:
-			row.Lost++
-		case c > 1:
-			row.Duplicated += int(c) - 1
-		}
+	} else {
+		seen.fill(row)
 	}
 	if unknown > 0 {
 		return fmt.Errorf("no acknowledgement was seen of %d events", unknown)

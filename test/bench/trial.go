@@ -19,8 +19,8 @@ import (
 
 // startPipeline starts the product: a worker for each stage.
 func startPipeline(ctx context.Context, t *trial) error {
-	t.lastStream, t.filters = t.streamOf(enrichStage), map[string]string{}
-	last := []string{correlateStage, analyzeStage}
+	t.lastStream, t.filters = t.streamOf(t.read), map[string]string{}
+	last := t.last
 	if t.chained {
 		last = []string{validateStage} // which acknowledges when all of them have stored
 	}
@@ -138,7 +138,7 @@ func (t *trial) through(ctx context.Context) (int64, error) {
 		return int64(least) * int64(t.perAck), nil
 	}
 	least := int64(-1)
-	for _, stage := range []string{correlateStage, analyzeStage} {
+	for _, stage := range t.last {
 		var sum int64
 		for _, w := range t.workersOf(stage) {
 			m, err := w.Metrics(ctx)
@@ -252,6 +252,12 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// The names of the processes that are no workers.
+const (
+	publisherName = "publisher"
+	serverName    = "nats-server"
+)
+
 // meter reads what the processes have used.
 type meter struct {
 	processes []measured
@@ -274,7 +280,7 @@ type usage struct {
 }
 
 func (t *trial) meter(ctx context.Context) (*meter, error) {
-	m := &meter{processes: []measured{{"publisher", os.Getpid(), nil}, {"nats-server", t.rig.Server().Pid(), nil}}}
+	m := &meter{processes: []measured{{publisherName, os.Getpid(), nil}, {serverName, t.rig.Server().Pid(), nil}}}
 	for _, w := range t.rig.Running("") {
 		m.processes = append(m.processes, measured{w.Stage(), w.Pid(), w})
 	}
@@ -321,7 +327,7 @@ func (t *trial) startProfiles(ctx context.Context) (wait func() error) {
 	if t.profile == "" {
 		return func() error { return nil }
 	}
-	urls := map[string]string{"nats-server": fmt.Sprintf("http://127.0.0.1:%d", t.profiles)}
+	urls := map[string]string{serverName: fmt.Sprintf("http://127.0.0.1:%d", t.profiles)}
 	for _, w := range t.rig.Running("") {
 		urls[w.Name()] = "http://" + w.Addr()
 	}
