@@ -124,6 +124,11 @@ func (t *trial) drained(ctx context.Context) (bool, error) {
 
 // through is how many events the last stages have acknowledged, with those of the warm-up.
 func (t *trial) through(ctx context.Context) (int64, error) {
+	for _, w := range t.rig.Workers() {
+		if !w.Running() {
+			return 0, fmt.Errorf("worker %s has ended:\n%s", w.Name(), w.LogTail(2000))
+		}
+	}
 	if t.perAck > 0 {
 		consumers, err := t.lastConsumers(ctx)
 		if err != nil {

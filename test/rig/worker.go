@@ -175,12 +175,12 @@ func (w *Worker) Ready(ctx context.Context) error {
 func (w *Worker) WaitReady(ctx context.Context) error {
 	for {
 		err := w.Ready(ctx)
-		if err == nil {
-			return nil
-		}
 		if !w.process.Running() {
 			code, _ := w.process.ExitCode()
 			return fmt.Errorf("worker %s ended with code %d:\n%s", w.name, code, w.LogTail(2000))
+		}
+		if err == nil {
+			return nil
 		}
 		if wait := sleep(ctx, 10*time.Millisecond); wait != nil {
 			return fmt.Errorf("worker %s is not ready: %w", w.name, err)
