@@ -124,7 +124,7 @@ type SecretKeyRef struct {
 
 // StreamDefaults are the defaults of every stream of a pipeline.
 //
-// +kubebuilder:validation:XValidation:rule="self.?durability.orValue('') != 'PowerSafe' || self.?storage.orValue('') != 'Memory'",message="durability PowerSafe needs storage File",fieldPath=".durability"
+// +kubebuilder:validation:XValidation:rule="self.?durability.orValue('-') != 'PowerSafe' || self.?storage.orValue('-') != 'Memory'",message="durability PowerSafe needs storage File",fieldPath=".durability"
 type StreamDefaults struct {
 	// storage is File or Memory. Immutable. Default: File.
 	// +kubebuilder:validation:Enum=File;Memory
