@@ -19,7 +19,9 @@ const (
 // newDecoder makes the decoder of a lane. What a stage has written may be read by its hints.
 func (l *lane) newDecoder() *event.Decoder {
 	own := !slices.ContainsFunc(l.e.cfg.Inputs, func(in config.Input) bool { return !strings.HasSuffix(in.From, "/"+config.PortOut) })
-	return event.NewDecoder(event.Limits{Hints: own})
+	d := event.NewDecoder(event.Limits{Hints: own, Lift: !own})
+	d.Remember(l.contexts)
+	return d
 }
 
 func (l *lane) putWriter(w *event.FrameWriter) { l.writers.Put(w) }

@@ -45,12 +45,16 @@ func cutChain(nodes []*node) (halves [2][]*node, cut int) {
 	return halves, cut
 }
 
+// contextBytes is how much the lanes of a worker together remember of what events have in common
+// (event.Contexts).
+const contextBytes = 32 << 20
+
 func (l *lane) makeHands() {
 	n := 1
 	if len(l.e.halves[1]) > 0 {
 		n = handsPerLane
 	}
-	l.hands = make(chan *hand, n)
+	l.hands, l.contexts = make(chan *hand, n), event.NewContexts(contextBytes/max(l.e.cfg.Lanes, 1))
 	for range n {
 		l.hands <- &hand{decoder: l.newDecoder(), kept: make([][]event.Event, len(l.e.nodes))}
 	}

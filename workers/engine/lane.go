@@ -67,8 +67,9 @@ type lane struct {
 	// second is where the second half of a chain takes its work from; nil = there is none, or it
 	// is not at work.
 	second chan job
-	// hands are the ones that are free.
-	hands chan *hand
+	// hands are the ones that are free; contexts is what their decoders remember.
+	hands    chan *hand
+	contexts *event.Contexts
 
 	// busySince is when the call of a stage that goes on now began, in each half of a chain, in
 	// Unix nanoseconds; 0 = there is none.

@@ -23,7 +23,7 @@ func (k key) clone() key {
 // ok is false when the event says nothing.
 func association(e *event.Event) (q Query, ok bool) {
 	q.At = e.Time
-	if r := &e.Entity; r.UID != "" || r.Name != "" && r.Kind != "" {
+	if r := &e.Entity; names(r) {
 		q.Kind, q.Namespace, q.Name, q.UID = r.Kind, r.Namespace, r.Name, r.UID
 		return q, true
 	}
@@ -40,6 +40,9 @@ func association(e *event.Event) (q Query, ok bool) {
 	}
 	return q, false
 }
+
+// names tells whether a reference names an object.
+func names(r *event.EntityRef) bool { return r.UID != "" || r.Name != "" && r.Kind != "" }
 
 func fromResource(e *event.Event, q *Query) bool {
 	if uid, ok := e.Resource("k8s.pod.uid"); ok {

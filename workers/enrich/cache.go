@@ -44,10 +44,9 @@ type entry struct {
 	// encoded are the attributes, the references, and the enrichment's entry; whole is the
 	// same, ready for events that have nothing of it.
 	encoded []byte
-	whole   event.Prepared
-	// rests are whole without what some events have themselves, made when the first such event
-	// comes. Events of one source have the same, so there are few.
-	rests atomic.Pointer[[]rest]
+	whole   *event.Prepared
+	// parts are whole, cut by what events say themselves; nil = no event did yet.
+	parts atomic.Pointer[parts]
 	// impact is by severity band, encoded when the first event of the band comes.
 	impact [bands]atomic.Pointer[event.Prepared]
 }
@@ -88,8 +87,8 @@ func (e *entry) impactFor(severity int32) *event.Prepared {
 		encoded = appendImpact(nil, impactOf(e.facts, band))
 	}
 	p := prepare(appendEnrichment(encoded, "impact", e.status, e.at))
-	e.impact[band].Store(&p)
-	return &p
+	e.impact[band].Store(p)
+	return p
 }
 
 // cache keeps entries until they expire or others need their place.
@@ -108,10 +107,15 @@ func newCache(maxEntries int) (*cache, error) {
 // get returns an entry that answers for an event time; nil = look it up.
 func (c *cache) get(k key, at, now int64) *entry {
 	e, ok := c.entries.Get(k)
-	if !ok || e.expires <= now || e.facts != nil && !e.facts.Valid.Holds(at) {
+	if !ok || !e.answers(at, now) {
 		return nil
 	}
 	return e
+}
+
+// answers tells whether the entry may still be used, and for an event time.
+func (e *entry) answers(at, now int64) bool {
+	return e.expires > now && (e.facts == nil || e.facts.Valid.Holds(at))
 }
 
 // put stores an entry under a copy of its key, whose strings belong to an event.

@@ -31,55 +31,93 @@ func (e *entry) known(ev *event.Event) (attributes, references mask) {
 	return attributes, references
 }
 
-// rest is what an entry appends to events that have some of its attributes and references.
+// parts are what an entry appends, cut in two, since the sources of a pod's events say different
+// things themselves: what none of them says is common to all its events, and stands once in a frame.
+type parts struct {
+	// attributes and references are those that some event said itself.
+	attributes, references mask
+	common                 *event.Prepared
+	rests                  []rest
+}
+
+// rest is what of the rest is appended to events that have some of its attributes and references.
 type rest struct {
 	attributes, references mask
-	fields                 *event.Prepared
+	fields                 *event.Prepared // nil = nothing
 }
 
 // maxRests bounds what one entry keeps.
 const maxRests = 16
 
-// restFor returns what an event does not have that has these attributes and references.
-func (e *entry) restFor(attributes, references mask) *event.Prepared {
-	have := e.rests.Load()
-	if have != nil {
-		for i := range *have {
-			if r := &(*have)[i]; r.attributes == attributes && r.references == references {
-				return r.fields
-			}
+// contextFor is what kubernetes appends to an event: what the event does not say itself. more is nil
+// when that is all.
+func (e *entry) contextFor(ev *event.Event) (common, more *event.Prepared) {
+	if e.facts == nil {
+		return e.whole, nil
+	}
+	attributes, references := e.known(ev)
+	p := e.parts.Load()
+	if p == nil {
+		p = &parts{common: e.whole}
+	}
+	if attributes&^p.attributes != 0 || references&^p.references != 0 {
+		// The first event that says these. What goes on with the parts before is complete too.
+		p = &parts{attributes: attributes | p.attributes, references: references | p.references}
+		p.common = prepare(e.without(p.attributes, p.references))
+		e.parts.Store(p)
+	}
+	if attributes == p.attributes && references == p.references {
+		return p.common, nil
+	}
+	for i := range p.rests {
+		if r := &p.rests[i]; r.attributes == attributes && r.references == references {
+			return p.common, r.fields
 		}
 	}
-	fields := prepare(e.without(attributes, references))
-	made := rest{attributes, references, &fields}
-	if have == nil {
-		e.rests.CompareAndSwap(nil, &[]rest{made})
-	} else if len(*have) < maxRests { // what another goroutine adds meanwhile may be made again
-		more := append(slices.Clone(*have), made)
-		e.rests.CompareAndSwap(have, &more)
+	made := rest{attributes, references, prepare(e.only(p.attributes&^attributes, p.references&^references, false))}
+	if len(p.rests) < maxRests { // what another goroutine adds meanwhile may be made again
+		more := *p
+		more.rests = append(slices.Clone(p.rests), made)
+		e.parts.CompareAndSwap(p, &more)
 	}
-	return &fields
+	return p.common, made.fields
 }
 
 // without encodes the entry without some attributes and references.
 func (e *entry) without(attributes, references mask) []byte {
+	return append(e.only(^attributes, ^references, true), e.encoded[e.contextEnd():]...)
+}
+
+// contextEnd is where the attributes and references end.
+func (e *entry) contextEnd() uint32 {
+	switch {
+	case len(e.references) > 0:
+		return e.references[len(e.references)-1].end
+	case len(e.attributes) > 0:
+		return e.attributes[len(e.attributes)-1].end
+	}
+	return 0
+}
+
+// only encodes some attributes and references of the entry, and those beyond the first 64 if beyond.
+func (e *entry) only(attributes, references mask, beyond bool) []byte {
 	var b []byte
 	from := uint32(0)
 	for i := range e.attributes {
 		end := e.attributes[i].end
-		if !attributes.has(i) {
+		if attributes.has(i) || i >= 64 && beyond {
 			b = append(b, e.encoded[from:end]...)
 		}
 		from = end
 	}
 	for i := range e.references {
 		end := e.references[i].end
-		if !references.has(i) {
+		if references.has(i) || i >= 64 && beyond {
 			b = append(b, e.encoded[from:end]...)
 		}
 		from = end
 	}
-	return append(b, e.encoded[from:]...)
+	return b
 }
 
 // completes fills in what an event's own reference lacks; ok is false when it lacks nothing.

@@ -117,14 +117,72 @@ func (e *enricher) enrich(ev *event.Event, now int64, n *tally) {
 	if !e.looksUp() {
 		return
 	}
-	found := e.lookUp(ev, now, n)
+	found := e.found(ev, now, n)
 	if e.kubernetes {
-		e.addContext(ev, found)
 		n.count(enricherKubernetes, found.status)
 	}
 	if e.impact {
 		ev.AppendPrepared(found.impactFor(ev.Severity))
 		n.count(enricherImpact, found.status)
+	}
+}
+
+// known is what was found about the source of events, by the lead that they share.
+type known struct {
+	entry *entry
+	// common and more are what kubernetes appends (entry.contextFor), and lead the one with the
+	// whole entity; nil = as it is.
+	common, more, lead *event.Prepared
+}
+
+// found looks up the event's entity, and appends what kubernetes found about it.
+func (e *enricher) found(ev *event.Event, now int64, n *tally) *entry {
+	lead := ev.Lead()
+	if lead == nil || e.source == nil || !names(&ev.Entity) {
+		found := e.lookUp(ev, now, n)
+		if e.kubernetes {
+			e.addContext(ev, found)
+		}
+		return found
+	}
+	k, ok := lead.Memo(e).(*known)
+	if ok && k.entry.answers(ev.Time, now) {
+		n.hits++
+	} else {
+		found := e.lookUp(ev, now, n)
+		k = knownOf(ev, lead, found)
+		if found.answers(ev.Time, now) {
+			lead.Remember(e, k)
+		}
+	}
+	if e.kubernetes {
+		appendContext(ev, k.common, k.more)
+		if k.lead != nil {
+			ev.SetLead(k.lead)
+		}
+	}
+	return k.entry
+}
+
+// knownOf works out what events with a lead get of an entry.
+func knownOf(ev *event.Event, lead *event.Prepared, found *entry) *known {
+	k := &known{entry: found}
+	k.common, k.more = found.contextFor(ev)
+	if found.facts == nil {
+		return k
+	}
+	if entity, more := completes(ev.Entity, found.facts.Entity); more {
+		if whole, err := lead.LeadWith(event.EncodedEntity(entity)); err == nil {
+			k.lead = whole
+		}
+	}
+	return k
+}
+
+func appendContext(ev *event.Event, common, more *event.Prepared) {
+	ev.AppendPrepared(common)
+	if more != nil {
+		ev.AppendPrepared(more)
 	}
 }
 
@@ -162,15 +220,10 @@ func (e *enricher) ttl(status Status) time.Duration {
 
 // addContext appends what kubernetes found. What the event says itself stays.
 func (e *enricher) addContext(ev *event.Event, found *entry) {
+	common, more := found.contextFor(ev)
+	appendContext(ev, common, more)
 	if found.facts == nil {
-		ev.AppendPrepared(&found.whole)
 		return
-	}
-	attributes, references := found.known(ev)
-	if attributes|references == 0 {
-		ev.AppendPrepared(&found.whole)
-	} else {
-		ev.AppendPrepared(found.restFor(attributes, references))
 	}
 	if entity, more := completes(ev.Entity, found.facts.Entity); more {
 		ev.SetEntity(entity)

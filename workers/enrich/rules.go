@@ -43,7 +43,7 @@ type rule struct {
 	raise bool
 
 	// patch is what a match appends.
-	patch event.Prepared
+	patch *event.Prepared
 }
 
 func compile(r config.SemanticRule) *rule {

@@ -8,7 +8,7 @@ import (
 // semantic classifies events by the rule table.
 type semantic struct {
 	table *table
-	miss  event.Prepared
+	miss  *event.Prepared
 }
 
 func newSemantic(c *config.EnrichSemantic) *semantic {
@@ -29,12 +29,12 @@ func newSemantic(c *config.EnrichSemantic) *semantic {
 func (s *semantic) enrich(e *event.Event) Status {
 	r := s.table.match(e)
 	if r == nil {
-		e.AppendPrepared(&s.miss)
+		e.AppendPrepared(s.miss)
 		return StatusMiss
 	}
 	if r.severity != 0 && r.severity != e.Severity && (!r.raise || e.Severity < r.severity) {
 		e.SetSeverity(r.severity, r.severityText)
 	}
-	e.AppendPrepared(&r.patch)
+	e.AppendPrepared(r.patch)
 	return StatusOK
 }

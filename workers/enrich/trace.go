@@ -7,7 +7,7 @@ import (
 )
 
 // trace gives events a valid W3C trace context and links to the spans that they follow from.
-type trace struct{ ok, miss event.Prepared }
+type trace struct{ ok, miss *event.Prepared }
 
 func newTrace() *trace {
 	return &trace{
@@ -31,10 +31,10 @@ func (t *trace) enrich(e *event.Event) Status {
 	}
 	t.link(e, context, ok)
 	if !ok {
-		e.AppendPrepared(&t.miss)
+		e.AppendPrepared(t.miss)
 		return StatusMiss
 	}
-	e.AppendPrepared(&t.ok)
+	e.AppendPrepared(t.ok)
 	return StatusOK
 }
 

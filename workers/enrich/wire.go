@@ -101,7 +101,7 @@ func appendImpact(b []byte, impact *eventv1.Impact) []byte {
 func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // prepare makes encoded fields ready to be appended to many events.
-func prepare(encoded []byte) event.Prepared {
+func prepare(encoded []byte) *event.Prepared {
 	p, err := event.Prepare(encoded)
 	if err != nil {
 		panic("enrich: " + err.Error()) // the functions above made the bytes
@@ -109,6 +109,6 @@ func prepare(encoded []byte) event.Prepared {
 	return p
 }
 
-func prepareEnrichment(by string, status Status, at int64) event.Prepared {
+func prepareEnrichment(by string, status Status, at int64) *event.Prepared {
 	return prepare(appendEnrichment(nil, by, status, at))
 }

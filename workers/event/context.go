@@ -79,7 +79,8 @@ func (e *Event) RelatedRefs(yield func(EntityRef) bool) {
 func (e *Event) Semantic() (s Semantic, ok bool) {
 	e.each(fieldSemantic, func(b []byte) bool {
 		ok = true
-		for f := (fields{rest: b}); f.next(); {
+		f := fields{rest: b}
+		for f.next() {
 			switch {
 			case f.is(1, wireBytes):
 				s.Class = f.text()
@@ -100,7 +101,8 @@ func (e *Event) Semantic() (s Semantic, ok bool) {
 func (e *Event) Impact() (i Impact, ok bool) {
 	e.each(fieldImpact, func(b []byte) bool {
 		ok = true
-		for f := (fields{rest: b}); f.next(); {
+		f := fields{rest: b}
+		for f.next() {
 			switch {
 			case f.is(1, wireFixed64):
 				i.Score = f.float()
@@ -123,7 +125,8 @@ func (e *Event) Impact() (i Impact, ok bool) {
 func (e *Event) Correlation() (c Correlation, ok bool) {
 	e.each(fieldCorrelation, func(b []byte) bool {
 		ok = true
-		for f := (fields{rest: b}); f.next(); {
+		f := fields{rest: b}
+		for f.next() {
 			if f.wire != wireBytes {
 				continue
 			}
@@ -144,7 +147,8 @@ func (e *Event) Correlation() (c Correlation, ok bool) {
 }
 
 func readLink(b []byte) (l Link) {
-	for f := (fields{rest: b}); f.next(); {
+	f := fields{rest: b}
+	for f.next() {
 		switch {
 		case f.is(1, wireBytes):
 			l.EventID = f.text()
@@ -163,7 +167,8 @@ func readLink(b []byte) (l Link) {
 func (e *Event) Enrichments(yield func(Enrichment) bool) {
 	e.each(fieldEnrichment, func(b []byte) bool {
 		var r Enrichment
-		for f := (fields{rest: b}); f.next(); {
+		f := fields{rest: b}
+		for f.next() {
 			switch {
 			case f.is(1, wireBytes):
 				r.By = f.text()
@@ -181,7 +186,8 @@ func (e *Event) Enrichments(yield func(Enrichment) bool) {
 func (e *Event) SpanLinks(yield func(SpanLink) bool) {
 	e.each(fieldSpanLinks, func(b []byte) bool {
 		var l SpanLink
-		for f := (fields{rest: b}); f.next(); {
+		f := fields{rest: b}
+		for f.next() {
 			switch {
 			case f.is(1, wireBytes):
 				l.TraceID = f.v

@@ -31,6 +31,9 @@ type Limits struct {
 	// Hints has the hints of a frame believed. That is for frames that a stage wrote: what else
 	// is published may have hints that hide a part of an event from those who believe them.
 	Hints bool
+	// Lift has what many events have in common taken out of them (Event.Lead), for those that
+	// write frames of them.
+	Lift bool
 }
 
 func (l Limits) withDefaults() Limits {
@@ -66,11 +69,15 @@ type Decoder struct {
 	limits Limits
 	arena  arena
 	json   transcoder
+	// contexts are nil until there are some.
+	contexts *Contexts
 
 	// The message in hand:
 	events []Event
 	bad    []Undecodable
 	spans  []span // elements of an array
+	shared []*Prepared
+	lead   []byte
 	index  int
 }
 
@@ -79,6 +86,17 @@ func NewDecoder(l Limits) *Decoder {
 	d := &Decoder{limits: l.withDefaults()}
 	d.json.d = d
 	return d
+}
+
+// Remember has the decoder remember contexts in c, which other decoders may use when this one
+// is not at work.
+func (d *Decoder) Remember(c *Contexts) { d.contexts = c }
+
+func (d *Decoder) memory() *Contexts {
+	if d.contexts == nil {
+		d.contexts = NewContexts(defaultContexts)
+	}
+	return d.contexts
 }
 
 // Reset takes back the memory of all events decoded since the last Reset: they, their
@@ -269,6 +287,10 @@ func (d *Decoder) encoded(m *Message, form Form, received, raw []byte, err error
 		d.events = d.events[:len(d.events)-1]
 		d.fail(form, received, err)
 		return
+	}
+	e.own = e.present
+	if d.limits.Lift {
+		d.lift(e)
 	}
 	d.accept(m, e)
 }

@@ -36,19 +36,22 @@ type Event struct {
 	// position in it. A redelivered event has the same origin.
 	Origin Origin
 
-	// The event is the merge of raw, shared and patch, in this order.
-	raw    []byte // one encoded millrace.event.v1.Event, as far as it stands alone
+	// The event is the merge of lead, raw, shared and patch, in this order.
+	lead   *Prepared // what the events of one source have in common; nil = nothing
+	raw    []byte    // one encoded millrace.event.v1.Event, as far as it stands alone
 	shared [maxShared]*Prepared
 	patch  []byte // encoded fields appended by this stage
 	// sharing is how many of shared are set, and came how many of them came with the event.
 	sharing, came uint8
-	// received are the bytes that the event came as: raw itself, a line, an element.
+	// received are the bytes that the event came as: raw itself, a line, an element; cameLed is
+	// the lead that came with them.
 	received []byte
+	cameLed  *Prepared
 	form     Form
 	arena    *arena // memory for patch; nil = the heap
 
-	// present has bit n set when field n may be in raw or patch, for n < 64.
-	present uint64
+	// present has bit n set when field n may be in the event, own when it may be in raw or patch, for n < 64.
+	present, own uint64
 	// tail is where in raw the first field from tailField on begins, and head where the last
 	// field ends that the view shows, signals aside. head is -1 when the patch has such fields.
 	tail, head int
@@ -81,6 +84,9 @@ type Origin struct {
 // Size is the length of the encoded event in bytes.
 func (e *Event) Size() int {
 	n := len(e.raw) + len(e.patch)
+	if e.lead != nil {
+		n += len(e.lead.encoded)
+	}
 	for _, p := range e.shared[:e.sharing] {
 		n += len(p.encoded)
 	}
@@ -89,6 +95,9 @@ func (e *Event) Size() int {
 
 // AppendProto appends the encoded event: what came and what was appended.
 func (e *Event) AppendProto(dst []byte) []byte {
+	if e.lead != nil {
+		dst = append(dst, e.lead.encoded...)
+	}
 	dst = append(dst, e.raw...)
 	for _, p := range e.shared[:e.sharing] {
 		dst = append(dst, p.encoded...)
@@ -101,12 +110,12 @@ func (e *Event) unshare() {
 	if e.sharing == 0 {
 		return
 	}
-	var whole []byte
-	if n := e.Size() - len(e.raw); e.arena != nil {
-		whole = e.arena.take(n)
-	} else {
-		whole = make([]byte, 0, n)
+	n := len(e.patch)
+	for _, p := range e.shared[:e.sharing] {
+		n += len(p.encoded)
+		e.own |= p.present
 	}
+	whole := e.room(n)
 	for _, p := range e.shared[:e.sharing] {
 		whole = append(whole, p.encoded...)
 	}
@@ -117,6 +126,14 @@ func (e *Event) unshare() {
 	}
 }
 
+// room returns an empty slice with room for n bytes, from the memory of the event.
+func (e *Event) room(n int) []byte {
+	if e.arena != nil {
+		return e.arena.take(n)
+	}
+	return make([]byte, 0, n)
+}
+
 // Form is the form that the event was received in.
 func (e *Event) Form() Form { return e.form }
 
@@ -125,13 +142,25 @@ func (e *Event) Form() Form { return e.form }
 // the event was a whole message, whose headers then belong to it too.
 func (e *Event) AppendReceived(dst []byte) (body []byte, contentType string) {
 	if e.form == FormFrame {
-		whole := e.received
-		for _, p := range e.shared[:e.came] {
-			whole = append(whole[:len(whole):len(whole)], p.encoded...)
-		}
-		return appendFrameOf(dst, whole, e.Time), ContentTypeFrame
+		return appendFrameOf(dst, e.whole(), e.Time), ContentTypeFrame
 	}
 	return append(dst, e.received...), e.form.elementType()
+}
+
+// whole are the bytes that the event came as, with what it shared with others then.
+func (e *Event) whole() []byte {
+	if e.cameLed == nil && e.came == 0 {
+		return e.received
+	}
+	var whole []byte
+	if e.cameLed != nil {
+		whole = append(whole, e.cameLed.encoded...)
+	}
+	whole = append(whole, e.received...)
+	for _, p := range e.shared[:e.came] {
+		whole = append(whole, p.encoded...)
+	}
+	return whole
 }
 
 // Clone returns a copy that owns its memory.
@@ -140,14 +169,16 @@ func (e *Event) Clone() Event {
 	c.arena = nil
 	c.raw = e.AppendProto(nil)
 	keep := len(e.raw)
-	c.received = slices.Clone(e.received)
-	for _, p := range e.shared[:e.came] {
-		c.received = append(c.received, p.encoded...)
+	if e.lead != nil {
+		keep += len(e.lead.encoded)
 	}
+	c.received = slices.Clone(e.whole())
+	c.lead, c.cameLed = nil, nil
 	c.shared, c.sharing, c.came = [maxShared]*Prepared{}, 0, 0
 	// Reading again points the strings into the copy. It cannot fail: it was read before.
 	c.clearView()
 	_ = c.readRaw(c.raw, true)
+	c.own = c.present
 	c.raw, c.patch = c.raw[:keep:keep], c.raw[keep:]
 	c.tail = min(c.tail, keep)
 	return c
@@ -162,8 +193,8 @@ func (e *Event) Fork() Event {
 
 func (e *Event) clearView() {
 	*e = Event{
-		Origin: e.Origin, raw: e.raw, shared: e.shared, patch: e.patch, sharing: e.sharing, came: e.came,
-		received: e.received, form: e.form, arena: e.arena,
+		Origin: e.Origin, lead: e.lead, raw: e.raw, shared: e.shared, patch: e.patch, sharing: e.sharing, came: e.came,
+		received: e.received, cameLed: e.cameLed, form: e.form, arena: e.arena,
 	}
 }
 
@@ -193,5 +224,6 @@ func FromProto(m *eventv1.Event, origin Origin) (Event, error) {
 	if err := e.readRaw(raw, false); err != nil {
 		return Event{}, fmt.Errorf("encode event %q: %w", m.GetId(), err)
 	}
+	e.own = e.present
 	return e, nil
 }

@@ -3,6 +3,7 @@ package event
 import (
 	"fmt"
 	"sync"
+	"unsafe"
 
 	"github.com/klauspost/compress/s2"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -20,6 +21,7 @@ const (
 	fieldEntryContexts = 2
 	fieldEntryPresent  = 3
 	fieldEntryHead     = 4
+	fieldEntryLead     = 5
 )
 
 // FrameHeader is what a frame says about itself. Count, MinTime and MaxTime are filled in
@@ -59,12 +61,23 @@ type FrameWriter struct {
 	header FrameHeader
 	buf    []byte // room for the header, then the events
 	room   int
-	// contexts are what several events share, encoded, and index says which is which. entries
-	// says that the events are written as entries, which name them.
+	// contexts are what several events share, encoded, and index says which is which; recent has
+	// those that were named last, by their address. entries says that the events are written as
+	// entries, which name them.
 	contexts []byte
 	index    map[*Prepared]int
+	recent   [recentContexts]numbered
 	entries  bool
 }
+
+// numbered is a context of the frame with its number.
+type numbered struct {
+	context *Prepared
+	number  int
+}
+
+// recentContexts is a power of two.
+const recentContexts = 512
 
 // Begin starts a frame. Count, MinTime and MaxTime of h are ignored.
 func (w *FrameWriter) Begin(h FrameHeader) {
@@ -73,13 +86,14 @@ func (w *FrameWriter) Begin(h FrameHeader) {
 	w.room = frameHeaderSize + len(h.InputStream)
 	w.buf = append(w.buf[:0], make([]byte, w.room)...)
 	clear(w.index)
+	clear(w.recent[:])
 	w.contexts, w.entries = w.contexts[:0], false
 }
 
 // Add adds an event with what was appended to it. What it shares with others is written once.
 func (w *FrameWriter) Add(e *Event) {
 	w.counted(e.Time)
-	if e.sharing > 0 || w.Hints {
+	if e.lead != nil || e.sharing > 0 || w.Hints {
 		w.entries = true
 	}
 	own, first, second := len(e.raw)+len(e.patch), e.raw, e.patch
@@ -104,6 +118,11 @@ func (w *FrameWriter) Add(e *Event) {
 		if head > 0 {
 			size += 1 + 8 + 1 + protowire.SizeVarint(uint64(head))
 		}
+		lead := 0
+		if e.lead != nil {
+			lead = w.context(e.lead) + 1
+			size += 1 + protowire.SizeVarint(uint64(lead))
+		}
 		w.buf = protowire.AppendTag(w.buf, fieldFrameEntries, protowire.BytesType)
 		w.buf = protowire.AppendVarint(w.buf, uint64(size))
 		if len(refs) > 0 {
@@ -112,9 +131,13 @@ func (w *FrameWriter) Add(e *Event) {
 		}
 		if head > 0 {
 			w.buf = protowire.AppendTag(w.buf, fieldEntryPresent, protowire.Fixed64Type)
-			w.buf = protowire.AppendFixed64(w.buf, e.present)
+			w.buf = protowire.AppendFixed64(w.buf, e.own)
 			w.buf = protowire.AppendTag(w.buf, fieldEntryHead, protowire.VarintType)
 			w.buf = protowire.AppendVarint(w.buf, uint64(head))
+		}
+		if lead > 0 {
+			w.buf = protowire.AppendTag(w.buf, fieldEntryLead, protowire.VarintType)
+			w.buf = protowire.AppendVarint(w.buf, uint64(lead))
 		}
 		w.buf = protowire.AppendTag(w.buf, fieldEntryEvent, protowire.BytesType)
 		w.buf = protowire.AppendVarint(w.buf, uint64(own))
@@ -124,7 +147,12 @@ func (w *FrameWriter) Add(e *Event) {
 
 // context returns the number of p among the contexts of the frame.
 func (w *FrameWriter) context(p *Prepared) int {
+	at := &w.recent[uintptr(unsafe.Pointer(p))/unsafe.Sizeof(*p)%recentContexts]
+	if at.context == p {
+		return at.number
+	}
 	if i, ok := w.index[p]; ok {
+		*at = numbered{p, i}
 		return i
 	}
 	if w.index == nil {
@@ -132,6 +160,7 @@ func (w *FrameWriter) context(p *Prepared) int {
 	}
 	i := len(w.index)
 	w.index[p] = i
+	*at = numbered{p, i}
 	w.contexts = protowire.AppendTag(w.contexts, fieldFrameContexts, protowire.BytesType)
 	w.contexts = protowire.AppendBytes(w.contexts, p.encoded)
 	return i

@@ -109,10 +109,12 @@ func (d *Decoder) frame(m *Message) error {
 	if n > d.limits.MaxEvents {
 		return d.tooMany(n)
 	}
-	shared, err := readContexts(rest, contexts)
-	if err != nil {
-		return err
+	if contexts > 0 {
+		if d.shared, err = d.memory().all(d.shared[:0], rest); err != nil {
+			return err
+		}
 	}
+	shared := d.shared[:contexts]
 	for f = (fields{rest: rest}); f.next(); {
 		switch {
 		case f.is(fieldFrameEvents, wireBytes):
@@ -124,27 +126,8 @@ func (d *Decoder) frame(m *Message) error {
 	return nil
 }
 
-// readContexts prepares the n contexts of a frame.
-func readContexts(rest []byte, n int) ([]Prepared, error) {
-	if n == 0 {
-		return nil, nil
-	}
-	shared := make([]Prepared, 0, n)
-	for f := (fields{rest: rest}); f.next(); {
-		if !f.is(fieldFrameContexts, wireBytes) {
-			continue
-		}
-		p, err := Prepare(f.v)
-		if err != nil {
-			return nil, fmt.Errorf("frame: context %d: %w", len(shared), err)
-		}
-		shared = append(shared, p)
-	}
-	return shared, nil
-}
-
 // frameEntry decodes one entry of a frame. One that is malformed is an event that is.
-func (d *Decoder) frameEntry(m *Message, encoded []byte, shared []Prepared) {
+func (d *Decoder) frameEntry(m *Message, encoded []byte, shared []*Prepared) {
 	var raw []byte
 	var en entry
 	f := fields{rest: encoded}
@@ -158,6 +141,8 @@ func (d *Decoder) frameEntry(m *Message, encoded []byte, shared []Prepared) {
 			en.present = f.n
 		case f.is(fieldEntryHead, wireVarint):
 			en.head = int(min(f.n, 1<<31))
+		case f.is(fieldEntryLead, wireVarint):
+			en.lead = f.n
 		}
 	}
 	if f.bad {
@@ -175,37 +160,55 @@ type entry struct {
 	refs    []byte
 	present uint64
 	head    int
+	lead    uint64 // number of the context plus one; 0 = none
 }
 
-func (d *Decoder) frameEvent(m *Message, raw []byte, en entry, shared []Prepared) {
+func (d *Decoder) frameEvent(m *Message, raw []byte, en entry, shared []*Prepared) {
 	if len(raw) > d.limits.MaxEvent {
 		d.fail(FormFrame, raw, d.tooLarge(len(raw)))
 		return
 	}
+	if en.lead > uint64(len(shared)) {
+		d.fail(FormFrame, raw, noContext(en.lead-1, shared))
+		return
+	}
 	e := d.another()
+	if en.lead > 0 {
+		e.follow(shared[en.lead-1])
+	}
 	e.raw, e.received, e.form, e.arena = raw, raw, FormFrame, &d.arena
-	if err := e.readHead(raw, en.present, en.head); err != nil {
+	err := e.readHead(raw, en.present, en.head)
+	e.own = e.present
+	if e.lead != nil {
+		e.present |= e.lead.present
+	}
+	if err == nil {
+		err = e.share(en.refs, shared)
+	}
+	if err != nil {
 		d.events = d.events[:len(d.events)-1]
 		d.fail(FormFrame, raw, err)
 		return
 	}
-	if err := e.share(en.refs, shared); err != nil {
-		d.events = d.events[:len(d.events)-1]
-		d.fail(FormFrame, raw, err)
-		return
+	if d.limits.Lift && en.lead == 0 {
+		d.lift(e)
 	}
 	d.accept(m, e)
 }
 
+func noContext(n uint64, shared []*Prepared) error {
+	return fmt.Errorf("the event names context %d of its frame, which has %d", n, len(shared))
+}
+
 // share merges the contexts that refs (packed numbers) name.
-func (e *Event) share(refs []byte, shared []Prepared) error {
+func (e *Event) share(refs []byte, shared []*Prepared) error {
 	for len(refs) > 0 {
 		n, size := uvarint(refs, 0)
 		if size == 0 || n >= uint64(len(shared)) {
-			return fmt.Errorf("the event names context %d of its frame, which has %d", n, len(shared))
+			return noContext(n, shared)
 		}
 		refs = refs[size:]
-		if p := &shared[n]; len(e.patch) == 0 {
+		if p := shared[n]; len(e.patch) == 0 {
 			e.AppendPrepared(p)
 		} else { // behind what could not be shared
 			e.AppendEncoded(p.encoded)
@@ -215,6 +218,8 @@ func (e *Event) share(refs []byte, shared []Prepared) error {
 	if len(e.patch) > 0 { // more than can be shared
 		e.raw = e.AppendProto(nil)
 		e.received, e.patch, e.sharing, e.came = e.raw, nil, 0, 0
+		e.lead, e.cameLed, e.own = nil, nil, e.present
+		e.tail, e.head = 0, -1
 	}
 	return nil
 }

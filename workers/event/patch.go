@@ -22,6 +22,7 @@ func (e *Event) AppendEncoded(encoded []byte) {
 	_ = e.read(e.patch[first:], true) // the view shows what was appended; malformed bytes are the caller's bug
 	added := e.present
 	e.present |= before
+	e.own |= added
 	if e.head = head; added&headFields != 0 || added&signalFields != 0 {
 		e.head = -1
 	}
@@ -203,19 +204,19 @@ func (e *Event) replace(num uint32) {
 		return
 	}
 	e.unshare()
+	if e.lead != nil && e.lead.present&(1<<num) != 0 {
+		e.unlead()
+	}
 	e.raw, e.patch = e.without(e.raw, num), e.without(e.patch, num)
 	e.present &^= 1 << num
+	e.own &^= 1 << num
 	e.tail, e.head = 0, -1
 }
 
 func (e *Event) without(b []byte, num uint32) []byte {
-	var kept []byte
-	if e.arena != nil {
-		kept = e.arena.take(len(b))
-	} else {
-		kept = make([]byte, 0, len(b))
-	}
-	for f := (fields{rest: b}); len(f.rest) > 0; {
+	kept := e.room(len(b))
+	f := fields{rest: b}
+	for len(f.rest) > 0 {
 		from := f.rest
 		if !f.next() {
 			break

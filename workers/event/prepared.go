@@ -1,14 +1,21 @@
 package event
 
-import "fmt"
+import (
+	"fmt"
+	"sync/atomic"
+)
 
-// Prepared are encoded fields that are appended to many events: what AppendEncoded would
-// find out about them each time is found out once.
+// Prepared are encoded fields that many events have in common: what AppendEncoded would
+// find out about them each time is found out once. They do not change and may be used from
+// several goroutines.
 type Prepared struct {
 	encoded []byte
 	present uint64
 	// view says that fields of the view are among them, which then is read anew.
 	view bool
+	// head is the view of an event that is led by them; nil = it is not read yet.
+	head *Event
+	memo atomic.Pointer[memo]
 }
 
 // viewFields are the fields that the view shows; a signal changes the view too.
@@ -19,19 +26,19 @@ const viewFields = 1<<fieldID | 1<<fieldSource | 1<<fieldType | 1<<fieldSubject 
 
 // Prepare makes encoded fields of millrace.event.v1.Event ready for AppendPrepared. They
 // are kept, not copied. It fails when they are malformed.
-func Prepare(encoded []byte) (Prepared, error) {
+func Prepare(encoded []byte) (*Prepared, error) {
 	var e Event
 	if err := e.read(encoded, false); err != nil {
-		return Prepared{}, fmt.Errorf("prepare fields: %w", err)
+		return nil, fmt.Errorf("prepare fields: %w", err)
 	}
-	return Prepared{encoded: encoded, present: e.present, view: e.present&viewFields != 0}, nil
+	return &Prepared{encoded: encoded, present: e.present, view: e.present&viewFields != 0}, nil
 }
 
 // repeatedFields are those of which an event may have several, in any order.
 const repeatedFields = 1<<fieldRelated | 1<<fieldResource | 1<<fieldEnrichment | 1<<fieldSpanLinks
 
 // AppendPrepared appends prepared fields, as AppendEncoded does. The event shares p where it
-// can, and so do the frames it is written to: p must not be changed any more.
+// can, and so do the frames it is written to.
 func (e *Event) AppendPrepared(p *Prepared) {
 	switch {
 	case len(p.encoded) == 0:
@@ -46,6 +53,36 @@ func (e *Event) AppendPrepared(p *Prepared) {
 	default:
 		e.unshare()
 		e.patchWith(p.encoded)
+		e.own |= p.present
 	}
 	e.present |= p.present
+}
+
+// memo is what somebody found out about prepared fields.
+type memo struct {
+	owner, value any
+	next         *memo
+}
+
+// Memo returns what Remember kept under owner; nil when there is nothing.
+func (p *Prepared) Memo(owner any) any {
+	for m := p.memo.Load(); m != nil; m = m.next {
+		if m.owner == owner {
+			return m.value
+		}
+	}
+	return nil
+}
+
+// Remember keeps what owner (a pointer) found out about p, in place of what it kept before, for
+// as long as p is used. Where several goroutines remember at once, some of it may be forgotten.
+func (p *Prepared) Remember(owner, value any) {
+	before := p.memo.Load()
+	first := &memo{owner: owner, value: value}
+	for m := before; m != nil; m = m.next {
+		if m.owner != owner {
+			first.next = &memo{m.owner, m.value, first.next}
+		}
+	}
+	p.memo.CompareAndSwap(before, first)
 }

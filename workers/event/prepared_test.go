@@ -40,7 +40,7 @@ func TestPrepared(t *testing.T) {
 				}
 			}
 			events[0].AppendEncoded(encoded)
-			events[1].AppendPrepared(&prepared)
+			events[1].AppendPrepared(prepared)
 			events[1].unshare()
 			events[1].shared = [maxShared]*Prepared{}
 			if diff := cmp.Diff(events[0], events[1], cmp.AllowUnexported(Event{})); diff != "" {

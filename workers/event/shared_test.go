@@ -24,7 +24,7 @@ func prepared(t *testing.T, m *eventv1.Event) *event.Prepared {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &p
+	return p
 }
 
 func text(key, value string) *eventv1.KeyValue {

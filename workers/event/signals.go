@@ -84,7 +84,8 @@ func (e *Event) signalOf(num uint32, reset func(), merge func([]byte)) (ok bool)
 		if !more {
 			return true
 		}
-		for f := (fields{rest: b}); f.next(); {
+		f := fields{rest: b}
+		for f.next() {
 			switch {
 			case f.num < firstSignal || f.num > lastSignal || f.wire != wireBytes:
 			case f.num == num:
@@ -99,7 +100,8 @@ func (e *Event) signalOf(num uint32, reset func(), merge func([]byte)) (ok bool)
 // Metric returns the sample; ok is false when the event carries none.
 func (e *Event) Metric() (m Metric, ok bool) {
 	ok = e.signalOf(fieldMetric, func() { m = Metric{} }, func(b []byte) {
-		for f := (fields{rest: b}); f.next(); {
+		f := fields{rest: b}
+		for f.next() {
 			switch {
 			case f.is(1, wireBytes):
 				m.Name = f.text()
@@ -118,7 +120,8 @@ func (e *Event) Metric() (m Metric, ok bool) {
 // Log returns the origin of the log line; ok is false when the event carries none.
 func (e *Event) Log() (l Log, ok bool) {
 	ok = e.signalOf(fieldLog, func() { l = Log{} }, func(b []byte) {
-		for f := (fields{rest: b}); f.next(); {
+		f := fields{rest: b}
+		for f.next() {
 			switch {
 			case f.is(1, wireBytes):
 				l.Logger = f.text()
@@ -141,7 +144,8 @@ func (e *Event) KubernetesReason() string {
 // KubernetesEvent returns the Kubernetes event; ok is false when the event carries none.
 func (e *Event) KubernetesEvent() (k KubernetesEvent, ok bool) {
 	ok = e.signalOf(fieldKubernetes, func() { k = KubernetesEvent{} }, func(b []byte) {
-		for f := (fields{rest: b}); f.next(); {
+		f := fields{rest: b}
+		for f.next() {
 			if f.wire != wireBytes {
 				continue
 			}
@@ -167,7 +171,8 @@ func (e *Event) KubernetesEvent() (k KubernetesEvent, ok bool) {
 // Network returns the flow; ok is false when the event carries none.
 func (e *Event) Network() (n Network, ok bool) {
 	ok = e.signalOf(fieldNetwork, func() { n = Network{} }, func(b []byte) {
-		for f := (fields{rest: b}); f.next(); {
+		f := fields{rest: b}
+		for f.next() {
 			switch {
 			case f.is(1, wireBytes):
 				n.Protocol = f.text()
@@ -200,7 +205,8 @@ func (e *Event) Network() (n Network, ok bool) {
 // Kernel returns the system call; ok is false when the event carries none.
 func (e *Event) Kernel() (k Kernel, ok bool) {
 	ok = e.signalOf(fieldKernel, func() { k = Kernel{} }, func(b []byte) {
-		for f := (fields{rest: b}); f.next(); {
+		f := fields{rest: b}
+		for f.next() {
 			switch {
 			case f.is(1, wireBytes):
 				k.Syscall = f.text()
@@ -221,7 +227,8 @@ func (e *Event) Kernel() (k Kernel, ok bool) {
 // Span returns the operation; ok is false when the event carries none.
 func (e *Event) Span() (s Span, ok bool) {
 	ok = e.signalOf(fieldSpan, func() { s = Span{} }, func(b []byte) {
-		for f := (fields{rest: b}); f.next(); {
+		f := fields{rest: b}
+		for f.next() {
 			switch {
 			case f.is(1, wireBytes):
 				s.Name = f.text()

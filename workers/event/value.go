@@ -124,7 +124,8 @@ func (v Value) Any() any {
 
 // keyValue reads one encoded KeyValue.
 func keyValue(b []byte) (key string, v Value) {
-	for f := (fields{rest: b}); f.next(); {
+	f := fields{rest: b}
+	for f.next() {
 		switch {
 		case f.is(1, wireBytes):
 			key = f.text()
@@ -185,7 +186,8 @@ func (e *Event) Resources(yield func(key string, v Value) bool) { e.pairs(fieldR
 func (e *Event) ResourceKeys(yield func(key string) bool) {
 	e.each(fieldResource, func(b []byte) bool {
 		key := ""
-		for f := (fields{rest: b}); f.next(); {
+		f := fields{rest: b}
+		for f.next() {
 			if f.is(1, wireBytes) {
 				key = f.text()
 			}
@@ -221,7 +223,8 @@ func (e *Event) lookUp(num uint32, key string) (v Value, found bool) {
 		if !bytes.Contains(b, bytesOf(key)) {
 			continue
 		}
-		for f := (fields{rest: b}); f.next(); {
+		f := fields{rest: b}
+		for f.next() {
 			if !f.is(num, wireBytes) {
 				continue
 			}
@@ -238,7 +241,8 @@ func (e *Event) lookUp(num uint32, key string) (v Value, found bool) {
 
 // repeatsKey tells whether there is another key in the rest of a KeyValue.
 func repeatsKey(b []byte) bool {
-	for f := (fields{rest: b}); f.next(); {
+	f := fields{rest: b}
+	for f.next() {
 		if f.num == 1 {
 			return true
 		}

@@ -226,19 +226,32 @@ func (e *Event) may(num uint32) bool { return e.present&(1<<num) != 0 }
 func (e *Event) part(i int, num uint32) (b []byte, ok bool) {
 	switch {
 	case i == 0:
-		if num >= tailField {
+		if e.lead == nil {
+			return nil, true
+		}
+		return e.lead.part(num), true
+	case i == 1:
+		switch {
+		case num > 0 && num < 64 && e.own&(1<<num) == 0:
+			return nil, true
+		case num >= tailField:
 			return e.raw[e.tail:], true
 		}
 		return e.raw, true
-	case i <= int(e.sharing):
-		if p := e.shared[i-1]; num >= 64 || num == 0 || p.present&(1<<num) != 0 {
-			return p.encoded, true
-		}
-		return nil, true
-	case i == int(e.sharing)+1:
+	case i <= int(e.sharing)+1:
+		return e.shared[i-2].part(num), true
+	case i == int(e.sharing)+2:
 		return e.patch, true
 	}
 	return nil, false
+}
+
+// part is what of p field num can be in; 0 = any field.
+func (p *Prepared) part(num uint32) []byte {
+	if num > 0 && num < 64 && p.present&(1<<num) == 0 {
+		return nil
+	}
+	return p.encoded
 }
 
 // scalarText returns the last occurrence of a string field that is not in the view.
@@ -251,7 +264,8 @@ func (e *Event) scalarText(num uint32) (s string) {
 		if !ok {
 			return s
 		}
-		for f := (fields{rest: b}); f.next(); {
+		f := fields{rest: b}
+		for f.next() {
 			if f.is(num, wireBytes) {
 				s = f.text()
 			}
@@ -269,7 +283,8 @@ func (e *Event) each(num uint32, yield func([]byte) bool) {
 		if !ok {
 			return
 		}
-		for f := (fields{rest: b}); f.next(); {
+		f := fields{rest: b}
+		for f.next() {
 			if f.is(num, wireBytes) && !yield(f.v) {
 				return
 			}

@@ -2173,16 +2173,18 @@ func (x *Frame) GetEntries() []*FrameEntry {
 	return nil
 }
 
-// FrameEntry is one event of a frame, as the merge of event and the contexts it names, in this order.
+// FrameEntry is one event of a frame, as the merge of the context that leads it, event, and the
+// contexts it names, in this order.
 type FrameEntry struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Event    *Event                 `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
 	Contexts []uint32               `protobuf:"varint,2,rep,packed,name=contexts,proto3" json:"contexts,omitempty"` // from 0
 	// Hints for readers that look at a few fields of many events; 0 = none. Bit n of present is
-	// set when field n < 64 may be in the event, and the fields up to count, except the
+	// set when field n < 64 may be in event, and the fields up to count, except the
 	// signals, stand in the first head bytes of event.
 	Present       uint64 `protobuf:"fixed64,3,opt,name=present,proto3" json:"present,omitempty"`
 	Head          uint32 `protobuf:"varint,4,opt,name=head,proto3" json:"head,omitempty"`
+	Lead          uint32 `protobuf:"varint,5,opt,name=lead,proto3" json:"lead,omitempty"` // number of the context that leads event, plus one; 0 = none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2241,6 +2243,13 @@ func (x *FrameEntry) GetPresent() uint64 {
 func (x *FrameEntry) GetHead() uint32 {
 	if x != nil {
 		return x.Head
+	}
+	return 0
+}
+
+func (x *FrameEntry) GetLead() uint32 {
+	if x != nil {
+		return x.Lead
 	}
 	return 0
 }
@@ -2467,13 +2476,14 @@ const file_api_event_v1_event_proto_rawDesc = "" +
 	"input_last\x18\b \x01(\x04R\tinputLast\x12\x1a\n" +
 	"\bcontexts\x18\x0e \x03(\fR\bcontexts\x120\n" +
 	"\x06events\x18\x0f \x03(\v2\x18.millrace.event.v1.EventR\x06events\x127\n" +
-	"\aentries\x18\x10 \x03(\v2\x1d.millrace.event.v1.FrameEntryR\aentries\"\x86\x01\n" +
+	"\aentries\x18\x10 \x03(\v2\x1d.millrace.event.v1.FrameEntryR\aentries\"\x9a\x01\n" +
 	"\n" +
 	"FrameEntry\x12.\n" +
 	"\x05event\x18\x01 \x01(\v2\x18.millrace.event.v1.EventR\x05event\x12\x1a\n" +
 	"\bcontexts\x18\x02 \x03(\rR\bcontexts\x12\x18\n" +
 	"\apresent\x18\x03 \x01(\x06R\apresent\x12\x12\n" +
-	"\x04head\x18\x04 \x01(\rR\x04headB,Z*millrace.dev/millrace/api/event/v1;eventv1b\x06proto3"
+	"\x04head\x18\x04 \x01(\rR\x04head\x12\x12\n" +
+	"\x04lead\x18\x05 \x01(\rR\x04leadB,Z*millrace.dev/millrace/api/event/v1;eventv1b\x06proto3"
 
 var (
 	file_api_event_v1_event_proto_rawDescOnce sync.Once

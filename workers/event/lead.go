@@ -1,0 +1,147 @@
+package event
+
+import "strings"
+
+// Most of an event says where it comes from, and many events come from there. A lead are the
+// fields that say so, apart from the event: they are read once, stand once in a frame, and
+// what a stage finds out by them it finds out once (Prepared.Memo).
+
+// leadFields are the fields of a lead. A subject belongs to it where it names the entity; of
+// a connection, say, it names each one.
+const leadFields = 1<<fieldSource | 1<<fieldType | 1<<fieldPartitionKey | 1<<fieldEntity | 1<<fieldRelated | 1<<fieldResource
+
+// minLead is the size from which it is worth to keep a lead apart.
+const minLead = 48
+
+// Lead returns the lead of the event when it is all that says where the event comes from: its
+// source, type, partition key, entity, related references and resource. nil otherwise.
+func (e *Event) Lead() *Prepared {
+	if e.lead == nil || e.own&leadFields != 0 {
+		return nil
+	}
+	return e.lead
+}
+
+// SetLead replaces the lead by another one, whose fields must be at least those of the present
+// one.
+func (e *Event) SetLead(p *Prepared) {
+	e.lead = p
+	e.present |= p.present
+	e.Source, e.Type, e.PartitionKey, e.Entity = p.head.Source, p.head.Type, p.head.PartitionKey, p.head.Entity
+	if p.present&(1<<fieldSubject) != 0 {
+		e.Subject = p.head.Subject
+	}
+}
+
+// LeadWith returns a lead of the fields of p and, behind them, others.
+func (p *Prepared) LeadWith(encoded []byte) (*Prepared, error) {
+	return prepareLead(append(append(make([]byte, 0, len(p.encoded)+len(encoded)), p.encoded...), encoded...))
+}
+
+// EncodedEntity encodes r as what an event is about.
+func EncodedEntity(r EntityRef) []byte { return appendRef(nil, fieldEntity, &r) }
+
+// prepareLead prepares encoded fields, which it keeps, as a lead.
+func prepareLead(encoded []byte) (*Prepared, error) {
+	p, err := Prepare(encoded)
+	if err != nil {
+		return nil, err
+	}
+	p.readHead()
+	return p, nil
+}
+
+func (p *Prepared) readHead() {
+	e := &Event{}
+	_ = e.read(p.encoded, true) // Prepare has read them
+	e.present = 0
+	p.head = e
+}
+
+// follow begins an event that is led by p.
+func (e *Event) follow(p *Prepared) {
+	if p.head == nil {
+		p.readHead()
+	}
+	*e = *p.head
+	e.lead, e.cameLed = p, p
+}
+
+// unlead copies the lead into raw.
+func (e *Event) unlead() {
+	p := e.lead
+	e.raw = append(append(e.room(len(p.encoded)+len(e.raw)), p.encoded...), e.raw...)
+	e.lead = nil
+	e.own |= p.present
+	e.tail, e.head, e.early = 0, -1, false
+}
+
+// maxRuns bounds into how many pieces a lead may be scattered.
+const maxRuns = 8
+
+// part of an encoded event from one byte to another.
+type run struct{ from, to int }
+
+// lift takes the lead out of an event that was read whole, when others came from there before.
+func (d *Decoder) lift(e *Event) {
+	lead := uint64(leadFields)
+	if e.Entity.Name != "" && strings.HasSuffix(e.Subject, e.Entity.Name) {
+		lead |= 1 << fieldSubject
+	}
+	if e.present&lead == 0 || len(e.patch) > 0 || e.sharing > 0 {
+		return
+	}
+	// The runs of fields of the lead, and where the others will stand.
+	var runs [maxRuns]run
+	n, size := 0, 0
+	head, tail := 0, -1
+	f := fields{rest: e.raw}
+	for len(f.rest) > 0 {
+		from := len(e.raw) - len(f.rest)
+		if !f.next() {
+			return
+		}
+		to := len(e.raw) - len(f.rest)
+		if f.num < 64 && lead&(1<<f.num) != 0 {
+			if n > 0 && runs[n-1].to == from {
+				runs[n-1].to = to
+			} else if n == maxRuns {
+				return
+			} else {
+				runs[n] = run{from, to}
+				n++
+			}
+			size += to - from
+			continue
+		}
+		if f.num <= lastHeadField {
+			head = to - size
+		}
+		if tail < 0 && f.num >= tailField {
+			tail = from - size
+		}
+	}
+	if size < minLead {
+		return
+	}
+	d.lead = d.lead[:0]
+	for _, r := range runs[:n] {
+		d.lead = append(d.lead, e.raw[r.from:r.to]...)
+	}
+	p := d.memory().often(d.lead)
+	if p == nil {
+		return
+	}
+	own := d.arena.take(len(e.raw) - size)
+	at := 0
+	for _, r := range runs[:n] {
+		own = append(own, e.raw[at:r.from]...)
+		at = r.to
+	}
+	e.raw = append(own, e.raw[at:]...)
+	if tail < 0 {
+		tail = len(e.raw)
+	}
+	e.lead, e.head, e.tail = p, head, tail
+	e.own &^= p.present
+}
