@@ -35,12 +35,12 @@ const (
 	EventMaxAckPending = 16384
 )
 
-// defaultBatch packs frames of 2048 events or 512 KiB, whichever comes first, and waits 5 ms
+// defaultBatch packs frames of 4096 events or 768 KiB, whichever comes first, and waits 5 ms
 // for more. At most 256 frames wait for their PubAck: a larger window starves the consumers
 // of the same stream.
 func defaultBatch() config.Batch {
 	return config.Batch{
-		MaxEvents: 2048, MaxBytes: 512 << 10, Linger: config.Duration(5 * time.Millisecond),
+		MaxEvents: 4096, MaxBytes: 768 << 10, Linger: config.Duration(5 * time.Millisecond),
 		MaxInFlightBytes: 16 << 20,
 	}
 }

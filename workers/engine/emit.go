@@ -122,7 +122,7 @@ func (l *lane) pack(sc *scene, t *track, q int, e *event.Event, isNew bool) {
 	var o *output
 	if t.open != nil {
 		o = t.open.outputs[len(t.open.outputs)-1]
-		if o.events >= limits.maxEvents || o.frame.Size()+e.Size() > l.e.frameBytes(limits) {
+		if o.events >= limits.maxEvents || o.frame.Size()+e.Size() > l.frameBytes(limits) {
 			o = nil
 		}
 	}
@@ -155,11 +155,11 @@ func (l *lane) originOf(sc *scene) (stream string, first uint64) {
 
 // frameBytes is the size of a frame before compression at most, so that it fits however badly it
 // compresses. A single event may be larger.
-func (e *Engine) frameBytes(l *limits) int {
-	if limit := int(e.conn.MaxPayload()); limit > 0 {
-		return min(l.maxBytes, limit-frameMargin)
+func (l *lane) frameBytes(of *limits) int {
+	if limit := int(l.payload.Load()); limit > 0 {
+		return min(of.maxBytes, limit-frameMargin)
 	}
-	return l.maxBytes
+	return of.maxBytes
 }
 
 // frameMargin is what headers and bad compression may add to a frame.
@@ -249,8 +249,8 @@ func (l *lane) publishNew(sc *scene, n *node, p int, e *event.Event, m *eventv1.
 
 // tooLargeAlone says whether a frame of e alone is more than the server takes.
 func (l *lane) tooLargeAlone(n *node, e *event.Event) bool {
-	limit := int(l.e.conn.MaxPayload())
-	if limit <= 0 || e.Size() <= l.e.frameBytes(&n.limits) || e.Size() <= limit-frameMargin {
+	limit := int(l.payload.Load())
+	if limit <= 0 || e.Size() <= l.frameBytes(&n.limits) || e.Size() <= limit-frameMargin {
 		return false
 	}
 	w := l.writer()

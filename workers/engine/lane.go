@@ -74,6 +74,7 @@ type lane struct {
 	// busySince is when the call of a stage that goes on now began, in each half of a chain, in
 	// Unix nanoseconds; 0 = there is none.
 	busySince [2]atomic.Int64
+	payload   atomic.Int64 // the server's max_payload; to ask for it takes a lock
 	waiting   atomic.Int32 // halves that wait for the back-off of a retry
 	working   atomic.Int32 // steps that are not stored
 	ready     atomic.Bool
@@ -223,6 +224,7 @@ func (l *lane) session(ctx context.Context) error {
 // begin makes what a session needs.
 func (l *lane) begin() {
 	l.owner = l.e.worker + "/" + rand.Text()[:8]
+	l.payload.Store(l.e.conn.MaxPayload())
 	l.queue = make(chan *message, (maxMessages+1024)*len(l.e.cfg.Inputs))
 	l.inputs = nil
 	for i, c := range l.e.cfg.Inputs {
@@ -308,10 +310,13 @@ func (l *lane) process(ctx context.Context, in <-chan *step, out chan<- *step) {
 			if !ok {
 				return
 			}
+			l.payload.Store(l.e.conn.MaxPayload())
 			ok = l.take(ctx, s)
 		case <-idle:
+			l.payload.Store(l.e.conn.MaxPayload())
 			s, ok = l.flushIdle(ctx)
 		case r := <-l.flushRequests:
+			l.payload.Store(l.e.conn.MaxPayload())
 			s, ok = l.flushFinal(ctx, r)
 		case <-ctx.Done():
 		}

@@ -3,7 +3,6 @@ package event
 import (
 	"fmt"
 	"sync"
-	"unsafe"
 
 	"github.com/klauspost/compress/s2"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -61,23 +60,13 @@ type FrameWriter struct {
 	header FrameHeader
 	buf    []byte // room for the header, then the events
 	room   int
-	// contexts are what several events share, encoded, and index says which is which; recent has
-	// those that were named last, by their address. entries says that the events are written as
-	// entries, which name them.
+	// contexts are what several events share, encoded, order and index say which is which. entries
+	// says that the events are written as entries, which name them.
 	contexts []byte
+	order    []*Prepared
 	index    map[*Prepared]int
-	recent   [recentContexts]numbered
 	entries  bool
 }
-
-// numbered is a context of the frame with its number.
-type numbered struct {
-	context *Prepared
-	number  int
-}
-
-// recentContexts is a power of two.
-const recentContexts = 512
 
 // Begin starts a frame. Count, MinTime and MaxTime of h are ignored.
 func (w *FrameWriter) Begin(h FrameHeader) {
@@ -86,7 +75,8 @@ func (w *FrameWriter) Begin(h FrameHeader) {
 	w.room = frameHeaderSize + len(h.InputStream)
 	w.buf = append(w.buf[:0], make([]byte, w.room)...)
 	clear(w.index)
-	clear(w.recent[:])
+	clear(w.order)
+	w.order = w.order[:0]
 	w.contexts, w.entries = w.contexts[:0], false
 }
 
@@ -147,20 +137,21 @@ func (w *FrameWriter) Add(e *Event) {
 
 // context returns the number of p among the contexts of the frame.
 func (w *FrameWriter) context(p *Prepared) int {
-	at := &w.recent[uintptr(unsafe.Pointer(p))/unsafe.Sizeof(*p)%recentContexts]
-	if at.context == p {
-		return at.number
+	// Mostly the writer that numbered it last is this one.
+	if i := p.number.Load(); int(i) < len(w.order) && w.order[i] == p {
+		return int(i)
 	}
 	if i, ok := w.index[p]; ok {
-		*at = numbered{p, i}
+		p.number.Store(uint32(i))
 		return i
 	}
 	if w.index == nil {
 		w.index = map[*Prepared]int{}
 	}
-	i := len(w.index)
+	i := len(w.order)
+	w.order = append(w.order, p)
 	w.index[p] = i
-	*at = numbered{p, i}
+	p.number.Store(uint32(i))
 	w.contexts = protowire.AppendTag(w.contexts, fieldFrameContexts, protowire.BytesType)
 	w.contexts = protowire.AppendBytes(w.contexts, p.encoded)
 	return i

@@ -3,6 +3,7 @@ package event
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/klauspost/compress/s2"
@@ -93,34 +94,40 @@ func (d *Decoder) frame(m *Message) error {
 	}
 	// The frame is taken as a whole or not at all: what follows a malformed field would be
 	// guesswork.
-	n, contexts, f := 0, 0, fields{rest: rest}
-	for f.next() {
+	events := 0
+	d.shared = d.shared[:0]
+	for i := 0; i < len(rest); {
+		num, wire, _, from, to := field(rest, i)
+		if i = to; to == 0 {
+			return fmt.Errorf("frame: %w", errWire)
+		}
 		switch {
-		case f.wire != wireBytes:
-		case f.num == fieldFrameEvents || f.num == fieldFrameEntries:
-			n++
-		case f.num == fieldFrameContexts:
-			contexts++
+		case wire != wireBytes:
+		case num == fieldFrameEvents || num == fieldFrameEntries:
+			events++
+		case num == fieldFrameContexts:
+			p, err := d.memory().context(rest[from:to])
+			if err != nil {
+				return fmt.Errorf("frame: context %d: %w", len(d.shared), err)
+			}
+			d.shared = append(d.shared, p)
 		}
 	}
-	if f.bad {
-		return fmt.Errorf("frame: %w", errWire)
+	if events > d.limits.MaxEvents {
+		return d.tooMany(events)
 	}
-	if n > d.limits.MaxEvents {
-		return d.tooMany(n)
-	}
-	if contexts > 0 {
-		if d.shared, err = d.memory().all(d.shared[:0], rest); err != nil {
-			return err
-		}
-	}
-	shared := d.shared[:contexts]
-	for f = (fields{rest: rest}); f.next(); {
+	d.events = slices.Grow(d.events, events)
+	for i := 0; i < len(rest) && events > 0; {
+		num, wire, _, from, to := field(rest, i)
+		i = to
 		switch {
-		case f.is(fieldFrameEvents, wireBytes):
-			d.frameEvent(m, f.v, entry{}, nil)
-		case f.is(fieldFrameEntries, wireBytes):
-			d.frameEntry(m, f.v, shared)
+		case wire != wireBytes:
+		case num == fieldFrameEvents:
+			events--
+			d.frameEvent(m, rest[from:to:to], entry{}, nil)
+		case num == fieldFrameEntries:
+			events--
+			d.frameEntry(m, rest[from:to:to], d.shared)
 		}
 	}
 	return nil
@@ -130,24 +137,24 @@ func (d *Decoder) frame(m *Message) error {
 func (d *Decoder) frameEntry(m *Message, encoded []byte, shared []*Prepared) {
 	var raw []byte
 	var en entry
-	f := fields{rest: encoded}
-	for f.next() {
-		switch {
-		case f.is(fieldEntryEvent, wireBytes):
-			raw = f.v
-		case f.is(fieldEntryContexts, wireBytes):
-			en.refs = f.v
-		case f.is(fieldEntryPresent, wireFixed64):
-			en.present = f.n
-		case f.is(fieldEntryHead, wireVarint):
-			en.head = int(min(f.n, 1<<31))
-		case f.is(fieldEntryLead, wireVarint):
-			en.lead = f.n
+	for i := 0; i < len(encoded); {
+		num, wire, n, from, to := field(encoded, i)
+		if i = to; to == 0 {
+			d.fail(FormFrame, encoded, errWire)
+			return
 		}
-	}
-	if f.bad {
-		d.fail(FormFrame, encoded, errWire)
-		return
+		switch {
+		case num == fieldEntryEvent && wire == wireBytes:
+			raw = encoded[from:to:to]
+		case num == fieldEntryContexts && wire == wireBytes:
+			en.refs = encoded[from:to:to]
+		case num == fieldEntryPresent && wire == wireFixed64:
+			en.present = n
+		case num == fieldEntryHead && wire == wireVarint:
+			en.head = int(min(n, 1<<31))
+		case num == fieldEntryLead && wire == wireVarint:
+			en.lead = n
+		}
 	}
 	if !d.limits.Hints {
 		en.present, en.head = 0, 0

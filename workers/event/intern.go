@@ -2,7 +2,7 @@ package event
 
 import (
 	"bytes"
-	"fmt"
+	"math/rand/v2"
 
 	"github.com/zeebo/xxh3"
 )
@@ -12,10 +12,14 @@ import (
 //
 // It keeps two generations: when the young one is full it becomes the old one, and what is used
 // of that comes back. So what is used stays, and the rest is gone after a while.
+//
+// Contexts are told apart by a hash of 128 bits alone: to compare them would bring the memory of
+// each one into the cache for each frame. The seed is random, so nobody can make two that collide.
 type Contexts struct {
-	young, old map[uint64]*Prepared // by hash
-	bytes      int                  // of the young ones
-	limit      int                  // of bytes
+	seed       uint64
+	young, old map[xxh3.Uint128]*Prepared
+	bytes      int // of the young ones
+	limit      int // of bytes
 	// once are hashes of leads that came once, by their lowest bits.
 	once [onceSlots]uint32
 }
@@ -31,25 +35,25 @@ const (
 
 // NewContexts returns an empty memory of so many bytes.
 func NewContexts(bytes int) *Contexts {
-	return &Contexts{young: map[uint64]*Prepared{}, limit: bytes / 2}
+	return &Contexts{seed: rand.Uint64(), young: map[xxh3.Uint128]*Prepared{}, limit: bytes / 2}
 }
 
-// find returns the context with these bytes, or nil.
-func (c *Contexts) find(hash uint64, encoded []byte) *Prepared {
-	if p := c.young[hash]; p != nil && bytes.Equal(p.encoded, encoded) {
+// find returns the context with this hash, or nil.
+func (c *Contexts) find(hash xxh3.Uint128) *Prepared {
+	if p := c.young[hash]; p != nil {
 		return p
 	}
-	if p := c.old[hash]; p != nil && bytes.Equal(p.encoded, encoded) {
+	p := c.old[hash]
+	if p != nil {
 		c.keep(hash, p)
-		return p
 	}
-	return nil
+	return p
 }
 
 // keep makes p one of the young.
-func (c *Contexts) keep(hash uint64, p *Prepared) {
+func (c *Contexts) keep(hash xxh3.Uint128, p *Prepared) {
 	if c.bytes >= c.limit {
-		c.old, c.young, c.bytes = c.young, make(map[uint64]*Prepared, len(c.young)), 0
+		c.old, c.young, c.bytes = c.young, make(map[xxh3.Uint128]*Prepared, len(c.young)), 0
 	}
 	c.young[hash] = p
 	c.bytes += len(p.encoded) + overhead
@@ -57,8 +61,8 @@ func (c *Contexts) keep(hash uint64, p *Prepared) {
 
 // context returns the context with these bytes, which are copied. It fails when they are malformed.
 func (c *Contexts) context(encoded []byte) (*Prepared, error) {
-	hash := xxh3.Hash(encoded)
-	if p := c.find(hash, encoded); p != nil {
+	hash := xxh3.Hash128Seed(encoded, c.seed)
+	if p := c.find(hash); p != nil {
 		return p, nil
 	}
 	p, err := Prepare(bytes.Clone(encoded))
@@ -71,15 +75,15 @@ func (c *Contexts) context(encoded []byte) (*Prepared, error) {
 
 // often returns the lead with these bytes, which are copied, unless they come for the first time.
 func (c *Contexts) often(encoded []byte) *Prepared {
-	hash := xxh3.Hash(encoded)
-	if p := c.find(hash, encoded); p != nil {
+	hash := xxh3.Hash128Seed(encoded, c.seed)
+	if p := c.find(hash); p != nil {
 		if p.head == nil {
 			p.readHead()
 		}
 		return p
 	}
-	if slot := &c.once[hash%onceSlots]; *slot != uint32(hash>>32) {
-		*slot = uint32(hash >> 32)
+	if slot := &c.once[hash.Lo%onceSlots]; *slot != uint32(hash.Hi) {
+		*slot = uint32(hash.Hi)
 		return nil
 	}
 	p, err := prepareLead(bytes.Clone(encoded))
@@ -88,20 +92,4 @@ func (c *Contexts) often(encoded []byte) *Prepared {
 	}
 	c.keep(hash, p)
 	return p
-}
-
-// all appends the n contexts of a frame to dst.
-func (c *Contexts) all(dst []*Prepared, rest []byte) ([]*Prepared, error) {
-	f := fields{rest: rest}
-	for f.next() {
-		if !f.is(fieldFrameContexts, wireBytes) {
-			continue
-		}
-		p, err := c.context(f.v)
-		if err != nil {
-			return nil, fmt.Errorf("frame: context %d: %w", len(dst), err)
-		}
-		dst = append(dst, p)
-	}
-	return dst, nil
 }

@@ -63,7 +63,11 @@ func (e *Event) follow(p *Prepared) {
 	if p.head == nil {
 		p.readHead()
 	}
-	*e = *p.head
+	if h := p.head; p.present&viewFields&^(leadFields|1<<fieldSubject) == 0 {
+		e.Source, e.Type, e.Subject, e.PartitionKey, e.Entity = h.Source, h.Type, h.Subject, h.PartitionKey, h.Entity
+	} else {
+		*e = *h
+	}
 	e.lead, e.cameLed = p, p
 }
 
@@ -95,29 +99,27 @@ func (d *Decoder) lift(e *Event) {
 	var runs [maxRuns]run
 	n, size := 0, 0
 	head, tail := 0, -1
-	f := fields{rest: e.raw}
-	for len(f.rest) > 0 {
-		from := len(e.raw) - len(f.rest)
-		if !f.next() {
+	for at := 0; at < len(e.raw); {
+		num, _, _, _, to := field(e.raw, at)
+		from := at
+		at = to
+		switch {
+		case to == 0:
 			return
-		}
-		to := len(e.raw) - len(f.rest)
-		if f.num < 64 && lead&(1<<f.num) != 0 {
+		case num < 64 && lead&(1<<num) != 0:
+			size += to - from
 			if n > 0 && runs[n-1].to == from {
 				runs[n-1].to = to
-			} else if n == maxRuns {
-				return
-			} else {
-				runs[n] = run{from, to}
-				n++
+				continue
 			}
-			size += to - from
-			continue
-		}
-		if f.num <= lastHeadField {
+			if n == maxRuns {
+				return
+			}
+			runs[n] = run{from, to}
+			n++
+		case num <= lastHeadField:
 			head = to - size
-		}
-		if tail < 0 && f.num >= tailField {
+		case tail < 0 && num >= tailField:
 			tail = from - size
 		}
 	}

@@ -16,6 +16,8 @@ type Prepared struct {
 	// head is the view of an event that is led by them; nil = it is not read yet.
 	head *Event
 	memo atomic.Pointer[memo]
+	// number is that in the frame that was written last: a guess for the next event.
+	number atomic.Uint32
 }
 
 // viewFields are the fields that the view shows; a signal changes the view too.

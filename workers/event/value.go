@@ -219,24 +219,45 @@ func (e *Event) lookUp(num uint32, key string) (v Value, found bool) {
 		if !ok {
 			return v, found
 		}
-		// To look for the bytes of the key costs little, and mostly they are not there.
-		if !bytes.Contains(b, bytesOf(key)) {
+		// To look for the bytes of the key costs less than to read many fields, and mostly they are
+		// not there.
+		if len(b) > manyFields && !bytes.Contains(b, bytesOf(key)) {
 			continue
 		}
-		f := fields{rest: b}
-		for f.next() {
-			if !f.is(num, wireBytes) {
+		for i := 0; i < len(b); {
+			n, wire, _, from, to := field(b, i)
+			if i = to; to == 0 {
+				break
+			}
+			if n != num || wire != wireBytes {
 				continue
 			}
+			pair := b[from:to:to]
 			// The key is nearly always the first field: compare it before reading the rest.
-			if k := (fields{rest: f.v}); k.next() && k.is(1, wireBytes) && k.text() != key && !repeatsKey(k.rest) {
+			if other := otherKey(pair, key); other > 0 && !repeatsKey(pair[other:]) {
 				continue
 			}
-			if k, value := keyValue(f.v); k == key {
+			if k, value := keyValue(pair); k == key {
 				v, found = value, true
 			}
 		}
 	}
+}
+
+// manyFields is the size in bytes of a part that is searched for a key before it is read.
+const manyFields = 256
+
+// otherKey returns where the first field of a KeyValue ends if that is another key than key; 0 = it
+// may be that key.
+func otherKey(pair []byte, key string) int {
+	if len(pair) == 0 {
+		return 0
+	}
+	num, wire, _, from, to := field(pair, 0)
+	if num != 1 || wire != wireBytes || string(pair[from:to]) == key {
+		return 0
+	}
+	return to
 }
 
 // repeatsKey tells whether there is another key in the rest of a KeyValue.

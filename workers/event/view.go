@@ -59,33 +59,34 @@ const tailField = fieldRelated
 // b is a sequence of well-formed fields and that what the view shows is valid UTF-8;
 // nested messages are only checked when they are read. Trusted strings are not checked again.
 func (e *Event) read(b []byte, trusted bool) error {
-	f := fields{rest: b, trusted: trusted}
-	for at := len(b); f.next(); at = len(f.rest) {
-		if f.num < 64 {
-			e.present |= 1 << f.num
+	present, head := e.present, e.head
+	for i := 0; i < len(b); {
+		num, wire, n, from, to := field(b, i)
+		if to == 0 {
+			return errWire
 		}
-		if e.tail < 0 && f.num >= tailField {
-			e.tail = len(b) - at
+		if num < 64 {
+			present |= 1 << num
 		}
-		if f.num <= lastHeadField {
-			e.head = len(b) - len(f.rest)
+		if e.tail < 0 && num >= tailField {
+			e.tail = i
 		}
-		var ok bool
-		switch f.wire {
+		if num <= lastHeadField {
+			head = to
+		}
+		i = to
+		switch wire {
 		case wireBytes:
-			ok = e.readBytes(&f)
+			if !e.readBytes(num, b[from:to:to], trusted) {
+				return fmt.Errorf("field %d of the event is not valid: a string is not UTF-8 or a nested message is malformed", num)
+			}
 		case wireFixed64:
-			ok = e.readTime(&f)
-		default:
-			ok = e.readNumber(&f)
-		}
-		if !ok {
-			return fmt.Errorf("field %d of the event is not valid: a string is not UTF-8 or a nested message is malformed", f.num)
+			e.readTime(num, int64(n))
+		case wireVarint:
+			e.readNumber(num, n)
 		}
 	}
-	if f.bad {
-		return errWire
-	}
+	e.present, e.head = present, head
 	if e.Count == 0 {
 		e.Count = 1
 	}
@@ -126,62 +127,57 @@ func (e *Event) readHead(b []byte, present uint64, head int) error {
 	return nil
 }
 
-func (e *Event) readBytes(f *fields) (ok bool) {
+func (e *Event) readBytes(num uint32, v []byte, trusted bool) (ok bool) {
 	ok = true
-	switch f.num {
+	switch num {
 	case fieldID:
-		e.ID, ok = f.checked()
+		e.ID, ok = checked(v, trusted)
 	case fieldSource:
-		e.Source, ok = f.checked()
+		e.Source, ok = checked(v, trusted)
 	case fieldType:
-		e.Type, ok = f.checked()
+		e.Type, ok = checked(v, trusted)
 	case fieldSubject:
-		e.Subject, ok = f.checked()
+		e.Subject, ok = checked(v, trusted)
 	case fieldPartitionKey:
-		e.PartitionKey, ok = f.checked()
+		e.PartitionKey, ok = checked(v, trusted)
 	case fieldTraceID:
-		e.TraceID = sized(f.v, 16)
+		e.TraceID = sized(v, 16)
 	case fieldSpanID:
-		e.SpanID = sized(f.v, 8)
+		e.SpanID = sized(v, 8)
 	case fieldParentSpanID:
-		e.parentSpan = sized(f.v, 8)
+		e.parentSpan = sized(v, 8)
 	case fieldEntity:
-		ok = readEntity(&e.Entity, f.v, f.trusted)
+		ok = readEntity(&e.Entity, v, trusted)
 	case fieldBody:
-		e.Body, ok = f.checked()
+		e.Body, ok = checked(v, trusted)
 	default:
-		if f.num >= firstSignal && f.num <= lastSignal {
-			e.signal = f.num
+		if num >= firstSignal && num <= lastSignal {
+			e.signal = num
 		}
 	}
 	return ok
 }
 
-func (e *Event) readTime(f *fields) bool {
-	switch f.num {
+func (e *Event) readTime(num uint32, at int64) {
+	switch num {
 	case fieldTime:
-		e.Time = f.nanos()
+		e.Time = at
 	case fieldObservedTime:
-		e.ObservedTime = f.nanos()
+		e.ObservedTime = at
 	case fieldIngestTime:
-		e.IngestTime = f.nanos()
+		e.IngestTime = at
 	}
-	return true
 }
 
-func (e *Event) readNumber(f *fields) bool {
-	if f.wire != wireVarint {
-		return true
-	}
-	switch f.num {
+func (e *Event) readNumber(num uint32, n uint64) {
+	switch num {
 	case fieldSeverity:
-		e.Severity = int32(f.n)
+		e.Severity = int32(n)
 	case fieldCount:
-		e.Count = uint32(f.n)
+		e.Count = uint32(n)
 	case fieldTraceFlags:
-		e.traceFlags = uint32(f.n)
+		e.traceFlags = uint32(n)
 	}
-	return true
 }
 
 func sized(b []byte, n int) []byte {
@@ -192,30 +188,35 @@ func sized(b []byte, n int) []byte {
 }
 
 func readEntity(r *EntityRef, b []byte, trusted bool) bool {
-	f := fields{rest: b, trusted: trusted}
 	ok := true
-	for ok && f.next() {
-		if f.wire != wireBytes {
+	for i := 0; ok && i < len(b); {
+		num, wire, _, from, to := field(b, i)
+		if to == 0 {
+			return false
+		}
+		i = to
+		if wire != wireBytes {
 			continue
 		}
-		switch f.num {
+		v := b[from:to:to]
+		switch num {
 		case 1:
-			r.Kind, ok = f.checked()
+			r.Kind, ok = checked(v, trusted)
 		case 2:
-			r.Namespace, ok = f.checked()
+			r.Namespace, ok = checked(v, trusted)
 		case 3:
-			r.Name, ok = f.checked()
+			r.Name, ok = checked(v, trusted)
 		case 4:
-			r.UID, ok = f.checked()
+			r.UID, ok = checked(v, trusted)
 		case 5:
-			r.APIVersion, ok = f.checked()
+			r.APIVersion, ok = checked(v, trusted)
 		case 6:
-			r.Cluster, ok = f.checked()
+			r.Cluster, ok = checked(v, trusted)
 		case 7:
-			r.Role, ok = f.checked()
+			r.Role, ok = checked(v, trusted)
 		}
 	}
-	return ok && !f.bad
+	return ok
 }
 
 // may tells whether field num (< 64) can be in the event.

@@ -29,8 +29,6 @@ type fields struct {
 	n    uint64 // varint and fixed
 	v    []byte // length-delimited
 	bad  bool   // stopped because of malformed input
-	// trusted says that its strings were checked before.
-	trusted bool
 }
 
 // next moves to the next field; false at the end or at malformed input.
@@ -69,6 +67,49 @@ func (f *fields) next() bool {
 	}
 	f.rest = b[i:]
 	return true
+}
+
+// field reads the field at b[i:] and returns where the next one begins; 0 = malformed. The value
+// of a length-delimited field is b[from:to], n that of others. It is next for loops that
+// look at every field of every event: nothing goes through memory.
+func field(b []byte, i int) (num uint32, wire uint8, n uint64, from, to int) {
+	tag := uint64(b[i])
+	i++
+	if tag >= 0x80 {
+		if i < len(b) && b[i] < 0x80 {
+			tag = tag&0x7f | uint64(b[i])<<7
+			i++
+		} else if tag, i = uvarint(b, i-1); i == 0 {
+			return 0, 0, 0, 0, 0
+		}
+	}
+	if tag>>3 == 0 || tag>>3 > uint64(protowire.MaxValidNumber) {
+		return 0, 0, 0, 0, 0
+	}
+	num, wire = uint32(tag>>3), uint8(tag&7)
+	switch wire {
+	case wireBytes:
+		if i < len(b) && b[i] < 0x80 {
+			n = uint64(b[i])
+			i++
+		} else if n, i = uvarint(b, i); i == 0 {
+			return 0, 0, 0, 0, 0
+		}
+		if n > uint64(len(b)-i) {
+			return 0, 0, 0, 0, 0
+		}
+		return num, wire, n, i, i + int(n)
+	case wireVarint:
+		n, to = uvarint(b, i)
+		return num, wire, n, i, to
+	case wireFixed64:
+		if len(b)-i < 8 {
+			return 0, 0, 0, 0, 0
+		}
+		return num, wire, binary.LittleEndian.Uint64(b[i:]), i, i + 8
+	}
+	f := fields{wire: wire, num: num}
+	return num, wire, f.n, i, f.rare(b, i)
 }
 
 // rare reads the value of a field of the less frequent wire types at b[i:] and returns
@@ -129,8 +170,8 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 // bytesOf returns the bytes of s; they must not be changed.
 func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
-// checked returns the field as a string if it is valid UTF-8, which protobuf demands of strings.
-func (f *fields) checked() (string, bool) { return view(f.v), f.trusted || utf8.Valid(f.v) }
+// checked returns v as a string if it is valid UTF-8, which protobuf demands of strings, or trusted.
+func checked(v []byte, trusted bool) (string, bool) { return view(v), trusted || utf8.Valid(v) }
 
 // Appending fields. Zero values are left out, as proto3 does.
 
