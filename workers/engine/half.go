@@ -2,13 +2,15 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"millrace.dev/millrace/workers/event"
 )
 
 // A chain is worked on in two halves, each in a goroutine of its own: while the stages of the
-// second half are at a message, those of the first half take the next one. What the first half hands
+// second half are at a message, those of the first half take the next one, and a third goroutine
+// decodes the one after that. What the first half hands
 // over, and what it has done after that (a flush, the end of a step), goes through one channel,
 // so that each stage sees the same order as in a single goroutine.
 //
@@ -25,9 +27,9 @@ type hand struct {
 	kept [][]event.Event
 }
 
-// handsPerLane is how many messages a lane with two halves has in hand at once: one in each, and one
-// between them.
-const handsPerLane = 3
+// handsPerLane is how many messages a lane with two halves has in hand at once: one in each, one
+// that is decoded, and one between each of these.
+const handsPerLane = 5
 
 // cutChain divides the stages: those from a depth on make the second half.
 func cutChain(nodes []*node) (halves [2][]*node, cut int) {
@@ -64,11 +66,82 @@ func (l *lane) makeHands() {
 func (l *lane) begun(ctx context.Context) bool {
 	select {
 	case l.hand = <-l.hands:
-		l.hand.decoder.Reset()
-		l.hand.events = l.hand.events[:0]
+		l.hand.empty()
 		return true
 	case <-ctx.Done():
 		return false
+	}
+}
+
+func (h *hand) empty() {
+	h.decoder.Reset()
+	h.events = h.events[:0]
+}
+
+// decode decodes m behind the events in hand.
+func (h *hand) decode(m *message) (bad []event.Undecodable, known measure) {
+	lo := len(h.events)
+	h.events, bad = h.decoder.Decode(h.events, event.Message{
+		Header: m.header, Data: m.data, Input: m.in.index, Sequence: m.seq, Time: m.stored,
+	})
+	known.events = len(h.events) - lo + len(bad)
+	if len(h.events) > lo {
+		known.ingest = h.events[lo].IngestTime
+	}
+	return bad, known
+}
+
+// ahead decodes the messages of a step of a chain, one after another, while its stages are at the
+// one before.
+type ahead struct {
+	l      *lane
+	out    chan decoded
+	cancel context.CancelFunc
+}
+
+type decoded struct {
+	hand    *hand
+	bad     []event.Undecodable
+	measure measure
+}
+
+func (l *lane) decodeAhead(parent context.Context, s *step) *ahead {
+	ctx, cancel := context.WithCancel(parent)
+	a := &ahead{l: l, out: make(chan decoded, 1), cancel: cancel}
+	messages := slices.Clone(s.messages) // the step may lose some while they are decoded
+	go func() {
+		defer close(a.out)
+		for _, m := range messages {
+			var d decoded
+			select {
+			case d.hand = <-l.hands:
+			case <-ctx.Done():
+				return
+			}
+			d.hand.empty()
+			d.bad, d.measure = d.hand.decode(m)
+			select {
+			case a.out <- d:
+			case <-ctx.Done():
+				l.hands <- d.hand
+				return
+			}
+		}
+	}()
+	return a
+}
+
+// next returns the next message; false when the work has ended.
+func (a *ahead) next() (decoded, bool) {
+	d, ok := <-a.out
+	return d, ok
+}
+
+// end waits until nothing is decoded any more, and gives back what nobody took.
+func (a *ahead) end() {
+	a.cancel()
+	for d := range a.out {
+		a.l.hands <- d.hand
 	}
 }
 

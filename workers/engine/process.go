@@ -39,6 +39,11 @@ type scratch struct {
 // before that was done: then nothing of s may be stored.
 func (l *lane) take(ctx context.Context, s *step) bool {
 	together := !l.perMessage && s.frames == 0
+	var ahead *ahead
+	if l.second != nil && !together && len(s.messages) > 1 {
+		ahead = l.decodeAhead(ctx, s)
+		defer ahead.end()
+	}
 	for k := 0; k < len(s.messages); {
 		if l.stopped() { // another worker goes on with the rest
 			clear(s.messages[k:])
@@ -53,7 +58,7 @@ func (l *lane) take(ctx context.Context, s *step) bool {
 				continue
 			}
 		}
-		if !l.takeMessage(ctx, s, k) {
+		if !l.takeMessage(ctx, s, k, ahead) {
 			return false
 		}
 		k++
@@ -88,18 +93,28 @@ func (l *lane) takeTogether(ctx context.Context, s *step, k int) (n int, ok bool
 	return n, (len(l.hand.events) == 0 || l.node(ctx, sc, l.e.nodes[0], l.hand.events)) && l.release(ctx, sc)
 }
 
-// takeMessage takes one message through the stages.
-func (l *lane) takeMessage(ctx context.Context, s *step, k int) bool {
+// takeMessage takes one message through the stages. It is decoded already when ahead is not nil.
+func (l *lane) takeMessage(ctx context.Context, s *step, k int, ahead *ahead) bool {
 	m := s.messages[k]
 	if !l.flushUntil(ctx, s, m.stored/int64(time.Second)) {
 		return false
 	}
-	if !l.begun(ctx) {
-		return false
-	}
 	sc := &scene{
 		s: s, messages: s.messages, m: m, k: k, first: k, in: m.in.index, now: time.Unix(0, m.stored),
-		at: position{seq: m.seq}, replayed: l.replaying, bad: l.decode(s, m),
+		at: position{seq: m.seq}, replayed: l.replaying,
+	}
+	if ahead != nil {
+		d, ok := ahead.next()
+		if !ok {
+			return false
+		}
+		l.hand, sc.bad = d.hand, d.bad
+		s.measures = append(s.measures, d.measure)
+	} else {
+		if !l.begun(ctx) {
+			return false
+		}
+		sc.bad = l.decode(s, m)
 	}
 	s.tallies[0].events += int64(len(sc.bad))
 	if len(l.hand.events) > 0 && !l.node(ctx, sc, l.e.nodes[0], l.hand.events) {
@@ -112,15 +127,7 @@ func (l *lane) takeMessage(ctx context.Context, s *step, k int) bool {
 
 // decode decodes m behind the events in hand.
 func (l *lane) decode(s *step, m *message) (bad []event.Undecodable) {
-	h := l.hand
-	lo := len(h.events)
-	h.events, bad = h.decoder.Decode(h.events, event.Message{
-		Header: m.header, Data: m.data, Input: m.in.index, Sequence: m.seq, Time: m.stored,
-	})
-	known := measure{events: len(h.events) - lo + len(bad)}
-	if len(h.events) > lo {
-		known.ingest = h.events[lo].IngestTime
-	}
+	bad, known := l.hand.decode(m)
 	s.measures = append(s.measures, known)
 	return bad
 }

@@ -147,7 +147,7 @@ func (l *lane) replay(ctx context.Context, in *input, floor uint64, horizon time
 			s.add(m)
 		}
 		for k := range s.messages {
-			if l.stopped() || !l.takeMessage(ctx, s, k) {
+			if l.stopped() || !l.takeMessage(ctx, s, k, nil) {
 				return events, errStopped
 			}
 		}
