@@ -111,13 +111,21 @@ func (e *enricher) enrich(ev *event.Event, now int64, n *tally) {
 	if e.trace != nil {
 		n.count(enricherTrace, e.trace.enrich(ev))
 	}
+	lead := ev.Lead()
+	if lead != nil && (e.source == nil || !names(&ev.Entity)) {
+		lead = nil
+	}
+	var k *known
+	if lead != nil {
+		k, _ = lead.Memo(e).(*known)
+	}
 	if e.semantic != nil {
-		n.count(enricherSemantic, e.semantic.enrich(ev))
+		n.count(enricherSemantic, e.semantic.enrich(ev, k))
 	}
 	if !e.looksUp() {
 		return
 	}
-	found := e.found(ev, now, n)
+	found := e.found(ev, lead, k, now, n)
 	if e.kubernetes {
 		n.count(enricherKubernetes, found.status)
 	}
@@ -133,24 +141,28 @@ type known struct {
 	// common and more are what kubernetes appends (entry.contextFor), and lead the one with the
 	// whole entity; nil = as it is.
 	common, more, lead *event.Prepared
+	// rules are those that can match.
+	rules *typeRules
 }
 
-// found looks up the event's entity, and appends what kubernetes found about it.
-func (e *enricher) found(ev *event.Event, now int64, n *tally) *entry {
-	lead := ev.Lead()
-	if lead == nil || e.source == nil || !names(&ev.Entity) {
+// found looks up the event's entity, and appends what kubernetes found about it. lead is nil when
+// the entity does not follow from that, k when nothing is known by the lead.
+func (e *enricher) found(ev *event.Event, lead *event.Prepared, k *known, now int64, n *tally) *entry {
+	if lead == nil {
 		found := e.lookUp(ev, now, n)
 		if e.kubernetes {
 			e.addContext(ev, found)
 		}
 		return found
 	}
-	k, ok := lead.Memo(e).(*known)
-	if ok && k.entry.answers(ev.Time, now) {
+	if k != nil && k.entry.answers(ev.Time, now) {
 		n.hits++
 	} else {
 		found := e.lookUp(ev, now, n)
 		k = knownOf(ev, lead, found)
+		if e.semantic != nil {
+			k.rules = e.semantic.table.of(ev.Type)
+		}
 		if found.answers(ev.Time, now) {
 			lead.Remember(e, k)
 		}

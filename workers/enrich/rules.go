@@ -129,15 +129,19 @@ func newTypeRules(rules []*rule, typ string) *typeRules {
 	return t
 }
 
-// match returns the first rule that matches an event, or nil.
-func (t *table) match(e *event.Event) *rule {
-	typed, ok := t.types[e.Type]
-	if !ok {
-		typed = t.other
+// of returns the rules that can match events of a type.
+func (t *table) of(typ string) *typeRules {
+	if typed, ok := t.types[typ]; ok {
+		return typed
 	}
-	row := typed.other
-	if len(typed.reasons) > 0 {
-		if named, ok := typed.reasons[e.KubernetesReason()]; ok {
+	return t.other
+}
+
+// match returns the first rule that matches an event, or nil.
+func (t *typeRules) match(e *event.Event) *rule {
+	row := t.other
+	if len(t.reasons) > 0 {
+		if named, ok := t.reasons[e.KubernetesReason()]; ok {
 			row = named
 		}
 	}

@@ -25,9 +25,15 @@ func newSemantic(c *config.EnrichSemantic) *semantic {
 }
 
 // enrich adds class and category, and the severity where the rule gives one. A built-in rule
-// raises the event's own severity only.
-func (s *semantic) enrich(e *event.Event) Status {
-	r := s.table.match(e)
+// raises the event's own severity only. k is what is known of where the event comes from, or nil.
+func (s *semantic) enrich(e *event.Event, k *known) Status {
+	var typed *typeRules
+	if k != nil {
+		typed = k.rules
+	} else {
+		typed = s.table.of(e.Type)
+	}
+	r := typed.match(e)
 	if r == nil {
 		e.AppendPrepared(s.miss)
 		return StatusMiss

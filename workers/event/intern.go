@@ -77,7 +77,7 @@ func (c *Contexts) context(encoded []byte) (*Prepared, error) {
 func (c *Contexts) often(encoded []byte) *Prepared {
 	hash := xxh3.Hash128Seed(encoded, c.seed)
 	if p := c.find(hash); p != nil {
-		if p.head == nil {
+		if p.source == nil {
 			p.readHead()
 		}
 		return p

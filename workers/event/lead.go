@@ -27,9 +27,10 @@ func (e *Event) Lead() *Prepared {
 func (e *Event) SetLead(p *Prepared) {
 	e.lead = p
 	e.present |= p.present
-	e.Source, e.Type, e.PartitionKey, e.Entity = p.head.Source, p.head.Type, p.head.PartitionKey, p.head.Entity
+	s := p.source
+	e.Source, e.Type, e.PartitionKey, e.Entity = s.source, s.typ, s.partitionKey, s.entity
 	if p.present&(1<<fieldSubject) != 0 {
-		e.Subject = p.head.Subject
+		e.Subject = s.subject
 	}
 }
 
@@ -55,18 +56,21 @@ func (p *Prepared) readHead() {
 	e := &Event{}
 	_ = e.read(p.encoded, true) // Prepare has read them
 	e.present = 0
-	p.head = e
+	p.source = &source{e.Source, e.Type, e.Subject, e.PartitionKey, e.Entity, nil}
+	if p.present&viewFields&^(leadFields|1<<fieldSubject) != 0 {
+		p.source.head = e
+	}
 }
 
 // follow begins an event that is led by p.
 func (e *Event) follow(p *Prepared) {
-	if p.head == nil {
+	if p.source == nil {
 		p.readHead()
 	}
-	if h := p.head; p.present&viewFields&^(leadFields|1<<fieldSubject) == 0 {
-		e.Source, e.Type, e.Subject, e.PartitionKey, e.Entity = h.Source, h.Type, h.Subject, h.PartitionKey, h.Entity
+	if s := p.source; s.head != nil {
+		*e = *s.head
 	} else {
-		*e = *h
+		e.Source, e.Type, e.Subject, e.PartitionKey, e.Entity = s.source, s.typ, s.subject, s.partitionKey, s.entity
 	}
 	e.lead, e.cameLed = p, p
 }

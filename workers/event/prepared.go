@@ -13,11 +13,19 @@ type Prepared struct {
 	present uint64
 	// view says that fields of the view are among them, which then is read anew.
 	view bool
-	// head is the view of an event that is led by them; nil = it is not read yet.
-	head *Event
-	memo atomic.Pointer[memo]
+	// source is the view of an event that they lead; nil = it is not read yet.
+	source *source
+	memo   atomic.Pointer[memo]
 	// number is that in the frame that was written last: a guess for the next event.
 	number atomic.Uint32
+}
+
+// source is the view of where an event comes from.
+type source struct {
+	source, typ, subject, partitionKey string
+	entity                             EntityRef
+	// head is the whole view where there is more to it.
+	head *Event
 }
 
 // viewFields are the fields that the view shows; a signal changes the view too.
