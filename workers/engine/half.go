@@ -23,8 +23,9 @@ type job func() bool
 type hand struct {
 	decoder *event.Decoder
 	events  []event.Event
-	// kept are the events that go on in the chain, by node, when they are not all.
-	kept [][]event.Event
+	// kept are the events that go on in the chain, by node, when they are not all; forks are those
+	// that a node is given, when others are given the same.
+	kept, forks [][]event.Event
 }
 
 // handsPerLane is how many messages a lane with two halves has in hand at once: one in each, one
@@ -58,7 +59,7 @@ func (l *lane) makeHands() {
 	}
 	l.hands, l.contexts = make(chan *hand, n), event.NewContexts(contextBytes/max(l.e.cfg.Lanes, 1))
 	for range n {
-		l.hands <- &hand{decoder: l.newDecoder(), kept: make([][]event.Event, len(l.e.nodes))}
+		l.hands <- &hand{decoder: l.newDecoder(), kept: make([][]event.Event, len(l.e.nodes)), forks: make([][]event.Event, len(l.e.nodes))}
 	}
 }
 
@@ -161,6 +162,17 @@ func (l *lane) kept(n *node) *[]event.Event {
 		return &l.scratch[n.index].next
 	case l.hand != nil:
 		return &l.hand.kept[n.index]
+	}
+	return new([]event.Event)
+}
+
+// forks is where the copies are kept that node n gives to its child c.
+func (l *lane) forks(n, c *node) *[]event.Event {
+	switch {
+	case n.half > 0 || l.second == nil:
+		return &l.scratch[c.index].forks
+	case l.hand != nil:
+		return &l.hand.forks[c.index]
 	}
 	return new([]event.Event)
 }

@@ -31,6 +31,7 @@ type scratch struct {
 	tried     []int // attempts, where there was more than one
 	made      []event.Event
 	next      []event.Event // what goes on in the chain, when it is not all (lane.kept)
+	forks     []event.Event // what the stage is given, when others are given the same (lane.forks)
 	picked    []event.Event
 	produced  []stage.Produced
 }
@@ -176,10 +177,12 @@ func (l *lane) children(ctx context.Context, sc *scene, n *node, kept []event.Ev
 	for i, c := range n.children {
 		given := kept
 		if i < len(n.children)-1 { // of two copies of an event only one may be changed
-			given = make([]event.Event, len(kept))
+			forks := l.forks(n, c)
+			given = (*forks)[:0]
 			for j := range kept {
-				given[j] = kept[j].Fork()
+				given = append(given, kept[j].Fork())
 			}
+			*forks = given
 		}
 		if c.depth == l.e.cut && l.second != nil {
 			if !l.then(ctx, sc, func(sc *scene) bool { return l.node(ctx, sc, c, given) }) {
