@@ -78,6 +78,7 @@ type Decoder struct {
 	spans  []span // elements of an array
 	shared []*Prepared
 	lead   []byte
+	ingest []byte // encoded ingest time of the message; nil = not needed yet
 	index  int
 }
 
@@ -108,7 +109,7 @@ func (d *Decoder) Reset() { d.arena.reset() }
 // that nothing is lost: one bad line, element or event of a frame hurts only itself. It
 // never panics, whatever m holds.
 func (d *Decoder) Decode(dst []Event, m Message) ([]Event, []Undecodable) {
-	d.events, d.bad, d.index = dst, nil, 0
+	d.events, d.bad, d.index, d.ingest = dst, nil, 0, nil
 	d.message(&m)
 	events, bad := d.events, d.bad
 	d.events, d.bad = nil, nil
@@ -311,14 +312,22 @@ func (d *Decoder) another() *Event {
 func (d *Decoder) accept(m *Message, e *Event) {
 	e.Origin = Origin{Input: m.Input, Sequence: m.Sequence, Index: d.index}
 	d.index++
-	if e.IngestTime == 0 && m.Time != 0 {
-		head, alone := e.head, len(e.patch) == 0
+	switch {
+	case e.IngestTime != 0 || m.Time == 0:
+	case len(e.patch) > 0:
 		e.SetIngestTime(m.Time)
-		if alone {
-			e.early, e.head = true, head
+	default:
+		if d.ingest == nil { // the same bytes for all events of the message
+			d.ingest = appendFixed(d.arena.take(ingestSize), fieldIngestTime, uint64(m.Time))
 		}
+		e.patch, e.IngestTime, e.early = d.ingest[:ingestSize:ingestSize], m.Time, true
+		e.present |= 1 << fieldIngestTime
+		e.own |= 1 << fieldIngestTime
 	}
 }
+
+// ingestSize is the size of an encoded ingest time.
+const ingestSize = 9
 
 // fail notes that one event is undecodable.
 func (d *Decoder) fail(form Form, raw []byte, err error) {
