@@ -49,7 +49,7 @@ func compile(in []config.Rule) (*rules, error) {
 func (r *rules) check(e *event.Event) (reason string, err error) {
 	for i := range r.list {
 		rule := &r.list[i]
-		holds := false
+		var holds bool
 		if rule.native != nil {
 			holds = rule.native(e)
 		} else if holds, err = rule.evaluate(e); err != nil {
