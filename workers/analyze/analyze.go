@@ -14,7 +14,7 @@ type analyzer struct {
 	settings
 	store    *store
 	results  results
-	slopes   []float64 // scratch space of trend tests
+	line     line // of the series that is tested for a trend
 	insights insights
 }
 
@@ -91,20 +91,24 @@ func (a *analyzer) follow(b *stage.Batch, e *event.Event, m event.Metric, s *ser
 		return
 	}
 	// Autocorrelation makes a trend less sure, never more: most tests end here.
-	p := s.points.chance(s.points.variance())
+	variance := s.points.variance()
+	if s.points.surelyWeak(variance) {
+		s.direction = 0
+		return
+	}
+	p := s.points.chance(variance)
 	direction := int8(sign(float64(s.points.s)))
-	if p > 0.05 { // clearly over, not just weaker
+	if p > weakP { // clearly over, not just weaker
 		s.direction = 0
 	}
 	if !due || p >= maxP || direction == s.direction {
 		return
 	}
-	var r trendResult
-	r, a.slopes = s.points.test(a.slopes)
+	r := s.points.test(&a.line)
 	if !r.significant() || sign(r.slope) != float64(direction) {
 		return
 	}
-	r.low, r.high = r.interval(a.slopes)
+	r.low, r.high = r.interval(&a.line)
 	s.direction = direction
 	found := a.results.trend(e, m, s, r, a.span.Seconds())
 	b.Produce("out", found)

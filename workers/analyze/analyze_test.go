@@ -187,8 +187,9 @@ func TestMannKendall(t *testing.T) {
 	for i := range 10 {
 		p.push(float64(i+1), parts)
 	}
-	r, slopes := p.test(nil)
-	r.low, r.high = r.interval(slopes)
+	var l line
+	r := p.test(&l)
+	r.low, r.high = r.interval(&l)
 	if math.Abs(r.p-8.3e-5) > 1e-6 || r.slope != 1 || r.low != 1 || r.high != 1 || r.scatter > 1e-9 {
 		t.Errorf("got %+v", r)
 	}

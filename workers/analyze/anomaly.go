@@ -72,7 +72,7 @@ func (t *tail) learn(z float64) {
 		t.quantile, t.excess = max(z, priorQuantile), priorExcess
 		return
 	}
-	step := max(t.quantile, 0.1) * max(0.01, 1/float64(t.n))
+	step := max(t.quantile, 0.1) * weightOf(t.n, 0.01)
 	if z > t.quantile {
 		t.excess += (z - t.quantile - t.excess) * 0.05
 		t.quantile += step * tailLevel
@@ -103,11 +103,19 @@ func (d *detector) add(x float64, warmup int) (score, expected float64, ok bool)
 		d.jump.learn(jump)
 		d.novelty.learn(novelty)
 	}
-	weight := max(levelWeight, 1/float64(d.n))
+	weight := weightOf(d.n, levelWeight)
 	d.step.add(x-d.last, weight)
 	d.mean.add(x, weight)
 	d.last, d.low, d.high = x, min(d.low, x), max(d.high, x)
 	return score, expected, ok
+}
+
+// weightOf is max(least, 1/n), mostly without a division.
+func weightOf(n uint64, least float64) float64 {
+	if float64(n)*least > 1 {
+		return least
+	}
+	return max(least, 1/float64(n))
 }
 
 // outside is how far x lies outside the range seen so far, in parts of a tenth of the range.

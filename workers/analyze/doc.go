@@ -33,8 +33,9 @@
 // younger than the one before, which TestRebuiltDetector measures. Memory is bounded:
 // maxSeries series of at most 1 KiB (TestMemoryPerSeries), shared out among the lanes; the
 // least recently used is forgotten first and counted by
-// millrace_analyze_series_evictions_total. A value costs about 0.25 us to score, 0.3 us more when
-// it ends a span, and 15 us when the points rise or fall enough for all slopes to be looked
-// at; none of it allocates (BenchmarkProcess, 2-core AMD EPYC). An event without a metric
-// costs some nanoseconds.
+// millrace_analyze_series_evictions_total. A value costs about 0.25 us to score, 0.2 us more when
+// it ends a span, and some microseconds when the points rise or fall enough for a slope to be
+// looked for (BenchmarkProcess, BenchmarkTest, 2-core AMD EPYC). Of the events of the sample, three in
+// ten of which carry a metric, one costs 0.5 us on a busy machine (BenchmarkLogic in test/bench).
+// Only what is told allocates. An event without a metric costs some nanoseconds.
 package analyze

@@ -133,6 +133,20 @@ func (p *points) chance(variance float64) float64 {
 	return math.Erfc((math.Abs(s) - 1) / math.Sqrt(2*variance))
 }
 
+// surelyWeak says that chance is above weakP at a variance, for most series that show no trend,
+// without looking how much. False says nothing.
+func (p *points) surelyWeak(variance float64) bool {
+	s := math.Abs(float64(p.s)) - 1
+	return s*s < 2*variance*weakZ2
+}
+
+// weakP is the p above which a trend that was told is over, and weakZ2 a little less than the
+// square of the argument at which erfc is weakP, 1.38590.
+const (
+	weakP  = 0.05
+	weakZ2 = 1.92
+)
+
 // trendResult is what a test of points found. Slopes are per span.
 type trendResult struct {
 	p, variance      float64 // p is two-sided
@@ -150,44 +164,44 @@ const maxP = 0.001
 // significant means: unlikely by chance, and at least a twentieth of the level over the
 // whole window and twice the scatter around the line.
 func (r *trendResult) significant() bool {
-	change := math.Abs(r.slope) * r.length
-	return r.p < maxP && change > 0.05*math.Abs(r.level) && change > 2*r.scatter
+	return r.p < maxP && r.large() && r.change() > 2*r.scatter
 }
 
-// test is Mann-Kendall's test with tie and autocorrelation correction, and Theil-Sen's
-// slope. slopes is scratch space, and the slopes afterwards.
-func (p *points) test(slopes []float64) (r trendResult, _ []float64) {
-	var at, v [maxPoints]float64
-	for i := range p.n {
-		v[i] = float64(p.values[i])
-		if i > 0 {
-			at[i] = at[i-1] + float64(p.gaps[i])/parts
-		}
+// change is what the slope makes over the window.
+func (r *trendResult) change() float64 { return math.Abs(r.slope) * r.length }
+
+func (r *trendResult) large() bool { return r.change() > 0.05*math.Abs(r.level) }
+
+// test is Mann-Kendall's test with tie and autocorrelation correction, and Theil-Sen's slope. It
+// ends early, with a p of 1, when the change is too small to be told.
+func (p *points) test(l *line) (r trendResult) {
+	l.set(p)
+	r.n, r.length, r.slope, r.p = p.n, l.at[p.n-1], l.theilSen(), 1
+	var sorted [maxPoints]float64
+	copy(sorted[:], l.v[:p.n])
+	r.level = median(sorted[:p.n])
+	if !r.large() {
+		return r
 	}
-	slopes = slopes[:0]
-	for i := range p.n {
-		for j := i + 1; j < p.n; j++ {
-			slopes = append(slopes, (v[j]-v[i])/(at[j]-at[i]))
-		}
-	}
-	r.n, r.length, r.slope = p.n, at[p.n-1], median(slopes)
 	r.variance = p.variance()
 	var rho float64
-	r.scatter, rho = residuals(at[:p.n], v[:p.n], r.slope)
+	r.scatter, rho = residuals(l.at[:p.n], l.v[:p.n], r.slope)
 	if rho > 0 {
 		r.variance *= (1 + rho) / (1 - min(rho, 0.95))
 	}
 	r.p = p.chance(r.variance)
-	r.level = median(v[:p.n]) // last: it moves them
-	return r, slopes
+	return r
 }
 
-// interval is the 95 % interval of the slope, out of the slopes of a significant trend. It
-// sorts them, which costs more than all the rest.
-func (r *trendResult) interval(slopes []float64) (low, high float64) {
-	slices.Sort(slopes)
+// interval is the 95 % interval of the slope of a significant trend. It looks at all slopes,
+// which costs more than all the rest.
+func (r *trendResult) interval(l *line) (low, high float64) {
+	slopes := l.all()
 	c, m := 1.96*math.Sqrt(r.variance), float64(len(slopes))
-	return slopes[clamp(int((m-c)/2), len(slopes))], slopes[clamp(int((m+c)/2), len(slopes))]
+	from, to := clamp(int((m-c)/2), len(slopes)), clamp(int((m+c)/2), len(slopes))
+	nth(slopes, to)
+	nth(slopes[:to+1], from)
+	return slopes[from], slopes[to]
 }
 
 func clamp(i, n int) int { return max(0, min(i, n-1)) }

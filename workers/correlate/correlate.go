@@ -97,7 +97,7 @@ func (c *correlator) take(b *stage.Batch, e *event.Event, o *observation) bool {
 	if o.cause != nil {
 		annotation.CausationID = o.cause.id
 		annotation.Links = []event.Link{{
-			EventID: o.cause.id, Relation: o.link.over.String(), RuleID: string(o.cause.signal) + ">" + string(o.signal), DeltaNs: o.time - o.cause.time,
+			EventID: o.cause.id, Relation: o.link.over.String(), RuleID: o.cause.signal.String() + ">" + o.signal.String(), DeltaNs: o.time - o.cause.time,
 		}}
 	}
 	e.SetCorrelation(annotation)
@@ -126,7 +126,7 @@ func (c *correlator) tell(b *stage.Batch) {
 // told says whether something in the incident is worth a person's time by itself.
 func (i *incident) told() bool {
 	return i.spell || slices.ContainsFunc(i.events, func(o *observation) bool {
-		r := rules[o.signal]
+		r := &rules[o.signal]
 		return r.alone || (o.cause != nil && r.rank > 1)
 	})
 }

@@ -770,3 +770,15 @@ func BenchmarkProcess(b *testing.B) {
 		})
 	}
 }
+
+// TestSignals holds what signalOf and memory count on.
+func TestSignals(t *testing.T) {
+	if !slices.IsSorted(signalNames[:]) {
+		t.Errorf("the signals are not in the order of their names: %v", signalNames)
+	}
+	for eventType := range signalByType {
+		if !strings.HasPrefix(eventType, "k8s.") {
+			t.Errorf("%s does not begin with k8s., so signalOf does not look for it", eventType)
+		}
+	}
+}

@@ -77,9 +77,9 @@ func confidence(links uint32) (float64, string) {
 
 func ruleID(root, symptom *observation) string {
 	if !explains(root, symptom) || root.signal == symptom.signal {
-		return string(symptom.signal)
+		return symptom.signal.String()
 	}
-	return string(root.signal) + ">" + string(symptom.signal)
+	return root.signal.String() + ">" + symptom.signal.String()
 }
 
 // refOf is whom a person should look at: the entity of an event, or its workload where

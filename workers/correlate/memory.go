@@ -38,6 +38,7 @@ type entity struct {
 	rings []*ring // in the order of their kinds
 	held  int     // observations in them
 	seen  int64   // when the last was added
+	lost  bool    // some were added without a node
 }
 
 // memory finds observations by what they concern, for span after they were seen. What it
@@ -93,6 +94,7 @@ func (m *memory) place(key string, o *observation) {
 	}
 	r.add(o)
 	e.seen = max(e.seen, o.seen)
+	e.lost = e.lost || o.keys[sameNode] == ""
 	for m.held > m.maxHeld && m.entities.Len() > 1 {
 		m.entities.RemoveOldest()
 		m.evicted.Inc()
@@ -110,6 +112,12 @@ func (m *memory) forget(now int64) {
 		m.entities.RemoveOldest()
 	}
 	m.size.Set(float64(m.entities.Len()))
+}
+
+// lost says whether something may be remembered under a key without its node.
+func (m *memory) lost(key string) bool {
+	e, _ := m.entities.Peek(key)
+	return e != nil && e.lost
 }
 
 // of yields the observations of one kind that are remembered under a key, the last added first.

@@ -7,32 +7,59 @@ import (
 )
 
 // signal is the kind of a notable event, as the rules know it.
-type signal string
+type signal uint8
 
-// The signals. What is a warning or worse and no known kind is signalOther.
+// The signals, in the order of their names: what is looked for in several kinds of events is found
+// in this order. What is a warning or worse and no known kind is signalOther.
 const (
-	signalOOM           signal = "oom-kill"
-	signalCrashLoop     signal = "crash-loop"
-	signalImagePull     signal = "image-pull-failure"
-	signalRestart       signal = "container-restart"
-	signalStartFailure  signal = "container-start-failure"
-	signalPodFailed     signal = "pod-failed"
-	signalEviction      signal = "eviction"
-	signalUnschedulable signal = "unschedulable"
-	signalNotReady      signal = "pod-not-ready"
-	signalUnhealthy     signal = "probe-failure"
-	signalMount         signal = "mount-failure"
-	signalNodeNotReady  signal = "node-not-ready"
-	signalNodePressure  signal = "node-pressure"
-	signalImageChange   signal = "image-change"
-	signalConfigChange  signal = "config-change"
-	signalScaling       signal = "scaling"
-	signalErrorSpan     signal = "request-failure"
-	signalErrorLog      signal = "error-log"
-	signalOther         signal = "other"
+	signalConfigChange signal = iota
+	signalRestart
+	signalStartFailure
+	signalCrashLoop
+	signalErrorLog
+	signalEviction
+	signalImageChange
+	signalImagePull
+	signalMount
+	signalNodeNotReady
+	signalNodePressure
+	signalOOM
+	signalOther
+	signalPodFailed
+	signalNotReady
+	signalUnhealthy
+	signalErrorSpan
+	signalScaling
+	signalUnschedulable
+	signals
 )
 
-// signalByType are the event types that say what happened by themselves.
+var signalNames = [signals]string{
+	signalConfigChange:  "config-change",
+	signalRestart:       "container-restart",
+	signalStartFailure:  "container-start-failure",
+	signalCrashLoop:     "crash-loop",
+	signalErrorLog:      "error-log",
+	signalEviction:      "eviction",
+	signalImageChange:   "image-change",
+	signalImagePull:     "image-pull-failure",
+	signalMount:         "mount-failure",
+	signalNodeNotReady:  "node-not-ready",
+	signalNodePressure:  "node-pressure",
+	signalOOM:           "oom-kill",
+	signalOther:         "other",
+	signalPodFailed:     "pod-failed",
+	signalNotReady:      "pod-not-ready",
+	signalUnhealthy:     "probe-failure",
+	signalErrorSpan:     "request-failure",
+	signalScaling:       "scaling",
+	signalUnschedulable: "unschedulable",
+}
+
+// String returns the name, as insights say it.
+func (s signal) String() string { return signalNames[s] }
+
+// signalByType are the event types that say what happened by themselves. All begin with k8s.
 var signalByType = map[string]signal{
 	"k8s.pod.oom_killed":            signalOOM,
 	"k8s.pod.crash_loop_back_off":   signalCrashLoop,
@@ -69,10 +96,10 @@ var signalByClass = func() map[string]signal {
 	m := map[string]signal{"memory-pressure": signalNodePressure, "disk-pressure": signalNodePressure, "pid-pressure": signalNodePressure}
 	for _, table := range []map[string]signal{signalByType, signalByReason} {
 		for _, s := range table {
-			m[string(s)] = s
+			m[s.String()] = s
 		}
 	}
-	m[string(signalErrorSpan)], m[string(signalErrorLog)] = signalErrorSpan, signalErrorLog
+	m[signalErrorSpan.String()], m[signalErrorLog.String()] = signalErrorSpan, signalErrorLog
 	return m
 }()
 
@@ -81,11 +108,14 @@ const severityWarn = 13
 // signalOf tells whether an event is notable, and as what. What is not is told from its
 // severity and type alone.
 func signalOf(e *event.Event) (signal, bool) {
+	if e.Severity < severityWarn && !strings.HasPrefix(e.Type, "k8s.") {
+		return 0, false // nearly all events: signalByType holds no other types
+	}
 	if s, ok := signalByType[e.Type]; ok {
 		return s, true
 	}
 	if strings.HasPrefix(e.Type, "millrace.") {
-		return "", false // what a pipeline made is no observation
+		return 0, false // what a pipeline made is no observation
 	}
 	// The kubelet and the node controller tell some of these as Normal.
 	if e.Severity >= severityWarn || e.Type == "k8s.event" {
@@ -94,7 +124,7 @@ func signalOf(e *event.Event) (signal, bool) {
 		}
 	}
 	if e.Severity < severityWarn {
-		return "", false
+		return 0, false
 	}
 	if c, ok := e.Semantic(); ok {
 		if s, ok := signalByClass[c.Class]; ok {
@@ -113,7 +143,7 @@ func signalOf(e *event.Event) (signal, bool) {
 func signalOfReason(e *event.Event) (signal, bool) {
 	reason := e.KubernetesReason()
 	if reason == "" {
-		return "", false
+		return 0, false
 	}
 	if s, ok := signalByReason[reason]; ok {
 		if s == signalNodeNotReady && e.Entity.Kind != "Node" {
@@ -134,5 +164,5 @@ func signalOfReason(e *event.Event) (signal, bool) {
 		}
 		return signalStartFailure, true
 	}
-	return "", false
+	return 0, false
 }

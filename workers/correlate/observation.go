@@ -36,8 +36,10 @@ const maxText = 240
 
 // observe copies what correlation needs out of a view.
 func observe(e *event.Event, s signal, now time.Time) *observation {
+	var own texts
+	own.Grow(len(e.ID) + len(e.Source) + len(e.Type) + keysSize)
 	o := &observation{
-		id: strings.Clone(e.ID), source: strings.Clone(e.Source), kind: strings.Clone(e.Type), signal: s, time: eventTime(e), seen: now.UnixNano(), severity: e.Severity,
+		id: own.keep(e.ID), source: own.keep(e.Source), kind: own.keep(e.Type), signal: s, time: eventTime(e), seen: now.UnixNano(), severity: e.Severity,
 		text: shorten(e.Body), entity: cloneRef(e.Entity),
 	}
 	var node, service string
@@ -63,16 +65,31 @@ func observe(e *event.Event, s signal, now time.Time) *observation {
 	if o.subject == nil {
 		o.subject = subjectOf(o.entity, o.source)
 	}
-	o.place(e, node, service)
+	o.place(e, &own, node, service)
 	return o
 }
 
+// texts are strings in one piece of memory.
+type texts struct{ strings.Builder }
+
+// keysSize is room for the keys of most observations.
+const keysSize = 192
+
+// keep returns parts, joined, in the memory of t.
+func (t *texts) keep(parts ...string) string {
+	from := t.Len()
+	for _, p := range parts {
+		t.WriteString(p)
+	}
+	return t.String()[from:]
+}
+
 // place fills the keys. Names stand in separate spaces: p, w, n, s, t.
-func (o *observation) place(e *event.Event, node, service string) {
+func (o *observation) place(e *event.Event, own *texts, node, service string) {
 	ns := o.entity.GetNamespace()
 	switch o.entity.GetKind() {
 	case "Pod":
-		o.keys[samePod] = "p/" + ns + "/" + o.entity.GetName()
+		o.keys[samePod] = own.keep("p/", ns, "/", o.entity.GetName())
 	case "Node":
 		node = o.entity.GetName()
 	case "Service":
@@ -80,10 +97,10 @@ func (o *observation) place(e *event.Event, node, service string) {
 	}
 	if o.subject.GetKind() != "Node" && o.subject.GetName() != "" {
 		// Without the kind: a name taken from a pod's does not tell its kind.
-		o.keys[sameWorkload] = "w/" + o.subject.GetNamespace() + "/" + o.subject.GetName()
+		o.keys[sameWorkload] = own.keep("w/", o.subject.GetNamespace(), "/", o.subject.GetName())
 	}
 	if node != "" {
-		o.keys[sameNode], o.located = "n/"+node, true
+		o.keys[sameNode], o.located = own.keep("n/", node), true
 	}
 	if span, ok := e.Span(); ok && span.PeerService != "" {
 		service = span.PeerService // a failed call is a symptom of whom it called
@@ -92,10 +109,12 @@ func (o *observation) place(e *event.Event, node, service string) {
 		service = o.subject.GetName()
 	}
 	if service != "" {
-		o.keys[sameService] = "s/" + service
+		o.keys[sameService] = own.keep("s/", service)
 	}
 	if len(e.TraceID) == 16 {
-		o.keys[sameTrace] = "t/" + hex.EncodeToString(e.TraceID)
+		var trace [32]byte
+		hex.Encode(trace[:], e.TraceID)
+		o.keys[sameTrace] = own.keep("t/", string(trace[:]))
 	}
 }
 
@@ -112,9 +131,11 @@ func eventTime(e *event.Event) int64 {
 }
 
 func cloneRef(r event.EntityRef) *eventv1.EntityRef {
+	var own texts
+	own.Grow(len(r.Kind) + len(r.Namespace) + len(r.Name) + len(r.UID) + len(r.APIVersion) + len(r.Cluster))
 	return &eventv1.EntityRef{
-		Kind: strings.Clone(r.Kind), Namespace: strings.Clone(r.Namespace), Name: strings.Clone(r.Name),
-		Uid: strings.Clone(r.UID), ApiVersion: strings.Clone(r.APIVersion), Cluster: strings.Clone(r.Cluster),
+		Kind: own.keep(r.Kind), Namespace: own.keep(r.Namespace), Name: own.keep(r.Name),
+		Uid: own.keep(r.UID), ApiVersion: own.keep(r.APIVersion), Cluster: own.keep(r.Cluster),
 	}
 }
 

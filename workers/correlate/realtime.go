@@ -35,7 +35,7 @@ type realtime struct {
 	absorbed []*incident
 	clock    clock // event time
 	// effects is, for a kind of event, what it may cause.
-	effects map[signal][]signal
+	effects [signals][]signal
 	links   prometheus.Counter
 	evicted prometheus.Counter
 	// incidents is the number of followed ones.
@@ -45,22 +45,19 @@ type realtime struct {
 
 func newRealtime(c *config.CorrelateRealtime, m prometheus.Registerer) *realtime {
 	r := &realtime{
-		memory: newMemory(2*c.Within.D(), c.MaxEntities, m), clock: clock{silence: int64(c.IncidentIdle)}, within: int64(c.Within), idle: int64(c.IncidentIdle), effects: map[signal][]signal{},
+		memory: newMemory(2*c.Within.D(), c.MaxEntities, m), clock: clock{silence: int64(c.IncidentIdle)}, within: int64(c.Within), idle: int64(c.IncidentIdle),
 		links:   counter(m, "millrace_correlate_links_total", "Causes found."),
 		evicted: counter(m, "millrace_correlate_incidents_evicted_total", "Open incidents forgotten for lack of room."),
 
 		incidents: gauge(m, "millrace_correlate_incidents", "Incidents that were told and are not over."),
 	}
 	r.open, _ = simplelru.NewLRU[string, *incident](maxIncidents, nil) // the size is positive
-	for effect, rule := range rules {
-		for _, c := range rule.causes {
+	for effect := range signals {
+		for _, c := range rules[effect].causes {
 			if !slices.Contains(r.effects[c.of], effect) {
 				r.effects[c.of] = append(r.effects[c.of], effect)
 			}
 		}
-	}
-	for _, effects := range r.effects { // rules is a map: its order must not show in what is found
-		slices.Sort(effects)
 	}
 	return r
 }
@@ -88,6 +85,9 @@ func (r *realtime) take(o *observation) {
 // locate shares the node that one event of a pod names with the others, since a pod never
 // moves, and returns those that were seen before and learn it from o.
 func (r *realtime) locate(o *observation) (learned []*observation) {
+	if o.keys[sameNode] != "" && !r.memory.lost(o.keys[samePod]) {
+		return nil
+	}
 	for x := range r.memory.all(o.keys[samePod]) {
 		switch {
 		case x.entity.GetUid() != o.entity.GetUid(): // another pod of the same name, elsewhere
@@ -188,7 +188,7 @@ func (r *realtime) incidentOf(o *observation) *incident {
 	if o.incident != nil {
 		return o.incident.find()
 	}
-	rule := rules[o.signal]
+	rule := &rules[o.signal]
 	if claims(o) {
 		if inc, ok := r.open.Get(home(o)); ok {
 			if inc = inc.find(); !inc.full(o.time) && inc.near(o.time, r.idle) {

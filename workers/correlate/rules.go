@@ -42,7 +42,7 @@ type rule struct {
 // rules are the causal rules. The order of causes follows the order of things in
 // Kubernetes: what the same pod went through, then what was done to its workload, then
 // where it runs.
-var rules = map[signal]rule{
+var rules = [signals]rule{
 	signalOOM: {
 		causes: []cause{{signalImageChange, sameWorkload, 0}, {signalConfigChange, sameWorkload, 0}, {signalNodePressure, sameNode, time.Minute}},
 		alone:  true, severity: 17, says: "was killed for using more memory than its limit", rank: 8,

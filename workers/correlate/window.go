@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -24,6 +25,7 @@ type windows struct {
 	held                 int   // events in them
 	watermark            int64 // no window that ends at or before it is open
 	clock                clock // event time
+	earliest             int64 // no open window starts before; too early means one look in vain
 	late, dropped        prometheus.Counter
 	open                 prometheus.Gauge
 }
@@ -74,6 +76,9 @@ func (w *windows) take(o *observation) (full *group) {
 	}
 	if !ok {
 		g = &group{key: key}
+		if len(w.groups) == 0 || start < w.earliest {
+			w.earliest = start
+		}
 		w.groups[key] = g
 	}
 	g.events = append(g.events, o)
@@ -92,14 +97,21 @@ func (w *windows) close(now int64, all bool) []*group {
 	latest := w.clock.latest
 	w.watermark = max(w.watermark, latest-w.lateness)
 	all = all || w.clock.silent(now) // then also windows that lie ahead of event time
+	if !all && w.earliest+w.size > w.watermark {
+		w.open.Set(float64(len(w.groups)))
+		return nil
+	}
 	var out []*group
+	w.earliest = math.MaxInt64 - w.size
 	for key, g := range w.groups {
-		if all || key.start+w.size <= w.watermark {
-			delete(w.groups, key)
-			w.held -= len(g.events)
-			if len(g.events) >= w.minEvents {
-				out = append(out, g)
-			}
+		if !all && key.start+w.size > w.watermark {
+			w.earliest = min(w.earliest, key.start)
+			continue
+		}
+		delete(w.groups, key)
+		w.held -= len(g.events)
+		if len(g.events) >= w.minEvents {
+			out = append(out, g)
 		}
 	}
 	w.open.Set(float64(len(w.groups)))
@@ -122,7 +134,7 @@ func (g *group) event(source string, size int64) *eventv1.Event {
 	}
 	ids := &eventv1.Correlation{}
 	for i, o := range g.events {
-		counts[string(o.signal)]++
+		counts[o.signal.String()]++
 		worst = max(worst, o.severity)
 		if i < maxGroupIDs {
 			ids.Links = append(ids.Links, &eventv1.Link{EventId: o.id, Relation: "same-window", DeltaNs: o.time - first.time})

@@ -19,6 +19,9 @@ type binding struct{}
 type field struct {
 	get func(target any) any
 	set func(target any) bool
+	// text and number read a field of that type without making a value of CEL (see native).
+	text   func(target any) string
+	number func(target any) int64
 }
 
 // of makes a field of an object whose Go value is T.
@@ -33,9 +36,17 @@ func of[T any, V comparable](get func(T) V) field {
 // it from a Go string that had to be allocated first.
 func ofText[T any](get func(T) string) field {
 	return field{
-		get: func(target any) any { return types.String(get(target.(T))) },
-		set: func(target any) bool { return get(target.(T)) != "" },
+		get:  func(target any) any { return types.String(get(target.(T))) },
+		set:  func(target any) bool { return get(target.(T)) != "" },
+		text: func(target any) string { return get(target.(T)) },
 	}
+}
+
+// ofNumber makes a field of an event whose value is a whole number.
+func ofNumber(get func(*event.Event) int64) field {
+	f := of(get)
+	f.number = func(target any) int64 { return get(target.(*event.Event)) }
+	return f
 }
 
 func fieldsOf(object string) map[string]field {
@@ -70,10 +81,10 @@ func eventFields() map[string]field {
 		"source":       ofText(func(e *event.Event) string { return e.Source }),
 		"type":         ofText(func(e *event.Event) string { return e.Type }),
 		"subject":      ofText(func(e *event.Event) string { return e.Subject }),
-		"severity":     of(func(e *event.Event) int64 { return int64(e.Severity) }),
+		"severity":     ofNumber(func(e *event.Event) int64 { return int64(e.Severity) }),
 		"severityText": ofText((*event.Event).SeverityText),
 		"body":         ofText(func(e *event.Event) string { return e.Body }),
-		"count":        of(func(e *event.Event) int64 { return int64(e.Count) }),
+		"count":        ofNumber(func(e *event.Event) int64 { return int64(e.Count) }),
 		"partitionKey": ofText(func(e *event.Event) string { return e.PartitionKey }),
 		"traceId":      ofText(func(e *event.Event) string { return hex.EncodeToString(e.TraceID) }),
 		"reason":       ofText((*event.Event).KubernetesReason),

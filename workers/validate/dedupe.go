@@ -49,28 +49,30 @@ func newDedupe(c config.Dedupe, s stage.Settings) *dedupe {
 // under way at most, and some more.
 const group = 32
 
-// duplicates calls found with each event of b that is wanted and has the id of one before it,
-// within the window. An event without an id is nobody's duplicate.
-func (d *dedupe) duplicates(events []event.Event, wanted func(i int) bool, found func(i int)) {
+// mark ends the events among the valid ones of b that have the id of one before it within the
+// window. An event without an id is nobody's duplicate.
+func (d *dedupe) mark(b *stage.Batch) {
 	var ids [group][16]byte
-	for lo := 0; lo < len(events); lo += group {
-		part := events[lo:min(lo+group, len(events))]
-		// The index is larger than the caches: all of its places are asked for before the first is
-		// needed.
+	for lo := 0; lo < len(b.Events); lo += group {
+		part := b.Events[lo:min(lo+group, len(b.Events))]
 		for i := range part {
 			ids[i] = d.hash(&part[i])
+		}
+		// The index is larger than the caches: all of its places are asked for before the first is
+		// needed, with nothing between that would keep a core from asking.
+		for i := range part {
 			d.touched += d.claims.touch(&ids[i])
 		}
 		for i := range part {
-			if part[i].ID != "" && wanted(lo+i) && d.duplicate(ids[i]) {
-				found(lo + i)
+			if part[i].ID != "" && b.Decision(lo+i).Verdict == stage.Emit && d.duplicate(&ids[i]) {
+				b.Duplicate(lo + i)
 			}
 		}
 	}
 }
 
-func (d *dedupe) duplicate(id [16]byte) bool {
-	if place := d.claims.find(&id); place != 0 {
+func (d *dedupe) duplicate(id *[16]byte) bool {
+	if place := d.claims.find(id); place != 0 {
 		d.claims.see(place, uint32(d.now))
 		return true
 	}
@@ -78,7 +80,7 @@ func (d *dedupe) duplicate(id [16]byte) bool {
 		d.claims.dropOldest()
 		d.evicted.Inc()
 	}
-	d.claims.add(id, uint32(d.now))
+	d.claims.add(*id, uint32(d.now))
 	return false
 }
 
@@ -93,7 +95,10 @@ func (d *dedupe) hash(e *event.Event) [16]byte {
 func (d *dedupe) advance(now time.Time) {
 	d.now = max(d.now, now.UnixMilli())
 	// Ages are computed modulo 2^32 ms, 49 days; the window is shorter (maxWindow).
-	for d.claims.size > 0 && int64(uint32(d.now)-d.claims.at(d.claims.oldest).at) > d.window {
+	for n := 0; d.claims.size > 0 && int64(uint32(d.now)-d.claims.at(d.claims.oldest).at) > d.window; n++ {
+		if n%group == 0 {
+			d.touched += d.claims.touchOldest(group)
+		}
 		d.claims.dropOldest()
 	}
 }

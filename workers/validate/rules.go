@@ -15,6 +15,7 @@ import (
 type rules struct{ list []rule }
 
 type rule struct {
+	native  predicate // nil = the program decides
 	program cel.Program
 	failed  error // what to say when the expression is false
 	text    string
@@ -39,27 +40,36 @@ func compile(in []config.Rule) (*rules, error) {
 		if c.Message == "" {
 			failed = fmt.Errorf("rule %d is false: %s", i, c.Expression)
 		}
-		r.list = append(r.list, rule{program, failed, c.Expression})
+		r.list = append(r.list, rule{native(ast.NativeRep().Expr()), program, failed, c.Expression})
 	}
 	return r, nil
 }
 
 // check evaluates the rules in order, up to the first that does not hold.
 func (r *rules) check(e *event.Event) (reason string, err error) {
-	if len(r.list) == 0 {
-		return "", nil
-	}
-	vars := activation{e}
 	for i := range r.list {
-		out, _, err := r.list[i].program.Eval(vars)
-		if err != nil {
-			return reasonError, fmt.Errorf("rule %d cannot be evaluated on this event: %w (%s)", i, err, r.list[i].text)
+		rule := &r.list[i]
+		var holds bool
+		if rule.native != nil {
+			holds = rule.native(e)
+		} else if holds, err = rule.evaluate(e); err != nil {
+			return reasonError, fmt.Errorf("rule %d cannot be evaluated on this event: %w (%s)", i, err, rule.text)
 		}
-		if ok, isBool := out.Value().(bool); !isBool || !ok {
-			return reasonRule, r.list[i].failed
+		if !holds {
+			return reasonRule, rule.failed
 		}
 	}
 	return "", nil
+}
+
+// evaluate has CEL say whether the rule holds. What is no bool does not.
+func (r *rule) evaluate(e *event.Event) (holds bool, err error) {
+	out, _, err := r.program.Eval(activation{e})
+	if err != nil {
+		return false, err
+	}
+	holds, _ = out.Value().(bool)
+	return holds, nil
 }
 
 // activation is the one variable that rules see.

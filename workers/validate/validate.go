@@ -75,8 +75,7 @@ func (v *validator) Process(_ context.Context, b *stage.Batch) error {
 // dedupe ends the duplicates among the valid events of b.
 func (v *validator) dedupe(b *stage.Batch) {
 	v.seen.advance(b.Now)
-	valid := func(i int) bool { return b.Decision(i).Verdict == stage.Emit }
-	v.seen.duplicates(b.Events, valid, b.Duplicate)
+	v.seen.mark(b)
 	v.seen.entries.Set(float64(v.seen.claims.size))
 }
 
@@ -94,7 +93,7 @@ func (v *validator) check(e *event.Event, now time.Time) (reason string, err err
 
 // skew compares the event time with the stream time. An event without a time has none to compare.
 func (v *validator) skew(e *event.Event, now time.Time) error {
-	if e.Time == 0 {
+	if e.Time == 0 || (v.maxFuture == 0 && v.maxAge == 0) {
 		return nil
 	}
 	age := now.Sub(time.Unix(0, e.Time))
