@@ -59,21 +59,21 @@ func (c *ControlPlane) FrontProxyClient() (cert, key []byte, err error) {
 // addresses, with the CA bundle to trust it: for webhooks and aggregated API
 // servers under test.
 func (c *ControlPlane) ServingCertificate(names ...string) (cert, key, ca []byte, err error) {
-	pair, err := c.ca.server(names...)
-	return pair.cert, pair.key, c.ca.pem, err
+	pair, err := c.ca.Server(names...)
+	return pair.Cert, pair.Key, c.ca.PEM, err
 }
 
 // AddUser returns a client configuration of a new user with a client
 // certificate. RBAC grants it nothing by itself; the group system:masters
 // may do everything.
 func (c *ControlPlane) AddUser(name string, groups ...string) (*rest.Config, error) {
-	pair, err := c.ca.client(name, groups...)
+	pair, err := c.ca.Client(name, groups...)
 	if err != nil {
 		return nil, fmt.Errorf("add user %s: %w", name, err)
 	}
 	config := rest.AnonymousClientConfig(c.config)
 	config.QPS = -1
-	config.CertData, config.KeyData = pair.cert, pair.key
+	config.CertData, config.KeyData = pair.Cert, pair.Key
 	return config, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"millrace.dev/millrace/test/harness/pki"
 	"millrace.dev/millrace/test/harness/process"
 )
 
@@ -50,8 +51,8 @@ type ControlPlane struct {
 	kubeconfig string
 	config     *rest.Config
 	client     kubernetes.Interface
-	ca         *authority
-	frontProxy *authority
+	ca         *pki.Authority
+	frontProxy *pki.Authority
 	components []*component
 }
 
@@ -115,7 +116,7 @@ func (c *ControlPlane) startAPIServer(ctx context.Context, options Options) erro
 	}
 	base := &rest.Config{
 		Host:            fmt.Sprintf("https://127.0.0.1:%d", ports[2]),
-		TLSClientConfig: rest.TLSClientConfig{CAData: c.ca.pem},
+		TLSClientConfig: rest.TLSClientConfig{CAData: c.ca.PEM},
 		QPS:             -1, // tests are not throttled
 	}
 	c.config = base

@@ -33,8 +33,8 @@ type Options struct {
 	MaxPayload int
 	// SyncAlways makes JetStream fsync each message before it acks.
 	SyncAlways bool
-	// User and Password that clients must give. Leave them empty when
-	// Config has an authorization or accounts block.
+	// User and Password that clients must give, and that Connect gives. When
+	// Config has an authorization block, it has to know them.
 	User, Password string
 	// Config is appended to the generated configuration: users with
 	// permissions, accounts, limits, TLS.
@@ -91,10 +91,16 @@ func (e *endpoint) config() string {
 		}
 		b.WriteString("}\n")
 	}
-	if e.options.User != "" {
+	if e.options.User != "" && !strings.Contains(e.options.Config, "authorization {") {
 		fmt.Fprintf(&b, "authorization {\n  user: %q\n  password: %q\n}\n", e.options.User, e.options.Password)
 	}
 	return b.String() + e.options.Config + "\n"
+}
+
+// reconfigure replaces Options.Config in the file that the server reads.
+func (e *endpoint) reconfigure(config string) error {
+	e.options.Config = config
+	return os.WriteFile(e.configFile, []byte(e.config()), 0o600)
 }
 
 // URL for clients, without credentials.

@@ -45,6 +45,14 @@ func (e *endpoint) run(ctx context.Context) (*server.Server, error) {
 	return s, nil
 }
 
+// Reload has the running server take another Options.Config.
+func (e *Embedded) Reload(config string) error {
+	if err := e.reconfigure(config); err != nil {
+		return fmt.Errorf("reload nats-server: %w", err)
+	}
+	return e.Server.Reload()
+}
+
 // Stop shuts the server down and removes its folder, unless it was given.
 func (e *Embedded) Stop() {
 	e.Server.Shutdown()

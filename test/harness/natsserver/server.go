@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"millrace.dev/millrace/test/harness/kube"
@@ -70,6 +71,16 @@ func (s *Server) Restart(ctx context.Context) error {
 
 // stopGrace is how long a server may take to close its streams.
 const stopGrace = 20 * time.Second
+
+// Reload has the running server take another Options.Config, without a restart. It does not wait.
+func (s *Server) Reload(config string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.reconfigure(config); err != nil {
+		return fmt.Errorf("reload nats-server: %w", err)
+	}
+	return s.process.Signal(syscall.SIGHUP)
+}
 
 // Kill9 kills the server as a crash of the machine's process would. The store
 // stays; Restart recovers it.
