@@ -93,7 +93,10 @@ type PipelineSpec struct {
 	Suspend bool `json:"suspend,omitempty"` //nolint:kubeapilinter // unset and false are the same
 }
 
-// NATSSpec says how to reach NATS.
+// NATSSpec says how to reach NATS, and as whom.
+//
+// +kubebuilder:validation:XValidation:rule="self.?credentialsType.orValue('-') != 'Password' || !has(self.credentialsSecretRef) || !has(self.credentialsSecretRef.key)",message="type Password reads the keys username and password: leave key out",fieldPath=".credentialsSecretRef"
+// +kubebuilder:validation:XValidation:rule="!has(self.tls) || !has(self.url) || !self.url.contains('ws://')",message="tls does not protect ws: use wss",fieldPath=".tls"
 type NATSSpec struct {
 	// url is one or more server URLs, separated by commas. Default: the operator's.
 	// +kubebuilder:validation:MinLength=1
@@ -102,19 +105,70 @@ type NATSSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!self.contains('@')",message="must hold no user or password: use credentialsSecretRef"
 	// +optional
 	URL string `json:"url,omitempty"`
-	// credentialsSecretRef names the key of a Secret that holds a .creds file.
+	// credentialsSecretRef names the Secret of the NATS user.
 	// +optional
 	CredentialsSecretRef *SecretKeyRef `json:"credentialsSecretRef,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty name
+	// credentialsType is a .creds file, an nkey seed, or username and password. Default: Creds.
+	// +kubebuilder:validation:Enum=Creds;NKey;Password
+	// +optional
+	CredentialsType CredentialsType `json:"credentialsType,omitempty"`
+	// tls demands TLS; the server is always verified.
+	// +optional
+	TLS *TLSSpec `json:"tls,omitempty"`
 }
 
-// SecretKeyRef names a key of a Secret in the same namespace.
+// CredentialsType is a way to authenticate with NATS.
+type CredentialsType string
+
+// The types of credentials.
+const (
+	// CredentialsCreds: a .creds file, with a user JWT and its seed.
+	CredentialsCreds CredentialsType = "Creds"
+	// CredentialsNKey: the seed of an nkey.
+	CredentialsNKey CredentialsType = "NKey"
+	// CredentialsPassword: a user and a password.
+	CredentialsPassword CredentialsType = "Password"
+)
+
+// TLSSpec says whom to trust, and with which certificate to show oneself.
+type TLSSpec struct {
+	// ca signs the server's certificate. Default: the CAs of the image.
+	// +optional
+	CA *CASpec `json:"ca,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty name
+	// clientSecretName is a kubernetes.io/tls Secret: the client's certificate. Default: none.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	ClientSecretName string `json:"clientSecretName,omitempty"`
+}
+
+// CASpec names certificates in PEM.
+type CASpec struct {
+	// kind is Secret or ConfigMap. Default: Secret.
+	// +kubebuilder:validation:Enum=Secret;ConfigMap
+	// +optional
+	Kind CAKind `json:"kind,omitempty"`
+
+	SecretKeyRef `json:",inline"`
+}
+
+// CAKind is the kind of object that holds certificates.
+type CAKind string
+
+// The kinds.
+const (
+	CASecret    CAKind = "Secret"
+	CAConfigMap CAKind = "ConfigMap"
+)
+
+// SecretKeyRef names a key of an object in the same namespace.
 type SecretKeyRef struct {
-	// name of the Secret.
+	// name of the object.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +required
 	Name string `json:"name,omitempty"`
-	// key of the Secret. Default: user.creds.
+	// key of it. Default: user.creds, user.nk or ca.crt.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^[-._a-zA-Z0-9]+$`

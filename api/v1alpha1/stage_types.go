@@ -161,6 +161,11 @@ type WorkersSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
+	// natsSecretName is the Secret of the stage's own NATS user. Default: that of the pipeline.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	NATSSecretName string `json:"natsSecretName,omitempty"`
 	// image of the worker container. Default: the operator's.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512

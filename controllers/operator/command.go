@@ -13,6 +13,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"millrace.dev/millrace/controllers/internal/durability"
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/config/connect"
 	"millrace.dev/millrace/workers/config/usage"
 )
 
@@ -36,23 +38,22 @@ func Command() *cobra.Command {
 			}
 			ctrl.SetLogger(logger)
 			klog.SetLogger(logger)
-			config, err := ctrl.GetConfig()
+			cluster, err := ctrl.GetConfig()
 			if err != nil {
 				return fmt.Errorf("find the cluster: %w; set KUBECONFIG or run in a pod", err)
 			}
-			config.QPS = -1 // the API server's own fairness decides
+			cluster.QPS = -1 // the API server's own fairness decides
 			if options.LeaderElectionNamespace == "" {
 				if options.LeaderElectionNamespace, err = ownNamespace(); err != nil {
 					return fmt.Errorf("find the operator's namespace: %w; set --leader-election-namespace", err)
 				}
 			}
-			return Run(cmd.Context(), config, options, logger)
+			return Run(cmd.Context(), cluster, options, logger)
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&options.NATSURL, "nats-url", options.NATSURL, "NATS server of Pipelines that name none, as URLs separated by commas")
-	f.StringVar(&options.NATSCredentials, "nats-credentials", options.NATSCredentials,
-		"`file` with the operator's own credentials for --nats-url; workers use spec.nats.credentialsSecretRef")
+	f.StringVar(&options.NATS.URL, "nats-url", options.NATS.URL, "NATS server of Pipelines that name none, as URLs separated by commas")
+	connect.Flags(c, &options.NATS)
 	f.StringVar(&options.NATSMonitorURL, "nats-monitor-url", options.NATSMonitorURL,
 		"monitoring URLs of all servers of --nats-url, separated by commas (http://nats:8222): Pipelines with durability PowerSafe are checked there")
 	f.StringVar(&options.WorkerImage, "worker-image", options.WorkerImage, "image of workers; required")
@@ -84,7 +85,8 @@ func ownNamespace() (string, error) {
 
 // Options of the operator.
 type Options struct {
-	NATSURL, NATSCredentials string
+	// NATS is the server of Pipelines that name none, and the operator's own files for it.
+	NATS config.NATS
 	// NATSMonitorURL is one or more monitoring URLs, separated by commas.
 	NATSMonitorURL                    string
 	WorkerImage, WorkerServiceAccount string
@@ -114,8 +116,6 @@ func (o Options) check() error {
 		return fmt.Errorf("--nats-monitor-url: %w", err)
 	case o.WorkerImage == "":
 		return fmt.Errorf("--worker-image is missing: name the image that workers run, normally the operator's own")
-	case o.NATSCredentials != "" && o.NATSURL == "":
-		return fmt.Errorf("--nats-credentials is for the server of --nats-url, which is missing")
 	case o.CleanupTimeout <= 0:
 		return fmt.Errorf("--nats-cleanup-timeout is %s: it must be positive", o.CleanupTimeout)
 	case o.Resync < time.Second:
@@ -123,7 +123,7 @@ func (o Options) check() error {
 	case o.Concurrency < 1:
 		return fmt.Errorf("--concurrency is %d: at least 1", o.Concurrency)
 	}
-	return nil
+	return connect.CheckFlags(o.NATS)
 }
 
 func newLogger(out io.Writer, level, format string) (logr.Logger, error) {

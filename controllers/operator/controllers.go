@@ -34,13 +34,13 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) erro
 	if err := graph.Index(ctx, mgr.GetFieldIndexer()); err != nil {
 		return fmt.Errorf("index stages: %w", err)
 	}
-	planner, err := graph.NewPlanner(options.NATSURL)
+	planner, err := graph.NewPlanner(options.NATS.URL)
 	if err != nil {
 		return err
 	}
 	nats := access.New(access.Options{
-		Secrets: mgr.GetAPIReader(), Pool: pool,
-		Default: jetstream.Server{URL: options.NATSURL, CredentialsFile: options.NATSCredentials},
+		Objects: mgr.GetAPIReader(), Pool: pool,
+		Default: jetstream.Server{URL: options.NATS.URL, Files: options.NATS},
 	})
 	applier, err := apply.New(mgr.GetClient())
 	if err != nil {

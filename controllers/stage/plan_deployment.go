@@ -12,7 +12,6 @@ import (
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 
 	"millrace.dev/millrace/api/v1alpha1"
-	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/labels"
 	"millrace.dev/millrace/workers/config"
@@ -68,10 +67,8 @@ func podSpec(s *snapshot, settings Settings, configMap string) *corev1ac.PodSpec
 		WithVolumes(
 			corev1ac.Volume().WithName(configVolume).WithConfigMap(corev1ac.ConfigMapVolumeSource().WithName(configMap)),
 			corev1ac.Volume().WithName("tmp").WithEmptyDir(corev1ac.EmptyDirVolumeSource()))
-	if ref := credentialsRef(s.pipeline); ref != nil {
-		spec.WithVolumes(corev1ac.Volume().WithName("nats").WithSecret(corev1ac.SecretVolumeSource().
-			WithSecretName(ref.Name).
-			WithItems(corev1ac.KeyToPath().WithKey(access.CredentialsKey(ref)).WithPath(credentialsFile))))
+	if files := s.files(); len(files) > 0 {
+		spec.WithVolumes(corev1ac.Volume().WithName(natsVolume).WithProjected(natsSources(files)))
 	}
 	if account := serviceAccount(s, settings); account != "" {
 		spec.WithServiceAccountName(account)
@@ -144,8 +141,8 @@ func container(s *snapshot, settings Settings) *corev1ac.ContainerApplyConfigura
 		WithVolumeMounts(
 			corev1ac.VolumeMount().WithName(configVolume).WithMountPath(configDir).WithReadOnly(true),
 			corev1ac.VolumeMount().WithName("tmp").WithMountPath("/tmp"))
-	if credentialsRef(s.pipeline) != nil {
-		c.WithVolumeMounts(corev1ac.VolumeMount().WithName("nats").WithMountPath(credentialsDir).WithReadOnly(true))
+	if len(s.files()) > 0 {
+		c.WithVolumeMounts(corev1ac.VolumeMount().WithName(natsVolume).WithMountPath(natsDir).WithReadOnly(true))
 	}
 	return withResources(c, node.Workers.Resources)
 }

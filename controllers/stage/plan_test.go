@@ -98,6 +98,21 @@ func TestWorkersGolden(t *testing.T) {
 				NodeSelector: map[string]string{"pool": "events"}, ServiceAccountName: "mine", Image: "registry.example/mine:2",
 			}
 		}},
+		"own-user": {stage: "validate", change: func(p *v1alpha1.Pipeline) {
+			p.Spec.NATS = &v1alpha1.NATSSpec{
+				CredentialsType:      v1alpha1.CredentialsPassword,
+				CredentialsSecretRef: &v1alpha1.SecretKeyRef{Name: "nats-operator"},
+				TLS: &v1alpha1.TLSSpec{
+					CA:               &v1alpha1.CASpec{Kind: v1alpha1.CAConfigMap, SecretKeyRef: v1alpha1.SecretKeyRef{Name: "trust", Key: "bundle.pem"}},
+					ClientSecretName: "nats-client",
+				},
+			}
+			p.Spec.Stages[0].Workers.NATSSecretName = "nats-validate"
+		}},
+		"own-nkey": {stage: "validate", change: func(p *v1alpha1.Pipeline) {
+			p.Spec.NATS = &v1alpha1.NATSSpec{CredentialsType: v1alpha1.CredentialsNKey}
+			p.Spec.Stages[0].Workers.NATSSecretName = "nats-validate"
+		}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

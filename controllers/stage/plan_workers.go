@@ -9,6 +9,7 @@ import (
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/labels"
 	"millrace.dev/millrace/controllers/plan"
@@ -17,19 +18,18 @@ import (
 
 // Where a worker finds its files.
 const (
-	configVolume    = "config"
-	configDir       = "/etc/millrace"
-	configKey       = "stage.json"
-	credentialsDir  = "/etc/millrace-nats" //nolint:gosec // a path, not a credential
-	credentialsFile = "user.creds"
+	configVolume = "config"
+	configDir    = "/etc/millrace"
+	configKey    = "stage.json"
+	natsVolume   = "nats"
+	natsDir      = "/etc/millrace-nats"
 )
 
 // workersFor are the objects that run a stage.
 func workersFor(s *snapshot, settings Settings) (*workers, error) {
 	c := s.node.Config
-	if credentialsRef(s.pipeline) != nil {
-		c.NATS.CredentialsFile = credentialsDir + "/" + credentialsFile
-	}
+	c.NATS.TLS = s.pipeline.Spec.NATS != nil && s.pipeline.Spec.NATS.TLS != nil
+	access.Mount(s.files(), natsDir, &c.NATS)
 	data, err := c.Encode()
 	if err != nil {
 		return nil, fmt.Errorf("encode the config of stage %s: %w", s.node.Name, err)
@@ -71,11 +71,23 @@ func ownerReference(stage *v1alpha1.Stage) *metav1ac.OwnerReferenceApplyConfigur
 		WithController(true).WithBlockOwnerDeletion(true)
 }
 
-func credentialsRef(pipeline *v1alpha1.Pipeline) *v1alpha1.SecretKeyRef {
-	if pipeline.Spec.NATS == nil {
-		return nil
+// files are what the workers authenticate with.
+func (s *snapshot) files() []access.File {
+	return access.Files(s.pipeline.Spec.NATS, s.spec().Workers.NATSSecretName)
+}
+
+// natsSources puts them into one folder, where the kubelet replaces them when they change.
+func natsSources(files []access.File) *corev1ac.ProjectedVolumeSourceApplyConfiguration {
+	all := corev1ac.ProjectedVolumeSource()
+	for _, f := range files {
+		item := corev1ac.KeyToPath().WithKey(f.Key).WithPath(f.Name)
+		if f.Kind == v1alpha1.CAConfigMap {
+			all.WithSources(corev1ac.VolumeProjection().WithConfigMap(corev1ac.ConfigMapProjection().WithName(f.Object).WithItems(item)))
+		} else {
+			all.WithSources(corev1ac.VolumeProjection().WithSecret(corev1ac.SecretProjection().WithName(f.Object).WithItems(item)))
+		}
 	}
-	return pipeline.Spec.NATS.CredentialsSecretRef
+	return all
 }
 
 // configName is the ConfigMap that the pods of a Deployment mount.

@@ -12,19 +12,24 @@ import (
 // testAccepted creates objects at the edge of every rule: what is refused one step further.
 func (s *server) testAccepted(t *testing.T) {
 	for name, patch := range map[string]string{
-		"name of 61 characters":   `{metadata: {name: ` + long(57) + `}}`,
-		"URLs":                    `spec: {nats: {url: "nats://a:4222,tls://b.c,ws://d:80,wss://[::1]:443"}}`,
-		"shortest age":            `spec: {streams: {maxAge: 1m, maxBytes: 1Mi, replicas: 5, storage: Memory}}`,
-		"power-safe":              `spec: {streams: {durability: PowerSafe, storage: File}}`,
-		"longest age":             `spec: {streams: {maxAge: 8760h, maxBytes: 1048576}}`,
-		"age as Go writes it":     `spec: {streams: {maxAge: 24h0m0s}}`,
-		"partitions":              `spec: {partitions: 256, deletionPolicy: Delete, suspend: true}`,
-		"names of many tokens":    `spec: {subjectPrefix: a.b-c.D_e, ingress: {stream: R-1, subject: x.y}}`,
-		"dead letters of a stage": `spec: {stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [a/dead-letter, a/out], validate: {}}]}`,
-		"insights of correlate":   `spec: {stages: [{name: a, from: [ingress], correlate: {window: {}}}, {name: b, from: [a/insights], validate: {}}]}`,
-		"insights of analyze":     `spec: {stages: [{name: a, from: [ingress], analyze: {trend: {}}}, {name: b, from: [a/insights], validate: {}}]}`,
-		"the largest pipeline":    largest(),
-		"stages in any order":     `spec: {stages: [{name: b, from: [a], validate: {}}, {name: a, from: [ingress], validate: {}}]}`,
+		"name of 61 characters":         `{metadata: {name: ` + long(57) + `}}`,
+		"URLs":                          `spec: {nats: {url: "nats://a:4222,tls://b.c,ws://d:80,wss://[::1]:443"}}`,
+		"password":                      `spec: {nats: {credentialsType: Password, credentialsSecretRef: {name: a}}}`,
+		"nkey":                          `spec: {nats: {credentialsType: NKey, credentialsSecretRef: {name: a, key: b}}}`,
+		"stages' own users":             `spec: {nats: {credentialsType: NKey}, stages: [{name: a, from: [ingress], workers: {natsSecretName: b}, validate: {}}]}`,
+		"TLS with the CAs of the image": `spec: {nats: {url: "nats://a,tls://b,wss://c", tls: {}}}`,
+		"TLS of both sides":             `spec: {nats: {tls: {ca: {kind: ConfigMap, name: a, key: b.pem}, clientSecretName: c}}}`,
+		"shortest age":                  `spec: {streams: {maxAge: 1m, maxBytes: 1Mi, replicas: 5, storage: Memory}}`,
+		"power-safe":                    `spec: {streams: {durability: PowerSafe, storage: File}}`,
+		"longest age":                   `spec: {streams: {maxAge: 8760h, maxBytes: 1048576}}`,
+		"age as Go writes it":           `spec: {streams: {maxAge: 24h0m0s}}`,
+		"partitions":                    `spec: {partitions: 256, deletionPolicy: Delete, suspend: true}`,
+		"names of many tokens":          `spec: {subjectPrefix: a.b-c.D_e, ingress: {stream: R-1, subject: x.y}}`,
+		"dead letters of a stage":       `spec: {stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [a/dead-letter, a/out], validate: {}}]}`,
+		"insights of correlate":         `spec: {stages: [{name: a, from: [ingress], correlate: {window: {}}}, {name: b, from: [a/insights], validate: {}}]}`,
+		"insights of analyze":           `spec: {stages: [{name: a, from: [ingress], analyze: {trend: {}}}, {name: b, from: [a/insights], validate: {}}]}`,
+		"the largest pipeline":          largest(),
+		"stages in any order":           `spec: {stages: [{name: b, from: [a], validate: {}}, {name: a, from: [ingress], validate: {}}]}`,
 	} {
 		t.Run("Pipeline/"+name, func(t *testing.T) {
 			object := merged(t, basePipeline, patch)

@@ -188,6 +188,31 @@ func pipelineRefusals() map[string]refusal {
 		"secret without name": {
 			patch: `spec: {nats: {credentialsSecretRef: {key: a}}}`, want: []string{"spec.nats.credentialsSecretRef.name: Required value"},
 		},
+		"type of credentials": {
+			patch: `spec: {nats: {credentialsType: Token}}`, want: []string{`spec.nats.credentialsType: Unsupported value: "Token": supported values: "Creds", "NKey", "Password"`},
+		},
+		"password with key": {
+			patch: `spec: {nats: {credentialsType: Password, credentialsSecretRef: {name: a, key: b}}}`,
+			want:  []string{`spec.nats.credentialsSecretRef: Invalid value: type Password reads the keys username and password: leave key out`},
+		},
+		"two ways to authenticate": {
+			patch: `spec: {nats: {credentialsSecretRef: {name: a}, nkeySecretRef: {name: b}}}`,
+			want:  []string{`spec.nats.nkeySecretRef: unknown field "spec.nats.nkeySecretRef"`},
+		},
+		"TLS of a WebSocket in the clear": {
+			patch: `spec: {nats: {url: "nats://a,ws://b", tls: {}}}`,
+			want:  []string{`spec.nats.tls: Invalid value: tls does not protect ws: use wss`},
+		},
+		"kind of the CA": {
+			patch: `spec: {nats: {tls: {ca: {kind: File, name: a}}}}`, want: []string{`spec.nats.tls.ca.kind: Unsupported value: "File": supported values: "Secret", "ConfigMap"`},
+		},
+		"CA without name": {
+			patch: `spec: {nats: {tls: {ca: {kind: Secret}}}}`, want: []string{"spec.nats.tls.ca.name: Required value"},
+		},
+		"certificate unverified": {
+			patch: `spec: {nats: {tls: {insecureSkipVerify: true}}}`,
+			want:  []string{`spec.nats.tls.insecureSkipVerify: unknown field "spec.nats.tls.insecureSkipVerify"`},
+		},
 		"stream name": {
 			patch: `spec: {ingress: {stream: raw.events}}`, want: []string{`spec.ingress.stream: Invalid value: "raw.events": spec.ingress.stream in body should match '^[A-Za-z0-9][A-Za-z0-9_-]*$'`},
 		},

@@ -66,6 +66,9 @@ func run(t *testing.T, kinds stage.Registry, s plan.Stage) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if got, want := c.Replays(), factory.Stateful(c); got != want {
+		t.Errorf("stage %s: the config says replays %t, the stage says stateful %t: its NATS user has the wrong rights", s.Name, got, want)
+	}
 	if _, err := factory.New(stage.Settings{Config: c, Log: slog.New(slog.DiscardHandler), Now: time.Now, Metrics: prometheus.NewRegistry()}); err != nil {
 		t.Errorf("the worker refuses stage %s: %v", s.Name, err)
 	}

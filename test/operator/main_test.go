@@ -143,7 +143,7 @@ func (w *world) runOperator(ctx context.Context) error {
 	logger := logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	ctrl.SetLogger(logger)
 	options := operator.DefaultOptions()
-	options.NATSURL, options.NATSMonitorURL = w.nats.URL(), w.nats.MonitorURL()
+	options.NATS.URL, options.NATSMonitorURL = w.nats.URL(), w.nats.MonitorURL()
 	options.WorkerImage = workerImage
 	options.WorkerServiceAccount = "millrace-worker"
 	options.MetricsAddress, options.ProbeAddress = "0", "0"

@@ -76,12 +76,17 @@ type PipelineRef struct {
 // String returns namespace/name.
 func (p PipelineRef) String() string { return p.Namespace + "/" + p.Name }
 
-// NATS says how a worker connects.
-type NATS struct {
-	// URL is one or more server URLs, separated by commas.
-	URL string `json:"url"`
-	// CredentialsFile is the path of a .creds file; empty connects without credentials.
-	CredentialsFile string `json:"credentialsFile,omitempty"`
+// Replays says whether a worker of the stage that takes over a lane reads stored input again, to
+// know what the one before knew. So it is with the kinds that are stateful.
+func (c *StageConfig) Replays() bool {
+	switch c.Kind {
+	case KindCorrelate, KindAnalyze:
+		return true
+	case KindValidate:
+		return c.Validate != nil && c.Validate.Dedupe != nil
+	default:
+		return false
+	}
 }
 
 // Input is what a stage reads: a durable consumer for each lane, which exist already (a

@@ -57,14 +57,16 @@
 //
 // # Rights
 //
-// The engine creates, changes and deletes nothing but the consumer's position. It needs
-// publish rights on the output subjects, for each input stream I and consumer C
+// The engine creates, changes and deletes nothing but the consumer's position.
+// controllers/plan.Permissions derives from a plan what follows, and `millrace nats-permissions`
+// prints it. The engine needs publish rights on the output subjects, for each input stream I and consumer C
 //
 //	$JS.API.CONSUMER.INFO.I.C, $JS.API.CONSUMER.RESET.I.C, $JS.API.CONSUMER.MSG.NEXT.I.C,
 //	$JS.ACK.I.C.>, $JS.ACK.*.*.I.C.>
 //
 // for each output stream O $JS.API.STREAM.MSG.GET.O, for stateful stages
 // $JS.API.STREAM.MSG.GET.I and $JS.API.DIRECT.GET.I (the replay), for leases those of
-// package lease, and a subscription to its inbox. A consumer or stream that does not exist
+// package lease, and a subscription to its inbox, which is its stage's alone
+// (config.StageConfig.InboxPrefix). A consumer or stream that does not exist
 // is waited for: the operator makes it again.
 package engine

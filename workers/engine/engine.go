@@ -87,7 +87,7 @@ func New(o Options) (*Engine, error) {
 	e.metrics = e.nodes[0].metrics
 	if c.Leases != "" {
 		e.keeper, err = lease.New(lease.Options{
-			Conn: o.Conn, Bucket: c.Leases, Key: c.Stage, Wake: e.inboxPrefix + "lease." + c.Leases, Worker: o.Worker, Lanes: c.Lanes,
+			Conn: o.Conn, Bucket: c.Leases, Key: c.Stage, Wake: config.WakeSubject(prefix, c.Leases), Worker: o.Worker, Lanes: c.Lanes,
 			Every: o.LeaseEvery, Expire: o.LeaseExpire, Log: e.log, Now: o.Now, Jitter: o.Jitter,
 		})
 		if err != nil {

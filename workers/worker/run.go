@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/config/connect"
 	"millrace.dev/millrace/workers/engine"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -46,7 +46,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.ConfigFile, err)
 	}
-	conn, err := connect(c, o.Log)
+	conn, err := dial(c, o.Log)
 	if err != nil {
 		return err
 	}
@@ -93,13 +93,15 @@ func readConfig(path string) (*config.StageConfig, error) {
 	return c, nil
 }
 
-// connect opens a connection that is kept for ever. A server that is not there yet is
-// waited for in the background.
-func connect(c *config.StageConfig, log *slog.Logger) (*nats.Conn, error) {
+// dial opens a connection that is kept for ever. A server that is not there yet is
+// waited for in the background. Its files are read again at every connect, so that renewed
+// credentials take effect; one that is refused is tried again for ever, since they may come later.
+func dial(c *config.StageConfig, log *slog.Logger) (*nats.Conn, error) {
+	said := &once{}
 	options := []nats.Option{
 		nats.Name("millrace " + c.Pipeline.String() + "/" + c.Stage),
-		nats.CustomInboxPrefix(InboxPrefix(c.Stage)),
-		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1),
+		nats.CustomInboxPrefix(c.InboxPrefix()),
+		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(reconnectWait / 4), nats.ReconnectJitter(reconnectWait/2, reconnectWait/2),
 		nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -107,26 +109,35 @@ func connect(c *config.StageConfig, log *slog.Logger) (*nats.Conn, error) {
 				log.Warn("disconnected from NATS", "error", err)
 			}
 		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			if said.news(err) {
+				log.Warn("cannot connect to NATS", "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { said.forget() }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			log.Error("NATS reported an error", "error", err)
+			if said.news(err) {
+				log.Error("NATS reported an error", "error", err)
+			}
 		}),
 	}
-	if f := c.NATS.CredentialsFile; f != "" {
-		if _, err := os.Stat(f); err != nil {
-			return nil, fmt.Errorf("nats.credentialsFile: %w", err)
-		}
-		// It is read again at every connect, so that renewed credentials take effect.
-		options = append(options, nats.UserCredentials(f))
-	}
-	conn, err := nats.Connect(c.NATS.URL, options...)
+	login := connect.Login{TLS: c.NATS.TLS, Load: func() (connect.Material, error) { return connect.Files(c.NATS) }}
+	conn, err := connect.NATS(c.NATS.URL, login, options...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS at %s: %w", c.NATS.URL, err)
+		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
 	return conn, nil
 }
 
-// InboxPrefix is the prefix of the subjects that a worker of a stage listens on: the one
-// subscription that its user needs to be allowed is InboxPrefix(stage) + ".>".
-func InboxPrefix(stage string) string {
-	return "_INBOX_" + strings.NewReplacer(".", "_", "*", "_", ">", "_", " ", "_").Replace(stage)
+// once has each problem of a connection said once, until it is connected again: attempts are made
+// every second. nats.go calls it from one goroutine.
+type once struct{ last string }
+
+func (o *once) news(err error) bool {
+	text := err.Error()
+	news := text != o.last
+	o.last = text
+	return news
 }
+
+func (o *once) forget() { o.last = "" }

@@ -215,9 +215,3 @@ func TestCommandLine(t *testing.T) {
 		t.Errorf("without --config: got %v, want exit code 2", err)
 	}
 }
-
-func TestInboxPrefixIsOneToken(t *testing.T) {
-	if got := worker.InboxPrefix("a.b*>"); strings.ContainsAny(got, ".*>") || !strings.HasPrefix(got, "_INBOX_a") {
-		t.Errorf("got %s", got)
-	}
-}

@@ -20,6 +20,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.AnalyzeSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("AnomalySpec"):
 		return &apiv1alpha1.AnomalySpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("CASpec"):
+		return &apiv1alpha1.CASpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ClockSkewSpec"):
 		return &apiv1alpha1.ClockSkewSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ConsumerStatus"):
@@ -74,6 +76,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.StreamDefaultsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("StreamStatus"):
 		return &apiv1alpha1.StreamStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TLSSpec"):
+		return &apiv1alpha1.TLSSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TrendSpec"):
 		return &apiv1alpha1.TrendSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ValidateRule"):

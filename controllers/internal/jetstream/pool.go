@@ -8,6 +8,9 @@ import (
 
 	"github.com/nats-io/jsm.go"
 	"github.com/nats-io/nats.go"
+
+	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/workers/config/connect"
 )
 
 // PoolOptions bound what a Pool does. Zero members take the defaults.
@@ -111,18 +114,15 @@ func (p *Pool) entry(server Server) (*entry, error) {
 }
 
 func (p *Pool) connect(server Server) (*Client, error) {
-	if err := server.check(); err != nil {
-		return nil, &UnreachableError{Server: server.Redacted(), Err: err}
-	}
-	options := append(server.credentials(),
+	// Credentials that are refused twice end the connection; the next call reads them again.
+	nc, err := connect.NATS(server.URL, server.login(p.options.ConnectTimeout/time.Duration(len(server.urls()))),
 		nats.Name(p.options.Name),
-		nats.Timeout(p.options.ConnectTimeout/time.Duration(len(server.urls()))),
+		nats.CustomInboxPrefix(plan.OperatorInbox),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(time.Second),
 		// A request to a server that is away fails at once instead of being kept for later.
 		nats.ReconnectBufSize(-1),
 	)
-	nc, err := nats.Connect(server.URL, options...)
 	if err != nil {
 		return nil, &UnreachableError{Server: server.Redacted(), Err: err}
 	}

@@ -5,18 +5,22 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
-	"github.com/nats-io/nats.go"
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/config/connect"
 )
 
 // Server says where NATS is and as whom to connect.
 type Server struct {
 	// URL is one or more server URLs, separated by commas.
 	URL string
-	// Credentials is the content of a .creds file; nil connects without.
-	Credentials []byte
-	// CredentialsFile is the path of a .creds file; it is read again at each reconnect.
-	CredentialsFile string
+	// TLS demands TLS, whatever URL says.
+	TLS bool
+	// Material is what Secrets hold; it is used as it is, and another one makes another connection.
+	Material connect.Material
+	// Files, if any is named, are read again at each reconnect, instead of Material.
+	Files config.NATS
 }
 
 // Redacted is the URL without users and passwords, fit for a message.
@@ -34,9 +38,12 @@ func (s Server) Redacted() string {
 	return strings.Join(parts, ",")
 }
 
+// Same says whether both are one connection.
+func (s Server) Same(other Server) bool { return s.key() == other.key() }
+
 // key tells connections apart without holding the secrets themselves.
 func (s Server) key() string {
-	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%q %q %q", s.URL, s.Credentials, s.CredentialsFile)))
+	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%q %t %+v %q", s.URL, s.TLS, s.Files, s.Material)))
 }
 
 func (s Server) urls() []string {
@@ -47,26 +54,12 @@ func (s Server) urls() []string {
 	return parts
 }
 
-func (s Server) credentials() []nats.Option {
-	switch {
-	case len(s.Credentials) > 0:
-		return []nats.Option{nats.UserCredentialBytes(s.Credentials)}
-	case s.CredentialsFile != "":
-		return []nats.Option{nats.UserCredentials(s.CredentialsFile)}
-	default:
-		return nil
+// login is how to connect.
+func (s Server) login(timeout time.Duration) connect.Login {
+	l := connect.Login{TLS: s.TLS, Timeout: timeout, Load: func() (connect.Material, error) { return s.Material, nil }}
+	if s.Files != (config.NATS{}) {
+		l.TLS = l.TLS || s.Files.TLS
+		l.Load = func() (connect.Material, error) { return connect.Files(s.Files) }
 	}
-}
-
-// check refuses a URL that nats.go would quote in its error, password and all.
-func (s Server) check() error {
-	for _, part := range s.urls() {
-		if part == "" {
-			return fmt.Errorf("the url is empty")
-		}
-		if _, err := url.Parse(part); err != nil {
-			return fmt.Errorf("the url is malformed")
-		}
-	}
-	return nil
+	return l
 }

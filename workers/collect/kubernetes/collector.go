@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/kubernetes"
 
+	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/enrich/kubernetes/watch"
 )
 
@@ -65,7 +66,7 @@ func (o *Options) check() error {
 	if strings.ContainsAny(o.Subject, "*> \t") {
 		return fmt.Errorf("collect kubernetes: subject %q must be literal", o.Subject)
 	}
-	o.Bucket = cmp.Or(o.Bucket, "millrace-collect")
+	o.Bucket = cmp.Or(o.Bucket, config.CollectorBucket)
 	o.History = cmp.Or(o.History, time.Hour)
 	o.CheckpointInterval = cmp.Or(o.CheckpointInterval, time.Second)
 	o.Queue = cmp.Or(o.Queue, 1024)

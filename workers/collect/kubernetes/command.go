@@ -18,15 +18,18 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/config/connect"
 	"millrace.dev/millrace/workers/config/usage"
 )
 
 // flags of the command.
 type flags struct {
-	natsURL, credentials, subject, bucket string
-	kubeconfig, cluster                   string
-	history                               time.Duration
-	listen                                string
+	nats                config.NATS
+	subject, bucket     string
+	kubeconfig, cluster string
+	history             time.Duration
+	listen              string
 }
 
 // Command returns the command `kubernetes`, to be added to `millrace collect`.
@@ -46,8 +49,8 @@ lists the rights that it needs in Kubernetes and in NATS.`,
 		RunE:         func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&f.natsURL, "nats-url", nats.DefaultURL, "NATS server, or several separated by commas")
-	fs.StringVar(&f.credentials, "credentials-file", "", "NATS credentials (.creds)")
+	fs.StringVar(&f.nats.URL, "nats-url", nats.DefaultURL, "NATS server, or several separated by commas")
+	connect.Flags(cmd, &f.nats)
 	fs.StringVar(&f.subject, "subject", "events.raw.kubernetes", "subject to publish on; it is the collector's alone")
 	fs.StringVar(&f.bucket, "checkpoint-bucket", "", "KV bucket of the checkpoints (default millrace-collect)")
 	fs.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file (default $KUBECONFIG, the pod's service account, ~/.kube/config)")
@@ -68,6 +71,9 @@ func (f *flags) check() error {
 	case f.history < 0:
 		return usage.Error{Err: fmt.Errorf("--history is %s: it cannot be negative", f.history)}
 	}
+	if err := connect.CheckFlags(f.nats); err != nil {
+		return usage.Error{Err: err}
+	}
 	return nil
 }
 
@@ -81,7 +87,7 @@ func (f *flags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	connection, err := f.connect(log)
+	connection, err := f.dial(log)
 	if err != nil {
 		return err
 	}
@@ -124,23 +130,22 @@ func (f *flags) clientset() (kubernetes.Interface, error) {
 	return client, nil
 }
 
-// connect returns a connection that comes up when the server does, and again after it was
-// away.
-func (f *flags) connect(log *slog.Logger) (*nats.Conn, error) {
+// dial returns a connection that comes up when the server does, and again after it was
+// away, or its credentials were replaced.
+func (f *flags) dial(log *slog.Logger) (*nats.Conn, error) {
 	options := []nats.Option{
 		nats.Name("millrace collect kubernetes " + f.cluster),
-		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1),
+		nats.CustomInboxPrefix(config.CollectorInbox(f.cluster)),
+		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectBufSize(-1), // what cannot be sent now is an error, and is tried again
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn("disconnected from NATS", "error", err) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("NATS reports an error", "error", err) }),
 		nats.ReconnectHandler(func(c *nats.Conn) { log.Info("connected to NATS again", "url", c.ConnectedUrlRedacted()) }),
 	}
-	if f.credentials != "" {
-		options = append(options, nats.UserCredentials(f.credentials))
-	}
-	connection, err := nats.Connect(f.natsURL, options...)
+	login := connect.Login{TLS: f.nats.TLS, Load: func() (connect.Material, error) { return connect.Files(f.nats) }}
+	connection, err := connect.NATS(f.nats.URL, login, options...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS at %s: %w", f.natsURL, err)
+		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
 	return connection, nil
 }

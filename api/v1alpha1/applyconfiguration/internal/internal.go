@@ -44,6 +44,20 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: warmup
       type:
         scalar: numeric
+- name: dev.millrace.millrace.api.v1alpha1.CAKind
+  scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.CASpec
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: kind
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.CAKind
+    - name: name
+      type:
+        scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.ClockSkewSpec
   map:
     fields:
@@ -83,6 +97,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: window
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.WindowSpec
+- name: dev.millrace.millrace.api.v1alpha1.CredentialsType
+  scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.DedupeSpec
   map:
     fields:
@@ -185,6 +201,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: credentialsSecretRef
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.SecretKeyRef
+    - name: credentialsType
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.CredentialsType
+    - name: tls
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.TLSSpec
     - name: url
       type:
         scalar: string
@@ -531,6 +553,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.TLSSpec
+  map:
+    fields:
+    - name: ca
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.CASpec
+    - name: clientSecretName
+      type:
+        scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.TrendSpec
   map:
     fields:
@@ -597,6 +628,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: min
       type:
         scalar: numeric
+    - name: natsSecretName
+      type:
+        scalar: string
     - name: nodeSelector
       type:
         map:

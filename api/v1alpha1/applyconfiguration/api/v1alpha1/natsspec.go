@@ -2,15 +2,23 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "millrace.dev/millrace/api/v1alpha1"
+)
+
 // NATSSpecApplyConfiguration represents a declarative configuration of the NATSSpec type for use
 // with apply.
 //
-// NATSSpec says how to reach NATS.
+// NATSSpec says how to reach NATS, and as whom.
 type NATSSpecApplyConfiguration struct {
 	// url is one or more server URLs, separated by commas. Default: the operator's.
 	URL *string `json:"url,omitempty"`
-	// credentialsSecretRef names the key of a Secret that holds a .creds file.
+	// credentialsSecretRef names the Secret of the NATS user.
 	CredentialsSecretRef *SecretKeyRefApplyConfiguration `json:"credentialsSecretRef,omitempty"`
+	// credentialsType is a .creds file, an nkey seed, or username and password. Default: Creds.
+	CredentialsType *apiv1alpha1.CredentialsType `json:"credentialsType,omitempty"`
+	// tls demands TLS; the server is always verified.
+	TLS *TLSSpecApplyConfiguration `json:"tls,omitempty"`
 }
 
 // NATSSpecApplyConfiguration constructs a declarative configuration of the NATSSpec type for use with
@@ -32,5 +40,21 @@ func (b *NATSSpecApplyConfiguration) WithURL(value string) *NATSSpecApplyConfigu
 // If called multiple times, the CredentialsSecretRef field is set to the value of the last call.
 func (b *NATSSpecApplyConfiguration) WithCredentialsSecretRef(value *SecretKeyRefApplyConfiguration) *NATSSpecApplyConfiguration {
 	b.CredentialsSecretRef = value
+	return b
+}
+
+// WithCredentialsType sets the CredentialsType field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the CredentialsType field is set to the value of the last call.
+func (b *NATSSpecApplyConfiguration) WithCredentialsType(value apiv1alpha1.CredentialsType) *NATSSpecApplyConfiguration {
+	b.CredentialsType = &value
+	return b
+}
+
+// WithTLS sets the TLS field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the TLS field is set to the value of the last call.
+func (b *NATSSpecApplyConfiguration) WithTLS(value *TLSSpecApplyConfiguration) *NATSSpecApplyConfiguration {
+	b.TLS = value
 	return b
 }

@@ -5,11 +5,11 @@ package v1alpha1
 // SecretKeyRefApplyConfiguration represents a declarative configuration of the SecretKeyRef type for use
 // with apply.
 //
-// SecretKeyRef names a key of a Secret in the same namespace.
+// SecretKeyRef names a key of an object in the same namespace.
 type SecretKeyRefApplyConfiguration struct {
-	// name of the Secret.
+	// name of the object.
 	Name *string `json:"name,omitempty"`
-	// key of the Secret. Default: user.creds.
+	// key of it. Default: user.creds, user.nk or ca.crt.
 	Key *string `json:"key,omitempty"`
 }
 

@@ -22,6 +22,8 @@ type WorkersSpecApplyConfiguration struct {
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 	// serviceAccountName that kubernetes and impact read the cluster with. Default: the operator's choice.
 	ServiceAccountName *string `json:"serviceAccountName,omitempty"`
+	// natsSecretName is the Secret of the stage's own NATS user. Default: that of the pipeline.
+	NATSSecretName *string `json:"natsSecretName,omitempty"`
 	// image of the worker container. Default: the operator's.
 	Image *string `json:"image,omitempty"`
 }
@@ -75,6 +77,14 @@ func (b *WorkersSpecApplyConfiguration) WithNodeSelector(entries map[string]stri
 // If called multiple times, the ServiceAccountName field is set to the value of the last call.
 func (b *WorkersSpecApplyConfiguration) WithServiceAccountName(value string) *WorkersSpecApplyConfiguration {
 	b.ServiceAccountName = &value
+	return b
+}
+
+// WithNATSSecretName sets the NATSSecretName field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the NATSSecretName field is set to the value of the last call.
+func (b *WorkersSpecApplyConfiguration) WithNATSSecretName(value string) *WorkersSpecApplyConfiguration {
+	b.NATSSecretName = &value
 	return b
 }
 

@@ -1,0 +1,133 @@
+package plan
+
+import (
+	"slices"
+
+	"millrace.dev/millrace/workers/config"
+)
+
+// OperatorInbox starts the subjects that the operator listens on.
+const OperatorInbox = "_INBOX_millrace-operator"
+
+// User is one NATS user and all that it may do: what is not named is denied.
+type User struct {
+	// Name is <namespace>.<pipeline>.<stage>, millrace-operator or millrace-collector.
+	Name string `json:"name"`
+	// Publish and Subscribe are the subjects that it may use, sorted.
+	Publish   []string `json:"publish"`
+	Subscribe []string `json:"subscribe"`
+}
+
+// Collector is `millrace collect kubernetes` that publishes into a pipeline.
+type Collector struct {
+	// Subject that it publishes on. Default: kubernetes, below the ingress of the pipeline.
+	Subject string
+	// Cluster is its name. Default: kubernetes.
+	Cluster string
+	// Bucket of its checkpoints. Default: config.CollectorBucket.
+	Bucket string
+}
+
+// Permissions are the rights of the workers of each stage, in the order of the plan. A stage that runs in
+// the workers of another one has no user of its own: its rights are those of its head.
+//
+// What a user reads of a stream cannot be bounded below the stream: a stage may read the dead
+// letters, the insights and the leases of the whole pipeline, since the last message of its own
+// subjects is among them. Ports out are streams of their own.
+func Permissions(p *Plan) []User {
+	var users []User
+	for _, s := range p.Stages {
+		if s.Head == "" {
+			users = append(users, stageUser(p, &s))
+		}
+	}
+	return users
+}
+
+// OperatorPermissions are the rights of the operator for all plans, which share a NATS account.
+func OperatorPermissions(plans ...*Plan) User {
+	// Which streams a deleted pipeline owns is found by their metadata.
+	publish := []string{"$JS.API.STREAM.LIST"}
+	for _, p := range plans {
+		names := []string{p.Leases.Stream()}
+		for _, s := range p.Streams {
+			names = append(names, s.Name)
+		}
+		for _, name := range names {
+			for _, verb := range []string{"CREATE", "INFO", "UPDATE", "DELETE"} {
+				publish = append(publish, "$JS.API.STREAM."+verb+"."+name)
+			}
+			publish = append(publish, "$JS.API.STREAM.MSG.GET."+name,
+				"$JS.API.CONSUMER.LIST."+name, "$JS.API.CONSUMER.INFO."+name+".*", "$JS.API.CONSUMER.DELETE."+name+".*",
+				"$JS.API.CONSUMER.CREATE."+name+".>", "$JS.API.CONSUMER.DURABLE.CREATE."+name+".*")
+		}
+	}
+	return user("millrace-operator", OperatorInbox, publish)
+}
+
+// CollectorPermissions are the rights of a collector.
+func CollectorPermissions(p *Plan, c Collector) User {
+	if c.Subject == "" {
+		c.Subject = p.Ingress.Subjects[0][:len(p.Ingress.Subjects[0])-1] + "kubernetes"
+	}
+	bucket := "KV_" + or(c.Bucket, config.CollectorBucket)
+	stream := p.Ingress.Name
+	return user("millrace-collector", config.CollectorInbox(or(c.Cluster, "kubernetes")), []string{
+		c.Subject, "$JS.API.STREAM.NAMES", "$JS.API.STREAM.INFO." + stream, "$JS.API.STREAM.MSG.GET." + stream,
+		"$JS.API.DIRECT.GET." + stream, "$JS.API.DIRECT.GET." + stream + ".>",
+		"$JS.API.INFO", "$JS.API.STREAM.CREATE." + bucket, "$JS.API.STREAM.INFO." + bucket,
+		"$JS.API.STREAM.MSG.GET." + bucket, "$JS.API.DIRECT.GET." + bucket + ".>",
+		"$KV." + or(c.Bucket, config.CollectorBucket) + ".>",
+	})
+}
+
+func user(name, inbox string, publish []string) User {
+	slices.Sort(publish)
+	return User{Name: name, Publish: slices.Compact(publish), Subscribe: []string{inbox + ".>"}}
+}
+
+// stageUser has the rights that workers/engine names in its section Rights.
+func stageUser(p *Plan, s *Stage) User {
+	c := s.Config
+	var publish []string
+	for _, in := range c.Inputs {
+		publish = append(publish, inputRights(&c, in)...)
+	}
+	replays := false
+	for _, node := range append([]config.StageConfig{c}, c.Chain...) {
+		replays = replays || node.Replays()
+		for _, out := range node.Outputs {
+			publish = append(publish, outputSubject(node.Stage, out), "$JS.API.STREAM.MSG.GET."+out.Stream)
+		}
+	}
+	if replays {
+		for _, in := range c.Inputs {
+			publish = append(publish, "$JS.API.STREAM.MSG.GET."+in.Stream, "$JS.API.DIRECT.GET."+in.Stream)
+		}
+	}
+	if c.Leases != "" {
+		publish = append(publish, "$KV."+c.Leases+"."+c.Stage, "$JS.API.STREAM.MSG.GET.KV_"+c.Leases,
+			config.WakeSubject(c.InboxPrefix(), c.Leases))
+	}
+	return user(p.Namespace+"."+p.Name+"."+s.Name, c.InboxPrefix(), publish)
+}
+
+func inputRights(c *config.StageConfig, in config.Input) []string {
+	var rights []string
+	for lane := range c.Lanes {
+		consumer := in.Stream + "." + in.Consumer(lane, c.Lanes)
+		rights = append(rights,
+			"$JS.API.CONSUMER.INFO."+consumer, "$JS.API.CONSUMER.RESET."+consumer, "$JS.API.CONSUMER.MSG.NEXT."+consumer,
+			// The second form is that of servers with a JetStream domain.
+			"$JS.ACK."+consumer+".>", "$JS.ACK.*.*."+consumer+".>")
+	}
+	return rights
+}
+
+// outputSubject covers what a stage publishes on: see config.OutputFormat.
+func outputSubject(stage string, out config.Output) string {
+	if out.Format == config.FormatCloudEvent {
+		return out.Subject + "." + stage + ".*.*"
+	}
+	return out.Subject + ".*"
+}

@@ -1,0 +1,51 @@
+package connect
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"millrace.dev/millrace/workers/config"
+)
+
+// Flags adds to a command how to authenticate with NATS at --nats-url, and whom to trust; a URL such as
+// tls://nats:4222 demands TLS by itself. Files are read again at each
+// connect and reconnect.
+func Flags(cmd *cobra.Command, n *config.NATS) {
+	f := cmd.Flags()
+	f.StringVar(&n.CredentialsFile, "nats-credentials", n.CredentialsFile, ".creds `file` for --nats-url")
+	f.StringVar(&n.NKeyFile, "nats-nkey", n.NKeyFile, "`file` with the seed of an nkey for --nats-url")
+	f.StringVar(&n.UserFile, "nats-user", n.UserFile, "`file` with a user name for --nats-url; needs --nats-password")
+	f.StringVar(&n.PasswordFile, "nats-password", n.PasswordFile, "`file` with the password of --nats-user")
+	f.StringVar(&n.CAFile, "nats-ca", n.CAFile, "`file` with CA certificates that sign the server's; default those of the system")
+	f.StringVar(&n.CertFile, "nats-cert", n.CertFile, "`file` with a client certificate; needs --nats-key")
+	f.StringVar(&n.KeyFile, "nats-key", n.KeyFile, "`file` with the key of --nats-cert")
+}
+
+// CheckFlags refuses flags that contradict each other.
+func CheckFlags(n config.NATS) error {
+	ways := 0
+	for _, file := range []string{n.CredentialsFile, n.NKeyFile, n.UserFile} {
+		if file != "" {
+			ways++
+		}
+	}
+	files := n != config.NATS{URL: n.URL}
+	switch {
+	case files && n.URL == "":
+		return errors.New("--nats-credentials and the like are for the server of --nats-url, which is missing")
+	case ways > 1:
+		return errors.New("--nats-credentials, --nats-nkey and --nats-user: give one of them")
+	case (n.UserFile == "") != (n.PasswordFile == ""):
+		return errors.New("--nats-user and --nats-password: give both or none")
+	case (n.CertFile == "") != (n.KeyFile == ""):
+		return errors.New("--nats-cert and --nats-key: give both or none")
+	case n.URL == "":
+		return nil
+	}
+	if err := CheckURL(n.URL); err != nil {
+		return fmt.Errorf("--nats-url: %w", err)
+	}
+	return nil
+}
