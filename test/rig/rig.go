@@ -40,6 +40,8 @@ type Options struct {
 	Dir string
 	// NATS are options of the server; Dir is set by the rig.
 	NATS natsserver.Options
+	// Login, if set, names the files that the workers of a stage connect with; the URL is the rig's.
+	Login func(stage string) config.NATS
 	// Log is told what the rig does; nil discards it.
 	Log *slog.Logger
 }
@@ -146,6 +148,11 @@ func compute(pipeline *v1alpha1.Pipeline, stages []v1alpha1.Stage, url string) (
 func (r *Rig) writeConfigs() error {
 	for _, s := range r.plan.Stages {
 		path := filepath.Join(r.dir, s.Name+".json")
+		if r.o.Login != nil {
+			login := r.o.Login(s.Name)
+			login.URL = s.Config.NATS.URL
+			s.Config.NATS = login
+		}
 		data, err := s.Config.Encode()
 		if err != nil {
 			return fmt.Errorf("encode the config of stage %s: %w", s.Name, err)

@@ -1,0 +1,99 @@
+package permissions
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"millrace.dev/millrace/controllers/manifest"
+	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/workers/config/usage"
+)
+
+// Command is `millrace nats-permissions`.
+func Command() *cobra.Command {
+	var files []string
+	var format, auth string
+	var collector plan.Collector
+	cmd := &cobra.Command{
+		Use:   "nats-permissions -f FILE...",
+		Short: "Print the NATS users of a pipeline and the little that each may do",
+		Long: `Print the NATS users of the Pipelines in some manifests: one for the workers of each stage, one for
+the operator and one for the collector of a cluster. Each may do what it has to and no more.
+
+--format nats is a block for the configuration of a NATS server, with variables for passwords or
+public nkeys, which the server takes from its environment; nsc are commands for accounts with JWTs.
+docs/security.md says how workers get the credentials of their stage.`,
+		Example:       "  millrace nats-permissions -f config/samples/observability.yaml > users.conf",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(files) == 0 {
+				return usage.Error{Err: errors.New("nats-permissions needs -f: name a file, a folder, or - for standard input")}
+			}
+			if auth != "password" && auth != "nkey" {
+				return usage.Error{Err: fmt.Errorf("--auth is %q: use password or nkey", auth)}
+			}
+			write, ok := formats[format]
+			if !ok {
+				return usage.Error{Err: fmt.Errorf("--format is %q: use nats, nsc or json", format)}
+			}
+			plans, err := load(cmd, files)
+			if err != nil {
+				return err
+			}
+			return write(cmd.OutOrStdout(), users(plans, collector), auth)
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVarP(&files, "file", "f", nil, "file or folder with Pipelines and attached Stages, or - for standard input; may be repeated")
+	f.StringVar(&format, "format", "nats", "nats, nsc or json")
+	f.StringVar(&auth, "auth", "password", "password or nkey: how users authenticate, for --format nats")
+	f.StringVar(&collector.Subject, "collector-subject", "", "subject of the collector (default kubernetes, below the ingress)")
+	f.StringVar(&collector.Cluster, "cluster", "kubernetes", "name of the collector's cluster")
+	f.StringVar(&collector.Bucket, "checkpoint-bucket", "", "bucket of the collector's checkpoints (default millrace-collect)")
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage.Error{Err: err} })
+	return cmd
+}
+
+// load plans the pipelines of some manifests.
+func load(cmd *cobra.Command, files []string) ([]*plan.Plan, error) {
+	checker, err := manifest.NewChecker()
+	if err != nil {
+		return nil, err
+	}
+	var set *manifest.Set
+	var problems []manifest.Problem
+	if slices.Equal(files, []string{"-"}) {
+		set, problems, err = checker.Read(cmd.Context(), "-", cmd.InOrStdin())
+	} else {
+		set, problems, err = checker.Load(cmd.Context(), files...)
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case len(problems) > 0:
+		return nil, fmt.Errorf("%s (%d problems in all: see millrace lint)", problems[0], len(problems))
+	case len(set.Plans) == 0:
+		return nil, errors.New("the manifests hold no Pipeline")
+	}
+	return set.Plans, nil
+}
+
+// users are those of all stages, the operator's, and the collector's of the first pipeline.
+func users(plans []*plan.Plan, collector plan.Collector) []plan.User {
+	var all []plan.User
+	for _, p := range plans {
+		all = append(all, plan.Permissions(p)...)
+	}
+	return append(all, plan.OperatorPermissions(plans...), plan.CollectorPermissions(plans[0], collector))
+}
+
+// formats write users down.
+var formats = map[string]func(out io.Writer, users []plan.User, auth string) error{
+	"nats": writeNATS, "nsc": writeNSC, "json": writeJSON,
+}

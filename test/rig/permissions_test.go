@@ -1,0 +1,294 @@
+package rig_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/s2"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/controllers/permissions"
+	"millrace.dev/millrace/test/harness"
+	"millrace.dev/millrace/test/harness/natsserver"
+	"millrace.dev/millrace/test/rig"
+	"millrace.dev/millrace/workers/config"
+)
+
+const sample = "../../config/samples/observability.yaml"
+
+// restricted is the sample on a server that has the users which `millrace nats-permissions` prints,
+// and one that may do everything, for the rig.
+func restricted(ctx context.Context, t *testing.T) *rig.Rig {
+	t.Helper()
+	binary := harness.BuildBinary(t, harness.BuildOptions{})
+	printed, err := exec.CommandContext(ctx, binary, "nats-permissions", "-f", sample).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The variables are set in the same file, as a server may have them in its environment.
+	var conf strings.Builder
+	for _, stage := range []string{"validate", "enrich", "correlate", "analyze"} {
+		fmt.Fprintf(&conf, "%s: %q\n", permissions.Variable(userOf(stage), "password"), "of-"+stage)
+	}
+	for _, user := range []string{"millrace-operator", "millrace-collector"} {
+		fmt.Fprintf(&conf, "%s: %q\n", permissions.Variable(user, "password"), "of-"+user)
+	}
+	conf.WriteString(strings.Replace(string(printed), "users = [\n", "users = [\n{user: admin, password: admin}\n", 1))
+	dir := t.TempDir()
+	r, err := rig.Start(ctx, rig.Options{
+		Manifest: sample, Dir: t.TempDir(), Binary: binary,
+		NATS: natsserver.Options{User: "admin", Password: "admin", Config: conf.String()},
+		Login: func(stage string) config.NATS {
+			login := config.NATS{UserFile: filepath.Join(dir, stage+".user"), PasswordFile: filepath.Join(dir, stage+".password")}
+			for file, content := range map[string]string{login.UserFile: userOf(stage), login.PasswordFile: "of-" + stage} {
+				if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return login
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			var logs bytes.Buffer
+			r.Logs(&logs, 4000)
+			t.Log(logs.String())
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+func userOf(stage string) string { return "default.observability." + stage }
+
+// TestPermissionsAreEnough runs the sample with a user for each stage, kills every worker
+// once, so that others take over and rebuild, and finds every event stored once by each stage.
+func TestPermissionsAreEnough(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	r := restricted(ctx, t)
+	if err := r.StartAll(ctx); err != nil {
+		t.Fatal(err)
+	}
+	publish(ctx, t, r, 0, 500)
+	if _, err := r.JetStream().Publish(ctx, "events.raw.rig", []byte("no event {")); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.WaitDrained(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range r.Running("") {
+		w.Kill9()
+		again, err := r.StartWorker(w.Stage())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := again.WaitReady(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(ctx, t, r, 500, 1000)
+	if err := r.WaitDrained(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, stream := range []string{"VALIDATED_EVENTS", "ENRICHED_EVENTS"} {
+		seen := stored(ctx, t, r, stream)
+		lost, doubled := 0, 0
+		for i := range 1000 {
+			switch n := seen[fmt.Sprint(i)]; {
+			case n == 0:
+				lost++
+			case n > 1:
+				doubled++
+			}
+		}
+		t.Logf("%s: lost %d, doubled %d", stream, lost, doubled)
+		if lost+doubled > 0 {
+			t.Errorf("%s: lost %d, doubled %d, want 0 and 0", stream, lost, doubled)
+		}
+	}
+	log, err := os.ReadFile(r.Server().LogFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.SplitSeq(string(log), "\n") {
+		if strings.Contains(line, "Violation") {
+			t.Errorf("a right is missing: %s", line)
+		}
+	}
+}
+
+// stored counts the events of a stream by their ids.
+func stored(ctx context.Context, t *testing.T, r *rig.Rig, stream string) map[string]int {
+	t.Helper()
+	s, err := r.JetStream().Stream(ctx, stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for seq := uint64(1); seq <= s.CachedInfo().State.LastSeq; seq++ {
+		m, err := s.GetMsg(ctx, seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := s2.Decode(nil, m.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var frame eventv1.Frame
+		if err := proto.Unmarshal(body, &frame); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range frame.GetEvents() {
+			seen[e.GetId()]++
+		}
+		for _, e := range frame.GetEntries() {
+			seen[e.GetEvent().GetId()]++
+		}
+	}
+	return seen
+}
+
+// TestPermissionsAreFew: what is another stage's, or the operator's, is denied.
+func TestPermissionsAreFew(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	r := restricted(ctx, t)
+	publish(ctx, t, r, 0, 1)
+	inbox := r.Stage("enrich").Config.InboxPrefix()
+	for name, c := range map[string]struct {
+		user, publish, subscribe string
+		allowed                  bool
+	}{
+		"its own input":                {user: "enrich", publish: "$JS.API.CONSUMER.INFO.VALIDATED_EVENTS.default-observability-enrich_lane-0", allowed: true},
+		"its own inbox":                {user: "enrich", subscribe: inbox + ".>", allowed: true},
+		"events as they pass":          {user: "enrich", subscribe: "events.raw.>"},
+		"events of everybody":          {user: "enrich", subscribe: ">"},
+		"the inbox of another stage":   {user: "enrich", subscribe: r.Stage("validate").Config.InboxPrefix() + ".>"},
+		"the default inbox":            {user: "enrich", subscribe: "_INBOX.>"},
+		"a message of another stream":  {user: "enrich", publish: "$JS.API.STREAM.MSG.GET.RAW_EVENTS"},
+		"a direct get of another":      {user: "enrich", publish: "$JS.API.DIRECT.GET.RAW_EVENTS"},
+		"the consumer of another":      {user: "enrich", publish: "$JS.API.CONSUMER.MSG.NEXT.RAW_EVENTS.default-observability-validate"},
+		"a consumer on its own input":  {user: "analyze", publish: "$JS.API.CONSUMER.MSG.NEXT.ENRICHED_EVENTS.default-observability-correlate"},
+		"acknowledging for another":    {user: "enrich", publish: "$JS.ACK.RAW_EVENTS.default-observability-validate.1.1.1.1.1"},
+		"a consumer of its own making": {user: "enrich", publish: "$JS.API.CONSUMER.CREATE.RAW_EVENTS.mine"},
+		"publishing as a collector":    {user: "enrich", publish: "events.raw.x"},
+		"publishing as another stage":  {user: "enrich", publish: "events.validated.0"},
+		"insights of another stage":    {user: "analyze", publish: "insights.correlate.error.0"},
+		"dead letters of another":      {user: "analyze", publish: "events.dead-letter.validate.0"},
+		"the leases of another":        {user: "enrich", publish: "$KV.default_observability_events.validate"},
+		"deleting a stream":            {user: "enrich", publish: "$JS.API.STREAM.DELETE.ENRICHED_EVENTS"},
+		"purging a stream":             {user: "enrich", publish: "$JS.API.STREAM.PURGE.ENRICHED_EVENTS"},
+		"listing streams":              {user: "enrich", publish: "$JS.API.STREAM.LIST"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			denied := tryAs(t, r, c.user, c.publish, c.subscribe)
+			if denied == c.allowed {
+				t.Errorf("denied: %t, want %t", denied, !c.allowed)
+			}
+		})
+	}
+	for _, stream := range []string{"RAW_EVENTS", "VALIDATED_EVENTS", "INSIGHTS"} {
+		s, err := r.JetStream().Stream(ctx, stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := s.CachedInfo().State.Msgs, map[string]uint64{"RAW_EVENTS": 1}[stream]; got != want {
+			t.Errorf("%s holds %d messages, want %d: what is denied was stored", stream, got, want)
+		}
+	}
+	// TestPermissionsAreEnough looks for these lines.
+	log, err := os.ReadFile(r.Server().LogFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"Publish Violation", "Subscription Violation"} {
+		if !strings.Contains(string(log), want) {
+			t.Errorf("the log of the server has no line about a %s", want)
+		}
+	}
+}
+
+// tryAs publishes or subscribes as the user of a stage, and tells whether the server denied it.
+func tryAs(t *testing.T, r *rig.Rig, stage, publish, subscribe string) bool {
+	t.Helper()
+	problems := make(chan error, 8)
+	conn, err := nats.Connect(r.URL(), nats.UserInfo(userOf(stage), "of-"+stage),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { problems <- err }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if subscribe != "" {
+		_, err = conn.SubscribeSync(subscribe)
+	} else {
+		err = conn.Publish(publish, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The answer to the ping comes behind the refusal.
+	if err := conn.FlushTimeout(5 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-problems:
+		if !strings.Contains(strings.ToLower(err.Error()), "permissions violation") {
+			t.Fatalf("got %v, want a permissions violation or nothing", err)
+		}
+		return true
+	case <-time.After(200 * time.Millisecond):
+		return false
+	}
+}
+
+// TestCollectorPermissions: a collector keeps its checkpoint and publishes on its subject alone.
+func TestCollectorPermissions(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	r := restricted(ctx, t)
+	conn, err := nats.Connect(r.URL(), nats.UserInfo("millrace-collector", "of-millrace-collector"),
+		nats.CustomInboxPrefix(config.CollectorInbox("kubernetes")), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(ctx, "events.raw.kubernetes", []byte("x")); err != nil {
+		t.Error(err)
+	}
+	kv, err := js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: config.CollectorBucket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.PutString(ctx, "head", "x"); err != nil {
+		t.Error(err)
+	}
+	if got, err := kv.Get(ctx, "head"); err != nil || !slices.Equal(got.Value(), []byte("x")) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	short, cancelShort := context.WithTimeout(ctx, time.Second)
+	defer cancelShort()
+	if _, err := js.Publish(short, "events.raw.other", []byte("x")); err == nil {
+		t.Error("the collector may publish on a subject that is not its own")
+	}
+}
