@@ -46,13 +46,13 @@ func withoutGeneratedRules(t *testing.T, rendered string) string {
 	found := 0
 	for i, document := range documents {
 		head, _, ok := strings.Cut(document, "\nrules:\n")
-		if ok && strings.Contains(head, "/operator-rbac.yaml\n") && strings.Contains(head, "\nkind: ClusterRole\n") {
+		if ok && strings.Contains(head, "/operator-rbac.yaml\n") && !strings.Contains(head, "-leader-election\n") {
 			documents[i] = head + "\nrules: [] # those of config/rbac/role.yaml\n"
 			found++
 		}
 	}
-	if found != 1 {
-		t.Errorf("found %d roles of the operator, want 1", found)
+	if found == 0 {
+		t.Error("found no role of the operator")
 	}
 	return strings.Join(documents, "\n---\n")
 }

@@ -65,7 +65,57 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* Where the .creds file of nats.credentialsSecret is mounted. */}}
-{{- define "millrace.credentialsFile" -}}
-{{- printf "/etc/millrace/nats/%s" .Values.nats.credentialsSecret.key -}}
+{{/* How to authenticate with NATS, for a dict of root and secret, the name of the user's Secret: the
+flags, and the volume with their files, which the kubelet keeps up to date. */}}
+{{- define "millrace.nats.args" -}}
+{{- $nats := .root.Values.nats -}}
+{{- if .secret }}
+{{- if eq $nats.credentialsSecret.type "Password" }}
+- --nats-user=/etc/millrace/nats/username
+- --nats-password=/etc/millrace/nats/password
+{{- else if eq $nats.credentialsSecret.type "NKey" }}
+- --nats-nkey=/etc/millrace/nats/user.nk
+{{- else }}
+- --nats-credentials=/etc/millrace/nats/user.creds
+{{- end }}
+{{- end }}
+{{- if $nats.tls.ca.name }}
+- --nats-ca=/etc/millrace/nats/ca.crt
+{{- end }}
+{{- if $nats.tls.clientSecret.name }}
+- --nats-cert=/etc/millrace/nats/tls.crt
+- --nats-key=/etc/millrace/nats/tls.key
+{{- end }}
+{{- end -}}
+
+{{- define "millrace.nats.sources" -}}
+{{- $nats := .root.Values.nats -}}
+{{- with .secret }}
+- secret:
+    name: {{ . }}
+    items:
+    {{- if eq $nats.credentialsSecret.type "Password" }}
+    - {key: username, path: username}
+    - {key: password, path: password}
+    {{- else if eq $nats.credentialsSecret.type "NKey" }}
+    - {key: {{ default "user.nk" $nats.credentialsSecret.key }}, path: user.nk}
+    {{- else }}
+    - {key: {{ default "user.creds" $nats.credentialsSecret.key }}, path: user.creds}
+    {{- end }}
+{{- end }}
+{{- with $nats.tls.ca }}
+{{- if .name }}
+- {{ ternary "configMap" "secret" (eq .kind "ConfigMap") }}:
+    name: {{ .name }}
+    items:
+    - {key: {{ .key }}, path: ca.crt}
+{{- end }}
+{{- end }}
+{{- with $nats.tls.clientSecret.name }}
+- secret:
+    name: {{ . }}
+    items:
+    - {key: tls.crt, path: tls.crt}
+    - {key: tls.key, path: tls.key}
+{{- end }}
 {{- end -}}
