@@ -91,8 +91,8 @@ type Stage struct {
 	Suspended bool
 	// Consumers are those of Config.Inputs in their order, and of each the lanes from 0.
 	Consumers []Consumer
-	// Config is what a worker obeys. NATS.CredentialsFile is empty: where credentials are
-	// mounted is decided by whoever starts the worker.
+	// Config is what a worker obeys. NATS has no files: which there are is decided by whoever
+	// starts the worker.
 	Config config.StageConfig
 }
 

@@ -142,6 +142,7 @@ func container(s *snapshot, settings Settings) *corev1ac.ContainerApplyConfigura
 			corev1ac.VolumeMount().WithName(configVolume).WithMountPath(configDir).WithReadOnly(true),
 			corev1ac.VolumeMount().WithName("tmp").WithMountPath("/tmp"))
 	if len(s.files()) > 0 {
+		c.WithArgs("--nats-files", natsDir)
 		c.WithVolumeMounts(corev1ac.VolumeMount().WithName(natsVolume).WithMountPath(natsDir).WithReadOnly(true))
 	}
 	return withResources(c, node.Workers.Resources)

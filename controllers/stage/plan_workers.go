@@ -29,7 +29,7 @@ const (
 func workersFor(s *snapshot, settings Settings) (*workers, error) {
 	c := s.node.Config
 	c.NATS.TLS = s.pipeline.Spec.NATS != nil && s.pipeline.Spec.NATS.TLS != nil
-	access.Mount(s.files(), natsDir, &c.NATS)
+	access.Name(s.files(), &c.NATS)
 	data, err := c.Encode()
 	if err != nil {
 		return nil, fmt.Errorf("encode the config of stage %s: %w", s.node.Name, err)

@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"path/filepath"
+	"strings"
+)
 
 // NATS says where a server is and which files a connection is secured with. They are read again
 // at each connect. Of CredentialsFile, NKeyFile and UserFile at most one is set.
@@ -21,6 +24,19 @@ type NATS struct {
 	// CertFile and KeyFile are a client certificate; both are set or none.
 	CertFile string `json:"certFile,omitempty"`
 	KeyFile  string `json:"keyFile,omitempty"`
+}
+
+// In returns n with its files below dir, except those whose path is absolute. What starts a worker
+// decides where files are mounted; its config names them.
+func (n NATS) In(dir string) NATS {
+	for _, path := range []*string{
+		&n.CredentialsFile, &n.NKeyFile, &n.UserFile, &n.PasswordFile, &n.CAFile, &n.CertFile, &n.KeyFile,
+	} {
+		if *path != "" && !filepath.IsAbs(*path) {
+			*path = filepath.Join(dir, *path)
+		}
+	}
+	return n
 }
 
 // InboxPrefix starts the subjects that the workers of the stage listen on: the one

@@ -22,6 +22,8 @@ import (
 type Options struct {
 	// ConfigFile is the path of the stage config.
 	ConfigFile string
+	// NATSFiles is the folder of the files that the config names for NATS, by relative paths.
+	NATSFiles string
 	// ListenAddr is where health and metrics are served; a port of 0 takes a free one.
 	ListenAddr string
 	// Profiles serves Go profiles below /debug/pprof/ of ListenAddr too.
@@ -42,6 +44,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	c.NATS = c.NATS.In(o.NATSFiles)
 	factory, err := o.Registry.Factory(c.Kind)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.ConfigFile, err)

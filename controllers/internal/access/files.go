@@ -22,7 +22,7 @@ type File struct {
 	// field of the manifest that names it, and what to put under the key.
 	field, holds string
 	set          func(*connect.Material, []byte)
-	mount        func(*config.NATS, string)
+	name         func(*config.NATS, string)
 }
 
 // Files are those of a pipeline, as spec.nats says. stageSecret, if not empty, is the Secret of one
@@ -34,10 +34,10 @@ func Files(nats *v1alpha1.NATSSpec, stageSecret string) []File {
 	return append(userFiles(nats, stageSecret), tlsFiles(nats.TLS)...)
 }
 
-// Mount names the files in the config of a worker that finds them in dir.
-func Mount(files []File, dir string, to *config.NATS) {
+// Name writes the names of the files into the config of a worker.
+func Name(files []File, to *config.NATS) {
 	for _, f := range files {
-		f.mount(to, dir+"/"+f.Name)
+		f.name(to, f.Name)
 	}
 }
 
@@ -59,21 +59,21 @@ func userFiles(nats *v1alpha1.NATSSpec, stageSecret string) []File {
 	case v1alpha1.CredentialsPassword:
 		user, password := file("username", "the NATS user"), file("password", "its password")
 		user.set = func(m *connect.Material, v []byte) { m.User = line(v) }
-		user.mount = func(n *config.NATS, path string) { n.UserFile = path }
+		user.name = func(n *config.NATS, file string) { n.UserFile = file }
 		password.set = func(m *connect.Material, v []byte) { m.Password = line(v) }
-		password.mount = func(n *config.NATS, path string) { n.PasswordFile = path }
+		password.name = func(n *config.NATS, file string) { n.PasswordFile = file }
 		return []File{user, password}
 	case v1alpha1.CredentialsNKey:
 		seed := file(cmp.Or(key, "user.nk"), "the seed of an nkey")
 		seed.Name = "user.nk"
 		seed.set = func(m *connect.Material, v []byte) { m.Seed = bytes.TrimSpace(v) }
-		seed.mount = func(n *config.NATS, path string) { n.NKeyFile = path }
+		seed.name = func(n *config.NATS, file string) { n.NKeyFile = file }
 		return []File{seed}
 	default:
 		creds := file(cmp.Or(key, "user.creds"), "the content of a .creds file")
 		creds.Name = "user.creds"
 		creds.set = func(m *connect.Material, v []byte) { m.Credentials = v }
-		creds.mount = func(n *config.NATS, path string) { n.CredentialsFile = path }
+		creds.name = func(n *config.NATS, file string) { n.CredentialsFile = file }
 		return []File{creds}
 	}
 }
@@ -87,8 +87,8 @@ func tlsFiles(tls *v1alpha1.TLSSpec) []File {
 		files = append(files, File{
 			Kind: cmp.Or(ca.Kind, v1alpha1.CASecret), Object: ca.Name, Key: cmp.Or(ca.Key, "ca.crt"), Name: "ca.crt",
 			field: "spec.nats.tls.ca", holds: "certificates in PEM",
-			set:   func(m *connect.Material, v []byte) { m.CA = v },
-			mount: func(n *config.NATS, path string) { n.CAFile = path },
+			set:  func(m *connect.Material, v []byte) { m.CA = v },
+			name: func(n *config.NATS, file string) { n.CAFile = file },
 		})
 	}
 	if tls.ClientSecretName == "" {
@@ -98,10 +98,10 @@ func tlsFiles(tls *v1alpha1.TLSSpec) []File {
 	certificate, key := client, client
 	certificate.Key, certificate.Name, certificate.holds = "tls.crt", "tls.crt", "the client's certificate in PEM"
 	certificate.set = func(m *connect.Material, v []byte) { m.Certificate = v }
-	certificate.mount = func(n *config.NATS, path string) { n.CertFile = path }
+	certificate.name = func(n *config.NATS, file string) { n.CertFile = file }
 	key.Key, key.Name, key.holds = "tls.key", "tls.key", "its key in PEM"
 	key.set = func(m *connect.Material, v []byte) { m.Key = v }
-	key.mount = func(n *config.NATS, path string) { n.KeyFile = path }
+	key.name = func(n *config.NATS, file string) { n.KeyFile = file }
 	return append(files, certificate, key)
 }
 
