@@ -68,6 +68,18 @@ verify: generate ## Generate again and fail when anything changed or is untidy.
 	git diff --exit-code -- api config charts
 	test -z "$$(git status --porcelain -- api config charts)"
 
+# Tools that are used rarely and need no cache of their own.
+supply = go tool -modfile=hack/tools/supply/go.mod
+
+.PHONY: sbom
+sbom: build ## List what the binary is made of: dist/sbom.cdx.json (CycloneDX).
+	mkdir -p dist
+	$(supply) cyclonedx-gomod bin -json -std -licenses -version "$(VERSION)" -output dist/sbom.cdx.json bin/millrace
+
+.PHONY: vulncheck
+vulncheck: ## Look for known holes in what the code calls; needs https://vuln.go.dev.
+	$(supply) govulncheck ./...
+
 .PHONY: fmt
 fmt: ## Format the Go code.
 	"$$(hack/tools/build.sh golangci-lint)" fmt ./...
