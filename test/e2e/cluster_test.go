@@ -35,6 +35,21 @@ type cluster struct {
 // Pods of the image "crasher" run /bin/sh.
 func newCluster(t testing.TB, values ...string) *cluster {
 	t.Helper()
+	return startCluster(t, setup{values: values})
+}
+
+// setup is what a cluster may have otherwise.
+type setup struct {
+	nats natsserver.Options
+	// connect are options of the test's own connection.
+	connect []nats.Option
+	// before, if set, is called when the namespaces are there and before the chart is installed.
+	before func(*cluster)
+	values []string
+}
+
+func startCluster(t testing.TB, s setup) *cluster {
+	t.Helper()
 	root, err := kube.ModuleRoot()
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +57,7 @@ func newCluster(t testing.TB, values ...string) *cluster {
 	c := &cluster{t: t, root: root}
 	binary := harness.BuildBinary(t, harness.BuildOptions{})
 	c.plane = harness.StartControlPlane(t, kube.Options{})
-	c.nats = harness.StartNATS(t, natsserver.Options{})
+	c.nats = harness.StartNATS(t, s.nats)
 	c.node = harness.StartNode(t, c.plane, node.Options{
 		Config:  c.plane.Config(),
 		Images:  map[string][]string{"millrace": {binary}, "crasher": {"/bin/sh"}},
@@ -51,7 +66,7 @@ func newCluster(t testing.TB, values ...string) *cluster {
 	if c.kubectl, err = kube.Find("kubectl"); err != nil {
 		t.Fatal(err)
 	}
-	nc, err := c.nats.Connect()
+	nc, err := c.nats.Connect(s.connect...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,11 +78,14 @@ func newCluster(t testing.TB, values ...string) *cluster {
 	for _, ns := range []string{"millrace-system", "default"} {
 		c.run("kubectl", "label", "namespace", ns, "pod-security.kubernetes.io/enforce=restricted", "--overwrite")
 	}
+	if s.before != nil {
+		s.before(c)
+	}
 	args := []string{
 		"install", "millrace", filepath.Join(root, "charts/millrace"), "--namespace", "millrace-system",
 		"--set", "nats.url=" + c.nats.URL(), "--set", "workers.enrich.namespaces={default}", "--wait", "--timeout", "90s",
 	}
-	for _, v := range values {
+	for _, v := range s.values {
 		args = append(args, "--set", v)
 	}
 	c.run("helm", args...)
