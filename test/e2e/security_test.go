@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -221,16 +222,23 @@ func networkPolicies(t *testing.T, c *cluster) {
 
 // rotate has the server take other passwords and another certificate while events flow.
 func rotate(t *testing.T, c *cluster, next generation, config string) {
-	const events = 20_000
+	const events = 100_000
 	before := c.pods(t)
-	done := make(chan error, 1)
-	go func() { done <- publishNumbered(t.Context(), c.js, "default.secured.raw.load", events, 100) }()
-	time.Sleep(500 * time.Millisecond)
 	collected := c.onSubject(t, "DEFAULT_SECURED_RAW", "default.secured.raw.kubernetes")
 	next.apply(c)
 	time.Sleep(2 * time.Second) // until the kubelet has brought the files
+	done := make(chan error, 1)
+	go func() { done <- publishNumbered(t.Context(), c.js, "default.secured.raw.load", events, 100) }()
+	time.Sleep(time.Second)
+	reloaded := time.Now()
 	if err := c.nats.Reload(config); err != nil {
 		t.Fatal(err)
+	}
+	harness.Eventually(t, 60*time.Second, func() error { return c.connectedSince(t, reloaded) })
+	select {
+	case <-done:
+		t.Error("all events were published before everybody was connected with the new credentials: that was not under load")
+	default:
 	}
 	// The store is repaired with the operator's new password, so that one is in use.
 	s, err := c.js.Stream(t.Context(), "DEFAULT_SECURED_DEAD_LETTERS")
@@ -281,6 +289,44 @@ func rotate(t *testing.T, c *cluster, next generation, config string) {
 	if after := c.pods(t); after != before {
 		t.Errorf("pods were restarted: got\n%s\nwant\n%s", after, before)
 	}
+}
+
+// connectedSince fails the check until every NATS user but admin has connections, all of them made
+// since a time.
+func (c *cluster) connectedSince(t *testing.T, since time.Time) error {
+	t.Helper()
+	response, err := http.Get(c.nats.MonitorURL() + "/connz?auth=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var all struct {
+		Connections []struct {
+			User  string `json:"authorized_user"`
+			Start time.Time
+			TLS   string `json:"tls_version"`
+		}
+	}
+	if err := json.NewDecoder(response.Body).Decode(&all); err != nil {
+		t.Fatal(err)
+	}
+	missing := natsUsers()
+	for _, conn := range all.Connections {
+		if conn.User == "admin" || conn.User == "" { // the test's own, and one that has not said yet who it is
+			continue
+		}
+		if conn.Start.Before(since) {
+			return fmt.Errorf("%s is connected since %s, before its password was replaced", conn.User, conn.Start)
+		}
+		if conn.TLS == "" {
+			t.Errorf("%s is connected without TLS", conn.User)
+		}
+		missing = slices.DeleteFunc(missing, func(user string) bool { return user == conn.User })
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("not connected since: %v", missing)
+	}
+	return nil
 }
 
 // pods are the UIDs and restarts of operator, collector and workers.
