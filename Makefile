@@ -39,7 +39,7 @@ bench-cost: controlplane ## Measure what a stage costs, by the number of stages 
 
 .PHONY: bench-go
 bench-go: ## Run the Go benchmarks of the codecs, the engine and the stages.
-	go test -run '^$$' -bench . -benchmem -p 1 ./workers/... && go test -run '^$$' -bench Logic -p 1 ./test/bench
+	go test -run '^$$' -bench . -benchmem -p 1 ./workers/... && go test -run '^$$' -bench 'Logic|Hops' -p 1 ./test/bench
 
 .PHONY: chaos
 chaos: controlplane ## Break a running pipeline in every way there is, count every event, print the table: about 25 minutes.
