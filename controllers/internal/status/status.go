@@ -1,10 +1,12 @@
 package status
 
 import (
+	"hash/fnv"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"millrace.dev/millrace/api/v1alpha1"
 )
@@ -145,4 +147,12 @@ func Backoff(conditions []metav1.Condition, kind string, shortest time.Duration,
 		return shortest
 	}
 	return min(max(now.Sub(c.LastTransitionTime.Time)/2, shortest), time.Minute)
+}
+
+// Spread lengthens an interval by up to a fifth, by a share of its own for each object, so that
+// objects made together do not stay in step.
+func Spread(interval time.Duration, uid types.UID) time.Duration {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(uid))
+	return interval + interval/5*time.Duration(h.Sum32()%1000)/1000
 }
