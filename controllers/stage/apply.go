@@ -100,21 +100,25 @@ func (r *Reconciler) dropConsumers(s *snapshot, in intent, done *outcome) {
 }
 
 func (r *Reconciler) applyWorkers(ctx context.Context, s *snapshot, in intent, done *outcome) error {
-	if err := r.applyConfig(ctx, s, in); err != nil {
-		return err
+	results := map[apply.Outcome][]string{}
+	defer func() { r.eventApplied(s.stage, results) }()
+	name := *in.workers.config.Name
+	result, err := r.applyConfig(ctx, s, in)
+	if err != nil {
+		return fmt.Errorf("apply ConfigMap %s: %w", name, err)
 	}
-	var err error
+	results[result] = append(results[result], "ConfigMap "+name)
 	done.deployment, err = r.Applier.Apply(ctx, in.workers.deployment, s.deployment)
 	if err != nil {
 		return fmt.Errorf("apply Deployment %s: %w", s.stage.Name, err)
 	}
-	r.eventApplied(s.stage, "Deployment", s.stage.Name, done.deployment)
+	results[done.deployment] = append(results[done.deployment], "Deployment "+s.stage.Name)
 	return r.pruneConfigMaps(ctx, in.prune)
 }
 
 // applyConfig makes the ConfigMap. Its name is the hash of its content and its content is
 // immutable: one that somebody put there with another content cannot be mended and is made anew.
-func (r *Reconciler) applyConfig(ctx context.Context, s *snapshot, in intent) error {
+func (r *Reconciler) applyConfig(ctx context.Context, s *snapshot, in intent) (apply.Outcome, error) {
 	name := *in.workers.config.Name
 	var live *corev1.ConfigMap
 	i := slices.IndexFunc(s.configMaps, func(c corev1.ConfigMap) bool { return c.Name == name && c.DeletionTimestamp.IsZero() })
@@ -123,16 +127,11 @@ func (r *Reconciler) applyConfig(ctx context.Context, s *snapshot, in intent) er
 	}
 	if live != nil && !maps.Equal(live.Data, in.workers.config.Data) {
 		if err := r.deleteConfigMap(ctx, live); err != nil {
-			return err
+			return apply.Unchanged, err
 		}
 		live = nil
 	}
-	result, err := r.Applier.Apply(ctx, in.workers.config, live)
-	if err != nil {
-		return fmt.Errorf("apply ConfigMap %s: %w", name, err)
-	}
-	r.eventApplied(s.stage, "ConfigMap", name, result)
-	return nil
+	return r.Applier.Apply(ctx, in.workers.config, live)
 }
 
 func (r *Reconciler) pruneConfigMaps(ctx context.Context, old []corev1.ConfigMap) error {

@@ -82,23 +82,30 @@ func TestEditedConfigMapIsRepaired(t *testing.T) {
 	p := x.start(x.small())
 	want := x.configMaps("validate")[0]
 	live := func() *corev1.ConfigMap { return &corev1.ConfigMap{ObjectMeta: x.named(want.Name)} }
-	whole := func() error {
-		got := live()
-		if err := x.client.Get(t.Context(), client.ObjectKeyFromObject(got), got); err != nil {
-			return err
-		}
+	check := func(got *corev1.ConfigMap) error {
 		if got.Data["stage.json"] != want.Data["stage.json"] || len(got.OwnerReferences) != 1 ||
 			got.Labels[v1alpha1.LabelStage] != "validate" || got.Labels["app.kubernetes.io/managed-by"] != "millrace" {
 			return fmt.Errorf("got labels %v, owners %v, %d bytes", got.Labels, got.OwnerReferences, len(got.Data["stage.json"]))
 		}
 		return nil
 	}
+	whole := func() error {
+		got := live()
+		if err := x.client.Get(t.Context(), client.ObjectKeyFromObject(got), got); err != nil {
+			return err
+		}
+		return check(got)
+	}
 	for name, change := range map[string]func(*corev1.ConfigMap){
 		"label":   func(c *corev1.ConfigMap) { c.Labels[v1alpha1.LabelStage] = "another" },
 		"manager": func(c *corev1.ConfigMap) { delete(c.Labels, "app.kubernetes.io/managed-by") },
 		"owner":   func(c *corev1.ConfigMap) { c.OwnerReferences = nil },
 	} {
-		edit(x, live(), change)
+		edited := live()
+		edit(x, edited, change)
+		if check(edited) == nil {
+			t.Errorf("%s: the edit did nothing", name)
+		}
 		x.heals("edited ConfigMap, "+name, whole)
 	}
 	other := want.DeepCopy()

@@ -49,10 +49,9 @@ func Status(ctx context.Context, c client.StatusClient, object, before client.Ob
 	if equality.Semantic.DeepEqual(before, object) {
 		return false, nil
 	}
-	if err := c.Status().Patch(ctx, object, client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {
-		return false, fmt.Errorf("patch status: %w", err)
-	} else if err != nil {
-		return false, nil
+	err := c.Status().Patch(ctx, object, client.MergeFrom(before))
+	if other := client.IgnoreNotFound(err); other != nil {
+		return false, fmt.Errorf("patch status: %w", other)
 	}
-	return true, nil
+	return err == nil, nil
 }

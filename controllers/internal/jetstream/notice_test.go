@@ -48,8 +48,11 @@ func TestNoticesTellOfChangesByHand(t *testing.T) {
 			_, err = b.js.UpdateConsumer(t.Context(), "RAW", config)
 			return err
 		}, jetstream.Notice{Stream: "RAW", Consumer: "validate"}},
-		{"delete the consumer", func() error { return b.js.DeleteConsumer(t.Context(), "RAW", "validate") },
-			jetstream.Notice{Stream: "RAW", Consumer: "validate"}},
+		{
+			"delete the consumer",
+			func() error { return b.js.DeleteConsumer(t.Context(), "RAW", "validate") },
+			jetstream.Notice{Stream: "RAW", Consumer: "validate"},
+		},
 		{"delete the stream", func() error { return b.js.DeleteStream(t.Context(), "RAW") }, jetstream.Notice{Stream: "RAW"}},
 	}
 	for _, test := range tests {

@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/nats-io/jsm.go/api"
+	"github.com/nats-io/nats.go"
 )
 
 // A server may hold its connections and answer nothing: stopped, out of disk, cut off behind a

@@ -110,7 +110,8 @@ func set(conditions *[]metav1.Condition, generation int64, now time.Time, kind s
 }
 
 // Turned returns the conditions that changed their status or reason: what an Event is
-// worth. The summaries repeat others and are left out, all but a Ready that became true.
+// worth. The summaries repeat others and are left out, all but a Ready that became true. So is
+// how every object begins: well, or under way.
 func Turned(before, after []metav1.Condition) []metav1.Condition {
 	var turned []metav1.Condition
 	for _, c := range after {
@@ -118,7 +119,7 @@ func Turned(before, after []metav1.Condition) []metav1.Condition {
 			continue
 		}
 		old := meta.FindStatusCondition(before, c.Type)
-		if old == nil && c.Status == metav1.ConditionTrue {
+		if old == nil && (c.Status == metav1.ConditionTrue || c.Reason == v1alpha1.ReasonProgressing) {
 			continue
 		}
 		if old == nil || old.Status != c.Status || old.Reason != c.Reason {

@@ -15,6 +15,7 @@
 //	         (there must be none)
 //	repair   a stream, a consumer, a bucket and a Deployment are deleted by hand: time until each
 //	         is back
-//	mute     pipelines are added whose NATS server accepts connections and answers nothing, and
-//	         then a sound one: time until that is ready, beside the time without the others
+//	mute     one more pipeline is made, alone, at the same time as 20 others, and as 20 others of
+//	         which each has a NATS server that accepts connections and answers nothing: time until
+//	         it is ready
 package main

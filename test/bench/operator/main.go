@@ -15,9 +15,9 @@ import (
 )
 
 type options struct {
-	pipelines, stages, mute, concurrency int
-	idle                                 time.Duration
-	out, profile                         string
+	pipelines, stages, mute, concurrency, controllersQPS int
+	idle                                                 time.Duration
+	out, profile                                         string
 }
 
 func main() {
@@ -39,6 +39,7 @@ func run(ctx context.Context, args []string) error {
 	f.IntVar(&o.stages, "stages", 5, "stages of each, 1 to 5")
 	f.IntVar(&o.mute, "mute", 20, "Pipelines on a NATS server that answers nothing")
 	f.IntVar(&o.concurrency, "concurrency", 0, "--concurrency of the operator; 0: its default")
+	f.IntVar(&o.controllersQPS, "controllers-qps", 20, "requests per second of the controllers of Kubernetes, which make the pods; 20 is their default, and more leave the operator alone sooner")
 	f.DurationVar(&o.idle, "idle", time.Minute, "how long to watch the idle operator")
 	f.StringVar(&o.out, "out", "dist/bench-operator.json", "file for the figures")
 	f.StringVar(&o.profile, "profile", "", "folder for CPU profiles of the operator in the phases empty and idle")

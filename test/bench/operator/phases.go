@@ -121,7 +121,7 @@ func (w *world) made(ctx context.Context, n int) error {
 
 // quiet waits until the controllers of Kubernetes are through too and nothing is written.
 func (w *world) quiet(ctx context.Context, _ *Report) error {
-	const still = 20 * time.Second
+	const still = 10 * time.Second
 	last, since := -1, time.Now()
 	return until(ctx, patience, time.Second, func() error {
 		now, err := w.counts(ctx)
@@ -254,6 +254,17 @@ func (w *world) muted(ctx context.Context, r *Report) (err error) {
 		return err
 	}
 	for i := range w.mute {
+		if err := w.client.Create(ctx, w.pipeline(fmt.Sprintf("sound%03d", i))); err != nil {
+			return err
+		}
+	}
+	if r.ReadyBesideSoundSeconds, err = w.timed(ctx, "among-sound"); err != nil {
+		return err
+	}
+	if err := w.quiet(ctx, r); err != nil {
+		return err
+	}
+	for i := range w.mute {
 		// An address of its own, and so a connection of its own.
 		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.1.%d:0", i+1))
 		if err != nil {
@@ -267,7 +278,7 @@ func (w *world) muted(ctx context.Context, r *Report) (err error) {
 			return err
 		}
 	}
-	r.ReadyBesideSeconds, err = w.timed(ctx, "beside")
+	r.ReadyBesideMuteSeconds, err = w.timed(ctx, "among-mute")
 	return err
 }
 
@@ -299,7 +310,7 @@ func (w *world) timed(ctx context.Context, name string) (float64, error) {
 				return err
 			}
 			if !meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionConsumersReady) {
-				return fmt.Errorf("Stage %s is not ready", s.Name)
+				return fmt.Errorf("stage %s is not ready", s.Name)
 			}
 		}
 		return nil

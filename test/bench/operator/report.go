@@ -37,8 +37,11 @@ type Report struct {
 
 	RepairSeconds map[string]float64 `json:"repair_seconds"`
 
-	ReadyAloneSeconds  float64 `json:"ready_alone_seconds"`
-	ReadyBesideSeconds float64 `json:"ready_beside_mute_seconds"`
+	// Seconds until one more pipeline is made: alone, at the same time as -mute others, and as
+	// -mute others whose servers are mute.
+	ReadyAloneSeconds       float64 `json:"ready_alone_seconds"`
+	ReadyBesideSoundSeconds float64 `json:"ready_beside_sound_seconds"`
+	ReadyBesideMuteSeconds  float64 `json:"ready_beside_mute_seconds"`
 }
 
 func (r *Report) print(out io.Writer) {
@@ -53,7 +56,8 @@ func (r *Report) print(out io.Writer) {
 	for _, what := range slices.Sorted(maps.Keys(r.RepairSeconds)) {
 		fmt.Fprintf(out, "%-11s back  %6.2f s\n", what, r.RepairSeconds[what])
 	}
-	fmt.Fprintf(out, "a new pipeline    %6.2f s, beside a mute server %.2f s\n", r.ReadyAloneSeconds, r.ReadyBesideSeconds)
+	fmt.Fprintf(out, "a new pipeline    %6.2f s, at the same time as others %.2f s, as others on mute servers %.2f s\n",
+		r.ReadyAloneSeconds, r.ReadyBesideSoundSeconds, r.ReadyBesideMuteSeconds)
 }
 
 // verdict is an error when a promise of docs/operator.md is broken that does not hang on how

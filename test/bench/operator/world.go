@@ -69,9 +69,7 @@ func (w *world) startServers(ctx context.Context) (err error) {
 		return err
 	}
 	w.stops = append(w.stops, func() { _ = os.RemoveAll(w.dir) })
-	// The controllers of Kubernetes hold themselves back to 20 requests a second; faster, the
-	// operator is left alone sooner.
-	flags := []string{"--kube-api-qps=60", "--kube-api-burst=60"}
+	flags := []string{fmt.Sprintf("--kube-api-qps=%d", w.controllersQPS), fmt.Sprintf("--kube-api-burst=%d", w.controllersQPS*3/2)}
 	if w.plane, err = kube.Start(ctx, kube.Options{ControllerManagerFlags: flags}); err != nil {
 		return err
 	}
