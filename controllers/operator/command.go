@@ -68,7 +68,10 @@ func Command() *cobra.Command {
 	f.StringVar(&options.ProbeAddress, "health-probe-bind-address", options.ProbeAddress, "address of /healthz and /readyz; 0 switches them off")
 	f.DurationVar(&options.CleanupTimeout, "nats-cleanup-timeout", options.CleanupTimeout,
 		"how long a deletion waits for NATS before it leaves streams or consumers behind")
-	f.DurationVar(&options.Resync, "resync-interval", options.Resync, "how often streams and consumers are checked and status is refreshed")
+	f.DurationVar(&options.Resync, "resync-interval", options.Resync,
+		"how often everything is checked even if nothing says that it changed")
+	f.DurationVar(&options.StatusInterval, "status-interval", options.StatusInterval,
+		"how often lag and other numbers in status are refreshed while events flow")
 	f.IntVar(&options.Concurrency, "concurrency", options.Concurrency, "Pipelines and Stages reconciled at the same time, of each")
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&logFormat, "log-format", "json", "json or text")
@@ -93,7 +96,8 @@ type Options struct {
 	LeaderElect                       bool
 	LeaderElectionNamespace           string
 	MetricsAddress, ProbeAddress      string
-	CleanupTimeout, Resync            time.Duration
+	CleanupTimeout                    time.Duration
+	Resync, StatusInterval            time.Duration
 	Concurrency                       int
 	// SeveralInProcess allows more than one operator in a process: for tests.
 	SeveralInProcess bool
@@ -103,7 +107,7 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		MetricsAddress: ":8080", ProbeAddress: ":8081",
-		CleanupTimeout: time.Minute, Resync: 10 * time.Second, Concurrency: 8,
+		CleanupTimeout: time.Minute, Resync: 5 * time.Minute, StatusInterval: 10 * time.Second, Concurrency: 8,
 	}
 }
 
@@ -120,6 +124,8 @@ func (o Options) check() error {
 		return fmt.Errorf("--nats-cleanup-timeout is %s: it must be positive", o.CleanupTimeout)
 	case o.Resync < time.Second:
 		return fmt.Errorf("--resync-interval is %s: at least 1s", o.Resync)
+	case o.StatusInterval < time.Second:
+		return fmt.Errorf("--status-interval is %s: at least 1s", o.StatusInterval)
 	case o.Concurrency < 1:
 		return fmt.Errorf("--concurrency is %d: at least 1", o.Concurrency)
 	}

@@ -26,7 +26,7 @@ type cluster struct {
 	root    string
 	plane   *kube.ControlPlane
 	node    *node.Agent
-	nats    *natsserver.Server
+	nats    []*natsserver.Server
 	js      jetstream.JetStream
 	kubectl string
 }
@@ -35,14 +35,19 @@ type cluster struct {
 // Pods of the image "crasher" run /bin/sh.
 func newCluster(t testing.TB, values ...string) *cluster {
 	t.Helper()
+	return newClusterOn(t, []*natsserver.Server{harness.StartNATS(t, natsserver.Options{})}, values...)
+}
+
+// newClusterOn is newCluster with given NATS servers, which are one cluster when there are several.
+func newClusterOn(t testing.TB, servers []*natsserver.Server, values ...string) *cluster {
+	t.Helper()
 	root, err := kube.ModuleRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{t: t, root: root}
+	c := &cluster{t: t, root: root, nats: servers}
 	binary := harness.BuildBinary(t, harness.BuildOptions{})
 	c.plane = harness.StartControlPlane(t, kube.Options{})
-	c.nats = harness.StartNATS(t, natsserver.Options{})
 	c.node = harness.StartNode(t, c.plane, node.Options{
 		Config:  c.plane.Config(),
 		Images:  map[string][]string{"millrace": {binary}, "crasher": {"/bin/sh"}},
@@ -51,7 +56,7 @@ func newCluster(t testing.TB, values ...string) *cluster {
 	if c.kubectl, err = kube.Find("kubectl"); err != nil {
 		t.Fatal(err)
 	}
-	nc, err := c.nats.Connect()
+	nc, err := nats.Connect(c.url(), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,13 +70,22 @@ func newCluster(t testing.TB, values ...string) *cluster {
 	}
 	args := []string{
 		"install", "millrace", filepath.Join(root, "charts/millrace"), "--namespace", "millrace-system",
-		"--set", "nats.url=" + c.nats.URL(), "--set", "workers.enrich.namespaces={default}", "--wait", "--timeout", "90s",
+		"--set", "nats.url=" + strings.ReplaceAll(c.url(), ",", `\,`), "--set", "workers.enrich.namespaces={default}", "--wait", "--timeout", "90s",
 	}
 	for _, v := range values {
 		args = append(args, "--set", v)
 	}
 	c.run("helm", args...)
 	return c
+}
+
+// url names all NATS servers.
+func (c *cluster) url() string {
+	urls := make([]string, len(c.nats))
+	for i, s := range c.nats {
+		urls[i] = s.URL()
+	}
+	return strings.Join(urls, ",")
 }
 
 // run runs kubectl or helm against the cluster and returns what it printed.

@@ -2,6 +2,8 @@ package jetstream
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"net/url"
 	"strings"
@@ -34,9 +36,16 @@ func (s Server) Redacted() string {
 	return strings.Join(parts, ",")
 }
 
-// key tells connections apart without holding the secrets themselves.
+// key tells connections apart without holding the secrets themselves. It is asked for at each
+// reconcile.
 func (s Server) key() string {
-	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%q %q %q", s.URL, s.Credentials, s.CredentialsFile)))
+	var b []byte
+	for _, part := range []string{s.URL, string(s.Credentials), s.CredentialsFile} {
+		b = binary.AppendUvarint(b, uint64(len(part)))
+		b = append(b, part...)
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
 }
 
 func (s Server) urls() []string {
