@@ -21,8 +21,10 @@ const (
 
 func monitored(t *testing.T, args ...string) map[string]*unstructured.Unstructured {
 	t.Helper()
-	rendered, err := newHelm(t).template(t.Context(), append([]string{"--set", "crds.enabled=false", "--set",
-		"monitoring.serviceMonitor.enabled=true,monitoring.podMonitor.enabled=true,monitoring.prometheusRule.enabled=true,monitoring.dashboard.enabled=true"}, args...)...)
+	rendered, err := newHelm(t).template(t.Context(), append([]string{
+		"--set", "crds.enabled=false", "--set",
+		"monitoring.serviceMonitor.enabled=true,monitoring.podMonitor.enabled=true,monitoring.prometheusRule.enabled=true,monitoring.dashboard.enabled=true",
+	}, args...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,10 +102,7 @@ func TestEveryAlertHasARunbook(t *testing.T) {
 		} else if row := "| [" + r.Alert + "](runbooks/" + r.Alert + ".md) | " + r.Labels["severity"] + " | " + strings.Replace(string(*r.For), "0s", "at once", 1) + " |"; !strings.Contains(docs, row) {
 			t.Errorf("docs/observability.md has no row %s", row)
 		}
-		var headings []string
-		for _, match := range regexp.MustCompile(`(?m)^#+ .*$`).FindAllString(withoutCode(read(t, root+"/docs/runbooks/"+r.Alert+".md")), -1) {
-			headings = append(headings, match)
-		}
+		headings := regexp.MustCompile(`(?m)^#+ .*$`).FindAllString(withoutCode(read(t, root+"/docs/runbooks/"+r.Alert+".md")), -1)
 		if diff := cmp.Diff([]string{"# " + r.Alert, "## Meaning", "## Impact", "## Diagnosis", "## Mitigation"}, headings); diff != "" {
 			t.Errorf("docs/runbooks/%s.md (-want +got):\n%s", r.Alert, diff)
 		}

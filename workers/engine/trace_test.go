@@ -79,7 +79,7 @@ func TestSpanOfAStep(t *testing.T) {
 	}
 	attributes := map[string]string{}
 	for _, a := range s.Attributes {
-		attributes[string(a.Key)] = a.Value.Emit()
+		attributes[string(a.Key)] = a.Value.String()
 	}
 	for key, want := range map[string]string{
 		"millrace.pipeline": "default/test", "millrace.stage": "validate", "millrace.events": "1", "millrace.emitted": "1",
