@@ -27,6 +27,7 @@ demo: build ## Run a whole pipeline on sample input and print what it found.
 .PHONY: test
 test: controlplane ## Run the whole suite with the race detector, on real components.
 	@hack/tools/build.sh helm >/dev/null
+	@hack/prometheus/find.sh >/dev/null
 	go test -race -p 2 -timeout 30m ./...
 
 .PHONY: bench

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -13,6 +14,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"millrace.dev/millrace/controllers/internal/durability"
+	"millrace.dev/millrace/controllers/stage"
 	"millrace.dev/millrace/workers/config/usage"
 )
 
@@ -73,6 +75,11 @@ func Command() *cobra.Command {
 	f.DurationVar(&options.StatusInterval, "status-interval", options.StatusInterval,
 		"how often lag and other numbers in status are refreshed while events flow")
 	f.IntVar(&options.Concurrency, "concurrency", options.Concurrency, "Pipelines and Stages reconciled at the same time, of each")
+	f.StringVar(&options.Tracing.Endpoint, "otlp-endpoint", options.Tracing.Endpoint,
+		"URL of the OTLP receiver that workers send their traces to (http://otel-collector:4318); default no traces. A change rolls the workers")
+	f.StringVar(&options.Tracing.Protocol, "otlp-protocol", options.Tracing.Protocol, "protocol of --otlp-endpoint: http/protobuf or grpc")
+	f.Float64Var(&options.Tracing.SampleRatio, "trace-sample-ratio", options.Tracing.SampleRatio,
+		"part of new traces that is kept, from 0 to 1; what comes in with a trace context keeps the decision that it came with")
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&logFormat, "log-format", "json", "json or text")
 	return c
@@ -99,6 +106,8 @@ type Options struct {
 	CleanupTimeout                    time.Duration
 	Resync, StatusInterval            time.Duration
 	Concurrency                       int
+	// Tracing of the workers.
+	Tracing stage.Tracing
 	// SeveralInProcess allows more than one operator in a process: for tests.
 	SeveralInProcess bool
 }
@@ -108,6 +117,7 @@ func DefaultOptions() Options {
 	return Options{
 		MetricsAddress: ":8080", ProbeAddress: ":8081",
 		CleanupTimeout: time.Minute, Resync: 5 * time.Minute, StatusInterval: 10 * time.Second, Concurrency: 8,
+		Tracing: stage.Tracing{Protocol: protocolHTTP, SampleRatio: 0.01},
 	}
 }
 
@@ -128,6 +138,28 @@ func (o Options) check() error {
 		return fmt.Errorf("--status-interval is %s: at least 1s", o.StatusInterval)
 	case o.Concurrency < 1:
 		return fmt.Errorf("--concurrency is %d: at least 1", o.Concurrency)
+	}
+	return checkTracing(o.Tracing)
+}
+
+// The protocols of OTLP.
+const (
+	protocolHTTP = "http/protobuf"
+	protocolGRPC = "grpc"
+)
+
+func checkTracing(t stage.Tracing) error {
+	if t.Protocol != protocolHTTP && t.Protocol != protocolGRPC {
+		return fmt.Errorf("--otlp-protocol is %q: use %s or %s", t.Protocol, protocolHTTP, protocolGRPC)
+	}
+	if !(t.SampleRatio >= 0 && t.SampleRatio <= 1) {
+		return fmt.Errorf("--trace-sample-ratio is %g: from 0 to 1", t.SampleRatio)
+	}
+	if t.Endpoint == "" {
+		return nil
+	}
+	if u, err := url.Parse(t.Endpoint); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return fmt.Errorf("--otlp-endpoint is %q: use a URL with http or https, also for grpc (http://otel-collector:4317)", t.Endpoint)
 	}
 	return nil
 }

@@ -26,6 +26,9 @@ func TestWrongUsage(t *testing.T) {
 		"too eager":           {[]string{"--worker-image=x", "--resync-interval=1ms"}, "--resync-interval is 1ms"},
 		"too fresh":           {[]string{"--worker-image=x", "--status-interval=1ms"}, "--status-interval is 1ms"},
 		"no workers":          {[]string{"--worker-image=x", "--concurrency=0"}, "--concurrency is 0"},
+		"traces to no URL":    {[]string{"--worker-image=x", "--otlp-endpoint=otel:4317"}, "--otlp-endpoint is \"otel:4317\": use a URL"},
+		"unknown protocol":    {[]string{"--worker-image=x", "--otlp-protocol=http/json"}, "--otlp-protocol is \"http/json\": use http/protobuf or grpc"},
+		"too many traces":     {[]string{"--worker-image=x", "--trace-sample-ratio=NaN"}, "--trace-sample-ratio is NaN: from 0 to 1"},
 		"log level":           {[]string{"--worker-image=x", "--log-level=loud"}, "--log-level is \"loud\""},
 		"log format":          {[]string{"--worker-image=x", "--log-format=xml"}, "--log-format is \"xml\""},
 	}

@@ -68,6 +68,7 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) erro
 			Client: mgr.GetClient(), Applier: applier, Access: nats, Planner: planner, Recorder: recorder, Now: time.Now,
 			Settings: stage.Settings{
 				Image: options.WorkerImage, ServiceAccount: options.WorkerServiceAccount, Cluster: options.ClusterName,
+				Tracing: options.Tracing,
 			},
 			Watch: watcher, Resync: options.Resync, Fresh: options.StatusInterval, CleanupTimeout: options.CleanupTimeout, Concurrency: options.Concurrency,
 		},

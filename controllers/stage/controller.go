@@ -65,6 +65,8 @@ type Settings struct {
 	ServiceAccount string
 	// Cluster is recorded on consumers; it tells operators apart that share a NATS account.
 	Cluster string
+	// Tracing of the workers.
+	Tracing Tracing
 }
 
 // SetupWithManager registers the controller. graph.Index must have run.

@@ -238,7 +238,7 @@ func judge(d *appsv1.Deployment, wanted int32, suspended bool) status.Verdict {
 	}
 	switch {
 	case s.UpdatedReplicas < wanted || s.Replicas > s.UpdatedReplicas:
-		return status.False(kind, v1alpha1.ReasonProgressing, message+": the Deployment is being rolled out")
+		return status.False(kind, v1alpha1.ReasonProgressing, message+": the Deployment is being rolled out; when that takes long, see the pods' events and logs")
 	case s.ReadyReplicas < wanted:
 		return status.False(kind, v1alpha1.ReasonProgressing, message+": see the pods' events and logs")
 	}
