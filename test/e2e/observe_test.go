@@ -211,7 +211,7 @@ func (o *observer) operatorDown(t *testing.T) {
 }
 
 func (o *observer) natsDown(t *testing.T) {
-	o.nats.Kill9()
+	o.nats[0].Kill9()
 	o.fires(soon, "MillraceNATSUnreachable", "pipeline", observed)
 	o.apply(crashLoop) // something to collect
 	o.fires(soon, "MillraceCollectorFailing")
@@ -220,7 +220,7 @@ func (o *observer) natsDown(t *testing.T) {
 	if n, err := o.prometheus.query("millrace_stage_lag_events"); err != nil || n > 0 {
 		t.Errorf("the lag of %d stages is shown while nobody knows it (%v)", n, err)
 	}
-	if err := o.nats.Restart(t.Context()); err != nil {
+	if err := o.nats[0].Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	o.run("kubectl", "delete", "deployment", "payments")
