@@ -27,6 +27,7 @@ demo: build ## Run a whole pipeline on sample input and print what it found.
 .PHONY: test
 test: controlplane ## Run the whole suite with the race detector, on real components.
 	@hack/tools/build.sh helm >/dev/null
+	@hack/prometheus/find.sh >/dev/null
 	go test -race -p 2 -timeout 30m ./...
 
 .PHONY: bench
@@ -37,9 +38,13 @@ bench: controlplane ## Measure whole pipelines on real processes: a table, and d
 bench-cost: controlplane ## Measure what a stage costs, by the number of stages and partitions: a table, and dist/bench-cost.json.
 	go run ./test/bench -cost -repeat 3 -events 1000000 -seconds 60s $(BENCH)
 
+.PHONY: bench-operator
+bench-operator: controlplane ## Measure the operator with 200 pipelines of 5 stages: a table, and dist/bench-operator.json.
+	go run ./test/bench/operator $(BENCH)
+
 .PHONY: bench-go
 bench-go: ## Run the Go benchmarks of the codecs, the engine and the stages.
-	go test -run '^$$' -bench . -benchmem -p 1 ./workers/... && go test -run '^$$' -bench Logic -p 1 ./test/bench
+	go test -run '^$$' -bench . -benchmem -p 1 ./workers/... && go test -run '^$$' -bench 'Logic|Hops' -p 1 ./test/bench
 
 .PHONY: chaos
 chaos: controlplane ## Break a running pipeline in every way there is, count every event, print the table: about 25 minutes.

@@ -19,6 +19,7 @@ import (
 // +kubebuilder:printcolumn:name="Workers",type=integer,JSONPath=`.status.readyWorkers`
 // +kubebuilder:printcolumn:name="Lag",type=integer,JSONPath=`.status.lag`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be at most 63 lower-case letters, digits and -, without dots: it becomes part of subjects, streams and labels"
 // +kubebuilder:validation:XValidation:rule="(has(self.spec.name) ? self.spec.name : self.metadata.name) != 'ingress'",message="ingress is the name of the pipeline's input: choose another",fieldPath=".spec"
 // +kubebuilder:validation:XValidation:rule="!self.spec.from.exists(f, f.split('/')[0] == (has(self.spec.name) ? self.spec.name : self.metadata.name))",message="a stage cannot read itself",fieldPath=".spec.from"

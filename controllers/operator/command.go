@@ -1,9 +1,11 @@
 package operator
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -13,6 +15,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"millrace.dev/millrace/controllers/internal/durability"
+	"millrace.dev/millrace/controllers/stage"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/config/connect"
 	"millrace.dev/millrace/workers/config/usage"
@@ -69,8 +72,16 @@ func Command() *cobra.Command {
 	f.StringVar(&options.ProbeAddress, "health-probe-bind-address", options.ProbeAddress, "address of /healthz and /readyz; 0 switches them off")
 	f.DurationVar(&options.CleanupTimeout, "nats-cleanup-timeout", options.CleanupTimeout,
 		"how long a deletion waits for NATS before it leaves streams or consumers behind")
-	f.DurationVar(&options.Resync, "resync-interval", options.Resync, "how often streams and consumers are checked and status is refreshed")
+	f.DurationVar(&options.Resync, "resync-interval", options.Resync,
+		"how often everything is checked even if nothing says that it changed")
+	f.DurationVar(&options.StatusInterval, "status-interval", options.StatusInterval,
+		"how often lag and other numbers in status are refreshed while events flow")
 	f.IntVar(&options.Concurrency, "concurrency", options.Concurrency, "Pipelines and Stages reconciled at the same time, of each")
+	f.StringVar(&options.Tracing.Endpoint, "otlp-endpoint", options.Tracing.Endpoint,
+		"URL of the OTLP receiver that workers send their traces to (http://otel-collector:4318); default no traces. A change rolls the workers")
+	f.StringVar(&options.Tracing.Protocol, "otlp-protocol", options.Tracing.Protocol, "protocol of --otlp-endpoint: http/protobuf or grpc")
+	f.Float64Var(&options.Tracing.SampleRatio, "trace-sample-ratio", options.Tracing.SampleRatio,
+		"part of new traces that is kept, from 0 to 1; what comes in with a trace context keeps the decision that it came with")
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&logFormat, "log-format", "json", "json or text")
 	return c
@@ -95,8 +106,11 @@ type Options struct {
 	LeaderElect                       bool
 	LeaderElectionNamespace           string
 	MetricsAddress, ProbeAddress      string
-	CleanupTimeout, Resync            time.Duration
+	CleanupTimeout                    time.Duration
+	Resync, StatusInterval            time.Duration
 	Concurrency                       int
+	// Tracing of the workers.
+	Tracing stage.Tracing
 	// SeveralInProcess allows more than one operator in a process: for tests.
 	SeveralInProcess bool
 }
@@ -105,7 +119,8 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		MetricsAddress: ":8080", ProbeAddress: ":8081",
-		CleanupTimeout: time.Minute, Resync: 10 * time.Second, Concurrency: 8,
+		CleanupTimeout: time.Minute, Resync: 5 * time.Minute, StatusInterval: 10 * time.Second, Concurrency: 8,
+		Tracing: stage.Tracing{Protocol: protocolHTTP, SampleRatio: 0.01},
 	}
 }
 
@@ -120,10 +135,34 @@ func (o Options) check() error {
 		return fmt.Errorf("--nats-cleanup-timeout is %s: it must be positive", o.CleanupTimeout)
 	case o.Resync < time.Second:
 		return fmt.Errorf("--resync-interval is %s: at least 1s", o.Resync)
+	case o.StatusInterval < time.Second:
+		return fmt.Errorf("--status-interval is %s: at least 1s", o.StatusInterval)
 	case o.Concurrency < 1:
 		return fmt.Errorf("--concurrency is %d: at least 1", o.Concurrency)
 	}
-	return connect.CheckFlags(o.NATS)
+	return errors.Join(connect.CheckFlags(o.NATS), checkTracing(o.Tracing))
+}
+
+// The protocols of OTLP.
+const (
+	protocolHTTP = "http/protobuf"
+	protocolGRPC = "grpc"
+)
+
+func checkTracing(t stage.Tracing) error {
+	if t.Protocol != protocolHTTP && t.Protocol != protocolGRPC {
+		return fmt.Errorf("--otlp-protocol is %q: use %s or %s", t.Protocol, protocolHTTP, protocolGRPC)
+	}
+	if !(t.SampleRatio >= 0 && t.SampleRatio <= 1) {
+		return fmt.Errorf("--trace-sample-ratio is %g: from 0 to 1", t.SampleRatio)
+	}
+	if t.Endpoint == "" {
+		return nil
+	}
+	if u, err := url.Parse(t.Endpoint); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return fmt.Errorf("--otlp-endpoint is %q: use a URL with http or https, also for grpc (http://otel-collector:4317)", t.Endpoint)
+	}
+	return nil
 }
 
 func newLogger(out io.Writer, level, format string) (logr.Logger, error) {

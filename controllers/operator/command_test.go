@@ -24,7 +24,11 @@ func TestWrongUsage(t *testing.T) {
 		"monitor is no URL":   {[]string{"--worker-image=x", "--nats-monitor-url=nats:8222"}, "--nats-monitor-url: \"nats:8222\" is no URL such as http://nats:8222"},
 		"no time to clean up": {[]string{"--worker-image=x", "--nats-cleanup-timeout=0s"}, "--nats-cleanup-timeout is 0s"},
 		"too eager":           {[]string{"--worker-image=x", "--resync-interval=1ms"}, "--resync-interval is 1ms"},
+		"too fresh":           {[]string{"--worker-image=x", "--status-interval=1ms"}, "--status-interval is 1ms"},
 		"no workers":          {[]string{"--worker-image=x", "--concurrency=0"}, "--concurrency is 0"},
+		"traces to no URL":    {[]string{"--worker-image=x", "--otlp-endpoint=otel:4317"}, "--otlp-endpoint is \"otel:4317\": use a URL"},
+		"unknown protocol":    {[]string{"--worker-image=x", "--otlp-protocol=http/json"}, "--otlp-protocol is \"http/json\": use http/protobuf or grpc"},
+		"too many traces":     {[]string{"--worker-image=x", "--trace-sample-ratio=NaN"}, "--trace-sample-ratio is NaN: from 0 to 1"},
 		"log level":           {[]string{"--worker-image=x", "--log-level=loud"}, "--log-level is \"loud\""},
 		"log format":          {[]string{"--worker-image=x", "--log-format=xml"}, "--log-format is \"xml\""},
 	}
@@ -52,8 +56,8 @@ func TestDefaultsAreGood(t *testing.T) {
 	if err := o.check(); err != nil {
 		t.Error(err)
 	}
-	if o.CleanupTimeout != time.Minute || o.Resync != 10*time.Second {
-		t.Errorf("got %s and %s, docs/operator.md says 1m and 10s", o.CleanupTimeout, o.Resync)
+	if o.CleanupTimeout != time.Minute || o.Resync != 5*time.Minute || o.StatusInterval != 10*time.Second {
+		t.Errorf("got %s, %s and %s, docs/operator.md says 1m, 5m and 10s", o.CleanupTimeout, o.Resync, o.StatusInterval)
 	}
 }
 

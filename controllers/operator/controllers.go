@@ -13,6 +13,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/durability"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/watch"
 	"millrace.dev/millrace/controllers/pipeline"
 	"millrace.dev/millrace/controllers/stage"
 )
@@ -27,7 +28,8 @@ type controller interface {
 
 // addControllers adds everything that runs: the one list of all controllers.
 func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) error {
-	pool := jetstream.NewPool(jetstream.PoolOptions{})
+	var watcher *watch.Watch
+	pool := jetstream.NewPool(jetstream.PoolOptions{Notify: func(n jetstream.Notice) { watcher.Notify(n) }})
 	if err := mgr.Add(pool); err != nil {
 		return err
 	}
@@ -42,6 +44,10 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) erro
 		Objects: mgr.GetAPIReader(), Pool: pool,
 		Default: jetstream.Server{URL: options.NATS.URL, Files: options.NATS},
 	})
+	watcher = watch.New(nats, options.StatusInterval)
+	if err := mgr.Add(watcher); err != nil {
+		return err
+	}
 	applier, err := apply.New(mgr.GetClient())
 	if err != nil {
 		return err
@@ -55,15 +61,16 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) erro
 		&pipeline.Reconciler{
 			Client: mgr.GetClient(), Applier: applier, Access: nats, Planner: planner, Recorder: recorder, Now: time.Now,
 			Durability: &durability.Checker{Monitors: monitors, HTTP: &http.Client{Timeout: 5 * time.Second}, Now: time.Now},
-			Cluster:    options.ClusterName, Resync: options.Resync,
+			Cluster:    options.ClusterName, Watch: watcher, Resync: options.Resync, Fresh: options.StatusInterval,
 			CleanupTimeout: options.CleanupTimeout, Concurrency: options.Concurrency,
 		},
 		&stage.Reconciler{
 			Client: mgr.GetClient(), Applier: applier, Access: nats, Planner: planner, Recorder: recorder, Now: time.Now,
 			Settings: stage.Settings{
 				Image: options.WorkerImage, ServiceAccount: options.WorkerServiceAccount, Cluster: options.ClusterName,
+				Tracing: options.Tracing,
 			},
-			Resync: options.Resync, CleanupTimeout: options.CleanupTimeout, Concurrency: options.Concurrency,
+			Watch: watcher, Resync: options.Resync, Fresh: options.StatusInterval, CleanupTimeout: options.CleanupTimeout, Concurrency: options.Concurrency,
 		},
 	} {
 		if err := c.SetupWithManager(ctx, mgr); err != nil {

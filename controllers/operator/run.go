@@ -2,9 +2,11 @@ package operator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -17,11 +19,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/labels"
+	"millrace.dev/millrace/controllers/internal/metrics"
 )
 
 const leaderElectionID = "operator.millrace.dev"
@@ -39,6 +43,11 @@ func Run(ctx context.Context, config *rest.Config, options Options, logger logr.
 	if err := addControllers(ctx, mgr, options); err != nil {
 		return err
 	}
+	unregister, err := addMetrics(ctx, mgr, options)
+	if err != nil {
+		return err
+	}
+	defer unregister()
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return err
 	}
@@ -49,6 +58,21 @@ func Run(ctx context.Context, config *rest.Config, options Options, logger logr.
 		return fmt.Errorf("run the operator: %w", err)
 	}
 	return nil
+}
+
+// addMetrics has the metrics server show Pipelines and Stages. controller-runtime has one registry in
+// the process; of several operators in it the first one is shown.
+func addMetrics(ctx context.Context, mgr ctrl.Manager, options Options) (unregister func(), err error) {
+	c := metrics.New(ctx, metrics.Options{Reader: mgr.GetClient(), Elected: mgr.Elected(), Log: mgr.GetLogger()})
+	var taken prometheus.AlreadyRegisteredError
+	switch err := ctrlmetrics.Registry.Register(c); {
+	case err == nil:
+		return func() { ctrlmetrics.Registry.Unregister(c) }, nil
+	case options.SeveralInProcess && errors.As(err, &taken):
+		return func() {}, nil
+	default:
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
 }
 
 func newScheme() (*runtime.Scheme, error) {

@@ -34,8 +34,12 @@ func (o outcome) waiting() bool { return o.natsErr != nil || len(o.refusals) > 0
 // apply does all writes. Streams come first: a stage waits for them.
 func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome {
 	done := outcome{streams: s.streams, refusals: map[string]error{}, natsErr: s.natsErr, applied: map[string]bool{}}
+	var created []string
 	for _, change := range in.streams {
 		stream, err := r.applyStream(s, change)
+		if stream != nil && change.Action == jetstream.ActionCreate {
+			created = append(created, change.Name)
+		}
 		switch {
 		case jetstream.IsUnreachable(err):
 			done.natsErr = err
@@ -48,6 +52,7 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome 
 			break
 		}
 	}
+	r.eventStreamsCreated(s.pipeline, created)
 	if done.natsErr == nil { // else status keeps naming them, and the next pass tells
 		r.eventRetained(s.pipeline, in.retained)
 	}
@@ -59,11 +64,7 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome 
 func (r *Reconciler) applyStream(s *snapshot, change jetstream.StreamChange) (*jetstream.Stream, error) {
 	switch change.Action {
 	case jetstream.ActionCreate:
-		stream, err := s.nats.CreateStream(change.Config)
-		if err == nil {
-			r.eventStreamCreated(s.pipeline, change)
-		}
-		return stream, err
+		return s.nats.CreateStream(change.Config)
 	case jetstream.ActionUpdate:
 		stream, err := s.nats.UpdateStream(s.streams[change.Name], change.Config)
 		if err == nil {
@@ -77,6 +78,8 @@ func (r *Reconciler) applyStream(s *snapshot, change jetstream.StreamChange) (*j
 
 func (r *Reconciler) applyChildren(ctx context.Context, pipeline *v1alpha1.Pipeline, children []child, applied map[string]bool) error {
 	var errs []error
+	results := map[apply.Outcome][]string{}
+	defer func() { r.eventStagesApplied(pipeline, results) }()
 	for _, c := range children {
 		desired, err := stageFor(pipeline, c.entry)
 		if err != nil {
@@ -91,7 +94,7 @@ func (r *Reconciler) applyChildren(ctx context.Context, pipeline *v1alpha1.Pipel
 		}
 		if result != apply.Unchanged {
 			applied[name] = true
-			r.eventStageApplied(pipeline, name, result)
+			results[result] = append(results[result], name)
 		}
 	}
 	return errors.Join(errs...)

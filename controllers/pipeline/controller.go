@@ -2,17 +2,15 @@ package pipeline
 
 import (
 	"context"
-	"fmt"
-	"hash/fnv"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/types"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -23,6 +21,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/status"
+	"millrace.dev/millrace/controllers/internal/watch"
 )
 
 // +kubebuilder:rbac:groups=millrace.dev,resources=pipelines,verbs=get;list;watch;patch
@@ -45,8 +44,12 @@ type Reconciler struct {
 	Now func() time.Time
 	// Cluster is recorded on streams; it tells operators apart that share a NATS account.
 	Cluster string
-	// Resync is how often streams are checked and status is refreshed.
+	// Watch wakes the controller; what it misses is found at the resync.
+	Watch *watch.Watch
+	// Resync is how often streams are checked when nothing wakes the controller.
 	Resync time.Duration
+	// Fresh is how often the numbers in status are refreshed while they move.
+	Fresh time.Duration
 	// CleanupTimeout bounds how long a deletion waits for NATS.
 	CleanupTimeout time.Duration
 	// Concurrency is the number of Pipelines reconciled at the same time.
@@ -59,6 +62,7 @@ func (r *Reconciler) SetupWithManager(_ context.Context, mgr ctrl.Manager) error
 		Named("pipeline").
 		For(&v1alpha1.Pipeline{}, specChanged()).
 		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(pipelineOf), stageChanged()).
+		WatchesRawSource(r.Watch.Source(watch.Pipeline)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).
 		Complete(r)
 }
@@ -67,13 +71,16 @@ func (r *Reconciler) SetupWithManager(_ context.Context, mgr ctrl.Manager) error
 func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	var pipeline v1alpha1.Pipeline
 	if err := r.Client.Get(ctx, request.NamespacedName, &pipeline); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.Watch.Forget(watch.Pipeline, request.NamespacedName)
+		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	if !pipeline.DeletionTimestamp.IsZero() {
 		return r.finalize(ctx, &pipeline)
 	}
 	// Adding the finalizer does not change the generation: this pass goes on.
-	if err := r.addFinalizer(ctx, &pipeline); err != nil {
+	if err := apply.AddFinalizer(ctx, r.Client, &pipeline); err != nil {
 		return reconcile.Result{}, err
 	}
 	seen, err := r.gather(ctx, &pipeline)
@@ -83,56 +90,56 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	intent := decide(seen, r.Cluster)
 	done := r.apply(ctx, seen, intent)
 	rep := report{seen: seen, intent: intent, done: done, powerSafe: r.powerSafe(ctx, &pipeline)}
-	if err := r.writeStatus(ctx, &pipeline, rep); err != nil {
+	r.follow(seen)
+	before := pipeline.DeepCopy()
+	if err := r.writeStatus(ctx, &pipeline, before, rep); err != nil {
 		return reconcile.Result{}, err
 	}
-	return r.next(&pipeline, done), done.kubernetes
+	return r.next(&pipeline, before, rep), done.kubernetes
 }
 
-func (r *Reconciler) addFinalizer(ctx context.Context, pipeline *v1alpha1.Pipeline) error {
-	before := pipeline.DeepCopy()
-	if !controllerutil.AddFinalizer(pipeline, v1alpha1.Finalizer) {
-		return nil
+// follow has the controller woken when what this pass looked at changes.
+func (r *Reconciler) follow(s *snapshot) {
+	if s.resolved.Plan == nil {
+		return
 	}
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Patch(ctx, pipeline, patch); err != nil {
-		return fmt.Errorf("add finalizer: %w", err)
+	name := client.ObjectKeyFromObject(s.pipeline)
+	interest := watch.Interest{Pipeline: name, Connection: jetstream.ConnectionOf(s.natsErr), Streams: streamsOf(s.resolved.Plan)}
+	if s.nats != nil {
+		interest.Connection = s.nats.Connection()
 	}
-	return nil
+	r.Watch.Follow(watch.Pipeline, name, interest)
+	r.Watch.Pulse(s.pipeline, s.resolved.Plan.Ingress.Name)
 }
 
 // writeStatus patches the status once, and only when it changed.
-func (r *Reconciler) writeStatus(ctx context.Context, pipeline *v1alpha1.Pipeline, rep report) error {
-	before := pipeline.DeepCopy()
+func (r *Reconciler) writeStatus(ctx context.Context, pipeline, before *v1alpha1.Pipeline, rep report) error {
 	setStatus(&pipeline.Status, rep, r.Now())
-	if equality.Semantic.DeepEqual(before.Status, pipeline.Status) {
-		return nil
+	wrote, err := apply.Status(ctx, r.Client, pipeline, before)
+	if wrote {
+		r.eventTurned(pipeline, before.Status.Conditions)
 	}
-	if err := r.Client.Status().Patch(ctx, pipeline, client.MergeFrom(before)); err != nil {
-		return fmt.Errorf("patch status: %w", client.IgnoreNotFound(err))
-	}
-	r.eventTurned(pipeline, before.Status.Conditions)
-	return nil
+	return err
 }
 
 // shortestRetry is the first wait while NATS is away.
 const shortestRetry = 5 * time.Second
 
-// next says when to look again: soon and ever less often while NATS is away, else at the
-// resync interval.
-func (r *Reconciler) next(pipeline *v1alpha1.Pipeline, done outcome) reconcile.Result {
-	if done.waiting() {
+// next says when to look again if nothing wakes the controller before: soon and ever less often
+// while NATS is away, soon while numbers move or something is in the way that nobody will tell
+// of when it has gone, else at the resync interval.
+func (r *Reconciler) next(pipeline, before *v1alpha1.Pipeline, rep report) reconcile.Result {
+	interval := r.Resync
+	switch {
+	case rep.done.waiting():
 		return reconcile.Result{RequeueAfter: status.Backoff(pipeline.Status.Conditions, v1alpha1.ConditionStreamsReady, shortestRetry, r.Now())}
+	case value(pipeline.Status.Lag) > 0, len(rep.seen.taken) > 0, rep.powerSafe != nil && rep.powerSafe.Status != metav1.ConditionTrue,
+		!equality.Semantic.DeepEqual(before.Status.Streams, pipeline.Status.Streams):
+		interval = min(r.Fresh, r.Resync)
+	case rep.powerSafe != nil:
+		interval = min(time.Minute, r.Resync)
 	}
-	return reconcile.Result{RequeueAfter: spread(r.Resync, pipeline.UID)}
-}
-
-// spread lengthens an interval by up to a fifth, by a share of its own for each object, so
-// that objects made together do not stay in step.
-func spread(interval time.Duration, uid types.UID) time.Duration {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(uid))
-	return interval + interval/5*time.Duration(h.Sum32()%1000)/1000
+	return reconcile.Result{RequeueAfter: status.Spread(interval, pipeline.UID)}
 }
 
 // ownerOf is what marks the streams of a pipeline.

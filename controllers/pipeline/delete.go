@@ -2,14 +2,13 @@ package pipeline
 
 import (
 	"context"
-	"fmt"
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/graph"
 )
 
@@ -38,7 +37,7 @@ func (r *Reconciler) finalize(ctx context.Context, pipeline *v1alpha1.Pipeline) 
 		}
 		r.eventLeftBehind(pipeline, err)
 	}
-	return reconcile.Result{}, r.removeFinalizer(ctx, pipeline)
+	return reconcile.Result{}, apply.RemoveFinalizer(ctx, r.Client, pipeline)
 }
 
 // deleteChildren returns how many children are still there.
@@ -87,14 +86,4 @@ func (r *Reconciler) releaseStreams(ctx context.Context, pipeline *v1alpha1.Pipe
 	}
 	r.eventStreamsDeleted(pipeline, deleted)
 	return err
-}
-
-func (r *Reconciler) removeFinalizer(ctx context.Context, pipeline *v1alpha1.Pipeline) error {
-	before := pipeline.DeepCopy()
-	controllerutil.RemoveFinalizer(pipeline, v1alpha1.Finalizer)
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Patch(ctx, pipeline, patch); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("remove finalizer: %w", err)
-	}
-	return nil
 }

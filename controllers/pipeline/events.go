@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,8 +30,23 @@ func (r *Reconciler) warn(p *v1alpha1.Pipeline, reason, action, note string) {
 	r.Recorder.Eventf(p, nil, corev1.EventTypeWarning, reason, action, "%s", note)
 }
 
-func (r *Reconciler) eventStreamCreated(p *v1alpha1.Pipeline, change jetstream.StreamChange) {
-	r.normal(p, v1alpha1.ReasonCreated, actionStream, fmt.Sprintf("created stream %s", change.Name))
+// eventStreamsCreated tells of all of them in one Event. A stream that status names was there
+// before and has been lost.
+func (r *Reconciler) eventStreamsCreated(p *v1alpha1.Pipeline, names []string) {
+	var first, again []string
+	for _, name := range names {
+		if slices.ContainsFunc(p.Status.Streams, func(s v1alpha1.StreamStatus) bool { return s.Name == name }) {
+			again = append(again, name)
+		} else {
+			first = append(first, name)
+		}
+	}
+	if len(first) > 0 {
+		r.normal(p, v1alpha1.ReasonCreated, actionStream, "created streams "+strings.Join(first, ", "))
+	}
+	if len(again) > 0 {
+		r.warn(p, v1alpha1.ReasonRepaired, actionStream, "made again, without the messages they held, streams "+strings.Join(again, ", "))
+	}
 }
 
 func (r *Reconciler) eventStreamUpdated(p *v1alpha1.Pipeline, change jetstream.StreamChange) {
@@ -45,12 +61,14 @@ func (r *Reconciler) eventStreamUpdated(p *v1alpha1.Pipeline, change jetstream.S
 	}
 }
 
-func (r *Reconciler) eventStageApplied(p *v1alpha1.Pipeline, name string, result apply.Outcome) {
-	reason := v1alpha1.ReasonUpdated
-	if result == apply.Created {
-		reason = v1alpha1.ReasonCreated
+// eventStagesApplied tells of all to which the same was done in one Event.
+func (r *Reconciler) eventStagesApplied(p *v1alpha1.Pipeline, results map[apply.Outcome][]string) {
+	if names := results[apply.Created]; len(names) > 0 {
+		r.normal(p, v1alpha1.ReasonCreated, actionStage, "created Stages "+strings.Join(names, ", "))
 	}
-	r.normal(p, reason, actionStage, fmt.Sprintf("%s Stage %s", result, name))
+	if names := results[apply.Updated]; len(names) > 0 {
+		r.normal(p, v1alpha1.ReasonUpdated, actionStage, "updated Stages "+strings.Join(names, ", "))
+	}
 }
 
 func (r *Reconciler) eventStageDeleted(p *v1alpha1.Pipeline, name string) {

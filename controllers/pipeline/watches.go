@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
 	"maps"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -22,8 +23,8 @@ func specChanged() builder.Predicates {
 	return builder.WithPredicates(predicate.GenerationChangedPredicate{})
 }
 
-// stageChanged lets through what a Pipeline does about its Stages or says of them. Lag
-// alone does not count: it is summed up at the next resync.
+// stageChanged lets through what a Pipeline does about its Stages or says of them. Of lag it
+// counts whether there is any: while there is, the sum is refreshed regularly.
 func stageChanged() builder.Predicates {
 	return builder.WithPredicates(predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok1 := e.ObjectOld.(*v1alpha1.Stage)
@@ -34,7 +35,8 @@ func stageChanged() builder.Predicates {
 		return before.Generation != after.Generation ||
 			!maps.Equal(before.Labels, after.Labels) ||
 			!equality.Semantic.DeepEqual(before.OwnerReferences, after.OwnerReferences) ||
-			readiness(before) != readiness(after)
+			readiness(before) != readiness(after) ||
+			(value(before.Status.Lag) > 0) != (value(after.Status.Lag) > 0)
 	}})
 }
 
@@ -43,7 +45,7 @@ func readiness(stage *v1alpha1.Stage) string {
 	s := ""
 	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionStalled} {
 		if c := meta.FindStatusCondition(stage.Status.Conditions, kind); c != nil {
-			s += string(c.Status) + c.Reason + c.Message
+			s += fmt.Sprintf("%s %s %s %t;", c.Status, c.Reason, c.Message, c.ObservedGeneration == stage.Generation)
 		}
 	}
 	return s

@@ -62,7 +62,13 @@ func OperatorPermissions(plans ...*Plan) User {
 				"$JS.API.CONSUMER.CREATE."+name+".>", "$JS.API.CONSUMER.DURABLE.CREATE."+name+".*")
 		}
 	}
-	return user("millrace-operator", OperatorInbox, publish)
+	u := user("millrace-operator", OperatorInbox, publish)
+	// It is told of what others change. These cannot be bounded to streams.
+	u.Subscribe = append([]string{
+		"$JS.API.CONSUMER.CREATE.>", "$JS.API.CONSUMER.DURABLE.CREATE.>", "$JS.EVENT.ADVISORY.CONSUMER.DELETED.>",
+		"$JS.EVENT.ADVISORY.STREAM.CREATED.>", "$JS.EVENT.ADVISORY.STREAM.DELETED.>", "$JS.EVENT.ADVISORY.STREAM.UPDATED.>",
+	}, u.Subscribe...)
+	return u
 }
 
 // CollectorPermissions are the rights of a collector.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -99,41 +100,53 @@ func (r *Reconciler) dropConsumers(s *snapshot, in intent, done *outcome) {
 }
 
 func (r *Reconciler) applyWorkers(ctx context.Context, s *snapshot, in intent, done *outcome) error {
-	if err := r.applyConfig(ctx, s, in); err != nil {
-		return err
+	results := map[apply.Outcome][]string{}
+	defer func() { r.eventApplied(s.stage, results) }()
+	name := *in.workers.config.Name
+	result, err := r.applyConfig(ctx, s, in)
+	if err != nil {
+		return fmt.Errorf("apply ConfigMap %s: %w", name, err)
 	}
-	var err error
+	results[result] = append(results[result], "ConfigMap "+name)
 	done.deployment, err = r.Applier.Apply(ctx, in.workers.deployment, s.deployment)
 	if err != nil {
 		return fmt.Errorf("apply Deployment %s: %w", s.stage.Name, err)
 	}
-	r.eventApplied(s.stage, "Deployment", s.stage.Name, done.deployment)
+	results[done.deployment] = append(results[done.deployment], "Deployment "+s.stage.Name)
 	return r.pruneConfigMaps(ctx, in.prune)
 }
 
-// applyConfig makes the ConfigMap. One that is there is as wanted: it is immutable, its
-// name is the hash of its content, and it was found by its owner.
-func (r *Reconciler) applyConfig(ctx context.Context, s *snapshot, in intent) error {
+// applyConfig makes the ConfigMap. Its name is the hash of its content and its content is
+// immutable: one that somebody put there with another content cannot be mended and is made anew.
+func (r *Reconciler) applyConfig(ctx context.Context, s *snapshot, in intent) (apply.Outcome, error) {
 	name := *in.workers.config.Name
-	if slices.ContainsFunc(s.configMaps, func(c corev1.ConfigMap) bool { return c.Name == name && c.DeletionTimestamp.IsZero() }) {
-		return nil
+	var live *corev1.ConfigMap
+	i := slices.IndexFunc(s.configMaps, func(c corev1.ConfigMap) bool { return c.Name == name && c.DeletionTimestamp.IsZero() })
+	if i >= 0 {
+		live = &s.configMaps[i]
 	}
-	result, err := r.Applier.Apply(ctx, in.workers.config, nil)
-	if err != nil {
-		return fmt.Errorf("apply ConfigMap %s: %w", name, err)
+	if live != nil && !maps.Equal(live.Data, in.workers.config.Data) {
+		if err := r.deleteConfigMap(ctx, live); err != nil {
+			return apply.Unchanged, err
+		}
+		live = nil
 	}
-	r.eventApplied(s.stage, "ConfigMap", name, result)
-	return nil
+	return r.Applier.Apply(ctx, in.workers.config, live)
 }
 
 func (r *Reconciler) pruneConfigMaps(ctx context.Context, old []corev1.ConfigMap) error {
 	var errs []error
 	for _, c := range old {
-		uid := c.UID
-		err := r.Client.Delete(ctx, &c, client.Preconditions{UID: &uid})
-		if client.IgnoreNotFound(err) != nil {
-			errs = append(errs, fmt.Errorf("delete ConfigMap %s: %w", c.Name, err))
-		}
+		errs = append(errs, r.deleteConfigMap(ctx, &c))
 	}
 	return errors.Join(errs...)
+}
+
+func (r *Reconciler) deleteConfigMap(ctx context.Context, c *corev1.ConfigMap) error {
+	uid := c.UID
+	err := r.Client.Delete(ctx, c, client.Preconditions{UID: &uid})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete ConfigMap %s: %w", c.Name, err)
+	}
+	return nil
 }

@@ -2,19 +2,17 @@ package stage
 
 import (
 	"context"
-	"fmt"
-	"hash/fnv"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/types"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -22,7 +20,9 @@ import (
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/graph"
+	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/status"
+	"millrace.dev/millrace/controllers/internal/watch"
 )
 
 // +kubebuilder:rbac:groups=millrace.dev,resources=stages,verbs=get;list;watch;patch
@@ -45,8 +45,12 @@ type Reconciler struct {
 	Now func() time.Time
 	// Settings are the operator's choices for all workers.
 	Settings Settings
-	// Resync is how often consumers are checked and status is refreshed.
+	// Watch wakes the controller; what it misses is found at the resync.
+	Watch *watch.Watch
+	// Resync is how often consumers are checked when nothing wakes the controller.
 	Resync time.Duration
+	// Fresh is how often the numbers in status are refreshed while they move.
+	Fresh time.Duration
 	// CleanupTimeout bounds how long a deletion waits for NATS.
 	CleanupTimeout time.Duration
 	// Concurrency is the number of Stages reconciled at the same time.
@@ -61,6 +65,8 @@ type Settings struct {
 	ServiceAccount string
 	// Cluster is recorded on consumers; it tells operators apart that share a NATS account.
 	Cluster string
+	// Tracing of the workers.
+	Tracing Tracing
 }
 
 // SetupWithManager registers the controller. graph.Index must have run.
@@ -74,6 +80,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Owns(&appsv1.Deployment{}).
 		Owns(&corev1.ConfigMap{}).
 		Watches(&v1alpha1.Pipeline{}, handler.EnqueueRequestsFromMapFunc(r.stagesOf), pipelineChanged()).
+		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(r.besides), attachedChanged()).
+		WatchesRawSource(r.Watch.Source(watch.Stage)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).
 		Complete(r)
 }
@@ -82,13 +90,16 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	var stage v1alpha1.Stage
 	if err := r.Client.Get(ctx, request.NamespacedName, &stage); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.Watch.Forget(watch.Stage, request.NamespacedName)
+		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	if !stage.DeletionTimestamp.IsZero() {
 		return r.finalize(ctx, &stage)
 	}
 	// Adding the finalizer does not change the generation: this pass goes on.
-	if err := r.addFinalizer(ctx, &stage); err != nil {
+	if err := apply.AddFinalizer(ctx, r.Client, &stage); err != nil {
 		return reconcile.Result{}, err
 	}
 	seen, err := r.gather(ctx, &stage)
@@ -100,57 +111,63 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, reconcile.TerminalError(err)
 	}
 	done := r.apply(ctx, seen, intent)
-	if err := r.writeStatus(ctx, &stage, report{seen: seen, intent: intent, done: done}); err != nil {
+	r.follow(seen)
+	before := stage.DeepCopy()
+	if err := r.writeStatus(ctx, &stage, before, report{seen: seen, intent: intent, done: done}); err != nil {
 		return reconcile.Result{}, err
 	}
-	return r.next(&stage, done), done.kubernetes
+	return r.next(&stage, before, done), done.kubernetes
 }
 
-func (r *Reconciler) addFinalizer(ctx context.Context, stage *v1alpha1.Stage) error {
-	before := stage.DeepCopy()
-	if !controllerutil.AddFinalizer(stage, v1alpha1.Finalizer) {
-		return nil
+// follow has the controller woken when what this pass looked at changes.
+func (r *Reconciler) follow(s *snapshot) {
+	if s.node == nil {
+		return
 	}
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Patch(ctx, stage, patch); err != nil {
-		return fmt.Errorf("add finalizer: %w", err)
+	interest := watch.Interest{
+		Pipeline: client.ObjectKeyFromObject(s.pipeline), Connection: jetstream.ConnectionOf(s.natsErr),
 	}
-	return nil
+	if s.nats != nil {
+		interest.Connection = s.nats.Connection()
+	}
+	for _, c := range s.node.Consumers {
+		if !slices.Contains(interest.Streams, c.Stream) {
+			interest.Streams = append(interest.Streams, c.Stream)
+		}
+		interest.Consumers = append(interest.Consumers, watch.Consumer{Stream: c.Stream, Name: c.Durable})
+	}
+	r.Watch.Follow(watch.Stage, client.ObjectKeyFromObject(s.stage), interest)
 }
 
 // writeStatus patches the status once, and only when it changed.
-func (r *Reconciler) writeStatus(ctx context.Context, stage *v1alpha1.Stage, rep report) error {
-	before := stage.DeepCopy()
+func (r *Reconciler) writeStatus(ctx context.Context, stage, before *v1alpha1.Stage, rep report) error {
 	setStatus(&stage.Status, rep, r.Now())
-	if equality.Semantic.DeepEqual(before.Status, stage.Status) {
-		return nil
+	wrote, err := apply.Status(ctx, r.Client, stage, before)
+	if wrote {
+		r.eventTurned(stage, before.Status.Conditions)
 	}
-	if err := r.Client.Status().Patch(ctx, stage, client.MergeFrom(before)); err != nil {
-		return fmt.Errorf("patch status: %w", client.IgnoreNotFound(err))
-	}
-	r.eventTurned(stage, before.Status.Conditions)
-	return nil
+	return err
 }
 
-// next says when to look again: at once for what was just made, soon and ever less often
-// while NATS is away or a stream is missing, else at the resync interval.
-func (r *Reconciler) next(stage *v1alpha1.Stage, done outcome) reconcile.Result {
+// next says when to look again if nothing wakes the controller before: at once for what was just
+// made, soon and ever less often while NATS is away or a stream is missing, soon while numbers
+// move, else at the resync interval.
+func (r *Reconciler) next(stage, before *v1alpha1.Stage, done outcome) reconcile.Result {
 	const soon = time.Second
+	interval := r.Resync
 	switch {
 	case done.created:
 		return reconcile.Result{RequeueAfter: soon}
 	case done.waiting():
 		wait := status.Backoff(stage.Status.Conditions, v1alpha1.ConditionConsumersReady, soon, r.Now())
 		return reconcile.Result{RequeueAfter: wait}
-	default:
-		return reconcile.Result{RequeueAfter: spread(r.Resync, stage.UID)}
+	case moving(before.Status, stage.Status):
+		interval = min(r.Fresh, r.Resync)
 	}
+	return reconcile.Result{RequeueAfter: status.Spread(interval, stage.UID)}
 }
 
-// spread lengthens an interval by up to a fifth, by a share of its own for each object, so
-// that objects made together do not stay in step.
-func spread(interval time.Duration, uid types.UID) time.Duration {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(uid))
-	return interval + interval/5*time.Duration(h.Sum32()%1000)/1000
+// moving reports whether the numbers of the consumers will be others soon.
+func moving(before, after v1alpha1.StageStatus) bool {
+	return after.Lag != nil && *after.Lag > 0 || !equality.Semantic.DeepEqual(before.Consumers, after.Consumers)
 }

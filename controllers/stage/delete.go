@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 )
 
@@ -36,7 +37,7 @@ func (r *Reconciler) finalize(ctx context.Context, stage *v1alpha1.Stage) (recon
 		}
 		r.eventLeftBehind(stage, err)
 	}
-	return reconcile.Result{}, r.removeFinalizer(ctx, stage)
+	return reconcile.Result{}, apply.RemoveFinalizer(ctx, r.Client, stage)
 }
 
 // deleteDeployment stops the workers before their consumers are gone, so that they end
@@ -100,14 +101,4 @@ func (r *Reconciler) clientFor(ctx context.Context, stage *v1alpha1.Stage) (*jet
 		return nil, err
 	}
 	return r.Access.Client(ctx, &pipeline)
-}
-
-func (r *Reconciler) removeFinalizer(ctx context.Context, stage *v1alpha1.Stage) error {
-	before := stage.DeepCopy()
-	controllerutil.RemoveFinalizer(stage, v1alpha1.Finalizer)
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Patch(ctx, stage, patch); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("remove finalizer: %w", err)
-	}
-	return nil
 }

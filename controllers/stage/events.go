@@ -83,13 +83,13 @@ func (r *Reconciler) eventConsumersDropped(s *v1alpha1.Stage, dropped map[string
 	}
 }
 
-func (r *Reconciler) eventApplied(s *v1alpha1.Stage, kind, name string, result apply.Outcome) {
-	switch result {
-	case apply.Created:
-		r.normal(s, v1alpha1.ReasonCreated, actionWorkers, fmt.Sprintf("created %s %s", kind, name))
-	case apply.Updated:
-		r.normal(s, v1alpha1.ReasonUpdated, actionWorkers, fmt.Sprintf("updated %s %s", kind, name))
-	case apply.Unchanged:
+// eventApplied tells of all to which the same was done in one Event.
+func (r *Reconciler) eventApplied(s *v1alpha1.Stage, results map[apply.Outcome][]string) {
+	if what := results[apply.Created]; len(what) > 0 {
+		r.normal(s, v1alpha1.ReasonCreated, actionWorkers, "created "+strings.Join(what, ", "))
+	}
+	if what := results[apply.Updated]; len(what) > 0 {
+		r.normal(s, v1alpha1.ReasonUpdated, actionWorkers, "updated "+strings.Join(what, ", "))
 	}
 }
 

@@ -132,6 +132,7 @@ func container(s *snapshot, settings Settings) *corev1ac.ContainerApplyConfigura
 		WithArgs("worker", "--config", configDir+"/"+configKey, "--listen", "[$(POD_IP)]:"+strconv.Itoa(httpPort)).
 		WithPorts(corev1ac.ContainerPort().WithName("http").WithContainerPort(httpPort).WithProtocol(corev1.ProtocolTCP)).
 		WithEnv(fieldEnv("POD_IP", "status.podIP"), fieldEnv("POD_NAME", "metadata.name")).
+		WithEnv(settings.Tracing.env()...).
 		WithReadinessProbe(probe("/readyz", 3, 2)).
 		WithLivenessProbe(probe("/healthz", 10, 6).WithInitialDelaySeconds(10)).
 		WithSecurityContext(corev1ac.SecurityContext().

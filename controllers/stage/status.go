@@ -51,22 +51,33 @@ func setStatus(s *v1alpha1.StageStatus, rep report, now time.Time) {
 	status.Set(&s.Conditions, stage.Generation, now, reason, message, accepted(rep), consumersReady(rep), workersAvailable(rep))
 }
 
-// setLag writes what the consumers say. While NATS is away the last known values stay.
+// setLag writes what the consumers say. While NATS is away the last known values stay. A
+// consumer that was there and waits for its stream goes on being named, so that it is known to
+// have been lost.
 func setLag(s *v1alpha1.StageStatus, rep report, now time.Time) {
+	before := s.Consumers
 	s.Lag, s.LagSeconds, s.Consumers = nil, nil, nil
 	var events int64
 	var oldest time.Time
 	known := true
 	lanes := rep.seen.node.Lanes
 	for i, c := range rep.intent.consumers {
+		from := rep.seen.node.Config.Inputs[i/lanes]
+		entry := v1alpha1.ConsumerStatus{Stream: from.Stream, Name: from.Durable, Lanes: int32(lanes)}
+		named := slices.ContainsFunc(before, func(b v1alpha1.ConsumerStatus) bool {
+			return b.Stream == entry.Stream && b.Name == entry.Name && b.Lanes == entry.Lanes
+		})
 		have := rep.done.consumers[key(c.Stream, c.Name)]
-		if have == nil || c.Action.Refused() {
-			known = false
+		missing := have == nil || c.Action.Refused()
+		known = known && !missing
+		if missing && !(c.streamMissing && named) {
 			continue
 		}
-		from := rep.seen.node.Config.Inputs[i/lanes]
-		if n := len(s.Consumers); n == 0 || s.Consumers[n-1].Stream != from.Stream || s.Consumers[n-1].Name != from.Durable {
-			s.Consumers = append(s.Consumers, v1alpha1.ConsumerStatus{Stream: from.Stream, Name: from.Durable, Lanes: int32(lanes)})
+		if n := len(s.Consumers); n == 0 || s.Consumers[n-1].Stream != entry.Stream || s.Consumers[n-1].Name != entry.Name {
+			s.Consumers = append(s.Consumers, entry)
+		}
+		if missing {
+			continue
 		}
 		sum := &s.Consumers[len(s.Consumers)-1]
 		sum.Pending += int64(have.Pending)
@@ -227,7 +238,7 @@ func judge(d *appsv1.Deployment, wanted int32, suspended bool) status.Verdict {
 	}
 	switch {
 	case s.UpdatedReplicas < wanted || s.Replicas > s.UpdatedReplicas:
-		return status.False(kind, v1alpha1.ReasonProgressing, message+": the Deployment is being rolled out")
+		return status.False(kind, v1alpha1.ReasonProgressing, message+": the Deployment is being rolled out; when that takes long, see the pods' events and logs")
 	case s.ReadyReplicas < wanted:
 		return status.False(kind, v1alpha1.ReasonProgressing, message+": see the pods' events and logs")
 	}

@@ -2,8 +2,10 @@ package stage
 
 import (
 	"context"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -51,4 +53,24 @@ func (r *Reconciler) stagesOf(ctx context.Context, object client.Object) []recon
 		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: stage.Namespace, Name: stage.Name}})
 	}
 	return requests
+}
+
+// attachedChanged lets through what may change the plan of the other stages of a pipeline: the
+// Stages that users make.
+func attachedChanged() builder.Predicates {
+	attached := predicate.NewPredicateFuncs(func(o client.Object) bool {
+		stage, ok := o.(*v1alpha1.Stage)
+		return ok && !graph.IsChild(stage)
+	})
+	return builder.WithPredicates(predicate.And(attached, predicate.GenerationChangedPredicate{}))
+}
+
+// besides maps a Stage to the other Stages of its Pipeline.
+func (r *Reconciler) besides(ctx context.Context, object client.Object) []reconcile.Request {
+	stage, ok := object.(*v1alpha1.Stage)
+	if !ok {
+		return nil
+	}
+	pipeline := &v1alpha1.Pipeline{ObjectMeta: metav1.ObjectMeta{Namespace: stage.Namespace, Name: stage.Spec.PipelineRef.Name}}
+	return slices.DeleteFunc(r.stagesOf(ctx, pipeline), func(request reconcile.Request) bool { return request.Name == stage.Name })
 }

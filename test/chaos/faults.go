@@ -157,7 +157,7 @@ func killTakingOver(ctx context.Context, w *world) error {
 	}
 	for {
 		metrics, err := next.Metrics(ctx)
-		if err == nil && metrics.Sum("millrace_stage_lanes") > 0 {
+		if err == nil && metrics.Sum("millrace_worker_lanes") > 0 {
 			break
 		}
 		if err := wait(ctx, 20*time.Millisecond); err != nil {

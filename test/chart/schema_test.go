@@ -35,6 +35,11 @@ func TestRefusals(t *testing.T) {
 		"port out of range":            {[]string{"metrics.port=70000"}, []string{"/metrics/port", "maximum"}},
 		"toleration with wrong effect": {[]string{"operator.tolerations[0].effect=Never"}, []string{"/operator/tolerations/0/effect", "NoSchedule"}},
 		"namespace in capitals":        {[]string{"workers.enrich.namespaces={Payments}"}, []string{"/workers/enrich/namespaces/0", "does not match pattern"}},
+		"window without a unit":        {[]string{"monitoring.prometheusRule.window=5x"}, []string{"/monitoring/prometheusRule/window", "pattern"}},
+		"an alert that is not there":   {[]string{"monitoring.prometheusRule.enabled=true", "monitoring.prometheusRule.disabled={MillraceNope}"}, []string{"there is no alert MillraceNope; there are MillraceOperatorDown"}},
+		"monitor without a service":    {[]string{"monitoring.serviceMonitor.enabled=true", "metrics.service.enabled=false"}, []string{"monitoring.serviceMonitor needs metrics.service.enabled"}},
+		"traces to no URL":             {[]string{"tracing.endpoint=otel-collector:4317"}, []string{"/tracing/endpoint", "pattern"}},
+		"more than all traces":         {[]string{"tracing.sampleRatio=2"}, []string{"/tracing/sampleRatio", "maximum"}},
 		"collector without a server":   {[]string{"collector.kubernetes.enabled=true"}, []string{"collector.kubernetes needs nats.url"}},
 	}
 	for name, c := range cases {

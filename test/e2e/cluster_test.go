@@ -26,7 +26,7 @@ type cluster struct {
 	root    string
 	plane   *kube.ControlPlane
 	node    *node.Agent
-	nats    *natsserver.Server
+	nats    []*natsserver.Server
 	js      jetstream.JetStream
 	kubectl string
 }
@@ -35,12 +35,18 @@ type cluster struct {
 // Pods of the image "crasher" run /bin/sh.
 func newCluster(t testing.TB, values ...string) *cluster {
 	t.Helper()
-	return startCluster(t, setup{values: values})
+	return newClusterOn(t, []*natsserver.Server{harness.StartNATS(t, natsserver.Options{})}, values...)
+}
+
+// newClusterOn is newCluster with given NATS servers, which are one cluster when there are several.
+func newClusterOn(t testing.TB, servers []*natsserver.Server, values ...string) *cluster {
+	t.Helper()
+	return startCluster(t, setup{servers: servers, values: values})
 }
 
 // setup is what a cluster may have otherwise.
 type setup struct {
-	nats natsserver.Options
+	servers []*natsserver.Server
 	// connect are options of the test's own connection.
 	connect []nats.Option
 	// before, if set, is called when the namespaces are there and before the chart is installed.
@@ -54,10 +60,9 @@ func startCluster(t testing.TB, s setup) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{t: t, root: root}
+	c := &cluster{t: t, root: root, nats: s.servers}
 	binary := harness.BuildBinary(t, harness.BuildOptions{})
 	c.plane = harness.StartControlPlane(t, kube.Options{})
-	c.nats = harness.StartNATS(t, s.nats)
 	c.node = harness.StartNode(t, c.plane, node.Options{
 		Config:  c.plane.Config(),
 		Images:  map[string][]string{"millrace": {binary}, "crasher": {"/bin/sh"}},
@@ -66,7 +71,7 @@ func startCluster(t testing.TB, s setup) *cluster {
 	if c.kubectl, err = kube.Find("kubectl"); err != nil {
 		t.Fatal(err)
 	}
-	nc, err := c.nats.Connect(s.connect...)
+	nc, err := nats.Connect(c.url(), append([]nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond)}, s.connect...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,13 +88,22 @@ func startCluster(t testing.TB, s setup) *cluster {
 	}
 	args := []string{
 		"install", "millrace", filepath.Join(root, "charts/millrace"), "--namespace", "millrace-system",
-		"--set", "nats.url=" + c.nats.URL(), "--set", "workers.enrich.namespaces={default}", "--wait", "--timeout", "90s",
+		"--set", "nats.url=" + strings.ReplaceAll(c.url(), ",", `\,`), "--set", "workers.enrich.namespaces={default}", "--wait", "--timeout", "90s",
 	}
 	for _, v := range s.values {
 		args = append(args, "--set", v)
 	}
 	c.run("helm", args...)
 	return c
+}
+
+// url names all NATS servers.
+func (c *cluster) url() string {
+	urls := make([]string, len(c.nats))
+	for i, s := range c.nats {
+		urls[i] = s.URL()
+	}
+	return strings.Join(urls, ",")
 }
 
 // run runs kubectl or helm against the cluster and returns what it printed.

@@ -64,10 +64,10 @@ func leaks(t *testing.T, c *cluster) {
 		})
 	}
 	// The search finds what is there: the Secrets have it, in base64.
-	if !holds(c.run("kubectl", "get", "secrets", "--all-namespaces", "-o", "yaml")) {
+	if !hasMark(c.run("kubectl", "get", "secrets", "--all-namespaces", "-o", "yaml")) {
 		t.Error("the secrets are not found where they are")
 	}
-	places := map[string]string{"NATS": string(must(os.ReadFile(c.nats.LogFile())))}
+	places := map[string]string{"NATS": string(must(os.ReadFile(c.nats[0].LogFile())))}
 	for _, kind := range []string{
 		"configmaps", "events", "events.events.k8s.io", "pipelines.millrace.dev", "stages.millrace.dev", "deployments", "replicasets", "pods",
 	} {
@@ -89,15 +89,15 @@ func leaks(t *testing.T, c *cluster) {
 		if len(text) < 3 && !strings.HasPrefix(place, "logs of ") {
 			t.Errorf("%s: nothing to look through", place)
 		}
-		if holds(text) {
+		if hasMark(text) {
 			t.Errorf("%s: a secret has leaked:\n%s", place, around(text))
 		}
 	}
 	t.Logf("looked through %d places", len(places))
 }
 
-// holds looks for the marker, as it is and in each of its three forms in base64.
-func holds(text string) bool {
+// hasMark looks for the marker, as it is and in each of its three forms in base64.
+func hasMark(text string) bool {
 	if strings.Contains(text, marker) {
 		return true
 	}

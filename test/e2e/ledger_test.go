@@ -56,6 +56,24 @@ func (c *cluster) numbers(t *testing.T, stream, filter string, events int) []int
 	return seen
 }
 
+// balance fails the test unless each numbered event is stored once.
+func (c *cluster) balance(t *testing.T, stream, filter string, events int) {
+	t.Helper()
+	lost, doubled := 0, 0
+	for _, n := range c.numbers(t, stream, filter, events) {
+		switch {
+		case n == 0:
+			lost++
+		case n > 1:
+			doubled += n - 1
+		}
+	}
+	t.Logf("ledger of %s: %d in, %d lost, %d doubled", stream, events, lost, doubled)
+	if lost > 0 || doubled > 0 {
+		t.Errorf("%s: %d events lost, %d doubled", stream, lost, doubled)
+	}
+}
+
 // messages yields what a stream stores on a filter now.
 func (c *cluster) messages(t *testing.T, stream, filter string) func(yield func(jetstream.Msg) bool) {
 	t.Helper()

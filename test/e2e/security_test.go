@@ -128,8 +128,10 @@ func TestSecured(t *testing.T) {
 		trusted.AppendCertsFromPEM(g.ca.Cert)
 	}
 	c := startCluster(t, setup{
-		nats:    natsserver.Options{User: "admin", Password: "admin", Config: first.config(t, string(printed), dir)},
-		connect: []nats.Option{nats.Secure(&tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}), nats.MaxReconnects(-1)},
+		servers: []*natsserver.Server{harness.StartNATS(t, natsserver.Options{
+			User: "admin", Password: "admin", Config: first.config(t, string(printed), dir),
+		})},
+		connect: []nats.Option{nats.UserInfo("admin", "admin"), nats.Secure(&tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12})},
 		before:  first.apply,
 		values: []string{
 			"nats.credentialsSecret.name=nats-operator", "nats.credentialsSecret.type=Password",
@@ -231,7 +233,7 @@ func rotate(t *testing.T, c *cluster, next generation, config string) {
 	go func() { done <- publishNumbered(t.Context(), c.js, "default.secured.raw.load", events, 100) }()
 	time.Sleep(time.Second)
 	reloaded := time.Now()
-	if err := c.nats.Reload(config); err != nil {
+	if err := c.nats[0].Reload(config); err != nil {
 		t.Fatal(err)
 	}
 	harness.Eventually(t, 60*time.Second, func() error { return c.connectedSince(t, reloaded) })
@@ -295,7 +297,7 @@ func rotate(t *testing.T, c *cluster, next generation, config string) {
 // since a time.
 func (c *cluster) connectedSince(t *testing.T, since time.Time) error {
 	t.Helper()
-	response, err := http.Get(c.nats.MonitorURL() + "/connz?auth=1")
+	response, err := http.Get(c.nats[0].MonitorURL() + "/connz?auth=1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -384,7 +386,7 @@ func (c *cluster) account(t *testing.T, stream string, events int) (lost, double
 }
 
 func violations(t *testing.T, c *cluster) {
-	log, err := os.ReadFile(c.nats.LogFile())
+	log, err := os.ReadFile(c.nats[0].LogFile())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,24 @@ func StartNATS(t testing.TB, options natsserver.Options) *natsserver.Server {
 	return s
 }
 
+// StartNATSCluster starts nats-server processes with JetStream that form one cluster.
+func StartNATSCluster(t testing.TB, n int, options natsserver.Options) []*natsserver.Server {
+	t.Helper()
+	servers, err := natsserver.StartCluster(t.Context(), n, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, s := range servers {
+			if t.Failed() {
+				t.Logf("nats-server %s:\n%s", s.URL(), process.Tail(s.LogFile(), logTail))
+			}
+			s.Stop()
+		}
+	})
+	return servers
+}
+
 // RunEmbeddedNATS starts a NATS server with JetStream in the test's process.
 func RunEmbeddedNATS(t testing.TB, options natsserver.Options) *natsserver.Embedded {
 	t.Helper()

@@ -31,8 +31,10 @@ import (
 
 const (
 	workerImage = "millrace/worker:test"
-	// resync is shorter than in a real cluster, so that tests need not wait.
-	resync = time.Second
+	// fresh is shorter than in a real cluster, so that tests need not wait for numbers.
+	fresh = time.Second
+	// resync is longer than any test: what heals does so because something wakes the operator.
+	resync = time.Hour
 	// cleanupTimeout likewise.
 	cleanupTimeout = 4 * time.Second
 	// patience is how long a test waits for what must come.
@@ -147,7 +149,7 @@ func (w *world) runOperator(ctx context.Context) error {
 	options.WorkerImage = workerImage
 	options.WorkerServiceAccount = "millrace-worker"
 	options.MetricsAddress, options.ProbeAddress = "0", "0"
-	options.CleanupTimeout, options.Resync = cleanupTimeout, resync
+	options.CleanupTimeout, options.Resync, options.StatusInterval = cleanupTimeout, resync, fresh
 	return operator.Run(ctx, config, options, logger)
 }
 

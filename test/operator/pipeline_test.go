@@ -99,7 +99,7 @@ func TestPipelineBecomesStreamsConsumersAndWorkers(t *testing.T) {
 			return nil
 		})
 	})
-	x.event("obs", v1alpha1.ReasonCreated, "stream "+x.stream("raw"))
+	x.event("obs", v1alpha1.ReasonCreated, "created streams "+x.stream("raw"))
 	x.event("obs-validate", v1alpha1.ReasonCreated, "consumer "+x.durable("validate"))
 	x.event("obs-enrich", v1alpha1.ReasonCreated, fmt.Sprintf("consumer %s to %s (8) of stream %s", x.lane("enrich", 0), x.lane("enrich", 7), x.stream("validate")))
 }
@@ -126,6 +126,7 @@ func TestLagIsSummedUpOverLanes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	x.rouse() // nothing came in at the ingress, so nobody would look before the resync
 	x.eventually(func() error {
 		s := x.stage("obs-enrich").Status
 		if s.Lag == nil || *s.Lag != 30 || len(s.Consumers) != 1 || s.Consumers[0].Lanes != 8 || s.Consumers[0].Pending != 3 {
@@ -392,7 +393,7 @@ func TestRefusedGraphChangesNothing(t *testing.T) {
 	}
 	x.condition(p, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonInvalid)
 	x.condition(x.stage("obs-validate"), v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonInvalid)
-	time.Sleep(2 * resync)
+	time.Sleep(2 * fresh)
 	if maps := x.configMaps("validate"); len(maps) != 1 || maps[0].Name != before {
 		t.Errorf("the ConfigMap changed")
 	}

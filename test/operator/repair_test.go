@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/test/harness"
@@ -21,11 +22,13 @@ func TestSecondReconcileWritesNothing(t *testing.T) {
 	x := newTenant(t)
 	x.dropStreams()
 	p := x.start(x.pipeline())
-	time.Sleep(2 * resync) // what was made last has settled
+	time.Sleep(3 * fresh) // what was made last has settled
 	versions, writes := x.versions(), len(x.writes.of(x.ns))
 	consumers := x.consumerTimes()
 
-	harness.Consistently(t, 5*resync, func() error {
+	looks := shared.reconciles(t)
+	harness.Consistently(t, 5*time.Second, func() error {
+		x.rouse()
 		if got := x.writes.of(x.ns); len(got) > writes {
 			return fmt.Errorf("the operator wrote: %s", strings.Join(got[writes:], ", "))
 		}
@@ -40,12 +43,46 @@ func TestSecondReconcileWritesNothing(t *testing.T) {
 	if writes == 0 {
 		t.Error("the recorder saw no write at all: this test proves nothing")
 	}
+	if got := shared.reconciles(t) - looks; got < 10 {
+		t.Errorf("the operator looked %d times: this test proves nothing", got)
+	}
 	// An annotation of a user is no reason to write either.
 	edit(x, p, func(p *v1alpha1.Pipeline) { p.Annotations = map[string]string{"note": "mine"} })
-	time.Sleep(2 * resync)
+	time.Sleep(2 * fresh)
 	if got := x.writes.of(x.ns); len(got) > writes {
 		t.Errorf("after an annotation the operator wrote: %s", strings.Join(got[writes:], ", "))
 	}
+}
+
+// rouse has the operator look at everything of the pipeline, as if somebody had changed it: with
+// an advisory for each stream.
+func (x *tenant) rouse() {
+	x.t.Helper()
+	for name := range x.js.StreamNames(x.t.Context()).Name() {
+		if strings.HasPrefix(name, x.stream("")) {
+			if err := x.js.Conn().Publish("$JS.EVENT.ADVISORY.STREAM.UPDATED."+name, nil); err != nil {
+				x.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// reconciles is how many reconciles have ended, of all tests.
+func (w *world) reconciles(t *testing.T) int {
+	t.Helper()
+	families, err := ctrlmetrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0.0
+	for _, f := range families {
+		if f.GetName() == "controller_runtime_reconcile_total" {
+			for _, m := range f.GetMetric() {
+				n += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return int(n)
 }
 
 // versions lists everything in the namespace that the operator has to do with.
@@ -112,7 +149,7 @@ func TestEditedStreamIsRepaired(t *testing.T) {
 	if _, err := x.js.UpdateStream(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	x.eventually(func() error {
+	x.heals("edited stream", func() error {
 		if c := x.streamConfig(x.stream("raw")); c.MaxBytes != 1<<20 || c.Discard != natsjs.DiscardNew {
 			return fmt.Errorf("got %d bytes, discard %s", c.MaxBytes, c.Discard)
 		}
@@ -185,11 +222,19 @@ func TestWhatIsDeletedComesBack(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			test.destroy(t)
-			x.eventually(test.back)
+			x.heals("deleted "+name, test.back)
 			x.ready(x.stage("obs-validate"), p)
 		})
 	}
 	x.event("obs-validate", v1alpha1.ReasonRepaired, durable)
+}
+
+// heals waits until what was broken is whole again, and tells how long that took.
+func (x *tenant) heals(what string, whole func() error) {
+	x.t.Helper()
+	started := time.Now()
+	x.eventually(whole)
+	x.t.Logf("heal time, %s: %.2f s", what, time.Since(started).Seconds())
 }
 
 func exists(there bool) error {
@@ -214,7 +259,7 @@ func TestEditedDeploymentIsRepaired(t *testing.T) {
 	for name, change := range edits {
 		t.Run(name, func(t *testing.T) {
 			edit(x, x.deployment("obs-validate"), change)
-			x.eventually(func() error {
+			x.heals("edited deployment, "+name, func() error {
 				got := x.deployment("obs-validate")
 				container := got.Spec.Template.Spec.Containers[0]
 				if container.Image != workerImage || len(container.Args) != len(want.Spec.Template.Spec.Containers[0].Args) ||

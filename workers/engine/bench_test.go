@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel/trace"
 
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine"
@@ -17,39 +18,43 @@ import (
 // the NATS server, its files and the engine in this process. One operation is one event;
 // mallocs/event counts the server's too.
 func BenchmarkThroughServer(b *testing.B) {
-	const size = 500
 	for _, kind := range []string{"stateless", "stateful"} {
-		b.Run(kind, func(b *testing.B) {
-			r := newRig(b)
-			block := r.frame(benchLines(size))
-			frames := (b.N + size - 1) / size
-			msg := nats.NewMsg("in.frames")
-			msg.Header.Set("Content-Type", event.ContentTypeFrame)
-			msg.Data = block
-			for range frames {
-				if _, err := r.js.PublishMsgAsync(msg); err != nil {
-					b.Fatal(err)
-				}
-				if r.js.PublishAsyncPending() > 64 {
-					<-r.js.PublishAsyncComplete()
-				}
-			}
+		b.Run(kind, func(b *testing.B) { throughServer(b, kind == "stateful", nil) })
+	}
+}
+
+func throughServer(b *testing.B, stateful bool, tracer trace.Tracer) {
+	const size = 500
+	r := newRig(b)
+	block := r.frame(benchLines(size))
+	frames := (b.N + size - 1) / size
+	msg := nats.NewMsg("in.frames")
+	msg.Header.Set("Content-Type", event.ContentTypeFrame)
+	msg.Data = block
+	for range frames {
+		if _, err := r.js.PublishMsgAsync(msg); err != nil {
+			b.Fatal(err)
+		}
+		if r.js.PublishAsyncPending() > 64 {
 			<-r.js.PublishAsyncComplete()
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			b.ResetTimer()
-			e := r.run(&testStage{stateful: kind == "stateful"}, func(c *config.StageConfig, _ *engine.Options) { c.Batch.MaxEvents, c.Batch.MaxBytes = 1024, 1<<20 })
-			for e.Stats().In < int64(frames*size) {
-				time.Sleep(time.Millisecond)
-			}
-			b.StopTimer()
-			runtime.ReadMemStats(&after)
-			b.ReportMetric(float64(frames*size)/b.Elapsed().Seconds(), "events/s")
-			b.ReportMetric(float64(after.Mallocs-before.Mallocs)/float64(frames*size), "mallocs/event")
-			if err := e.end(); err != nil {
-				b.Fatal(err)
-			}
-		})
+		}
+	}
+	<-r.js.PublishAsyncComplete()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	b.ResetTimer()
+	e := r.run(&testStage{stateful: stateful}, func(c *config.StageConfig, o *engine.Options) {
+		c.Batch.MaxEvents, c.Batch.MaxBytes, o.Tracer = 1024, 1<<20, tracer
+	})
+	for e.Stats().In < int64(frames*size) {
+		time.Sleep(time.Millisecond)
+	}
+	b.StopTimer()
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(frames*size)/b.Elapsed().Seconds(), "events/s")
+	b.ReportMetric(float64(after.Mallocs-before.Mallocs)/float64(frames*size), "mallocs/event")
+	if err := e.end(); err != nil {
+		b.Fatal(err)
 	}
 }
 

@@ -63,7 +63,10 @@ func (l *lane) listen() error {
 // stream or a lost connection delays. The error says that the lane is lost, or that somebody
 // else has written; or it is that of ctx.
 func (l *lane) commit(ctx context.Context, s *step) error {
-	if err := l.store(ctx, s); err != nil {
+	s.trace.begin(ctx, l, s)
+	err := l.store(ctx, s)
+	s.trace.end(l, err)
+	if err != nil {
 		return err
 	}
 	now := l.e.now().UnixNano()
@@ -103,6 +106,7 @@ func (l *lane) store(ctx context.Context, s *step) error {
 	left := len(s.queues)
 	for i, q := range s.queues {
 		l.encodeAll(q)
+		s.trace.inject(q)
 		l.e.metrics.inflightFrames.Add(float64(len(q.outputs)))
 		l.send(i, q)
 	}

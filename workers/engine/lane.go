@@ -233,7 +233,9 @@ func (l *lane) begin() {
 	l.makeHands()
 	l.free = make(chan *step, stepsPerLane)
 	for range stepsPerLane {
-		l.free <- newStep(len(l.e.nodes))
+		s := newStep(len(l.e.nodes))
+		s.trace = l.e.newStepTrace()
+		l.free <- s
 	}
 	l.working.Store(0)
 	l.replaying, l.tick, l.last = false, 0, make([]uint64, len(l.inputs))

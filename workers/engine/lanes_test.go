@@ -440,8 +440,9 @@ func TestChain(t *testing.T) {
 		}
 		return s
 	}
+	exporter, tracer := recorded(t)
 	e := r.run(a.testStage, func(cfg *config.StageConfig, o *engine.Options) {
-		o.Registry = stage.NewRegistry(a, b, c)
+		o.Registry, o.Tracer = stage.NewRegistry(a, b, c), tracer
 		delete(cfg.Outputs, config.PortOut) // only the chain reads it
 		cfg.Chain = []config.StageConfig{member("b", "validate/out", config.KindEnrich, "OUT"), member("c", "validate/out", config.KindAnalyze, "OUT2")}
 	})
@@ -451,6 +452,7 @@ func TestChain(t *testing.T) {
 	}
 	r.wantOnce("OUT", want)
 	r.wantOnce("OUT2", made)
+	wantChainedSpans(t, exporter.GetSpans())
 	head := e.Stats()
 	second, _ := e.StatsOf("b")
 	third, ok := e.StatsOf("c")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/stage"
@@ -32,6 +33,8 @@ type Options struct {
 	Now func() time.Time
 	// Jitter returns a number in [0,1); nil = math/rand.
 	Jitter func() float64
+	// Tracer makes the spans (trace.go); nil = nothing is traced.
+	Tracer trace.Tracer
 	// Metrics may be shared by the engines of one process; nil = metrics nobody reads.
 	Metrics *Metrics
 	// LeaseEvery and LeaseExpire are how often a worker renews its leases, and after what

@@ -150,6 +150,7 @@ func (l *lane) node(ctx context.Context, sc *scene, n *node, events []event.Even
 	sr.tried, sr.made = sr.tried[:0], sr.made[:0]
 	sr.produced, sr.now = sr.produced[:0], sc.now
 	sc.s.tallies[n.index].events += int64(len(events))
+	sc.s.trace.enter(l, n, events)
 	for lo := 0; lo < len(events); lo += n.limits.maxEvents {
 		hi := min(lo+n.limits.maxEvents, len(events))
 		l.decide(ctx, n, events[lo:hi], sr.decisions[lo:hi], 1)
@@ -157,6 +158,7 @@ func (l *lane) node(ctx context.Context, sc *scene, n *node, events []event.Even
 	if !l.retry(ctx, sc, n, events) {
 		return false
 	}
+	sc.s.trace.leave(l, n)
 	kept := l.route(sc, n, events)
 	l.produce(sc, n, sr.produced)
 	return l.children(ctx, sc, n, kept)

@@ -79,8 +79,8 @@ func TestMetrics(t *testing.T) {
 		"millrace_stage_events_total outcome=filtered pipeline=default/test stage=validate":         0,
 		"millrace_dead_letter_events_total pipeline=default/test reason=undecodable stage=validate": 1,
 		"millrace_stage_inflight_frames pipeline=default/test stage=validate":                       0,
-		"millrace_stage_lag_events pipeline=default/test stage=validate":                            got["millrace_stage_lag_events pipeline=default/test stage=validate"],
-		"millrace_stage_lag_seconds pipeline=default/test stage=validate":                           got["millrace_stage_lag_seconds pipeline=default/test stage=validate"],
+		"millrace_worker_lag_events pipeline=default/test stage=validate":                           got["millrace_worker_lag_events pipeline=default/test stage=validate"],
+		"millrace_worker_lag_seconds pipeline=default/test stage=validate":                          got["millrace_worker_lag_seconds pipeline=default/test stage=validate"],
 	} {
 		if value, ok := got[series]; !ok || value != want {
 			t.Errorf("%s: got %v (there: %v), want %v", series, value, ok, want)

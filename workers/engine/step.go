@@ -24,6 +24,7 @@ type step struct {
 	later []*queue
 	// tallies count by node what becomes of the events.
 	tallies []tally
+	trace   *stepTrace // nil = it is not traced
 }
 
 // measure is what is known of a message that was decoded.
@@ -55,6 +56,7 @@ func (s *step) reset() {
 	s.later = s.later[:0]
 	s.messages, s.measures, s.queues = s.messages[:0], s.measures[:0], s.queues[:0]
 	s.events, s.bytes, s.frames = 0, 0, 0
+	s.trace.reset()
 	for i := range s.tallies {
 		s.tallies[i].reset()
 	}

@@ -16,6 +16,7 @@ import (
 	"millrace.dev/millrace/workers/config/connect"
 	"millrace.dev/millrace/workers/engine"
 	"millrace.dev/millrace/workers/stage"
+	"millrace.dev/millrace/workers/tracing"
 )
 
 // Options are what a worker is given.
@@ -56,9 +57,22 @@ func Run(ctx context.Context, o Options) error {
 	defer conn.Close()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(connection(conn, c)...)
+	name := workerName()
+	traces, err := tracing.Start(ctx, tracing.Options{
+		Pipeline: c.Pipeline.String(), Stage: c.Stage, Worker: name, Getenv: os.Getenv, Log: o.Log,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := traces.Close(ctx); err != nil {
+			o.Log.Warn("traces are lost", "error", err)
+		}
+	}()
 	e, err := engine.New(engine.Options{
 		Config: c, Factory: factory, Registry: o.Registry, Conn: conn, Log: o.Log, Metrics: engine.NewMetrics(registry),
-		Worker: workerName(),
+		Worker: name, Tracer: traces.Tracer(),
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.ConfigFile, err)

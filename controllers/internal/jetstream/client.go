@@ -1,9 +1,12 @@
 package jetstream
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/jsm.go"
@@ -15,10 +18,14 @@ import (
 // UnreachableError, or the server's refusal (api.ApiError). Each call is bounded by the
 // pool's RequestTimeout. Its methods may be called from any goroutine.
 type Client struct {
-	nc      *nats.Conn
-	manager *jsm.Manager
-	server  string
-	timeout time.Duration
+	nc             *nats.Conn
+	manager        *jsm.Manager
+	server         string
+	connection     string
+	timeout, retry time.Duration
+	notify         func(Notice)
+	// silence is set while the server is connected and answers nothing.
+	silence atomic.Pointer[error]
 }
 
 // Stream is what a server has.
@@ -44,15 +51,21 @@ type Consumer struct {
 // Server is the URL that the client is connected to, without user and password.
 func (c *Client) Server() string { return c.server }
 
+// Connection tells the connections of a pool apart. Notices and UnreachableErrors name it.
+func (c *Client) Connection() string { return c.connection }
+
 func (c *Client) ready() (*Client, error) {
 	if c.nc.IsConnected() {
+		if failure := c.silenced(); failure != nil {
+			return nil, failure
+		}
 		return c, nil
 	}
 	err := c.nc.LastError()
 	if err == nil {
 		err = errors.New("the connection was lost; reconnecting")
 	}
-	return nil, &UnreachableError{Server: c.server, Err: err}
+	return nil, &UnreachableError{Server: c.server, Connection: c.connection, Err: err}
 }
 
 // Stream reads a stream and its state.
@@ -70,6 +83,30 @@ func (c *Client) stream(s *jsm.Stream) (*Stream, error) {
 		return nil, c.wrap(err, "read stream %s", s.Name())
 	}
 	return &Stream{Config: info.Config, Created: info.Created, State: info.State, handle: s}, nil
+}
+
+// LastSequence is the sequence of the last message that was stored in a stream. It decodes no
+// more than that.
+func (c *Client) LastSequence(ctx context.Context, name string) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	reply, err := c.nc.RequestWithContext(ctx, fmt.Sprintf(api.JSApiStreamInfoT, name), nil)
+	if err != nil {
+		return 0, c.wrap(err, "read stream %s", name)
+	}
+	var info struct {
+		Error *api.ApiError `json:"error"`
+		State struct {
+			LastSeq uint64 `json:"last_seq"`
+		} `json:"state"`
+	}
+	if err := json.Unmarshal(reply.Data, &info); err != nil {
+		return 0, fmt.Errorf("read stream %s: %w", name, err)
+	}
+	if info.Error != nil {
+		return 0, c.wrap(*info.Error, "read stream %s", name)
+	}
+	return info.State.LastSeq, nil
 }
 
 // CreateStream creates a stream.
@@ -130,7 +167,7 @@ func (c *Client) Consumers(stream string, names []string) (map[string]*Consumer,
 	for _, name := range names {
 		// The server knows them, but nobody answered for them.
 		if _, down := offline[name]; down || slices.Contains(missing, name) {
-			return nil, &UnreachableError{Server: c.server, Err: fmt.Errorf("consumer %s of stream %s has no leader", name, stream)}
+			return nil, &UnreachableError{Server: c.server, Connection: c.connection, Err: fmt.Errorf("consumer %s of stream %s has no leader", name, stream)}
 		}
 	}
 	return found, nil
@@ -206,5 +243,6 @@ func (c *Client) wrap(err error, format string, args ...any) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf(format+": %w", append(args, classify(c.server, err))...)
+	c.suspect(err)
+	return fmt.Errorf(format+": %w", append(args, classify(c.server, c.connection, err))...)
 }

@@ -13,6 +13,7 @@ import (
 	natsjs "github.com/nats-io/nats.go/jetstream"
 
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/test/harness"
 )
 
 func TestConsumerIsCreatedOnceAndThenLeftAlone(t *testing.T) {
@@ -188,6 +189,13 @@ func TestConsumersReadsManyAtOnce(t *testing.T) {
 	if _, err := b.js.Publish(t.Context(), "orders.raw.298", []byte("x")); err != nil {
 		t.Fatal(err)
 	}
+	var one *jetstream.Consumer
+	harness.Eventually(t, 10*time.Second, func() (err error) { // pending a moment after the server confirmed it
+		if one, err = b.client.Consumer("RAW", "lane-298"); err == nil && one.Pending != 1 {
+			err = fmt.Errorf("got %d pending, want 1", one.Pending)
+		}
+		return err
+	})
 	got, err := b.client.Consumers("RAW", append(slices.Clone(names), "gone"))
 	if err != nil {
 		t.Fatal(err)
@@ -195,13 +203,9 @@ func TestConsumersReadsManyAtOnce(t *testing.T) {
 	if diff := cmp.Diff(slices.Sorted(slices.Values(names)), slices.Sorted(maps.Keys(got))); diff != "" {
 		t.Error(diff)
 	}
-	one, err := b.client.Consumer("RAW", "lane-298")
-	if err != nil {
-		t.Fatal(err)
-	}
 	one.Config.Metadata, got["lane-298"].Config.Metadata = nil, nil // the server says its version in one of them
-	if diff := cmp.Diff(one, got["lane-298"]); diff != "" || one.Pending != 1 {
-		t.Errorf("%d pending, want 1; (-one +of many)\n%s", one.Pending, diff)
+	if diff := cmp.Diff(one, got["lane-298"]); diff != "" {
+		t.Errorf("(-one +of many)\n%s", diff)
 	}
 	if _, err := b.client.Consumers("NONE", names); !errors.Is(err, jetstream.ErrNotFound) {
 		t.Errorf("stream that does not exist: got %v, want ErrNotFound", err)
@@ -212,16 +216,21 @@ func TestLagCountsEventsNotFrames(t *testing.T) {
 	b := start(t)
 	b.reconcile(t, wanted(), owner)
 	b.reconcileConsumer(t, wantedConsumer(), stageOwner)
-	lag := func() jetstream.Lag {
+	// The server confirms a message before it tells the consumers, so what was just published
+	// is pending a moment later.
+	lag := func(when string, want int64) jetstream.Lag {
 		t.Helper()
-		c, err := b.client.Consumer("RAW", "validate")
-		if err != nil {
-			t.Fatal(err)
-		}
-		l, err := b.client.Lag(t.Context(), "RAW", c)
-		if err != nil {
-			t.Fatal(err)
-		}
+		var l jetstream.Lag
+		harness.Eventually(t, 10*time.Second, func() error {
+			c, err := b.client.Consumer("RAW", "validate")
+			if err != nil {
+				return err
+			}
+			if l, err = b.client.Lag(t.Context(), "RAW", c); err == nil && l.Events != want {
+				err = fmt.Errorf("%s: got %d events, want %d", when, l.Events, want)
+			}
+			return err
+		})
 		return l
 	}
 	publish := func(events string) time.Time {
@@ -245,17 +254,15 @@ func TestLagCountsEventsNotFrames(t *testing.T) {
 		return stored.Time
 	}
 
-	if got := lag(); got != (jetstream.Lag{}) {
+	if got := lag("empty", 0); got != (jetstream.Lag{}) {
 		t.Errorf("empty: got %+v, want nothing", got)
 	}
 	first := publish("") // a collector's single event
-	if got := lag(); got.Events != 1 || !got.Oldest.Equal(first) {
-		t.Errorf("one: got %+v, want 1 event of %s", got, first)
+	if got := lag("one", 1); !got.Oldest.Equal(first) {
+		t.Errorf("one: the oldest is of %s, want %s", got.Oldest, first)
 	}
-	publish("255")
-	if got := lag(); got.Events != 256 {
-		t.Errorf("two: got %d events, want 256", got.Events)
-	}
+	second := publish("255")
+	lag("two", 256)
 	c, err := b.js.Consumer(t.Context(), "RAW", "validate")
 	if err != nil {
 		t.Fatal(err)
@@ -264,19 +271,15 @@ func TestLagCountsEventsNotFrames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := lag(); got.Events != 256 {
-		t.Errorf("delivered and not acknowledged: got %d events, want 256", got.Events)
-	}
+	lag("delivered and not acknowledged", 256)
 	if err := m.DoubleAck(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := lag(); got.Events != 255 || !got.Oldest.After(first) {
-		t.Errorf("one acknowledged: got %+v, want 255 events", got)
+	if got := lag("one acknowledged", 255); !got.Oldest.Equal(second) {
+		t.Errorf("one acknowledged: the oldest is of %s, want %s", got.Oldest, second)
 	}
 	for range 3 {
 		publish("255")
 	}
-	if got := lag(); got.Events != 4*255 {
-		t.Errorf("four frames: got %d events, want %d", got.Events, 4*255)
-	}
+	lag("four frames", 4*255)
 }

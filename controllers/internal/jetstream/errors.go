@@ -16,7 +16,9 @@ var ErrNotFound = errors.New("not found")
 type UnreachableError struct {
 	// Server is the URL without user and password.
 	Server string
-	Err    error
+	// Connection tells the connections of a pool apart.
+	Connection string
+	Err        error
 }
 
 func (e *UnreachableError) Error() string {
@@ -31,21 +33,29 @@ func IsUnreachable(err error) bool {
 	return errors.As(err, &u)
 }
 
+// ConnectionOf names the connection that an error came from; empty when it came from none.
+func ConnectionOf(err error) string {
+	if u := (*UnreachableError)(nil); errors.As(err, &u) {
+		return u.Connection
+	}
+	return ""
+}
+
 // classify turns an error of jsm.go into ErrNotFound, an UnreachableError, or the server's
 // refusal as it is.
-func classify(server string, err error) error {
+func classify(server, connection string, err error) error {
 	if err == nil {
 		return nil
 	}
 	var refusal api.ApiError
 	if !errors.As(err, &refusal) {
-		return &UnreachableError{Server: server, Err: err}
+		return &UnreachableError{Server: server, Connection: connection, Err: err}
 	}
 	switch refusal.Code {
 	case http.StatusNotFound:
 		return fmt.Errorf("%w: %s", ErrNotFound, refusal.Error())
 	case http.StatusServiceUnavailable:
-		return &UnreachableError{Server: server, Err: err}
+		return &UnreachableError{Server: server, Connection: connection, Err: err}
 	default:
 		return err
 	}

@@ -28,6 +28,8 @@ type Lag struct {
 }
 
 // Lag measures a consumer. It reads at most two messages, and none when nothing is outstanding.
+// The server counts a message as outstanding a moment after it has confirmed it to its publisher,
+// so the newest messages may be missing.
 func (c *Client) Lag(ctx context.Context, stream string, consumer *Consumer) (Lag, error) {
 	outstanding := consumer.Pending + consumer.AckPending
 	if outstanding == 0 {

@@ -19,12 +19,18 @@ type PoolOptions struct {
 	Name string
 	// ConnectTimeout bounds the first connection to a server, all its URLs together. Default: 2s.
 	ConnectTimeout time.Duration
+	// Patience is how long a caller waits for the first connection to a server; it is told when
+	// there is one later. Default: 250ms.
+	Patience time.Duration
 	// RequestTimeout bounds one JetStream request. Default: 2s.
 	RequestTimeout time.Duration
 	// RetryAfter is how long a failed connection is not tried again. Default: 2s.
 	RetryAfter time.Duration
 	// IdleTimeout closes a connection that nobody asked for. Default: 5m.
 	IdleTimeout time.Duration
+	// Notify is told what others change on the servers of the pool, and when a connection was
+	// lost or is back. It must not block. Default: nobody is told.
+	Notify func(Notice)
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 }
@@ -34,12 +40,15 @@ func (o PoolOptions) withDefaults() PoolOptions {
 		o.Name = "millrace-operator"
 	}
 	for d, value := range map[*time.Duration]time.Duration{
-		&o.ConnectTimeout: 2 * time.Second, &o.RequestTimeout: 2 * time.Second,
+		&o.ConnectTimeout: 2 * time.Second, &o.RequestTimeout: 2 * time.Second, &o.Patience: 250 * time.Millisecond,
 		&o.RetryAfter: 2 * time.Second, &o.IdleTimeout: 5 * time.Minute,
 	} {
 		if *d == 0 {
 			*d = value
 		}
+	}
+	if o.Notify == nil {
+		o.Notify = func(Notice) {}
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -57,13 +66,14 @@ type Pool struct {
 	entries map[string]*entry
 }
 
-// entry is one connection. Its lock is held while it connects, so that many reconciles of
-// pipelines on one server share one attempt.
+// entry is one connection.
 type entry struct {
 	mu       sync.Mutex
 	client   *Client
 	failure  error
 	failedAt time.Time
+	// attempt is not nil while the entry connects, and closed when that has ended.
+	attempt chan struct{}
 	// usedAt is guarded by the lock of the pool.
 	usedAt time.Time
 }
@@ -73,47 +83,99 @@ func NewPool(options PoolOptions) *Pool {
 	return &Pool{options: options.withDefaults(), entries: map[string]*entry{}}
 }
 
-// Client returns a connected client. It fails at once, with an UnreachableError, when the
-// connection is down at the moment or failed a moment ago.
+// Client returns a connected client, or an UnreachableError. Whoever asks for a server first
+// waits for the connection, but not for long. When that fails, or the connection is lost later,
+// callers get the failure at once and the pool connects behind their backs: a server that
+// swallows packets costs the pipelines of others next to nothing.
 func (p *Pool) Client(server Server) (*Client, error) {
-	e, err := p.entry(server)
+	e, key, err := p.entry(server)
 	if err != nil {
 		return nil, err
 	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	if e.client != nil && !e.client.nc.IsClosed() {
+		defer e.mu.Unlock()
 		return e.client.ready()
 	}
-	now := p.options.Now()
-	if e.failure != nil && now.Sub(e.failedAt) < p.options.RetryAfter {
-		return nil, e.failure
+	failure, again := e.failure, p.options.Now().Sub(e.failedAt) >= p.options.RetryAfter
+	if e.attempt == nil && (failure == nil || again) {
+		e.attempt = make(chan struct{})
+		go p.fill(e, key, server)
 	}
-	e.client, e.failure = p.connect(server)
-	if e.failure != nil {
-		e.failedAt = now
-		return nil, e.failure
+	attempt := e.attempt
+	e.mu.Unlock()
+	if failure != nil {
+		return nil, failure
 	}
-	return e.client, nil
+	return p.await(e, key, server, attempt)
 }
 
-func (p *Pool) entry(server Server) (*entry, error) {
+// await waits for the first attempt.
+func (p *Pool) await(e *entry, key string, server Server, attempt chan struct{}) (*Client, error) {
+	timer := time.NewTimer(p.options.Patience)
+	defer timer.Stop()
+	select {
+	case <-attempt:
+	case <-timer.C:
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.failure != nil:
+		return nil, e.failure
+	case e.client != nil:
+		return e.client.ready()
+	}
+	e.failure = &UnreachableError{Server: server.Redacted(), Connection: key, Err: errors.New("no connection yet")}
+	return nil, e.failure
+}
+
+// fill makes one attempt to connect.
+func (p *Pool) fill(e *entry, key string, server Server) {
+	client, err := p.connect(key, server)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	again := e.failure != nil
+	e.client, e.failure, e.failedAt = client, err, p.options.Now()
+	close(e.attempt)
+	e.attempt = nil
+	switch {
+	case err != nil:
+	case p.gone(key, e):
+		client.nc.Close()
+	case again:
+		p.options.Notify(Notice{Connection: key})
+	}
+}
+
+// gone reports whether the pool has dropped an entry while it was being filled.
+func (p *Pool) gone(key string, e *entry) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return nil, &UnreachableError{Server: server.Redacted(), Err: errors.New("the operator is shutting down")}
-	}
+	return p.entries[key] != e
+}
+
+func (p *Pool) entry(server Server) (*entry, string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	key := server.key()
+	if p.closed {
+		return nil, key, &UnreachableError{Server: server.Redacted(), Connection: key, Err: errors.New("the operator is shutting down")}
+	}
 	e := p.entries[key]
 	if e == nil {
 		e = &entry{}
 		p.entries[key] = e
 	}
 	e.usedAt = p.options.Now()
-	return e, nil
+	return e, key, nil
 }
 
-func (p *Pool) connect(server Server) (*Client, error) {
+func (p *Pool) connect(key string, server Server) (*Client, error) {
+	unreachable := func(err error) error {
+		return &UnreachableError{Server: server.Redacted(), Connection: key, Err: err}
+	}
+	everything := func(*nats.Conn) { p.options.Notify(Notice{Connection: key}) }
 	// Credentials that are refused twice end the connection; the next call reads them again.
 	nc, err := connect.NATS(server.URL, server.login(p.options.ConnectTimeout/time.Duration(len(server.urls()))),
 		nats.Name(p.options.Name),
@@ -122,18 +184,27 @@ func (p *Pool) connect(server Server) (*Client, error) {
 		nats.ReconnectWait(time.Second),
 		// A request to a server that is away fails at once instead of being kept for later.
 		nats.ReconnectBufSize(-1),
+		nats.DisconnectErrHandler(func(nc *nats.Conn, _ error) { everything(nc) }),
+		// What happened meanwhile nobody has told, and the server may have lost its store.
+		nats.ReconnectHandler(everything),
 	)
 	if err != nil {
-		return nil, &UnreachableError{Server: server.Redacted(), Err: err}
+		return nil, unreachable(err)
 	}
 	// Pedantic: the server refuses what it would otherwise change silently, so that what
 	// it has is what was sent and a second comparison finds no difference.
 	manager, err := jsm.New(nc, jsm.WithTimeout(p.options.RequestTimeout), jsm.WithPedanticRequests())
+	if err == nil {
+		err = listen(nc, key, p.options.Notify)
+	}
 	if err != nil {
 		nc.Close()
-		return nil, &UnreachableError{Server: server.Redacted(), Err: err}
+		return nil, unreachable(err)
 	}
-	return &Client{nc: nc, manager: manager, server: server.Redacted(), timeout: p.options.RequestTimeout}, nil
+	return &Client{
+		nc: nc, manager: manager, server: server.Redacted(), connection: key,
+		timeout: p.options.RequestTimeout, retry: p.options.RetryAfter, notify: p.options.Notify,
+	}, nil
 }
 
 // Start closes idle connections until the context ends, and then all of them.

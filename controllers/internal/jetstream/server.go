@@ -2,8 +2,10 @@ package jetstream
 
 import (
 	"crypto/sha256"
-	"fmt"
+	"encoding/binary"
+	"encoding/hex"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,9 +43,21 @@ func (s Server) Redacted() string {
 // Same says whether both are one connection.
 func (s Server) Same(other Server) bool { return s.key() == other.key() }
 
-// key tells connections apart without holding the secrets themselves.
+// key tells connections apart without holding the secrets themselves. It is asked for at each
+// reconcile.
 func (s Server) key() string {
-	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%q %t %+v %q", s.URL, s.TLS, s.Files, s.Material)))
+	var b []byte
+	m, f := s.Material, s.Files
+	for _, part := range []string{
+		s.URL, strconv.FormatBool(s.TLS), string(m.CA), string(m.Certificate), string(m.Key),
+		string(m.Credentials), string(m.Seed), m.User, m.Password,
+		f.URL, f.CredentialsFile, f.NKeyFile, f.UserFile, f.PasswordFile, strconv.FormatBool(f.TLS), f.CAFile, f.CertFile, f.KeyFile,
+	} {
+		b = binary.AppendUvarint(b, uint64(len(part)))
+		b = append(b, part...)
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
 }
 
 func (s Server) urls() []string {

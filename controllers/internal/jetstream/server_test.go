@@ -2,7 +2,6 @@ package jetstream_test
 
 import (
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,9 +20,8 @@ type bench struct {
 	pool   *jetstream.Pool
 	client *jetstream.Client
 	js     natsjs.JetStream
-
-	mu     sync.Mutex
-	writes []string
+	// requests are those to JetStream, of the client under test and of the test.
+	requests *nats.Subscription
 }
 
 var owner = jetstream.Owner{UID: "uid-1", Pipeline: "shop/orders"}
@@ -55,16 +53,7 @@ func start(t *testing.T) *bench {
 	if b.js, err = natsjs.New(nc); err != nil {
 		t.Fatal(err)
 	}
-	_, err = nc.Subscribe("$JS.API.>", func(m *nats.Msg) {
-		for _, verb := range []string{".CREATE.", ".UPDATE.", ".DELETE.", ".PURGE."} {
-			if strings.Contains(m.Subject, verb) {
-				b.mu.Lock()
-				b.writes = append(b.writes, m.Subject)
-				b.mu.Unlock()
-			}
-		}
-	})
-	if err != nil {
+	if b.requests, err = nc.SubscribeSync("$JS.API.>"); err != nil {
 		t.Fatal(err)
 	}
 	b.pool = jetstream.NewPool(jetstream.PoolOptions{ConnectTimeout: time.Second, RequestTimeout: time.Second, RetryAfter: time.Millisecond})
@@ -81,11 +70,25 @@ func (b *bench) written(t *testing.T) []string {
 	if err := b.js.Conn().Flush(); err != nil {
 		t.Fatal(err)
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	seen := b.writes
-	b.writes = nil
-	return seen
+	var seen []string
+	for { // the flush has put all of them into the buffer of the subscription
+		left, _, err := b.requests.Pending()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left == 0 {
+			return seen
+		}
+		m, err := b.requests.NextMsg(time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, verb := range []string{".CREATE.", ".UPDATE.", ".DELETE.", ".PURGE."} {
+			if strings.Contains(m.Subject, verb) {
+				seen = append(seen, m.Subject)
+			}
+		}
+	}
 }
 
 // reconcile does what the Pipeline controller does with one stream.

@@ -1,10 +1,12 @@
 package status
 
 import (
+	"hash/fnv"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"millrace.dev/millrace/api/v1alpha1"
 )
@@ -108,7 +110,8 @@ func set(conditions *[]metav1.Condition, generation int64, now time.Time, kind s
 }
 
 // Turned returns the conditions that changed their status or reason: what an Event is
-// worth. The summaries repeat others and are left out, all but a Ready that became true.
+// worth. The summaries repeat others and are left out, all but a Ready that became true. So is
+// how every object begins: well, or under way.
 func Turned(before, after []metav1.Condition) []metav1.Condition {
 	var turned []metav1.Condition
 	for _, c := range after {
@@ -116,7 +119,7 @@ func Turned(before, after []metav1.Condition) []metav1.Condition {
 			continue
 		}
 		old := meta.FindStatusCondition(before, c.Type)
-		if old == nil && c.Status == metav1.ConditionTrue {
+		if old == nil && (c.Status == metav1.ConditionTrue || c.Reason == v1alpha1.ReasonProgressing) {
 			continue
 		}
 		if old == nil || old.Status != c.Status || old.Reason != c.Reason {
@@ -145,4 +148,12 @@ func Backoff(conditions []metav1.Condition, kind string, shortest time.Duration,
 		return shortest
 	}
 	return min(max(now.Sub(c.LastTransitionTime.Time)/2, shortest), time.Minute)
+}
+
+// Spread lengthens an interval by up to a fifth, by a share of its own for each object, so that
+// objects made together do not stay in step.
+func Spread(interval time.Duration, uid types.UID) time.Duration {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(uid))
+	return interval + interval/5*time.Duration(h.Sum32()%1000)/1000
 }

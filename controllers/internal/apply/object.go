@@ -1,0 +1,57 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"millrace.dev/millrace/api/v1alpha1"
+)
+
+// AddFinalizer adds the finalizer to an object that has none yet.
+func AddFinalizer(ctx context.Context, c client.Writer, object client.Object) error {
+	before := object.DeepCopyObject()
+	if !controllerutil.AddFinalizer(object, v1alpha1.Finalizer) {
+		return nil
+	}
+	if err := patchFinalizers(ctx, c, object, before); err != nil {
+		return fmt.Errorf("add finalizer: %w", err)
+	}
+	return nil
+}
+
+// RemoveFinalizer lets go of an object. One that is gone is no error.
+func RemoveFinalizer(ctx context.Context, c client.Writer, object client.Object) error {
+	before := object.DeepCopyObject()
+	controllerutil.RemoveFinalizer(object, v1alpha1.Finalizer)
+	if err := client.IgnoreNotFound(patchFinalizers(ctx, c, object, before)); err != nil {
+		return fmt.Errorf("remove finalizer: %w", err)
+	}
+	return nil
+}
+
+// patchFinalizers replaces the list only when nobody else has changed the object: a merge patch
+// knows no parts of lists.
+func patchFinalizers(ctx context.Context, c client.Writer, object client.Object, before any) error {
+	old, ok := before.(client.Object)
+	if !ok {
+		return fmt.Errorf("copy of %T", object)
+	}
+	return c.Patch(ctx, object, client.MergeFromWithOptions(old, client.MergeFromWithOptimisticLock{}))
+}
+
+// Status patches the status of an object that was changed since before was copied from it, once,
+// and only when it was. It reports whether it wrote. An object that is gone is no error.
+func Status(ctx context.Context, c client.StatusClient, object, before client.Object) (bool, error) {
+	if equality.Semantic.DeepEqual(before, object) {
+		return false, nil
+	}
+	err := c.Status().Patch(ctx, object, client.MergeFrom(before))
+	if other := client.IgnoreNotFound(err); other != nil {
+		return false, fmt.Errorf("patch status: %w", other)
+	}
+	return err == nil, nil
+}

@@ -1,0 +1,52 @@
+package stage
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/workers/config"
+)
+
+// TestConsumersInStatus: status names what exists, and what has been lost with its stream.
+func TestConsumersInStatus(t *testing.T) {
+	named := []v1alpha1.ConsumerStatus{{Stream: "RAW", Name: "c", Lanes: 1, Pending: 7}}
+	tests := map[string]struct {
+		before []v1alpha1.ConsumerStatus
+		have   *jetstream.Consumer
+		change consumer
+		want   []v1alpha1.ConsumerStatus
+		lag    *int64
+	}{
+		"exists":                     {named, &jetstream.Consumer{Pending: 0}, consumer{}, []v1alpha1.ConsumerStatus{{Stream: "RAW", Name: "c", Lanes: 1}}, new(int64(0))},
+		"waits for its stream":       {nil, nil, consumer{streamMissing: true}, nil, nil},
+		"was lost with its stream":   {named, nil, consumer{streamMissing: true}, []v1alpha1.ConsumerStatus{{Stream: "RAW", Name: "c", Lanes: 1}}, nil},
+		"is not there for a refusal": {named, nil, consumer{}, nil, nil},
+		"is somebody else's": {
+			named, &jetstream.Consumer{}, consumer{ConsumerChange: jetstream.ConsumerChange{Action: jetstream.ActionNotOwned}}, nil, nil,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			test.change.Stream, test.change.Name = "RAW", "c"
+			node := &plan.Stage{Lanes: 1, Config: config.StageConfig{Inputs: []config.Input{{Stream: "RAW", Durable: "c"}}}}
+			rep := report{
+				seen:   &snapshot{node: node, inputs: []input{{have: test.have}}},
+				intent: intent{consumers: []consumer{test.change}},
+				done:   outcome{consumers: map[string]*jetstream.Consumer{"RAW/c": test.have}},
+			}
+			s := v1alpha1.StageStatus{Consumers: test.before}
+			setLag(&s, rep, time.Now())
+			if diff := cmp.Diff(test.want, s.Consumers); diff != "" {
+				t.Error(diff)
+			}
+			if diff := cmp.Diff(test.lag, s.Lag); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,39 @@
+package engine
+
+import (
+	"testing"
+
+	"millrace.dev/millrace/workers/event"
+)
+
+// untraced is all that the engine asks of the trace of a step, once for a step or a message.
+func untraced(l *lane, n *node, s *step, q *queue, events []event.Event) {
+	s.trace.reset()
+	s.trace.enter(l, n, events)
+	s.trace.leave(l, n)
+	s.trace.begin(l.e.work, l, s)
+	s.trace.inject(q)
+	s.trace.end(l, nil)
+}
+
+// TestNoTracerCostsNothing: without a tracer no step has a trace, nothing is allocated, and no clock is read (there is none).
+func TestNoTracerCostsNothing(t *testing.T) {
+	l, n, q, events := &lane{e: &Engine{}}, &node{}, &queue{}, make([]event.Event, 500)
+	s := newStep(1)
+	s.trace = l.e.newStepTrace()
+	if s.trace != nil {
+		t.Fatal("a step has a trace without a tracer")
+	}
+	if n := testing.AllocsPerRun(100, func() { untraced(l, n, s, q, events) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// BenchmarkNoTracer is what a step pays for the hooks of traces that are off.
+func BenchmarkNoTracer(b *testing.B) {
+	l, n, q, s, events := &lane{e: &Engine{}}, &node{}, &queue{}, newStep(1), make([]event.Event, 500)
+	b.ReportAllocs()
+	for b.Loop() {
+		untraced(l, n, s, q, events)
+	}
+}
