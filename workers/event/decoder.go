@@ -339,6 +339,13 @@ func (d *Decoder) fail(form Form, raw []byte, err error) {
 	d.index++
 }
 
+// failEntry notes that an entry of a frame names a context that is not there: the event alone would
+// be another one, so the entry is kept.
+func (d *Decoder) failEntry(encoded []byte, err error) {
+	d.bad = append(d.bad, Undecodable{Raw: appendFrameWith(nil, fieldFrameEntries, encoded), ContentType: ContentTypeFrame, Index: d.index, Err: err})
+	d.index++
+}
+
 func (d *Decoder) tooMany(n int) error {
 	return fmt.Errorf("the message has %d events, at most %d: %w", n, d.limits.MaxEvents, ErrTooLarge)
 }

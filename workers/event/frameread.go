@@ -159,6 +159,7 @@ func (d *Decoder) frameEntry(m *Message, encoded []byte, shared []*Prepared) {
 	if !d.limits.Hints {
 		en.present, en.head = 0, 0
 	}
+	en.encoded = encoded
 	d.frameEvent(m, raw, en, shared)
 }
 
@@ -168,6 +169,7 @@ type entry struct {
 	present uint64
 	head    int
 	lead    uint64 // number of the context plus one; 0 = none
+	encoded []byte // all of it
 }
 
 func (d *Decoder) frameEvent(m *Message, raw []byte, en entry, shared []*Prepared) {
@@ -176,7 +178,7 @@ func (d *Decoder) frameEvent(m *Message, raw []byte, en entry, shared []*Prepare
 		return
 	}
 	if en.lead > uint64(len(shared)) {
-		d.fail(FormFrame, raw, noContext(en.lead-1, shared))
+		d.failEntry(en.encoded, noContext(en.lead-1, shared))
 		return
 	}
 	e := d.another()
@@ -189,12 +191,14 @@ func (d *Decoder) frameEvent(m *Message, raw []byte, en entry, shared []*Prepare
 	if e.lead != nil {
 		e.present |= e.lead.present
 	}
-	if err == nil {
-		err = e.share(en.refs, shared)
-	}
 	if err != nil {
 		d.events = d.events[:len(d.events)-1]
 		d.fail(FormFrame, raw, err)
+		return
+	}
+	if err := e.share(en.refs, shared); err != nil {
+		d.events = d.events[:len(d.events)-1]
+		d.failEntry(en.encoded, err)
 		return
 	}
 	if d.limits.Lift && en.lead == 0 {

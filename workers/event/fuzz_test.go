@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/event"
 )
 
@@ -53,9 +54,36 @@ func FuzzDecode(f *testing.F) {
 				t.Fatalf("index %d twice", events[i].Origin.Index)
 			}
 			seen[events[i].Origin.Index] = true
+		}
+		lifted := event.NewDecoder(event.Limits{MaxDecoded: 1 << 20, MaxEvents: 100, Lift: true})
+		for range 3 { // what comes from the same source again gets a lead
+			sameEvents(t, events, lifted, m)
+		}
+		for i := range events {
 			sound(t, &events[i])
 		}
 	})
+}
+
+// sameEvents checks that another decoder makes the same events of a message.
+func sameEvents(t *testing.T, want []event.Event, d *event.Decoder, m event.Message) {
+	t.Helper()
+	got, _ := d.Decode(nil, m)
+	if len(got) != len(want) {
+		t.Fatalf("%d events with leads, %d without", len(got), len(want))
+	}
+	for i := range got {
+		a, err1 := want[i].ToProto()
+		b, err2 := got[i].ToProto()
+		if diff := cmp.Diff(a, b, protocmp.Transform()); diff != "" || (err1 == nil) != (err2 == nil) {
+			t.Fatalf("with a lead (%v, %v; -without +with):\n%s", err1, err2, diff)
+		}
+		if got[i].Key() != want[i].Key() || got[i].Entity != want[i].Entity || got[i].Subject != want[i].Subject || got[i].Time != want[i].Time {
+			t.Fatalf("the view with a lead is %+v, without %+v", got[i], want[i])
+		}
+		clone := got[i].Clone()
+		sound(t, &clone)
+	}
 }
 
 // sound checks that an event can be used in every way.
@@ -108,12 +136,24 @@ func FuzzFrame(f *testing.F) {
 		block, _ := s2.Decode(nil, w.AppendTo(nil))
 		f.Add(block)
 	}
+	led, err := proto.Marshal(&eventv1.Frame{
+		Version: 1, Contexts: [][]byte{{0x12, 1, 's', 0x82, 1, 3, 0x1a, 1, 'p'}, {0x9a, 1, 0, 0xc2, 1, 0}},
+		Entries: []*eventv1.FrameEntry{{Event: &eventv1.Event{Id: "a"}, Lead: 1}, {Event: &eventv1.Event{Id: "b", Count: 2}, Lead: 2, Contexts: []uint32{0}}, {Lead: 3}},
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(led)
 	f.Fuzz(func(t *testing.T, block []byte) {
 		m := event.Message{Header: contentType(event.ContentTypeFrame), Data: s2.Encode(nil, block)}
 		d := event.NewDecoder(event.Limits{MaxEvents: 100}) // more are not more to see
 		events, bad := d.Decode(nil, m)
 		if _, err := event.ReadFrameHeader(m.Data, 0); err != nil && len(events) > 0 {
 			t.Fatalf("events in a frame without a header: %v", err)
+		}
+		lifted := event.NewDecoder(event.Limits{MaxEvents: 100, Lift: true})
+		for range 3 {
+			sameEvents(t, events, lifted, m)
 		}
 		// What is decoded is what protobuf decodes, or both refuse.
 		for i := range events {
