@@ -103,7 +103,8 @@ func TestObjectsThatCannotBeUsed(t *testing.T) {
 		"no password": {of("username", "y"), v1alpha1.NATSSpec{CredentialsSecretRef: ref(""), CredentialsType: v1alpha1.CredentialsPassword}, "has no key password: add its password under it"},
 		"no CA":       {of("ca.crt", "y"), v1alpha1.NATSSpec{TLS: &v1alpha1.TLSSpec{CA: &v1alpha1.CASpec{SecretKeyRef: *ref("")}}}, "spec.nats: the CA holds no certificate in PEM"},
 		"no config map": {
-			of("ca.crt", "y"), v1alpha1.NATSSpec{TLS: &v1alpha1.TLSSpec{CA: &v1alpha1.CASpec{Kind: v1alpha1.CAConfigMap, SecretKeyRef: *ref("")}}},
+			of("ca.crt", "y"),
+			v1alpha1.NATSSpec{TLS: &v1alpha1.TLSSpec{CA: &v1alpha1.CASpec{Kind: v1alpha1.CAConfigMap, SecretKeyRef: *ref("")}}},
 			"spec.nats.tls.ca: ConfigMap user does not exist in namespace shop",
 		},
 		"no client certificate": {of("tls.crt", "y"), v1alpha1.NATSSpec{TLS: &v1alpha1.TLSSpec{ClientSecretName: "user"}}, "spec.nats.tls.clientSecretName: Secret user has no key tls.key"},
