@@ -207,6 +207,7 @@ func TestAutoscaling(t *testing.T) {
 			}
 			return err
 		})
+		time.Sleep(2 * time.Second) // the timeline is to show the end
 		stop()
 		lag, replicas, changes := report(t, <-timeline)
 		t.Logf("lag rose to %d, replicas to %d; the number changed %d times", lag, replicas, changes)
