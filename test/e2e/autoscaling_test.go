@@ -167,8 +167,8 @@ func report(t *testing.T, all []moment) (lag int64, replicas int32, changes int)
 	return lag, replicas, changes
 }
 
-// account checks that a stream holds each numbered event once.
-func (c *cluster) account(t *testing.T, stream, filter string, events int) {
+// eachOnce checks that a stream holds each numbered event once.
+func (c *cluster) eachOnce(t *testing.T, stream, filter string, events int) {
 	t.Helper()
 	lost, doubled := 0, 0
 	for _, n := range c.numbers(t, stream, filter, events) {
@@ -214,7 +214,7 @@ func TestAutoscaling(t *testing.T) {
 		if lag < 3000 || replicas < 3 {
 			t.Errorf("lag rose to %d and replicas to %d, want more than 3000 and at least 3", lag, replicas)
 		}
-		c.account(t, "SCALED_DONE", "scaled.slow.>", events)
+		c.eachOnce(t, "SCALED_DONE", "scaled.slow.>", events)
 	})
 	t.Run("status says why", func(t *testing.T) {
 		out := c.run("kubectl", "get", "stages.millrace.dev", "scaled-slow", "-o", "jsonpath={.status.autoscaling}")
@@ -313,7 +313,7 @@ func testFromZero(t *testing.T, c *cluster) {
 		}
 		return err
 	})
-	c.account(t, "ASLEEP_DONE", "asleep.slow.>", 1)
+	c.eachOnce(t, "ASLEEP_DONE", "asleep.slow.>", 1)
 	c.run("kubectl", "delete", "pipelines.millrace.dev", "asleep", "--timeout=60s")
 }
 
@@ -419,5 +419,5 @@ func TestSteadyLoad(t *testing.T) {
 		}
 		return err
 	})
-	c.account(t, "STEADY_DONE", "steady.slow.>", events)
+	c.eachOnce(t, "STEADY_DONE", "steady.slow.>", events)
 }
