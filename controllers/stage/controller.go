@@ -179,7 +179,8 @@ func (r *Reconciler) next(stage, before *v1alpha1.Stage, done outcome) reconcile
 	case done.waiting():
 		wait := status.Backoff(stage.Status.Conditions, v1alpha1.ConditionConsumersReady, soon, r.Now())
 		return reconcile.Result{RequeueAfter: wait}
-	case moving(before.Status, stage.Status):
+	// Who sets the number of workers, and why it is this one, is not told by NATS.
+	case moving(before.Status, stage.Status), stage.Status.Autoscaling != nil:
 		interval = min(r.Fresh, r.Resync)
 	}
 	return reconcile.Result{RequeueAfter: status.Spread(interval, stage.UID)}
