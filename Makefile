@@ -30,6 +30,11 @@ test: controlplane ## Run the whole suite with the race detector, on real compon
 	@hack/prometheus/find.sh >/dev/null
 	go test -race -p 2 -timeout 30m ./...
 
+.PHONY: e2e
+e2e: controlplane ## Try everything in a cluster at length: a steady load of ten minutes.
+	@hack/tools/build.sh helm >/dev/null
+	go test -count 1 -p 1 -timeout 1h -v ./test/e2e -args -steady 10m $(E2E)
+
 .PHONY: bench
 bench: controlplane ## Measure whole pipelines on real processes: a table, and dist/bench.json.
 	go run ./test/bench $(BENCH)

@@ -17,6 +17,8 @@ const (
 	ConditionConsumersReady = "ConsumersReady"
 	// ConditionWorkersAvailable: the Deployment has its workers (Stage).
 	ConditionWorkersAvailable = "WorkersAvailable"
+	// ConditionAutoscalingReady: the number of workers follows the lag (Stage). Only there when workers.max is set.
+	ConditionAutoscalingReady = "AutoscalingReady"
 	// ConditionReconciling: the operator is at work and will try again (kstatus, abnormal-true).
 	ConditionReconciling = "Reconciling"
 	// ConditionStalled: the operator cannot go on without a person (kstatus, abnormal-true).
@@ -48,6 +50,14 @@ const (
 	ReasonSynced              = "Synced"
 	ReasonNotSynced           = "NotSynced"
 	ReasonNotVerified         = "NotVerified"
+	ReasonScaled              = "Scaled"
+	ReasonAutoscaling         = "Autoscaling"
+	ReasonReplicasHeld        = "ReplicasHeld"
+	ReasonOneWorkerEnough     = "OneWorkerEnough"
+	ReasonAutoscalingOff      = "AutoscalingOff"
+	ReasonForeignMetricsAPI   = "ForeignMetricsAPI"
+	ReasonNoMetricsAPI        = "NoMetricsAPI"
+	ReasonMetricsUnavailable  = "MetricsUnavailable"
 )
 
 // Labels and annotations.

@@ -69,10 +69,10 @@ type PipelineSpec struct {
 	// ingress is where collectors publish. Immutable.
 	// +optional
 	Ingress PortSpec `json:"ingress,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
-	// insights is where correlate and analyze publish what they found. Immutable.
+	// insights is where findings are published. Immutable.
 	// +optional
 	Insights InsightsSpec `json:"insights,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
-	// deadLetters is where events go that a stage could not process. Immutable.
+	// deadLetters is where events go that fail. Immutable.
 	// +optional
 	DeadLetters PortSpec `json:"deadLetters,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
 	// stages are the nodes of the graph, 1 to 64.
@@ -88,7 +88,7 @@ type PipelineSpec struct {
 	// +kubebuilder:validation:Enum=Retain;Delete
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
-	// suspend stops all workers; streams go on storing events. Default: false.
+	// suspend stops all workers. Default: false.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"` //nolint:kubeapilinter // unset and false are the same
 }
@@ -236,13 +236,13 @@ const (
 
 // PortSpec names a stream and its subject.
 type PortSpec struct {
-	// stream name. Immutable. Default: <NAMESPACE>_<PIPELINE>_ and the stage, RAW or DEAD_LETTERS.
+	// stream name. Immutable. Default: <NAMESPACE>_<PIPELINE>_<WHAT>.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*$`
 	// +optional
 	Stream string `json:"stream,omitempty"`
-	// subject behind subjectPrefix. Immutable. Default: stage name, raw or dead-letter.
+	// subject behind subjectPrefix. Immutable.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$`
@@ -252,13 +252,13 @@ type PortSpec struct {
 
 // InsightsSpec names the stream of insights.
 type InsightsSpec struct {
-	// stream is the name of the stream. Immutable. Default: <NAMESPACE>_<PIPELINE>_INSIGHTS.
+	// stream name. Immutable. Default: <NAMESPACE>_<PIPELINE>_INSIGHTS.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*$`
 	// +optional
 	Stream string `json:"stream,omitempty"`
-	// subjectPrefix before .<stage>.<severity>.<lane>. Immutable. Default: <spec.subjectPrefix>.insights.
+	// subjectPrefix of insights. Immutable. Default: <spec.subjectPrefix>.insights.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$`
@@ -271,7 +271,7 @@ type InsightsSpec struct {
 // +kubebuilder:validation:XValidation:rule="!self.from.exists(f, f == self.name || f.startsWith(self.name + '/'))",message="a stage cannot read itself",fieldPath=".from"
 // +kubebuilder:validation:XValidation:rule="self.?placement.?with.orValue('-') != self.name",message="with must name another stage",fieldPath=".placement"
 type PipelineStage struct {
-	// name of the stage, unique in the pipeline. A stage of another name is another stage.
+	// name of the stage, unique in the pipeline.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`

@@ -17,6 +17,7 @@ import (
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Workers",type=integer,JSONPath=`.status.readyWorkers`
+// +kubebuilder:printcolumn:name="Desired",type=integer,JSONPath=`.status.autoscaling.desired`,priority=1
 // +kubebuilder:printcolumn:name="Lag",type=integer,JSONPath=`.status.lag`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
@@ -61,7 +62,7 @@ type StageSpec struct {
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	// +optional
 	Name string `json:"name,omitempty"`
-	// replicas overrides workers.min, 0 to 1000; `kubectl scale` and autoscalers set it.
+	// replicas overrides workers.min and workers.max, 0 to 1000; `kubectl scale` sets it.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000
 	// +optional
@@ -110,7 +111,7 @@ type StageNode struct {
 	// retry says how often and how fast a failing event is tried again.
 	// +optional
 	Retry *RetrySpec `json:"retry,omitempty"`
-	// suspend stops the workers of this stage; its input goes on being stored. Default: false.
+	// suspend stops the workers. Default: false.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"` //nolint:kubeapilinter // unset and false are the same
 
@@ -138,13 +139,33 @@ type PlacementSpec struct {
 }
 
 // WorkersSpec shapes the worker Deployment of a stage.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.max) || self.max >= self.?min.orValue(1)",message="max must not be less than min (default 1)"
+// +kubebuilder:validation:XValidation:rule="has(self.max) || !has(self.targetLag) && !has(self.targetDrain) && self.?min.orValue(1) > 0",message="min 0, targetLag and targetDrain need max"
+// +kubebuilder:validation:XValidation:rule="!has(self.targetLag) || !has(self.targetDrain)",message="set targetLag or targetDrain, not both"
 type WorkersSpec struct {
-	// min is the number of workers, 1 to 1000; those beyond the stage's lanes stand by. Default: 1.
+	// min is the number of workers; those beyond the lanes stand by. Default: 1.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000
+	// +optional
+	Min *int32 `json:"min,omitempty"`
+	// max lets the number follow the lag, from min up to this.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000
 	// +optional
-	Min int32 `json:"min,omitempty"`
-	// drainTimeout is the time to finish what a worker holds after SIGTERM, 1s to 10m. Default: 30s.
+	Max int32 `json:"max,omitempty"`
+	// targetLag is the lag for each worker, in events. Default: 5000.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000000
+	// +optional
+	TargetLag int32 `json:"targetLag,omitempty"`
+	// targetDrain is how fast the lag is to be worked off, 5s to 1h.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=12
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('5s') && duration(self) <= duration('1h')",message="must be a duration from 5s to 1h"
+	// +optional
+	TargetDrain *metav1.Duration `json:"targetDrain,omitempty"`
+	// drainTimeout after SIGTERM, 1s to 10m. Default: 30s.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=12
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('10m')",message="must be a duration from 1s to 10m"
@@ -152,12 +173,12 @@ type WorkersSpec struct {
 	DrainTimeout *metav1.Duration `json:"drainTimeout,omitempty"`
 	// resources of the worker container.
 	// +optional
-	Resources corev1.ResourceRequirements `json:"resources,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
+	Resources ResourcesSpec `json:"resources,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
 	// nodeSelector of the worker pods.
 	// +kubebuilder:validation:MaxProperties=32
 	// +optional
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
-	// serviceAccountName that kubernetes and impact read the cluster with. Default: the operator's choice.
+	// serviceAccountName of workers that read the cluster. Default: the operator's choice.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
@@ -174,16 +195,26 @@ type WorkersSpec struct {
 	Image string `json:"image,omitempty"`
 }
 
+// ResourcesSpec are the resources of a container.
+type ResourcesSpec struct {
+	// limits are the most that it may use.
+	// +optional
+	Limits corev1.ResourceList `json:"limits,omitempty"`
+	// requests are what it is promised. Default: the limits.
+	// +optional
+	Requests corev1.ResourceList `json:"requests,omitempty"`
+}
+
 // RetrySpec says how often and how fast a failing event is tried again.
 //
 // +kubebuilder:validation:XValidation:rule="duration(self.?initialBackoff.orValue('100ms')) <= duration(self.?maxBackoff.orValue('5s'))",message="initialBackoff (default 100ms) must not be longer than maxBackoff (default 5s)"
 type RetrySpec struct {
-	// maxAttempts before an event is dead-lettered, 1 to 100. Default: 5.
+	// maxAttempts before an event is dead-lettered. Default: 5.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
 	// +optional
 	MaxAttempts int32 `json:"maxAttempts,omitempty"`
-	// initialBackoff before the second attempt, 1ms to 1m; each next wait doubles. Default: 100ms.
+	// initialBackoff before the second attempt, 1ms to 1m; it doubles. Default: 100ms.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=12
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1ms') && duration(self) <= duration('1m')",message="must be a duration from 1ms to 1m"
@@ -199,7 +230,7 @@ type RetrySpec struct {
 
 // ValidateSpec checks events against rules and drops duplicates.
 type ValidateSpec struct {
-	// rules are CEL over the variable event, at most 64; an event is valid when all are true.
+	// rules are CEL over the variable event; all have to be true.
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	// +optional
@@ -211,10 +242,10 @@ type ValidateSpec struct {
 	// +kubebuilder:validation:items:Enum=id;source;type;subject;time;severity;body;entity;partitionkey;traceparent
 	// +optional
 	RequiredAttributes []string `json:"requiredAttributes,omitempty"`
-	// clockSkew bounds the event time relative to the clock of the worker.
+	// clockSkew bounds the event time by the worker's clock.
 	// +optional
 	ClockSkew *ClockSkewSpec `json:"clockSkew,omitempty"`
-	// dedupe drops events whose source and id were seen within the window.
+	// dedupe drops events seen within the window.
 	// +optional
 	Dedupe *DedupeSpec `json:"dedupe,omitempty"`
 }
@@ -226,7 +257,7 @@ type ValidateRule struct {
 	// +kubebuilder:validation:MaxLength=1024
 	// +required
 	Expression string `json:"expression,omitempty"`
-	// message says to a person what is wrong when the expression is false. Default: the expression.
+	// message says what is wrong when the expression is false. Default: the expression.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
 	// +optional
@@ -237,7 +268,7 @@ type ValidateRule struct {
 //
 // +kubebuilder:validation:XValidation:rule="has(self.maxFuture) || has(self.maxAge)",message="set at least one of maxFuture, maxAge"
 type ClockSkewSpec struct {
-	// maxFuture is how far ahead of the clock an event may be, 1s to 24h. Default: unbounded.
+	// maxFuture is how far ahead an event may be, 1s to 24h. Default: unbounded.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=12
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="must be a duration from 1s to 24h"
@@ -259,7 +290,7 @@ type DedupeSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="must be a duration from 1s to 1h"
 	// +optional
 	Window *metav1.Duration `json:"window,omitempty"`
-	// maxEntries bounds the memory, about 44 bytes an id, 1000 to 20000000. Default: 2000000.
+	// maxEntries bounds the memory, about 44 bytes an id. Default: 2000000.
 	// +kubebuilder:validation:Minimum=1000
 	// +kubebuilder:validation:Maximum=20000000
 	// +optional
@@ -289,14 +320,14 @@ type EnrichSpec struct {
 
 // EnrichKubernetesSpec adds pod, owner chain, workload, node and labels.
 type EnrichKubernetesSpec struct {
-	// labels are the pod label keys to copy, at most 32. Default: the app.kubernetes.io/* ones.
+	// labels are the pod label keys to copy. Default: the app.kubernetes.io/* ones.
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=317
 	// +optional
 	Labels []string `json:"labels,omitempty"`
-	// keepDeleted is how long a deleted object still answers look-ups, 1s to 1h. Default: 2m.
+	// keepDeleted is how long deleted objects answer look-ups, 1s to 1h. Default: 2m.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=12
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="must be a duration from 1s to 1h"
@@ -306,7 +337,7 @@ type EnrichKubernetesSpec struct {
 
 // EnrichSemanticSpec adds class, category and severity from a rule table.
 type EnrichSemanticSpec struct {
-	// rules come before the built-in table, at most 128; the first match wins.
+	// rules come before the built-in table; the first match wins.
 	// +listType=map
 	// +listMapKey=id
 	// +kubebuilder:validation:MaxItems=128
@@ -314,7 +345,7 @@ type EnrichSemanticSpec struct {
 	Rules []SemanticRule `json:"rules,omitempty"`
 }
 
-// SemanticRule is one row of the rule table. Members that are not set match everything.
+// SemanticRule is one row of the rule table; what is not set matches everything.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.type) || has(self.reason) || has(self.contains)",message="set at least one of type, reason, contains: a rule that matches everything hides all others"
 type SemanticRule struct {
@@ -380,7 +411,7 @@ type EnrichCacheSpec struct {
 //
 // +kubebuilder:validation:XValidation:rule="has(self.realtime) || has(self.window)",message="set at least one of realtime, window: a member that is not set is off"
 type CorrelateSpec struct {
-	// realtime applies causal and topological rules over a bounded window.
+	// realtime applies causal and topological rules.
 	// +optional
 	Realtime *RealtimeSpec `json:"realtime,omitempty"`
 	// window groups notable events into tumbling event-time windows.
@@ -396,12 +427,12 @@ type RealtimeSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="must be a duration from 1s to 1h"
 	// +optional
 	Within *metav1.Duration `json:"within,omitempty"`
-	// maxEntities bounds the entities that are remembered, 100 to 10000000. Default: 100000.
+	// maxEntities bounds the entities that are remembered. Default: 100000.
 	// +kubebuilder:validation:Minimum=100
 	// +kubebuilder:validation:Maximum=10000000
 	// +optional
 	MaxEntities int32 `json:"maxEntities,omitempty"`
-	// incidentIdle closes an incident that saw no event for this long, 1s to 24h. Default: 15m.
+	// incidentIdle closes an incident without events, 1s to 24h. Default: 15m.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=12
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="must be a duration from 1s to 24h"
@@ -419,7 +450,7 @@ type WindowSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="must be a duration from 1s to 1h"
 	// +optional
 	Size *metav1.Duration `json:"size,omitempty"`
-	// lateness is how long a window waits for late events, 1ms to 1h. Default: 5s.
+	// lateness is how long a window waits, 1ms to 1h. Default: 5s.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=12
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1ms') && duration(self) <= duration('1h')",message="must be a duration from 1ms to 1h"
@@ -447,7 +478,7 @@ type AnalyzeSpec struct {
 	// trend tests each series for a monotonic trend.
 	// +optional
 	Trend *TrendSpec `json:"trend,omitempty"`
-	// maxSeries bounds the series that are remembered, 1 to 10000000. Default: 100000.
+	// maxSeries bounds the series that are remembered. Default: 100000.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000000
 	// +optional
@@ -456,13 +487,13 @@ type AnalyzeSpec struct {
 
 // AnomalySpec scores each value of a series against what came before.
 type AnomalySpec struct {
-	// threshold is -log10 of the tail probability of an anomaly, a decimal up to 16. Default: "6".
+	// threshold is -log10 of the tail probability, a decimal up to 16. Default: "6".
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=8
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]+([.][0-9]+)?$') && double(self) > 0.0 && double(self) <= 16.0",message="must be a decimal above 0 and up to 16"
 	// +optional
 	Threshold string `json:"threshold,omitempty"`
-	// warmup is the number of values before any is scored, 2 to 100000. Default: 30.
+	// warmup is the number of values before any is scored. Default: 30.
 	// +kubebuilder:validation:Minimum=2
 	// +kubebuilder:validation:Maximum=100000
 	// +optional
@@ -471,13 +502,13 @@ type AnomalySpec struct {
 
 // TrendSpec tests each series for a monotonic trend.
 type TrendSpec struct {
-	// window is the length of the series that is tested, 10s to 24h. Default: 10m.
+	// window is the length of the series, 10s to 24h. Default: 10m.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=12
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('10s') && duration(self) <= duration('24h')",message="must be a duration from 10s to 24h"
 	// +optional
 	Window *metav1.Duration `json:"window,omitempty"`
-	// minPoints of the 64 that a window has that a test needs, 4 to 64. Default: 12.
+	// minPoints that a test needs, 4 to 64. Default: 12.
 	// +kubebuilder:validation:Minimum=4
 	// +kubebuilder:validation:Maximum=64
 	// +optional
@@ -486,7 +517,7 @@ type TrendSpec struct {
 
 // StageStatus is what the operator saw.
 type StageStatus struct {
-	// conditions are Accepted, ConsumersReady, WorkersAvailable, their sum Ready, Reconciling and Stalled.
+	// conditions are Accepted, ConsumersReady, WorkersAvailable, AutoscalingReady, their sum Ready, Reconciling and Stalled.
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
@@ -515,6 +546,9 @@ type StageStatus struct {
 	// lagSeconds is the age of the oldest such event.
 	// +optional
 	LagSeconds *int64 `json:"lagSeconds,omitempty"`
+	// autoscaling says how many workers there should be, and why; absent without workers.max.
+	// +optional
+	Autoscaling *AutoscalingStatus `json:"autoscaling,omitempty"`
 	// consumers are the durable consumers of the stage.
 	// +listType=map
 	// +listMapKey=stream
@@ -522,6 +556,29 @@ type StageStatus struct {
 	// +kubebuilder:validation:MaxItems=64
 	// +optional
 	Consumers []ConsumerStatus `json:"consumers,omitempty"`
+}
+
+// AutoscalingStatus says how many workers there should be, and why.
+type AutoscalingStatus struct {
+	// backend that sets the number: external (a HorizontalPodAutoscaler) or direct (the operator).
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32
+	// +required
+	Backend string `json:"backend,omitempty"`
+	// desired is the number of workers that the load calls for, within the bounds.
+	// +required
+	Desired *int32 `json:"desired,omitempty"`
+	// reason says in words why it is this number.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +required
+	Reason string `json:"reason,omitempty"`
+	// arrival is how many events a second come in.
+	// +optional
+	Arrival int64 `json:"arrival,omitempty"`
+	// rate is how many events a second one worker gets through; learned while there is a backlog.
+	// +optional
+	Rate int64 `json:"rate,omitempty"`
 }
 
 // ConsumerStatus is what the operator saw of the durable consumers of one input.

@@ -199,12 +199,12 @@ func TestCommand(t *testing.T) {
 		"folder": {
 			args: []string{"-f", dir}, error: "2 problems", code: 1,
 			out: bad + ":6: spec.stages[0].enrich: Invalid value: set at least one of kubernetes, semantic, trace, impact: a member that is not set is off\n" +
-				bad + ":6: spec.stages[0].workers.min: Invalid value: 0: spec.stages[0].workers.min in body should be greater than or equal to 1\n",
+				bad + ":6: spec.stages[0].workers: Invalid value: min 0, targetLag and targetDrain need max\n",
 		},
 		"two files, in their order": {
 			args: []string{"-f", fine, "--file", bad}, error: "2 problems", code: 1,
 			out: bad + ":6: spec.stages[0].enrich: Invalid value: set at least one of kubernetes, semantic, trace, impact: a member that is not set is off\n" +
-				bad + ":6: spec.stages[0].workers.min: Invalid value: 0: spec.stages[0].workers.min in body should be greater than or equal to 1\n",
+				bad + ":6: spec.stages[0].workers: Invalid value: min 0, targetLag and targetDrain need max\n",
 		},
 		"no such file": {args: []string{"-f", "none.yaml"}, error: "read the manifest: stat none.yaml: no such file or directory", code: 1},
 		"empty folder": {args: []string{"-f", dir + "/empty"}, error: "read the manifests: folder " + dir + "/empty has no .yaml, .yml or .json file", code: 1},

@@ -6,15 +6,18 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"millrace.dev/millrace/controllers/internal/durability"
+	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/stage"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/config/connect"
@@ -82,6 +85,18 @@ func Command() *cobra.Command {
 	f.StringVar(&options.Tracing.Protocol, "otlp-protocol", options.Tracing.Protocol, "protocol of --otlp-endpoint: http/protobuf or grpc")
 	f.Float64Var(&options.Tracing.SampleRatio, "trace-sample-ratio", options.Tracing.SampleRatio,
 		"part of new traces that is kept, from 0 to 1; what comes in with a trace context keeps the decision that it came with")
+	f.StringVar(&options.AutoscalingBackend, "autoscaling-backend", options.AutoscalingBackend,
+		"who sets the workers of stages with workers.max: external (HorizontalPodAutoscalers, which read the metrics that the operator serves),\n"+
+			"direct (the operator) or none")
+	f.DurationVar(&options.ScaleDownWindow, "scale-down-window", options.ScaleDownWindow,
+		"for how long nobody must have wanted more workers before a stage has fewer, or none")
+	f.StringVar(&options.MetricsAPIAddress, "external-metrics-bind-address", options.MetricsAPIAddress, "address of the external metrics")
+	f.StringVar(&options.MetricsAPIService, "external-metrics-service", options.MetricsAPIService,
+		"`namespace/name` of the Service in front of it, which the APIService names; required by the backend external")
+	f.StringVar(&options.MetricsAPISecret, "external-metrics-secret", options.MetricsAPISecret,
+		"`name` of the Secret with its certificate, in the namespace of the Service; default the name of the Service")
+	f.BoolVar(&options.MetricsAPIGiven, "external-metrics-secret-given", options.MetricsAPIGiven,
+		"somebody else, such as cert-manager, makes and renews what is in that Secret")
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&logFormat, "log-format", "json", "json or text")
 	return c
@@ -111,6 +126,14 @@ type Options struct {
 	Concurrency                       int
 	// Tracing of the workers.
 	Tracing stage.Tracing
+	// AutoscalingBackend is external, direct or none.
+	AutoscalingBackend string
+	// ScaleDownWindow is for how long nobody must have wanted more workers before there are fewer.
+	ScaleDownWindow time.Duration
+	// MetricsAPIAddress, MetricsAPIService (namespace/name) and MetricsAPISecret are those of the external
+	// metrics; MetricsAPIGiven says that somebody else keeps the Secret.
+	MetricsAPIAddress, MetricsAPIService, MetricsAPISecret string
+	MetricsAPIGiven                                        bool
 	// SeveralInProcess allows more than one operator in a process: for tests.
 	SeveralInProcess bool
 }
@@ -120,7 +143,8 @@ func DefaultOptions() Options {
 	return Options{
 		MetricsAddress: ":8080", ProbeAddress: ":8081",
 		CleanupTimeout: time.Minute, Resync: 5 * time.Minute, StatusInterval: 10 * time.Second, Concurrency: 8,
-		Tracing: stage.Tracing{Protocol: protocolHTTP, SampleRatio: 0.01},
+		Tracing:            stage.Tracing{Protocol: protocolHTTP, SampleRatio: 0.01},
+		AutoscalingBackend: string(scaling.Direct), ScaleDownWindow: 5 * time.Minute, MetricsAPIAddress: ":6443",
 	}
 }
 
@@ -139,8 +163,10 @@ func (o Options) check() error {
 		return fmt.Errorf("--status-interval is %s: at least 1s", o.StatusInterval)
 	case o.Concurrency < 1:
 		return fmt.Errorf("--concurrency is %d: at least 1", o.Concurrency)
+	case o.ScaleDownWindow < time.Second || o.ScaleDownWindow > time.Hour:
+		return fmt.Errorf("--scale-down-window is %s: from 1s to 1h", o.ScaleDownWindow)
 	}
-	return errors.Join(connect.CheckFlags(o.NATS), checkTracing(o.Tracing))
+	return errors.Join(connect.CheckFlags(o.NATS), checkTracing(o.Tracing), o.checkAutoscaling())
 }
 
 // The protocols of OTLP.
@@ -163,6 +189,30 @@ func checkTracing(t stage.Tracing) error {
 		return fmt.Errorf("--otlp-endpoint is %q: use a URL with http or https, also for grpc (http://otel-collector:4317)", t.Endpoint)
 	}
 	return nil
+}
+
+func (o Options) checkAutoscaling() error {
+	switch scaling.Backend(o.AutoscalingBackend) {
+	case scaling.Direct, scaling.None:
+		return nil
+	case scaling.External:
+		if _, err := o.metricsService(); err != nil {
+			return err
+		}
+		return nil
+	default:
+		return fmt.Errorf("--autoscaling-backend is %q: use external, direct or none", o.AutoscalingBackend)
+	}
+}
+
+// metricsService is the Service in front of the external metrics.
+func (o Options) metricsService() (types.NamespacedName, error) {
+	namespace, name, ok := strings.Cut(o.MetricsAPIService, "/")
+	if !ok || namespace == "" || name == "" {
+		return types.NamespacedName{}, fmt.Errorf("--external-metrics-service is %q: the backend external needs the namespace/name of the Service that leads to "+
+			"--external-metrics-bind-address", o.MetricsAPIService)
+	}
+	return types.NamespacedName{Namespace: namespace, Name: name}, nil
 }
 
 func newLogger(out io.Writer, level, format string) (logr.Logger, error) {

@@ -19,18 +19,21 @@ func TestWrongUsage(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no image":            {nil, "--worker-image is missing"},
-		"credentials alone":   {[]string{"--worker-image=x", "--nats-credentials=f"}, "--nats-url, which is missing"},
-		"monitor is no URL":   {[]string{"--worker-image=x", "--nats-monitor-url=nats:8222"}, "--nats-monitor-url: \"nats:8222\" is no URL such as http://nats:8222"},
-		"no time to clean up": {[]string{"--worker-image=x", "--nats-cleanup-timeout=0s"}, "--nats-cleanup-timeout is 0s"},
-		"too eager":           {[]string{"--worker-image=x", "--resync-interval=1ms"}, "--resync-interval is 1ms"},
-		"too fresh":           {[]string{"--worker-image=x", "--status-interval=1ms"}, "--status-interval is 1ms"},
-		"no workers":          {[]string{"--worker-image=x", "--concurrency=0"}, "--concurrency is 0"},
-		"traces to no URL":    {[]string{"--worker-image=x", "--otlp-endpoint=otel:4317"}, "--otlp-endpoint is \"otel:4317\": use a URL"},
-		"unknown protocol":    {[]string{"--worker-image=x", "--otlp-protocol=http/json"}, "--otlp-protocol is \"http/json\": use http/protobuf or grpc"},
-		"too many traces":     {[]string{"--worker-image=x", "--trace-sample-ratio=NaN"}, "--trace-sample-ratio is NaN: from 0 to 1"},
-		"log level":           {[]string{"--worker-image=x", "--log-level=loud"}, "--log-level is \"loud\""},
-		"log format":          {[]string{"--worker-image=x", "--log-format=xml"}, "--log-format is \"xml\""},
+		"no image":             {nil, "--worker-image is missing"},
+		"credentials alone":    {[]string{"--worker-image=x", "--nats-credentials=f"}, "--nats-url, which is missing"},
+		"monitor is no URL":    {[]string{"--worker-image=x", "--nats-monitor-url=nats:8222"}, "--nats-monitor-url: \"nats:8222\" is no URL such as http://nats:8222"},
+		"no time to clean up":  {[]string{"--worker-image=x", "--nats-cleanup-timeout=0s"}, "--nats-cleanup-timeout is 0s"},
+		"too eager":            {[]string{"--worker-image=x", "--resync-interval=1ms"}, "--resync-interval is 1ms"},
+		"too fresh":            {[]string{"--worker-image=x", "--status-interval=1ms"}, "--status-interval is 1ms"},
+		"no workers":           {[]string{"--worker-image=x", "--concurrency=0"}, "--concurrency is 0"},
+		"traces to no URL":     {[]string{"--worker-image=x", "--otlp-endpoint=otel:4317"}, "--otlp-endpoint is \"otel:4317\": use a URL"},
+		"unknown protocol":     {[]string{"--worker-image=x", "--otlp-protocol=http/json"}, "--otlp-protocol is \"http/json\": use http/protobuf or grpc"},
+		"too many traces":      {[]string{"--worker-image=x", "--trace-sample-ratio=NaN"}, "--trace-sample-ratio is NaN: from 0 to 1"},
+		"log level":            {[]string{"--worker-image=x", "--log-level=loud"}, "--log-level is \"loud\""},
+		"log format":           {[]string{"--worker-image=x", "--log-format=xml"}, "--log-format is \"xml\""},
+		"autoscaling backend":  {[]string{"--worker-image=x", "--autoscaling-backend=keda"}, "--autoscaling-backend is \"keda\": use external, direct or none"},
+		"external, no Service": {[]string{"--worker-image=x", "--autoscaling-backend=external"}, "--external-metrics-service is \"\""},
+		"scale down at once":   {[]string{"--worker-image=x", "--scale-down-window=0s"}, "--scale-down-window is 0s"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

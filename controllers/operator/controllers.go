@@ -13,7 +13,9 @@ import (
 	"millrace.dev/millrace/controllers/internal/durability"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/internal/watch"
+	"millrace.dev/millrace/controllers/lag"
 	"millrace.dev/millrace/controllers/pipeline"
 	"millrace.dev/millrace/controllers/stage"
 )
@@ -57,6 +59,12 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) erro
 		return fmt.Errorf("--nats-monitor-url: %w", err)
 	}
 	recorder := mgr.GetEventRecorder(recorderName)
+	scaler, err := addAutoscaling(mgr, options, &lag.Meter{
+		Client: mgr.GetClient(), Access: nats, Planner: planner, Now: time.Now, Every: measureEvery, Down: options.ScaleDownWindow,
+	})
+	if err != nil {
+		return err
+	}
 	for _, c := range []controller{
 		&pipeline.Reconciler{
 			Client: mgr.GetClient(), Applier: applier, Access: nats, Planner: planner, Recorder: recorder, Now: time.Now,
@@ -69,7 +77,9 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) erro
 			Settings: stage.Settings{
 				Image: options.WorkerImage, ServiceAccount: options.WorkerServiceAccount, Cluster: options.ClusterName,
 				Tracing: options.Tracing,
+				Backend: scaling.Backend(options.AutoscalingBackend), ScaleDownWindow: options.ScaleDownWindow,
 			},
+			Meter: scaler.meter, Wake: scaler.wake, Registration: scaler.registration,
 			Watch: watcher, Resync: options.Resync, Fresh: options.StatusInterval, CleanupTimeout: options.CleanupTimeout, Concurrency: options.Concurrency,
 		},
 	} {

@@ -8,6 +8,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -77,7 +78,7 @@ func addMetrics(ctx context.Context, mgr ctrl.Manager, options Options) (unregis
 
 func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme, autoscalingv2.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, err
 		}
@@ -106,7 +107,9 @@ func managerOptions(scheme *runtime.Scheme, options Options, logger logr.Logger)
 func cacheOptions(namespaces []string) cache.Options {
 	ours := cache.ByObject{Label: k8slabels.SelectorFromSet(k8slabels.Set{labels.ManagedBy: labels.Operator})}
 	options := cache.Options{
-		ByObject:         map[client.Object]cache.ByObject{&appsv1.Deployment{}: ours, &corev1.ConfigMap{}: ours},
+		ByObject: map[client.Object]cache.ByObject{
+			&appsv1.Deployment{}: ours, &corev1.ConfigMap{}: ours, &autoscalingv2.HorizontalPodAutoscaler{}: ours,
+		},
 		DefaultTransform: keepOwnFields,
 		// A read of what is not watched would start a watch of the whole cluster: an error instead.
 		ReaderFailOnMissingInformer: true,

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 
@@ -49,7 +48,7 @@ func nodeFor(node v1alpha1.StageNode) (*stageac.StageNodeApplyConfiguration, err
 	if equality.Semantic.DeepEqual(node.Workers, v1alpha1.WorkersSpec{}) {
 		applied.Workers = nil
 	}
-	if applied.Workers != nil && equality.Semantic.DeepEqual(node.Workers.Resources, corev1.ResourceRequirements{}) {
+	if applied.Workers != nil && equality.Semantic.DeepEqual(node.Workers.Resources, v1alpha1.ResourcesSpec{}) {
 		applied.Workers.Resources = nil
 	}
 	return applied, nil

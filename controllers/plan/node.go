@@ -50,7 +50,7 @@ func (c *computation) nodes() []*node {
 		s := &c.in.Pipeline.Spec.Stages[i]
 		path := field.NewPath("spec", "stages").Index(i)
 		all = append(all, &node{
-			name: s.Name, spec: &s.StageNode, replicas: max(1, s.Workers.Min),
+			name: s.Name, spec: &s.StageNode, replicas: workersOf(s.Workers),
 			path: path, namePath: path.Child("name"), replicasPath: path.Child("workers", "min"),
 		})
 	}
@@ -70,7 +70,7 @@ func (c *computation) nodes() []*node {
 func attached(s *v1alpha1.Stage) *node {
 	path := field.NewPath("stages").Key(s.Name).Child("spec")
 	n := &node{
-		name: s.Spec.Name, object: s.Name, spec: &s.Spec.StageNode, replicas: max(1, s.Spec.Workers.Min),
+		name: s.Spec.Name, object: s.Name, spec: &s.Spec.StageNode, replicas: workersOf(s.Spec.Workers),
 		path: path, namePath: path.Child("name"), replicasPath: path.Child("workers", "min"),
 	}
 	if n.name == "" {
@@ -80,6 +80,14 @@ func attached(s *v1alpha1.Stage) *node {
 		n.replicas, n.replicasPath = *s.Spec.Replicas, path.Child("replicas")
 	}
 	return n
+}
+
+// workersOf is the number of workers before anyone scales: one where none may be enough.
+func workersOf(w v1alpha1.WorkersSpec) int32 {
+	if w.Min == nil {
+		return 1
+	}
+	return max(1, *w.Min)
 }
 
 // Place splits the field path of a refusal: object is the name of the attached Stage that it

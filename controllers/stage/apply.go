@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millrace.dev/millrace/controllers/internal/apply"
@@ -108,12 +109,62 @@ func (r *Reconciler) applyWorkers(ctx context.Context, s *snapshot, in intent, d
 		return fmt.Errorf("apply ConfigMap %s: %w", name, err)
 	}
 	results[result] = append(results[result], "ConfigMap "+name)
+	if err := r.applyReplicas(ctx, s, in.workers); err != nil {
+		return err
+	}
 	done.deployment, err = r.Applier.Apply(ctx, in.workers.deployment, s.deployment)
 	if err != nil {
 		return fmt.Errorf("apply Deployment %s: %w", s.stage.Name, err)
 	}
 	results[done.deployment] = append(results[done.deployment], "Deployment "+s.stage.Name)
+	if err := r.applyAutoscaler(ctx, s, in.workers, results); err != nil {
+		return err
+	}
 	return r.pruneConfigMaps(ctx, in.prune)
+}
+
+// applyReplicas comes before the Deployment, which says nothing of the number where others set it; where
+// nobody else does, the HorizontalPodAutoscaler of before goes first.
+func (r *Reconciler) applyReplicas(ctx context.Context, s *snapshot, w *workers) error {
+	a := w.autoscaling
+	if a == nil || a.hpa == nil {
+		if err := r.deleteAutoscaler(ctx, s); err != nil {
+			return err
+		}
+	}
+	if a == nil || a.set == nil || s.deployment == nil {
+		return nil
+	}
+	if !a.leave {
+		if before := specReplicas(s.deployment); before != *a.set {
+			r.eventScaled(s.stage, before, *a.set, a.why)
+		}
+		return nil
+	}
+	return r.setReplicas(ctx, s, *a.set, a.why)
+}
+
+func (r *Reconciler) applyAutoscaler(ctx context.Context, s *snapshot, w *workers, results map[apply.Outcome][]string) error {
+	if w.autoscaling == nil || w.autoscaling.hpa == nil {
+		return nil
+	}
+	result, err := r.Applier.Apply(ctx, w.autoscaling.hpa, s.hpa)
+	if err != nil {
+		return fmt.Errorf("apply HorizontalPodAutoscaler %s: %w", s.stage.Name, err)
+	}
+	results[result] = append(results[result], "HorizontalPodAutoscaler "+s.stage.Name)
+	return nil
+}
+
+// deleteAutoscaler deletes the stage's own, if there is one.
+func (r *Reconciler) deleteAutoscaler(ctx context.Context, s *snapshot) error {
+	if s.hpa == nil || !s.hpa.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(s.hpa, s.stage) {
+		return nil
+	}
+	if err := r.Client.Delete(ctx, s.hpa, client.Preconditions{UID: &s.hpa.UID}); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete HorizontalPodAutoscaler %s: %w", s.hpa.Name, err)
+	}
+	return nil
 }
 
 // applyConfig makes the ConfigMap. Its name is the hash of its content and its content is

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,16 +14,20 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/internal/status"
 	"millrace.dev/millrace/controllers/internal/watch"
+	"millrace.dev/millrace/controllers/lag"
 )
 
 // +kubebuilder:rbac:groups=millrace.dev,resources=stages,verbs=get;list;watch;patch
@@ -30,6 +35,7 @@ import (
 // +kubebuilder:rbac:groups=millrace.dev,resources=stages/finalizers,verbs=update
 // +kubebuilder:rbac:groups=millrace.dev,resources=pipelines,verbs=get;list;watch
 // +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=autoscaling,resources=horizontalpodautoscalers,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
@@ -41,6 +47,12 @@ type Reconciler struct {
 	Access   *access.Access
 	Planner  *graph.Planner
 	Recorder events.EventRecorder
+	// Meter has the newest measurements of stages that scale, and tells Wake of those whose number of
+	// workers has to be set.
+	Meter *lag.Meter
+	Wake  <-chan event.GenericEvent
+	// Registration says whose the cluster's external metrics are; only with the backend External.
+	Registration *lag.Registration
 	// Now is the clock.
 	Now func() time.Time
 	// Settings are the operator's choices for all workers.
@@ -67,6 +79,10 @@ type Settings struct {
 	Cluster string
 	// Tracing of the workers.
 	Tracing Tracing
+	// Backend is who sets the number of workers of stages that scale.
+	Backend scaling.Backend
+	// ScaleDownWindow is for how long nobody must have wanted more workers before there are fewer.
+	ScaleDownWindow time.Duration
 }
 
 // SetupWithManager registers the controller. graph.Index must have run.
@@ -79,6 +95,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		For(&v1alpha1.Stage{}, specChanged()).
 		Owns(&appsv1.Deployment{}).
 		Owns(&corev1.ConfigMap{}).
+		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, autoscalerTurned()).
+		WatchesRawSource(source.Channel(r.Wake, &handler.EnqueueRequestForObject{})).
 		Watches(&v1alpha1.Pipeline{}, handler.EnqueueRequestsFromMapFunc(r.stagesOf), pipelineChanged()).
 		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(r.besides), attachedChanged()).
 		WatchesRawSource(r.Watch.Source(watch.Stage)).
@@ -161,7 +179,8 @@ func (r *Reconciler) next(stage, before *v1alpha1.Stage, done outcome) reconcile
 	case done.waiting():
 		wait := status.Backoff(stage.Status.Conditions, v1alpha1.ConditionConsumersReady, soon, r.Now())
 		return reconcile.Result{RequeueAfter: wait}
-	case moving(before.Status, stage.Status):
+	// Who sets the number of workers, and why it is this one, is not told by NATS.
+	case moving(before.Status, stage.Status), stage.Status.Autoscaling != nil:
 		interval = min(r.Fresh, r.Resync)
 	}
 	return reconcile.Result{RequeueAfter: status.Spread(interval, stage.UID)}

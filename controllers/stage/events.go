@@ -93,6 +93,10 @@ func (r *Reconciler) eventApplied(s *v1alpha1.Stage, results map[apply.Outcome][
 	}
 }
 
+func (r *Reconciler) eventScaled(s *v1alpha1.Stage, from, to int32, why string) {
+	r.normal(s, v1alpha1.ReasonScaled, actionWorkers, fmt.Sprintf("scaled from %d to %d workers: %s", from, to, why))
+}
+
 func (r *Reconciler) eventConsumersDeleted(s *v1alpha1.Stage, deleted []string) {
 	if len(deleted) > 0 {
 		r.normal(s, v1alpha1.ReasonDeleted, actionCleanup, "deleted consumers "+strings.Join(deleted, "; "))

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,6 +16,8 @@ import (
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/scaling"
+	"millrace.dev/millrace/controllers/lag"
 	"millrace.dev/millrace/controllers/plan"
 	"millrace.dev/millrace/workers/config"
 )
@@ -42,7 +45,15 @@ type snapshot struct {
 	node *plan.Stage
 
 	deployment *appsv1.Deployment
+	hpa        *autoscalingv2.HorizontalPodAutoscaler
 	configMaps []corev1.ConfigMap
+
+	// backend is who sets the number of workers of stages that scale; backendWhy says what is wrong with
+	// it, if anything is.
+	backend    scaling.Backend
+	backendWhy backendTrouble
+	// reading is the newest measurement of the stage.
+	reading reading
 
 	// nats is nil when natsErr says why.
 	nats    *jetstream.Client
@@ -90,7 +101,7 @@ func (r *Reconciler) gather(ctx context.Context, stage *v1alpha1.Stage) (*snapsh
 }
 
 func (r *Reconciler) gatherPipeline(ctx context.Context, s *snapshot) error {
-	pipeline, err := r.pipelineOf(ctx, s.stage)
+	pipeline, err := graph.PipelineOf(ctx, r.Client, s.stage)
 	if err != nil || pipeline == nil {
 		return err
 	}
@@ -104,23 +115,6 @@ func (r *Reconciler) gatherPipeline(ctx context.Context, s *snapshot) error {
 	return nil
 }
 
-// pipelineOf returns nil when the Pipeline does not exist, or when the Stage is the child
-// of a former one of the same name.
-func (r *Reconciler) pipelineOf(ctx context.Context, stage *v1alpha1.Stage) (*v1alpha1.Pipeline, error) {
-	var pipeline v1alpha1.Pipeline
-	err := r.Client.Get(ctx, client.ObjectKey{Namespace: stage.Namespace, Name: stage.Spec.PipelineRef.Name}, &pipeline)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if graph.IsChild(stage) && !graph.IsChildOf(stage, &pipeline) {
-		return nil, nil
-	}
-	return &pipeline, nil
-}
-
 func (r *Reconciler) gatherWorkers(ctx context.Context, s *snapshot) error {
 	var deployment appsv1.Deployment
 	err := r.Client.Get(ctx, client.ObjectKeyFromObject(s.stage), &deployment)
@@ -130,6 +124,9 @@ func (r *Reconciler) gatherWorkers(ctx context.Context, s *snapshot) error {
 	case !apierrors.IsNotFound(err):
 		return err
 	}
+	if err := r.gatherAutoscaling(ctx, s); err != nil {
+		return err
+	}
 	var list corev1.ConfigMapList
 	err = r.Client.List(ctx, &list, client.InNamespace(s.stage.Namespace), client.MatchingFields{indexOwner: string(s.stage.UID)})
 	if err != nil {
@@ -137,6 +134,40 @@ func (r *Reconciler) gatherWorkers(ctx context.Context, s *snapshot) error {
 	}
 	s.configMaps = list.Items
 	return nil
+}
+
+// backendTrouble is a condition's reason and message; empty when there is none.
+type backendTrouble struct{ reason, message string }
+
+func (r *Reconciler) gatherAutoscaling(ctx context.Context, s *snapshot) error {
+	var hpa autoscalingv2.HorizontalPodAutoscaler
+	err := r.Client.Get(ctx, client.ObjectKeyFromObject(s.stage), &hpa)
+	switch {
+	case err == nil:
+		s.hpa = &hpa
+	case !apierrors.IsNotFound(err):
+		return err
+	}
+	s.backend = r.Settings.Backend
+	if s.backend == scaling.External {
+		s.backend = r.Registration.Backend()
+		s.backendWhy = troubleOf(r.Registration.Standing())
+	}
+	s.reading.Reading, s.reading.measured = r.Meter.Latest(client.ObjectKeyFromObject(s.stage))
+	return nil
+}
+
+func troubleOf(standing lag.Standing, message string) backendTrouble {
+	switch standing {
+	case lag.Foreign:
+		return backendTrouble{v1alpha1.ReasonForeignMetricsAPI, message + "; the operator sets the number of workers itself (--autoscaling-backend=direct)"}
+	case lag.Absent:
+		return backendTrouble{v1alpha1.ReasonNoMetricsAPI, message + "; the operator sets the number of workers itself until then"}
+	case lag.Unavailable:
+		return backendTrouble{v1alpha1.ReasonMetricsUnavailable, message}
+	default:
+		return backendTrouble{}
+	}
 }
 
 func (r *Reconciler) gatherConsumers(ctx context.Context, s *snapshot) error {

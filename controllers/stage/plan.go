@@ -35,9 +35,12 @@ func (c consumer) ready() bool { return !c.streamMissing && !c.Action.Refused() 
 
 // workers are the Kubernetes objects of a stage.
 type workers struct {
-	replicas   int32
-	config     *corev1ac.ConfigMapApplyConfiguration
-	deployment *appsv1ac.DeploymentApplyConfiguration
+	// replicas is how many there should be when all is applied.
+	replicas int32
+	// autoscaling is nil when the number is fixed.
+	autoscaling *autoscaling
+	config      *corev1ac.ConfigMapApplyConfiguration
+	deployment  *appsv1ac.DeploymentApplyConfiguration
 }
 
 // decide is pure: what does the snapshot call for?

@@ -28,13 +28,13 @@ const (
 
 // deploymentFor is the Deployment of a stage's workers. Values that the API server would
 // fill in inside atomic structs are written out, so that a comparison finds no difference.
-func deploymentFor(s *snapshot, settings Settings, configMap string, replicas int32) *appsv1ac.DeploymentApplyConfiguration {
+// With leave it does not speak of the replicas: others set them.
+func deploymentFor(s *snapshot, settings Settings, configMap string, replicas int32, leave bool) *appsv1ac.DeploymentApplyConfiguration {
 	pipeline, name := s.stage.Spec.PipelineRef.Name, graph.Name(s.stage)
-	return appsv1ac.Deployment(s.stage.Name, s.stage.Namespace).
+	d := appsv1ac.Deployment(s.stage.Name, s.stage.Namespace).
 		WithLabels(workerLabels(s, s.node.Config.Kind)).
 		WithOwnerReferences(ownerReference(s.stage)).
 		WithSpec(appsv1ac.DeploymentSpec().
-			WithReplicas(replicas).
 			WithRevisionHistoryLimit(3).
 			WithProgressDeadlineSeconds(progressDeadline).
 			WithStrategy(strategy()).
@@ -42,6 +42,10 @@ func deploymentFor(s *snapshot, settings Settings, configMap string, replicas in
 			WithTemplate(corev1ac.PodTemplateSpec().
 				WithLabels(workerLabels(s, s.node.Config.Kind)).
 				WithSpec(podSpec(s, settings, configMap))))
+	if !leave {
+		d.Spec.WithReplicas(replicas)
+	}
+	return d
 }
 
 // strategy has the successors ready before workers end: they take over their lanes at once.
@@ -79,18 +83,8 @@ func podSpec(s *snapshot, settings Settings, configMap string) *corev1ac.PodSpec
 	return spec
 }
 
-// spec is the node as the user wrote it: in the Pipeline for a child, so that a change
-// does not have to wait for the child, else in the Stage itself.
-func (s *snapshot) spec() v1alpha1.StageNode {
-	if graph.IsChild(s.stage) {
-		for _, entry := range s.pipeline.Spec.Stages {
-			if entry.Name == graph.Name(s.stage) {
-				return entry.StageNode
-			}
-		}
-	}
-	return s.stage.Spec.StageNode
-}
+// spec is the node as the user wrote it.
+func (s *snapshot) spec() v1alpha1.StageNode { return graph.Spec(s.stage, s.pipeline) }
 
 // readsCluster says whether the stage, or one that is chained to it, looks up objects of the
 // cluster: kubernetes and impact do.
@@ -151,7 +145,7 @@ func container(s *snapshot, settings Settings) *corev1ac.ContainerApplyConfigura
 
 // withResources sets the resources, and the soft memory limit of the Go runtime to nine
 // tenths of the memory limit: without it the heap may grow past what the kernel allows.
-func withResources(c *corev1ac.ContainerApplyConfiguration, r corev1.ResourceRequirements) *corev1ac.ContainerApplyConfiguration {
+func withResources(c *corev1ac.ContainerApplyConfiguration, r v1alpha1.ResourcesSpec) *corev1ac.ContainerApplyConfiguration {
 	if len(r.Limits)+len(r.Requests) > 0 {
 		resources := corev1ac.ResourceRequirements()
 		if len(r.Limits) > 0 {

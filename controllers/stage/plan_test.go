@@ -36,7 +36,7 @@ func pipeline(change func(*v1alpha1.Pipeline)) *v1alpha1.Pipeline {
 			}},
 			{Name: "enrich", StageNode: v1alpha1.StageNode{
 				From: []string{"validate"}, Enrich: &v1alpha1.EnrichSpec{Kubernetes: &v1alpha1.EnrichKubernetesSpec{}},
-				Workers: v1alpha1.WorkersSpec{Min: 3},
+				Workers: v1alpha1.WorkersSpec{Min: new(int32(3))},
 			}},
 			{Name: "correlate", StageNode: v1alpha1.StageNode{
 				From: []string{"enrich"}, Correlate: &v1alpha1.CorrelateSpec{Realtime: &v1alpha1.RealtimeSpec{}},
@@ -90,8 +90,8 @@ func TestWorkersGolden(t *testing.T) {
 		"all-settings": {stage: "validate", change: func(p *v1alpha1.Pipeline) {
 			p.Spec.NATS = &v1alpha1.NATSSpec{URL: "tls://nats.example:4222", CredentialsSecretRef: &v1alpha1.SecretKeyRef{Name: "nats-user", Key: "worker.creds"}}
 			p.Spec.Stages[0].Workers = v1alpha1.WorkersSpec{
-				Min: 2, DrainTimeout: &metav1.Duration{Duration: 90 * time.Second},
-				Resources: corev1.ResourceRequirements{
+				Min: new(int32(2)), DrainTimeout: &metav1.Duration{Duration: 90 * time.Second},
+				Resources: v1alpha1.ResourcesSpec{
 					Limits:   corev1.ResourceList{"cpu": resource.MustParse("2"), "memory": resource.MustParse("512Mi")},
 					Requests: corev1.ResourceList{"cpu": resource.MustParse("0.5")},
 				},
@@ -165,7 +165,7 @@ func TestConfigMapNameFollowsOnlyTheConfig(t *testing.T) {
 	}
 	same := map[string]string{
 		"operator image": name(nil, Settings{Image: "registry.example/millrace:2.0.0"}),
-		"replicas":       name(func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Workers.Min = 5 }, settings),
+		"replicas":       name(func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Workers.Min = new(int32(5)) }, settings),
 		"suspend":        name(func(p *v1alpha1.Pipeline) { p.Spec.Suspend = true }, settings),
 		"stream limits":  name(func(p *v1alpha1.Pipeline) { p.Spec.Streams.MaxBytes = new(resource.MustParse("1Gi")) }, settings),
 	}

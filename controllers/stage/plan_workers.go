@@ -35,20 +35,32 @@ func workersFor(s *snapshot, settings Settings) (*workers, error) {
 		return nil, fmt.Errorf("encode the config of stage %s: %w", s.node.Name, err)
 	}
 	name := fmt.Sprintf("%s-%.10x", s.stage.Name, sha256.Sum256(data))
-	n := replicas(s.stage, s.node)
+	scales := autoscalingFor(s, settings)
+	n, leave := replicas(s.stage, s.node), false
+	if scales != nil {
+		leave = scales.leave
+		switch {
+		case scales.set != nil:
+			n = *scales.set
+		case s.deployment != nil:
+			n = specReplicas(s.deployment)
+		default:
+			n = 1 // what the API server gives a new Deployment
+		}
+	}
 	return &workers{
-		replicas: n,
+		replicas: n, autoscaling: scales,
 		config: corev1ac.ConfigMap(name, s.stage.Namespace).
 			WithLabels(workerLabels(s, c.Kind)).
 			WithOwnerReferences(ownerReference(s.stage)).
 			WithImmutable(true).
 			WithData(map[string]string{configKey: string(data)}),
-		deployment: deploymentFor(s, settings, name, n),
+		deployment: deploymentFor(s, settings, name, n, leave),
 	}, nil
 }
 
-// replicas is the number of workers: none while suspended, else what was asked for. Those
-// beyond the lanes of the stage are standbys.
+// replicas is the number of workers where it is fixed: none while suspended, else what was asked for.
+// Those beyond the lanes of the stage are standbys.
 func replicas(stage *v1alpha1.Stage, node *plan.Stage) int32 {
 	n := node.Replicas
 	if stage.Spec.Replicas != nil {

@@ -8,6 +8,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	k8slabels "k8s.io/apimachinery/pkg/labels"
 
 	"millrace.dev/millrace/api/v1alpha1"
@@ -41,6 +42,7 @@ func setStatus(s *v1alpha1.StageStatus, rep report, now time.Time) {
 	if len(rep.intent.consumers) > 0 && rep.done.natsErr == nil {
 		setLag(s, rep, now)
 	}
+	s.Autoscaling = autoscalingStatus(rep)
 	reason, message := v1alpha1.ReasonReady, "consumers and workers are ready"
 	if head := chainedWith(rep); head != "" {
 		message = "Chained with " + head
@@ -48,7 +50,13 @@ func setStatus(s *v1alpha1.StageStatus, rep report, now time.Time) {
 	if rep.seen.node != nil && rep.seen.node.Suspended {
 		reason, message = v1alpha1.ReasonSuspended, "suspended: no workers run, the input goes on being stored"
 	}
-	status.Set(&s.Conditions, stage.Generation, now, reason, message, accepted(rep), consumersReady(rep), workersAvailable(rep))
+	verdicts := []status.Verdict{accepted(rep), consumersReady(rep), workersAvailable(rep)}
+	if v := autoscalingReady(rep); v != nil {
+		verdicts = append(verdicts, *v)
+	} else {
+		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionAutoscalingReady)
+	}
+	status.Set(&s.Conditions, stage.Generation, now, reason, message, verdicts...)
 }
 
 // setLag writes what the consumers say. While NATS is away the last known values stay. A

@@ -2,8 +2,10 @@ package stage
 
 import (
 	"context"
+	"maps"
 	"slices"
 
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -34,6 +36,20 @@ func pipelineChanged() builder.Predicates {
 			return false
 		}
 		return before.Generation != after.Generation || streamsReady(before) != streamsReady(after)
+	}})
+}
+
+// autoscalerTurned lets through edits of a HorizontalPodAutoscaler, and whether it works: what it measures
+// changes all the time.
+func autoscalerTurned() builder.Predicates {
+	return builder.WithPredicates(predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok1 := e.ObjectOld.(*autoscalingv2.HorizontalPodAutoscaler)
+		after, ok2 := e.ObjectNew.(*autoscalingv2.HorizontalPodAutoscaler)
+		if !ok1 || !ok2 {
+			return false
+		}
+		return before.Generation != after.Generation || !maps.Equal(before.Labels, after.Labels) ||
+			autoscalerTrouble(before) != autoscalerTrouble(after)
 	}})
 }
 

@@ -80,6 +80,10 @@ func largest() string {
 func nodesAccepted() map[string]string {
 	return map[string]string{
 		"workers":                  `{workers: {min: 1000, drainTimeout: 10m, nodeSelector: {a: b}, serviceAccountName: x, image: registry.example/millrace:1, resources: {limits: {cpu: 1, memory: 200Mi}}}}`,
+		"from zero":                `{workers: {min: 0, max: 1}}`,
+		"workers by lag":           `{workers: {max: 1000, targetLag: 1000000000}}`,
+		"workers by drain, low":    `{workers: {min: 3, max: 3, targetDrain: 5s}}`,
+		"workers by drain, high":   `{workers: {max: 2, targetDrain: 1h}}`,
 		"one worker of correlate":  `{workers: {min: 1}, validate: null, correlate: {realtime: {}}}`,
 		"placement":                `{placement: {with: check}}`,
 		"placement, not suspended": `{placement: {with: check}, suspend: false}`,

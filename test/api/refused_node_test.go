@@ -3,6 +3,7 @@ package api_test
 // nodeRefusals are tested inside a Pipeline and as a Stage: paths are relative to the stage.
 func nodeRefusals() map[string]refusal {
 	const oneKind = ": Invalid value: set exactly one of validate, enrich, correlate, analyze: it is the kind of the stage"
+	const needMax = "workers: Invalid value: min 0, targetLag and targetDrain need max"
 	const ownWorkers = "placement: Invalid value: with placement, workers and suspend are those of the other stage"
 	return map[string]refusal{
 		"no kind":                           {patch: `{validate: null}`, want: []string{oneKind}},
@@ -13,12 +14,22 @@ func nodeRefusals() map[string]refusal {
 		"from of no port":                   {patch: `{from: [check/left]}`, want: []string{`from[0]: Invalid value: "check/left": a port is out, dead-letter or insights`}},
 		"from overflow, which is not built": {patch: `{from: [check/overflow]}`, want: []string{`from[0]: Invalid value: "check/overflow": a port is out, dead-letter or insights`}},
 		"port of ingress":                   {patch: `{from: [ingress/out]}`, want: []string{`from[0]: Invalid value: "ingress/out": ingress has no ports`}},
-		"no worker":                         {patch: `{workers: {min: 0}}`, want: []string{"workers.min: Invalid value: 0: {path} in body should be greater than or equal to 1"}},
+		"no worker":                         {patch: `{workers: {min: 0}}`, want: []string{needMax}},
+		"less than no worker":               {patch: `{workers: {min: -1, max: 2}}`, want: []string{"workers.min: Invalid value: -1: {path} in body should be greater than or equal to 0"}},
 		"too many workers":                  {patch: `{workers: {min: 1001}}`, want: []string{"workers.min: Invalid value: 1001: {path} in body should be less than or equal to 1000"}},
 		"placement without a stage":         {patch: `{placement: {}}`, want: []string{"placement.with: Required value"}},
 		"placement, own workers":            {patch: `{placement: {with: check}, workers: {min: 2}}`, want: []string{ownWorkers}},
 		"placement, own suspend":            {patch: `{placement: {with: check}, suspend: true}`, want: []string{ownWorkers}},
-		"max workers, which is not built":   {patch: `{workers: {max: 3}}`, want: []string{`workers.max: unknown field "{path}"`}},
+		"max below min":                     {patch: `{workers: {min: 4, max: 3}}`, want: []string{"workers: Invalid value: max must not be less than min (default 1)"}},
+		"max of none":                       {patch: `{workers: {min: 0, max: 0}}`, want: []string{"workers.max: Invalid value: 0: {path} in body should be greater than or equal to 1"}},
+		"max too many":                      {patch: `{workers: {max: 1001}}`, want: []string{"workers.max: Invalid value: 1001: {path} in body should be less than or equal to 1000"}},
+		"target lag without max":            {patch: `{workers: {targetLag: 100}}`, want: []string{needMax}},
+		"target drain without max":          {patch: `{workers: {targetDrain: 1m}}`, want: []string{needMax}},
+		"two targets":                       {patch: `{workers: {max: 2, targetLag: 100, targetDrain: 1m}}`, want: []string{"workers: Invalid value: set targetLag or targetDrain, not both"}},
+		"target lag of nothing":             {patch: `{workers: {max: 2, targetLag: 0}}`, want: []string{"workers.targetLag: Invalid value: 0: {path} in body should be greater than or equal to 1"}},
+		"target drain at once":              {patch: `{workers: {max: 2, targetDrain: 4s}}`, want: []string{`workers.targetDrain: Invalid value: "4s": must be a duration from 5s to 1h`}},
+		"target drain tomorrow":             {patch: `{workers: {max: 2, targetDrain: 61m}}`, want: []string{`workers.targetDrain: Invalid value: "61m": must be a duration from 5s to 1h`}},
+		"claims, which do nothing":          {patch: `{workers: {resources: {claims: [{name: a}]}}}`, want: []string{`workers.resources.claims: unknown field "{path}"`}},
 		"drain timeout":                     {patch: `{workers: {drainTimeout: 11m}}`, want: []string{`workers.drainTimeout: Invalid value: "11m": must be a duration from 1s to 10m`}},
 		"attempts":                          {patch: `{retry: {maxAttempts: 101}}`, want: []string{"retry.maxAttempts: Invalid value: 101: {path} in body should be less than or equal to 100"}},
 		"backoff":                           {patch: `{retry: {initialBackoff: 0s}}`, want: []string{`retry.initialBackoff: Invalid value: "0s": must be a duration from 1ms to 1m`}},

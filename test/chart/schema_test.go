@@ -34,6 +34,8 @@ func TestRefusals(t *testing.T) {
 		"wildcard as subject":          {[]string{"collector.kubernetes.subject=events.raw.>"}, []string{"/collector/kubernetes/subject", "does not match pattern"}},
 		"port out of range":            {[]string{"metrics.port=70000"}, []string{"/metrics/port", "maximum"}},
 		"toleration with wrong effect": {[]string{"operator.tolerations[0].effect=Never"}, []string{"/operator/tolerations/0/effect", "NoSchedule"}},
+		"unknown backend":              {[]string{"autoscaling.backend=keda"}, []string{"/autoscaling/backend", "'external', 'direct', 'none'"}},
+		"scale down without a unit":    {[]string{"autoscaling.scaleDownWindow=60"}, []string{"/autoscaling/scaleDownWindow"}},
 		"namespace in capitals":        {[]string{"workers.enrich.namespaces={Payments}"}, []string{"/workers/enrich/namespaces/0", "does not match pattern"}},
 		"window without a unit":        {[]string{"monitoring.prometheusRule.window=5x"}, []string{"/monitoring/prometheusRule/window", "pattern"}},
 		"an alert that is not there":   {[]string{"monitoring.prometheusRule.enabled=true", "monitoring.prometheusRule.disabled={MillraceNope}"}, []string{"there is no alert MillraceNope; there are MillraceOperatorDown"}},

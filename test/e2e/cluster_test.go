@@ -32,7 +32,7 @@ type cluster struct {
 }
 
 // newCluster installs the chart with the given extra values in namespace millrace-system.
-// Pods of the image "crasher" run /bin/sh.
+// Pods of the image "crasher" run /bin/sh, those of "one-core" the binary as on a node of one core.
 func newCluster(t testing.TB, values ...string) *cluster {
 	t.Helper()
 	return newClusterOn(t, []*natsserver.Server{harness.StartNATS(t, natsserver.Options{})}, values...)
@@ -65,7 +65,7 @@ func startCluster(t testing.TB, s setup) *cluster {
 	c.plane = harness.StartControlPlane(t, kube.Options{})
 	c.node = harness.StartNode(t, c.plane, node.Options{
 		Config:  c.plane.Config(),
-		Images:  map[string][]string{"millrace": {binary}, "crasher": {"/bin/sh"}},
+		Images:  map[string][]string{"millrace": {binary}, "crasher": {"/bin/sh"}, "one-core": {"/usr/bin/env", "GOMAXPROCS=1", binary}},
 		BackOff: time.Second, MaxBackOff: 5 * time.Second,
 	})
 	if c.kubectl, err = kube.Find("kubectl"); err != nil {
@@ -88,7 +88,7 @@ func startCluster(t testing.TB, s setup) *cluster {
 	}
 	args := []string{
 		"install", "millrace", filepath.Join(root, "charts/millrace"), "--namespace", "millrace-system",
-		"--set", "nats.url=" + strings.ReplaceAll(c.url(), ",", `\,`), "--set", "workers.enrich.namespaces={default}", "--wait", "--timeout", "90s",
+		"--set", "nats.url=" + strings.ReplaceAll(c.url(), ",", `\,`), "--set", "workers.enrich.namespaces={default}", "--set", "autoscaling.backend=direct", "--wait", "--timeout", "90s",
 	}
 	for _, v := range s.values {
 		args = append(args, "--set", v)

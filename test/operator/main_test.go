@@ -37,6 +37,8 @@ const (
 	resync = time.Hour
 	// cleanupTimeout likewise.
 	cleanupTimeout = 4 * time.Second
+	// scaleDownWindow likewise.
+	scaleDownWindow = 3 * time.Second
 	// patience is how long a test waits for what must come.
 	patience = 60 * time.Second
 )
@@ -150,6 +152,7 @@ func (w *world) runOperator(ctx context.Context) error {
 	options.WorkerServiceAccount = "millrace-worker"
 	options.MetricsAddress, options.ProbeAddress = "0", "0"
 	options.CleanupTimeout, options.Resync, options.StatusInterval = cleanupTimeout, resync, fresh
+	options.ScaleDownWindow = scaleDownWindow
 	return operator.Run(ctx, config, options, logger)
 }
 

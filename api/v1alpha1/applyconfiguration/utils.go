@@ -20,6 +20,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.AnalyzeSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("AnomalySpec"):
 		return &apiv1alpha1.AnomalySpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("AutoscalingStatus"):
+		return &apiv1alpha1.AutoscalingStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CASpec"):
 		return &apiv1alpha1.CASpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ClockSkewSpec"):
@@ -58,6 +60,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.PortSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RealtimeSpec"):
 		return &apiv1alpha1.RealtimeSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ResourcesSpec"):
+		return &apiv1alpha1.ResourcesSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RetrySpec"):
 		return &apiv1alpha1.RetrySpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecretKeyRef"):

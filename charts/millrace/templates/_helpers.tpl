@@ -46,6 +46,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- default (include "millrace.fullname" .) .Values.operator.serviceAccount.name -}}
 {{- end -}}
 
+{{- define "millrace.externalMetrics" -}}
+{{- printf "%s-external-metrics" (include "millrace.fullname" .) -}}
+{{- end -}}
+
 {{- define "millrace.collector.serviceAccount" -}}
 {{- default (printf "%s-collector" (include "millrace.fullname" .)) .Values.collector.kubernetes.serviceAccount.name -}}
 {{- end -}}

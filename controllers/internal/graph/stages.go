@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -57,6 +58,36 @@ func IsChild(stage *v1alpha1.Stage) bool {
 // IsChildOf reports whether the Pipeline controls the Stage.
 func IsChildOf(stage *v1alpha1.Stage, pipeline *v1alpha1.Pipeline) bool {
 	return metav1.IsControlledBy(stage, pipeline)
+}
+
+// PipelineOf reads the Pipeline of a Stage. It is nil when the Pipeline does not exist, or when the Stage
+// is the child of a former one of the same name.
+func PipelineOf(ctx context.Context, reader client.Reader, stage *v1alpha1.Stage) (*v1alpha1.Pipeline, error) {
+	var pipeline v1alpha1.Pipeline
+	err := reader.Get(ctx, client.ObjectKey{Namespace: stage.Namespace, Name: stage.Spec.PipelineRef.Name}, &pipeline)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if IsChild(stage) && !IsChildOf(stage, &pipeline) {
+		return nil, nil
+	}
+	return &pipeline, nil
+}
+
+// Spec is the node as the user wrote it: in the Pipeline for a child, so that a change does not have to
+// wait for the child, else in the Stage itself.
+func Spec(stage *v1alpha1.Stage, pipeline *v1alpha1.Pipeline) v1alpha1.StageNode {
+	if IsChild(stage) {
+		for _, entry := range pipeline.Spec.Stages {
+			if entry.Name == Name(stage) {
+				return entry.StageNode
+			}
+		}
+	}
+	return stage.Spec.StageNode
 }
 
 // Name of a Stage in the graph.

@@ -46,6 +46,8 @@ type Consumer struct {
 	Pending, AckPending, Redelivered uint64
 	// AckFloor is the stream sequence up to which everything is acknowledged.
 	AckFloor uint64
+	// Acked counts the deliveries that were acknowledged since the consumer was made.
+	Acked uint64
 }
 
 // Server is the URL that the client is connected to, without user and password.
@@ -188,7 +190,7 @@ func (c *Client) consumer(consumer *jsm.Consumer) (*Consumer, error) {
 		return nil, c.wrap(err, "read consumer %s of stream %s", consumer.Name(), consumer.StreamName())
 	}
 	return &Consumer{
-		Config: info.Config, Created: info.Created, AckFloor: info.AckFloor.Stream,
+		Config: info.Config, Created: info.Created, AckFloor: info.AckFloor.Stream, Acked: info.AckFloor.Consumer,
 		Pending: info.NumPending, AckPending: uint64(max(info.NumAckPending, 0)), Redelivered: uint64(max(info.NumRedelivered, 0)),
 	}, nil
 }

@@ -25,6 +25,8 @@ type Lag struct {
 	Events int64
 	// Oldest is when the oldest such event was stored; zero when there is none.
 	Oldest time.Time
+	// PerMessage is the mean number of events in a message; 0 when nothing is outstanding.
+	PerMessage float64
 }
 
 // Lag measures a consumer. It reads at most two messages, and none when nothing is outstanding.
@@ -53,7 +55,7 @@ func (c *Client) Lag(ctx context.Context, stream string, consumer *Consumer) (La
 		}
 	}
 	mean := float64(oldest.events+newest.events) / 2
-	return Lag{Events: int64(math.Round(mean * float64(outstanding))), Oldest: oldest.stored}, nil
+	return Lag{Events: int64(math.Round(mean * float64(outstanding))), Oldest: oldest.stored, PerMessage: mean}, nil
 }
 
 type message struct {

@@ -59,6 +59,11 @@ func Noted(kind, reason, message string) Verdict {
 	return Verdict{Type: kind, Status: metav1.ConditionUnknown, Reason: reason, Message: message, Outlook: Aside}
 }
 
+// Degraded is a verdict that something works less well than wanted; Ready does not hang on it.
+func Degraded(kind, reason, message string) Verdict {
+	return Verdict{Type: kind, Status: metav1.ConditionFalse, Reason: reason, Message: message, Outlook: Aside}
+}
+
 // Set writes the verdicts and the three summaries. reason and message are those of Ready
 // when all verdicts are true.
 func Set(conditions *[]metav1.Condition, generation int64, now time.Time, reason, message string, verdicts ...Verdict) {

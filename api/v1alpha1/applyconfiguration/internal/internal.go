@@ -44,6 +44,24 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: warmup
       type:
         scalar: numeric
+- name: dev.millrace.millrace.api.v1alpha1.AutoscalingStatus
+  map:
+    fields:
+    - name: arrival
+      type:
+        scalar: numeric
+    - name: backend
+      type:
+        scalar: string
+    - name: desired
+      type:
+        scalar: numeric
+    - name: rate
+      type:
+        scalar: numeric
+    - name: reason
+      type:
+        scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.CAKind
   scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.CASpec
@@ -372,6 +390,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: within
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+- name: dev.millrace.millrace.api.v1alpha1.ResourcesSpec
+  map:
+    fields:
+    - name: limits
+      type:
+        namedType: io.k8s.api.core.v1.ResourceList
+    - name: requests
+      type:
+        namedType: io.k8s.api.core.v1.ResourceList
 - name: dev.millrace.millrace.api.v1alpha1.RetrySpec
   map:
     fields:
@@ -483,6 +510,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: dev.millrace.millrace.api.v1alpha1.StageStatus
   map:
     fields:
+    - name: autoscaling
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.AutoscalingStatus
     - name: conditions
       type:
         list:
@@ -625,6 +655,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: image
       type:
         scalar: string
+    - name: max
+      type:
+        scalar: numeric
     - name: min
       type:
         scalar: numeric
@@ -638,40 +671,20 @@ var schemaYAML = typed.YAMLObject(`types:
             scalar: string
     - name: resources
       type:
-        namedType: io.k8s.api.core.v1.ResourceRequirements
+        namedType: dev.millrace.millrace.api.v1alpha1.ResourcesSpec
     - name: serviceAccountName
       type:
         scalar: string
-- name: io.k8s.api.core.v1.ResourceClaim
-  map:
-    fields:
-    - name: name
+    - name: targetDrain
       type:
-        scalar: string
-    - name: request
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+    - name: targetLag
       type:
-        scalar: string
+        scalar: numeric
 - name: io.k8s.api.core.v1.ResourceList
   map:
     elementType:
       namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
-- name: io.k8s.api.core.v1.ResourceRequirements
-  map:
-    fields:
-    - name: claims
-      type:
-        list:
-          elementType:
-            namedType: io.k8s.api.core.v1.ResourceClaim
-          elementRelationship: associative
-          keys:
-          - name
-    - name: limits
-      type:
-        namedType: io.k8s.api.core.v1.ResourceList
-    - name: requests
-      type:
-        namedType: io.k8s.api.core.v1.ResourceList
 - name: io.k8s.apimachinery.pkg.api.resource.Quantity
   scalar: untyped
   list:

@@ -11,7 +11,7 @@ type AnalyzeSpecApplyConfiguration struct {
 	Anomaly *AnomalySpecApplyConfiguration `json:"anomaly,omitempty"`
 	// trend tests each series for a monotonic trend.
 	Trend *TrendSpecApplyConfiguration `json:"trend,omitempty"`
-	// maxSeries bounds the series that are remembered, 1 to 10000000. Default: 100000.
+	// maxSeries bounds the series that are remembered. Default: 100000.
 	MaxSeries *int32 `json:"maxSeries,omitempty"`
 }
 

@@ -7,9 +7,9 @@ package v1alpha1
 //
 // AnomalySpec scores each value of a series against what came before.
 type AnomalySpecApplyConfiguration struct {
-	// threshold is -log10 of the tail probability of an anomaly, a decimal up to 16. Default: "6".
+	// threshold is -log10 of the tail probability, a decimal up to 16. Default: "6".
 	Threshold *string `json:"threshold,omitempty"`
-	// warmup is the number of values before any is scored, 2 to 100000. Default: 30.
+	// warmup is the number of values before any is scored. Default: 30.
 	Warmup *int32 `json:"warmup,omitempty"`
 }
 

@@ -11,7 +11,7 @@ import (
 //
 // ClockSkewSpec bounds the event time relative to the clock of the worker.
 type ClockSkewSpecApplyConfiguration struct {
-	// maxFuture is how far ahead of the clock an event may be, 1s to 24h. Default: unbounded.
+	// maxFuture is how far ahead an event may be, 1s to 24h. Default: unbounded.
 	MaxFuture *v1.Duration `json:"maxFuture,omitempty"`
 	// maxAge is how old an event may be, 1s to 8760h. Default: unbounded.
 	MaxAge *v1.Duration `json:"maxAge,omitempty"`

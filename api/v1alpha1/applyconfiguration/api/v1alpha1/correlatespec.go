@@ -7,7 +7,7 @@ package v1alpha1
 //
 // CorrelateSpec finds what belongs together; a member that is not set is off.
 type CorrelateSpecApplyConfiguration struct {
-	// realtime applies causal and topological rules over a bounded window.
+	// realtime applies causal and topological rules.
 	Realtime *RealtimeSpecApplyConfiguration `json:"realtime,omitempty"`
 	// window groups notable events into tumbling event-time windows.
 	Window *WindowSpecApplyConfiguration `json:"window,omitempty"`

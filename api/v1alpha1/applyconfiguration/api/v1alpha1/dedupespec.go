@@ -13,7 +13,7 @@ import (
 type DedupeSpecApplyConfiguration struct {
 	// window is how long an id is remembered, 1s to 1h. Default: 2m.
 	Window *v1.Duration `json:"window,omitempty"`
-	// maxEntries bounds the memory, about 44 bytes an id, 1000 to 20000000. Default: 2000000.
+	// maxEntries bounds the memory, about 44 bytes an id. Default: 2000000.
 	MaxEntries *int32 `json:"maxEntries,omitempty"`
 }
 

@@ -11,9 +11,9 @@ import (
 //
 // EnrichKubernetesSpec adds pod, owner chain, workload, node and labels.
 type EnrichKubernetesSpecApplyConfiguration struct {
-	// labels are the pod label keys to copy, at most 32. Default: the app.kubernetes.io/* ones.
+	// labels are the pod label keys to copy. Default: the app.kubernetes.io/* ones.
 	Labels []string `json:"labels,omitempty"`
-	// keepDeleted is how long a deleted object still answers look-ups, 1s to 1h. Default: 2m.
+	// keepDeleted is how long deleted objects answer look-ups, 1s to 1h. Default: 2m.
 	KeepDeleted *v1.Duration `json:"keepDeleted,omitempty"`
 }
 

@@ -7,7 +7,7 @@ package v1alpha1
 //
 // EnrichSemanticSpec adds class, category and severity from a rule table.
 type EnrichSemanticSpecApplyConfiguration struct {
-	// rules come before the built-in table, at most 128; the first match wins.
+	// rules come before the built-in table; the first match wins.
 	Rules []SemanticRuleApplyConfiguration `json:"rules,omitempty"`
 }
 

@@ -7,9 +7,9 @@ package v1alpha1
 //
 // InsightsSpec names the stream of insights.
 type InsightsSpecApplyConfiguration struct {
-	// stream is the name of the stream. Immutable. Default: <NAMESPACE>_<PIPELINE>_INSIGHTS.
+	// stream name. Immutable. Default: <NAMESPACE>_<PIPELINE>_INSIGHTS.
 	Stream *string `json:"stream,omitempty"`
-	// subjectPrefix before .<stage>.<severity>.<lane>. Immutable. Default: <spec.subjectPrefix>.insights.
+	// subjectPrefix of insights. Immutable. Default: <spec.subjectPrefix>.insights.
 	SubjectPrefix *string `json:"subjectPrefix,omitempty"`
 }
 

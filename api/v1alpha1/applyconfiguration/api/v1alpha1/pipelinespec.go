@@ -21,15 +21,15 @@ type PipelineSpecApplyConfiguration struct {
 	Streams *StreamDefaultsApplyConfiguration `json:"streams,omitempty"`
 	// ingress is where collectors publish. Immutable.
 	Ingress *PortSpecApplyConfiguration `json:"ingress,omitempty"`
-	// insights is where correlate and analyze publish what they found. Immutable.
+	// insights is where findings are published. Immutable.
 	Insights *InsightsSpecApplyConfiguration `json:"insights,omitempty"`
-	// deadLetters is where events go that a stage could not process. Immutable.
+	// deadLetters is where events go that fail. Immutable.
 	DeadLetters *PortSpecApplyConfiguration `json:"deadLetters,omitempty"`
 	// stages are the nodes of the graph, 1 to 64.
 	Stages []PipelineStageApplyConfiguration `json:"stages,omitempty"`
 	// deletionPolicy of the streams: Retain or Delete. Default: Retain.
 	DeletionPolicy *apiv1alpha1.DeletionPolicy `json:"deletionPolicy,omitempty"`
-	// suspend stops all workers; streams go on storing events. Default: false.
+	// suspend stops all workers. Default: false.
 	Suspend *bool `json:"suspend,omitempty"`
 }
 

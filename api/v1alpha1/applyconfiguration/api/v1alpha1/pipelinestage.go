@@ -7,7 +7,7 @@ package v1alpha1
 //
 // PipelineStage is one node of the graph.
 type PipelineStageApplyConfiguration struct {
-	// name of the stage, unique in the pipeline. A stage of another name is another stage.
+	// name of the stage, unique in the pipeline.
 	Name                        *string `json:"name,omitempty"`
 	StageNodeApplyConfiguration `json:""`
 }

@@ -7,9 +7,9 @@ package v1alpha1
 //
 // PortSpec names a stream and its subject.
 type PortSpecApplyConfiguration struct {
-	// stream name. Immutable. Default: <NAMESPACE>_<PIPELINE>_ and the stage, RAW or DEAD_LETTERS.
+	// stream name. Immutable. Default: <NAMESPACE>_<PIPELINE>_<WHAT>.
 	Stream *string `json:"stream,omitempty"`
-	// subject behind subjectPrefix. Immutable. Default: stage name, raw or dead-letter.
+	// subject behind subjectPrefix. Immutable.
 	Subject *string `json:"subject,omitempty"`
 }
 

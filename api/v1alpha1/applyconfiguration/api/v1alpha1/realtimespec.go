@@ -13,9 +13,9 @@ import (
 type RealtimeSpecApplyConfiguration struct {
 	// within is how far back a cause may lie, in event time, 1s to 1h. Default: 5m.
 	Within *v1.Duration `json:"within,omitempty"`
-	// maxEntities bounds the entities that are remembered, 100 to 10000000. Default: 100000.
+	// maxEntities bounds the entities that are remembered. Default: 100000.
 	MaxEntities *int32 `json:"maxEntities,omitempty"`
-	// incidentIdle closes an incident that saw no event for this long, 1s to 24h. Default: 15m.
+	// incidentIdle closes an incident without events, 1s to 24h. Default: 15m.
 	IncidentIdle *v1.Duration `json:"incidentIdle,omitempty"`
 }
 

@@ -11,9 +11,9 @@ import (
 //
 // RetrySpec says how often and how fast a failing event is tried again.
 type RetrySpecApplyConfiguration struct {
-	// maxAttempts before an event is dead-lettered, 1 to 100. Default: 5.
+	// maxAttempts before an event is dead-lettered. Default: 5.
 	MaxAttempts *int32 `json:"maxAttempts,omitempty"`
-	// initialBackoff before the second attempt, 1ms to 1m; each next wait doubles. Default: 100ms.
+	// initialBackoff before the second attempt, 1ms to 1m; it doubles. Default: 100ms.
 	InitialBackoff *v1.Duration `json:"initialBackoff,omitempty"`
 	// maxBackoff bounds the wait, 1ms to 10m. Default: 5s.
 	MaxBackoff *v1.Duration `json:"maxBackoff,omitempty"`

@@ -5,7 +5,7 @@ package v1alpha1
 // SemanticRuleApplyConfiguration represents a declarative configuration of the SemanticRule type for use
 // with apply.
 //
-// SemanticRule is one row of the rule table. Members that are not set match everything.
+// SemanticRule is one row of the rule table; what is not set matches everything.
 type SemanticRuleApplyConfiguration struct {
 	// id names the rule in what it adds.
 	ID *string `json:"id,omitempty"`

@@ -18,7 +18,7 @@ type StageNodeApplyConfiguration struct {
 	Workers *WorkersSpecApplyConfiguration `json:"workers,omitempty"`
 	// retry says how often and how fast a failing event is tried again.
 	Retry *RetrySpecApplyConfiguration `json:"retry,omitempty"`
-	// suspend stops the workers of this stage; its input goes on being stored. Default: false.
+	// suspend stops the workers. Default: false.
 	Suspend *bool `json:"suspend,omitempty"`
 	// validate checks events against rules and drops duplicates.
 	Validate *ValidateSpecApplyConfiguration `json:"validate,omitempty"`

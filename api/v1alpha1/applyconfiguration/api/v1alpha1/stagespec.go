@@ -11,7 +11,7 @@ type StageSpecApplyConfiguration struct {
 	PipelineRef *PipelineRefApplyConfiguration `json:"pipelineRef,omitempty"`
 	// name of the stage in the graph. Immutable. Default: metadata.name.
 	Name *string `json:"name,omitempty"`
-	// replicas overrides workers.min, 0 to 1000; `kubectl scale` and autoscalers set it.
+	// replicas overrides workers.min and workers.max, 0 to 1000; `kubectl scale` sets it.
 	Replicas                    *int32 `json:"replicas,omitempty"`
 	StageNodeApplyConfiguration `json:""`
 }

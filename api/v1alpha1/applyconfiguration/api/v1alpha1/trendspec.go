@@ -11,9 +11,9 @@ import (
 //
 // TrendSpec tests each series for a monotonic trend.
 type TrendSpecApplyConfiguration struct {
-	// window is the length of the series that is tested, 10s to 24h. Default: 10m.
+	// window is the length of the series, 10s to 24h. Default: 10m.
 	Window *v1.Duration `json:"window,omitempty"`
-	// minPoints of the 64 that a window has that a test needs, 4 to 64. Default: 12.
+	// minPoints that a test needs, 4 to 64. Default: 12.
 	MinPoints *int32 `json:"minPoints,omitempty"`
 }
 

@@ -9,7 +9,7 @@ package v1alpha1
 type ValidateRuleApplyConfiguration struct {
 	// expression is CEL over the variable event, and yields a bool.
 	Expression *string `json:"expression,omitempty"`
-	// message says to a person what is wrong when the expression is false. Default: the expression.
+	// message says what is wrong when the expression is false. Default: the expression.
 	Message *string `json:"message,omitempty"`
 }
 

@@ -7,13 +7,13 @@ package v1alpha1
 //
 // ValidateSpec checks events against rules and drops duplicates.
 type ValidateSpecApplyConfiguration struct {
-	// rules are CEL over the variable event, at most 64; an event is valid when all are true.
+	// rules are CEL over the variable event; all have to be true.
 	Rules []ValidateRuleApplyConfiguration `json:"rules,omitempty"`
 	// requiredAttributes must be set. Default: id, source, type.
 	RequiredAttributes []string `json:"requiredAttributes,omitempty"`
-	// clockSkew bounds the event time relative to the clock of the worker.
+	// clockSkew bounds the event time by the worker's clock.
 	ClockSkew *ClockSkewSpecApplyConfiguration `json:"clockSkew,omitempty"`
-	// dedupe drops events whose source and id were seen within the window.
+	// dedupe drops events seen within the window.
 	Dedupe *DedupeSpecApplyConfiguration `json:"dedupe,omitempty"`
 }
 

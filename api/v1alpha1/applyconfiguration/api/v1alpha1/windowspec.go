@@ -13,7 +13,7 @@ import (
 type WindowSpecApplyConfiguration struct {
 	// size of a window, 1s to 1h. Default: 5s.
 	Size *v1.Duration `json:"size,omitempty"`
-	// lateness is how long a window waits for late events, 1ms to 1h. Default: 5s.
+	// lateness is how long a window waits, 1ms to 1h. Default: 5s.
 	Lateness *v1.Duration `json:"lateness,omitempty"`
 	// minEvents make a group worth reporting, 1 to 100000. Default: 3.
 	MinEvents *int32 `json:"minEvents,omitempty"`

@@ -3,7 +3,6 @@
 package v1alpha1
 
 import (
-	corev1 "k8s.io/api/core/v1"
 	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -12,15 +11,21 @@ import (
 //
 // WorkersSpec shapes the worker Deployment of a stage.
 type WorkersSpecApplyConfiguration struct {
-	// min is the number of workers, 1 to 1000; those beyond the stage's lanes stand by. Default: 1.
+	// min is the number of workers; those beyond the lanes stand by. Default: 1.
 	Min *int32 `json:"min,omitempty"`
-	// drainTimeout is the time to finish what a worker holds after SIGTERM, 1s to 10m. Default: 30s.
+	// max lets the number follow the lag, from min up to this.
+	Max *int32 `json:"max,omitempty"`
+	// targetLag is the lag for each worker, in events. Default: 5000.
+	TargetLag *int32 `json:"targetLag,omitempty"`
+	// targetDrain is how fast the lag is to be worked off, 5s to 1h.
+	TargetDrain *v1.Duration `json:"targetDrain,omitempty"`
+	// drainTimeout after SIGTERM, 1s to 10m. Default: 30s.
 	DrainTimeout *v1.Duration `json:"drainTimeout,omitempty"`
 	// resources of the worker container.
-	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+	Resources *ResourcesSpecApplyConfiguration `json:"resources,omitempty"`
 	// nodeSelector of the worker pods.
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
-	// serviceAccountName that kubernetes and impact read the cluster with. Default: the operator's choice.
+	// serviceAccountName of workers that read the cluster. Default: the operator's choice.
 	ServiceAccountName *string `json:"serviceAccountName,omitempty"`
 	// natsSecretName is the Secret of the stage's own NATS user. Default: that of the pipeline.
 	NATSSecretName *string `json:"natsSecretName,omitempty"`
@@ -42,6 +47,30 @@ func (b *WorkersSpecApplyConfiguration) WithMin(value int32) *WorkersSpecApplyCo
 	return b
 }
 
+// WithMax sets the Max field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Max field is set to the value of the last call.
+func (b *WorkersSpecApplyConfiguration) WithMax(value int32) *WorkersSpecApplyConfiguration {
+	b.Max = &value
+	return b
+}
+
+// WithTargetLag sets the TargetLag field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the TargetLag field is set to the value of the last call.
+func (b *WorkersSpecApplyConfiguration) WithTargetLag(value int32) *WorkersSpecApplyConfiguration {
+	b.TargetLag = &value
+	return b
+}
+
+// WithTargetDrain sets the TargetDrain field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the TargetDrain field is set to the value of the last call.
+func (b *WorkersSpecApplyConfiguration) WithTargetDrain(value v1.Duration) *WorkersSpecApplyConfiguration {
+	b.TargetDrain = &value
+	return b
+}
+
 // WithDrainTimeout sets the DrainTimeout field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the DrainTimeout field is set to the value of the last call.
@@ -53,8 +82,8 @@ func (b *WorkersSpecApplyConfiguration) WithDrainTimeout(value v1.Duration) *Wor
 // WithResources sets the Resources field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Resources field is set to the value of the last call.
-func (b *WorkersSpecApplyConfiguration) WithResources(value corev1.ResourceRequirements) *WorkersSpecApplyConfiguration {
-	b.Resources = &value
+func (b *WorkersSpecApplyConfiguration) WithResources(value *ResourcesSpecApplyConfiguration) *WorkersSpecApplyConfiguration {
+	b.Resources = value
 	return b
 }
 

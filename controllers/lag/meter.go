@@ -1,0 +1,282 @@
+package lag
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	k8slabels "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/access"
+	"millrace.dev/millrace/controllers/internal/graph"
+	"millrace.dev/millrace/controllers/internal/labels"
+	"millrace.dev/millrace/controllers/internal/scaling"
+)
+
+const (
+	// together is how many stages are measured at the same time.
+	together = 8
+	// keepFor is how long the reading of a stage that nobody measures any more is kept.
+	keepFor = 10 * time.Minute
+)
+
+// Reading is what was found out about one stage.
+type Reading struct {
+	// At is when it was measured.
+	At time.Time
+	// Labels name the pipeline and the stage.
+	Labels map[string]string
+	// Lag is the number of events stored and not yet acknowledged.
+	Lag int64
+	// Arrival and Rate are events a second: what comes in, and what one worker gets through (0: not known).
+	Arrival, Rate float64
+	// Scales says whether the number of workers follows the lag; the rest is empty where it does not.
+	Scales bool
+	// Wanted is the number of workers that the load calls for.
+	Wanted scaling.Decision
+	// Settled is that number in steps and without haste downwards: what to set where no
+	// HorizontalPodAutoscaler does.
+	Settled int32
+	// Err is why the stage could not be measured; the rest is then older, or empty.
+	Err error
+}
+
+// Meter measures stages. Its methods may be called from any goroutine.
+type Meter struct {
+	// Client reads Pipelines, Stages and Deployments.
+	Client  client.Reader
+	Access  *access.Access
+	Planner *graph.Planner
+	// Now is the clock.
+	Now func() time.Time
+	// Every is how often stages that scale are measured, and how old a reading may be.
+	Every time.Duration
+	// Down is for how long nobody must have wanted more workers before there are fewer.
+	Down time.Duration
+	// Backend says who sets the number of workers at present.
+	Backend func() scaling.Backend
+	// Changed is told of stages whose number of workers the operator may have to set. It is never
+	// waited for: what is not told now is told again at the next measurement.
+	Changed chan<- event.GenericEvent
+
+	mu    sync.Mutex
+	known map[types.NamespacedName]*entry
+}
+
+// entry is one stage. Its lock is held while it is measured, so that many who ask wait for one answer.
+type entry struct {
+	mu       sync.Mutex
+	reading  Reading
+	estimate scaling.Estimate
+	window   scaling.Window
+	// idleSince is when the lag became 0; zero while there is some.
+	idleSince time.Time
+	begun     bool
+}
+
+// NeedLeaderElection is false: each replica answers for itself.
+func (*Meter) NeedLeaderElection() bool { return false }
+
+// Start measures the stages that scale until the context ends.
+func (m *Meter) Start(ctx context.Context) error {
+	ticker := time.NewTicker(m.Every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			m.round(ctx)
+		}
+	}
+}
+
+func (m *Meter) round(ctx context.Context) {
+	var stages v1alpha1.StageList
+	if err := m.Client.List(ctx, &stages); err != nil {
+		return // the cache ends with the context
+	}
+	var group errgroup.Group
+	group.SetLimit(together)
+	for i := range stages.Items {
+		stage := &stages.Items[i]
+		if !scales(stage) {
+			continue
+		}
+		group.Go(func() error {
+			m.measure(ctx, stage)
+			return nil
+		})
+	}
+	_ = group.Wait()
+	m.forget()
+}
+
+// scales says whether a stage may have to be measured without being asked for; a child has what its
+// Pipeline says.
+func scales(stage *v1alpha1.Stage) bool {
+	return stage.Spec.Workers.Max > 0 && stage.Spec.Replicas == nil && stage.DeletionTimestamp.IsZero()
+}
+
+// Latest is the newest reading of a stage; ok is false when it was never measured.
+func (m *Meter) Latest(stage types.NamespacedName) (reading Reading, ok bool) {
+	m.mu.Lock()
+	e := m.known[stage]
+	m.mu.Unlock()
+	if e == nil {
+		return Reading{}, false
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.reading, e.begun
+}
+
+// Read measures, unless that has just been done, the stages of a namespace whose labels match.
+func (m *Meter) Read(ctx context.Context, namespace string, selector k8slabels.Selector) ([]Reading, error) {
+	var stages v1alpha1.StageList
+	if err := m.Client.List(ctx, &stages, client.InNamespace(namespace)); err != nil {
+		return nil, err
+	}
+	var readings []Reading
+	for i := range stages.Items {
+		stage := &stages.Items[i]
+		if !selector.Matches(k8slabels.Set(labelsOf(stage))) || stage.Spec.Placement != nil {
+			continue
+		}
+		r := m.measure(ctx, stage)
+		if r.Err != nil {
+			return nil, fmt.Errorf("stage %s: %w", stage.Name, r.Err)
+		}
+		readings = append(readings, r)
+	}
+	return readings, nil
+}
+
+func labelsOf(stage *v1alpha1.Stage) map[string]string {
+	return labels.Selector(stage.Spec.PipelineRef.Name, graph.Name(stage))
+}
+
+// measure brings the reading of a stage up to date.
+func (m *Meter) measure(ctx context.Context, stage *v1alpha1.Stage) Reading {
+	e := m.entry(stage)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := m.Now()
+	// A little less than the period, so that the round itself always measures.
+	if e.begun && e.reading.Err == nil && now.Sub(e.reading.At) < m.Every*3/4 {
+		return e.reading
+	}
+	seen, err := m.look(ctx, stage)
+	if err != nil {
+		e.reading.Err, e.reading.Labels, e.begun = err, labelsOf(stage), true
+		return e.reading
+	}
+	seen.sample.At = now
+	e.learn(stage, seen, m.Down)
+	if e.reading.Scales && seen.deployed && m.acts(seen.workers, e.reading.Settled) {
+		m.tell(stage)
+	}
+	return e.reading
+}
+
+// learn makes the reading from what was seen.
+func (e *entry) learn(stage *v1alpha1.Stage, seen sight, down time.Duration) {
+	now := seen.sample.At
+	if !e.begun || e.estimate.Last().At.IsZero() {
+		// What was known, and what there is, outlive a restart of the operator.
+		if s := stage.Status.Autoscaling; s != nil {
+			e.estimate = scaling.Known(float64(s.Rate))
+		}
+		e.window.Settle(now, seen.workers, seen.workers, down)
+	}
+	e.begun = true
+	e.estimate = e.estimate.Learn(seen.sample)
+	switch {
+	case seen.sample.Lag > 0:
+		e.idleSince = time.Time{}
+	case e.idleSince.IsZero():
+		e.idleSince = now
+	}
+	r := Reading{At: now, Labels: labelsOf(stage), Lag: seen.sample.Lag, Arrival: e.estimate.Arrival, Rate: e.estimate.Rate}
+	if r.Scales = seen.scales; r.Scales {
+		load := scaling.Load{
+			Lag: r.Lag, Arrival: r.Arrival, Rate: r.Rate, Workers: seen.workers, IdleAfter: down,
+		}
+		if !e.idleSince.IsZero() {
+			load.Idle = now.Sub(e.idleSince)
+		}
+		r.Wanted = scaling.Wanted(seen.policy, load)
+		r.Settled = e.window.Settle(now, seen.workers, r.Wanted.Workers, down)
+	}
+	e.reading = r
+}
+
+// acts says whether the operator itself has to set the number: to and from zero it always does, since not
+// every cluster's HorizontalPodAutoscaler can.
+func (m *Meter) acts(workers, settled int32) bool {
+	if m.Backend() == scaling.Direct {
+		return workers != settled
+	}
+	return (workers == 0) != (settled == 0)
+}
+
+func (m *Meter) tell(stage *v1alpha1.Stage) {
+	select {
+	case m.Changed <- event.GenericEvent{Object: stage}:
+	default:
+	}
+}
+
+func (m *Meter) entry(stage *v1alpha1.Stage) *entry {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.known == nil {
+		m.known = map[types.NamespacedName]*entry{}
+	}
+	key := client.ObjectKeyFromObject(stage)
+	if m.known[key] == nil {
+		m.known[key] = &entry{}
+	}
+	return m.known[key]
+}
+
+// forget drops stages that are gone or do not scale any more.
+func (m *Meter) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key, e := range m.known {
+		if !e.mu.TryLock() {
+			continue
+		}
+		if e.begun && m.Now().Sub(e.reading.At) > keepFor {
+			delete(m.known, key)
+		}
+		e.mu.Unlock()
+	}
+}
+
+// deployment reads the number of workers that there should be, and that are ready.
+func (m *Meter) deployment(ctx context.Context, stage *v1alpha1.Stage, s *sight) error {
+	var d appsv1.Deployment
+	err := m.Client.Get(ctx, client.ObjectKeyFromObject(stage), &d)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.deployed, s.workers = true, 1
+	if d.Spec.Replicas != nil {
+		s.workers = *d.Spec.Replicas
+	}
+	s.sample.Ready = min(d.Status.ReadyReplicas, int32(s.policy.Lanes))
+	return nil
+}

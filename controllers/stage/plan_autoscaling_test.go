@@ -1,0 +1,200 @@
+package stage
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/scaling"
+	"millrace.dev/millrace/controllers/lag"
+)
+
+// scaled is the snapshot of the stage enrich, which has eight lanes, with the given workers.
+func scaled(t *testing.T, backend scaling.Backend, workers v1alpha1.WorkersSpec) *snapshot {
+	t.Helper()
+	s := snap(t, pipeline(func(p *v1alpha1.Pipeline) { p.Spec.Stages[1].Workers = workers }), child("enrich"))
+	s.backend = backend
+	return s
+}
+
+// measured is a reading that calls for n workers.
+func measured(n int32) reading {
+	return reading{measured: true, Reading: lag.Reading{Scales: true, Settled: n, Wanted: scaling.Decision{Workers: n, Reason: "because"}}}
+}
+
+func running(n int32, ours bool) *appsv1.Deployment {
+	d := &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Replicas: &n}}
+	fields := `{"f:spec":{"f:template":{}}}`
+	if ours {
+		fields = `{"f:spec":{"f:replicas":{},"f:template":{}}}`
+	}
+	d.ManagedFields = []metav1.ManagedFieldsEntry{{
+		Manager: string(apply.FieldOwner), Operation: metav1.ManagedFieldsOperationApply, FieldsV1: metav1.NewFieldsV1(fields),
+	}}
+	return d
+}
+
+func TestAutoscalerGolden(t *testing.T) {
+	settings := settings
+	settings.ScaleDownWindow = 5 * time.Minute
+	for name, workers := range map[string]v1alpha1.WorkersSpec{
+		"autoscaler-lag":   {Max: 4, TargetLag: 20_000},
+		"autoscaler-drain": {Min: new(int32(0)), Max: 100, TargetDrain: &metav1.Duration{Duration: time.Minute}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, err := decide(scaled(t, scaling.External, workers), settings)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if in.workers.deployment.Spec.Replicas != nil {
+				t.Error("the Deployment speaks of replicas, which the autoscaler sets")
+			}
+			compare(t, filepath.Join("testdata", name+".yaml"), document(t, in.workers.autoscaling.hpa))
+		})
+	}
+}
+
+// TestWhoSetsTheNumber: what the operator writes itself, and whether there is an autoscaler.
+func TestWhoSetsTheNumber(t *testing.T) {
+	many := v1alpha1.WorkersSpec{Max: 4}
+	zero := v1alpha1.WorkersSpec{Min: new(int32(0)), Max: 4}
+	tests := map[string]struct {
+		backend    scaling.Backend
+		workers    v1alpha1.WorkersSpec
+		deployment *appsv1.Deployment
+		reading    reading
+		change     func(*snapshot)
+		// hpa and leave are those of autoscaling; set is -1 where the operator writes nothing.
+		hpa, leave bool
+		set        int32
+	}{
+		"new":                              {backend: scaling.External, workers: many, hpa: true, leave: true, set: -1},
+		"running":                          {backend: scaling.External, workers: many, deployment: running(3, false), reading: measured(4), hpa: true, leave: true, set: -1},
+		"was fixed":                        {backend: scaling.External, workers: many, deployment: running(3, true), hpa: true, leave: true, set: 3},
+		"was suspended":                    {backend: scaling.External, workers: many, deployment: running(0, true), hpa: true, leave: true, set: 1},
+		"somebody took all workers":        {backend: scaling.External, workers: many, deployment: running(0, false), hpa: true, leave: true, set: 1},
+		"asleep":                           {backend: scaling.External, workers: zero, deployment: running(0, false), reading: measured(0), hpa: true, leave: true, set: -1},
+		"asleep, lag not known":            {backend: scaling.External, workers: zero, deployment: running(0, false), hpa: true, leave: true, set: -1},
+		"wakes":                            {backend: scaling.External, workers: zero, deployment: running(0, false), reading: measured(3), hpa: true, leave: true, set: 3},
+		"goes to sleep":                    {backend: scaling.External, workers: zero, deployment: running(1, false), reading: measured(0), hpa: true, leave: true, set: 0},
+		"one worker, from zero":            {backend: scaling.External, workers: v1alpha1.WorkersSpec{Min: new(int32(0)), Max: 1}, deployment: running(0, false), reading: measured(1), leave: true, set: 1},
+		"one worker, but more run":         {backend: scaling.External, workers: v1alpha1.WorkersSpec{Max: 1}, deployment: running(3, false), reading: measured(1), leave: true, set: 1},
+		"direct, new":                      {backend: scaling.Direct, workers: many, set: 1},
+		"direct, new, of several":          {backend: scaling.Direct, workers: v1alpha1.WorkersSpec{Min: new(int32(2)), Max: 4}, set: 2},
+		"direct":                           {backend: scaling.Direct, workers: many, deployment: running(1, true), reading: measured(4), set: 4},
+		"direct, lag not known":            {backend: scaling.Direct, workers: many, deployment: running(3, true), set: 3},
+		"direct, bounds changed meanwhile": {backend: scaling.Direct, workers: many, deployment: running(7, true), set: 4},
+		"direct, to zero":                  {backend: scaling.Direct, workers: zero, deployment: running(1, true), reading: measured(0), set: 0},
+		"direct, the lag was known": {
+			backend: scaling.Direct, workers: many, deployment: running(3, true), set: 3,
+			reading: reading{measured: true, Reading: lag.Reading{Scales: true, Settled: 1, Err: errors.New("NATS is away")}},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := scaled(t, test.backend, test.workers)
+			s.deployment, s.reading = test.deployment, test.reading
+			a := autoscalingFor(s, settings)
+			if a == nil {
+				t.Fatal("the number is fixed")
+			}
+			set := int32(-1)
+			if a.set != nil {
+				set = *a.set
+			}
+			if (a.hpa != nil) != test.hpa || a.leave != test.leave || set != test.set {
+				t.Errorf("got autoscaler %t, leave %t, set %d (%s); want %t, %t, %d", a.hpa != nil, a.leave, set, a.why, test.hpa, test.leave, test.set)
+			}
+		})
+	}
+}
+
+// TestFixedNumbers: nobody scales a stage without max, one that is suspended, or one whose replicas are held.
+func TestFixedNumbers(t *testing.T) {
+	for name, change := range map[string]func(*snapshot){
+		"no max":    func(s *snapshot) { s.pipeline.Spec.Stages[1].Workers.Max = 0 },
+		"none":      func(s *snapshot) { s.backend = scaling.None },
+		"suspended": func(s *snapshot) { n := *s.node; n.Suspended = true; s.node = &n },
+		"held":      func(s *snapshot) { s.stage.Spec.Replicas = new(int32(3)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := scaled(t, scaling.External, v1alpha1.WorkersSpec{Max: 4})
+			s.deployment, s.reading = running(2, false), measured(4)
+			change(s)
+			in, err := decide(s, settings)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if in.workers.autoscaling != nil || in.workers.deployment.Spec.Replicas == nil {
+				t.Error("the number is not fixed")
+			}
+		})
+	}
+}
+
+func TestAutoscalingReady(t *testing.T) {
+	broken := &autoscalingv2.HorizontalPodAutoscaler{Status: autoscalingv2.HorizontalPodAutoscalerStatus{
+		Conditions: []autoscalingv2.HorizontalPodAutoscalerCondition{{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionFalse, Reason: "FailedGetExternalMetric", Message: "no answer"}},
+	}}
+	asleep := broken.DeepCopy()
+	asleep.Status.Conditions[0].Reason = "ScalingDisabled"
+	tests := map[string]struct {
+		max    int32
+		change func(*snapshot)
+		want   string
+	}{
+		"works":           {4, func(*snapshot) {}, "True Autoscaling: HorizontalPodAutoscaler obs-enrich sets 1 to 4 workers"},
+		"more than lanes": {40, func(*snapshot) {}, "sets 1 to 8 workers"},
+		"direct":          {4, func(s *snapshot) { s.backend = scaling.Direct }, "True Autoscaling: the operator sets 1 to 4 workers"},
+		"foreign": {4, func(s *snapshot) {
+			s.backend, s.backendWhy = scaling.Direct, troubleOf(lag.Foreign, "APIService x belongs to keda/keda")
+		}, "False ForeignMetricsAPI: APIService x belongs to keda/keda; the operator sets the number of workers itself"},
+		"unreachable":      {4, func(s *snapshot) { s.backendWhy = troubleOf(lag.Unavailable, "no way") }, "False MetricsUnavailable: no way"},
+		"absent":           {4, func(s *snapshot) { s.backendWhy = troubleOf(lag.Absent, "none") }, "False NoMetricsAPI: none; the operator sets"},
+		"autoscaler fails": {4, func(s *snapshot) { s.hpa = broken }, "False MetricsUnavailable: HorizontalPodAutoscaler : no answer"},
+		"asleep":           {4, func(s *snapshot) { s.hpa = asleep }, "True Autoscaling"},
+		"lag not known": {4, func(s *snapshot) {
+			s.reading = reading{measured: true, Reading: lag.Reading{Err: errors.New("NATS is away")}}
+		}, "False MetricsUnavailable: the lag is not known, so the number stays: NATS is away"},
+		"none":       {4, func(s *snapshot) { s.backend = scaling.None }, "False AutoscalingOff: the operator runs with --autoscaling-backend=none"},
+		"held":       {4, func(s *snapshot) { s.stage.Spec.Replicas = new(int32(3)) }, "True ReplicasHeld: spec.replicas holds 3 workers"},
+		"one worker": {1, func(*snapshot) {}, "True OneWorkerEnough: 1 to 1 workers"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := scaled(t, scaling.External, v1alpha1.WorkersSpec{Max: test.max})
+			test.change(s)
+			in, err := decide(s, settings)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := autoscalingReady(report{seen: s, intent: in})
+			if v == nil {
+				t.Fatal("no condition")
+			}
+			if got := string(v.Status) + " " + v.Reason + ": " + v.Message; !strings.Contains(got, test.want) {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
+	}
+	if v := autoscalingReady(report{seen: snap(t, pipeline(nil), child("enrich")), intent: intent{workers: &workers{}}}); v != nil {
+		t.Errorf("nobody asked for it, but there is %v", v)
+	}
+}
+
+func TestRounded(t *testing.T) {
+	for x, want := range map[float64]int64{0: 0, 0.4: 0, 7.4: 7, 12.4: 12, 123: 120, 98_700: 99_000, 1_234_567: 1_200_000} {
+		if got := rounded(x); got != want {
+			t.Errorf("%v: got %d, want %d", x, got, want)
+		}
+	}
+}
