@@ -21,7 +21,7 @@ type Contexts struct {
 	bytes      int // of the young ones
 	limit      int // of bytes
 	// once are hashes of leads that came once, by their lowest bits.
-	once [onceSlots]uint32
+	once [onceSlots]uint64
 }
 
 const (
@@ -82,8 +82,8 @@ func (c *Contexts) often(encoded []byte) *Prepared {
 		}
 		return p
 	}
-	if slot := &c.once[hash.Lo%onceSlots]; *slot != uint32(hash.Hi) {
-		*slot = uint32(hash.Hi)
+	if slot := &c.once[hash.Lo%onceSlots]; *slot != hash.Hi {
+		*slot = hash.Hi
 		return nil
 	}
 	p, err := prepareLead(bytes.Clone(encoded))
