@@ -25,15 +25,16 @@ demo: build ## Run a whole pipeline on sample input and print what it found.
 	  --output correlate/insights=dist/demo/insights.ndjson --report dist/demo/report.json
 
 .PHONY: test
-test: controlplane ## Run the whole suite with the race detector, on real components.
+test: controlplane ## Run the suite (all but what `make e2e` adds) with the race detector, on real components.
 	@hack/tools/build.sh helm >/dev/null
 	@hack/prometheus/find.sh >/dev/null
 	go test -race -p 2 -timeout 30m ./...
 
 .PHONY: e2e
-e2e: controlplane ## Try everything in a cluster at length: a steady load of ten minutes.
+e2e: controlplane ## Try everything in a cluster, also what takes minutes: autoscaling, alerts, a steady load of ten minutes.
 	@hack/tools/build.sh helm >/dev/null
-	go test -count 1 -p 1 -timeout 1h -v ./test/e2e -args -steady 10m $(E2E)
+	@hack/prometheus/find.sh >/dev/null
+	go test -tags e2e -count 1 -p 1 -timeout 1h -v ./test/e2e -args -steady 10m $(E2E)
 
 .PHONY: bench
 bench: controlplane ## Measure whole pipelines on real processes: a table, and dist/bench.json.
@@ -74,7 +75,7 @@ generate: ## Generate protobuf code, deep copies, CRDs, RBAC and apply configura
 verify: generate ## Generate again and fail when anything changed or is untidy.
 	gofmt -l $$(git ls-files '*.go') | (! grep .)
 	go mod tidy -diff
-	go vet ./...
+	go vet ./... && go vet -tags e2e ./test/e2e
 	git diff --exit-code -- api config charts
 	test -z "$$(git status --porcelain -- api config charts)"
 

@@ -1,4 +1,8 @@
 // Package e2e tries Millrace as a user does: a real control plane, a real NATS server, the
 // chart installed by helm, manifests applied by kubectl, workers as real processes, and
-// the cluster's own events as input. `make e2e` gives the steady load of TestSteadyLoad ten minutes.
+// the cluster's own events as input.
+//
+// `make test` runs what takes a minute. What takes several has the build tag e2e, and `make e2e` runs
+// all of it: autoscaling by the real autoscaler, a steady load of ten minutes, and every alert in a
+// real Prometheus.
 package e2e
