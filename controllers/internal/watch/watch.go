@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -109,7 +110,8 @@ func (w *Watch) Follow(kind Kind, name types.NamespacedName, interest Interest) 
 	}
 }
 
-// Pulse has the ingress of a pipeline looked at from now on. The spec says where its server is.
+// Pulse has the ingress of a pipeline looked at from now on. The spec says where its server is; it is
+// copied, since the reconciler goes on to write to the object.
 func (w *Watch) Pulse(pipeline *v1alpha1.Pipeline, ingress string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -119,7 +121,8 @@ func (w *Watch) Pulse(pipeline *v1alpha1.Pipeline, ingress string) {
 		p = &pulse{name: name}
 		w.pipelines[name] = p
 	}
-	p.pipeline, p.ingress = pipeline, ingress
+	p.pipeline, p.ingress = &v1alpha1.Pipeline{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}}, ingress
+	pipeline.Spec.DeepCopyInto(&p.pipeline.Spec)
 }
 
 // Forget ends what Follow and Pulse began.
