@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -179,8 +180,10 @@ func (r *Reconciler) next(stage, before *v1alpha1.Stage, done outcome) reconcile
 	case done.waiting():
 		wait := status.Backoff(stage.Status.Conditions, v1alpha1.ConditionConsumersReady, soon, r.Now())
 		return reconcile.Result{RequeueAfter: wait}
-	// Who sets the number of workers, and why it is this one, is not told by NATS.
-	case moving(before.Status, stage.Status), stage.Status.Autoscaling != nil:
+	// Who sets the number of workers, and why it is this one, is not told by NATS; a rollout that is
+	// under way is told by its Deployment, and looked at all the same.
+	case moving(before.Status, stage.Status), stage.Status.Autoscaling != nil,
+		!meta.IsStatusConditionTrue(stage.Status.Conditions, v1alpha1.ConditionWorkersAvailable):
 		interval = min(r.Fresh, r.Resync)
 	}
 	return reconcile.Result{RequeueAfter: status.Spread(interval, stage.UID)}

@@ -26,6 +26,7 @@ func runFakeWorker(args []string) int {
 	flags := flag.NewFlagSet("worker", flag.ContinueOnError)
 	path := flags.String("config", "", "")
 	listen := flags.String("listen", "", "")
+	flags.String("nats-files", "", "") // it connects to nothing
 	if err := flags.Parse(args[1:]); err != nil {
 		return 2
 	}
