@@ -3,15 +3,12 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"millrace.dev/millrace/controllers/manifest"
 	"millrace.dev/millrace/controllers/plan"
@@ -106,14 +103,7 @@ func (h *hops) start(b *testing.B, name string, lanes int) stage.Stage {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s, err := f.New(stage.Settings{Config: c, Log: slog.New(slog.DiscardHandler), Now: time.Now, Metrics: prometheus.NewRegistry(), Lanes: lanes})
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := s.Start(b.Context()); err != nil {
-		b.Fatal(err)
-	}
-	return s
+	return startStage(b, f, c, lanes)
 }
 
 // spend notes the CPU time since the last call under a name.
@@ -134,18 +124,11 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// hopFrame is a stored frame of one partition.
-type hopFrame struct {
-	partition int
-	stored    time.Time
-	data      []byte
-}
-
 func (h *hops) run(b *testing.B) {
-	ingress := make([]hopFrame, h.events.frames.len())
+	ingress := make([]frame, h.events.frames.len())
 	began := time.Date(2026, 1, 1, 0, 10, 0, 0, time.UTC)
 	for i := range ingress {
-		ingress[i] = hopFrame{data: h.events.frames.at(i), stored: began.Add(time.Duration(i*perFrame) * 6 * time.Millisecond)}
+		ingress[i] = frame{data: h.events.frames.at(i), stored: began.Add(time.Duration(i*perFrame) * 6 * time.Millisecond)}
 	}
 	h.count("raw", ingress)
 	validated := h.hop(b, "validate", ingress, 1)
@@ -156,14 +139,14 @@ func (h *hops) run(b *testing.B) {
 	h.hop(b, "analyze", enriched, h.config("analyze").Partitions)
 }
 
-func (h *hops) count(name string, frames []hopFrame) {
+func (h *hops) count(name string, frames []frame) {
 	for i := range frames {
 		h.bytes[name] += len(frames[i].data)
 	}
 }
 
 // hop takes frames through one stage.
-func (h *hops) hop(b *testing.B, name string, in []hopFrame, lanes int) (out []hopFrame) {
+func (h *hops) hop(b *testing.B, name string, in []frame, lanes int) (out []frame) {
 	c := h.config(name)
 	stages := make([]stage.Stage, lanes)
 	if name == "enrich" { // keeps no state but its cache
@@ -192,24 +175,15 @@ func (h *hops) hop(b *testing.B, name string, in []hopFrame, lanes int) (out []h
 	var batch stage.Batch
 	var now time.Time
 	flush := func(p int) {
-		out = append(out, hopFrame{partition: p, stored: now, data: writers[p].AppendTo(nil)})
+		out = append(out, frame{lane: p, stored: now, data: writers[p].AppendTo(nil)})
 		writers[p].Begin(event.FrameHeader{InputStream: c.Inputs[0].Stream})
 	}
 	h.spend("")
-	for k, f := range in {
-		lane := f.partition % lanes
-		decoders[lane].Reset()
-		var bad []event.Undecodable
+	for _, f := range in {
+		lane := f.lane % lanes
 		now = f.stored
-		batch.Now = now
-		batch.Events, bad = decoders[lane].Decode(batch.Events[:0], event.Message{
-			Header: map[string][]string{event.HeaderContentType: {event.ContentTypeFrame}}, Data: f.data, Sequence: uint64(k + 1), Time: f.stored.UnixNano(),
-		})
-		if len(bad) > 0 {
-			b.Fatal(bad[0].Err)
-		}
+		decodeFrame(b, decoders[lane], f, &batch)
 		h.spend(name + "-decode")
-		batch.Reset(1)
 		if err := stages[lane].Process(b.Context(), &batch); err != nil {
 			b.Fatal(err)
 		}
@@ -219,7 +193,7 @@ func (h *hops) hop(b *testing.B, name string, in []hopFrame, lanes int) (out []h
 				continue
 			}
 			e := &batch.Events[i]
-			p := f.partition
+			p := f.lane
 			if lanes == 1 {
 				p = e.PartitionOf(c.Partitions)
 			}
@@ -245,7 +219,7 @@ func (h *hops) hop(b *testing.B, name string, in []hopFrame, lanes int) (out []h
 			b.Fatal(err)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b hopFrame) int { return cmp.Compare(a.stored.UnixNano(), b.stored.UnixNano()) })
+	slices.SortStableFunc(out, func(a, b frame) int { return cmp.Compare(a.stored.UnixNano(), b.stored.UnixNano()) })
 	if len(out) > 0 && testing.Verbose() {
 		fmt.Printf("%s: %d frames\n", name, len(out))
 	}

@@ -29,7 +29,7 @@ const (
 	logicRate = 150_000
 )
 
-// frame is one input message of a lane.
+// frame is a stored frame of one lane.
 type frame struct {
 	lane   int
 	stored time.Time
@@ -52,7 +52,7 @@ func makeLogicInput(b *testing.B) (in logicInput) {
 		b.Fatal(err)
 	}
 	factory := enrich.NewFactory(enrichkubernetes.Choice{Snapshot: snapshot}.Open)
-	enricher := logicStage(b, factory, &config.StageConfig{Kind: config.KindEnrich, Enrich: &config.Enrich{
+	enricher := startStage(b, factory, &config.StageConfig{Kind: config.KindEnrich, Enrich: &config.Enrich{
 		Kubernetes: &config.EnrichKubernetes{}, Semantic: &config.EnrichSemantic{}, Trace: &config.EnrichTrace{}, Impact: &config.EnrichImpact{},
 	}}, 1)
 	decoder := event.NewDecoder(event.Limits{})
@@ -98,7 +98,8 @@ func decodeFrame(b *testing.B, d *event.Decoder, f frame, batch *stage.Batch) {
 	batch.Reset(1)
 }
 
-func logicStage(b *testing.B, f stage.Factory, c *config.StageConfig, lanes int) stage.Stage {
+// startStage makes a stage and starts it.
+func startStage(b *testing.B, f stage.Factory, c *config.StageConfig, lanes int) stage.Stage {
 	b.Helper()
 	s, err := f.New(stage.Settings{Config: c, Log: discard, Now: time.Now, Metrics: prometheus.NewRegistry(), Lanes: lanes})
 	if err != nil {
@@ -145,7 +146,7 @@ func BenchmarkLogic(b *testing.B) {
 			for b.Loop() {
 				lanes := make([]logicLane, tc.lanes)
 				for i := range lanes {
-					lanes[i].stage = logicStage(b, tc.factory, &tc.config, tc.lanes)
+					lanes[i].stage = startStage(b, tc.factory, &tc.config, tc.lanes)
 				}
 				before := heapObjects()
 				decoder := event.NewDecoder(event.Limits{Hints: tc.lanes > 1})

@@ -283,7 +283,7 @@ func (l *lane) header(o *output) {
 		h[event.HeaderContentType] = []string{event.ContentTypeFrame}
 		h[headerEvents] = []string{strconv.Itoa(o.events)}
 		if o.trace != nil && o.events == 1 {
-			for _, key := range [2]string{"traceparent", "tracestate"} {
+			for _, key := range [2]string{headerTraceparent, headerTracestate} {
 				if v := o.trace.header.Get(key); v != "" {
 					h.Set(key, v)
 				}

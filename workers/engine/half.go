@@ -23,9 +23,13 @@ type job func() bool
 type hand struct {
 	decoder *event.Decoder
 	events  []event.Event
-	// kept are the events that go on in the chain, by node, when they are not all; forks are those
-	// that a node is given, when others are given the same.
-	kept, forks [][]event.Event
+	copies  []copies // by node
+}
+
+// copies are events that a chain passes on beside those of the message.
+type copies struct {
+	kept  []event.Event // what goes on behind the node, when it is not all
+	forks []event.Event // what the node is given, when others are given the same
 }
 
 // handsPerLane is how many messages a lane with two halves has in hand at once: one in each, one
@@ -59,7 +63,7 @@ func (l *lane) makeHands() {
 	}
 	l.hands, l.contexts = make(chan *hand, n), event.NewContexts(contextBytes/max(l.e.cfg.Lanes, 1))
 	for range n {
-		l.hands <- &hand{decoder: l.newDecoder(), kept: make([][]event.Event, len(l.e.nodes)), forks: make([][]event.Event, len(l.e.nodes))}
+		l.hands <- &hand{decoder: l.newDecoder(), copies: make([]copies, len(l.e.nodes))}
 	}
 }
 
@@ -96,7 +100,7 @@ func (h *hand) decode(m *message) (bad []event.Undecodable, known measure) {
 // one before.
 type ahead struct {
 	l      *lane
-	out    chan decoded
+	out    chan decoded // closed when the work has ended
 	cancel context.CancelFunc
 }
 
@@ -132,12 +136,6 @@ func (l *lane) decodeAhead(parent context.Context, s *step) *ahead {
 	return a
 }
 
-// next returns the next message; false when the work has ended.
-func (a *ahead) next() (decoded, bool) {
-	d, ok := <-a.out
-	return d, ok
-}
-
 // end waits until nothing is decoded any more, and gives back what nobody took.
 func (a *ahead) end() {
 	a.cancel()
@@ -155,26 +153,15 @@ func (l *lane) release(ctx context.Context, sc *scene) bool {
 	})
 }
 
-// kept is where node n keeps the events that go on in the chain, when they are not all.
-func (l *lane) kept(n *node) *[]event.Event {
+// copies is the memory that node n has for the copies of node of: itself or a child.
+func (l *lane) copies(n, of *node) *copies {
 	switch {
 	case n.half > 0 || l.second == nil:
-		return &l.scratch[n.index].next
+		return &l.scratch[of.index].copies
 	case l.hand != nil:
-		return &l.hand.kept[n.index]
+		return &l.hand.copies[of.index]
 	}
-	return new([]event.Event)
-}
-
-// forks is where the copies are kept that node n gives to its child c.
-func (l *lane) forks(n, c *node) *[]event.Event {
-	switch {
-	case n.half > 0 || l.second == nil:
-		return &l.scratch[c.index].forks
-	case l.hand != nil:
-		return &l.hand.forks[c.index]
-	}
-	return new([]event.Event)
+	return new(copies)
 }
 
 // then has do done by the second half, or at once when there is none.

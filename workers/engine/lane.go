@@ -305,27 +305,22 @@ func (l *lane) process(ctx context.Context, in <-chan *step, out chan<- *step) {
 		idle = t.C
 	}
 	for {
-		var s *step
-		var ok bool
+		var work func() (*step, bool)
 		select {
-		case s, ok = <-in:
-			if !ok {
+		case s, more := <-in:
+			if !more {
 				return
 			}
-			l.payload.Store(l.e.conn.MaxPayload())
-			ok = l.take(ctx, s)
+			work = func() (*step, bool) { return s, l.take(ctx, s) }
 		case <-idle:
-			l.payload.Store(l.e.conn.MaxPayload())
-			s, ok = l.flushIdle(ctx)
+			work = func() (*step, bool) { return l.flushIdle(ctx) }
 		case r := <-l.flushRequests:
-			l.payload.Store(l.e.conn.MaxPayload())
-			s, ok = l.flushFinal(ctx, r)
+			work = func() (*step, bool) { return l.flushFinal(ctx, r) }
 		case <-ctx.Done():
+			work = func() (*step, bool) { return nil, false }
 		}
-		if ok && s != nil {
-			ok = l.through(ctx, s, out)
-		}
-		if !ok {
+		l.payload.Store(l.e.conn.MaxPayload())
+		if s, ok := work(); !ok || s != nil && !l.through(ctx, s, out) {
 			// Stopped in the middle: nothing of the step is stored.
 			<-drained(in)
 			return

@@ -30,8 +30,7 @@ type scratch struct {
 	decisions []stage.Decision
 	tried     []int // attempts, where there was more than one
 	made      []event.Event
-	next      []event.Event // what goes on in the chain, when it is not all (lane.kept)
-	forks     []event.Event // what the stage is given, when others are given the same (lane.forks)
+	copies    copies // where no hand has them (lane.copies)
 	picked    []event.Event
 	produced  []stage.Produced
 }
@@ -105,7 +104,7 @@ func (l *lane) takeMessage(ctx context.Context, s *step, k int, ahead *ahead) bo
 		at: position{seq: m.seq}, replayed: l.replaying,
 	}
 	if ahead != nil {
-		d, ok := ahead.next()
+		d, ok := <-ahead.out
 		if !ok {
 			return false
 		}
@@ -179,7 +178,7 @@ func (l *lane) children(ctx context.Context, sc *scene, n *node, kept []event.Ev
 	for i, c := range n.children {
 		given := kept
 		if i < len(n.children)-1 { // of two copies of an event only one may be changed
-			forks := l.forks(n, c)
+			forks := &l.copies(n, c).forks
 			given = (*forks)[:0]
 			for j := range kept {
 				given = append(given, kept[j].Fork())
@@ -202,7 +201,7 @@ func (l *lane) route(sc *scene, n *node, events []event.Event) []event.Event {
 	sr := &l.scratch[n.index]
 	t := &sc.s.tallies[n.index]
 	all := true
-	kept := l.kept(n)
+	kept := &l.copies(n, n).kept
 	next := (*kept)[:0]
 	if sc.m != nil {
 		sc.k = sc.first
@@ -219,7 +218,7 @@ func (l *lane) route(sc *scene, n *node, events []event.Event) []event.Event {
 		switch d.Verdict {
 		case stage.Emit:
 			if l.tooLargeAlone(n, e) {
-				err := fmt.Errorf("the event takes %d bytes: more than max_payload of the NATS server, %d", e.Size(), l.e.conn.MaxPayload())
+				err := fmt.Errorf("the event takes %d bytes: more than max_payload of the NATS server, %d", e.Size(), l.payload.Load())
 				l.deadLetter(sc, n, e, reasonTooLarge, err, 1)
 			} else {
 				out = l.emit(sc, n, e, d.Port)

@@ -43,7 +43,7 @@ type parts struct {
 // rest is what of the rest is appended to events that have some of its attributes and references.
 type rest struct {
 	attributes, references mask
-	fields                 *event.Prepared // nil = nothing
+	fields                 *event.Prepared
 }
 
 // maxRests bounds what one entry keeps.

@@ -134,8 +134,7 @@ func (d *Decoder) message(m *Message) {
 // whole notes an error that concerns the whole message.
 func (d *Decoder) whole(m *Message, err error) {
 	if err != nil {
-		d.bad = append(d.bad, Undecodable{Raw: m.Data, Index: d.index, Err: err})
-		d.index++
+		d.refuse(m.Data, "", err)
 	}
 }
 
@@ -289,7 +288,6 @@ func (d *Decoder) encoded(m *Message, form Form, received, raw []byte, err error
 		d.fail(form, received, err)
 		return
 	}
-	e.own = e.present
 	if d.limits.Lift {
 		d.lift(e)
 	}
@@ -331,18 +329,21 @@ const ingestSize = 9
 
 // fail notes that one event is undecodable.
 func (d *Decoder) fail(form Form, raw []byte, err error) {
-	u := Undecodable{Raw: raw, ContentType: form.elementType(), Index: d.index, Err: err}
 	if form == FormFrame {
-		u.Raw = appendFrameOf(nil, raw, 0)
+		raw = appendFrameOf(nil, raw, 0)
 	}
-	d.bad = append(d.bad, u)
-	d.index++
+	d.refuse(raw, form.elementType(), err)
 }
 
 // failEntry notes that an entry of a frame names a context that is not there: the event alone would
 // be another one, so the entry is kept.
 func (d *Decoder) failEntry(encoded []byte, err error) {
-	d.bad = append(d.bad, Undecodable{Raw: appendFrameWith(nil, fieldFrameEntries, encoded), ContentType: ContentTypeFrame, Index: d.index, Err: err})
+	d.refuse(appendFrameWith(nil, fieldFrameEntries, encoded), ContentTypeFrame, err)
+}
+
+// refuse notes what stands where the next event should.
+func (d *Decoder) refuse(raw []byte, contentType string, err error) {
+	d.bad = append(d.bad, Undecodable{Raw: raw, ContentType: contentType, Index: d.index, Err: err})
 	d.index++
 }
 

@@ -178,7 +178,6 @@ func (e *Event) Clone() Event {
 	// Reading again points the strings into the copy. It cannot fail: it was read before.
 	c.clearView()
 	_ = c.readRaw(c.raw, true)
-	c.own = c.present
 	c.raw, c.patch = c.raw[:keep:keep], c.raw[keep:]
 	c.tail = min(c.tail, keep)
 	return c
@@ -224,6 +223,5 @@ func FromProto(m *eventv1.Event, origin Origin) (Event, error) {
 	if err := e.readRaw(raw, false); err != nil {
 		return Event{}, fmt.Errorf("encode event %q: %w", m.GetId(), err)
 	}
-	e.own = e.present
 	return e, nil
 }

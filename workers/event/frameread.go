@@ -187,7 +187,6 @@ func (d *Decoder) frameEvent(m *Message, raw []byte, en entry, shared []*Prepare
 	}
 	e.raw, e.received, e.form, e.arena = raw, raw, FormFrame, &d.arena
 	err := e.readHead(raw, en.present, en.head)
-	e.own = e.present
 	if e.lead != nil {
 		e.present |= e.lead.present
 	}

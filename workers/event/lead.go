@@ -87,7 +87,7 @@ func (e *Event) unlead() {
 // maxRuns bounds into how many pieces a lead may be scattered.
 const maxRuns = 8
 
-// part of an encoded event from one byte to another.
+// run is a part of an encoded event, from one byte to another.
 type run struct{ from, to int }
 
 // lift takes the lead out of an event that was read whole, when others came from there before.

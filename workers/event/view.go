@@ -100,6 +100,7 @@ func (e *Event) readRaw(b []byte, trusted bool) error {
 	if e.tail < 0 {
 		e.tail = len(b)
 	}
+	e.own = e.present
 	return err
 }
 
@@ -121,6 +122,7 @@ func (e *Event) readHead(b []byte, present uint64, head int) error {
 		return err
 	}
 	e.present |= present
+	e.own = e.present
 	if signal != 0 {
 		e.signal = uint32(bits.TrailingZeros64(signal))
 	}

@@ -33,45 +33,25 @@ type fields struct {
 
 // next moves to the next field; false at the end or at malformed input.
 func (f *fields) next() bool {
-	b := f.rest
-	if len(b) == 0 {
+	if len(f.rest) == 0 {
 		return false
 	}
-	tag, i := uint64(b[0]), 1
-	if tag >= 0x80 {
-		if tag, i = uvarint(b, 0); i == 0 {
-			return f.fail()
-		}
+	num, wire, n, from, to := field(f.rest, 0)
+	if to == 0 {
+		f.bad, f.rest = true, nil
+		return false
 	}
-	num := tag >> 3
-	if num == 0 || num > uint64(protowire.MaxValidNumber) {
-		return f.fail()
+	f.num, f.wire, f.n = num, wire, n
+	if wire == wireBytes {
+		f.v = f.rest[from:to:to]
 	}
-	f.num, f.wire = uint32(num), uint8(tag&7)
-	switch f.wire {
-	case wireBytes:
-		size, at := uvarint(b, i)
-		if at == 0 || size > uint64(len(b)-at) {
-			return f.fail()
-		}
-		i = at + int(size)
-		f.v = b[at:i:i]
-	case wireVarint:
-		if f.n, i = uvarint(b, i); i == 0 {
-			return f.fail()
-		}
-	default:
-		if i = f.rare(b, i); i == 0 {
-			return f.fail()
-		}
-	}
-	f.rest = b[i:]
+	f.rest = f.rest[to:]
 	return true
 }
 
 // field reads the field at b[i:] and returns where the next one begins; 0 = malformed. The value
-// of a length-delimited field is b[from:to], n that of others. It is next for loops that
-// look at every field of every event: nothing goes through memory.
+// of a length-delimited field is b[from:to], n that of others. Loops that look at every field of
+// every event call it themselves: nothing goes through memory.
 func field(b []byte, i int) (num uint32, wire uint8, n uint64, from, to int) {
 	tag := uint64(b[i])
 	i++
@@ -103,43 +83,19 @@ func field(b []byte, i int) (num uint32, wire uint8, n uint64, from, to int) {
 		n, to = uvarint(b, i)
 		return num, wire, n, i, to
 	case wireFixed64:
-		if len(b)-i < 8 {
-			return 0, 0, 0, 0, 0
+		if len(b)-i >= 8 {
+			return num, wire, binary.LittleEndian.Uint64(b[i:]), i, i + 8
 		}
-		return num, wire, binary.LittleEndian.Uint64(b[i:]), i, i + 8
-	}
-	f := fields{wire: wire, num: num}
-	return num, wire, f.n, i, f.rare(b, i)
-}
-
-// rare reads the value of a field of the less frequent wire types at b[i:] and returns
-// where the next field begins; 0 = malformed.
-func (f *fields) rare(b []byte, i int) int {
-	switch f.wire {
-	case wireFixed64:
-		if len(b)-i < 8 {
-			return 0
-		}
-		f.n = binary.LittleEndian.Uint64(b[i:])
-		return i + 8
 	case wireFixed32:
-		if len(b)-i < 4 {
-			return 0
+		if len(b)-i >= 4 {
+			return num, wire, uint64(binary.LittleEndian.Uint32(b[i:])), i, i + 4
 		}
-		f.n = uint64(binary.LittleEndian.Uint32(b[i:]))
-		return i + 4
 	case uint8(protowire.StartGroupType):
-		size := protowire.ConsumeFieldValue(protowire.Number(f.num), protowire.StartGroupType, b[i:])
-		if size >= 0 {
-			return i + size
+		if size := protowire.ConsumeFieldValue(protowire.Number(num), protowire.StartGroupType, b[i:]); size >= 0 {
+			return num, wire, 0, i, i + size
 		}
 	}
-	return 0
-}
-
-func (f *fields) fail() bool {
-	f.bad, f.rest = true, nil
-	return false
+	return 0, 0, 0, 0, 0
 }
 
 // is tells whether the current field has this number and wire type.

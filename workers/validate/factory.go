@@ -17,7 +17,7 @@ func (factory) Kind() config.Kind { return config.KindValidate }
 
 // Stateful is true with dedupe: duplicates must meet in one place.
 func (factory) Stateful(c *config.StageConfig) bool {
-	return c.Validate != nil && c.Validate.Dedupe != nil
+	return c.Replays()
 }
 
 // New compiles the rules.
