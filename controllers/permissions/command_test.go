@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
 	"io"
 	"os"
 	"path/filepath"
@@ -17,9 +16,8 @@ import (
 
 	"millrace.dev/millrace/controllers/permissions"
 	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 const samples = "../../config/samples/"
 
@@ -45,19 +43,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			path := filepath.Join("testdata", file)
-			if *update {
-				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("%s (-want +got), run with -update when this is meant:\n%s", path, diff)
-			}
+			golden.Check(t, filepath.Join("testdata", file), got)
 		})
 	}
 }

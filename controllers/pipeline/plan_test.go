@@ -1,8 +1,6 @@
 package pipeline
 
 import (
-	"flag"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,9 +13,8 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 func pipeline() *v1alpha1.Pipeline {
 	return &v1alpha1.Pipeline{
@@ -63,19 +60,7 @@ func TestNewPipelineGolden(t *testing.T) {
 		}
 		write(t, &b, stage)
 	}
-	path := filepath.Join("testdata", "new-pipeline.yaml")
-	if *update {
-		if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), b.String()); diff != "" {
-		t.Errorf("%s (-want +got, -update writes it anew):\n%s", path, diff)
-	}
+	golden.Check(t, filepath.Join("testdata", "new-pipeline.yaml"), b.String())
 }
 
 func write(t *testing.T, b *strings.Builder, v any) {

@@ -4,22 +4,19 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/test/golden"
 	"millrace.dev/millrace/workers/config"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // TestSamples plans every sample and compares with its golden file.
 func TestSamples(t *testing.T) {
@@ -44,7 +41,7 @@ func TestSamples(t *testing.T) {
 			if err := encoder.Encode(p); err != nil {
 				t.Fatal(err)
 			}
-			compare(t, filepath.Join("testdata", name+".json"), got.Bytes())
+			golden.Check(t, filepath.Join("testdata", name+".json"), got.String())
 			parse(t, p)
 		})
 	}
@@ -61,23 +58,6 @@ func parse(t *testing.T, p *plan.Plan) {
 		if _, err := config.Parse(encoded); err != nil {
 			t.Errorf("stage %s: %v", s.Name, err)
 		}
-	}
-}
-
-func compare(t *testing.T, file string, got []byte) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s differs (-want +got), run with -update if it should:\n%s", file, diff)
 	}
 }
 

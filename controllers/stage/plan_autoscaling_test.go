@@ -16,6 +16,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/lag"
+	"millrace.dev/millrace/test/golden"
 )
 
 // scaled is the snapshot of the stage enrich, which has eight lanes, with the given workers.
@@ -58,7 +59,7 @@ func TestAutoscalerGolden(t *testing.T) {
 			if in.workers.deployment.Spec.Replicas != nil {
 				t.Error("the Deployment speaks of replicas, which the autoscaler sets")
 			}
-			compare(t, filepath.Join("testdata", name+".yaml"), document(t, in.workers.autoscaling.hpa))
+			golden.Check(t, filepath.Join("testdata", name+".yaml"), document(t, in.workers.autoscaling.hpa))
 		})
 	}
 }

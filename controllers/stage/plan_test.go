@@ -1,8 +1,6 @@
 package stage
 
 import (
-	"flag"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,10 +17,9 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/test/golden"
 	"millrace.dev/millrace/workers/config"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 var settings = Settings{Image: "registry.example/millrace:1.0.0", ServiceAccount: "millrace-worker"}
 
@@ -121,7 +118,7 @@ func TestWorkersGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := document(t, in.workers.config) + "---\n" + document(t, in.workers.deployment)
-			compare(t, filepath.Join("testdata", name+".yaml"), got)
+			golden.Check(t, filepath.Join("testdata", name+".yaml"), got)
 		})
 	}
 }
@@ -133,22 +130,6 @@ func document(t *testing.T, v any) string {
 		t.Fatal(err)
 	}
 	return string(data)
-}
-
-func compare(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got, -update writes it anew):\n%s", path, diff)
-	}
 }
 
 func TestConfigMapNameFollowsOnlyTheConfig(t *testing.T) {

@@ -3,7 +3,6 @@ package arch_test
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,11 +14,19 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"millrace.dev/millrace/test/arch"
+	"millrace.dev/millrace/test/golden"
 )
 
-var update = flag.Bool("update", false, "write the golden files in testdata")
-
 const module = "millrace.dev/millrace"
+
+func scan(t *testing.T, root string) *arch.Tree {
+	t.Helper()
+	tree, err := arch.Scan(root, module)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree
+}
 
 // TestHouse holds the project itself to every rule.
 func TestHouse(t *testing.T) {
@@ -62,7 +69,7 @@ func TestRulesFail(t *testing.T) {
 			if own == 0 {
 				t.Errorf("%s does not break rule %s", dir, rule.Name)
 			}
-			golden(t, filepath.Join(dir, "want.txt"), got.Bytes())
+			golden.Check(t, filepath.Join(dir, "want.txt"), got.String())
 		})
 	}
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"millrace.dev/millrace/test/golden"
 )
 
 // valueFiles are sets of values that people use, in testdata/values.
@@ -35,7 +37,7 @@ func TestRender(t *testing.T) {
 				t.Fatal(err)
 			}
 			objects(t, rendered)
-			golden(t, filepath.Join("testdata", "golden", name+".yaml"), withoutDashboard(withoutGeneratedRules(t, rendered)))
+			golden.Check(t, filepath.Join("testdata", "golden", name+".yaml"), withoutDashboard(withoutGeneratedRules(t, rendered)))
 		})
 	}
 }

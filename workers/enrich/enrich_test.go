@@ -5,9 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,14 +16,13 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/test/golden"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/enrich"
 	"millrace.dev/millrace/workers/enrich/kubernetes"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
@@ -153,19 +150,7 @@ func TestGolden(t *testing.T) {
 			if diff := cmp.Diff(first, cached); diff != "" {
 				t.Errorf("from the cache: -first +cached\n%s", diff)
 			}
-			path := filepath.Join("testdata", name+".json")
-			if *update {
-				if err := os.WriteFile(path, []byte(first), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), first); diff != "" {
-				t.Errorf("-want +got\n%s", diff)
-			}
+			golden.Check(t, filepath.Join("testdata", name+".json"), first)
 		})
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,10 +13,9 @@ import (
 	"github.com/klauspost/compress/s2"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"millrace.dev/millrace/test/golden"
 	"millrace.dev/millrace/workers/event"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // TestGolden decodes a message of every form and compares what became of it: the events
 // as protobuf, as structured and as binary CloudEvents, and the failures.
@@ -33,7 +31,7 @@ func TestGolden(t *testing.T) {
 			m := event.Message{Sequence: 7, Input: 1, Time: 1_767_366_246_000_000_000}
 			readJSON(t, filepath.Join(dir, "headers.json"), &m.Header)
 			m.Data = read(t, filepath.Join(dir, "message"))
-			golden(t, filepath.Join(dir, "want.json"), render(t, m))
+			golden.Check(t, filepath.Join(dir, "want.json"), string(render(t, m)))
 		})
 	}
 }
@@ -54,7 +52,7 @@ func TestFrameBytes(t *testing.T) {
 	}
 	frame := w.AppendTo(nil)
 	const file = "testdata/golden/frame/message"
-	if *update {
+	if golden.Update() {
 		write(t, file, frame)
 	}
 	got, err := s2.Decode(nil, frame)
@@ -131,17 +129,6 @@ func renderEvent(t *testing.T, e *event.Event) renderedEvent {
 		t.Fatal(err)
 	}
 	return renderedEvent{e.Form().String(), e.Origin, e.Key(), proto, structured, headers, string(data)}
-}
-
-func golden(t *testing.T, file string, got []byte) {
-	t.Helper()
-	if *update {
-		write(t, file, got)
-		return
-	}
-	if diff := cmp.Diff(string(read(t, file)), string(got)); diff != "" {
-		t.Errorf("%s differs (-want +got); run the test with -update if that is meant:\n%s", file, diff)
-	}
 }
 
 func read(t testing.TB, file string) []byte {
