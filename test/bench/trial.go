@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/test/harness/process"
 	"millrace.dev/millrace/test/rig"
 )
 
@@ -302,7 +303,7 @@ func (m *meter) now(ctx context.Context) ([]usage, error) {
 		if u.cpuSeconds, err = cpuSeconds(p.pid); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.name, err)
 		}
-		if u.peakMiB, err = peakMiB(p.pid); err != nil {
+		if u.peakMiB, err = process.PeakMiB(p.pid); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.name, err)
 		}
 		if p.worker != nil {

@@ -31,18 +31,3 @@ func cpuSeconds(pid int) (float64, error) {
 	s, err := strconv.ParseInt(fields[system], 10, 64)
 	return float64(u+s) / ticksPerSecond, err
 }
-
-// peakMiB is the highest resident size that a process has had.
-func peakMiB(pid int) (float64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(data)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kib, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
-			return kib / 1024, err
-		}
-	}
-	return 0, fmt.Errorf("/proc/%d/status has no VmHWM", pid)
-}

@@ -169,24 +169,6 @@ func report(t *testing.T, all []moment) (lag int64, replicas int32, changes int)
 	return lag, replicas, changes
 }
 
-// eachOnce checks that a stream holds each numbered event once.
-func (c *cluster) eachOnce(t *testing.T, stream, filter string, events int) {
-	t.Helper()
-	lost, doubled := 0, 0
-	for _, n := range c.numbers(t, stream, filter, events) {
-		switch {
-		case n == 0:
-			lost++
-		case n > 1:
-			doubled += n - 1
-		}
-	}
-	t.Logf("ledger of %s: %d in, %d lost, %d doubled", stream, events, lost, doubled)
-	if lost > 0 || doubled > 0 {
-		t.Errorf("%s: %d events lost, %d doubled", stream, lost, doubled)
-	}
-}
-
 // TestAutoscaling lets the real HorizontalPodAutoscaler scale a stage from one worker to several and back,
 // under load, and counts every event.
 func TestAutoscaling(t *testing.T) {
@@ -216,7 +198,7 @@ func TestAutoscaling(t *testing.T) {
 		if lag < 3000 || replicas < 3 {
 			t.Errorf("lag rose to %d and replicas to %d, want more than 3000 and at least 3", lag, replicas)
 		}
-		c.eachOnce(t, "SCALED_DONE", "scaled.slow.>", events)
+		c.balance(t, "SCALED_DONE", "scaled.slow.>", events)
 	})
 	t.Run("status says why", func(t *testing.T) {
 		out := c.run("kubectl", "get", "stages.millrace.dev", "scaled-slow", "-o", "jsonpath={.status.autoscaling}")
@@ -315,7 +297,7 @@ func testFromZero(t *testing.T, c *cluster) {
 		}
 		return err
 	})
-	c.eachOnce(t, "ASLEEP_DONE", "asleep.slow.>", 1)
+	c.balance(t, "ASLEEP_DONE", "asleep.slow.>", 1)
 	c.run("kubectl", "delete", "pipelines.millrace.dev", "asleep", "--timeout=60s")
 }
 
@@ -421,5 +403,5 @@ func TestSteadyLoad(t *testing.T) {
 		}
 		return err
 	})
-	c.eachOnce(t, "STEADY_DONE", "steady.slow.>", events)
+	c.balance(t, "STEADY_DONE", "steady.slow.>", events)
 }

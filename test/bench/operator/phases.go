@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/test/harness/process"
 )
 
 const patience = 10 * time.Minute
@@ -165,7 +166,7 @@ func (w *world) idle(ctx context.Context, r *Report) error {
 		return err
 	}
 	r.IdleRequests = since(now.Requests, before.Requests)
-	r.PeakMiB, err = peakMiB(w.operator.Pid())
+	r.PeakMiB, err = process.PeakMiB(w.operator.Pid())
 	fmt.Fprintf(os.Stderr, "idle: %.2f %% of a core, %d writes\n", r.IdlePercent, writes(r.IdleRequests))
 	return err
 }

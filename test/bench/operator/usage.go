@@ -57,18 +57,3 @@ func parseStat(text string) (name string, pid, parent int, cpu float64, err erro
 	}
 	return text[open+1 : end], numbers[0], numbers[1], float64(numbers[2]+numbers[3]) / ticksPerSecond, nil
 }
-
-// peakMiB is the highest resident size that a process has had.
-func peakMiB(pid int) (float64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(data)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kib, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
-			return kib / 1024, err
-		}
-	}
-	return 0, fmt.Errorf("/proc/%d/status has no VmHWM", pid)
-}
