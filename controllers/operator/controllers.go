@@ -50,7 +50,7 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) erro
 	if err := mgr.Add(watcher); err != nil {
 		return err
 	}
-	applier, err := apply.New(mgr.GetClient())
+	applier, err := apply.New(mgr.GetClient(), time.Now)
 	if err != nil {
 		return err
 	}

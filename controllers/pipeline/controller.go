@@ -76,6 +76,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
+	if r.Applier.Behind(&pipeline) {
+		return reconcile.Result{RequeueAfter: apply.CatchUp}, nil
+	}
 	if !pipeline.DeletionTimestamp.IsZero() {
 		return r.finalize(ctx, &pipeline)
 	}
@@ -115,7 +118,7 @@ func (r *Reconciler) follow(s *snapshot) {
 // writeStatus patches the status once, and only when it changed.
 func (r *Reconciler) writeStatus(ctx context.Context, pipeline, before *v1alpha1.Pipeline, rep report) error {
 	setStatus(&pipeline.Status, rep, r.Now())
-	wrote, err := apply.Status(ctx, r.Client, pipeline, before)
+	wrote, err := r.Applier.Status(ctx, pipeline, before)
 	if wrote {
 		r.eventTurned(pipeline, before.Status.Conditions)
 	}

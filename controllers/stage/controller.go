@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -114,6 +113,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
+	if r.Applier.Behind(&stage) {
+		return reconcile.Result{RequeueAfter: apply.CatchUp}, nil
+	}
 	if !stage.DeletionTimestamp.IsZero() {
 		return r.finalize(ctx, &stage)
 	}
@@ -161,7 +163,7 @@ func (r *Reconciler) follow(s *snapshot) {
 // writeStatus patches the status once, and only when it changed.
 func (r *Reconciler) writeStatus(ctx context.Context, stage, before *v1alpha1.Stage, rep report) error {
 	setStatus(&stage.Status, rep, r.Now())
-	wrote, err := apply.Status(ctx, r.Client, stage, before)
+	wrote, err := r.Applier.Status(ctx, stage, before)
 	if wrote {
 		r.eventTurned(stage, before.Status.Conditions)
 	}
@@ -180,10 +182,8 @@ func (r *Reconciler) next(stage, before *v1alpha1.Stage, done outcome) reconcile
 	case done.waiting():
 		wait := status.Backoff(stage.Status.Conditions, v1alpha1.ConditionConsumersReady, soon, r.Now())
 		return reconcile.Result{RequeueAfter: wait}
-	// Who sets the number of workers, and why it is this one, is not told by NATS; a rollout that is
-	// under way is told by its Deployment, and looked at all the same.
-	case moving(before.Status, stage.Status), stage.Status.Autoscaling != nil,
-		!meta.IsStatusConditionTrue(stage.Status.Conditions, v1alpha1.ConditionWorkersAvailable):
+	// Who sets the number of workers, and why it is this one, is not told by NATS.
+	case moving(before.Status, stage.Status), stage.Status.Autoscaling != nil:
 		interval = min(r.Fresh, r.Resync)
 	}
 	return reconcile.Result{RequeueAfter: status.Spread(interval, stage.UID)}

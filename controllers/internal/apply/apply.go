@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"reflect"
+	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,12 +32,14 @@ const (
 // compared in full at each look.
 const appliesKept = 16384
 
-// Applier applies objects, and remembers which ones it has found to be as desired. Its
-// methods may be called from any goroutine.
+// Applier applies objects and writes statuses, and remembers which objects it has found to be as
+// desired and what it wrote. Its methods may be called from any goroutine.
 type Applier struct {
-	client client.Writer
-	seed   maphash.Seed
-	known  *lru.Cache[types.UID, remembered]
+	client  client.Client
+	seed    maphash.Seed
+	known   *lru.Cache[types.UID, remembered]
+	written *lru.Cache[types.UID, written]
+	now     func() time.Time
 }
 
 // remembered: this version of an object was compared with a desired state and is so.
@@ -45,13 +48,17 @@ type remembered struct {
 	desired uint64
 }
 
-// New returns an Applier.
-func New(c client.Writer) (*Applier, error) {
+// New returns an Applier with a clock.
+func New(c client.Client, now func() time.Time) (*Applier, error) {
 	known, err := lru.New[types.UID, remembered](appliesKept)
 	if err != nil {
 		return nil, err
 	}
-	return &Applier{client: c, seed: maphash.MakeSeed(), known: known}, nil
+	statuses, err := lru.New[types.UID, written](appliesKept)
+	if err != nil {
+		return nil, err
+	}
+	return &Applier{client: c, seed: maphash.MakeSeed(), known: known, written: statuses, now: now}, nil
 }
 
 // Apply applies desired unless the live object is so already; live is nil when there is

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -41,17 +40,4 @@ func patchFinalizers(ctx context.Context, c client.Writer, object client.Object,
 		return fmt.Errorf("copy of %T", object)
 	}
 	return c.Patch(ctx, object, client.MergeFromWithOptions(old, client.MergeFromWithOptimisticLock{}))
-}
-
-// Status patches the status of an object that was changed since before was copied from it, once,
-// and only when it was. It reports whether it wrote. An object that is gone is no error.
-func Status(ctx context.Context, c client.StatusClient, object, before client.Object) (bool, error) {
-	if equality.Semantic.DeepEqual(before, object) {
-		return false, nil
-	}
-	err := c.Status().Patch(ctx, object, client.MergeFrom(before))
-	if other := client.IgnoreNotFound(err); other != nil {
-		return false, fmt.Errorf("patch status: %w", other)
-	}
-	return err == nil, nil
 }
