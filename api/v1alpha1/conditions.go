@@ -19,6 +19,9 @@ const (
 	ConditionWorkersAvailable = "WorkersAvailable"
 	// ConditionAutoscalingReady: the number of workers follows the lag (Stage). Only there when workers.max is set.
 	ConditionAutoscalingReady = "AutoscalingReady"
+	// ConditionInputsDrained: what was stored for a stage is processed (Stage). Only there, and false, while it is
+	// to be deleted or to read something else.
+	ConditionInputsDrained = "InputsDrained"
 	// ConditionReconciling: the operator is at work and will try again (kstatus, abnormal-true).
 	ConditionReconciling = "Reconciling"
 	// ConditionStalled: the operator cannot go on without a person (kstatus, abnormal-true).
@@ -53,6 +56,7 @@ const (
 	ReasonScaled              = "Scaled"
 	ReasonAutoscaling         = "Autoscaling"
 	ReasonReplicasHeld        = "ReplicasHeld"
+	ReasonEventsLeft          = "EventsLeft"
 	ReasonOneWorkerEnough     = "OneWorkerEnough"
 	ReasonAutoscalingOff      = "AutoscalingOff"
 	ReasonForeignMetricsAPI   = "ForeignMetricsAPI"
@@ -67,4 +71,11 @@ const (
 	LabelStage    = "millrace.dev/stage"
 	// Finalizer holds a Pipeline or Stage until its JetStream assets are handled.
 	Finalizer = "millrace.dev/jetstream"
+
+	// AnnotationRestart on a Stage, or on a Pipeline for all its stages, has the workers replaced when its
+	// value changes.
+	AnnotationRestart = "millrace.dev/restart"
+	// AnnotationDrain is false on a Stage that is not to process what was stored for it before it is deleted or
+	// reads something else.
+	AnnotationDrain = "millrace.dev/drain"
 )

@@ -517,7 +517,7 @@ type TrendSpec struct {
 
 // StageStatus is what the operator saw.
 type StageStatus struct {
-	// conditions are Accepted, ConsumersReady, WorkersAvailable, AutoscalingReady, their sum Ready, Reconciling and Stalled.
+	// conditions are Accepted, ConsumersReady, WorkersAvailable, InputsDrained, AutoscalingReady, their sum Ready, Reconciling and Stalled.
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
@@ -546,6 +546,10 @@ type StageStatus struct {
 	// lagSeconds is the age of the oldest such event.
 	// +optional
 	LagSeconds *int64 `json:"lagSeconds,omitempty"`
+	// revision is the ConfigMap of what the workers are made from.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	Revision string `json:"revision,omitempty"`
 	// autoscaling says how many workers there should be, and why; absent without workers.max.
 	// +optional
 	Autoscaling *AutoscalingStatus `json:"autoscaling,omitempty"`

@@ -42,6 +42,7 @@ func Command() *cobra.Command {
 			if err != nil {
 				return usage.Error{Err: err}
 			}
+			options.Version = cmd.Root().Version
 			ctrl.SetLogger(logger)
 			klog.SetLogger(logger)
 			cluster, err := ctrl.GetConfig()
@@ -75,13 +76,15 @@ func Command() *cobra.Command {
 	f.StringVar(&options.ProbeAddress, "health-probe-bind-address", options.ProbeAddress, "address of /healthz and /readyz; 0 switches them off")
 	f.DurationVar(&options.CleanupTimeout, "nats-cleanup-timeout", options.CleanupTimeout,
 		"how long a deletion waits for NATS before it leaves streams or consumers behind")
+	f.DurationVar(&options.DrainTimeout, "drain-timeout", options.DrainTimeout,
+		"how long the deletion of a stage waits until its workers have processed what was stored for it; 0s = not at all")
 	f.DurationVar(&options.Resync, "resync-interval", options.Resync,
 		"how often everything is checked even if nothing says that it changed")
 	f.DurationVar(&options.StatusInterval, "status-interval", options.StatusInterval,
 		"how often lag and other numbers in status are refreshed while events flow")
 	f.IntVar(&options.Concurrency, "concurrency", options.Concurrency, "Pipelines and Stages reconciled at the same time, of each")
 	f.StringVar(&options.Tracing.Endpoint, "otlp-endpoint", options.Tracing.Endpoint,
-		"URL of the OTLP receiver that workers send their traces to (http://otel-collector:4318); default no traces. A change rolls the workers")
+		"URL of the OTLP receiver that workers send their traces to (http://otel-collector:4318); default no traces. A change replaces the workers")
 	f.StringVar(&options.Tracing.Protocol, "otlp-protocol", options.Tracing.Protocol, "protocol of --otlp-endpoint: http/protobuf or grpc")
 	f.Float64Var(&options.Tracing.SampleRatio, "trace-sample-ratio", options.Tracing.SampleRatio,
 		"part of new traces that is kept, from 0 to 1; what comes in with a trace context keeps the decision that it came with")
@@ -111,6 +114,8 @@ func ownNamespace() (string, error) {
 
 // Options of the operator.
 type Options struct {
+	// Version of the operator.
+	Version string
 	// NATS is the server of Pipelines that name none, and the operator's own files for it.
 	NATS config.NATS
 	// NATSMonitorURL is one or more monitoring URLs, separated by commas.
@@ -122,8 +127,10 @@ type Options struct {
 	LeaderElectionNamespace           string
 	MetricsAddress, ProbeAddress      string
 	CleanupTimeout                    time.Duration
-	Resync, StatusInterval            time.Duration
-	Concurrency                       int
+	// DrainTimeout is how long a deletion waits for what a stage has to process.
+	DrainTimeout           time.Duration
+	Resync, StatusInterval time.Duration
+	Concurrency            int
 	// Tracing of the workers.
 	Tracing stage.Tracing
 	// AutoscalingBackend is external, direct or none.
@@ -142,7 +149,7 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		MetricsAddress: ":8080", ProbeAddress: ":8081",
-		CleanupTimeout: time.Minute, Resync: 5 * time.Minute, StatusInterval: 10 * time.Second, Concurrency: 8,
+		CleanupTimeout: time.Minute, DrainTimeout: 10 * time.Minute, Resync: 5 * time.Minute, StatusInterval: 10 * time.Second, Concurrency: 8,
 		Tracing:            stage.Tracing{Protocol: protocolHTTP, SampleRatio: 0.01},
 		AutoscalingBackend: string(scaling.Direct), ScaleDownWindow: 5 * time.Minute, MetricsAPIAddress: ":6443",
 	}
@@ -157,6 +164,8 @@ func (o Options) check() error {
 		return fmt.Errorf("--worker-image is missing: name the image that workers run, normally the operator's own")
 	case o.CleanupTimeout <= 0:
 		return fmt.Errorf("--nats-cleanup-timeout is %s: it must be positive", o.CleanupTimeout)
+	case o.DrainTimeout < 0:
+		return fmt.Errorf("--drain-timeout is %s: it must not be negative", o.DrainTimeout)
 	case o.Resync < time.Second:
 		return fmt.Errorf("--resync-interval is %s: at least 1s", o.Resync)
 	case o.StatusInterval < time.Second:

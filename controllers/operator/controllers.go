@@ -75,12 +75,13 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) erro
 		&stage.Reconciler{
 			Client: mgr.GetClient(), Applier: applier, Access: nats, Planner: planner, Recorder: recorder, Now: time.Now,
 			Settings: stage.Settings{
-				Image: options.WorkerImage, ServiceAccount: options.WorkerServiceAccount, Cluster: options.ClusterName,
+				Version: options.Version, Image: options.WorkerImage, ServiceAccount: options.WorkerServiceAccount, Cluster: options.ClusterName,
 				Tracing: options.Tracing,
 				Backend: scaling.Backend(options.AutoscalingBackend), ScaleDownWindow: options.ScaleDownWindow,
 			},
 			Meter: scaler.meter, Wake: scaler.wake, Registration: scaler.registration,
-			Watch: watcher, Resync: options.Resync, Fresh: options.StatusInterval, CleanupTimeout: options.CleanupTimeout, Concurrency: options.Concurrency,
+			Watch: watcher, Resync: options.Resync, Fresh: options.StatusInterval,
+			CleanupTimeout: options.CleanupTimeout, DrainTimeout: options.DrainTimeout, Concurrency: options.Concurrency,
 		},
 	} {
 		if err := c.SetupWithManager(ctx, mgr); err != nil {

@@ -209,6 +209,14 @@ func stagesReady(rep report) status.Verdict {
 			waiting = append(waiting, planned.Name+": being suspended or resumed")
 		}
 	}
+	for _, stage := range rep.intent.prune {
+		waiting = append(waiting, graph.Name(&stage)+": being deleted")
+	}
+	for _, stage := range rep.seen.stages.Children {
+		if !stage.DeletionTimestamp.IsZero() && graph.IsChildOf(&stage, rep.seen.pipeline) {
+			waiting = append(waiting, graph.Name(&stage)+" is being deleted: "+readyMessage(&stage))
+		}
+	}
 	message := strings.Join(append(stalled, waiting...), "; ")
 	switch {
 	case len(stalled) > 0:

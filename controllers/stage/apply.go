@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -27,6 +26,8 @@ type outcome struct {
 	created bool
 	// natsErr: NATS could not be asked, before or in the middle.
 	natsErr error
+	// revision is the ConfigMap that was applied; empty when none was.
+	revision string
 	// deployment is what came of the Deployment.
 	deployment apply.Outcome
 	// kubernetes errors end the reconcile and are tried again.
@@ -108,6 +109,7 @@ func (r *Reconciler) applyWorkers(ctx context.Context, s *snapshot, in intent, d
 	if err != nil {
 		return fmt.Errorf("apply ConfigMap %s: %w", name, err)
 	}
+	done.revision = name
 	results[result] = append(results[result], "ConfigMap "+name)
 	if err := r.applyReplicas(ctx, s, in.workers); err != nil {
 		return err
@@ -167,20 +169,13 @@ func (r *Reconciler) deleteAutoscaler(ctx context.Context, s *snapshot) error {
 	return nil
 }
 
-// applyConfig makes the ConfigMap. Its name is the hash of its content and its content is
-// immutable: one that somebody put there with another content cannot be mended and is made anew.
+// applyConfig makes the ConfigMap of the revision, or brings it up to date.
 func (r *Reconciler) applyConfig(ctx context.Context, s *snapshot, in intent) (apply.Outcome, error) {
 	name := *in.workers.config.Name
 	var live *corev1.ConfigMap
 	i := slices.IndexFunc(s.configMaps, func(c corev1.ConfigMap) bool { return c.Name == name && c.DeletionTimestamp.IsZero() })
 	if i >= 0 {
 		live = &s.configMaps[i]
-	}
-	if live != nil && !maps.Equal(live.Data, in.workers.config.Data) {
-		if err := r.deleteConfigMap(ctx, live); err != nil {
-			return apply.Unchanged, err
-		}
-		live = nil
 	}
 	return r.Applier.Apply(ctx, in.workers.config, live)
 }

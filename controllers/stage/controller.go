@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -65,12 +66,16 @@ type Reconciler struct {
 	Fresh time.Duration
 	// CleanupTimeout bounds how long a deletion waits for NATS.
 	CleanupTimeout time.Duration
+	// DrainTimeout bounds how long a deletion waits for what the stage has to process; 0 = not at all.
+	DrainTimeout time.Duration
 	// Concurrency is the number of Stages reconciled at the same time.
 	Concurrency int
 }
 
 // Settings are the operator's choices for all workers.
 type Settings struct {
+	// Version of the operator.
+	Version string
 	// Image of the workers of stages that name none.
 	Image string
 	// ServiceAccount of the workers that read the cluster and name none.
@@ -92,7 +97,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("stage").
-		For(&v1alpha1.Stage{}, specChanged()).
+		For(&v1alpha1.Stage{}, stageChanged()).
 		Owns(&appsv1.Deployment{}).
 		Owns(&corev1.ConfigMap{}).
 		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, autoscalerTurned()).
@@ -177,7 +182,7 @@ func (r *Reconciler) next(stage, before *v1alpha1.Stage, done outcome) reconcile
 	const soon = time.Second
 	interval := r.Resync
 	switch {
-	case done.created:
+	case done.created, meta.IsStatusConditionFalse(stage.Status.Conditions, v1alpha1.ConditionInputsDrained):
 		return reconcile.Result{RequeueAfter: soon}
 	case done.waiting():
 		wait := status.Backoff(stage.Status.Conditions, v1alpha1.ConditionConsumersReady, soon, r.Now())

@@ -20,12 +20,24 @@ import (
 // cleanupRetry is how often a deletion that waits for NATS tries again.
 const cleanupRetry = 2 * time.Second
 
-// finalize takes a Stage down: its workers, then its consumers. The ConfigMap goes with
+// drainLook is how often the drain of a deleted Stage is looked at.
+const drainLook = time.Second
+
+// finalize takes a Stage down: when it is drained, its workers, then its consumers. The ConfigMap goes with
 // the Stage. When NATS does not answer it gives up after CleanupTimeout, so that a
 // namespace never hangs on a server that is gone.
 func (r *Reconciler) finalize(ctx context.Context, stage *v1alpha1.Stage) (reconcile.Result, error) {
 	if !controllerutil.ContainsFinalizer(stage, v1alpha1.Finalizer) {
 		return reconcile.Result{}, nil
+	}
+	switch waits, err := r.drain(ctx, stage); {
+	case err != nil && !isNATS(err):
+		return reconcile.Result{}, err
+	case err != nil && r.Now().Sub(stage.DeletionTimestamp.Time) < r.CleanupTimeout:
+		r.eventWaiting(stage, err)
+		return reconcile.Result{RequeueAfter: cleanupRetry}, nil
+	case waits:
+		return reconcile.Result{RequeueAfter: drainLook}, nil
 	}
 	if err := r.deleteDeployment(ctx, stage); err != nil {
 		return reconcile.Result{}, err

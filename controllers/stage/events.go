@@ -121,6 +121,10 @@ func (r *Reconciler) eventLeftBehind(s *v1alpha1.Stage, cause error) {
 		"gave up after %s: consumers were left behind (%s); delete them with NATS tools: %v", r.CleanupTimeout, strings.Join(names, ", "), cause))
 }
 
+func (r *Reconciler) eventUnprocessed(s *v1alpha1.Stage, what string) {
+	r.warn(s, v1alpha1.ReasonEventsLeft, actionCleanup, fmt.Sprintf("gave up after %s: %s", r.DrainTimeout, what))
+}
+
 // eventTurned tells what changed in the conditions.
 func (r *Reconciler) eventTurned(s *v1alpha1.Stage, before []metav1.Condition) {
 	for _, c := range status.Turned(before, s.Status.Conditions) {

@@ -60,8 +60,10 @@ type snapshot struct {
 	natsErr error
 	// inputs are in the order of the consumers in the plan.
 	inputs []input
-	// dropped are consumers that the stage had and that the plan does not name any more.
-	dropped []durable
+	// former are inputs that the stage had and that the plan does not name any more.
+	former []former
+	// leaving: another stage of the pipeline is being deleted.
+	leaving bool
 }
 
 // durable names a consumer.
@@ -110,6 +112,7 @@ func (r *Reconciler) gatherPipeline(ctx context.Context, s *snapshot) error {
 		return err
 	}
 	s.pipeline = pipeline
+	s.leaving = isLeaving(stages, s.stage)
 	s.resolved = r.Planner.Resolve(pipeline, stages.Attached)
 	s.node = s.resolved.Node(s.stage)
 	return nil
@@ -179,21 +182,13 @@ func (r *Reconciler) gatherConsumers(ctx context.Context, s *snapshot) error {
 		s.inputs = append(s.inputs, inputs...)
 	}
 	owner := ownerOf(s.stage, r.Settings.Cluster)
-	for _, old := range s.stage.Status.Consumers {
-		for _, d := range durablesOf(old) {
-			if slices.ContainsFunc(s.node.Consumers, func(c plan.Consumer) bool { return c.Stream == d.stream && c.Durable == d.name }) {
-				continue
-			}
-			have, err := s.nats.Consumer(d.stream, d.name)
-			if errors.Is(err, jetstream.ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			if owner.Owns(have.Config.Metadata) {
-				s.dropped = append(s.dropped, d)
-			}
+	for _, entry := range s.stage.Status.Consumers {
+		f, err := gatherFormer(ctx, s.nats, entry, owner, s.node.Consumers)
+		if err != nil {
+			return err
+		}
+		if len(f.lanes) > 0 {
+			s.former = append(s.former, f)
 		}
 	}
 	return nil

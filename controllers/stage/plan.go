@@ -1,6 +1,8 @@
 package stage
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
@@ -13,8 +15,10 @@ type intent struct {
 	// consumers are in the order of the plan, each input's lanes together; empty while NATS
 	// cannot be asked.
 	consumers []consumer
-	// drop are consumers that the stage does not read any more.
+	// drop are consumers that the stage does not read any more, held the inputs that it goes on with for a
+	// while.
 	drop []durable
+	held []former
 
 	// workers is nil when the plan has no such stage, and what runs goes on as it is; or when
 	// the stage is chained and has none.
@@ -39,8 +43,10 @@ type workers struct {
 	replicas int32
 	// autoscaling is nil when the number is fixed.
 	autoscaling *autoscaling
-	config      *corev1ac.ConfigMapApplyConfiguration
-	deployment  *appsv1ac.DeploymentApplyConfiguration
+	// earlier: they are of a revision of another release.
+	earlier    bool
+	config     *corev1ac.ConfigMapApplyConfiguration
+	deployment *appsv1ac.DeploymentApplyConfiguration
 }
 
 // decide is pure: what does the snapshot call for?
@@ -48,7 +54,12 @@ func decide(s *snapshot, settings Settings) (intent, error) {
 	if s.node == nil {
 		return intent{}, nil
 	}
-	in := intent{drop: s.dropped}
+	in := intent{held: s.held()}
+	for _, f := range s.former {
+		if !slices.ContainsFunc(in.held, func(h former) bool { return h.entry == f.entry }) {
+			in.drop = append(in.drop, f.lanes...)
+		}
+	}
 	if s.node.Head != "" {
 		return in, nil
 	}
@@ -56,7 +67,7 @@ func decide(s *snapshot, settings Settings) (intent, error) {
 		in.consumers = decideConsumers(s, settings.Cluster)
 	}
 	var err error
-	if in.workers, err = workersFor(s, settings); err != nil {
+	if in.workers, err = workersFor(s, in.held, settings); err != nil {
 		return intent{}, err
 	}
 	in.prune = decidePrune(s, *in.workers.config.Name)

@@ -111,7 +111,7 @@ func hpaFor(s *snapshot, policy scaling.Policy, down time.Duration) *autoscaling
 		metrics = append([]*autoscalingv2ac.MetricSpecApplyConfiguration{metric(s, lag.MetricLag, target)}, metrics...)
 	}
 	return autoscalingv2ac.HorizontalPodAutoscaler(s.stage.Name, s.stage.Namespace).
-		WithLabels(workerLabels(s, s.node.Config.Kind)).
+		WithLabels(workerLabels(s)).
 		WithOwnerReferences(ownerReference(s.stage)).
 		WithSpec(autoscalingv2ac.HorizontalPodAutoscalerSpec().
 			WithScaleTargetRef(autoscalingv2ac.CrossVersionObjectReference().

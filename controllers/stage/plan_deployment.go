@@ -26,26 +26,23 @@ const (
 	progressDeadline = 180
 )
 
-// deploymentFor is the Deployment of a stage's workers. Values that the API server would
-// fill in inside atomic structs are written out, so that a comparison finds no difference.
-// With leave it does not speak of the replicas: others set them.
-func deploymentFor(s *snapshot, settings Settings, configMap string, replicas int32, leave bool) *appsv1ac.DeploymentApplyConfiguration {
+// deploymentSpec is the spec of the Deployment of a stage's workers. It says nothing of their number, nor
+// of the revision that they mount. Values that the API server would fill in inside atomic structs are
+// written out, so that a comparison finds no difference.
+func deploymentSpec(s *snapshot, settings Settings) *appsv1ac.DeploymentSpecApplyConfiguration {
 	pipeline, name := s.stage.Spec.PipelineRef.Name, graph.Name(s.stage)
-	d := appsv1ac.Deployment(s.stage.Name, s.stage.Namespace).
-		WithLabels(workerLabels(s, s.node.Config.Kind)).
-		WithOwnerReferences(ownerReference(s.stage)).
-		WithSpec(appsv1ac.DeploymentSpec().
-			WithRevisionHistoryLimit(3).
-			WithProgressDeadlineSeconds(progressDeadline).
-			WithStrategy(strategy()).
-			WithSelector(metav1ac.LabelSelector().WithMatchLabels(labels.Selector(pipeline, name))).
-			WithTemplate(corev1ac.PodTemplateSpec().
-				WithLabels(workerLabels(s, s.node.Config.Kind)).
-				WithSpec(podSpec(s, settings, configMap))))
-	if !leave {
-		d.Spec.WithReplicas(replicas)
+	template := corev1ac.PodTemplateSpec().
+		WithLabels(workerLabels(s)).
+		WithSpec(podSpec(s, settings))
+	if value := restart(s); value != "" {
+		template.WithAnnotations(map[string]string{v1alpha1.AnnotationRestart: value})
 	}
-	return d
+	return appsv1ac.DeploymentSpec().
+		WithRevisionHistoryLimit(3).
+		WithProgressDeadlineSeconds(progressDeadline).
+		WithStrategy(strategy()).
+		WithSelector(metav1ac.LabelSelector().WithMatchLabels(labels.Selector(pipeline, name))).
+		WithTemplate(template)
 }
 
 // strategy has the successors ready before workers end: they take over their lanes at once.
@@ -57,7 +54,7 @@ func strategy() *appsv1ac.DeploymentStrategyApplyConfiguration {
 			WithMaxUnavailable(intstr.FromInt32(0)))
 }
 
-func podSpec(s *snapshot, settings Settings, configMap string) *corev1ac.PodSpecApplyConfiguration {
+func podSpec(s *snapshot, settings Settings) *corev1ac.PodSpecApplyConfiguration {
 	drain := time.Duration(s.node.Config.DrainTimeout)
 	spec := corev1ac.PodSpec().
 		WithTerminationGracePeriodSeconds(int64(drain.Round(time.Second)/time.Second)+exitMargin).
@@ -68,9 +65,7 @@ func podSpec(s *snapshot, settings Settings, configMap string) *corev1ac.PodSpec
 			WithSeccompProfile(corev1ac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
 		WithTopologySpreadConstraints(spreadOver(s, corev1.LabelHostname), spreadOver(s, corev1.LabelTopologyZone)).
 		WithContainers(container(s, settings)).
-		WithVolumes(
-			corev1ac.Volume().WithName(configVolume).WithConfigMap(corev1ac.ConfigMapVolumeSource().WithName(configMap)),
-			corev1ac.Volume().WithName("tmp").WithEmptyDir(corev1ac.EmptyDirVolumeSource()))
+		WithVolumes(corev1ac.Volume().WithName("tmp").WithEmptyDir(corev1ac.EmptyDirVolumeSource()))
 	if files := s.files(); len(files) > 0 {
 		spec.WithVolumes(corev1ac.Volume().WithName(natsVolume).WithProjected(natsSources(files)))
 	}

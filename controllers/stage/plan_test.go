@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"maps"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -132,7 +133,7 @@ func document(t *testing.T, v any) string {
 	return string(data)
 }
 
-func TestConfigMapNameFollowsOnlyTheConfig(t *testing.T) {
+func TestRevisionFollowsConfigAndPods(t *testing.T) {
 	name := func(change func(*v1alpha1.Pipeline), s Settings) string {
 		in, err := decide(snap(t, pipeline(change), child("validate")), s)
 		if err != nil {
@@ -145,18 +146,24 @@ func TestConfigMapNameFollowsOnlyTheConfig(t *testing.T) {
 		t.Errorf("got %s, want the stage's name in it", base)
 	}
 	same := map[string]string{
-		"operator image": name(nil, Settings{Image: "registry.example/millrace:2.0.0"}),
-		"replicas":       name(func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Workers.Min = new(int32(5)) }, settings),
-		"suspend":        name(func(p *v1alpha1.Pipeline) { p.Spec.Suspend = true }, settings),
-		"stream limits":  name(func(p *v1alpha1.Pipeline) { p.Spec.Streams.MaxBytes = new(resource.MustParse("1Gi")) }, settings),
+		"replicas":      name(func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Workers.Min = new(int32(5)) }, settings),
+		"suspend":       name(func(p *v1alpha1.Pipeline) { p.Spec.Suspend = true }, settings),
+		"stream limits": name(func(p *v1alpha1.Pipeline) { p.Spec.Streams.MaxBytes = new(resource.MustParse("1Gi")) }, settings),
 	}
 	for what, got := range same {
 		if got != base {
 			t.Errorf("%s: got another ConfigMap, and so a rollout", what)
 		}
 	}
-	if name(func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Validate.Rules[0].Message = "other" }, settings) == base {
-		t.Error("another config has the same ConfigMap")
+	other := map[string]string{
+		"config":  name(func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Validate.Rules[0].Message = "other" }, settings),
+		"pods":    name(func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Workers.NodeSelector = map[string]string{"a": "b"} }, settings),
+		"restart": name(func(p *v1alpha1.Pipeline) { p.Annotations = map[string]string{v1alpha1.AnnotationRestart: "1"} }, settings),
+	}
+	for what, got := range other {
+		if got == base {
+			t.Errorf("%s: got the same ConfigMap, and so no rollout", what)
+		}
 	}
 }
 
@@ -364,5 +371,77 @@ func TestOldConfigMapsGoOnlyAfterTheRollout(t *testing.T) {
 				t.Errorf("got %d to delete, want %d", len(got), test.want)
 			}
 		})
+	}
+}
+
+// TestRevisionAcrossReleases: whose revision the workers are of.
+func TestRevisionAcrossReleases(t *testing.T) {
+	first, second := settings, settings
+	first.Version, second.Version, second.Image = "1", "2", "registry.example/millrace:2.0.0"
+	rules := func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Validate.Rules[0].Message = "other" }
+	edited := func(p *v1alpha1.Pipeline) { rules(p); p.Generation++ }
+	tests := map[string]struct {
+		by      Settings
+		change  func(*v1alpha1.Pipeline)
+		damage  func(*corev1.ConfigMap)
+		kept    bool
+		earlier bool
+	}{
+		"the same release":                    {by: first, kept: true},
+		"the same release, an edit":           {by: first, change: edited},
+		"another release":                     {by: second, kept: true, earlier: true},
+		"another release, an edit meanwhile":  {by: second, change: edited},
+		"another release, a restart":          {by: second, change: func(p *v1alpha1.Pipeline) { p.Annotations = map[string]string{v1alpha1.AnnotationRestart: "1"} }},
+		"another release, a revision damaged": {by: second, damage: func(c *corev1.ConfigMap) { c.Data[configKey] = "{}" }},
+		"another release, an edit of another stage": {
+			by: second, kept: false,
+			change: func(p *v1alpha1.Pipeline) { p.Spec.Stages[1].Workers.Min = new(int32(5)); p.Generation++ },
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			stage := child("validate")
+			made, err := decide(snap(t, pipeline(nil), stage), first)
+			if err != nil {
+				t.Fatal(err)
+			}
+			live := liveConfig(made)
+			if tc.damage != nil {
+				tc.damage(&live)
+			}
+			stage.Status.Revision = live.Name
+			s := snap(t, pipeline(tc.change), stage)
+			s.configMaps = []corev1.ConfigMap{live}
+			in, err := decide(s, tc.by)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := *in.workers.config.Name == live.Name; got != tc.kept || in.workers.earlier != tc.earlier {
+				t.Fatalf("kept %t as of an earlier release %t, want %t %t", got, in.workers.earlier, tc.kept, tc.earlier)
+			}
+			image := *in.workers.deployment.Spec.Template.Spec.Containers[0].Image
+			if want := tc.by.Image; !tc.kept && image != want || tc.kept && image != first.Image {
+				t.Errorf("got image %s", image)
+			}
+			// The next look finds what this one noted.
+			s.configMaps = append(s.configMaps, liveConfig(in))
+			stage.Status.Revision = *in.workers.config.Name
+			again, err := decide(s, tc.by)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(in.workers.config, again.workers.config); diff != "" {
+				t.Errorf("a second look wants something else (-first +second):\n%s", diff)
+			}
+		})
+	}
+}
+
+// liveConfig is the ConfigMap that an intent makes.
+func liveConfig(in intent) corev1.ConfigMap {
+	c := in.workers.config
+	return corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: *c.Namespace, Name: *c.Name, Annotations: maps.Clone(c.Annotations)},
+		Data:       maps.Clone(c.Data),
 	}
 }

@@ -40,8 +40,8 @@ func TestTracing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if *in.workers.config.Name != *plain.workers.config.Name {
-				t.Error("the config has another name")
+			if in.workers.config.Data[configKey] != plain.workers.config.Data[configKey] {
+				t.Error("the config is another one")
 			}
 		})
 	}

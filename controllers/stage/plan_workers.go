@@ -1,10 +1,8 @@
 package stage
 
 import (
-	"crypto/sha256"
-	"fmt"
-
 	appsv1 "k8s.io/api/apps/v1"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 
@@ -13,7 +11,6 @@ import (
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/labels"
 	"millrace.dev/millrace/controllers/plan"
-	"millrace.dev/millrace/workers/config"
 )
 
 // Where a worker finds its files.
@@ -26,15 +23,15 @@ const (
 )
 
 // workersFor are the objects that run a stage.
-func workersFor(s *snapshot, settings Settings) (*workers, error) {
-	c := s.node.Config
-	c.NATS.TLS = s.pipeline.Spec.NATS != nil && s.pipeline.Spec.NATS.TLS != nil
-	access.Name(s.files(), &c.NATS)
-	data, err := c.Encode()
+func workersFor(s *snapshot, held []former, settings Settings) (*workers, error) {
+	r, err := chooseRevision(s, held, settings)
 	if err != nil {
-		return nil, fmt.Errorf("encode the config of stage %s: %w", s.node.Name, err)
+		return nil, err
 	}
-	name := fmt.Sprintf("%s-%.10x", s.stage.Name, sha256.Sum256(data))
+	spec, err := r.template()
+	if err != nil {
+		return nil, err
+	}
 	scales := autoscalingFor(s, settings)
 	n, leave := replicas(s.stage, s.node), false
 	if scales != nil {
@@ -48,14 +45,20 @@ func workersFor(s *snapshot, settings Settings) (*workers, error) {
 			n = 1 // what the API server gives a new Deployment
 		}
 	}
+	if !leave {
+		spec.WithReplicas(n)
+	}
 	return &workers{
-		replicas: n, autoscaling: scales,
-		config: corev1ac.ConfigMap(name, s.stage.Namespace).
-			WithLabels(workerLabels(s, c.Kind)).
+		replicas: n, autoscaling: scales, earlier: r.earlier,
+		config: corev1ac.ConfigMap(r.name, s.stage.Namespace).
+			WithLabels(workerLabels(s)).
+			WithAnnotations(r.marks).
 			WithOwnerReferences(ownerReference(s.stage)).
-			WithImmutable(true).
-			WithData(map[string]string{configKey: string(data)}),
-		deployment: deploymentFor(s, settings, name, n, leave),
+			WithData(r.data),
+		deployment: appsv1ac.Deployment(s.stage.Name, s.stage.Namespace).
+			WithLabels(workerLabels(s)).
+			WithOwnerReferences(ownerReference(s.stage)).
+			WithSpec(spec),
 	}, nil
 }
 
@@ -72,8 +75,8 @@ func replicas(stage *v1alpha1.Stage, node *plan.Stage) int32 {
 	return n
 }
 
-func workerLabels(s *snapshot, kind config.Kind) map[string]string {
-	return labels.Workers(s.stage.Spec.PipelineRef.Name, graph.Name(s.stage), string(kind))
+func workerLabels(s *snapshot) map[string]string {
+	return labels.Workers(s.stage.Spec.PipelineRef.Name, graph.Name(s.stage), string(s.node.Config.Kind))
 }
 
 func ownerReference(stage *v1alpha1.Stage) *metav1ac.OwnerReferenceApplyConfiguration {

@@ -9,6 +9,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	k8slabels "k8s.io/apimachinery/pkg/labels"
 
 	"millrace.dev/millrace/api/v1alpha1"
@@ -43,6 +44,9 @@ func setStatus(s *v1alpha1.StageStatus, rep report, now time.Time) {
 		setLag(s, rep, now)
 	}
 	s.Autoscaling = autoscalingStatus(rep)
+	if rep.done.revision != "" {
+		s.Revision = rep.done.revision
+	}
 	reason, message := v1alpha1.ReasonReady, "consumers and workers are ready"
 	if head := chainedWith(rep); head != "" {
 		message = "Chained with " + head
@@ -51,6 +55,11 @@ func setStatus(s *v1alpha1.StageStatus, rep report, now time.Time) {
 		reason, message = v1alpha1.ReasonSuspended, "suspended: no workers run, the input goes on being stored"
 	}
 	verdicts := []status.Verdict{accepted(rep), consumersReady(rep), workersAvailable(rep)}
+	if v := inputsDrained(stage, rep.intent.held, "the workers are replaced and read what the manifest says"); v != nil {
+		verdicts = append(verdicts, *v)
+	} else {
+		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionInputsDrained)
+	}
 	if v := autoscalingReady(rep); v != nil {
 		verdicts = append(verdicts, *v)
 	} else {
@@ -58,6 +67,9 @@ func setStatus(s *v1alpha1.StageStatus, rep report, now time.Time) {
 	}
 	status.Set(&s.Conditions, stage.Generation, now, reason, message, verdicts...)
 }
+
+// maxConsumers is the bound of the API.
+const maxConsumers = 64
 
 // setLag writes what the consumers say. While NATS is away the last known values stay. A
 // consumer that was there and waits for its stream goes on being named, so that it is known to
@@ -96,6 +108,15 @@ func setLag(s *v1alpha1.StageStatus, rep report, now time.Time) {
 		events += in.lag.Events
 		if !in.lag.Oldest.IsZero() && (oldest.IsZero() || in.lag.Oldest.Before(oldest)) {
 			oldest = in.lag.Oldest
+		}
+	}
+	for _, f := range rep.intent.held { // still named, so that they are known
+		if len(s.Consumers) < maxConsumers {
+			s.Consumers = append(s.Consumers, f.entry)
+		}
+		events += f.events
+		if !f.oldest.IsZero() && (oldest.IsZero() || f.oldest.Before(oldest)) {
+			oldest = f.oldest
 		}
 	}
 	if !known {
@@ -224,7 +245,12 @@ func workersAvailable(rep report) status.Verdict {
 	case d == nil || rep.done.deployment != apply.Unchanged || d.Status.ObservedGeneration < d.Generation:
 		return status.False(kind, v1alpha1.ReasonProgressing, "the Deployment is being rolled out")
 	}
-	return judge(d, rep.intent.workers.replicas, rep.seen.node.Suspended)
+	v := judge(d, rep.intent.workers.replicas, rep.seen.node.Suspended)
+	if rep.intent.workers.earlier && v.Status == metav1.ConditionTrue {
+		v.Message += fmt.Sprintf(", as an earlier release of the operator made them; to replace them: kubectl -n %s annotate stage %s --overwrite %s=\"$(date)\"",
+			rep.seen.stage.Namespace, rep.seen.stage.Name, v1alpha1.AnnotationRestart)
+	}
+	return v
 }
 
 // judge says how a Deployment that the API has caught up with is doing.

@@ -20,14 +20,14 @@ import (
 	"millrace.dev/millrace/controllers/internal/graph"
 )
 
-// specChanged lets through what changes the work to do: status patches, our own among
+// stageChanged lets through what changes the work to do: status patches, our own among
 // them, do not count.
-func specChanged() builder.Predicates {
-	return builder.WithPredicates(predicate.GenerationChangedPredicate{})
+func stageChanged() builder.Predicates {
+	return builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))
 }
 
 // pipelineChanged lets through what the stages of a pipeline wait for: its spec and its
-// streams.
+// streams, and that they are to restart.
 func pipelineChanged() builder.Predicates {
 	return builder.WithPredicates(predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok1 := e.ObjectOld.(*v1alpha1.Pipeline)
@@ -35,7 +35,8 @@ func pipelineChanged() builder.Predicates {
 		if !ok1 || !ok2 {
 			return false
 		}
-		return before.Generation != after.Generation || streamsReady(before) != streamsReady(after)
+		return before.Generation != after.Generation || streamsReady(before) != streamsReady(after) ||
+			before.Annotations[v1alpha1.AnnotationRestart] != after.Annotations[v1alpha1.AnnotationRestart]
 	}})
 }
 

@@ -2,6 +2,7 @@ package operator_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -49,6 +50,8 @@ type world struct {
 	client client.Client
 	nats   *natsserver.Embedded
 	js     natsjs.JetStream
+	// config has the rights that the operator has in a cluster.
+	config *rest.Config
 	// writes are the writing requests of the operator, to Kubernetes and to NATS.
 	writes *recorder
 }
@@ -60,6 +63,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(fakeWorker) != "" {
 		os.Exit(runFakeWorker(os.Args[1:]))
 	}
+	flag.Parse()
 	os.Exit(run(m))
 }
 
@@ -75,7 +79,7 @@ func run(m *testing.M) (code int) {
 	shared = w
 	done := make(chan error, 1)
 	operatorContext, endOperator := context.WithCancel(ctx)
-	go func() { done <- w.runOperator(operatorContext) }()
+	go func() { done <- w.runOperator(operatorContext, nil) }()
 	code = m.Run()
 	endOperator()
 	if err := <-done; err != nil {
@@ -130,16 +134,15 @@ func startWorld(ctx context.Context) (w *world, stop func(), err error) {
 	if err = v1alpha1.AddToScheme(scheme); err != nil {
 		return nil, stop, err
 	}
-	w.client, err = client.New(w.plane.Config(), client.Options{Scheme: scheme})
+	if w.client, err = client.New(w.plane.Config(), client.Options{Scheme: scheme}); err != nil {
+		return nil, stop, err
+	}
+	w.config, err = w.operatorConfig(ctx)
 	return w, stop, err
 }
 
-// runOperator runs the operator with the rights that it has in a cluster.
-func (w *world) runOperator(ctx context.Context) error {
-	config, err := w.operatorConfig(ctx)
-	if err != nil {
-		return err
-	}
+// runOperator runs the operator with the rights that it has in a cluster. change changes its options.
+func (w *world) runOperator(ctx context.Context, change func(*operator.Options)) error {
 	level := slog.LevelError
 	if testing.Verbose() {
 		level = slog.LevelInfo
@@ -153,7 +156,11 @@ func (w *world) runOperator(ctx context.Context) error {
 	options.MetricsAddress, options.ProbeAddress = "0", "0"
 	options.CleanupTimeout, options.Resync, options.StatusInterval = cleanupTimeout, resync, fresh
 	options.ScaleDownWindow = scaleDownWindow
-	return operator.Run(ctx, config, options, logger)
+	options.SeveralInProcess = true
+	if change != nil {
+		change(&options)
+	}
+	return operator.Run(ctx, w.config, options, logger)
 }
 
 func (w *world) operatorConfig(ctx context.Context) (*rest.Config, error) {

@@ -77,8 +77,8 @@ func TestPipelineBecomesStreamsConsumersAndWorkers(t *testing.T) {
 	})
 	t.Run("config", func(t *testing.T) {
 		maps := x.configMaps("enrich")
-		if len(maps) != 1 || maps[0].Immutable == nil || !*maps[0].Immutable {
-			t.Fatalf("got ConfigMaps %v, want one immutable", maps)
+		if len(maps) != 1 {
+			t.Fatalf("got ConfigMaps %v, want one", maps)
 		}
 		c, err := config.Parse([]byte(maps[0].Data["stage.json"]))
 		if err != nil {

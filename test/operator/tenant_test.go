@@ -39,8 +39,13 @@ func newTenant(t *testing.T) *tenant {
 // nextTenant is a further namespace of a test that has one.
 func nextTenant(t *testing.T) *tenant {
 	t.Helper()
-	x := &tenant{world: shared, t: t}
-	x.ns = harness.NewNamespace(t, shared.plane, map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
+	return nextTenantIn(t, shared)
+}
+
+func nextTenantIn(t *testing.T, w *world) *tenant {
+	t.Helper()
+	x := &tenant{world: w, t: t}
+	x.ns = harness.NewNamespace(t, w.plane, map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
 	x.create(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: x.ns, Name: "millrace-worker"}})
 	return x
 }

@@ -548,6 +548,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: replicas
       type:
         scalar: numeric
+    - name: revision
+      type:
+        scalar: string
     - name: selector
       type:
         scalar: string

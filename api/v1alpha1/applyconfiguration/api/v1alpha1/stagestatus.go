@@ -11,7 +11,7 @@ import (
 //
 // StageStatus is what the operator saw.
 type StageStatusApplyConfiguration struct {
-	// conditions are Accepted, ConsumersReady, WorkersAvailable, AutoscalingReady, their sum Ready, Reconciling and Stalled.
+	// conditions are Accepted, ConsumersReady, WorkersAvailable, InputsDrained, AutoscalingReady, their sum Ready, Reconciling and Stalled.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation that this status speaks of.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
@@ -27,6 +27,8 @@ type StageStatusApplyConfiguration struct {
 	Lag *int64 `json:"lag,omitempty"`
 	// lagSeconds is the age of the oldest such event.
 	LagSeconds *int64 `json:"lagSeconds,omitempty"`
+	// revision is the ConfigMap of what the workers are made from.
+	Revision *string `json:"revision,omitempty"`
 	// autoscaling says how many workers there should be, and why; absent without workers.max.
 	Autoscaling *AutoscalingStatusApplyConfiguration `json:"autoscaling,omitempty"`
 	// consumers are the durable consumers of the stage.
@@ -105,6 +107,14 @@ func (b *StageStatusApplyConfiguration) WithLag(value int64) *StageStatusApplyCo
 // If called multiple times, the LagSeconds field is set to the value of the last call.
 func (b *StageStatusApplyConfiguration) WithLagSeconds(value int64) *StageStatusApplyConfiguration {
 	b.LagSeconds = &value
+	return b
+}
+
+// WithRevision sets the Revision field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Revision field is set to the value of the last call.
+func (b *StageStatusApplyConfiguration) WithRevision(value string) *StageStatusApplyConfiguration {
+	b.Revision = &value
 	return b
 }
 

@@ -1,0 +1,222 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/graph"
+	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/status"
+	"millrace.dev/millrace/controllers/plan"
+)
+
+// A stage that is deleted, or that is to read something else, first processes what was stored for it until
+// then: nothing is lost when the graph of a running pipeline changes. What comes later is for the graph as
+// it is now.
+
+// former is an input that the stage had and that it is not to have any more.
+type former struct {
+	entry v1alpha1.ConsumerStatus
+	// lanes are the consumers that exist and are the stage's.
+	lanes []durable
+	// events that are stored and not processed, and when the oldest was stored.
+	events int64
+	oldest time.Time
+}
+
+// skew is how far the clocks of Kubernetes and NATS may differ, and more than the fraction of a second that
+// the times of Kubernetes lack.
+const skew = 5 * time.Second
+
+// gatherFormer reads the consumers of an input that status speaks of, but for those that are wanted.
+func gatherFormer(ctx context.Context, nats *jetstream.Client, entry v1alpha1.ConsumerStatus, owner jetstream.Owner, wanted []plan.Consumer) (former, error) {
+	f := former{entry: entry}
+	for _, d := range durablesOf(entry) {
+		if slices.ContainsFunc(wanted, func(c plan.Consumer) bool { return c.Stream == d.stream && c.Durable == d.name }) {
+			continue
+		}
+		have, err := nats.Consumer(d.stream, d.name)
+		if errors.Is(err, jetstream.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return f, err
+		}
+		if !owner.Owns(have.Config.Metadata) {
+			continue
+		}
+		f.lanes = append(f.lanes, d)
+		lag, err := nats.Lag(ctx, d.stream, have)
+		if err != nil {
+			return f, ignoreNotFound(err)
+		}
+		f.events += lag.Events
+		if !lag.Oldest.IsZero() && (f.oldest.IsZero() || lag.Oldest.Before(f.oldest)) {
+			f.oldest = lag.Oldest
+		}
+	}
+	return f, nil
+}
+
+// drained says whether nothing is left that was stored before a moment; of all that is stored when the
+// moment is zero.
+func (f former) drained(before time.Time) bool {
+	return f.events == 0 || !before.IsZero() && f.oldest.After(before.Add(skew))
+}
+
+// held are the former inputs that the workers go on reading for a while.
+func (s *snapshot) held() []former {
+	if len(s.former) == 0 || s.deployment == nil || s.revision() == nil || leaves(s.stage) {
+		return nil
+	}
+	if s.leaving { // what other stages still make of what they are to process comes in
+		return s.former
+	}
+	var since time.Time
+	if c := meta.FindStatusCondition(s.stage.Status.Conditions, v1alpha1.ConditionInputsDrained); c != nil {
+		since = c.LastTransitionTime.Time
+	}
+	var held []former
+	for _, f := range s.former {
+		if f.events > 0 && (since.IsZero() || !f.drained(since)) {
+			held = append(held, f)
+		}
+	}
+	return held
+}
+
+// leaves says that a person has said to leave what is not processed.
+func leaves(stage *v1alpha1.Stage) bool {
+	return stage.Annotations[v1alpha1.AnnotationDrain] == "false"
+}
+
+// isLeaving says whether some stage of the pipeline, but this one, is being deleted.
+func isLeaving(stages graph.Stages, but *v1alpha1.Stage) bool {
+	for _, s := range slices.Concat(stages.Children, stages.Attached) {
+		if s.UID != but.UID && !s.DeletionTimestamp.IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
+// inputsDrained is nil when the workers read nothing but what they are to read.
+func inputsDrained(stage *v1alpha1.Stage, held []former, then string) *status.Verdict {
+	if len(held) == 0 {
+		return nil
+	}
+	var streams []string
+	events := int64(0)
+	for _, f := range held {
+		streams = append(streams, f.entry.Stream)
+		events += f.events
+	}
+	return new(status.False(v1alpha1.ConditionInputsDrained, v1alpha1.ReasonEventsLeft, fmt.Sprintf(
+		"the workers go on with what was stored in %s before the change: about %d events are left; then %s. To leave them unprocessed: kubectl -n %s annotate stage %s %s=false",
+		strings.Join(slices.Compact(streams), ", "), events, then, stage.Namespace, stage.Name, v1alpha1.AnnotationDrain)))
+}
+
+// drain reports whether a Stage that is being deleted has to wait, and says so in its status. It waits
+// while its workers have not processed what was stored for it before the deletion, and for stages that it
+// reads and that are deleted, too.
+func (r *Reconciler) drain(ctx context.Context, stage *v1alpha1.Stage) (waits bool, err error) {
+	stages, drains, err := r.drains(ctx, stage)
+	if err != nil || !drains {
+		return false, err
+	}
+	nats, err := r.clientFor(ctx, stage)
+	if err != nil {
+		return false, err
+	}
+	before, upstream := boundary(stage, stages)
+	var left []former
+	for _, entry := range stage.Status.Consumers {
+		f, err := gatherFormer(ctx, nats, entry, ownerOf(stage, r.Settings.Cluster), nil)
+		if err != nil {
+			return false, err
+		}
+		if upstream != "" || !f.drained(before) {
+			left = append(left, f)
+		}
+	}
+	then := "the stage is deleted"
+	if upstream != "" {
+		then = "and those that stage " + upstream + " makes until it is gone, " + then
+	}
+	verdict := inputsDrained(stage, left, then)
+	if verdict == nil {
+		return false, nil
+	}
+	if r.Now().Sub(stage.DeletionTimestamp.Time) > r.DrainTimeout {
+		r.eventUnprocessed(stage, verdict.Message)
+		return false, nil
+	}
+	old := stage.DeepCopy()
+	status.Set(&stage.Status.Conditions, stage.Generation, r.Now(), "", "", *verdict)
+	if wrote, err := r.Applier.Status(ctx, stage, old); err != nil {
+		return false, err
+	} else if wrote {
+		r.eventTurned(stage, old.Status.Conditions)
+	}
+	return true, nil
+}
+
+// drains says whether workers are there to process what is left, and whether it would be lost if they did
+// not: with the stage, or with the streams of a pipeline that is deleted with them.
+func (r *Reconciler) drains(ctx context.Context, stage *v1alpha1.Stage) (graph.Stages, bool, error) {
+	if leaves(stage) {
+		return graph.Stages{}, false, nil
+	}
+	pipeline, err := graph.PipelineOf(ctx, r.Client, stage)
+	if err != nil || pipeline == nil || pipeline.Spec.Suspend || graph.Spec(stage, pipeline).Suspend {
+		return graph.Stages{}, false, err
+	}
+	if !pipeline.DeletionTimestamp.IsZero() && pipeline.Spec.DeletionPolicy != v1alpha1.DeletionDelete {
+		return graph.Stages{}, false, nil
+	}
+	var deployment appsv1.Deployment
+	err = r.Client.Get(ctx, client.ObjectKeyFromObject(stage), &deployment)
+	if err != nil || !deployment.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(&deployment, stage) || specReplicas(&deployment) == 0 {
+		return graph.Stages{}, false, client.IgnoreNotFound(err)
+	}
+	stages, err := graph.List(ctx, r.Client, stage.Namespace, stage.Spec.PipelineRef.Name)
+	return stages, true, err
+}
+
+// boundary says up to when what is stored for a stage that is being deleted has to be processed: all of it
+// (zero) when some stage that it reads is gone, since then nothing more comes; else what was stored before
+// the deletion. upstream is a stage that it reads and that is still being deleted.
+func boundary(stage *v1alpha1.Stage, stages graph.Stages) (before time.Time, upstream string) {
+	before = stage.DeletionTimestamp.Time
+	live := map[string]bool{"ingress": true}
+	for _, other := range slices.Concat(stages.Children, stages.Attached) {
+		live[graph.Name(&other)] = true
+		if !other.DeletionTimestamp.IsZero() && reads(stage, graph.Name(&other)) {
+			upstream = graph.Name(&other)
+		}
+	}
+	for _, from := range stage.Spec.From {
+		if name, _, _ := strings.Cut(from, "/"); !live[name] {
+			before = time.Time{}
+		}
+	}
+	return before, upstream
+}
+
+// reads says whether a stage reads a port of another.
+func reads(stage *v1alpha1.Stage, name string) bool {
+	return graph.Name(stage) != name && slices.ContainsFunc(stage.Spec.From, func(from string) bool {
+		producer, _, _ := strings.Cut(from, "/")
+		return producer == name
+	})
+}

@@ -1,0 +1,331 @@
+package operator_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	natsjs "github.com/nats-io/nats.go/jetstream"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/operator"
+)
+
+// The workers of these tests process nothing: the test does it for them.
+
+// publish stores events in the ingress of pipeline obs.
+func (x *tenant) publish(n int) {
+	x.t.Helper()
+	for range n {
+		if _, err := x.js.Publish(x.t.Context(), x.ns+".obs.raw.x", []byte(`{"id":"1"}`)); err != nil {
+			x.t.Fatal(err)
+		}
+	}
+}
+
+// process acknowledges the next n messages of a consumer.
+func (x *tenant) process(stream, durable string, n int) {
+	x.t.Helper()
+	c, err := x.js.Consumer(x.t.Context(), stream, durable)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	batch, err := c.Fetch(n, natsjs.FetchMaxWait(patience))
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	got := 0
+	for m := range batch.Messages() {
+		if got++; got == n { // it covers those before
+			if err := m.DoubleAck(x.t.Context()); err != nil {
+				x.t.Fatal(err)
+			}
+		}
+	}
+	if got != n {
+		x.t.Fatalf("got %d messages of %s, want %d: %v", got, durable, n, batch.Error())
+	}
+}
+
+// left waits until a stage says that it has events to process before it changes.
+func (x *tenant) left(s *v1alpha1.Stage, events int) {
+	x.t.Helper()
+	x.eventually(func() error {
+		c := x.condition(s, v1alpha1.ConditionInputsDrained, metav1.ConditionFalse, v1alpha1.ReasonEventsLeft)
+		if want := fmt.Sprintf("about %d events are left", events); !strings.Contains(c.Message, want) {
+			return fmt.Errorf("got %q, want %q", c.Message, want)
+		}
+		return nil
+	})
+}
+
+func TestDeletedStageIsDrainedFirst(t *testing.T) {
+	x := newTenant(t)
+	x.dropStreams()
+	p := x.start(x.small())
+	archive := x.attached("archive", "ingress")
+	x.create(archive)
+	x.ready(archive)
+	x.publish(3)
+	x.delete(archive)
+	x.left(archive, 3)
+	time.Sleep(6 * time.Second) // what the operator allows the clocks to differ by
+	x.publish(1)                // after the deletion: not the stage's any more
+	x.process(x.stream("raw"), x.durable("archive"), 2)
+	x.left(archive, 2)
+	if d := x.deployment("archive"); !d.DeletionTimestamp.IsZero() || d.Status.ReadyReplicas != 1 {
+		t.Errorf("the workers are stopped, %d are ready", d.Status.ReadyReplicas)
+	}
+	x.process(x.stream("raw"), x.durable("archive"), 1)
+	x.gone(archive)
+	if x.consumer(x.stream("raw"), x.durable("archive")) != nil {
+		t.Error("the consumer of a deleted stage is still there")
+	}
+	x.ready(p)
+}
+
+func TestStageIsNotDrainedWhenAPersonSaysSo(t *testing.T) {
+	x := newTenant(t)
+	x.dropStreams()
+	x.start(x.small())
+	archive := x.attached("archive", "ingress")
+	x.create(archive)
+	x.ready(archive)
+	x.publish(3)
+	x.delete(archive)
+	x.left(archive, 3)
+	edit(x, archive, func(s *v1alpha1.Stage) { s.Annotations = map[string]string{v1alpha1.AnnotationDrain: "false"} })
+	x.gone(archive)
+}
+
+// TestRemovedEntryIsDrainedFirst: the Pipeline says what it waits for.
+func TestRemovedEntryIsDrainedFirst(t *testing.T) {
+	x := newTenant(t)
+	x.dropStreams()
+	p := x.pipeline()
+	p.Spec.Stages = append(p.Spec.Stages[:1], v1alpha1.PipelineStage{Name: "archive", StageNode: x.attached("", "ingress").Spec.StageNode})
+	x.start(p)
+	x.publish(2)
+	edit(x, p, func(p *v1alpha1.Pipeline) { p.Spec.Stages = p.Spec.Stages[:1] })
+	x.left(x.stage("obs-archive"), 2)
+	c := x.condition(p, v1alpha1.ConditionStagesReady, metav1.ConditionFalse, v1alpha1.ReasonStagesNotReady)
+	if !strings.Contains(c.Message, "archive") {
+		t.Errorf("got %q, want what the deleted stage waits for", c.Message)
+	}
+	x.process(x.stream("raw"), x.durable("archive"), 2)
+	x.gone(&v1alpha1.Stage{ObjectMeta: x.named("obs-archive")})
+	x.ready(p)
+}
+
+func TestChangedInputIsDrainedFirst(t *testing.T) {
+	x := newTenant(t)
+	x.dropStreams()
+	x.start(x.small())
+	archive := x.attached("archive", "ingress")
+	x.create(archive)
+	x.ready(archive)
+	x.publish(3)
+	before := x.stage("archive").Status.Revision
+	edit(x, archive, func(s *v1alpha1.Stage) { s.Spec.From = []string{"validate/dead-letter"} })
+	x.left(archive, 3)
+	if got := x.stage("archive").Status.Revision; got != before {
+		t.Errorf("the workers are of revision %s, want %s until they have processed what they read before", got, before)
+	}
+	if lag := x.stage("archive").Status.Lag; lag == nil || *lag != 3 {
+		t.Errorf("got lag %v, want 3", lag)
+	}
+	x.process(x.stream("raw"), x.durable("archive"), 3)
+	x.ready(archive)
+	x.eventually(func() error {
+		if x.consumer(x.stream("raw"), x.durable("archive")) != nil {
+			return fmt.Errorf("the consumer on the old input is still there")
+		}
+		if got := x.stage("archive").Status.Revision; got == before {
+			return fmt.Errorf("the workers are still of revision %s", got)
+		}
+		return nil
+	})
+}
+
+// TestDeletionPolicyDeleteDrainsFirst: what would be deleted unprocessed is processed before.
+func TestDeletionPolicyDeleteDrainsFirst(t *testing.T) {
+	x := newTenant(t)
+	x.dropStreams()
+	p := x.small()
+	p.Spec.DeletionPolicy = v1alpha1.DeletionDelete
+	x.start(p)
+	x.publish(2)
+	x.delete(p)
+	x.left(x.stage("obs-validate"), 2)
+	if !x.hasStream(x.stream("raw")) {
+		t.Error("the stream is gone, with events that were not processed")
+	}
+	x.process(x.stream("raw"), x.durable("validate"), 2)
+	x.gone(p)
+	if x.hasStream(x.stream("raw")) {
+		t.Error("the stream is still there")
+	}
+}
+
+// pods of a stage by UID.
+func (x *tenant) pods(stage string) map[string]corev1.Pod {
+	x.t.Helper()
+	var list corev1.PodList
+	err := x.client.List(x.t.Context(), &list, client.InNamespace(x.ns), client.MatchingLabels{v1alpha1.LabelStage: stage})
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	pods := map[string]corev1.Pod{}
+	for _, p := range list.Items {
+		if p.DeletionTimestamp.IsZero() {
+			pods[string(p.UID)] = p
+		}
+	}
+	return pods
+}
+
+// replaced waits until a stage is ready with none of the pods that it had.
+func (x *tenant) replaced(stage string, before map[string]corev1.Pod) {
+	x.t.Helper()
+	x.eventually(func() error {
+		now := x.pods(stage)
+		for uid := range now {
+			if _, old := before[uid]; old {
+				return fmt.Errorf("pod %s of stage %s is not replaced", before[uid].Name, stage)
+			}
+		}
+		if len(now) == 0 {
+			return fmt.Errorf("stage %s has no pods", stage)
+		}
+		return nil
+	})
+	x.ready(x.stage("obs-" + stage))
+}
+
+func (x *tenant) unchanged(stage string, before map[string]corev1.Pod) {
+	x.t.Helper()
+	now := x.pods(stage)
+	if len(now) != len(before) {
+		x.t.Errorf("stage %s has %d pods, had %d", stage, len(now), len(before))
+	}
+	for uid, p := range before {
+		if _, ok := now[uid]; !ok {
+			x.t.Errorf("pod %s of stage %s was replaced", p.Name, stage)
+		}
+	}
+}
+
+func TestRestart(t *testing.T) {
+	x := newTenant(t)
+	x.dropStreams()
+	p := x.start(x.pipeline())
+	validate, enrich := x.pods("validate"), x.pods("enrich")
+	edit(x, x.stage("obs-validate"), func(s *v1alpha1.Stage) { s.Annotations = map[string]string{v1alpha1.AnnotationRestart: "1"} })
+	x.replaced("validate", validate)
+	x.unchanged("enrich", enrich)
+	validate = x.pods("validate")
+	edit(x, p, func(p *v1alpha1.Pipeline) { p.Annotations = map[string]string{v1alpha1.AnnotationRestart: "2"} })
+	x.replaced("validate", validate)
+	x.replaced("enrich", enrich)
+	x.ready(p)
+}
+
+// TestEditsThatRestartNoWorker: what is not the workers' logic reaches them, or the operator, without.
+func TestEditsThatRestartNoWorker(t *testing.T) {
+	x := newTenant(t)
+	x.dropStreams()
+	p := x.start(x.pipeline())
+	validate, enrich := x.pods("validate"), x.pods("enrich")
+	for what, change := range map[string]func(*v1alpha1.Pipeline){
+		"bounds of scaling": func(p *v1alpha1.Pipeline) {
+			p.Spec.Stages[0].Workers.Max, p.Spec.Stages[0].Workers.TargetLag = 3, 100
+		},
+		"limits of streams": func(p *v1alpha1.Pipeline) { p.Spec.Streams.MaxAge = &metav1.Duration{Duration: time.Hour} },
+		"another stage":     func(p *v1alpha1.Pipeline) { p.Spec.Stages[3].Analyze.Anomaly = &v1alpha1.AnomalySpec{} },
+		"deletion policy":   func(p *v1alpha1.Pipeline) { p.Spec.DeletionPolicy = v1alpha1.DeletionDelete },
+	} {
+		edit(x, p, change)
+		x.ready(p)
+		t.Logf("edited: %s", what)
+	}
+	x.unchanged("validate", validate)
+	x.unchanged("enrich", enrich)
+}
+
+// TestNewOperatorRestartsNoWorker replaces the operator by one of another release.
+func TestNewOperatorRestartsNoWorker(t *testing.T) {
+	t.Parallel()
+	w, stop, err := startWorld(t.Context())
+	t.Cleanup(stop)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := nextTenantIn(t, w)
+	run := func(version string) (end func()) {
+		ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+		done := make(chan error, 1)
+		go func() {
+			done <- w.runOperator(ctx, func(o *operator.Options) {
+				o.Version, o.WorkerImage, o.SeveralInProcess = version, "millrace/worker:"+version, true
+			})
+		}()
+		return func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("operator %s: %v", version, err)
+			}
+		}
+	}
+	end := run("1")
+	p := x.start(x.small())
+	before, deployment := x.pods("validate"), x.deployment("obs-validate")
+	end()
+
+	end = run("2")
+	defer func() { end() }()
+	s := x.stage("obs-validate")
+	x.eventually(func() error {
+		c := x.condition(s, v1alpha1.ConditionWorkersAvailable, metav1.ConditionTrue, v1alpha1.ReasonReady)
+		if !strings.Contains(c.Message, "as an earlier release of the operator made them") || !strings.Contains(c.Message, v1alpha1.AnnotationRestart) {
+			return fmt.Errorf("got %q, want that the workers are of an earlier release, and how to replace them", c.Message)
+		}
+		return nil
+	})
+	x.unchanged("validate", before)
+	if got := x.deployment("obs-validate"); got.Generation != deployment.Generation {
+		t.Errorf("the Deployment was written: %+v", got.Spec)
+	}
+	image := func() string { return x.deployment("obs-validate").Spec.Template.Spec.Containers[0].Image }
+
+	// What is damaged is repaired as it was.
+	x.delete(x.deployment("obs-validate"))
+	x.replaced("validate", before)
+	if got := image(); got != "millrace/worker:1" {
+		t.Errorf("repaired with image %s, want that of the revision", got)
+	}
+	before = x.pods("validate")
+	end()
+
+	// An edit while no operator runs is not taken for the new release's doing.
+	edit(x, p, func(p *v1alpha1.Pipeline) {
+		p.Spec.Stages[0].Workers.NodeSelector = map[string]string{"kubernetes.io/os": "linux"}
+	})
+	end = run("3")
+	x.replaced("validate", before)
+	if got := image(); got != "millrace/worker:3" {
+		t.Errorf("got image %s after an edit, want that of the new release", got)
+	}
+	before = x.pods("validate")
+	end()
+	end = run("4")
+	edit(x, p, func(p *v1alpha1.Pipeline) { p.Annotations = map[string]string{v1alpha1.AnnotationRestart: "now"} })
+	x.replaced("validate", before)
+	if got := image(); got != "millrace/worker:4" {
+		t.Errorf("got image %s after a restart, want that of the new release", got)
+	}
+}
