@@ -194,6 +194,7 @@ func stagesReady(rep report) status.Verdict {
 	}
 	stages := stagesInPlan(rep.seen)
 	var waiting, stalled []string
+	trouble := false // something else than work that is under way
 	for _, planned := range rep.seen.resolved.Plan.Stages {
 		stage := stages[planned.Name]
 		switch {
@@ -204,6 +205,7 @@ func stagesReady(rep report) status.Verdict {
 		case meta.IsStatusConditionTrue(stage.Status.Conditions, v1alpha1.ConditionStalled):
 			stalled = append(stalled, planned.Name+": "+readyMessage(stage))
 		case !isReady(stage):
+			trouble = trouble || !isProgressing(stage)
 			waiting = append(waiting, planned.Name+": "+readyMessage(stage))
 		case isSuspended(stage) != planned.Suspended:
 			waiting = append(waiting, planned.Name+": being suspended or resumed")
@@ -221,8 +223,10 @@ func stagesReady(rep report) status.Verdict {
 	switch {
 	case len(stalled) > 0:
 		return status.Stalled(kind, v1alpha1.ReasonStagesNotReady, message)
-	case len(waiting) > 0:
+	case trouble:
 		return status.False(kind, v1alpha1.ReasonStagesNotReady, message)
+	case len(waiting) > 0:
+		return status.False(kind, v1alpha1.ReasonProgressing, message)
 	default:
 		return status.True(kind, v1alpha1.ReasonReady, fmt.Sprintf("%d stages are ready", len(stages)))
 	}
@@ -266,6 +270,12 @@ func stagesInPlan(s *snapshot) map[string]*v1alpha1.Stage {
 func isReady(stage *v1alpha1.Stage) bool {
 	c := meta.FindStatusCondition(stage.Status.Conditions, v1alpha1.ConditionReady)
 	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == stage.Generation
+}
+
+// isProgressing reports whether a Stage is not ready because of work that is under way.
+func isProgressing(stage *v1alpha1.Stage) bool {
+	c := meta.FindStatusCondition(stage.Status.Conditions, v1alpha1.ConditionReady)
+	return c == nil || c.ObservedGeneration != stage.Generation || c.Reason == v1alpha1.ReasonProgressing || c.Reason == v1alpha1.ReasonEventsLeft
 }
 
 // isSuspended reports whether a Stage says that it rests.

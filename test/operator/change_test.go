@@ -113,7 +113,7 @@ func TestRemovedEntryIsDrainedFirst(t *testing.T) {
 	x.publish(2)
 	edit(x, p, func(p *v1alpha1.Pipeline) { p.Spec.Stages = p.Spec.Stages[:1] })
 	x.left(x.stage("obs-archive"), 2)
-	c := x.condition(p, v1alpha1.ConditionStagesReady, metav1.ConditionFalse, v1alpha1.ReasonStagesNotReady)
+	c := x.condition(p, v1alpha1.ConditionStagesReady, metav1.ConditionFalse, v1alpha1.ReasonProgressing)
 	if !strings.Contains(c.Message, "archive") {
 		t.Errorf("got %q, want what the deleted stage waits for", c.Message)
 	}
