@@ -6,6 +6,7 @@ import (
 	"math"
 	"time"
 
+	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -31,6 +32,17 @@ func (*analyzer) Start(context.Context) error { return nil }
 
 // Shutdown holds nothing.
 func (*analyzer) Shutdown(context.Context) error { return nil }
+
+// Reload returns a stage with the thresholds of c that knows the series of this one.
+func (a *analyzer) Reload(c *config.StageConfig) (stage.Stage, error) {
+	set, err := settingsOf(c.Analyze)
+	if err != nil {
+		return nil, err
+	}
+	next := *a
+	next.threshold, next.minPoints, next.insights.threshold = set.threshold, set.minPoints, set.threshold
+	return &next, nil
+}
 
 // rebuildAnomaly is how much input makes a detector again: 30 values, which is the default
 // warm-up, of a series with one a minute. More than that changes little

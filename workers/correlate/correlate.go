@@ -35,6 +35,22 @@ func (*correlator) Start(context.Context) error { return nil }
 // Shutdown holds nothing.
 func (*correlator) Shutdown(context.Context) error { return nil }
 
+// Reload returns a stage that reports groups from the number of events that c says, and has the
+// windows and incidents of this one.
+func (c *correlator) Reload(to *config.StageConfig) (stage.Stage, error) {
+	set, err := settingsOf(to.Correlate)
+	if err != nil {
+		return nil, err
+	}
+	next := *c
+	if c.windows != nil {
+		windows := *c.windows
+		windows.minEvents = set.window.MinEvents
+		next.windows = &windows
+	}
+	return &next, nil
+}
+
 // Horizon is as far back as the state of the stage reaches, in stream time.
 func (c *correlator) Horizon() (horizon time.Duration) {
 	if c.realtime != nil {

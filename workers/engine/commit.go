@@ -76,6 +76,7 @@ func (l *lane) commit(ctx context.Context, s *step) error {
 	l.acknowledge(s)
 	l.e.progress.Store(now)
 	l.working.Add(-1)
+	l.settle()
 	l.free <- s
 	return nil
 }

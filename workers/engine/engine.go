@@ -34,7 +34,9 @@ type Engine struct {
 	ackTimeout  time.Duration
 	wedgedAfter time.Duration
 
-	nodes    []*node       // the first stage, then the chained ones, parents first
+	nodes    []*node // the first stage, then the chained ones, parents first
+	edition  atomic.Pointer[edition]
+	changing sync.Mutex    // held while the edition is exchanged, started or stopped
 	halves   [2][]*node    // of a chain (half.go)
 	cut      int           // depth of the second half
 	keeper   *lease.Keeper // nil when this worker owns all lanes
@@ -83,6 +85,11 @@ func New(o Options) (*Engine, error) {
 	if e.nodes, err = newNodes(&e.opts); err != nil {
 		return nil, err
 	}
+	first, err := e.firstEdition()
+	if err != nil {
+		return nil, err
+	}
+	e.edition.Store(first)
 	e.halves, e.cut = cutChain(e.nodes)
 	e.metrics = e.nodes[0].metrics
 	if c.Leases != "" {
@@ -143,29 +150,6 @@ func (e *Engine) keep(ctx context.Context) {
 	if err := e.keeper.Run(ctx, e); err != nil {
 		e.log.Error("leases are not kept any more", "error", err)
 	}
-}
-
-// startStages starts the instances that all lanes share.
-func (e *Engine) startStages(ctx context.Context) error {
-	for _, n := range e.nodes {
-		if n.shared == nil {
-			continue
-		}
-		if err := n.shared.Start(ctx); err != nil {
-			return fmt.Errorf("start stage %s: %w", n.cfg.Stage, err)
-		}
-	}
-	return nil
-}
-
-func (e *Engine) stopStages(ctx context.Context) error {
-	var errs []error
-	for _, n := range e.nodes {
-		if n.shared != nil {
-			errs = append(errs, n.shared.Shutdown(ctx))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // Acquire has this worker work on a lane: the keeper of the leases says so.

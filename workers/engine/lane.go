@@ -71,6 +71,14 @@ type lane struct {
 	hands    chan *hand
 	contexts *event.Contexts
 
+	// edition is what the stages of the lane decide by, and judged how far into its inputs they have
+	// decided, over all sessions.
+	edition *edition
+	judged  map[place]uint64
+	// unstored steps are processed and not yet stored; settled is told when there is none any more.
+	unstored atomic.Int32
+	settled  chan struct{}
+
 	// busySince is when the call of a stage that goes on now began, in each half of a chain, in
 	// Unix nanoseconds; 0 = there is none.
 	busySince [2]atomic.Int64
@@ -102,6 +110,7 @@ func newLane(e *Engine, index int) *lane {
 	l := &lane{
 		e: e, index: index, log: e.log, stopping: make(chan struct{}), over: make(chan struct{}), lost: make(chan struct{}),
 		flushRequests: make(chan flushRequest), scratch: make([]scratch, len(e.nodes)),
+		edition: e.edition.Load(), judged: map[place]uint64{}, settled: make(chan struct{}, 1),
 	}
 	if e.cfg.Lanes > 1 {
 		l.log = e.log.With("lane", index)
@@ -238,6 +247,7 @@ func (l *lane) begin() {
 		l.free <- s
 	}
 	l.working.Store(0)
+	l.unstored.Store(0)
 	l.replaying, l.tick, l.last = false, 0, make([]uint64, len(l.inputs))
 	l.e.setInputs(l, l.inputs)
 }
@@ -252,6 +262,7 @@ func (l *lane) end(ctx context.Context) {
 	}
 	l.lastProblems = l.outgoing.list()
 	l.outgoing.clear(l)
+	l.noteJudged()
 	l.closeInstances(ctx)
 }
 
@@ -262,10 +273,10 @@ func (l *lane) openInstances(ctx context.Context) error {
 	for i, n := range l.e.nodes {
 		at := &l.instances[i]
 		if !n.stateful {
-			at.stage = n.shared
+			at.stage = l.edition.shared[i]
 		} else {
 			at.metrics = &laneMetrics{Registerer: l.e.laneRegisterer(n, l.index)}
-			s, err := n.build(&l.e.opts, at.metrics)
+			s, err := n.build(&l.e.opts, l.edition.configs[i], at.metrics)
 			if err != nil {
 				return err
 			}
@@ -320,6 +331,7 @@ func (l *lane) process(ctx context.Context, in <-chan *step, out chan<- *step) {
 			work = func() (*step, bool) { return nil, false }
 		}
 		l.payload.Store(l.e.conn.MaxPayload())
+		l.renew(ctx)
 		if s, ok := work(); !ok || s != nil && !l.through(ctx, s, out) {
 			// Stopped in the middle: nothing of the step is stored.
 			<-drained(in)
@@ -330,6 +342,7 @@ func (l *lane) process(ctx context.Context, in <-chan *step, out chan<- *step) {
 
 // through passes a step on that all stages are done with.
 func (l *lane) through(ctx context.Context, s *step, out chan<- *step) bool {
+	l.unstored.Add(1)
 	for _, q := range s.queues {
 		q.track.open = nil
 	}

@@ -12,12 +12,11 @@ import (
 
 // node is one stage of the worker: the first one, or one that is chained to another.
 type node struct {
+	// cfg is what it was started with; its live members may be others by now (edition).
 	cfg      *config.StageConfig
 	limits   limits
 	factory  stage.Factory
 	stateful bool
-	// shared is the instance of a stateless stage; a stateful one has an instance per lane.
-	shared   stage.Stage
 	ports    *ports
 	metrics  *stageMetrics
 	stats    *stats
@@ -34,7 +33,7 @@ func newNodes(o *Options) ([]*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	nodes := []*node{head}
+	nodes := []*node{head} // in the order of edition.configs
 	byName := map[string]*node{o.Config.Stage: head}
 	for i := range o.Config.Chain {
 		c := &o.Config.Chain[i]
@@ -82,17 +81,12 @@ func newNode(o *Options, c *config.StageConfig, f stage.Factory) (*node, error) 
 	if n.stats, err = newStats(n.metrics); err != nil {
 		return nil, fmt.Errorf("make latency sketch: %w", err)
 	}
-	if n.stateful {
-		// A mistake in the settings shows when the worker starts, not when it gets a lane.
-		_, err = n.build(o, prometheus.NewRegistry())
-	} else {
-		n.shared, err = n.build(o, n.register)
-	}
-	return n, err
+	return n, nil
 }
 
-func (n *node) build(o *Options, r prometheus.Registerer) (stage.Stage, error) {
-	s, err := n.factory.New(stage.Settings{Config: n.cfg, Log: o.Log, Now: o.Now, Metrics: r, Lanes: n.cfg.Lanes})
+// build makes an instance of the stage that decides by c.
+func (n *node) build(o *Options, c *config.StageConfig, r prometheus.Registerer) (stage.Stage, error) {
+	s, err := n.factory.New(stage.Settings{Config: c, Log: o.Log, Now: o.Now, Metrics: r, Lanes: n.cfg.Lanes})
 	if err != nil {
 		return nil, fmt.Errorf("stage %s: %w", n.cfg.Stage, err)
 	}

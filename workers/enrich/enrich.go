@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -53,6 +54,19 @@ func newEnricher(open Open, s settings, given stage.Settings) (*enricher, error)
 	}
 	e.metrics, err = newMetrics(given.Metrics, e.cache)
 	return e, err
+}
+
+// Reload returns a stage with the semantic rules of c that shares the source, the cache and the
+// metrics of this one.
+func (e *enricher) Reload(c *config.StageConfig) (stage.Stage, error) {
+	if _, err := readConfig(c.Enrich); err != nil {
+		return nil, err
+	}
+	next := *e
+	if next.semantic != nil {
+		next.semantic = newSemantic(c.Enrich.Semantic)
+	}
+	return &next, nil
 }
 
 // looksUp tells whether an enricher that asks the source is on.
@@ -117,7 +131,9 @@ func (e *enricher) enrich(ev *event.Event, now int64, n *tally) {
 	}
 	var k *known
 	if lead != nil {
-		k, _ = lead.Memo(e).(*known)
+		if k, _ = lead.Memo(e.cache).(*known); k != nil && k.semantic != e.semantic {
+			k = nil // of other rules
+		}
 	}
 	if e.semantic != nil {
 		n.count(enricherSemantic, e.semantic.enrich(ev, k))
@@ -141,8 +157,9 @@ type known struct {
 	// common and more are what kubernetes appends (entry.contextFor), and lead the one with the
 	// whole entity; nil = as it is.
 	common, more, lead *event.Prepared
-	// rules are those that can match.
-	rules *typeRules
+	// rules are those of semantic that can match.
+	semantic *semantic
+	rules    *typeRules
 }
 
 // found looks up the event's entity, and appends what kubernetes found about it. lead is nil when
@@ -161,10 +178,10 @@ func (e *enricher) found(ev *event.Event, lead *event.Prepared, k *known, now in
 		found := e.lookUp(ev, now, n)
 		k = knownOf(ev, lead, found)
 		if e.semantic != nil {
-			k.rules = e.semantic.table.of(ev.Type)
+			k.semantic, k.rules = e.semantic, e.semantic.table.of(ev.Type)
 		}
 		if found.answers(ev.Time, now) {
-			lead.Remember(e, k)
+			lead.Remember(e.cache, k)
 		}
 	}
 	if e.kubernetes {

@@ -61,6 +61,16 @@ type Rebuilder interface {
 	Horizon() time.Duration
 }
 
+// Reloader is implemented by stages whose config has live members (config.StageConfig.Fixed).
+type Reloader interface {
+	// Reload returns a stage that decides by the live members of c and has everything else of
+	// this one: its state, its metrics, and what Start took. The Horizon stays as it is. The
+	// engine calls it between two calls of Process and Flush of a stateful stage, and from then
+	// on uses the new one alone. Of a stateless stage it uses both for a while, at once; Shutdown
+	// is called on the newest. An error, of what Factory.New refuses too, leaves this one as it is.
+	Reload(c *config.StageConfig) (Stage, error)
+}
+
 // Factory makes stages of one kind.
 type Factory interface {
 	// Kind is the kind that this factory makes.

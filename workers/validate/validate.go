@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -18,29 +19,48 @@ const (
 )
 
 type validator struct {
+	checks
+	seen *dedupe // nil = off
+}
+
+// checks are what a valid event passes; they may change while the stage is at work.
+type checks struct {
 	required          []attribute
 	maxFuture, maxAge time.Duration
 	rules             *rules
-	seen              *dedupe // nil = off
 }
 
 func newValidator(s stage.Settings) (*validator, error) {
-	c := s.Config.Validate
-	if err := check(c); err != nil {
+	made, err := newChecks(s.Config.Validate)
+	if err != nil {
 		return nil, err
 	}
-	v := &validator{maxFuture: c.MaxFuture.D(), maxAge: c.MaxAge.D()}
-	var err error
-	if v.required, err = required(c); err != nil {
-		return nil, err
-	}
-	if v.rules, err = compile(c.Rules); err != nil {
-		return nil, err
-	}
-	if c.Dedupe != nil {
-		v.seen = newDedupe(*c.Dedupe, s)
+	v := &validator{checks: made}
+	if d := s.Config.Validate.Dedupe; d != nil {
+		v.seen = newDedupe(*d, s)
 	}
 	return v, nil
+}
+
+func newChecks(c *config.Validate) (made checks, err error) {
+	if err := check(c); err != nil {
+		return made, err
+	}
+	made = checks{maxFuture: c.MaxFuture.D(), maxAge: c.MaxAge.D()}
+	if made.required, err = required(c); err != nil {
+		return made, err
+	}
+	made.rules, err = compile(c.Rules)
+	return made, err
+}
+
+// Reload returns a stage with the checks of c that knows the ids that this one has seen.
+func (v *validator) Reload(c *config.StageConfig) (stage.Stage, error) {
+	made, err := newChecks(c.Validate)
+	if err != nil {
+		return nil, err
+	}
+	return &validator{made, v.seen}, nil
 }
 
 // Start has nothing to wait for.
@@ -79,7 +99,7 @@ func (v *validator) dedupe(b *stage.Batch) {
 	v.seen.entries.Set(float64(v.seen.claims.size))
 }
 
-func (v *validator) check(e *event.Event, now time.Time) (reason string, err error) {
+func (v *checks) check(e *event.Event, now time.Time) (reason string, err error) {
 	for _, a := range v.required {
 		if !a.set(e) {
 			return reasonMissing, fmt.Errorf("attribute %s is not set", a.name)
@@ -92,7 +112,7 @@ func (v *validator) check(e *event.Event, now time.Time) (reason string, err err
 }
 
 // skew compares the event time with the stream time. An event without a time has none to compare.
-func (v *validator) skew(e *event.Event, now time.Time) error {
+func (v *checks) skew(e *event.Event, now time.Time) error {
 	if e.Time == 0 || (v.maxFuture == 0 && v.maxAge == 0) {
 		return nil
 	}

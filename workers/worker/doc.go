@@ -7,6 +7,8 @@
 //	/metrics   Prometheus
 //	/debug/pprof/  Go profiles, with --pprof alone
 //
-// The config is read once: a changed config rolls the pod. A NATS server that cannot be
-// reached is waited for, now and at any later time.
+// The file with the config is looked at every two seconds. Rules and thresholds that changed
+// (config.StageConfig.Fixed) reach the engine as it runs; anything else takes a restart, which is
+// the operator's. A config that is wrong ends a worker that starts, never one that runs. A NATS
+// server that cannot be reached is waited for, now and at any later time.
 package worker

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,6 +34,8 @@ type Options struct {
 	Log      *slog.Logger
 	// Listening, if set, is told the address that is served.
 	Listening func(addr string)
+	// ReloadEvery is how often ConfigFile is looked at for other rules; 0 = 2 s.
+	ReloadEvery time.Duration
 }
 
 // reconnectWait is the longest pause between two attempts to reach NATS.
@@ -41,11 +44,14 @@ const reconnectWait = 2 * time.Second
 // Run runs the stage of o.ConfigFile until ctx ends, then drains it. An error says what in
 // the config is wrong, or what was not finished within the drain timeout.
 func Run(ctx context.Context, o Options) error {
-	c, err := readConfig(o.ConfigFile)
+	data, err := os.ReadFile(o.ConfigFile)
+	if err != nil {
+		return fmt.Errorf("read stage config: %w", err)
+	}
+	c, err := parseConfig(o, data)
 	if err != nil {
 		return err
 	}
-	c.NATS = c.NATS.In(o.NATSFiles)
 	factory, err := o.Registry.Factory(c.Kind)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.ConfigFile, err)
@@ -82,6 +88,12 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer stop()
+	r := newReloader(o, e, c, data, registry)
+	watching, stopWatching := context.WithCancel(ctx)
+	var background sync.WaitGroup
+	background.Go(func() { r.watch(watching) })
+	defer background.Wait()
+	defer stopWatching()
 	return e.Run(ctx)
 }
 
@@ -95,18 +107,16 @@ func workerName() string {
 	return name + "-" + rand.Text()
 }
 
-func readConfig(path string) (*config.StageConfig, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read stage config: %w", err)
-	}
+// parseConfig reads what is in o.ConfigFile.
+func parseConfig(o Options, data []byte) (*config.StageConfig, error) {
 	c, err := config.Parse(data)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", o.ConfigFile, err)
 	}
 	if c.NATS.URL == "" {
-		return nil, fmt.Errorf("%s: nats.url is empty", path)
+		return nil, fmt.Errorf("%s: nats.url is empty", o.ConfigFile)
 	}
+	c.NATS = c.NATS.In(o.NATSFiles)
 	return c, nil
 }
 

@@ -1,0 +1,206 @@
+package config_test
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"millrace.dev/millrace/workers/config"
+)
+
+// full is a config in which every member is set, of all kinds at once.
+func full(t *testing.T) *config.StageConfig {
+	t.Helper()
+	c := &config.StageConfig{}
+	fill(t, reflect.ValueOf(c).Elem(), 0)
+	return c
+}
+
+// fill sets everything below v. A chained stage has no chain.
+func fill(t *testing.T, v reflect.Value, chained int) {
+	t.Helper()
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).Name != "Chain" {
+				fill(t, v.Field(i), chained)
+			} else if chained == 0 {
+				fill(t, v.Field(i), 1)
+			}
+		}
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(t, v.Elem(), chained)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(t, v.Index(0), chained)
+	case reflect.Map:
+		value := reflect.New(v.Type().Elem()).Elem()
+		fill(t, value, chained)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(reflect.ValueOf("a"), value)
+	default:
+		change(t, v)
+	}
+}
+
+// change gives a number, a text or a bool another value.
+func change(t *testing.T, v reflect.Value) {
+	t.Helper()
+	switch {
+	case v.CanInt():
+		v.SetInt(v.Int() + 1)
+	case v.CanFloat():
+		v.SetFloat(v.Float() + 1)
+	case v.Kind() == reflect.String:
+		v.SetString(v.String() + "x")
+	case v.Kind() == reflect.Bool:
+		v.SetBool(!v.Bool())
+	default:
+		t.Fatalf("%s: this test does not know how to change it", v.Type())
+	}
+}
+
+// each calls do once for each value below v that can be changed, with its path in the manifest of a
+// worker, and takes the change back.
+func each(t *testing.T, path string, v reflect.Value, do func(path string)) {
+	t.Helper()
+	try := func(path string, change func()) {
+		before := reflect.New(v.Type()).Elem()
+		before.Set(v)
+		change()
+		do(path)
+		v.Set(before)
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+			each(t, strings.TrimPrefix(path+"."+name, "."), v.Field(i), do)
+		}
+	case reflect.Pointer:
+		try(path, v.SetZero)
+		each(t, path, v.Elem(), do)
+	case reflect.Slice:
+		if v.Len() > 0 { // a chained stage has no chain
+			try(path, v.SetZero)
+			each(t, path+"[]", v.Index(0), do)
+		}
+	case reflect.Map:
+		try(path, v.SetZero)
+		key := reflect.ValueOf("a")
+		value := reflect.New(v.Type().Elem()).Elem()
+		value.Set(v.MapIndex(key))
+		each(t, path+"{}", value, func(path string) {
+			before := v.MapIndex(key)
+			v.SetMapIndex(key, value)
+			do(path)
+			v.SetMapIndex(key, before)
+		})
+	default:
+		try(path, func() { change(t, v) })
+	}
+}
+
+// TestRevision changes one member after another: these, and no others, leave the revision as it is.
+func TestRevision(t *testing.T) {
+	live := []string{
+		"analyze.anomaly.threshold",
+		"analyze.trend.minPoints",
+		"correlate.window.minEvents",
+		"enrich.semantic.rules",
+		"enrich.semantic.rules[].category",
+		"enrich.semantic.rules[].class",
+		"enrich.semantic.rules[].contains",
+		"enrich.semantic.rules[].id",
+		"enrich.semantic.rules[].reason",
+		"enrich.semantic.rules[].severity",
+		"enrich.semantic.rules[].type",
+		"validate.maxAge",
+		"validate.maxFuture",
+		"validate.requiredAttributes",
+		"validate.requiredAttributes[]",
+		"validate.rules",
+		"validate.rules[].expression",
+		"validate.rules[].message",
+	}
+	want := map[string]bool{}
+	for _, path := range live {
+		want[path], want["chain[]."+path] = true, true
+	}
+	c := full(t)
+	was := revision(t, c)
+	got, members := map[string]bool{}, 0
+	each(t, "", reflect.ValueOf(c).Elem(), func(path string) {
+		members++
+		if revision(t, c) == was {
+			got[path] = true
+		}
+	})
+	if members < 100 {
+		t.Errorf("%d members were changed: the test does not see them", members)
+	}
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(got))); diff != "" {
+		t.Errorf("members that may change under way (-want +got):\n%s", diff)
+	}
+	if got := revision(t, c); got != was {
+		t.Errorf("the revision is %s, before it was %s: the test left a change behind", got, was)
+	}
+}
+
+func revision(t *testing.T, c *config.StageConfig) string {
+	t.Helper()
+	r, err := c.Revision()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r) != 16 || strings.Trim(r, "0123456789abcdef") != "" {
+		t.Fatalf("revision %q is not 16 hexadecimal digits", r)
+	}
+	return r
+}
+
+// TestFixedLeavesTheConfigAlone: what it leaves out is still in the config that it was made of.
+func TestFixedLeavesTheConfigAlone(t *testing.T) {
+	c := full(t)
+	fixed := c.Fixed()
+	if diff := cmp.Diff(full(t), c); diff != "" {
+		t.Errorf("changed (-want +got):\n%s", diff)
+	}
+	again := fixed.Fixed()
+	if diff := cmp.Diff(fixed, again); diff != "" {
+		t.Errorf("Fixed of Fixed (-want +got):\n%s", diff)
+	}
+	fixed.Chain[0].Stage = "another"
+	if c.Chain[0].Stage != "x" {
+		t.Error("the chain is shared")
+	}
+}
+
+// TestMembersDiffer: that a member is set is no live member.
+func TestMembersDiffer(t *testing.T) {
+	seen := map[string]string{}
+	for name, c := range map[string]*config.StageConfig{
+		"anomaly":       {Analyze: &config.Analyze{Anomaly: &config.AnalyzeAnomaly{}}},
+		"trend":         {Analyze: &config.Analyze{Trend: &config.AnalyzeTrend{}}},
+		"window":        {Correlate: &config.Correlate{Window: &config.CorrelateWindow{}}},
+		"realtime":      {Correlate: &config.Correlate{Realtime: &config.CorrelateRealtime{}}},
+		"semantic":      {Enrich: &config.Enrich{Semantic: &config.EnrichSemantic{}}},
+		"semantic off":  {Enrich: &config.Enrich{}},
+		"validate":      {Validate: &config.Validate{}},
+		"with dedupe":   {Validate: &config.Validate{Dedupe: &config.Dedupe{}}},
+		"other stage":   {Stage: "other", Validate: &config.Validate{}},
+		"with a chain":  {Validate: &config.Validate{}, Chain: []config.StageConfig{{Enrich: &config.Enrich{}}}},
+		"another chain": {Validate: &config.Validate{}, Chain: []config.StageConfig{{Enrich: &config.Enrich{Semantic: &config.EnrichSemantic{}}}}},
+	} {
+		r := revision(t, c)
+		if other, ok := seen[r]; ok {
+			t.Errorf("%s and %s have one revision", name, other)
+		}
+		seen[r] = name
+	}
+}

@@ -1,0 +1,229 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/stage"
+)
+
+// edition is what the stages decide by until the next Reload. It is never written to: a lane goes
+// on with the one that it has until it takes up another (lane.renew).
+type edition struct {
+	// configs are those of the nodes, in their order.
+	configs []*config.StageConfig
+	// shared are the instances of stateless stages, by node; a stateful one has an instance for each
+	// lane, and nil here.
+	shared []stage.Stage
+}
+
+// ErrRestart says that a config differs in more than its live members.
+var ErrRestart = errors.New("the config differs in more than rules and thresholds: that takes a restart")
+
+func newEdition(c *config.StageConfig) *edition {
+	n := &edition{configs: []*config.StageConfig{c}, shared: make([]stage.Stage, 1+len(c.Chain))}
+	for i := range c.Chain {
+		n.configs = append(n.configs, &c.Chain[i])
+	}
+	return n
+}
+
+// firstEdition makes the stages as the engine is given them.
+func (e *Engine) firstEdition() (*edition, error) {
+	first := newEdition(e.cfg)
+	for i, n := range e.nodes {
+		if n.stateful {
+			// A mistake in the settings shows when the worker starts, not when it gets a lane.
+			if _, err := n.build(&e.opts, n.cfg, prometheus.NewRegistry()); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		var err error
+		if first.shared[i], err = n.build(&e.opts, n.cfg, n.register); err != nil {
+			return nil, err
+		}
+	}
+	return first, nil
+}
+
+// Reload has the stages go on with the live members of c (config.StageConfig.Fixed). Each lane takes
+// them up before its next step, when all is stored that it decided before. The error is ErrRestart
+// when c differs in more than that, or names what the stage refuses; nothing is changed then. Reload
+// may be called before, while and after the engine runs; while the stages start it waits for them.
+func (e *Engine) Reload(c *config.StageConfig) error {
+	e.changing.Lock()
+	defer e.changing.Unlock()
+	have, err := e.cfg.Revision()
+	if err != nil {
+		return err
+	}
+	want, err := c.Revision()
+	if err != nil {
+		return err
+	}
+	if have != want {
+		return ErrRestart
+	}
+	now, next := e.edition.Load(), newEdition(c)
+	for i, n := range e.nodes {
+		if same, err := equal(now.configs[i], next.configs[i]); err != nil {
+			return err
+		} else if same {
+			next.configs[i], next.shared[i] = now.configs[i], now.shared[i]
+		} else if next.shared[i], err = e.reloaded(n, next.configs[i]); err != nil {
+			return err
+		}
+	}
+	e.edition.Store(next)
+	return nil
+}
+
+// equal compares the configs of two stages without what is chained to them.
+func equal(a, b *config.StageConfig) (bool, error) {
+	var encoded [2][]byte
+	for i, c := range []*config.StageConfig{a, b} {
+		alone := *c
+		alone.Chain = nil
+		var err error
+		if encoded[i], err = alone.Encode(); err != nil {
+			return false, err
+		}
+	}
+	return bytes.Equal(encoded[0], encoded[1]), nil
+}
+
+// reloaded checks that n can go on with c, and returns the shared instance that does.
+func (e *Engine) reloaded(n *node, c *config.StageConfig) (stage.Stage, error) {
+	s := e.edition.Load().shared[n.index]
+	if n.stateful { // what the lanes will be told
+		var err error
+		if s, err = n.build(&e.opts, c, prometheus.NewRegistry()); err != nil {
+			return nil, err
+		}
+	}
+	r, ok := s.(stage.Reloader)
+	if !ok {
+		return nil, fmt.Errorf("stage %s: %w", c.Stage, ErrRestart)
+	}
+	if n.stateful {
+		return nil, nil
+	}
+	next, err := r.Reload(c)
+	if err != nil {
+		return nil, fmt.Errorf("stage %s: %w", c.Stage, err)
+	}
+	return next, nil
+}
+
+// startStages starts the instances that all lanes share.
+func (e *Engine) startStages(ctx context.Context) error {
+	e.changing.Lock()
+	defer e.changing.Unlock()
+	for i, s := range e.edition.Load().shared {
+		if s == nil {
+			continue
+		}
+		if err := s.Start(ctx); err != nil {
+			return fmt.Errorf("start stage %s: %w", e.nodes[i].cfg.Stage, err)
+		}
+	}
+	return nil
+}
+
+// stopStages ends them. What is reloaded later is never used.
+func (e *Engine) stopStages(ctx context.Context) error {
+	e.changing.Lock()
+	defer e.changing.Unlock()
+	var errs []error
+	for _, s := range e.edition.Load().shared {
+		if s != nil {
+			errs = append(errs, s.Shutdown(ctx))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// renew has the lane take up another edition. What was decided by the one before is stored and
+// acknowledged by then: should the lane begin anew, what comes again is decided by the same
+// rules as before, and what was stored of it is told apart by its positions. It is called
+// between two steps, in the goroutine that processes them.
+func (l *lane) renew(ctx context.Context) {
+	next := l.e.edition.Load()
+	if next == l.edition || !l.caughtUp() || !l.allStored(ctx) {
+		return
+	}
+	for i, n := range l.e.nodes {
+		at := &l.instances[i]
+		if next.configs[i] == l.edition.configs[i] {
+			continue
+		}
+		if !n.stateful {
+			at.stage = next.shared[i]
+		} else if s, err := reload(at.stage, next.configs[i]); err == nil {
+			at.stage = s
+		} else { // Engine.Reload has tried it
+			l.log.Error("the lane goes on with the rules that it has", "stage", n.cfg.Stage, "error", err)
+		}
+		at.flusher, _ = at.stage.(stage.Flusher)
+	}
+	l.edition = next
+	l.log.Debug("the lane goes on with other rules", "lane", l.index)
+}
+
+// reload is Reload of a stage of which the engine knows that it has it.
+func reload(s stage.Stage, c *config.StageConfig) (stage.Stage, error) {
+	r, ok := s.(stage.Reloader)
+	if !ok {
+		return nil, ErrRestart
+	}
+	return r.Reload(c)
+}
+
+// caughtUp says whether the lane has come as far as in the sessions before: some of what these
+// decided may be stored in part.
+func (l *lane) caughtUp() bool {
+	for i, p := range l.places {
+		if l.last[i] < l.judged[p] {
+			return false
+		}
+	}
+	return true
+}
+
+// noteJudged notes how far the session has decided.
+func (l *lane) noteJudged() {
+	for i, p := range l.places {
+		l.judged[p] = max(l.judged[p], l.last[i])
+	}
+}
+
+// allStored waits until every step before is stored; false when the lane ends first.
+func (l *lane) allStored(ctx context.Context) bool {
+	for l.unstored.Load() > 0 {
+		select {
+		case <-l.settled:
+		case <-l.stopping:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// settle notes that a step is stored.
+func (l *lane) settle() {
+	if l.unstored.Add(-1) > 0 {
+		return
+	}
+	select {
+	case l.settled <- struct{}{}:
+	default: // it was told
+	}
+}
