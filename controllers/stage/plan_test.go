@@ -146,6 +146,7 @@ func TestRevisionFollowsConfigAndPods(t *testing.T) {
 		t.Errorf("got %s, want the stage's name in it", base)
 	}
 	same := map[string]string{
+		"rules":         name(func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Validate.Rules[0].Message = "other" }, settings),
 		"replicas":      name(func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Workers.Min = new(int32(5)) }, settings),
 		"suspend":       name(func(p *v1alpha1.Pipeline) { p.Spec.Suspend = true }, settings),
 		"stream limits": name(func(p *v1alpha1.Pipeline) { p.Spec.Streams.MaxBytes = new(resource.MustParse("1Gi")) }, settings),
@@ -156,7 +157,7 @@ func TestRevisionFollowsConfigAndPods(t *testing.T) {
 		}
 	}
 	other := map[string]string{
-		"config":  name(func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Validate.Rules[0].Message = "other" }, settings),
+		"config":  name(func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Validate.Dedupe = &v1alpha1.DedupeSpec{} }, settings),
 		"pods":    name(func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Workers.NodeSelector = map[string]string{"a": "b"} }, settings),
 		"restart": name(func(p *v1alpha1.Pipeline) { p.Annotations = map[string]string{v1alpha1.AnnotationRestart: "1"} }, settings),
 	}
@@ -379,7 +380,7 @@ func TestRevisionAcrossReleases(t *testing.T) {
 	first, second := settings, settings
 	first.Version, second.Version, second.Image = "1", "2", "registry.example/millrace:2.0.0"
 	rules := func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Validate.Rules[0].Message = "other" }
-	edited := func(p *v1alpha1.Pipeline) { rules(p); p.Generation++ }
+	edited := func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Validate.Dedupe = &v1alpha1.DedupeSpec{}; p.Generation++ }
 	tests := map[string]struct {
 		by      Settings
 		change  func(*v1alpha1.Pipeline)
@@ -389,6 +390,7 @@ func TestRevisionAcrossReleases(t *testing.T) {
 	}{
 		"the same release":                    {by: first, kept: true},
 		"the same release, an edit":           {by: first, change: edited},
+		"the same release, an edit of rules":  {by: first, change: rules, kept: true},
 		"another release":                     {by: second, kept: true, earlier: true},
 		"another release, an edit meanwhile":  {by: second, change: edited},
 		"another release, a restart":          {by: second, change: func(p *v1alpha1.Pipeline) { p.Annotations = map[string]string{v1alpha1.AnnotationRestart: "1"} }},

@@ -18,7 +18,8 @@ import (
 
 // A revision is what the workers of a stage are made from: their config and the template of their pods.
 // Each is a ConfigMap of its own, named by a hash of the content, so that pods of an earlier one read what
-// they were made from until they are gone.
+// they were made from until they are gone. What workers take up as they run (config.StageConfig.Fixed) is not
+// part of the hash, and changes in place.
 //
 // An operator of another release may make other revisions from the same manifests. It leaves workers on
 // the revision that they are of, and repairs them by it, until the manifest changes or somebody asks for a
@@ -28,7 +29,7 @@ import (
 const (
 	// annotationRelease is the release of the operator that looked at it last.
 	annotationRelease = "millrace.dev/release"
-	// annotationMade names the revision that this release makes of the manifests.
+	// annotationMade is the hash of the content that this release makes of the manifests.
 	annotationMade = "millrace.dev/made"
 	// annotationManifest is of which generation the manifests were then.
 	annotationManifest = "millrace.dev/manifest"
@@ -60,11 +61,16 @@ func newRevision(s *snapshot, settings Settings) (revision, error) {
 	if err != nil {
 		return revision{}, fmt.Errorf("encode the Deployment of stage %s: %w", s.node.Name, err)
 	}
+	fixed := c.Fixed()
+	named, err := fixed.Encode()
+	if err != nil {
+		return revision{}, fmt.Errorf("encode the config of stage %s: %w", s.node.Name, err)
+	}
 	r := revision{
-		name: s.stage.Name + "-" + hash(string(data), string(template)),
+		name: s.stage.Name + "-" + hash(string(named), string(template)),
 		data: map[string]string{configKey: string(data), templateKey: string(template)},
 	}
-	r.mark(s, settings, r.name)
+	r.mark(s, settings, contentOf(r.data))
 	return r, nil
 }
 
@@ -90,7 +96,7 @@ func chooseRevision(s *snapshot, held []former, settings Settings) (revision, er
 		return made, nil
 	}
 	kept := revision{name: have.Name, data: have.Data, earlier: true}
-	kept.mark(s, settings, made.name)
+	kept.mark(s, settings, made.marks[annotationMade])
 	return kept, nil
 }
 

@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"fmt"
+	"io"
+	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +20,7 @@ metadata: {name: live, namespace: default}
 spec:
   subjectPrefix: live
   ingress: {stream: LIVE_RAW}
+  deadLetters: {stream: LIVE_DEAD_LETTERS}
   stages:
   - name: check
     from: [ingress]
@@ -70,8 +74,17 @@ func TestChangeUnderLoad(t *testing.T) {
 	harness.Eventually(t, 60*time.Second, func() error { return c.ready("stages.millrace.dev", "copy") })
 	step("a stage was added")
 
-	pods := c.podsOf(t, "label", "tag")
-	c.apply(strings.Replace(livePipeline, "    validate: {", "    workers: {drainTimeout: 20s}\n    validate: {", 1))
+	pods := c.podsOf(t, "check")
+	rules := strings.Replace(livePipeline, "message: id must be set}]", "message: id must be set}, {expression: \"event.type != 'app.poison'\", message: poison}]", 1)
+	c.apply(rules)
+	poisoned := c.poison(t, "live.raw.poison", "LIVE_DEAD_LETTERS")
+	if now := c.podsOf(t, "check"); !slices.Equal(now, pods) {
+		t.Errorf("the workers were replaced for other rules: %v, before %v", now, pods)
+	}
+	step("rules were edited and taken up by the same workers")
+
+	pods = c.podsOf(t, "label", "tag")
+	c.apply(strings.Replace(rules, "    validate: {", "    workers: {drainTimeout: 20s}\n    validate: {", 1))
 	ready()
 	step("stage check was changed and rolled")
 	if now := c.podsOf(t, "label", "tag"); !slices.Equal(now, pods) {
@@ -124,6 +137,9 @@ func TestChangeUnderLoad(t *testing.T) {
 	for stream, filter := range map[string]string{"LIVE_CHECKED": "live.check.>", "LIVE_LABELLED": "live.label.>", "LIVE_TAGGED": "live.tag.>"} {
 		c.balance(t, stream, filter, r.events)
 	}
+	if n, err := c.stored(t.Context(), "LIVE_DEAD_LETTERS"); err != nil || n != uint64(poisoned) {
+		t.Errorf("%d dead letters, want %d: what the new rule refused (%v)", n, poisoned, err)
+	}
 	copied := c.identities(t, "LIVE_COPY", "live.copy.>")
 	missing, doubled := 0, 0
 	for id := range before {
@@ -139,6 +155,52 @@ func TestChangeUnderLoad(t *testing.T) {
 	if missing > 0 || doubled > 0 || len(before) == 0 {
 		t.Errorf("the deleted stage lost %d events of %d, and doubled %d", missing, len(before), doubled)
 	}
+}
+
+// poison waits until a metric of stage check says that other rules were taken up, and publishes events that
+// they refuse. It returns how many.
+func (c *cluster) poison(t *testing.T, subject, deadLetters string) (events int) {
+	t.Helper()
+	ip := c.run("kubectl", "get", "pods", "-l", "millrace.dev/stage=check", "-o", "jsonpath={.items[0].status.podIP}")
+	harness.Eventually(t, 90*time.Second, func() error {
+		if text := fetch(t, "http://"+ip+":8080/metrics"); !reloaded.MatchString(text) {
+			return fmt.Errorf("no rules were taken up yet")
+		}
+		return nil
+	})
+	events = 3
+	for i := range events {
+		c.publish(subject, fmt.Appendf(nil, `{"id":"poison-%d","source":"/load","type":"app.poison","body":"x"}`, i))
+	}
+	harness.Eventually(t, 30*time.Second, func() error {
+		n, err := c.stored(t.Context(), deadLetters)
+		if err == nil && n < uint64(events) {
+			err = fmt.Errorf("%d of %d refused events are in %s", n, events, deadLetters)
+		}
+		return err
+	})
+	return events
+}
+
+var reloaded = regexp.MustCompile(`millrace_worker_config_reloads_total{[^}]*result="applied"[^}]*} [1-9]`)
+
+// fetch returns what a URL answers.
+func fetch(t *testing.T, url string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
 }
 
 // podsOf are the UIDs of the pods of stages of pipeline live that are not ending.

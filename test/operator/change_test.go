@@ -253,6 +253,16 @@ func TestEditsThatRestartNoWorker(t *testing.T) {
 		x.ready(p)
 		t.Logf("edited: %s", what)
 	}
+	rules := func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Validate.Rules[0].Message = "an event needs an id" }
+	edit(x, p, rules)
+	x.eventually(func() error { // workers read it again
+		maps := x.configMaps("validate")
+		if len(maps) != 1 || !strings.Contains(maps[0].Data["stage.json"], "an event needs an id") {
+			return fmt.Errorf("the rules are not in the one ConfigMap: %d ConfigMaps", len(maps))
+		}
+		return nil
+	})
+	x.ready(p)
 	x.unchanged("validate", validate)
 	x.unchanged("enrich", enrich)
 }

@@ -162,10 +162,12 @@ func TestChangedConfigRollsOutAndTheOldOneGoes(t *testing.T) {
 	x.dropStreams()
 	p := x.start(x.small())
 	before := x.configMaps("validate")[0].Name
-	edit(x, p, func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Validate.Rules[0].Message = "an event needs an id" })
+	edit(x, p, func(p *v1alpha1.Pipeline) {
+		p.Spec.Stages[0].Validate.Dedupe = &v1alpha1.DedupeSpec{Window: &metav1.Duration{Duration: 42 * time.Second}}
+	})
 	x.eventually(func() error {
 		maps := x.configMaps("validate")
-		if len(maps) != 1 || maps[0].Name == before || !strings.Contains(maps[0].Data["stage.json"], "an event needs an id") {
+		if len(maps) != 1 || maps[0].Name == before || !strings.Contains(maps[0].Data["stage.json"], "42s") {
 			return fmt.Errorf("got %d ConfigMaps, first %s, before %s", len(maps), maps[0].Name, before)
 		}
 		for _, v := range x.deployment("obs-validate").Spec.Template.Spec.Volumes {
