@@ -7,5 +7,6 @@
 // else: it takes only what carries the front proxy's client certificate, and asks by SubjectAccessReview
 // whether the user may read metrics. A Registration keeps the certificate of the server and its CA in
 // the APIService, if that is ours: a cluster has one server of external metrics, and another one's is
-// never taken over. All three run in every replica of the operator, so that each of them can answer.
+// never taken over. All three run in every replica of the operator, so that each of them can answer: one that
+// cannot yet is not ready, and the Service does not lead to it.
 package lag

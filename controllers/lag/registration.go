@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
@@ -101,6 +102,18 @@ func (r *Registration) Certificate() (*tls.Certificate, error) {
 		return nil, fmt.Errorf("there is no certificate yet: Secret %s", r.Secret)
 	}
 	return r.serving, nil
+}
+
+// Ready is nil when this replica can serve, or is not asked: another server has the name, or nobody does.
+// It is a check for readiness: the Service leads to replicas that are ready alone.
+func (r *Registration) Ready(*http.Request) error {
+	switch standing, _ := r.Standing(); standing {
+	case Foreign, Absent:
+		return nil
+	default:
+		_, err := r.Certificate()
+		return err
+	}
 }
 
 // Standing says whose the cluster's external metrics are, and in words what is wrong.

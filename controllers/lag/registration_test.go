@@ -82,6 +82,13 @@ func TestRegistration(t *testing.T) {
 		}
 	}
 
+	ready := func(r *Registration, want bool) {
+		t.Helper()
+		if err := r.Ready(nil); (err == nil) != want {
+			t.Errorf("readiness: got %v, want ready %t", err, want)
+		}
+	}
+
 	// The API server writes the status of APIServices meanwhile: a conflict is tried again, as Start does.
 	pass := func(r *Registration) {
 		t.Helper()
@@ -91,14 +98,25 @@ func TestRegistration(t *testing.T) {
 	if err := standby.pass(t.Context()); err == nil {
 		t.Error("a standby made a certificate, or did without")
 	}
+	ready(standby, true) // nobody asks: there is no APIService
 	pass(leader)
 	stands(leader, Absent, scaling.Direct)
 
 	if err := c.Create(t.Context(), apiService("metrics")); err != nil {
 		t.Fatal(err)
 	}
+	fresh := &Registration{
+		Reader: c, Writer: c, Service: leader.Service, Secret: types.NamespacedName{Namespace: "default", Name: "missing"},
+		Elected: standby.Elected, Now: leader.Now, Log: logr.Discard(),
+	}
+	ready(fresh, false) // nothing is known yet
+	if err := fresh.pass(t.Context()); err == nil {
+		t.Error("served without a certificate")
+	}
+	ready(fresh, false)
 	for _, r := range []*Registration{leader, standby} {
 		pass(r)
+		ready(r, true)
 		if _, err := r.Certificate(); err != nil {
 			t.Error(err)
 		}

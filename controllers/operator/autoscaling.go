@@ -1,14 +1,19 @@
 package operator
 
 import (
+	"context"
 	"fmt"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
+	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/lag"
 )
@@ -28,7 +33,7 @@ type autoscaler struct {
 }
 
 // addAutoscaling adds the measuring of lag and, with the backend external, the server of the metrics.
-func addAutoscaling(mgr ctrl.Manager, options Options, meter *lag.Meter) (autoscaler, error) {
+func addAutoscaling(ctx context.Context, mgr ctrl.Manager, options Options, meter *lag.Meter) (autoscaler, error) {
 	wake := make(chan event.GenericEvent, wakeBuffer)
 	meter.Changed = wake
 	a := autoscaler{meter: meter, wake: wake}
@@ -36,6 +41,9 @@ func addAutoscaling(mgr ctrl.Manager, options Options, meter *lag.Meter) (autosc
 	meter.Backend = func() scaling.Backend { return backend }
 	if backend == scaling.None {
 		return a, nil
+	}
+	if err := cacheMeasured(ctx, mgr.GetCache()); err != nil {
+		return autoscaler{}, err
 	}
 	if backend == scaling.External {
 		var err error
@@ -45,6 +53,17 @@ func addAutoscaling(mgr ctrl.Manager, options Options, meter *lag.Meter) (autosc
 		meter.Backend = a.registration.Backend
 	}
 	return a, mgr.Add(meter)
+}
+
+// cacheMeasured has every replica cache what the meter reads. The controllers, whose watches do the same,
+// run in the leader alone, but the external metrics are asked of any replica.
+func cacheMeasured(ctx context.Context, c cache.Cache) error {
+	for _, object := range []client.Object{&v1alpha1.Pipeline{}, &v1alpha1.Stage{}, &appsv1.Deployment{}} {
+		if _, err := c.GetInformer(ctx, object, cache.BlockUntilSynced(false)); err != nil {
+			return fmt.Errorf("cache %T: %w", object, err)
+		}
+	}
+	return nil
 }
 
 func addMetricsAPI(mgr ctrl.Manager, options Options, meter *lag.Meter) (*lag.Registration, error) {
@@ -66,6 +85,9 @@ func addMetricsAPI(mgr ctrl.Manager, options Options, meter *lag.Meter) (*lag.Re
 		Elected: mgr.Elected(), Now: time.Now, Log: mgr.GetLogger().WithName("external-metrics"),
 	}
 	server := &lag.Server{Address: options.MetricsAPIAddress, Meter: meter, Kubernetes: clientset, Certificate: registration.Certificate}
+	if err := mgr.AddReadyzCheck("external-metrics", registration.Ready); err != nil {
+		return nil, err
+	}
 	if err := mgr.Add(registration); err != nil {
 		return nil, err
 	}

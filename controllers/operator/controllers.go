@@ -59,7 +59,7 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) erro
 		return fmt.Errorf("--nats-monitor-url: %w", err)
 	}
 	recorder := mgr.GetEventRecorder(recorderName)
-	scaler, err := addAutoscaling(mgr, options, &lag.Meter{
+	scaler, err := addAutoscaling(ctx, mgr, options, &lag.Meter{
 		Client: mgr.GetClient(), Access: nats, Planner: planner, Now: time.Now, Every: measureEvery, Down: options.ScaleDownWindow,
 	})
 	if err != nil {

@@ -29,7 +29,8 @@ import (
 	"millrace.dev/millrace/controllers/internal/metrics"
 )
 
-const leaderElectionID = "operator.millrace.dev"
+// LeaseName is the Lease that the operator that leads holds, in the namespace of the election.
+const LeaseName = "operator.millrace.dev"
 
 // Run runs the operator until the context ends.
 func Run(ctx context.Context, config *rest.Config, options Options, logger logr.Logger) error {
@@ -97,7 +98,7 @@ func managerOptions(scheme *runtime.Scheme, options Options, logger logr.Logger)
 		Metrics:                       metricsserver.Options{BindAddress: options.MetricsAddress},
 		HealthProbeBindAddress:        options.ProbeAddress,
 		LeaderElection:                options.LeaderElect,
-		LeaderElectionID:              leaderElectionID,
+		LeaderElectionID:              LeaseName,
 		LeaderElectionNamespace:       options.LeaderElectionNamespace,
 		LeaderElectionReleaseOnCancel: true, // the process ends when Run returns
 	}

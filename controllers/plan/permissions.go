@@ -46,8 +46,9 @@ func Permissions(p *Plan) []User {
 
 // OperatorPermissions are the rights of the operator for all plans, which share a NATS account.
 func OperatorPermissions(plans ...*Plan) User {
-	// Which streams a deleted pipeline owns is found by their metadata.
-	publish := []string{"$JS.API.STREAM.LIST"}
+	// Which streams a deleted pipeline owns is found by their metadata. INFO tells a server that is silent
+	// from an asset that is.
+	publish := []string{"$JS.API.INFO", "$JS.API.STREAM.LIST"}
 	for _, p := range plans {
 		names := []string{p.Leases.Stream()}
 		for _, s := range p.Streams {

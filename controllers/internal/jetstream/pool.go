@@ -207,6 +207,9 @@ func (p *Pool) connect(key string, server Server) (*Client, error) {
 	}, nil
 }
 
+// NeedLeaderElection is false: a replica that does not lead connects as well, to serve external metrics.
+func (*Pool) NeedLeaderElection() bool { return false }
+
 // Start closes idle connections until the context ends, and then all of them.
 func (p *Pool) Start(ctx context.Context) error {
 	ticker := time.NewTicker(p.options.IdleTimeout / 4)
