@@ -42,15 +42,13 @@ leads. Each line says what was found; one that fails says what to do. Exit code 
 			case leader != "" && !cluster:
 				return usage.Error{Err: fmt.Errorf("--leader-election-namespace needs --cluster")}
 			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
-			defer cancel()
 			pool := jetstream.NewPool(jetstream.PoolOptions{Name: "millrace-check", RetryAfter: tryAgain, Patience: 2 * time.Second})
 			defer pool.Close()
 			checks, err := checksOf(pool, nats, cluster, leader)
 			if err != nil {
 				return err
 			}
-			return run(ctx, cmd.OutOrStdout(), checks)
+			return run(cmd.Context(), cmd.OutOrStdout(), checks, timeout)
 		},
 	}
 	f := cmd.Flags()
@@ -58,7 +56,7 @@ leads. Each line says what was found; one that fails says what to do. Exit code 
 	connect.Flags(cmd, &nats)
 	f.BoolVar(&cluster, "cluster", cluster, "check the cluster of KUBECONFIG or, inside a pod, its own")
 	f.StringVar(&leader, "leader-election-namespace", "", "namespace of the operator's Lease; without it nobody asks whether an operator leads")
-	f.DurationVar(&timeout, "timeout", timeout, "how long what fails is tried again, in all")
+	f.DurationVar(&timeout, "timeout", timeout, "how long each check that fails is tried again")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage.Error{Err: err} })
 	return cmd
 }

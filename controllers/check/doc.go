@@ -3,5 +3,5 @@
 //
 // It asks NATS for its version and for JetStream with its limits, and the cluster for the custom resource
 // definitions and for an operator that leads. What may come right by itself, such as a server that is starting, is
-// asked again until --timeout. It changes nothing.
+// tried again for --timeout. It changes nothing.
 package check

@@ -8,8 +8,12 @@ import (
 	"time"
 )
 
-// tryAgain is how soon what failed is tried again.
-const tryAgain = 500 * time.Millisecond
+const (
+	// tryAgain is how soon what failed is tried again.
+	tryAgain = 500 * time.Millisecond
+	// patience bounds one look.
+	patience = 10 * time.Second
+)
 
 // check looks at one thing. look says in words what it found; its error says what is wrong and what to
 // do.
@@ -23,12 +27,12 @@ type finalError struct{ error }
 
 func (f finalError) Unwrap() error { return f.error }
 
-// run looks at everything, even after a failure, and prints a line for each. The error says how many
-// failed.
-func run(ctx context.Context, out io.Writer, checks []check) error {
+// run looks at everything, even after a failure, and prints a line for each; what fails is tried again for so
+// long. The error says how many failed.
+func run(ctx context.Context, out io.Writer, checks []check, timeout time.Duration) error {
 	failed := 0
 	for _, c := range checks {
-		found, err := again(ctx, c.look)
+		found, err := again(ctx, timeout, c.look)
 		verdict := "ok"
 		if err != nil {
 			verdict, found = "FAIL", err.Error()
@@ -45,20 +49,26 @@ func run(ctx context.Context, out io.Writer, checks []check) error {
 }
 
 // again looks until it succeeds, the failure is final or the time is over: at least once.
-func again(ctx context.Context, look func(context.Context) (string, error)) (string, error) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	<-timer.C
+func again(ctx context.Context, timeout time.Duration, look func(context.Context) (string, error)) (string, error) {
+	over := time.NewTimer(timeout)
+	defer over.Stop()
 	for {
-		found, err := look(ctx)
+		found, err := once(ctx, look)
 		if final := (finalError{}); err == nil || errors.As(err, &final) {
 			return found, err
 		}
-		timer.Reset(tryAgain)
 		select {
 		case <-ctx.Done():
 			return "", err
-		case <-timer.C:
+		case <-over.C:
+			return "", err
+		case <-time.After(tryAgain):
 		}
 	}
+}
+
+func once(ctx context.Context, look func(context.Context) (string, error)) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return look(ctx)
 }

@@ -20,7 +20,8 @@ func TestEveryValueHasAnEffect(t *testing.T) {
 
 	// Off is the other value of these, and would hide what is below them; a tag is not read
 	// beside a digest.
-	alone := map[string]any{"crds.enabled": false, "metrics.service.enabled": false, "image.tag": "v9", "workers.enrich.enabled": false, "autoscaling.backend": "direct"}
+	alone := map[string]any{"crds.enabled": false, "metrics.service.enabled": false, "image.tag": "v9", "workers.enrich.enabled": false, "autoscaling.backend": "direct",
+		"operator.podDisruptionBudget.enabled": false}
 	render := func(t *testing.T, values map[string]any) string {
 		t.Helper()
 		content, err := json.Marshal(values)
@@ -44,6 +45,13 @@ func TestEveryValueHasAnEffect(t *testing.T) {
 			if other, ok := alone[path]; ok {
 				if render(t, with(nil, keys, other)) == plain {
 					t.Errorf("%s: %v renders the same as the default", path, other)
+				}
+				return
+			}
+			if path == "operator.leaderElect" { // more than one replica needs it
+				one := map[string]any{"replicas": 1}
+				if render(t, map[string]any{"operator": one}) == render(t, map[string]any{"operator": with(one, []string{"leaderElect"}, false)}) {
+					t.Error("has no effect")
 				}
 				return
 			}
