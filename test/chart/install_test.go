@@ -4,27 +4,21 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
+	"github.com/google/go-cmp/cmp"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
 	"millrace.dev/millrace/test/harness"
-	"millrace.dev/millrace/test/harness/kube"
-	"millrace.dev/millrace/test/harness/natsserver"
-	"millrace.dev/millrace/test/harness/node"
 )
 
 const namespace = "mill"
@@ -33,52 +27,6 @@ var (
 	pipelines   = schema.GroupVersionResource{Group: "millrace.dev", Version: "v1alpha1", Resource: "pipelines"}
 	definitions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 )
-
-// site is a control plane with a node that knows the image millrace, a NATS server, and helm.
-type site struct {
-	kubernetes.Interface
-	plane   *kube.ControlPlane
-	dynamic dynamic.Interface
-	nats    string
-	helm    helm
-}
-
-func newSite(t *testing.T) *site {
-	t.Helper()
-	binary := harness.BuildBinary(t, harness.BuildOptions{})
-	server := harness.StartNATS(t, natsserver.Options{})
-	plane := harness.StartControlPlane(t, kube.Options{})
-	harness.StartNode(t, plane, node.Options{Images: map[string][]string{"millrace": {binary}}})
-	client, err := dynamic.NewForConfig(plane.Config())
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := newHelm(t)
-	h.env = append(h.env, "KUBECONFIG="+plane.Kubeconfig())
-	s := &site{plane.Client(), plane, client, server.URL(), h}
-	s.restrict(t)
-	return s
-}
-
-// restrict makes the namespace, which admits only pods of the standard "restricted".
-func (s *site) restrict(t *testing.T) {
-	t.Helper()
-	object := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name: namespace, Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"},
-	}}
-	if _, err := s.CoreV1().Namespaces().Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (s *site) install(t *testing.T, verb string, args ...string) {
-	t.Helper()
-	s.helm.must(t, append([]string{
-		verb, "demo", chartDir, "--namespace", namespace, "--wait", "--timeout", "3m",
-		// No way leads from the API server of the harness to a Service: test/e2e has external metrics.
-		"--set", "nats.url=" + s.nats, "--set", "autoscaling.backend=direct",
-	}, args...)...)
-}
 
 // TestInstall takes the chart through its life in a real control plane. Its parts share the
 // cluster and build on each other.
@@ -89,15 +37,19 @@ func TestInstall(t *testing.T) {
 		run  func(*testing.T, *site)
 	}{
 		{"the namespace is restricted", refusesPrivileged},
-		{"kustomize renders what the API server accepts", kustomizes},
+		{"without helm", kustomizes},
 		{"install", installs},
 		{"the enrich worker reads and does no more", enrichReadsOnly},
 		{"editors edit pipelines, viewers view them", aggregates},
 		{"the operator has the rights it needs", reconciles},
 		{"metrics", servesMetrics},
+		{"helm test", checks},
+		{"the standby takes over", takesOver},
 		{"upgrade", upgrades},
 		{"uninstall keeps the pipelines", uninstalls},
 		{"install again", reinstalls},
+		{"helm test says what is wrong", checkFails},
+		{"nothing holds the namespace", goes},
 	}
 	for _, part := range parts {
 		if !t.Run(part.name, func(t *testing.T) { part.run(t, s) }) {
@@ -118,53 +70,16 @@ func refusesPrivileged(t *testing.T, s *site) {
 	}
 }
 
-// kustomizes is the way without helm: nothing is kept, so that the rest starts from nothing.
-func kustomizes(t *testing.T, s *site) {
-	kubectl, err := kube.Find("kubectl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	object := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "millrace"}}
-	if _, err := s.CoreV1().Namespaces().Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	command := exec.CommandContext(t.Context(), kubectl, "--kubeconfig", s.plane.Kubeconfig(),
-		"apply", "--server-side", "--dry-run=server", "--validate=strict", "-k", root+"/config/default")
-	output, err := command.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, output)
-	}
-	if want := "deployment.apps/millrace-operator serverside-applied (server dry run)"; !strings.Contains(string(output), want) {
-		t.Errorf("got %s, want %q in it", output, want)
-	}
-}
-
 func installs(t *testing.T, s *site) {
 	s.install(t, "install")
-	s.available(t, "demo-millrace")
+	if got := *s.available(t, "demo-millrace").Spec.Replicas; got != 2 {
+		t.Errorf("got %d operators, want 2", got)
+	}
 	for _, name := range []string{"pipelines.millrace.dev", "stages.millrace.dev"} {
 		if _, err := s.dynamic.Resource(definitions).Get(t.Context(), name, metav1.GetOptions{}); err != nil {
 			t.Error(err)
 		}
 	}
-}
-
-// available waits until all replicas of the newest template are available.
-func (s *site) available(t *testing.T, deployment string) *appsv1.Deployment {
-	t.Helper()
-	var found *appsv1.Deployment
-	harness.Eventually(t, time.Minute, func() error {
-		d, err := s.AppsV1().Deployments(namespace).Get(t.Context(), deployment, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		found = d
-		if d.Status.ObservedGeneration < d.Generation || d.Status.UpdatedReplicas != 1 || d.Status.AvailableReplicas != 1 || d.Status.Replicas != 1 {
-			return fmt.Errorf("%s: %+v", deployment, d.Status)
-		}
-		return nil
-	})
-	return found
 }
 
 func enrichReadsOnly(t *testing.T, s *site) {
@@ -249,49 +164,13 @@ func aggregates(t *testing.T, s *site) {
 // reconciles lets the operator and its workers, with nothing but the rights from the chart, bring
 // up a Pipeline.
 func reconciles(t *testing.T, s *site) {
-	pipeline := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "millrace.dev/v1alpha1", "kind": "Pipeline",
-		"metadata": map[string]any{"name": "small", "namespace": namespace},
-		"spec": map[string]any{
-			"streams": map[string]any{"storage": "Memory", "maxBytes": "16Mi"},
-			"stages": []any{map[string]any{
-				"name": "validate", "from": []any{"ingress"}, "validate": map[string]any{},
-			}, map[string]any{
-				// Its workers are ready when their watches are, which needs the rights of millrace-enrich.
-				"name": "enrich", "from": []any{"validate"}, "enrich": map[string]any{"kubernetes": map[string]any{}},
-			}},
-		},
-	}}
-	if _, err := s.dynamic.Resource(pipelines).Namespace(namespace).Create(t.Context(), pipeline, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	// Its workers are ready when their watches are, which needs the rights of millrace-enrich.
+	s.create(t, "small", map[string]any{"name": "enrich", "from": []any{"validate"}, "enrich": map[string]any{"kubernetes": map[string]any{}}})
 	s.ready(t, "small")
 }
 
-// ready waits until a Pipeline says that streams, consumers and workers are there.
-func (s *site) ready(t *testing.T, name string) {
-	t.Helper()
-	harness.Eventually(t, 90*time.Second, func() error {
-		got, err := s.dynamic.Resource(pipelines).Namespace(namespace).Get(t.Context(), name, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		conditions, _, err := unstructured.NestedSlice(got.Object, "status", "conditions")
-		if err != nil {
-			return err
-		}
-		for _, c := range conditions {
-			condition, _ := c.(map[string]any)
-			if condition["type"] == "Ready" && condition["status"] == "True" {
-				return nil
-			}
-		}
-		return fmt.Errorf("not ready: %v", conditions)
-	})
-}
-
 // servesMetrics goes where the Service points: the API server refuses EndpointSlices of loopback
-// addresses, so the way from Service to pod is walked here.
+// addresses, so the way from Service to pod is walked here. One operator leads, the other says that it does not.
 func servesMetrics(t *testing.T, s *site) {
 	service, err := s.CoreV1().Services(namespace).Get(t.Context(), "demo-millrace-metrics", metav1.GetOptions{})
 	if err != nil {
@@ -299,13 +178,34 @@ func servesMetrics(t *testing.T, s *site) {
 	}
 	pods, err := s.CoreV1().Pods(namespace).List(t.Context(),
 		metav1.ListOptions{LabelSelector: labels.SelectorFromSet(service.Spec.Selector).String()})
-	if err != nil || len(pods.Items) != 1 {
-		t.Fatalf("got %d pods behind the service, %v, want 1", len(pods.Items), err)
+	if err != nil || len(pods.Items) != 2 {
+		t.Fatalf("got %d pods behind the service, %v, want 2", len(pods.Items), err)
 	}
+	leaders := 0
+	for _, pod := range pods.Items {
+		body := scrape(t, &pod, service.Spec.Ports[0].TargetPort.StrVal)
+		switch {
+		case strings.Contains(body, "\nmillrace_operator_leader 1\n"):
+			leaders++
+			if want := `controller_runtime_reconcile_total{controller="pipeline"`; !strings.Contains(body, want) {
+				t.Errorf("the leader does not show %s", want)
+			}
+		case !strings.Contains(body, "\nmillrace_operator_leader 0\n"):
+			t.Errorf("%s does not show millrace_operator_leader", pod.Name)
+		}
+	}
+	if leaders != 1 {
+		t.Errorf("%d of 2 operators lead, want 1", leaders)
+	}
+}
+
+// scrape reads the metrics of a pod.
+func scrape(t *testing.T, pod *corev1.Pod, portName string) string {
+	t.Helper()
 	var address string
-	for _, port := range pods.Items[0].Spec.Containers[0].Ports {
-		if port.Name == service.Spec.Ports[0].TargetPort.StrVal {
-			address = fmt.Sprintf("http://%s:%d/metrics", pods.Items[0].Status.PodIP, port.ContainerPort)
+	for _, port := range pod.Spec.Containers[0].Ports {
+		if port.Name == portName {
+			address = fmt.Sprintf("http://%s:%d/metrics", pod.Status.PodIP, port.ContainerPort)
 		}
 	}
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
@@ -318,13 +218,10 @@ func servesMetrics(t *testing.T, s *site) {
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("%s: got %s, %v", address, response.Status, err)
 	}
-	want := `controller_runtime_reconcile_total{controller="pipeline"`
-	if response.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
-		t.Errorf("%s: got %s without %s", address, response.Status, want)
-	}
+	return string(body)
 }
 
 // upgrades changes the operator and adds the collector: the operator rolls, the Pipeline and its
@@ -345,27 +242,11 @@ func upgrades(t *testing.T, s *site) {
 	}
 }
 
-// workers are the UIDs of the pods that belong to stages.
-func (s *site) workers(t *testing.T) string {
-	t.Helper()
-	pods, err := s.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "millrace.dev/stage"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var uids []string
-	for _, pod := range pods.Items {
-		if pod.DeletionTimestamp == nil {
-			uids = append(uids, string(pod.UID))
-		}
-	}
-	if len(uids) == 0 {
-		t.Fatal("no worker pods")
-	}
-	return strings.Join(uids, " ")
-}
-
 func uninstalls(t *testing.T, s *site) {
-	before := s.workers(t)
+	before, streams := s.workers(t), s.streams(t)
+	if len(streams) == 0 {
+		t.Fatal("there are no streams")
+	}
 	s.helm.must(t, "uninstall", "demo", "--namespace", namespace, "--wait", "--timeout", "3m")
 	_, err := s.AppsV1().Deployments(namespace).Get(t.Context(), "demo-millrace", metav1.GetOptions{})
 	if !apierrors.IsNotFound(err) {
@@ -374,6 +255,14 @@ func uninstalls(t *testing.T, s *site) {
 	if _, err := s.dynamic.Resource(pipelines).Namespace(namespace).Get(t.Context(), "small", metav1.GetOptions{}); err != nil {
 		t.Errorf("the pipeline is gone: %v", err)
 	}
+	for _, name := range []string{"pipelines.millrace.dev", "stages.millrace.dev"} {
+		if _, err := s.dynamic.Resource(definitions).Get(t.Context(), name, metav1.GetOptions{}); err != nil {
+			t.Error(err)
+		}
+	}
+	if diff := cmp.Diff(streams, s.streams(t)); diff != "" {
+		t.Errorf("streams (-before +after):\n%s", diff)
+	}
 	// The data plane runs without the control plane.
 	if after := s.workers(t); after != before {
 		t.Errorf("workers: got pods %s, want %s", after, before)
@@ -381,18 +270,31 @@ func uninstalls(t *testing.T, s *site) {
 }
 
 func reinstalls(t *testing.T, s *site) {
+	before := s.workers(t)
 	s.install(t, "install")
 	s.available(t, "demo-millrace")
 	s.ready(t, "small")
-	propagation := metav1.DeletePropagationForeground
-	if err := s.dynamic.Resource(pipelines).Namespace(namespace).Delete(t.Context(), "small", metav1.DeleteOptions{PropagationPolicy: &propagation}); err != nil {
+	if after := s.workers(t); after != before {
+		t.Errorf("workers: got pods %s, want %s", after, before)
+	}
+}
+
+// goes deletes the Pipelines, the release and the namespace, in this order, as docs/install.md says: no
+// finalizer is left that nobody works on.
+func goes(t *testing.T, s *site) {
+	s.delete(t, "small")
+	s.helm.must(t, "uninstall", "demo", "--namespace", namespace, "--wait", "--timeout", "3m")
+	if err := s.CoreV1().Namespaces().Delete(t.Context(), namespace, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	harness.Eventually(t, time.Minute, func() error {
-		_, err := s.dynamic.Resource(pipelines).Namespace(namespace).Get(t.Context(), "small", metav1.GetOptions{})
+	harness.Eventually(t, 90*time.Second, func() error {
+		object, err := s.CoreV1().Namespaces().Get(t.Context(), namespace, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
-		return fmt.Errorf("the pipeline is still there: %v", err)
+		return fmt.Errorf("the namespace is still there: %v %+v", err, object.Status.Conditions)
 	})
+	if len(s.streams(t)) == 0 {
+		t.Error("the streams are gone: they hold data, and deletionPolicy is Retain")
+	}
 }

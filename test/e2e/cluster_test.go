@@ -88,7 +88,9 @@ func startCluster(t testing.TB, s setup) *cluster {
 	}
 	args := []string{
 		"install", "millrace", filepath.Join(root, "charts/millrace"), "--namespace", "millrace-system",
-		"--set", "nats.url=" + strings.ReplaceAll(c.url(), ",", `\,`), "--set", "workers.enrich.namespaces={default}", "--set", "autoscaling.backend=direct", "--wait", "--timeout", "90s",
+		"--set", "nats.url=" + strings.ReplaceAll(c.url(), ",", `\,`), "--set", "workers.enrich.namespaces={default}", "--set", "autoscaling.backend=direct",
+		// One operator, of which tests know where it is; TestTwoOperators has two.
+		"--set", "operator.replicas=1", "--wait", "--timeout", "90s",
 	}
 	for _, v := range s.values {
 		args = append(args, "--set", v)

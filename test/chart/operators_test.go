@@ -1,0 +1,91 @@
+package chart_test
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"millrace.dev/millrace/controllers/operator"
+)
+
+// checks runs helm test, which asks NATS and the cluster as the operator does.
+func checks(t *testing.T, s *site) {
+	out := s.helm.must(t, "test", "demo", "--namespace", namespace, "--timeout", "2m")
+	for _, want := range []string{"Phase:          Succeeded", "ok    nats", "ok    jetstream", "ok    definitions", "ok    operator     demo-millrace-"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("got\n%s\nwant %q in it", out, want)
+		}
+	}
+}
+
+// checkFails points the release to a server that is not there.
+func checkFails(t *testing.T, s *site) {
+	right := s.nats
+	s.nats = "nats://127.0.0.1:1"
+	s.install(t, "upgrade")
+	s.nats = right
+	out, err := s.helm.run(t.Context(), "test", "demo", "--namespace", namespace, "--timeout", "2m")
+	if err == nil {
+		t.Fatalf("helm test passes without NATS:\n%s", out)
+	}
+	for _, want := range []string{"FAIL  nats         NATS at nats://127.0.0.1:1 is unreachable", "check the URL (nats.url of the chart)", "ok    definitions"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q in it", err, want)
+		}
+	}
+	s.install(t, "upgrade")
+	s.ready(t, "small")
+}
+
+// holder is the identity of the operator that leads: its pod, and a number that each process has of its own.
+func (s *site) holder(t *testing.T) string {
+	t.Helper()
+	lease, err := s.CoordinationV1().Leases(namespace).Get(t.Context(), operator.LeaseName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lease.Spec.HolderIdentity == nil {
+		return ""
+	}
+	return *lease.Spec.HolderIdentity
+}
+
+// takesOver kills the operator that leads. Its Lease lasts for 15 seconds after it was renewed last; then another
+// process leads, and does the work: the one that stood by, or the killed one's successor if that was faster.
+func takesOver(t *testing.T, s *site) {
+	first := s.holder(t)
+	pod, _, _ := strings.Cut(first, "_")
+	pid, err := s.node.Pid(namespace, pod, "operator")
+	if err != nil {
+		t.Fatal(err)
+	}
+	workers := s.workers(t)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	killed := time.Now()
+	s.create(t, "after")
+	next := first
+	for ; next == first || next == ""; time.Sleep(50 * time.Millisecond) {
+		if time.Since(killed) > time.Minute {
+			t.Fatalf("nobody took over from %s within a minute", first)
+		}
+		next = s.holder(t)
+	}
+	took := time.Since(killed)
+	s.ready(t, "after")
+	t.Logf("%s was killed; %s leads after %s, and a Pipeline made meanwhile is Ready after %s",
+		first, next, took.Round(10*time.Millisecond), time.Since(killed).Round(10*time.Millisecond))
+	// The Lease of 15 s, and two tries, one every 2 s and a little.
+	if took > 22*time.Second {
+		t.Errorf("took over after %s, want within 22s", took)
+	}
+	s.delete(t, "after")
+	if got := s.workers(t); got != workers {
+		t.Errorf("workers: got pods %s, want %s", got, workers)
+	}
+	s.available(t, "demo-millrace")
+}
