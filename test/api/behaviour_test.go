@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -156,6 +157,15 @@ func (s *server) testSamples(t *testing.T) {
 		})
 	}
 	t.Run("kustomization", func(t *testing.T) {
+		content, err := os.ReadFile("../../config/samples/kustomization.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, sample := range samples {
+			if name := filepath.Base(sample); name != "kustomization.yaml" && !strings.Contains(string(content), "\n- "+name+"\n") {
+				t.Errorf("config/samples/kustomization.yaml does not list %s", name)
+			}
+		}
 		s.kubectl(t, "apply", "--server-side", "--validate=strict", "-k", "../../config/samples")
 	})
 }

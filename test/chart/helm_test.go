@@ -48,14 +48,21 @@ func newHelm(t *testing.T) helm {
 }
 
 func (h helm) run(ctx context.Context, args ...string) (stdout string, err error) {
+	stdout, _, err = h.both(ctx, args...)
+	return stdout, err
+}
+
+// both returns stderr, too: there helm prints the logs of hooks.
+func (h helm) both(ctx context.Context, args ...string) (stdout, stderr string, err error) {
 	var out, problems bytes.Buffer
 	command := exec.CommandContext(ctx, h.binary, args...)
 	command.Env = h.env
 	command.Stdout, command.Stderr = &out, &problems
 	if err := command.Run(); err != nil {
-		return out.String(), fmt.Errorf("helm %s: %w\n%s%s", strings.Join(args, " "), err, out.String(), problems.String())
+		err = fmt.Errorf("helm %s: %w\n%s%s", strings.Join(args, " "), err, out.String(), problems.String())
+		return out.String(), problems.String(), err
 	}
-	return out.String(), nil
+	return out.String(), problems.String(), nil
 }
 
 func (h helm) must(t *testing.T, args ...string) string {

@@ -13,7 +13,11 @@ import (
 
 // checks runs helm test, which asks NATS and the cluster as the operator does.
 func checks(t *testing.T, s *site) {
-	out := s.helm.must(t, "test", "demo", "--namespace", namespace, "--timeout", "2m")
+	stdout, stderr, err := s.helm.both(t.Context(), "test", "demo", "--namespace", namespace, "--timeout", "2m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := stdout + stderr
 	for _, want := range []string{"Phase:          Succeeded", "ok    nats", "ok    jetstream", "ok    definitions", "ok    operator     demo-millrace-"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("got\n%s\nwant %q in it", out, want)
