@@ -169,6 +169,9 @@ func reconciles(t *testing.T, s *site) {
 	s.ready(t, "small")
 }
 
+// leads is what the operator that leads shows.
+const leads = "\nmillrace_operator_leader 1\n"
+
 // servesMetrics goes where the Service points: the API server refuses EndpointSlices of loopback
 // addresses, so the way from Service to pod is walked here. One operator leads, the other says that it does not.
 func servesMetrics(t *testing.T, s *site) {
@@ -185,7 +188,7 @@ func servesMetrics(t *testing.T, s *site) {
 	for _, pod := range pods.Items {
 		body := scrape(t, &pod, service.Spec.Ports[0].TargetPort.StrVal)
 		switch {
-		case strings.Contains(body, "\nmillrace_operator_leader 1\n"):
+		case strings.Contains(body, leads):
 			leaders++
 			if want := `controller_runtime_reconcile_total{controller="pipeline"`; !strings.Contains(body, want) {
 				t.Errorf("the leader does not show %s", want)

@@ -3,7 +3,10 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,25 +25,23 @@ func TestTwoOperators(t *testing.T) {
 	c.apply(scaledPipeline("twice", "min: 1, max: 4, targetLag: 3000"))
 	harness.Eventually(t, 90*time.Second, func() error { return c.ready("pipelines.millrace.dev", "twice") })
 
-	leads := c.operatorLease()
 	pods := strings.Fields(c.run("kubectl", "get", "pods", "-n", "millrace-system", "-l", "app.kubernetes.io/component=operator", "-o", "jsonpath={.items[*].metadata.name}"))
 	if len(pods) != 2 {
 		t.Fatalf("got operators %v, want 2", pods)
 	}
-	for _, pod := range pods {
+	// At last the API server is led to the one that stands by.
+	leads := c.leadingOperator(t, pods)
+	standby := pods[0]
+	if leads == standby {
+		standby = pods[1]
+	}
+	for _, pod := range []string{leads, standby} {
 		c.leadTo(pod)
 		c.answers(t, pod)
-		t.Logf("%s answers; it leads: %t", pod, strings.HasPrefix(leads, pod))
+		t.Logf("%s answers; it leads: %t", pod, pod == leads)
 	}
-
-	// The API server is led to the one that stands by, and goes on to be answered when the leader is gone.
-	for _, pod := range pods {
-		if !strings.HasPrefix(leads, pod) {
-			c.leadTo(pod)
-		}
-	}
-	name, _, _ := strings.Cut(leads, "_")
-	pid, err := c.node.Pid("millrace-system", name, "operator")
+	lease := c.operatorLease()
+	pid, err := c.node.Pid("millrace-system", leads, "operator")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +49,7 @@ func TestTwoOperators(t *testing.T) {
 		t.Fatal(err)
 	}
 	killed, refused := time.Now(), 0
-	for c.operatorLease() == leads || c.operatorLease() == "" {
+	for c.operatorLease() == lease || c.operatorLease() == "" {
 		if _, err := c.external(t.Context(), "millrace_stage_lag_events", "twice", "slow"); err != nil {
 			refused++
 		}
@@ -57,7 +58,7 @@ func TestTwoOperators(t *testing.T) {
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
-	t.Logf("%s was killed; %s leads after %s", leads, c.operatorLease(), time.Since(killed).Round(10*time.Millisecond))
+	t.Logf("%s was killed; %s leads after %s", lease, c.operatorLease(), time.Since(killed).Round(10*time.Millisecond))
 	if refused > 0 {
 		t.Errorf("%d requests for metrics were refused meanwhile, want 0", refused)
 	}
@@ -68,6 +69,31 @@ func TestTwoOperators(t *testing.T) {
 		// With an APIService that nobody serves, no namespace could be deleted.
 		c.run("kubectl", "delete", "namespace", "millrace-system", "--timeout=90s")
 	})
+}
+
+// leadingOperator is the one of some pods whose metrics say that it leads.
+func (c *cluster) leadingOperator(t *testing.T, pods []string) string {
+	t.Helper()
+	for _, pod := range pods {
+		ip := c.run("kubectl", "get", "pod", pod, "-n", "millrace-system", "-o", "jsonpath={.status.podIP}")
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+ip+":8080/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		metrics, err := io.ReadAll(response.Body)
+		if err := errors.Join(err, response.Body.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(metrics), "\nmillrace_operator_leader 1\n") {
+			return pod
+		}
+	}
+	t.Fatalf("none of %v leads", pods)
+	return ""
 }
 
 // operatorLease is the identity of the operator that leads.
