@@ -116,7 +116,7 @@ func TestCluster(t *testing.T) {
 	lease, err := leases.Create(t.Context(), &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Name: operator.LeaseName},
 		Spec: coordinationv1.LeaseSpec{
-			HolderIdentity: new("operator-1"), LeaseDurationSeconds: new(int32(15)), RenewTime: new(metav1.NewMicroTime(time.Now())),
+			HolderIdentity: new("millrace-1"), LeaseDurationSeconds: new(int32(15)), RenewTime: new(metav1.NewMicroTime(time.Now())),
 		},
 	}, metav1.CreateOptions{})
 	if err != nil {
@@ -126,7 +126,7 @@ func TestCluster(t *testing.T) {
 		printed, err = millrace(t, args...)
 		return err
 	})
-	wants(t, printed, "ok    definitions  the cluster has pipelines and stages of millrace.dev/v1alpha1", "ok    operator     operator-1 leads")
+	wants(t, printed, "ok    definitions  the cluster has pipelines and stages of millrace.dev/v1alpha1", "ok    operator     millrace-1 leads")
 
 	lease.Spec.RenewTime = new(metav1.NewMicroTime(time.Now().Add(-time.Minute)))
 	if _, err := leases.Update(t.Context(), lease, metav1.UpdateOptions{}); err != nil {
@@ -134,7 +134,7 @@ func TestCluster(t *testing.T) {
 	}
 	printed, err = millrace(t, args...)
 	wants(t, fmt.Sprint(err), "1 of 2 checks failed")
-	wants(t, printed, "FAIL  operator     operator operator-1 led until 1m", "nobody has taken over")
+	wants(t, printed, "FAIL  operator     operator millrace-1 led until 1m", "nobody has taken over")
 }
 
 // TestUsage: wrong flags are told from what is wrong with an installation.
@@ -158,4 +158,3 @@ func TestUsage(t *testing.T) {
 		})
 	}
 }
-

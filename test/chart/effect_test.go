@@ -20,8 +20,10 @@ func TestEveryValueHasAnEffect(t *testing.T) {
 
 	// Off is the other value of these, and would hide what is below them; a tag is not read
 	// beside a digest.
-	alone := map[string]any{"crds.enabled": false, "metrics.service.enabled": false, "image.tag": "v9", "workers.enrich.enabled": false, "autoscaling.backend": "direct",
-		"operator.podDisruptionBudget.enabled": false}
+	alone := map[string]any{
+		"crds.enabled": false, "metrics.service.enabled": false, "image.tag": "v9", "workers.enrich.enabled": false,
+		"autoscaling.backend": "direct", "operator.podDisruptionBudget.enabled": false,
+	}
 	render := func(t *testing.T, values map[string]any) string {
 		t.Helper()
 		content, err := json.Marshal(values)
