@@ -57,7 +57,7 @@ func (k kubernetesCluster) leader(ctx context.Context, namespace string) (string
 	}
 	age := k.now().Sub(spec.RenewTime.Time).Round(time.Second)
 	if age > time.Duration(*spec.LeaseDurationSeconds)*time.Second {
-		return "", fmt.Errorf("operator %s led until %s ago, and nobody has taken over: %s", *spec.HolderIdentity, age, hint)
+		return "", fmt.Errorf("%s led until %s ago, and nobody has taken over: %s", *spec.HolderIdentity, age, hint)
 	}
 	return fmt.Sprintf("%s leads", *spec.HolderIdentity), nil
 }

@@ -134,7 +134,7 @@ func TestCluster(t *testing.T) {
 	}
 	printed, err = millrace(t, args...)
 	wants(t, fmt.Sprint(err), "1 of 2 checks failed")
-	wants(t, printed, "FAIL  operator     operator millrace-1 led until 1m", "nobody has taken over")
+	wants(t, printed, "FAIL  operator     millrace-1 led until 1m", "nobody has taken over")
 }
 
 // TestUsage: wrong flags are told from what is wrong with an installation.
