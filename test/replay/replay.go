@@ -3,12 +3,14 @@ package replay
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -75,6 +77,23 @@ func (in *Instance) Run(messages []Message) []Step {
 		in.flush(m.Stored, &w)
 		in.process(m, &w)
 		steps[i] = w.step()
+	}
+	return steps
+}
+
+// RunReloading is Run with a Reload of the config that the stage has before every n messages.
+func (in *Instance) RunReloading(messages []Message, n int, c *config.StageConfig) (steps []Step) {
+	in.t.Helper()
+	for part := range slices.Chunk(messages, n) {
+		r, ok := in.Stage.(stage.Reloader)
+		if !ok {
+			in.t.Fatalf("%T is no stage.Reloader", in.Stage)
+		}
+		var err error
+		if in.Stage, err = r.Reload(c); err != nil {
+			in.t.Fatal(err)
+		}
+		steps = append(steps, in.Run(part)...)
 	}
 	return steps
 }
