@@ -48,6 +48,12 @@
 // they never lose. Everything is stored exactly once, without a duplicate window; order is
 // kept on each track. docs/delivery.md says what that takes.
 //
+// # Rules that change
+//
+// Reload exchanges the live members of the config (edition.go). A lane takes them up between two
+// steps, when all before is stored, and after it has come as far as in the session before; so what
+// comes again to it is judged as it was.
+//
 // # Stream time
 //
 // The clock of a stateful stage is the time at which the input stream stored the message.
