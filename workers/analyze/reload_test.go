@@ -27,12 +27,12 @@ func TestReload(t *testing.T) {
 		made     string
 	}{
 		"threshold": {
-			config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: maxScore}}, config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: 3}},
-			200, len(series), TypeAnomaly,
+			from: config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: maxScore}}, to: config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: 3}},
+			before: 200, values: len(series), made: TypeAnomaly,
 		},
 		"points": {
-			config.Analyze{Trend: &config.AnalyzeTrend{MinPoints: maxPoints}}, config.Analyze{Trend: &config.AnalyzeTrend{MinPoints: 8}},
-			60, 90, TypeTrend,
+			from: config.Analyze{Trend: &config.AnalyzeTrend{MinPoints: maxPoints}}, to: config.Analyze{Trend: &config.AnalyzeTrend{MinPoints: 8}},
+			before: 60, values: 90, made: TypeTrend,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
