@@ -233,16 +233,10 @@ func (c *count) Process(_ context.Context, b *stage.Batch) error {
 // before knew, and stores nothing again.
 func TestStateIsRebuilt(t *testing.T) {
 	r := newRig(t)
-	ids := r.publishFrames("f", 120, 25)
-	var want, wantInsights []string
-	for i, id := range ids {
-		want = append(want, fmt.Sprintf("%s=%d", id, i+1))
-		if (i+1)%10 == 0 {
-			wantInsights = append(wantInsights, "insight-"+want[i])
-		}
-	}
+	var ids []string
 	f := &counting{}
 	for round := range 5 {
+		ids = append(ids, r.publishFrames(fmt.Sprintf("f%d", round), 24, 25)...) // however much the round before got through
 		e := r.run(&testStage{}, func(c *config.StageConfig, o *engine.Options) {
 			o.Factory, c.Batch.MaxEvents, c.DrainTimeout = f, 25, config.Duration(100*time.Millisecond)
 		})
@@ -268,6 +262,13 @@ func TestStateIsRebuilt(t *testing.T) {
 	r.wantDrained(20 * time.Second)
 	if err := e.end(); err != nil {
 		t.Fatal(err)
+	}
+	var want, wantInsights []string
+	for i, id := range ids {
+		want = append(want, fmt.Sprintf("%s=%d", id, i+1))
+		if (i+1)%10 == 0 {
+			wantInsights = append(wantInsights, "insight-"+want[i])
+		}
 	}
 	r.wantOnce("OUT", want)
 	var insights []string
