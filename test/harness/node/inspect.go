@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
 
 	"millrace.dev/millrace/test/harness/process"
 )
@@ -146,13 +147,25 @@ func (a *Agent) markUnready(ctx context.Context, node string) error {
 		if finished(&pods[i]) {
 			continue
 		}
-		setCondition(&pods[i].Status, corev1.PodCondition{
-			Type: corev1.PodReady, Status: corev1.ConditionFalse, Reason: "NodeNotReady",
-		})
-		_, err := a.client.CoreV1().Pods(pods[i].Namespace).UpdateStatus(ctx, &pods[i], metav1.UpdateOptions{})
-		if err != nil && !apierrors.IsNotFound(err) {
+		if err := a.markPodUnready(ctx, pods[i].Namespace, pods[i].Name); err != nil && !apierrors.IsNotFound(err) {
 			return err
 		}
 	}
 	return nil
+}
+
+// markPodUnready tries again when somebody else has written to the pod meanwhile: a controller does.
+func (a *Agent) markPodUnready(ctx context.Context, namespace, name string) error {
+	pods := a.client.CoreV1().Pods(namespace)
+	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		p, err := pods.Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		setCondition(&p.Status, corev1.PodCondition{
+			Type: corev1.PodReady, Status: corev1.ConditionFalse, Reason: "NodeNotReady",
+		})
+		_, err = pods.UpdateStatus(ctx, p, metav1.UpdateOptions{})
+		return err
+	})
 }
