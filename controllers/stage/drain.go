@@ -2,7 +2,6 @@ package stage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -41,31 +40,41 @@ const skew = 5 * time.Second
 // gatherFormer reads the consumers of an input that status speaks of, but for those that are wanted.
 func gatherFormer(ctx context.Context, nats *jetstream.Client, entry v1alpha1.ConsumerStatus, owner jetstream.Owner, wanted []plan.Consumer) (former, error) {
 	f := former{entry: entry}
+	var names []string
 	for _, d := range durablesOf(entry) {
-		if slices.ContainsFunc(wanted, func(c plan.Consumer) bool { return c.Stream == d.stream && c.Durable == d.name }) {
+		if !slices.ContainsFunc(wanted, func(c plan.Consumer) bool { return c.Stream == d.stream && c.Durable == d.name }) {
+			names = append(names, d.name)
+		}
+	}
+	if len(names) == 0 {
+		return f, nil
+	}
+	have, err := readConsumers(nats, entry.Stream, names)
+	if err != nil {
+		return f, err
+	}
+	for _, name := range names {
+		consumer := have[name]
+		if consumer == nil || !owner.Owns(consumer.Config.Metadata) {
 			continue
 		}
-		have, err := nats.Consumer(d.stream, d.name)
-		if errors.Is(err, jetstream.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return f, err
-		}
-		if !owner.Owns(have.Config.Metadata) {
-			continue
-		}
-		f.lanes = append(f.lanes, d)
-		lag, err := nats.Lag(ctx, d.stream, have)
+		f.lanes = append(f.lanes, durable{entry.Stream, name})
+		lag, err := nats.Lag(ctx, entry.Stream, consumer)
 		if err != nil {
 			return f, ignoreNotFound(err)
 		}
 		f.events += lag.Events
-		if !lag.Oldest.IsZero() && (f.oldest.IsZero() || lag.Oldest.Before(f.oldest)) {
-			f.oldest = lag.Oldest
-		}
+		f.oldest = older(f.oldest, lag.Oldest)
 	}
 	return f, nil
+}
+
+// older is the earlier of two times, of which zero is none.
+func older(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // drained says whether nothing is left that was stored before a moment; of all that is stored when the
@@ -206,7 +215,7 @@ func boundary(stage *v1alpha1.Stage, stages graph.Stages) (before time.Time, ups
 		}
 	}
 	for _, from := range stage.Spec.From {
-		if name, _, _ := strings.Cut(from, "/"); !live[name] {
+		if !live[producer(from)] {
 			before = time.Time{}
 		}
 	}
@@ -215,8 +224,11 @@ func boundary(stage *v1alpha1.Stage, stages graph.Stages) (before time.Time, ups
 
 // reads says whether a stage reads a port of another.
 func reads(stage *v1alpha1.Stage, name string) bool {
-	return graph.Name(stage) != name && slices.ContainsFunc(stage.Spec.From, func(from string) bool {
-		producer, _, _ := strings.Cut(from, "/")
-		return producer == name
-	})
+	return graph.Name(stage) != name && slices.ContainsFunc(stage.Spec.From, func(from string) bool { return producer(from) == name })
+}
+
+// producer is the stage of a port: that of enrich/dead-letter is enrich.
+func producer(port string) string {
+	name, _, _ := strings.Cut(port, "/")
+	return name
 }

@@ -207,7 +207,11 @@ func durablesOf(c v1alpha1.ConsumerStatus) []durable {
 // gatherInput reads what exists of the lanes of one input.
 func gatherInput(ctx context.Context, nats *jetstream.Client, lanes []plan.Consumer) ([]input, error) {
 	name := lanes[0].Stream
-	have, err := readConsumers(nats, name, lanes)
+	names := make([]string, len(lanes))
+	for i, c := range lanes {
+		names[i] = c.Durable
+	}
+	have, err := readConsumers(nats, name, names)
 	if err != nil {
 		return nil, err
 	}
@@ -231,18 +235,14 @@ func gatherInput(ctx context.Context, nats *jetstream.Client, lanes []plan.Consu
 }
 
 // readConsumers reads those that exist, by name, in one request.
-func readConsumers(nats *jetstream.Client, stream string, lanes []plan.Consumer) (map[string]*jetstream.Consumer, error) {
-	have := map[string]*jetstream.Consumer{}
-	if len(lanes) == 1 {
-		consumer, err := nats.Consumer(stream, lanes[0].Durable)
+func readConsumers(nats *jetstream.Client, stream string, names []string) (map[string]*jetstream.Consumer, error) {
+	if len(names) == 1 {
+		have := map[string]*jetstream.Consumer{}
+		consumer, err := nats.Consumer(stream, names[0])
 		if err == nil {
-			have[lanes[0].Durable] = consumer
+			have[names[0]] = consumer
 		}
 		return have, ignoreNotFound(err)
-	}
-	names := make([]string, len(lanes))
-	for i, c := range lanes {
-		names[i] = c.Durable
 	}
 	found, err := nats.Consumers(stream, names)
 	return found, ignoreNotFound(err)

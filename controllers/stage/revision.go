@@ -18,7 +18,7 @@ import (
 
 // A revision is what the workers of a stage are made from: their config and the template of their pods.
 // Each is a ConfigMap of its own, named by a hash of the content, so that pods of an earlier one read what
-// they were made from until they are gone. What workers take up as they run (config.StageConfig.Fixed) is not
+// they were made from until they are gone. What workers take up as they run (config.StageConfig.Revision) is not
 // part of the hash, and changes in place.
 //
 // An operator of another release may make other revisions from the same manifests. It leaves workers on
@@ -61,13 +61,12 @@ func newRevision(s *snapshot, settings Settings) (revision, error) {
 	if err != nil {
 		return revision{}, fmt.Errorf("encode the Deployment of stage %s: %w", s.node.Name, err)
 	}
-	fixed := c.Fixed()
-	named, err := fixed.Encode()
+	started, err := c.Revision()
 	if err != nil {
 		return revision{}, fmt.Errorf("encode the config of stage %s: %w", s.node.Name, err)
 	}
 	r := revision{
-		name: s.stage.Name + "-" + hash(string(named), string(template)),
+		name: s.stage.Name + "-" + hash(started, string(template)),
 		data: map[string]string{configKey: string(data), templateKey: string(template)},
 	}
 	r.mark(s, settings, contentOf(r.data))

@@ -106,18 +106,14 @@ func setLag(s *v1alpha1.StageStatus, rep report, now time.Time) {
 		in := rep.seen.inputs[i]
 		known = known && (in.have != nil || have.Pending == 0)
 		events += in.lag.Events
-		if !in.lag.Oldest.IsZero() && (oldest.IsZero() || in.lag.Oldest.Before(oldest)) {
-			oldest = in.lag.Oldest
-		}
+		oldest = older(oldest, in.lag.Oldest)
 	}
 	for _, f := range rep.intent.held { // still named, so that they are known
 		if len(s.Consumers) < maxConsumers {
 			s.Consumers = append(s.Consumers, f.entry)
 		}
 		events += f.events
-		if !f.oldest.IsZero() && (oldest.IsZero() || f.oldest.Before(oldest)) {
-			oldest = f.oldest
-		}
+		oldest = older(oldest, f.oldest)
 	}
 	if !known {
 		return

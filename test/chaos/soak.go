@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"millrace.dev/millrace/test/generator"
+	"millrace.dev/millrace/test/harness/process"
 	"millrace.dev/millrace/test/rig"
 	"millrace.dev/millrace/workers/event"
 )
@@ -200,7 +200,7 @@ func (s *soak) sample(ctx context.Context) error {
 	began := time.Now()
 	for wait(ctx, sampleEvery) == nil {
 		for name, r := range s.memory {
-			kib, err := rss(r.pid)
+			kib, err := process.ResidentKiB(r.pid)
 			if err != nil {
 				return fmt.Errorf("memory of %s: %w", name, err)
 			}
@@ -209,20 +209,6 @@ func (s *soak) sample(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// rss is the resident size of a process in KiB.
-func rss(pid int) (float64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(data)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			return strconv.ParseFloat(strings.Fields(rest)[0], 64)
-		}
-	}
-	return 0, fmt.Errorf("/proc/%d/status has no VmRSS", pid)
 }
 
 // slope is the growth in KiB a minute by least squares over the samples behind the first

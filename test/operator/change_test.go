@@ -64,14 +64,21 @@ func (x *tenant) left(s *v1alpha1.Stage, events int) {
 	})
 }
 
-func TestDeletedStageIsDrainedFirst(t *testing.T) {
-	x := newTenant(t)
+// archive is a pipeline with an attached stage that reads its ingress too, and is three events behind.
+func (x *tenant) archive() (*v1alpha1.Pipeline, *v1alpha1.Stage) {
+	x.t.Helper()
 	x.dropStreams()
 	p := x.start(x.small())
 	archive := x.attached("archive", "ingress")
 	x.create(archive)
 	x.ready(archive)
 	x.publish(3)
+	return p, archive
+}
+
+func TestDeletedStageIsDrainedFirst(t *testing.T) {
+	x := newTenant(t)
+	p, archive := x.archive()
 	x.delete(archive)
 	x.left(archive, 3)
 	time.Sleep(6 * time.Second) // what the operator allows the clocks to differ by
@@ -91,12 +98,7 @@ func TestDeletedStageIsDrainedFirst(t *testing.T) {
 
 func TestStageIsNotDrainedWhenAPersonSaysSo(t *testing.T) {
 	x := newTenant(t)
-	x.dropStreams()
-	x.start(x.small())
-	archive := x.attached("archive", "ingress")
-	x.create(archive)
-	x.ready(archive)
-	x.publish(3)
+	_, archive := x.archive()
 	x.delete(archive)
 	x.left(archive, 3)
 	edit(x, archive, func(s *v1alpha1.Stage) { s.Annotations = map[string]string{v1alpha1.AnnotationDrain: "false"} })
@@ -124,12 +126,7 @@ func TestRemovedEntryIsDrainedFirst(t *testing.T) {
 
 func TestChangedInputIsDrainedFirst(t *testing.T) {
 	x := newTenant(t)
-	x.dropStreams()
-	x.start(x.small())
-	archive := x.attached("archive", "ingress")
-	x.create(archive)
-	x.ready(archive)
-	x.publish(3)
+	_, archive := x.archive()
 	before := x.stage("archive").Status.Revision
 	edit(x, archive, func(s *v1alpha1.Stage) { s.Spec.From = []string{"validate/dead-letter"} })
 	x.left(archive, 3)

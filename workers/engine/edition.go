@@ -107,16 +107,12 @@ func (e *Engine) reloaded(n *node, c *config.StageConfig) (stage.Stage, error) {
 			return nil, err
 		}
 	}
-	r, ok := s.(stage.Reloader)
-	if !ok {
-		return nil, fmt.Errorf("stage %s: %w", c.Stage, ErrRestart)
+	next, err := reload(s, c)
+	if err != nil {
+		return nil, fmt.Errorf("stage %s: %w", c.Stage, err)
 	}
 	if n.stateful {
 		return nil, nil
-	}
-	next, err := r.Reload(c)
-	if err != nil {
-		return nil, fmt.Errorf("stage %s: %w", c.Stage, err)
 	}
 	return next, nil
 }
@@ -176,7 +172,7 @@ func (l *lane) renew(ctx context.Context) {
 	l.log.Debug("the lane goes on with other rules", "lane", l.index)
 }
 
-// reload is Reload of a stage of which the engine knows that it has it.
+// reload is Reload of a stage, if it has it.
 func reload(s stage.Stage, c *config.StageConfig) (stage.Stage, error) {
 	r, ok := s.(stage.Reloader)
 	if !ok {
