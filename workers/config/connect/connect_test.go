@@ -39,6 +39,11 @@ func kinds(t *testing.T) map[string]func() credentials {
 	}
 	operator, err := nkeys.CreateOperator()
 	must(t, err)
+	operatorID, err := operator.PublicKey()
+	must(t, err)
+	// Its claims hold the second in which they were encoded, and a server that reloads takes no others.
+	operatorJWT, err := jwt.NewOperatorClaims(operatorID).Encode(operator)
+	must(t, err)
 	generation := 0
 	return map[string]func() credentials{
 		"password": func() credentials {
@@ -57,11 +62,8 @@ func kinds(t *testing.T) map[string]func() credentials {
 			account, err := nkeys.CreateAccount()
 			must(t, err)
 			accountID, _ := account.PublicKey()
-			operatorID, _ := operator.PublicKey()
 			claims := jwt.NewAccountClaims(accountID)
 			accountJWT, err := claims.Encode(operator)
-			must(t, err)
-			operatorJWT, err := jwt.NewOperatorClaims(operatorID).Encode(operator)
 			must(t, err)
 			seed, public := seedOf()
 			userJWT, err := jwt.NewUserClaims(public).Encode(account)
