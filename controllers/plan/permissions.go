@@ -67,7 +67,7 @@ func OperatorPermissions(plans ...*Plan) User {
 	// It is told of what others change. These cannot be bounded to streams.
 	u.Subscribe = append([]string{
 		"$JS.API.CONSUMER.CREATE.>", "$JS.API.CONSUMER.DURABLE.CREATE.>", "$JS.EVENT.ADVISORY.CONSUMER.DELETED.>",
-		"$JS.EVENT.ADVISORY.STREAM.CREATED.>", "$JS.EVENT.ADVISORY.STREAM.DELETED.>", "$JS.EVENT.ADVISORY.STREAM.UPDATED.>",
+		"$JS.EVENT.ADVISORY.STREAM.CREATED.>", "$JS.EVENT.ADVISORY.STREAM.DELETED.>", "$JS.EVENT.ADVISORY.STREAM.UPDATED.>", "$JS.API.STREAM.DELETE.>",
 	}, u.Subscribe...)
 	return u
 }

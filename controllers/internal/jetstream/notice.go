@@ -18,11 +18,14 @@ type Notice struct {
 }
 
 // The subjects that tell of changes. There is no advisory of a changed consumer, so the requests
-// that change one are listened to instead. Server source: server/jetstream_api.go.
+// that change one are listened to instead. The advisory of a deleted stream is queued and the queue ended at
+// once, so that the server loses one in some hundreds: the request tells too. Server source:
+// server/jetstream_api.go, server/stream.go (stop).
 const (
 	streamCreated   = "$JS.EVENT.ADVISORY.STREAM.CREATED."
 	streamUpdated   = "$JS.EVENT.ADVISORY.STREAM.UPDATED."
 	streamDeleted   = "$JS.EVENT.ADVISORY.STREAM.DELETED."
+	streamDeletion  = "$JS.API.STREAM.DELETE."
 	consumerDeleted = "$JS.EVENT.ADVISORY.CONSUMER.DELETED."
 	consumerApplied = "$JS.API.CONSUMER.CREATE."
 	durableApplied  = "$JS.API.CONSUMER.DURABLE.CREATE."
@@ -31,7 +34,7 @@ const (
 // listen tells of what others do on the server. A connection without the right to subscribe to
 // one of the subjects goes on without: the server says no and that is all.
 func listen(nc *nats.Conn, connection string, notify func(Notice)) error {
-	for _, prefix := range []string{streamCreated, streamUpdated, streamDeleted, consumerDeleted, consumerApplied, durableApplied} {
+	for _, prefix := range []string{streamCreated, streamUpdated, streamDeleted, streamDeletion, consumerDeleted, consumerApplied, durableApplied} {
 		_, err := nc.Subscribe(prefix+">", func(m *nats.Msg) {
 			if n, ok := noticeOf(prefix, m.Subject); ok {
 				n.Connection = connection
@@ -50,7 +53,7 @@ func listen(nc *nats.Conn, connection string, notify func(Notice)) error {
 func noticeOf(prefix, subject string) (Notice, bool) {
 	names := strings.Split(strings.TrimPrefix(subject, prefix), ".")
 	switch prefix {
-	case streamCreated, streamUpdated, streamDeleted:
+	case streamCreated, streamUpdated, streamDeleted, streamDeletion:
 		return Notice{Stream: names[0]}, true
 	default:
 		if len(names) < 2 { // a consumer without a name is nobody's durable
