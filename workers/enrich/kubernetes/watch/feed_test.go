@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +55,7 @@ func (s steps) Replace(all []any) {
 	for _, o := range all {
 		names = append(names, o.(*corev1.ConfigMap).Name)
 	}
+	slices.Sort(names) // a streamed list comes in any order
 	s <- "replace " + strings.Join(names, " ")
 }
 
