@@ -61,6 +61,8 @@ const (
 	ReasonAutoscalingOff      = "AutoscalingOff"
 	ReasonForeignMetricsAPI   = "ForeignMetricsAPI"
 	ReasonNoMetricsAPI        = "NoMetricsAPI"
+	ReasonNoKEDA              = "NoKEDA"
+	ReasonPaused              = "Paused"
 	ReasonMetricsUnavailable  = "MetricsUnavailable"
 )
 

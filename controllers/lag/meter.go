@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	k8slabels "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -80,6 +82,8 @@ type entry struct {
 	// idleSince is when the lag became 0; zero while there is some.
 	idleSince time.Time
 	begun     bool
+	// newest is a copy of reading, for those who must not wait for a measurement; nil before the first one.
+	newest atomic.Pointer[Reading]
 }
 
 // NeedLeaderElection is false: each replica answers for itself.
@@ -134,9 +138,24 @@ func (m *Meter) Latest(stage types.NamespacedName) (reading Reading, ok bool) {
 	if e == nil {
 		return Reading{}, false
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.reading, e.begun
+	newest := e.newest.Load()
+	if newest == nil {
+		return Reading{}, false
+	}
+	return *newest, true
+}
+
+// all are the newest readings.
+func (m *Meter) all() map[types.NamespacedName]Reading {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	readings := make(map[types.NamespacedName]Reading, len(m.known))
+	for name, e := range m.known {
+		if newest := e.newest.Load(); newest != nil {
+			readings[name] = *newest
+		}
+	}
+	return readings
 }
 
 // Read measures, unless that has just been done, the stages of a namespace whose labels match.
@@ -160,6 +179,20 @@ func (m *Meter) Read(ctx context.Context, namespace string, selector k8slabels.S
 	return readings, nil
 }
 
+// ReadOne measures one stage, unless that has just been done. A stage that is not there, or has no workers of
+// its own, is a NotFound.
+func (m *Meter) ReadOne(ctx context.Context, name types.NamespacedName) (Reading, error) {
+	var stage v1alpha1.Stage
+	if err := m.Client.Get(ctx, name, &stage); err != nil {
+		return Reading{}, err
+	}
+	if stage.Spec.Placement != nil {
+		return Reading{}, apierrors.NewNotFound(schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "stages"}, name.Name)
+	}
+	r := m.measure(ctx, &stage)
+	return r, r.Err
+}
+
 func labelsOf(stage *v1alpha1.Stage) map[string]string {
 	return labels.Selector(stage.Spec.PipelineRef.Name, graph.Name(stage))
 }
@@ -174,6 +207,10 @@ func (m *Meter) measure(ctx context.Context, stage *v1alpha1.Stage) Reading {
 	if e.begun && e.reading.Err == nil && now.Sub(e.reading.At) < m.Every*3/4 {
 		return e.reading
 	}
+	defer func() {
+		newest := e.reading
+		e.newest.Store(&newest)
+	}()
 	seen, err := m.look(ctx, stage)
 	if err != nil {
 		e.reading.Err, e.reading.Labels, e.begun = err, labelsOf(stage), true
@@ -219,13 +256,17 @@ func (e *entry) learn(stage *v1alpha1.Stage, seen sight, down time.Duration) {
 	e.reading = r
 }
 
-// acts says whether the operator itself has to set the number: to and from zero it always does, since not
-// every cluster's HorizontalPodAutoscaler can.
+// acts says whether the operator itself has to set the number: to and from zero it does beside a
+// HorizontalPodAutoscaler, since not every cluster's can. KEDA's business is all of it.
 func (m *Meter) acts(workers, settled int32) bool {
-	if m.Backend() == scaling.Direct {
+	switch m.Backend() {
+	case scaling.Direct:
 		return workers != settled
+	case scaling.KEDA:
+		return false
+	default:
+		return (workers == 0) != (settled == 0)
 	}
-	return (workers == 0) != (settled == 0)
 }
 
 func (m *Meter) tell(stage *v1alpha1.Stage) {

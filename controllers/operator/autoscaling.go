@@ -2,11 +2,13 @@ package operator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -14,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/keda"
 	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/lag"
 )
@@ -30,29 +33,65 @@ type autoscaler struct {
 	meter        *lag.Meter
 	wake         <-chan event.GenericEvent
 	registration *lag.Registration
+	keda         *keda.Presence
 }
 
-// addAutoscaling adds the measuring of lag and, with the backend external, the server of the metrics.
+// addAutoscaling adds the measuring of lag and what the backend needs to get at it.
 func addAutoscaling(ctx context.Context, mgr ctrl.Manager, options Options, meter *lag.Meter) (autoscaler, error) {
 	wake := make(chan event.GenericEvent, wakeBuffer)
 	meter.Changed = wake
 	a := autoscaler{meter: meter, wake: wake}
 	backend := scaling.Backend(options.AutoscalingBackend)
 	meter.Backend = func() scaling.Backend { return backend }
+	var err error
+	if a.keda, err = addKEDA(mgr, options); err != nil {
+		return autoscaler{}, err
+	}
 	if backend == scaling.None {
 		return a, nil
 	}
 	if err := cacheMeasured(ctx, mgr.GetCache()); err != nil {
 		return autoscaler{}, err
 	}
-	if backend == scaling.External {
-		var err error
+	switch backend {
+	case scaling.External:
 		if a.registration, err = addMetricsAPI(mgr, options, meter); err != nil {
 			return autoscaler{}, err
 		}
 		meter.Backend = a.registration.Backend
+	case scaling.KEDA:
+		if err := mgr.AddMetricsServerExtraHandler(lag.ReadingsPattern, meter.Readings()); err != nil {
+			return autoscaler{}, fmt.Errorf("readings for KEDA: %w", err)
+		}
+		meter.Backend = func() scaling.Backend {
+			if a.keda.Present() {
+				return scaling.KEDA
+			}
+			return scaling.Direct
+		}
 	}
 	return a, mgr.Add(meter)
+}
+
+// addKEDA looks whether the cluster has KEDA: again and again where it is to scale, else once, to find what an
+// earlier run of the operator made.
+func addKEDA(mgr ctrl.Manager, options Options) (*keda.Presence, error) {
+	client, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("look for KEDA: %w", err)
+	}
+	// The manager's cache takes the labels to select by at its start, and only of kinds that the cluster has by then.
+	objects, err := cache.New(mgr.GetConfig(), cache.Options{
+		HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
+		DefaultNamespaces: cached(options.WatchNamespaces), DefaultLabelSelector: ownLabels(), DefaultTransform: keepOwnFields,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cache of ScaledObjects: %w", err)
+	}
+	presence := &keda.Presence{
+		Discovery: client, Cache: objects, Once: options.AutoscalingBackend != string(scaling.KEDA), Log: mgr.GetLogger().WithName("keda"),
+	}
+	return presence, errors.Join(mgr.Add(objects), mgr.Add(presence))
 }
 
 // cacheMeasured has every replica cache what the meter reads. The controllers, whose watches do the same,

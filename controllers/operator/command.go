@@ -89,8 +89,11 @@ func Command() *cobra.Command {
 	f.Float64Var(&options.Tracing.SampleRatio, "trace-sample-ratio", options.Tracing.SampleRatio,
 		"part of new traces that is kept, from 0 to 1; what comes in with a trace context keeps the decision that it came with")
 	f.StringVar(&options.AutoscalingBackend, "autoscaling-backend", options.AutoscalingBackend,
-		"who sets the workers of stages with workers.max: external (HorizontalPodAutoscalers, which read the metrics that the operator serves),\n"+
+		"who sets the workers of stages with workers.max: external (HorizontalPodAutoscalers, which read the external metrics that the operator serves),\n"+
+			"keda (ScaledObjects of KEDA), prometheus (HorizontalPodAutoscalers, which read the operator's metrics out of Prometheus by an adapter),\n"+
 			"direct (the operator) or none")
+	f.StringVar(&options.MetricsURL, "metrics-url", options.MetricsURL,
+		"`URL` at which KEDA reaches --metrics-bind-address (http://millrace-metrics.millrace-system.svc:8080); required by the backend keda")
 	f.DurationVar(&options.ScaleDownWindow, "scale-down-window", options.ScaleDownWindow,
 		"for how long nobody must have wanted more workers before a stage has fewer, or none")
 	f.StringVar(&options.MetricsAPIAddress, "external-metrics-bind-address", options.MetricsAPIAddress, "address of the external metrics")
@@ -133,8 +136,10 @@ type Options struct {
 	Concurrency            int
 	// Tracing of the workers.
 	Tracing stage.Tracing
-	// AutoscalingBackend is external, direct or none.
+	// AutoscalingBackend is external, keda, prometheus, direct or none.
 	AutoscalingBackend string
+	// MetricsURL is where KEDA reaches MetricsAddress.
+	MetricsURL string
 	// ScaleDownWindow is for how long nobody must have wanted more workers before there are fewer.
 	ScaleDownWindow time.Duration
 	// MetricsAPIAddress, MetricsAPIService (namespace/name) and MetricsAPISecret are those of the external
@@ -204,13 +209,21 @@ func (o Options) checkAutoscaling() error {
 	switch scaling.Backend(o.AutoscalingBackend) {
 	case scaling.Direct, scaling.None:
 		return nil
+	case scaling.KEDA, scaling.Prometheus:
+		if o.MetricsAddress == "0" {
+			return fmt.Errorf("--metrics-bind-address is 0: the backend %s needs the metrics", o.AutoscalingBackend)
+		}
+		if u, err := url.Parse(o.MetricsURL); o.AutoscalingBackend == string(scaling.KEDA) && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
+			return fmt.Errorf("--metrics-url is %q: the backend keda needs the URL of the Service that leads to --metrics-bind-address (http://millrace-metrics.millrace-system.svc:8080)", o.MetricsURL)
+		}
+		return nil
 	case scaling.External:
 		if _, err := o.metricsService(); err != nil {
 			return err
 		}
 		return nil
 	default:
-		return fmt.Errorf("--autoscaling-backend is %q: use external, direct or none", o.AutoscalingBackend)
+		return fmt.Errorf("--autoscaling-backend is %q: use external, keda, prometheus, direct or none", o.AutoscalingBackend)
 	}
 }
 

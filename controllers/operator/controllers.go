@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -28,19 +29,19 @@ type controller interface {
 	SetupWithManager(ctx context.Context, mgr ctrl.Manager) error
 }
 
-// addControllers adds everything that runs: the one list of all controllers.
-func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) error {
+// addControllers adds everything that runs: the one list of all controllers. It returns what measures the stages.
+func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) (*lag.Meter, error) {
 	var watcher *watch.Watch
 	pool := jetstream.NewPool(jetstream.PoolOptions{Notify: func(n jetstream.Notice) { watcher.Notify(n) }})
 	if err := mgr.Add(pool); err != nil {
-		return err
+		return nil, err
 	}
 	if err := graph.Index(ctx, mgr.GetFieldIndexer()); err != nil {
-		return fmt.Errorf("index stages: %w", err)
+		return nil, fmt.Errorf("index stages: %w", err)
 	}
 	planner, err := graph.NewPlanner(options.NATS.URL)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	nats := access.New(access.Options{
 		Objects: mgr.GetAPIReader(), Pool: pool,
@@ -48,22 +49,22 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) erro
 	})
 	watcher = watch.New(nats, options.StatusInterval)
 	if err := mgr.Add(watcher); err != nil {
-		return err
+		return nil, err
 	}
 	applier, err := apply.New(mgr.GetClient(), time.Now)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	monitors, err := durability.Parse(options.NATSMonitorURL)
 	if err != nil {
-		return fmt.Errorf("--nats-monitor-url: %w", err)
+		return nil, fmt.Errorf("--nats-monitor-url: %w", err)
 	}
 	recorder := mgr.GetEventRecorder(recorderName)
 	scaler, err := addAutoscaling(ctx, mgr, options, &lag.Meter{
 		Client: mgr.GetClient(), Access: nats, Planner: planner, Now: time.Now, Every: measureEvery, Down: options.ScaleDownWindow,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, c := range []controller{
 		&pipeline.Reconciler{
@@ -78,15 +79,16 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) erro
 				Version: options.Version, Image: options.WorkerImage, ServiceAccount: options.WorkerServiceAccount, Cluster: options.ClusterName,
 				Tracing: options.Tracing,
 				Backend: scaling.Backend(options.AutoscalingBackend), ScaleDownWindow: options.ScaleDownWindow,
+				ReadingsURL: strings.TrimSuffix(options.MetricsURL, "/") + lag.ReadingsPath,
 			},
-			Meter: scaler.meter, Wake: scaler.wake, Registration: scaler.registration,
+			Meter: scaler.meter, Wake: scaler.wake, Registration: scaler.registration, KEDA: scaler.keda,
 			Watch: watcher, Resync: options.Resync, Fresh: options.StatusInterval,
 			CleanupTimeout: options.CleanupTimeout, DrainTimeout: options.DrainTimeout, Concurrency: options.Concurrency,
 		},
 	} {
 		if err := c.SetupWithManager(ctx, mgr); err != nil {
-			return fmt.Errorf("set up controller: %w", err)
+			return nil, fmt.Errorf("set up controller: %w", err)
 		}
 	}
-	return nil
+	return scaler.meter, nil
 }

@@ -27,6 +27,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/labels"
 	"millrace.dev/millrace/controllers/internal/metrics"
+	"millrace.dev/millrace/controllers/lag"
 )
 
 // LeaseName is the Lease that the operator that leads holds, in the namespace of the election.
@@ -42,10 +43,11 @@ func Run(ctx context.Context, config *rest.Config, options Options, logger logr.
 	if err != nil {
 		return fmt.Errorf("connect to the cluster: %w", err)
 	}
-	if err := addControllers(ctx, mgr, options); err != nil {
+	meter, err := addControllers(ctx, mgr, options)
+	if err != nil {
 		return err
 	}
-	unregister, err := addMetrics(ctx, mgr, options)
+	unregister, err := addMetrics(ctx, mgr, options, meter)
 	if err != nil {
 		return err
 	}
@@ -62,19 +64,30 @@ func Run(ctx context.Context, config *rest.Config, options Options, logger logr.
 	return nil
 }
 
-// addMetrics has the metrics server show Pipelines and Stages. controller-runtime has one registry in
-// the process; of several operators in it the first one is shown.
-func addMetrics(ctx context.Context, mgr ctrl.Manager, options Options) (unregister func(), err error) {
-	c := metrics.New(ctx, metrics.Options{Reader: mgr.GetClient(), Elected: mgr.Elected(), Log: mgr.GetLogger()})
-	var taken prometheus.AlreadyRegisteredError
-	switch err := ctrlmetrics.Registry.Register(c); {
-	case err == nil:
-		return func() { ctrlmetrics.Registry.Unregister(c) }, nil
-	case options.SeveralInProcess && errors.As(err, &taken):
-		return func() {}, nil
-	default:
-		return nil, fmt.Errorf("register metrics: %w", err)
+// addMetrics has the metrics server show Pipelines, Stages and what the meter reads. controller-runtime has one
+// registry in the process; of several operators in it the first one is shown.
+func addMetrics(ctx context.Context, mgr ctrl.Manager, options Options, meter *lag.Meter) (unregister func(), err error) {
+	var registered []prometheus.Collector
+	unregister = func() {
+		for _, c := range registered {
+			ctrlmetrics.Registry.Unregister(c)
+		}
 	}
+	for _, c := range []prometheus.Collector{
+		metrics.New(ctx, metrics.Options{Reader: mgr.GetClient(), Elected: mgr.Elected(), Log: mgr.GetLogger()}),
+		lag.NewGauges(meter),
+	} {
+		var taken prometheus.AlreadyRegisteredError
+		switch err := ctrlmetrics.Registry.Register(c); {
+		case err == nil:
+			registered = append(registered, c)
+		case options.SeveralInProcess && errors.As(err, &taken):
+		default:
+			unregister()
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return unregister, nil
 }
 
 func newScheme() (*runtime.Scheme, error) {
@@ -106,22 +119,33 @@ func managerOptions(scheme *runtime.Scheme, options Options, logger logr.Logger)
 
 // cacheOptions keep the caches as small as the operator's own objects.
 func cacheOptions(namespaces []string) cache.Options {
-	ours := cache.ByObject{Label: k8slabels.SelectorFromSet(k8slabels.Set{labels.ManagedBy: labels.Operator})}
-	options := cache.Options{
+	ours := cache.ByObject{Label: ownLabels()}
+	return cache.Options{
 		ByObject: map[client.Object]cache.ByObject{
 			&appsv1.Deployment{}: ours, &corev1.ConfigMap{}: ours, &autoscalingv2.HorizontalPodAutoscaler{}: ours,
 		},
 		DefaultTransform: keepOwnFields,
 		// A read of what is not watched would start a watch of the whole cluster: an error instead.
 		ReaderFailOnMissingInformer: true,
+		DefaultNamespaces:           cached(namespaces),
 	}
-	if len(namespaces) > 0 {
-		options.DefaultNamespaces = map[string]cache.Config{}
+}
+
+// ownLabels select the operator's own objects.
+func ownLabels() k8slabels.Selector {
+	return k8slabels.SelectorFromSet(k8slabels.Set{labels.ManagedBy: labels.Operator})
+}
+
+// cached are the namespaces to cache; nil is all.
+func cached(namespaces []string) map[string]cache.Config {
+	if len(namespaces) == 0 {
+		return nil
 	}
+	all := map[string]cache.Config{}
 	for _, namespace := range namespaces {
-		options.DefaultNamespaces[namespace] = cache.Config{}
+		all[namespace] = cache.Config{}
 	}
-	return options
+	return all
 }
 
 // keepOwnFields drops the managed fields of others: only the operator's own are compared.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -125,12 +126,17 @@ func (r *Reconciler) applyWorkers(ctx context.Context, s *snapshot, in intent, d
 	return r.pruneConfigMaps(ctx, in.prune)
 }
 
-// applyReplicas comes before the Deployment, which says nothing of the number where others set it; where
-// nobody else does, the HorizontalPodAutoscaler of before goes first.
+// applyReplicas comes before the Deployment, which says nothing of the number where others set it; the
+// HorizontalPodAutoscaler or ScaledObject of before that is not wanted any more goes first.
 func (r *Reconciler) applyReplicas(ctx context.Context, s *snapshot, w *workers) error {
 	a := w.autoscaling
 	if a == nil || a.hpa == nil {
-		if err := r.deleteAutoscaler(ctx, s); err != nil {
+		if err := r.deleteScaler(ctx, s, s.hpa); err != nil {
+			return err
+		}
+	}
+	if a == nil || a.scaledObject == nil {
+		if err := r.deleteScaler(ctx, s, s.scaledObject); err != nil {
 			return err
 		}
 	}
@@ -147,24 +153,33 @@ func (r *Reconciler) applyReplicas(ctx context.Context, s *snapshot, w *workers)
 }
 
 func (r *Reconciler) applyAutoscaler(ctx context.Context, s *snapshot, w *workers, results map[apply.Outcome][]string) error {
-	if w.autoscaling == nil || w.autoscaling.hpa == nil {
+	if w.autoscaling == nil {
 		return nil
 	}
-	result, err := r.Applier.Apply(ctx, w.autoscaling.hpa, s.hpa)
-	if err != nil {
-		return fmt.Errorf("apply HorizontalPodAutoscaler %s: %w", s.stage.Name, err)
+	if w.autoscaling.hpa != nil {
+		result, err := r.Applier.Apply(ctx, w.autoscaling.hpa, s.hpa)
+		if err != nil {
+			return fmt.Errorf("apply HorizontalPodAutoscaler %s: %w", s.stage.Name, err)
+		}
+		results[result] = append(results[result], "HorizontalPodAutoscaler "+s.stage.Name)
 	}
-	results[result] = append(results[result], "HorizontalPodAutoscaler "+s.stage.Name)
+	if w.autoscaling.scaledObject != nil {
+		result, err := r.Applier.Apply(ctx, client.ApplyConfigurationFromUnstructured(w.autoscaling.scaledObject), s.scaledObject)
+		if err != nil {
+			return fmt.Errorf("apply ScaledObject %s: %w", s.stage.Name, err)
+		}
+		results[result] = append(results[result], "ScaledObject "+s.stage.Name)
+	}
 	return nil
 }
 
-// deleteAutoscaler deletes the stage's own, if there is one.
-func (r *Reconciler) deleteAutoscaler(ctx context.Context, s *snapshot) error {
-	if s.hpa == nil || !s.hpa.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(s.hpa, s.stage) {
+// deleteScaler deletes a HorizontalPodAutoscaler or ScaledObject, if there is one and it is the stage's own.
+func (r *Reconciler) deleteScaler(ctx context.Context, s *snapshot, scaler client.Object) error {
+	if reflect.ValueOf(scaler).IsNil() || !scaler.GetDeletionTimestamp().IsZero() || !metav1.IsControlledBy(scaler, s.stage) {
 		return nil
 	}
-	if err := r.Client.Delete(ctx, s.hpa, client.Preconditions{UID: &s.hpa.UID}); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete HorizontalPodAutoscaler %s: %w", s.hpa.Name, err)
+	if err := r.Client.Delete(ctx, scaler, client.Preconditions{UID: new(scaler.GetUID())}); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete %T %s: %w", scaler, scaler.GetName(), err)
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/keda"
 	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/internal/status"
 	"millrace.dev/millrace/controllers/internal/watch"
@@ -37,6 +38,7 @@ import (
 // +kubebuilder:rbac:groups=millrace.dev,resources=pipelines,verbs=get;list;watch
 // +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=autoscaling,resources=horizontalpodautoscalers,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=keda.sh,resources=scaledobjects,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
@@ -54,6 +56,8 @@ type Reconciler struct {
 	Wake  <-chan event.GenericEvent
 	// Registration says whose the cluster's external metrics are; only with the backend External.
 	Registration *lag.Registration
+	// KEDA says whether the cluster has it.
+	KEDA *keda.Presence
 	// Now is the clock.
 	Now func() time.Time
 	// Settings are the operator's choices for all workers.
@@ -88,6 +92,8 @@ type Settings struct {
 	Backend scaling.Backend
 	// ScaleDownWindow is for how long nobody must have wanted more workers before there are fewer.
 	ScaleDownWindow time.Duration
+	// ReadingsURL is where KEDA asks for the readings of stages; only with the backend KEDA.
+	ReadingsURL string
 }
 
 // SetupWithManager registers the controller. graph.Index must have run.
@@ -95,7 +101,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	if err := index(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	return ctrl.NewControllerManagedBy(mgr).
+	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("stage").
 		For(&v1alpha1.Stage{}, stageChanged()).
 		Owns(&appsv1.Deployment{}).
@@ -106,7 +112,17 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(r.besides), attachedChanged()).
 		WatchesRawSource(r.Watch.Source(watch.Stage)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).
-		Complete(r)
+		Build(r)
+	if err != nil {
+		return err
+	}
+	// Beside the others, since KEDA may come later.
+	r.KEDA.OnFound(func(kind client.Object) error {
+		owner := handler.EnqueueRequestForOwner(mgr.GetScheme(), mgr.GetRESTMapper(), &v1alpha1.Stage{}, handler.OnlyControllerOwner())
+		return c.Watch(source.Kind(r.KEDA.Cache, kind, owner, scaledObjectTurned()))
+	})
+	// Known before the first reconcile, which would else scale by itself.
+	return r.KEDA.Look(ctx)
 }
 
 // Reconcile brings one Stage towards the plan of its pipeline.

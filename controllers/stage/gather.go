@@ -10,12 +10,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/keda"
 	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/lag"
 	"millrace.dev/millrace/controllers/plan"
@@ -46,7 +48,9 @@ type snapshot struct {
 
 	deployment *appsv1.Deployment
 	hpa        *autoscalingv2.HorizontalPodAutoscaler
-	configMaps []corev1.ConfigMap
+	// scaledObject is KEDA's; nil when there is none.
+	scaledObject *unstructured.Unstructured
+	configMaps   []corev1.ConfigMap
 
 	// backend is who sets the number of workers of stages that scale; backendWhy says what is wrong with
 	// it, if anything is.
@@ -151,14 +155,28 @@ func (r *Reconciler) gatherAutoscaling(ctx context.Context, s *snapshot) error {
 	case !apierrors.IsNotFound(err):
 		return err
 	}
+	if r.KEDA.Readable() {
+		scaledObject := keda.New()
+		switch err := r.KEDA.Cache.Get(ctx, client.ObjectKeyFromObject(s.stage), scaledObject); {
+		case err == nil:
+			s.scaledObject = scaledObject
+		case !apierrors.IsNotFound(err):
+			return err
+		}
+	}
 	s.backend = r.Settings.Backend
-	if s.backend == scaling.External {
+	switch {
+	case s.backend == scaling.External:
 		s.backend = r.Registration.Backend()
 		s.backendWhy = troubleOf(r.Registration.Standing())
+	case s.backend == scaling.KEDA && !r.KEDA.Present():
+		s.backend, s.backendWhy = scaling.Direct, backendTrouble{v1alpha1.ReasonNoKEDA, noKEDA}
 	}
 	s.reading.Reading, s.reading.measured = r.Meter.Latest(client.ObjectKeyFromObject(s.stage))
 	return nil
 }
+
+const noKEDA = "the cluster does not have the kind ScaledObject (keda.sh/v1alpha1): install KEDA; the operator sets the number of workers itself until then"
 
 func troubleOf(standing lag.Standing, message string) backendTrouble {
 	switch standing {

@@ -11,9 +11,11 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/keda"
 	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/lag"
 	"millrace.dev/millrace/test/golden"
@@ -60,6 +62,20 @@ func TestAutoscalerGolden(t *testing.T) {
 				t.Error("the Deployment speaks of replicas, which the autoscaler sets")
 			}
 			golden.Check(t, filepath.Join("testdata", name+".yaml"), document(t, in.workers.autoscaling.hpa))
+			in, err = decide(scaled(t, scaling.Prometheus, workers), settings)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden.Check(t, filepath.Join("testdata", name+"-prometheus.yaml"), document(t, in.workers.autoscaling.hpa))
+			settings.ReadingsURL = "http://millrace-metrics.millrace-system.svc:8080" + lag.ReadingsPath
+			in, err = decide(scaled(t, scaling.KEDA, workers), settings)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if in.workers.deployment.Spec.Replicas != nil || in.workers.autoscaling.hpa != nil {
+				t.Error("KEDA is not alone with the number")
+			}
+			golden.Check(t, filepath.Join("testdata", name+"-keda.yaml"), document(t, in.workers.autoscaling.scaledObject))
 		})
 	}
 }
@@ -74,9 +90,9 @@ func TestWhoSetsTheNumber(t *testing.T) {
 		deployment *appsv1.Deployment
 		reading    reading
 		change     func(*snapshot)
-		// hpa and leave are those of autoscaling; set is -1 where the operator writes nothing.
-		hpa, leave bool
-		set        int32
+		// hpa, keda and leave are those of autoscaling; set is -1 where the operator writes nothing.
+		hpa, keda, leave bool
+		set              int32
 	}{
 		"new":                              {backend: scaling.External, workers: many, hpa: true, leave: true, set: -1},
 		"running":                          {backend: scaling.External, workers: many, deployment: running(3, false), reading: measured(4), hpa: true, leave: true, set: -1},
@@ -89,6 +105,15 @@ func TestWhoSetsTheNumber(t *testing.T) {
 		"goes to sleep":                    {backend: scaling.External, workers: zero, deployment: running(1, false), reading: measured(0), hpa: true, leave: true, set: 0},
 		"one worker, from zero":            {backend: scaling.External, workers: v1alpha1.WorkersSpec{Min: new(int32(0)), Max: 1}, deployment: running(0, false), reading: measured(1), leave: true, set: 1},
 		"one worker, but more run":         {backend: scaling.External, workers: v1alpha1.WorkersSpec{Max: 1}, deployment: running(3, false), reading: measured(1), leave: true, set: 1},
+		"prometheus, wakes":                {backend: scaling.Prometheus, workers: zero, deployment: running(0, false), reading: measured(3), hpa: true, leave: true, set: 3},
+		"keda, new":                        {backend: scaling.KEDA, workers: many, keda: true, leave: true, set: -1},
+		"keda, running":                    {backend: scaling.KEDA, workers: many, deployment: running(3, false), reading: measured(4), keda: true, leave: true, set: -1},
+		"keda, was fixed":                  {backend: scaling.KEDA, workers: many, deployment: running(3, true), keda: true, leave: true, set: 3},
+		"keda, somebody took all workers":  {backend: scaling.KEDA, workers: many, deployment: running(0, false), keda: true, leave: true, set: 1},
+		"keda wakes":                       {backend: scaling.KEDA, workers: zero, deployment: running(0, false), reading: measured(3), keda: true, leave: true, set: -1},
+		"keda goes to sleep":               {backend: scaling.KEDA, workers: zero, deployment: running(1, false), reading: measured(0), keda: true, leave: true, set: -1},
+		"keda, one worker, from zero":      {backend: scaling.KEDA, workers: v1alpha1.WorkersSpec{Min: new(int32(0)), Max: 1}, deployment: running(0, false), reading: measured(1), keda: true, leave: true, set: -1},
+		"keda, one worker, but more run":   {backend: scaling.KEDA, workers: v1alpha1.WorkersSpec{Max: 1}, deployment: running(3, false), reading: measured(1), leave: true, set: 1},
 		"direct, new":                      {backend: scaling.Direct, workers: many, set: 1},
 		"direct, new, of several":          {backend: scaling.Direct, workers: v1alpha1.WorkersSpec{Min: new(int32(2)), Max: 4}, set: 2},
 		"direct":                           {backend: scaling.Direct, workers: many, deployment: running(1, true), reading: measured(4), set: 4},
@@ -104,16 +129,16 @@ func TestWhoSetsTheNumber(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := scaled(t, test.backend, test.workers)
 			s.deployment, s.reading = test.deployment, test.reading
-			a := autoscalingFor(s, settings)
-			if a == nil {
-				t.Fatal("the number is fixed")
+			a, err := autoscalingFor(s, settings)
+			if err != nil || a == nil {
+				t.Fatalf("the number is fixed: %v", err)
 			}
 			set := int32(-1)
 			if a.set != nil {
 				set = *a.set
 			}
-			if (a.hpa != nil) != test.hpa || a.leave != test.leave || set != test.set {
-				t.Errorf("got autoscaler %t, leave %t, set %d (%s); want %t, %t, %d", a.hpa != nil, a.leave, set, a.why, test.hpa, test.leave, test.set)
+			if (a.hpa != nil) != test.hpa || (a.scaledObject != nil) != test.keda || a.leave != test.leave || set != test.set {
+				t.Errorf("got autoscaler %t, KEDA %t, leave %t, set %d (%s); want %t, %t, %t, %d", a.hpa != nil, a.scaledObject != nil, a.leave, set, a.why, test.hpa, test.keda, test.leave, test.set)
 			}
 		})
 	}
@@ -142,12 +167,26 @@ func TestFixedNumbers(t *testing.T) {
 	}
 }
 
+// scaledObject is what KEDA makes of one.
+func scaledObject(ready, message string) *unstructured.Unstructured {
+	object := keda.New()
+	object.SetName("obs-enrich")
+	object.Object["status"] = map[string]any{"conditions": []any{
+		map[string]any{"type": "Active", "status": "False", "message": "inactive"},
+		map[string]any{"type": "Ready", "status": ready, "message": message},
+	}}
+	return object
+}
+
 func TestAutoscalingReady(t *testing.T) {
 	broken := &autoscalingv2.HorizontalPodAutoscaler{Status: autoscalingv2.HorizontalPodAutoscalerStatus{
 		Conditions: []autoscalingv2.HorizontalPodAutoscalerCondition{{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionFalse, Reason: "FailedGetExternalMetric", Message: "no answer"}},
 	}}
 	asleep := broken.DeepCopy()
 	asleep.Status.Conditions[0].Reason = "ScalingDisabled"
+	refused := scaledObject("False", "no answer")
+	paused := scaledObject("True", "defined correctly")
+	paused.SetAnnotations(map[string]string{"autoscaling.keda.sh/paused": "true"})
 	tests := map[string]struct {
 		max    int32
 		change func(*snapshot)
@@ -163,6 +202,12 @@ func TestAutoscalingReady(t *testing.T) {
 		"absent":           {4, func(s *snapshot) { s.backendWhy = troubleOf(lag.Absent, "none") }, "False NoMetricsAPI: none; the operator sets"},
 		"autoscaler fails": {4, func(s *snapshot) { s.hpa = broken }, "False MetricsUnavailable: HorizontalPodAutoscaler : no answer"},
 		"asleep":           {4, func(s *snapshot) { s.hpa = asleep }, "True Autoscaling"},
+		"KEDA":             {4, func(s *snapshot) { s.backend = scaling.KEDA }, "True Autoscaling: KEDA (ScaledObject obs-enrich) sets 1 to 4 workers"},
+		"KEDA cannot":      {4, func(s *snapshot) { s.backend, s.scaledObject = scaling.KEDA, refused }, "False MetricsUnavailable: ScaledObject obs-enrich: no answer"},
+		"KEDA is paused":   {4, func(s *snapshot) { s.backend, s.scaledObject = scaling.KEDA, paused }, "True Paused: ScaledObject obs-enrich is paused"},
+		"no KEDA": {4, func(s *snapshot) {
+			s.backend, s.backendWhy = scaling.Direct, backendTrouble{v1alpha1.ReasonNoKEDA, noKEDA}
+		}, "False NoKEDA: the cluster does not have the kind ScaledObject (keda.sh/v1alpha1): install KEDA; the operator sets"},
 		"lag not known": {4, func(s *snapshot) {
 			s.reading = reading{measured: true, Reading: lag.Reading{Err: errors.New("NATS is away")}}
 		}, "False MetricsUnavailable: the lag is not known, so the number stays: NATS is away"},

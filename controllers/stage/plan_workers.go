@@ -32,7 +32,10 @@ func workersFor(s *snapshot, held []former, settings Settings) (*workers, error)
 	if err != nil {
 		return nil, err
 	}
-	scales := autoscalingFor(s, settings)
+	scales, err := autoscalingFor(s, settings)
+	if err != nil {
+		return nil, err
+	}
 	n, leave := replicas(s.stage, s.node), false
 	if scales != nil {
 		leave = scales.leave

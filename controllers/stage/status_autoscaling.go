@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/keda"
 	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/internal/status"
 )
@@ -78,15 +79,22 @@ func judgeAutoscaling(kind string, s *snapshot, policy scaling.Policy, a *autosc
 		return status.Degraded(kind, s.backendWhy.reason, s.backendWhy.message)
 	case s.hpa != nil && a.hpa != nil && autoscalerTrouble(s.hpa) != "":
 		return status.Degraded(kind, v1alpha1.ReasonMetricsUnavailable, "HorizontalPodAutoscaler "+s.hpa.Name+": "+autoscalerTrouble(s.hpa))
+	case s.scaledObject != nil && a.scaledObject != nil && keda.Trouble(s.scaledObject) != "":
+		return status.Degraded(kind, v1alpha1.ReasonMetricsUnavailable, "ScaledObject "+s.scaledObject.GetName()+": "+keda.Trouble(s.scaledObject))
 	case s.reading.measured && s.reading.Err != nil:
 		return status.Degraded(kind, v1alpha1.ReasonMetricsUnavailable, "the lag is not known, so the number stays: "+s.reading.Err.Error())
-	case policy.Useful() <= least:
+	case policy.Useful() <= least && a.scaledObject == nil:
 		return status.True(kind, v1alpha1.ReasonOneWorkerEnough, fmt.Sprintf(
 			"%d to %d workers: the stage has %d lanes, more workers would stand by", policy.Min, policy.Useful(), policy.Lanes))
 	}
 	by := "the operator"
-	if a.hpa != nil {
+	switch {
+	case a.hpa != nil:
 		by = "HorizontalPodAutoscaler " + s.stage.Name
+	case a.scaledObject != nil && s.scaledObject != nil && keda.Paused(s.scaledObject):
+		return status.True(kind, v1alpha1.ReasonPaused, "ScaledObject "+s.stage.Name+" is paused by its annotation: remove it to let the workers follow the lag")
+	case a.scaledObject != nil:
+		by = "KEDA (ScaledObject " + s.stage.Name + ")"
 	}
 	return status.True(kind, v1alpha1.ReasonAutoscaling, fmt.Sprintf("%s sets %d to %d workers", by, policy.Min, policy.Useful()))
 }

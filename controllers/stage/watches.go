@@ -8,6 +8,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -18,6 +19,7 @@ import (
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/graph"
+	"millrace.dev/millrace/controllers/internal/keda"
 )
 
 // stageChanged lets through what changes the work to do: status patches, our own among
@@ -52,6 +54,19 @@ func autoscalerTurned() builder.Predicates {
 		return before.Generation != after.Generation || !maps.Equal(before.Labels, after.Labels) ||
 			autoscalerTrouble(before) != autoscalerTrouble(after)
 	}})
+}
+
+// scaledObjectTurned lets through edits of a ScaledObject, and whether KEDA can work with it.
+func scaledObjectTurned() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok1 := e.ObjectOld.(*unstructured.Unstructured)
+		after, ok2 := e.ObjectNew.(*unstructured.Unstructured)
+		if !ok1 || !ok2 {
+			return false
+		}
+		return before.GetGeneration() != after.GetGeneration() || !maps.Equal(before.GetLabels(), after.GetLabels()) ||
+			keda.Trouble(before) != keda.Trouble(after) || keda.Paused(before) != keda.Paused(after)
+	}}
 }
 
 func streamsReady(pipeline *v1alpha1.Pipeline) bool {

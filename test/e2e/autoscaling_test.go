@@ -169,14 +169,14 @@ func report(t *testing.T, all []moment) (lag int64, replicas int32, changes int)
 	return lag, replicas, changes
 }
 
-// TestAutoscaling lets the real HorizontalPodAutoscaler scale a stage from one worker to several and back,
+// TestAutoscaling lets the real HorizontalPodAutoscaler scale a stage from one worker to eight and back,
 // under load, and counts every event.
 func TestAutoscaling(t *testing.T) {
 	c := newScalingCluster(t)
-	c.apply(scaledPipeline("scaled", "min: 1, max: 4, targetLag: 3000"))
+	c.apply(scaledPipeline("scaled", "min: 1, max: 8, targetLag: 3000"))
 	harness.Eventually(t, 90*time.Second, func() error { return c.ready("pipelines.millrace.dev", "scaled") })
 
-	t.Run("one to several to one under load", func(t *testing.T) {
+	t.Run("one to eight to one under load", func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		timeline := c.timeline(ctx, "scaled-slow")
@@ -195,8 +195,8 @@ func TestAutoscaling(t *testing.T) {
 		stop()
 		lag, replicas, changes := report(t, <-timeline)
 		t.Logf("lag rose to %d, replicas to %d; the number changed %d times", lag, replicas, changes)
-		if lag < 3000 || replicas < 3 {
-			t.Errorf("lag rose to %d and replicas to %d, want more than 3000 and at least 3", lag, replicas)
+		if lag < 3000 || replicas != 8 {
+			t.Errorf("lag rose to %d and replicas to %d, want more than 3000 and 8", lag, replicas)
 		}
 		c.balance(t, "SCALED_DONE", "scaled.slow.>", events)
 	})

@@ -9,6 +9,11 @@ type Backend string
 const (
 	// External: a HorizontalPodAutoscaler, which reads the external metrics that the operator serves.
 	External Backend = "external"
+	// KEDA: KEDA, by a ScaledObject that asks the operator; from and to zero too.
+	KEDA Backend = "keda"
+	// Prometheus: a HorizontalPodAutoscaler, which reads the operator's metrics out of Prometheus by an
+	// adapter that is the cluster's server of external metrics.
+	Prometheus Backend = "prometheus"
 	// Direct: the operator.
 	Direct Backend = "direct"
 	// None: nobody; every stage has workers.min.
