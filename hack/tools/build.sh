@@ -2,7 +2,10 @@
 # Builds one pinned Go tool into a cache outside the tree and prints the path of the binary.
 # Does nothing when it is cached already, so a Makefile may call it before every use.
 #
-#   hack/tools/build.sh golangci-lint | helm | kustomize | controller-gen | protoc-gen-go | protogen
+#   hack/tools/build.sh golangci-lint | helm | kustomize | controller-gen | protoc-gen-go | protogen |
+#                       keda-operator | keda-metrics-apiserver | prometheus-adapter
+#
+# The last three are what `make e2e` scales by; nothing else needs them.
 #
 #   MILLRACE_CACHE     cache folder, default ${XDG_CACHE_HOME:-~/.cache}/millrace
 #   MILLRACE_BUILD_P   packages compiled in parallel, default 2
@@ -25,8 +28,11 @@ kustomize) module=$here/deploy package=sigs.k8s.io/kustomize/kustomize/v5 ;;
 controller-gen) module=$here package=sigs.k8s.io/controller-tools/cmd/controller-gen ;;
 protoc-gen-go) module=$here package=google.golang.org/protobuf/cmd/protoc-gen-go ;;
 protogen) module=$here package=./protogen ;;
+keda-operator) module=$here/keda package=github.com/kedacore/keda/v2/cmd/operator ;;
+keda-metrics-apiserver) module=$here/keda package=github.com/kedacore/keda/v2/cmd/adapter ;;
+prometheus-adapter) module=$here/prometheus-adapter package=sigs.k8s.io/prometheus-adapter/cmd/adapter ;;
 *)
-	echo "usage: hack/tools/build.sh golangci-lint|helm|kustomize|controller-gen|protoc-gen-go|protogen" >&2
+	echo "usage: hack/tools/build.sh golangci-lint|helm|kustomize|controller-gen|protoc-gen-go|protogen|keda-operator|keda-metrics-apiserver|prometheus-adapter" >&2
 	exit 2
 	;;
 esac
@@ -67,7 +73,7 @@ temp=$(mktemp -d "$cache/$hash/.build-XXXXXX")
 trap 'rm -rf "$temp"' EXIT
 trap 'exit 130' INT TERM
 
-echo "building $name: up to a few minutes on 2 cores, once" >&2
+echo "building $name: minutes on 2 cores, once" >&2
 (cd "$module" && CGO_ENABLED=0 GOWORK=off GOFLAGS= GOOS=$(go env GOHOSTOS) GOARCH=$(go env GOHOSTARCH) nice -n 10 \
 	go build -p "${MILLRACE_BUILD_P:-2}" -mod=readonly -trimpath -buildvcs=false -ldflags "$ldflags" -o "$temp/$name" "$package") >&2
 mv "$temp/$name" "$target"
