@@ -56,21 +56,9 @@ type setup struct {
 
 func startCluster(t testing.TB, s setup) *cluster {
 	t.Helper()
-	root, err := kube.ModuleRoot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cluster{t: t, root: root, nats: s.servers}
 	binary := harness.BuildBinary(t, harness.BuildOptions{})
-	c.plane = harness.StartControlPlane(t, kube.Options{})
-	c.node = harness.StartNode(t, c.plane, node.Options{
-		Config:  c.plane.Config(),
-		Images:  map[string][]string{"millrace": {binary}, "crasher": {"/bin/sh"}, "one-core": {"/usr/bin/env", "GOMAXPROCS=1", binary}},
-		BackOff: time.Second, MaxBackOff: 5 * time.Second,
-	})
-	if c.kubectl, err = kube.Find("kubectl"); err != nil {
-		t.Fatal(err)
-	}
+	c := startPlane(t, map[string][]string{"millrace": {binary}, "crasher": {"/bin/sh"}, "one-core": {"/usr/bin/env", "GOMAXPROCS=1", binary}})
+	c.nats = s.servers
 	nc, err := nats.Connect(c.url(), append([]nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond)}, s.connect...)...)
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +75,7 @@ func startCluster(t testing.TB, s setup) *cluster {
 		s.before(c)
 	}
 	args := []string{
-		"install", "millrace", filepath.Join(root, "charts/millrace"), "--namespace", "millrace-system",
+		"install", "millrace", filepath.Join(c.root, "charts/millrace"), "--namespace", "millrace-system",
 		"--set", "nats.url=" + strings.ReplaceAll(c.url(), ",", `\,`), "--set", "workers.enrich.namespaces={default}", "--set", "autoscaling.backend=direct",
 		// One operator, of which tests know where it is; TestTwoOperators has two.
 		"--set", "operator.replicas=1", "--wait", "--timeout", "90s",
@@ -96,6 +84,24 @@ func startCluster(t testing.TB, s setup) *cluster {
 		args = append(args, "--set", v)
 	}
 	c.run("helm", args...)
+	return c
+}
+
+// startPlane starts a control plane and a node that runs the given images, without NATS and without Millrace.
+func startPlane(t testing.TB, images map[string][]string) *cluster {
+	t.Helper()
+	c := &cluster{t: t}
+	var err error
+	if c.root, err = kube.ModuleRoot(); err != nil {
+		t.Fatal(err)
+	}
+	c.plane = harness.StartControlPlane(t, kube.Options{})
+	c.node = harness.StartNode(t, c.plane, node.Options{
+		Config: c.plane.Config(), Images: images, BackOff: time.Second, MaxBackOff: 5 * time.Second,
+	})
+	if c.kubectl, err = kube.Find("kubectl"); err != nil {
+		t.Fatal(err)
+	}
 	return c
 }
 
@@ -121,11 +127,10 @@ func (c *cluster) run(name string, args ...string) string {
 func (c *cluster) try(name string, args ...string) (string, error) {
 	path := c.kubectl
 	if name == "helm" {
-		built, err := exec.Command(filepath.Join(c.root, "hack/tools/build.sh"), "helm").Output()
-		if err != nil {
-			return "", fmt.Errorf("build helm: %w", err)
+		var err error
+		if path, err = c.tool("helm"); err != nil {
+			return "", err
 		}
-		path = strings.TrimSpace(string(built))
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.plane.Kubeconfig(), "HELM_CACHE_HOME="+c.plane.Dir()+"/helm",
@@ -134,14 +139,23 @@ func (c *cluster) try(name string, args ...string) (string, error) {
 	return string(out), err
 }
 
+// tool builds a pinned tool, or finds it in the cache, and returns the path of the binary.
+func (c *cluster) tool(name string) (string, error) {
+	built, err := exec.Command(filepath.Join(c.root, "hack/tools/build.sh"), name).Output()
+	if err != nil {
+		return "", fmt.Errorf("build %s: %w", name, err)
+	}
+	return strings.TrimSpace(string(built)), nil
+}
+
 // apply applies a manifest by kubectl.
-func (c *cluster) apply(manifest string) {
+func (c *cluster) apply(manifest string, flags ...string) {
 	c.t.Helper()
 	file := filepath.Join(c.t.TempDir(), "manifest.yaml")
 	if err := os.WriteFile(file, []byte(manifest), 0o600); err != nil {
 		c.t.Fatal(err)
 	}
-	c.run("kubectl", "apply", "-f", file)
+	c.run("kubectl", append([]string{"apply", "-f", file}, flags...)...)
 }
 
 // ready fails the check until the object's Ready condition is True and speaks of its generation.

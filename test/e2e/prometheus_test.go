@@ -133,6 +133,20 @@ type prometheusServer struct {
 // rules of m.
 func (c *cluster) startPrometheus(m monitors) *prometheusServer {
 	c.t.Helper()
+	targets := c.targets(m)
+	rules, err := yaml.Marshal(m.rule.Spec)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	dir := c.t.TempDir()
+	write(c.t, filepath.Join(dir, "rules.yaml"), string(rules))
+	write(c.t, filepath.Join(dir, "prometheus.yaml"), scrapeConfig(c.discover(targets), targets))
+	return c.runPrometheus(dir)
+}
+
+// runPrometheus runs a real Prometheus with prometheus.yaml of the folder.
+func (c *cluster) runPrometheus(dir string) *prometheusServer {
+	c.t.Helper()
 	out, err := exec.Command(filepath.Join(c.root, "hack/prometheus/find.sh")).Output()
 	if err != nil {
 		var exit *exec.ExitError
@@ -141,14 +155,7 @@ func (c *cluster) startPrometheus(m monitors) *prometheusServer {
 		}
 		c.t.Fatalf("hack/prometheus/find.sh: %v", err)
 	}
-	targets := c.targets(m)
-	bin, dir := strings.TrimSpace(string(out)), c.t.TempDir()
-	rules, err := yaml.Marshal(m.rule.Spec)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	write(c.t, filepath.Join(dir, "rules.yaml"), string(rules))
-	write(c.t, filepath.Join(dir, "prometheus.yaml"), scrapeConfig(c.discover(targets), targets))
+	bin := strings.TrimSpace(string(out))
 	if out, err := exec.Command(filepath.Join(bin, "promtool"), "check", "config", filepath.Join(dir, "prometheus.yaml")).CombinedOutput(); err != nil {
 		c.t.Fatalf("promtool check config: %v\n%s", err, out)
 	}
