@@ -168,13 +168,13 @@ func TestFixedNumbers(t *testing.T) {
 }
 
 // scaledObject is what KEDA makes of one.
-func scaledObject(ready, message string) *unstructured.Unstructured {
+func scaledObject(ready, reason, message string, more ...any) *unstructured.Unstructured {
 	object := keda.New()
 	object.SetName("obs-enrich")
-	object.Object["status"] = map[string]any{"conditions": []any{
+	object.Object["status"] = map[string]any{"conditions": append([]any{
 		map[string]any{"type": "Active", "status": "False", "message": "inactive"},
-		map[string]any{"type": "Ready", "status": ready, "message": message},
-	}}
+		map[string]any{"type": "Ready", "status": ready, "reason": reason, "message": message},
+	}, more...)}
 	return object
 }
 
@@ -184,9 +184,9 @@ func TestAutoscalingReady(t *testing.T) {
 	}}
 	asleep := broken.DeepCopy()
 	asleep.Status.Conditions[0].Reason = "ScalingDisabled"
-	refused := scaledObject("False", "no answer")
-	paused := scaledObject("True", "defined correctly")
-	paused.SetAnnotations(map[string]string{"autoscaling.keda.sh/paused": "true"})
+	refused, partly := scaledObject("False", "TriggerError", "no answer"), scaledObject("Unknown", "PartialTriggerError", "no answer of one")
+	unseen := scaledObject("Unknown", "", "")
+	paused := scaledObject("True", "ScaledObjectReady", "defined correctly", map[string]any{"type": "Paused", "status": "True"})
 	tests := map[string]struct {
 		max    int32
 		change func(*snapshot)
@@ -198,13 +198,15 @@ func TestAutoscalingReady(t *testing.T) {
 		"foreign": {4, func(s *snapshot) {
 			s.backend, s.backendWhy = scaling.Direct, troubleOf(lag.Foreign, "APIService x belongs to keda/keda")
 		}, "False ForeignMetricsAPI: APIService x belongs to keda/keda; the operator sets the number of workers itself"},
-		"unreachable":      {4, func(s *snapshot) { s.backendWhy = troubleOf(lag.Unavailable, "no way") }, "False MetricsUnavailable: no way"},
-		"absent":           {4, func(s *snapshot) { s.backendWhy = troubleOf(lag.Absent, "none") }, "False NoMetricsAPI: none; the operator sets"},
-		"autoscaler fails": {4, func(s *snapshot) { s.hpa = broken }, "False MetricsUnavailable: HorizontalPodAutoscaler : no answer"},
-		"asleep":           {4, func(s *snapshot) { s.hpa = asleep }, "True Autoscaling"},
-		"KEDA":             {4, func(s *snapshot) { s.backend = scaling.KEDA }, "True Autoscaling: KEDA (ScaledObject obs-enrich) sets 1 to 4 workers"},
-		"KEDA cannot":      {4, func(s *snapshot) { s.backend, s.scaledObject = scaling.KEDA, refused }, "False MetricsUnavailable: ScaledObject obs-enrich: no answer"},
-		"KEDA is paused":   {4, func(s *snapshot) { s.backend, s.scaledObject = scaling.KEDA, paused }, "True Paused: ScaledObject obs-enrich is paused"},
+		"unreachable":         {4, func(s *snapshot) { s.backendWhy = troubleOf(lag.Unavailable, "no way") }, "False MetricsUnavailable: no way"},
+		"absent":              {4, func(s *snapshot) { s.backendWhy = troubleOf(lag.Absent, "none") }, "False NoMetricsAPI: none; the operator sets"},
+		"autoscaler fails":    {4, func(s *snapshot) { s.hpa = broken }, "False MetricsUnavailable: HorizontalPodAutoscaler : no answer"},
+		"asleep":              {4, func(s *snapshot) { s.hpa = asleep }, "True Autoscaling"},
+		"KEDA":                {4, func(s *snapshot) { s.backend = scaling.KEDA }, "True Autoscaling: KEDA (ScaledObject obs-enrich) sets 1 to 4 workers"},
+		"KEDA cannot":         {4, func(s *snapshot) { s.backend, s.scaledObject = scaling.KEDA, refused }, "False MetricsUnavailable: ScaledObject obs-enrich: no answer"},
+		"KEDA cannot in part": {4, func(s *snapshot) { s.backend, s.scaledObject = scaling.KEDA, partly }, "False MetricsUnavailable: ScaledObject obs-enrich: no answer of one"},
+		"KEDA has not looked": {4, func(s *snapshot) { s.backend, s.scaledObject = scaling.KEDA, unseen }, "True Autoscaling: KEDA"},
+		"KEDA is paused":      {4, func(s *snapshot) { s.backend, s.scaledObject = scaling.KEDA, paused }, "True Paused: ScaledObject obs-enrich is paused"},
 		"no KEDA": {4, func(s *snapshot) {
 			s.backend, s.backendWhy = scaling.Direct, backendTrouble{v1alpha1.ReasonNoKEDA, noKEDA}
 		}, "False NoKEDA: the cluster does not have the kind ScaledObject (keda.sh/v1alpha1): install KEDA; the operator sets"},

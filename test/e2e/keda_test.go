@@ -4,13 +4,10 @@ package e2e
 
 import (
 	"fmt"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,110 +93,89 @@ func isOK(url string) error {
 	return nil
 }
 
-// numbers is an HTTP server of the test that is reached by a Service: it listens where a pod that does nothing would.
-type numbers struct {
-	value  atomic.Int64
-	status atomic.Int64
-}
-
-// startNumbers serves {"value": N} as http://numbers.default.svc:8080.
-func startNumbers(c *cluster) *numbers {
-	c.t.Helper()
-	c.apply(`
-apiVersion: v1
-kind: Pod
-metadata: {name: numbers, namespace: default, labels: {app: numbers}}
-spec:
-  containers: [{name: main, image: sleeper, ports: [{name: http, containerPort: 9000}]}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: numbers, namespace: default}
-spec: {selector: {app: numbers}, ports: [{port: 8080, targetPort: http}]}
-`)
-	c.run("kubectl", "wait", "--for=condition=Ready", "--timeout=60s", "pod/numbers")
-	listener, err := net.Listen("tcp", c.run("kubectl", "get", "pod", "numbers", "-o", "jsonpath={.status.podIP}")+":9000")
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	n := &numbers{}
-	n.status.Store(http.StatusOK)
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: n, ReadHeaderTimeout: time.Minute}}
-	server.Start()
-	c.t.Cleanup(server.Close)
-	return n
-}
-
-// ServeHTTP implements http.Handler.
-func (n *numbers) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	w.WriteHeader(int(n.status.Load()))
-	fmt.Fprintf(w, `{"value": %d}`, n.value.Load())
-}
-
-const scaledObject = `
-apiVersion: keda.sh/v1alpha1
-kind: ScaledObject
-metadata: {name: work, namespace: default}
-spec:
-  scaleTargetRef: {name: work}
-  minReplicaCount: 0
-  maxReplicaCount: 4
-  pollingInterval: 1
-  cooldownPeriod: 3
-  advanced:
-    horizontalPodAutoscalerConfig: {behavior: {scaleDown: {stabilizationWindowSeconds: 3}}}
-  triggers:
-  - type: metrics-api
-    metadata: {url: "http://numbers.default.svc:8080/", valueLocation: value, targetValue: "10"}
-`
-
-// TestKEDA has KEDA scale a Deployment by a number that it reads from a Service, from zero and back, and sees what
-// it does without a number, and what it writes into an object that another one applies.
+// TestKEDA has KEDA scale the workers of a stage by the numbers of the operator, from zero and back, under load, and
+// counts every event; then NATS is away.
 func TestKEDA(t *testing.T) {
-	c := startPlane(t, sleeper())
+	c := newCluster(t, "autoscaling.backend=keda", "autoscaling.scaleDownWindow=6s")
+	c.apply(scaledPipeline("keda", "min: 0, max: 4, targetLag: 3000"))
+	harness.Eventually(t, 90*time.Second, func() error { return c.ready("pipelines.millrace.dev", "keda") })
+	c.run("kubectl", "wait", `--for=jsonpath={.status.conditions[?(@.type=="AutoscalingReady")].reason}=NoKEDA`, "--timeout=60s", "stages.millrace.dev/keda-slow")
+
 	k := startKEDA(c)
-	n := startNumbers(c)
-	apply := func() { c.apply(scaledObject, "--server-side", "--field-manager=applier") }
-	get := func(path string) string {
-		return c.run("kubectl", "get", "scaledobject", "work", "-o", "jsonpath="+path)
-	}
-	c.apply(sleepers("work", 1))
-	apply()
-	c.run("kubectl", "wait", "--for=condition=Ready", "--timeout=60s", "scaledobject/work")
-	c.wantReplicas(time.Minute, "work", 0)
-	n.value.Store(35)
-	c.wantReplicas(time.Minute, "work", 4)
-	n.value.Store(15)
-	c.wantReplicas(time.Minute, "work", 2)
-	n.value.Store(0)
-	c.wantReplicas(time.Minute, "work", 0)
-	t.Run("who applies the same writes nothing", func(t *testing.T) {
-		// KEDA adds its finalizer and label, and an empty field; it owns these and takes no other.
-		// The last that it writes into the status of what has gone to sleep.
-		c.run("kubectl", "wait", `--for=jsonpath={.status.conditions[?(@.type=="HPAActive")].reason}=ScalingDisabled`, "--timeout=60s", "scaledobject/work")
-		if got := get("{.metadata.generation} {.metadata.finalizers} {.metadata.labels} {.spec.advanced.scalingModifiers}"); got !=
-			`2 ["finalizer.keda.sh"] {"scaledobject.keda.sh/name":"work"} {}` {
-			t.Errorf("KEDA made it %s", got)
+	c.run("kubectl", "wait", "--for=condition=AutoscalingReady", "--timeout=60s", "stages.millrace.dev/keda-slow")
+	c.run("kubectl", "wait", "--for=condition=Ready", "--timeout=60s", "scaledobject/keda-slow")
+	c.wantReplicas(time.Minute, "keda-slow", 0)
+
+	t.Run("from zero to several to zero under load", func(t *testing.T) {
+		const events = 40_000
+		begun := time.Now()
+		if err := publishNumbered(t.Context(), c.js, "keda.raw.load", events, 50); err != nil {
+			t.Fatal(err)
 		}
-		before := get("{.metadata.resourceVersion} {.spec}")
-		apply()
-		if got := get("{.metadata.resourceVersion} {.spec}"); got != before {
-			t.Errorf("applied again: from %s to %s", before, got)
+		most := c.most(4*time.Minute, "keda-slow", 0)
+		t.Logf("from 0 to %d to 0 workers in %s", most, time.Since(begun).Round(time.Second))
+		if most != 4 {
+			t.Errorf("at most %d workers, want 4", most)
+		}
+		c.balance(t, "KEDA_DONE", "keda.slow.>", events)
+	})
+	t.Run("who applies the same writes nothing", func(t *testing.T) {
+		// KEDA adds its finalizer, a label and an empty field to what the operator applies.
+		before := c.run("kubectl", "get", "scaledobject", "keda-slow", "-o", "jsonpath={.metadata.generation} {.spec}")
+		time.Sleep(10 * time.Second)
+		if after := c.run("kubectl", "get", "scaledobject", "keda-slow", "-o", "jsonpath={.metadata.generation} {.spec}"); after != before {
+			t.Errorf("the ScaledObject was written: from %s to %s", before, after)
 		}
 	})
-	n.value.Store(25)
-	c.wantReplicas(time.Minute, "work", 3)
-	for _, status := range []int64{http.StatusServiceUnavailable, http.StatusNotFound} {
-		t.Run(fmt.Sprintf("nothing moves while the answer is %d", status), func(t *testing.T) {
-			n.status.Store(status)
-			c.run("kubectl", "wait", "--for=condition=Ready=false", "--timeout=60s", "scaledobject/work")
-			harness.Consistently(t, 10*time.Second, func() error { return c.hasReplicas("work", 3) })
-			t.Log(get(`{.status.conditions[?(@.type=="Ready")]} {.status.conditions[?(@.type=="Active")]}`))
-			n.status.Store(http.StatusOK)
-			c.run("kubectl", "wait", "--for=condition=Ready", "--timeout=60s", "scaledobject/work")
+	t.Run("nothing moves while the lag is not known", func(t *testing.T) {
+		c.publish("keda.raw.load", []byte(`{"id":"n-0","source":"/load","type":"app.log","body":"wake up"}`))
+		harness.Eventually(t, time.Minute, func() error {
+			if _, ready, err := c.replicas("keda-slow"); err != nil || ready == 0 {
+				return fmt.Errorf("no worker is ready: %w", err)
+			}
+			return nil
 		})
-	}
+		c.nats[0].Kill9()
+		c.run("kubectl", "wait", "--for=condition=Ready=false", "--timeout=60s", "scaledobject/keda-slow")
+		c.run("kubectl", "wait", `--for=jsonpath={.status.conditions[?(@.type=="AutoscalingReady")].reason}=MetricsUnavailable`, "--timeout=60s", "stages.millrace.dev/keda-slow")
+		asked, _, err := c.replicas("keda-slow")
+		if err != nil || asked == 0 {
+			t.Fatalf("%d workers: %v", asked, err)
+		}
+		harness.Consistently(t, 10*time.Second, func() error {
+			now, _, err := c.replicas("keda-slow")
+			if err == nil && now != asked {
+				err = fmt.Errorf("from %d to %d workers", asked, now)
+			}
+			return err
+		})
+		if err := c.nats[0].Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.run("kubectl", "wait", "--for=condition=AutoscalingReady", "--timeout=60s", "stages.millrace.dev/keda-slow")
+		c.wantReplicas(2*time.Minute, "keda-slow", 0)
+	})
+	t.Run("the pipeline goes, and KEDA lets go", func(t *testing.T) {
+		c.run("kubectl", "delete", "pipelines.millrace.dev", "keda", "--timeout=60s")
+		c.run("kubectl", "wait", "--for=delete", "--timeout=60s", "scaledobject/keda-slow")
+	})
 	if k.proxy.passed.Load() == 0 {
 		t.Error("no request went through the proxy")
 	}
+}
+
+// most waits until a Deployment has more than the given number of replicas, and then that number again, and returns how
+// many it had at most.
+func (c *cluster) most(within time.Duration, name string, least int32) int32 {
+	c.t.Helper()
+	most := int32(0)
+	harness.Eventually(c.t, within, func() error {
+		asked, ready, err := c.replicas(name)
+		most = max(most, asked)
+		if err == nil && (most <= least || asked != least || ready != least) {
+			err = fmt.Errorf("%s has %d replicas, %d of them ready, and had %d at most", name, asked, ready, most)
+		}
+		return err
+	})
+	return most
 }

@@ -96,25 +96,6 @@ func freePort(t testing.TB) int {
 	return port
 }
 
-// sleepers is a Deployment of the given name whose pods do nothing; sleeper is their image.
-func sleepers(name string, replicas int) string {
-	return fmt.Sprintf(`
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: %[1]s, namespace: default}
-spec:
-  replicas: %[2]d
-  selector: {matchLabels: {app: %[1]s}}
-  template:
-    metadata: {labels: {app: %[1]s}}
-    spec:
-      containers: [{name: main, image: sleeper}]
-`, name, replicas)
-}
-
-// sleeper is the image of sleepers.
-func sleeper() map[string][]string { return map[string][]string{"sleeper": {"/bin/sleep", "600"}} }
-
 // replicas returns how many pods a Deployment in namespace default asks for, and how many are ready.
 func (c *cluster) replicas(name string) (asked, ready int32, err error) {
 	d, err := c.plane.Client().AppsV1().Deployments("default").Get(c.t.Context(), name, metav1.GetOptions{})

@@ -4,12 +4,8 @@ package e2e
 
 import (
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,94 +47,51 @@ func startPrometheusAdapter(c *cluster, prometheus *prometheusServer) {
 	}, values.ExtraArguments...)}.start(c)
 }
 
-// operatorMetrics shows what the operator shows of a stage that wants so many workers, and of stages of the same name in
-// other namespaces, of which one is a minute and a half old.
-type operatorMetrics struct {
-	wanted atomic.Int64
-	down   atomic.Bool
-}
-
-// ServeHTTP implements http.Handler.
-func (m *operatorMetrics) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	if m.down.Load() {
-		http.Error(w, "down", http.StatusServiceUnavailable)
-		return
-	}
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-	show := func(namespace string, wanted int64, at string) {
-		fmt.Fprintf(w, "millrace_stage_wanted_workers{pipeline=\"%s/orders\",stage=\"enrich\"} %d%s\n", namespace, wanted, at)
-		fmt.Fprintf(w, "millrace_stage_lag_events{pipeline=\"%s/orders\",stage=\"enrich\"} %d%s\n", namespace, 1000*wanted, at)
-	}
-	show("default", m.wanted.Load(), "")
-	show("other", 9, "")
-	show("old", 5, fmt.Sprint(" ", time.Now().Add(-90*time.Second).UnixMilli()))
-}
-
-const stageAutoscaler = `
-apiVersion: autoscaling/v2
-kind: HorizontalPodAutoscaler
-metadata: {name: work, namespace: default}
-spec:
-  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: work}
-  minReplicas: 1
-  maxReplicas: 5
-  metrics:
-  - type: External
-    external:
-      metric:
-        name: millrace_stage_wanted_workers
-        selector: {matchLabels: {pipeline: orders, stage: enrich}}
-      target: {type: AverageValue, averageValue: "1"}
-`
-
-// TestPrometheusAdapter has a HorizontalPodAutoscaler scale a Deployment by what Prometheus has scraped, with the rules
-// of the example, and sees what it does when there is nothing to scrape.
+// TestPrometheusAdapter has HorizontalPodAutoscalers scale the workers of a stage by what a real Prometheus has scraped
+// from the operator, under load, and counts every event; then there is nothing to scrape.
 func TestPrometheusAdapter(t *testing.T) {
-	c := startPlane(t, sleeper())
-	m := &operatorMetrics{}
-	m.wanted.Store(1)
-	server := httptest.NewServer(m)
-	t.Cleanup(server.Close)
-	dir := t.TempDir()
-	// The label namespace is that of the operator's pod, as with a ServiceMonitor.
-	write(t, filepath.Join(dir, "prometheus.yaml"), `
-global: {scrape_interval: 1s, scrape_timeout: 1s}
-scrape_configs:
-- job_name: operator
-  static_configs: [{targets: ["`+strings.TrimPrefix(server.URL, "http://")+`"], labels: {namespace: millrace-system}}]
-`)
-	prometheus := c.runPrometheus(dir)
+	c := newCluster(t, "autoscaling.backend=prometheus", "autoscaling.scaleDownWindow=6s", "collector.kubernetes.enabled=true")
+	c.apply(scaledPipeline("adapted", "min: 1, max: 4, targetLag: 3000"))
+	harness.Eventually(t, 90*time.Second, func() error { return c.ready("pipelines.millrace.dev", "adapted") })
+	prometheus := c.startPrometheus(c.monitors("nats.url="+c.url(), "collector.kubernetes.enabled=true"))
 	harness.Eventually(t, 30*time.Second, func() error {
-		n, err := prometheus.query("millrace_stage_wanted_workers")
-		if err == nil && n != 3 {
+		n, err := prometheus.query("millrace_autoscaling_lag_events")
+		if err == nil && n != 1 {
 			err = fmt.Errorf("%d series are scraped", n)
 		}
 		return err
 	})
 	startPrometheusAdapter(c, prometheus)
-	c.apply(sleepers("work", 1))
-	c.apply(stageAutoscaler)
-	c.run("kubectl", "wait", "--for=condition=ScalingActive", "--timeout=90s", "hpa/work")
-	c.wantReplicas(time.Minute, "work", 1)
-	m.wanted.Store(3)
-	c.wantReplicas(time.Minute, "work", 3)
-	for namespace, want := range map[string]string{"default": "3k", "other": "9k", "old": "", "none": ""} {
-		if got := c.adapted(namespace, "millrace_stage_lag_events"); got != want {
-			t.Errorf("the lag in namespace %s is %q, want %q", namespace, got, want)
-		}
+	c.run("kubectl", "wait", "--for=condition=ScalingActive", "--timeout=90s", "hpa/adapted-slow")
+	c.run("kubectl", "wait", "--for=condition=AutoscalingReady", "--timeout=60s", "stages.millrace.dev/adapted-slow")
+
+	const events = 40_000
+	if err := publishNumbered(t.Context(), c.js, "adapted.raw.load", events, 50); err != nil {
+		t.Fatal(err)
 	}
-	m.down.Store(true)
-	c.run("kubectl", "wait", "--for=condition=ScalingActive=false", "--timeout=60s", "hpa/work")
-	harness.Consistently(t, 10*time.Second, func() error { return c.hasReplicas("work", 3) })
-	m.wanted.Store(1)
-	m.down.Store(false)
-	c.wantReplicas(time.Minute, "work", 1)
+	most := c.most(4*time.Minute, "adapted-slow", 1)
+	t.Logf("from 1 to %d to 1 workers", most)
+	if most != 4 {
+		t.Errorf("at most %d workers, want 4", most)
+	}
+	c.balance(t, "ADAPTED_DONE", "adapted.slow.>", events)
+	if got := c.adapted("default"); got != "0" {
+		t.Errorf("the lag is %q, want 0", got)
+	}
+	if got := c.adapted("millrace-system"); got != "" {
+		t.Errorf("the lag of a stage of another namespace is %q, want none", got)
+	}
+
+	// Nobody measures: the number stays, and status says so once there is an operator again.
+	c.run("kubectl", "scale", "deployment", "millrace", "-n", "millrace-system", "--replicas=0")
+	c.run("kubectl", "wait", "--for=condition=ScalingActive=false", "--timeout=90s", "hpa/adapted-slow")
+	harness.Consistently(t, 5*time.Second, func() error { return c.hasReplicas("adapted-slow", 1) })
 }
 
-// adapted asks the API server for an external metric of the stage as the autoscaler does; "" when it has no value.
-func (c *cluster) adapted(namespace, metric string) string {
+// adapted asks the API server for the lag as the autoscaler does; "" when it has no value.
+func (c *cluster) adapted(namespace string) string {
 	c.t.Helper()
-	out := c.run("kubectl", "get", "--raw", "/apis/external.metrics.k8s.io/v1beta1/namespaces/"+namespace+"/"+metric+"?labelSelector=pipeline%3Dorders%2Cstage%3Denrich")
+	out := c.run("kubectl", "get", "--raw", "/apis/external.metrics.k8s.io/v1beta1/namespaces/"+namespace+"/millrace_autoscaling_lag_events?labelSelector=deployment%3Dadapted-slow")
 	var list struct{ Items []struct{ Value string } }
 	if err := yaml.Unmarshal([]byte(out), &list); err != nil {
 		c.t.Fatal(err)
@@ -148,7 +101,8 @@ func (c *cluster) adapted(namespace, metric string) string {
 		return ""
 	case 1:
 		return list.Items[0].Value
+	default:
+		c.t.Fatalf("more than one value: %s", out)
+		return ""
 	}
-	c.t.Fatalf("%s in namespace %s has several values: %s", metric, namespace, out)
-	return ""
 }

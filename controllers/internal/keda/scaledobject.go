@@ -1,6 +1,8 @@
 package keda
 
 import (
+	"fmt"
+
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -17,30 +19,32 @@ func New() *unstructured.Unstructured {
 	return object
 }
 
+// condition is one of a ScaledObject's conditions; empty when it has none of this type.
+func condition(object *unstructured.Unstructured, kind string) map[string]any {
+	conditions, _, _ := unstructured.NestedSlice(object.Object, "status", "conditions") // KEDA's own: of its shape or empty
+	for _, c := range conditions {
+		if c, ok := c.(map[string]any); ok && c["type"] == kind {
+			return c
+		}
+	}
+	return nil
+}
+
 // Trouble is what a ScaledObject says when KEDA cannot do its work with it; empty when it can, or has not
 // looked yet.
 func Trouble(object *unstructured.Unstructured) string {
-	conditions, _, _ := unstructured.NestedSlice(object.Object, "status", "conditions") // KEDA's own: of its shape or empty
-	for _, c := range conditions {
-		condition, _ := c.(map[string]any)
-		if condition["type"] != "Ready" || condition["status"] != "False" {
-			continue
-		}
-		if message, _ := condition["message"].(string); message != "" {
-			return message
-		}
-		reason, _ := condition["reason"].(string)
-		return "not ready: " + reason
+	ready := condition(object, "Ready")
+	// Unknown is it before KEDA has looked, and when one of several triggers fails.
+	if ready["status"] != "False" && ready["reason"] != "PartialTriggerError" {
+		return ""
 	}
-	return ""
+	if message, _ := ready["message"].(string); message != "" {
+		return message
+	}
+	return fmt.Sprintf("not ready: %v", ready["reason"])
 }
 
-// Paused says whether somebody asked KEDA to leave the number alone, by one of its annotations.
+// Paused says whether KEDA leaves the number alone because somebody asked it to, by one of its annotations.
 func Paused(object *unstructured.Unstructured) bool {
-	for name, value := range object.GetAnnotations() {
-		if name == "autoscaling.keda.sh/paused-replicas" || (name == "autoscaling.keda.sh/paused" && value == "true") {
-			return true
-		}
-	}
-	return false
+	return condition(object, "Paused")["status"] == "True"
 }
