@@ -172,6 +172,7 @@ func report(t *testing.T, all []moment) (lag int64, replicas int32, changes int)
 // TestAutoscaling lets the real HorizontalPodAutoscaler scale a stage from one worker to eight and back,
 // under load, and counts every event.
 func TestAutoscaling(t *testing.T) {
+	together(t)
 	c := newScalingCluster(t)
 	c.apply(scaledPipeline("scaled", "min: 1, max: 8, targetLag: 3000"))
 	harness.Eventually(t, 90*time.Second, func() error { return c.ready("pipelines.millrace.dev", "scaled") })
@@ -350,7 +351,7 @@ func testForeign(t *testing.T, c *cluster) {
 		}
 		return nil
 	})
-	const events = 60_000
+	const events = 30_000
 	if err := publishNumbered(t.Context(), c.js, "scaled.raw.second", events, 50); err != nil {
 		t.Fatal(err)
 	}

@@ -50,6 +50,7 @@ spec:
 
 // TestChangeUnderLoad changes a pipeline in every way while events flow, and counts every event in and out.
 func TestChangeUnderLoad(t *testing.T) {
+	together(t)
 	c := newCluster(t)
 	c.apply(livePipeline)
 	ready := func() {

@@ -96,6 +96,7 @@ func isOK(url string) error {
 // TestKEDA has KEDA scale the workers of a stage by the numbers of the operator, from zero and back, under load, and
 // counts every event; then NATS is away.
 func TestKEDA(t *testing.T) {
+	together(t)
 	c := newCluster(t, "autoscaling.backend=keda", "autoscaling.scaleDownWindow=6s")
 	c.apply(scaledPipeline("keda", "min: 0, max: 4, targetLag: 3000"))
 	harness.Eventually(t, 90*time.Second, func() error { return c.ready("pipelines.millrace.dev", "keda") })
@@ -107,7 +108,7 @@ func TestKEDA(t *testing.T) {
 	c.wantReplicas(time.Minute, "keda-slow", 0)
 
 	t.Run("from zero to several to zero under load", func(t *testing.T) {
-		const events = 40_000
+		const events = 25_000
 		begun := time.Now()
 		if err := publishNumbered(t.Context(), c.js, "keda.raw.load", events, 50); err != nil {
 			t.Fatal(err)

@@ -40,6 +40,7 @@ spec:
 // TestKillWorkers kills workers with SIGKILL, several times, while events flow, and counts
 // every event in and out.
 func TestKillWorkers(t *testing.T) {
+	together(t)
 	c := newCluster(t)
 	c.apply(killPipeline)
 	harness.Eventually(t, 90*time.Second, func() error { return c.ready("pipelines.millrace.dev", "kill") })

@@ -37,6 +37,7 @@ spec:
 // the ingress, and starts it again: the pipeline goes on, nothing is lost, and the streams have
 // three current replicas at the end.
 func TestLoseANodeOfNATS(t *testing.T) {
+	together(t)
 	c := newClusterOn(t, harness.StartNATSCluster(t, 3, natsserver.Options{}))
 	c.apply(replicatedPipeline)
 	harness.Eventually(t, 120*time.Second, func() error { return c.ready("pipelines.millrace.dev", "node") })

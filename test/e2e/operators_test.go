@@ -20,6 +20,7 @@ import (
 // TestTwoOperators: the Service of the external metrics leads to any operator, so each of them answers, also while
 // the one that leads is killed.
 func TestTwoOperators(t *testing.T) {
+	together(t)
 	c := newCluster(t, "operator.replicas=2", "autoscaling.backend=external", "autoscaling.scaleDownWindow=6s")
 	c.exposeMetrics()
 	c.apply(scaledPipeline("twice", "min: 1, max: 4, targetLag: 3000"))

@@ -50,6 +50,7 @@ func startPrometheusAdapter(c *cluster, prometheus *prometheusServer) {
 // TestPrometheusAdapter has HorizontalPodAutoscalers scale the workers of a stage by what a real Prometheus has scraped
 // from the operator, under load, and counts every event; then there is nothing to scrape.
 func TestPrometheusAdapter(t *testing.T) {
+	together(t)
 	c := newCluster(t, "autoscaling.backend=prometheus", "autoscaling.scaleDownWindow=6s", "collector.kubernetes.enabled=true")
 	c.apply(scaledPipeline("adapted", "min: 1, max: 4, targetLag: 3000"))
 	harness.Eventually(t, 90*time.Second, func() error { return c.ready("pipelines.millrace.dev", "adapted") })
@@ -65,7 +66,7 @@ func TestPrometheusAdapter(t *testing.T) {
 	c.run("kubectl", "wait", "--for=condition=ScalingActive", "--timeout=90s", "hpa/adapted-slow")
 	c.run("kubectl", "wait", "--for=condition=AutoscalingReady", "--timeout=60s", "stages.millrace.dev/adapted-slow")
 
-	const events = 40_000
+	const events = 25_000
 	if err := publishNumbered(t.Context(), c.js, "adapted.raw.load", events, 50); err != nil {
 		t.Fatal(err)
 	}

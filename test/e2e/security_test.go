@@ -116,6 +116,7 @@ func (g generation) apply(c *cluster) {
 // part, an operator that serves one namespace, and namespaces that admit restricted pods alone. It
 // replaces all credentials under load, and looks for the secrets where none may be.
 func TestSecured(t *testing.T) {
+	together(t)
 	first, second := newGeneration(t), newGeneration(t)
 	dir := t.TempDir()
 	printed, err := exec.CommandContext(t.Context(), harness.BuildBinary(t, harness.BuildOptions{}),
