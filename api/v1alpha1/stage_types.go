@@ -564,7 +564,7 @@ type StageStatus struct {
 
 // AutoscalingStatus says how many workers there should be, and why.
 type AutoscalingStatus struct {
-	// backend that sets the number: external or prometheus (a HorizontalPodAutoscaler), keda (KEDA) or direct (the operator).
+	// backend that sets the number: external, prometheus, keda or direct.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
 	// +required

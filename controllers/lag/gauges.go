@@ -1,8 +1,6 @@
 package lag
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"millrace.dev/millrace/api/v1alpha1"
@@ -17,9 +15,6 @@ const (
 	GaugeNamespace  = "deployment_namespace"
 	GaugeDeployment = "deployment"
 )
-
-// shownFor is how old a reading may be that is still shown: several rounds. An older one would pass for new.
-const shownFor = 30 * time.Second
 
 // Gauges is a prometheus.Collector of the newest readings. Each replica of the operator shows its own.
 type Gauges struct {
@@ -47,9 +42,10 @@ func (g *Gauges) Describe(descs chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (g *Gauges) Collect(out chan<- prometheus.Metric) {
-	for name, r := range g.meter.all() {
-		if r.Err != nil || !r.Scales || g.meter.Now().Sub(r.At) > shownFor {
-			continue
+	for _, name := range g.meter.names() {
+		r, err := g.meter.fresh(name)
+		if err != nil {
+			continue // a number from before would pass for one of now
 		}
 		values := []string{name.Namespace + "/" + r.Labels[v1alpha1.LabelPipeline], r.Labels[v1alpha1.LabelStage], name.Namespace, name.Name}
 		out <- prometheus.MustNewConstMetric(g.lag, prometheus.GaugeValue, float64(r.Lag), values...)

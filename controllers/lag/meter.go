@@ -2,7 +2,10 @@ package lag
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,7 +14,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	k8slabels "k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -145,17 +147,30 @@ func (m *Meter) Latest(stage types.NamespacedName) (reading Reading, ok bool) {
 	return *newest, true
 }
 
-// all are the newest readings.
-func (m *Meter) all() map[types.NamespacedName]Reading {
+// shownFor is how old a reading may be that still counts as of now: several rounds.
+const shownFor = 30 * time.Second
+
+// fresh is the newest reading of a stage that scales, or why there is none of now.
+func (m *Meter) fresh(stage types.NamespacedName) (Reading, error) {
+	r, ok := m.Latest(stage)
+	switch {
+	case !ok:
+		return r, errors.New("it has not been measured yet")
+	case r.Err != nil:
+		return r, r.Err
+	case !r.Scales:
+		return r, errors.New("its workers did not follow the lag when it was measured last")
+	case m.Now().Sub(r.At) > shownFor:
+		return r, fmt.Errorf("it was measured last %s ago", m.Now().Sub(r.At).Round(time.Second))
+	}
+	return r, nil
+}
+
+// names are the stages that have been measured.
+func (m *Meter) names() []types.NamespacedName {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	readings := make(map[types.NamespacedName]Reading, len(m.known))
-	for name, e := range m.known {
-		if newest := e.newest.Load(); newest != nil {
-			readings[name] = *newest
-		}
-	}
-	return readings
+	return slices.Collect(maps.Keys(m.known))
 }
 
 // Read measures, unless that has just been done, the stages of a namespace whose labels match.
@@ -177,20 +192,6 @@ func (m *Meter) Read(ctx context.Context, namespace string, selector k8slabels.S
 		readings = append(readings, r)
 	}
 	return readings, nil
-}
-
-// ReadOne measures one stage, unless that has just been done. A stage that is not there, or has no workers of
-// its own, is a NotFound.
-func (m *Meter) ReadOne(ctx context.Context, name types.NamespacedName) (Reading, error) {
-	var stage v1alpha1.Stage
-	if err := m.Client.Get(ctx, name, &stage); err != nil {
-		return Reading{}, err
-	}
-	if stage.Spec.Placement != nil {
-		return Reading{}, apierrors.NewNotFound(schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "stages"}, name.Name)
-	}
-	r := m.measure(ctx, &stage)
-	return r, r.Err
 }
 
 func labelsOf(stage *v1alpha1.Stage) map[string]string {

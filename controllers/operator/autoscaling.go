@@ -43,9 +43,13 @@ func addAutoscaling(ctx context.Context, mgr ctrl.Manager, options Options, mete
 	a := autoscaler{meter: meter, wake: wake}
 	backend := scaling.Backend(options.AutoscalingBackend)
 	meter.Backend = func() scaling.Backend { return backend }
-	var err error
-	if a.keda, err = addKEDA(mgr, options); err != nil {
-		return autoscaler{}, err
+	if backend != scaling.KEDA {
+		err := mgr.Add(&keda.Sweep{
+			Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Namespaces: options.WatchNamespaces, Labels: ownLabels(), Log: mgr.GetLogger().WithName("keda"),
+		})
+		if err != nil {
+			return autoscaler{}, err
+		}
 	}
 	if backend == scaling.None {
 		return a, nil
@@ -53,6 +57,7 @@ func addAutoscaling(ctx context.Context, mgr ctrl.Manager, options Options, mete
 	if err := cacheMeasured(ctx, mgr.GetCache()); err != nil {
 		return autoscaler{}, err
 	}
+	var err error
 	switch backend {
 	case scaling.External:
 		if a.registration, err = addMetricsAPI(mgr, options, meter); err != nil {
@@ -60,6 +65,9 @@ func addAutoscaling(ctx context.Context, mgr ctrl.Manager, options Options, mete
 		}
 		meter.Backend = a.registration.Backend
 	case scaling.KEDA:
+		if a.keda, err = addKEDA(mgr, options); err != nil {
+			return autoscaler{}, err
+		}
 		if err := mgr.AddMetricsServerExtraHandler(lag.ReadingsPattern, meter.Readings()); err != nil {
 			return autoscaler{}, fmt.Errorf("readings for KEDA: %w", err)
 		}
@@ -73,14 +81,14 @@ func addAutoscaling(ctx context.Context, mgr ctrl.Manager, options Options, mete
 	return a, mgr.Add(meter)
 }
 
-// addKEDA looks whether the cluster has KEDA: again and again where it is to scale, else once, to find what an
-// earlier run of the operator made.
+// addKEDA looks whether the cluster has KEDA, again and again.
 func addKEDA(mgr ctrl.Manager, options Options) (*keda.Presence, error) {
 	client, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return nil, fmt.Errorf("look for KEDA: %w", err)
 	}
-	// The manager's cache takes the labels to select by at its start, and only of kinds that the cluster has by then.
+	// The manager's cache takes the labels to select by at its start, and only of kinds that the cluster has by then. With
+	// several namespaces this one runs in the leader alone, which is enough: nobody else reads it.
 	objects, err := cache.New(mgr.GetConfig(), cache.Options{
 		HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
 		DefaultNamespaces: cached(options.WatchNamespaces), DefaultLabelSelector: ownLabels(), DefaultTransform: keepOwnFields,
@@ -88,9 +96,7 @@ func addKEDA(mgr ctrl.Manager, options Options) (*keda.Presence, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cache of ScaledObjects: %w", err)
 	}
-	presence := &keda.Presence{
-		Discovery: client, Cache: objects, Once: options.AutoscalingBackend != string(scaling.KEDA), Log: mgr.GetLogger().WithName("keda"),
-	}
+	presence := &keda.Presence{Discovery: client, Cache: objects, Log: mgr.GetLogger().WithName("keda")}
 	return presence, errors.Join(mgr.Add(objects), mgr.Add(presence))
 }
 

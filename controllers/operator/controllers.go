@@ -81,7 +81,7 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) (*la
 				Backend: scaling.Backend(options.AutoscalingBackend), ScaleDownWindow: options.ScaleDownWindow,
 				ReadingsURL: strings.TrimSuffix(options.MetricsURL, "/") + lag.ReadingsPath,
 			},
-			Meter: scaler.meter, Wake: scaler.wake, Registration: scaler.registration, KEDA: scaler.keda,
+			Meter: scaler.meter, Wake: scaler.wake, Registration: scaler.registration, KEDA: scaler.keda, Reader: mgr.GetAPIReader(),
 			Watch: watcher, Resync: options.Resync, Fresh: options.StatusInterval,
 			CleanupTimeout: options.CleanupTimeout, DrainTimeout: options.DrainTimeout, Concurrency: options.Concurrency,
 		},

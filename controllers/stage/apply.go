@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millrace.dev/millrace/controllers/internal/apply"
@@ -31,6 +29,8 @@ type outcome struct {
 	revision string
 	// deployment is what came of the Deployment.
 	deployment apply.Outcome
+	// taken says that somebody else has the name of the autoscaler.
+	taken string
 	// kubernetes errors end the reconcile and are tried again.
 	kubernetes error
 }
@@ -112,7 +112,7 @@ func (r *Reconciler) applyWorkers(ctx context.Context, s *snapshot, in intent, d
 	}
 	done.revision = name
 	results[result] = append(results[result], "ConfigMap "+name)
-	if err := r.applyReplicas(ctx, s, in.workers); err != nil {
+	if err := r.applyReplicas(ctx, s, in.workers.autoscaling); err != nil {
 		return err
 	}
 	done.deployment, err = r.Applier.Apply(ctx, in.workers.deployment, s.deployment)
@@ -120,68 +120,10 @@ func (r *Reconciler) applyWorkers(ctx context.Context, s *snapshot, in intent, d
 		return fmt.Errorf("apply Deployment %s: %w", s.stage.Name, err)
 	}
 	results[done.deployment] = append(results[done.deployment], "Deployment "+s.stage.Name)
-	if err := r.applyAutoscaler(ctx, s, in.workers, results); err != nil {
+	if err := r.applyScalers(ctx, s, in.workers.autoscaling, done, results); err != nil {
 		return err
 	}
 	return r.pruneConfigMaps(ctx, in.prune)
-}
-
-// applyReplicas comes before the Deployment, which says nothing of the number where others set it; the
-// HorizontalPodAutoscaler or ScaledObject of before that is not wanted any more goes first.
-func (r *Reconciler) applyReplicas(ctx context.Context, s *snapshot, w *workers) error {
-	a := w.autoscaling
-	if a == nil || a.hpa == nil {
-		if err := r.deleteScaler(ctx, s, s.hpa); err != nil {
-			return err
-		}
-	}
-	if a == nil || a.scaledObject == nil {
-		if err := r.deleteScaler(ctx, s, s.scaledObject); err != nil {
-			return err
-		}
-	}
-	if a == nil || a.set == nil || s.deployment == nil {
-		return nil
-	}
-	if !a.leave {
-		if before := specReplicas(s.deployment); before != *a.set {
-			r.eventScaled(s.stage, before, *a.set, a.why)
-		}
-		return nil
-	}
-	return r.setReplicas(ctx, s, *a.set, a.why)
-}
-
-func (r *Reconciler) applyAutoscaler(ctx context.Context, s *snapshot, w *workers, results map[apply.Outcome][]string) error {
-	if w.autoscaling == nil {
-		return nil
-	}
-	if w.autoscaling.hpa != nil {
-		result, err := r.Applier.Apply(ctx, w.autoscaling.hpa, s.hpa)
-		if err != nil {
-			return fmt.Errorf("apply HorizontalPodAutoscaler %s: %w", s.stage.Name, err)
-		}
-		results[result] = append(results[result], "HorizontalPodAutoscaler "+s.stage.Name)
-	}
-	if w.autoscaling.scaledObject != nil {
-		result, err := r.Applier.Apply(ctx, client.ApplyConfigurationFromUnstructured(w.autoscaling.scaledObject), s.scaledObject)
-		if err != nil {
-			return fmt.Errorf("apply ScaledObject %s: %w", s.stage.Name, err)
-		}
-		results[result] = append(results[result], "ScaledObject "+s.stage.Name)
-	}
-	return nil
-}
-
-// deleteScaler deletes a HorizontalPodAutoscaler or ScaledObject, if there is one and it is the stage's own.
-func (r *Reconciler) deleteScaler(ctx context.Context, s *snapshot, scaler client.Object) error {
-	if reflect.ValueOf(scaler).IsNil() || !scaler.GetDeletionTimestamp().IsZero() || !metav1.IsControlledBy(scaler, s.stage) {
-		return nil
-	}
-	if err := r.Client.Delete(ctx, scaler, client.Preconditions{UID: new(scaler.GetUID())}); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete %T %s: %w", scaler, scaler.GetName(), err)
-	}
-	return nil
 }
 
 // applyConfig makes the ConfigMap of the revision, or brings it up to date.

@@ -56,8 +56,10 @@ type Reconciler struct {
 	Wake  <-chan event.GenericEvent
 	// Registration says whose the cluster's external metrics are; only with the backend External.
 	Registration *lag.Registration
-	// KEDA says whether the cluster has it.
+	// KEDA says whether the cluster has it; nil with another backend.
 	KEDA *keda.Presence
+	// Reader reads past the cache, which has the operator's own objects alone.
+	Reader client.Reader
 	// Now is the clock.
 	Now func() time.Time
 	// Settings are the operator's choices for all workers.
@@ -116,11 +118,13 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	if err != nil {
 		return err
 	}
-	// Beside the others, since KEDA may come later.
-	r.KEDA.OnFound(func(kind client.Object) error {
+	if r.KEDA == nil {
+		return nil
+	}
+	r.KEDA.OnFound = func(kind client.Object) error {
 		owner := handler.EnqueueRequestForOwner(mgr.GetScheme(), mgr.GetRESTMapper(), &v1alpha1.Stage{}, handler.OnlyControllerOwner())
 		return c.Watch(source.Kind(r.KEDA.Cache, kind, owner, scaledObjectTurned()))
-	})
+	}
 	// Known before the first reconcile, which would else scale by itself.
 	return r.KEDA.Look(ctx)
 }

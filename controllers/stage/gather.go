@@ -155,15 +155,6 @@ func (r *Reconciler) gatherAutoscaling(ctx context.Context, s *snapshot) error {
 	case !apierrors.IsNotFound(err):
 		return err
 	}
-	if r.KEDA.Readable() {
-		scaledObject := keda.New()
-		switch err := r.KEDA.Cache.Get(ctx, client.ObjectKeyFromObject(s.stage), scaledObject); {
-		case err == nil:
-			s.scaledObject = scaledObject
-		case !apierrors.IsNotFound(err):
-			return err
-		}
-	}
 	s.backend = r.Settings.Backend
 	switch {
 	case s.backend == scaling.External:
@@ -171,6 +162,14 @@ func (r *Reconciler) gatherAutoscaling(ctx context.Context, s *snapshot) error {
 		s.backendWhy = troubleOf(r.Registration.Standing())
 	case s.backend == scaling.KEDA && !r.KEDA.Present():
 		s.backend, s.backendWhy = scaling.Direct, backendTrouble{v1alpha1.ReasonNoKEDA, noKEDA}
+	case s.backend == scaling.KEDA:
+		scaledObject := keda.New()
+		switch err := r.KEDA.Cache.Get(ctx, client.ObjectKeyFromObject(s.stage), scaledObject); {
+		case err == nil:
+			s.scaledObject = scaledObject
+		case !apierrors.IsNotFound(err):
+			return err
+		}
 	}
 	s.reading.Reading, s.reading.measured = r.Meter.Latest(client.ObjectKeyFromObject(s.stage))
 	return nil

@@ -81,7 +81,7 @@ func (a *autoscaling) nudge(s *snapshot) (set *int32, why string) {
 	least := max(policy.Min, 1)
 	known := s.reading.known() && s.backend != scaling.KEDA
 	switch {
-	case have == 0 && policy.Min > 0:
+	case have == 0 && policy.Min > 0 && (a.scaledObject == nil || s.scaledObject == nil): // KEDA may have been asked to
 		return new(least), "none of the workers was left; use suspend to stop a stage"
 	case have == 0 && known && s.reading.Settled > 0:
 		return new(s.reading.Settled), s.reading.Wanted.Reason

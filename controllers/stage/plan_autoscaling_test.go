@@ -94,22 +94,26 @@ func TestWhoSetsTheNumber(t *testing.T) {
 		hpa, keda, leave bool
 		set              int32
 	}{
-		"new":                              {backend: scaling.External, workers: many, hpa: true, leave: true, set: -1},
-		"running":                          {backend: scaling.External, workers: many, deployment: running(3, false), reading: measured(4), hpa: true, leave: true, set: -1},
-		"was fixed":                        {backend: scaling.External, workers: many, deployment: running(3, true), hpa: true, leave: true, set: 3},
-		"was suspended":                    {backend: scaling.External, workers: many, deployment: running(0, true), hpa: true, leave: true, set: 1},
-		"somebody took all workers":        {backend: scaling.External, workers: many, deployment: running(0, false), hpa: true, leave: true, set: 1},
-		"asleep":                           {backend: scaling.External, workers: zero, deployment: running(0, false), reading: measured(0), hpa: true, leave: true, set: -1},
-		"asleep, lag not known":            {backend: scaling.External, workers: zero, deployment: running(0, false), hpa: true, leave: true, set: -1},
-		"wakes":                            {backend: scaling.External, workers: zero, deployment: running(0, false), reading: measured(3), hpa: true, leave: true, set: 3},
-		"goes to sleep":                    {backend: scaling.External, workers: zero, deployment: running(1, false), reading: measured(0), hpa: true, leave: true, set: 0},
-		"one worker, from zero":            {backend: scaling.External, workers: v1alpha1.WorkersSpec{Min: new(int32(0)), Max: 1}, deployment: running(0, false), reading: measured(1), leave: true, set: 1},
-		"one worker, but more run":         {backend: scaling.External, workers: v1alpha1.WorkersSpec{Max: 1}, deployment: running(3, false), reading: measured(1), leave: true, set: 1},
-		"prometheus, wakes":                {backend: scaling.Prometheus, workers: zero, deployment: running(0, false), reading: measured(3), hpa: true, leave: true, set: 3},
-		"keda, new":                        {backend: scaling.KEDA, workers: many, keda: true, leave: true, set: -1},
-		"keda, running":                    {backend: scaling.KEDA, workers: many, deployment: running(3, false), reading: measured(4), keda: true, leave: true, set: -1},
-		"keda, was fixed":                  {backend: scaling.KEDA, workers: many, deployment: running(3, true), keda: true, leave: true, set: 3},
-		"keda, somebody took all workers":  {backend: scaling.KEDA, workers: many, deployment: running(0, false), keda: true, leave: true, set: 1},
+		"new":                             {backend: scaling.External, workers: many, hpa: true, leave: true, set: -1},
+		"running":                         {backend: scaling.External, workers: many, deployment: running(3, false), reading: measured(4), hpa: true, leave: true, set: -1},
+		"was fixed":                       {backend: scaling.External, workers: many, deployment: running(3, true), hpa: true, leave: true, set: 3},
+		"was suspended":                   {backend: scaling.External, workers: many, deployment: running(0, true), hpa: true, leave: true, set: 1},
+		"somebody took all workers":       {backend: scaling.External, workers: many, deployment: running(0, false), hpa: true, leave: true, set: 1},
+		"asleep":                          {backend: scaling.External, workers: zero, deployment: running(0, false), reading: measured(0), hpa: true, leave: true, set: -1},
+		"asleep, lag not known":           {backend: scaling.External, workers: zero, deployment: running(0, false), hpa: true, leave: true, set: -1},
+		"wakes":                           {backend: scaling.External, workers: zero, deployment: running(0, false), reading: measured(3), hpa: true, leave: true, set: 3},
+		"goes to sleep":                   {backend: scaling.External, workers: zero, deployment: running(1, false), reading: measured(0), hpa: true, leave: true, set: 0},
+		"one worker, from zero":           {backend: scaling.External, workers: v1alpha1.WorkersSpec{Min: new(int32(0)), Max: 1}, deployment: running(0, false), reading: measured(1), leave: true, set: 1},
+		"one worker, but more run":        {backend: scaling.External, workers: v1alpha1.WorkersSpec{Max: 1}, deployment: running(3, false), reading: measured(1), leave: true, set: 1},
+		"prometheus, wakes":               {backend: scaling.Prometheus, workers: zero, deployment: running(0, false), reading: measured(3), hpa: true, leave: true, set: 3},
+		"keda, new":                       {backend: scaling.KEDA, workers: many, keda: true, leave: true, set: -1},
+		"keda, running":                   {backend: scaling.KEDA, workers: many, deployment: running(3, false), reading: measured(4), keda: true, leave: true, set: -1},
+		"keda, was fixed":                 {backend: scaling.KEDA, workers: many, deployment: running(3, true), keda: true, leave: true, set: 3},
+		"keda, somebody took all workers": {backend: scaling.KEDA, workers: many, deployment: running(0, false), keda: true, leave: true, set: 1},
+		"keda, asked to have none": {
+			backend: scaling.KEDA, workers: many, deployment: running(0, false), keda: true, leave: true, set: -1,
+			change: func(s *snapshot) { s.scaledObject = scaledObject("True", "", "") },
+		},
 		"keda wakes":                       {backend: scaling.KEDA, workers: zero, deployment: running(0, false), reading: measured(3), keda: true, leave: true, set: -1},
 		"keda goes to sleep":               {backend: scaling.KEDA, workers: zero, deployment: running(1, false), reading: measured(0), keda: true, leave: true, set: -1},
 		"keda, one worker, from zero":      {backend: scaling.KEDA, workers: v1alpha1.WorkersSpec{Min: new(int32(0)), Max: 1}, deployment: running(0, false), reading: measured(1), keda: true, leave: true, set: -1},
@@ -129,6 +133,9 @@ func TestWhoSetsTheNumber(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := scaled(t, test.backend, test.workers)
 			s.deployment, s.reading = test.deployment, test.reading
+			if test.change != nil {
+				test.change(s)
+			}
 			a, err := autoscalingFor(s, settings)
 			if err != nil || a == nil {
 				t.Fatalf("the number is fixed: %v", err)
@@ -185,6 +192,10 @@ func TestAutoscalingReady(t *testing.T) {
 	asleep := broken.DeepCopy()
 	asleep.Status.Conditions[0].Reason = "ScalingDisabled"
 	refused, partly := scaledObject("False", "TriggerError", "no answer"), scaledObject("Unknown", "PartialTriggerError", "no answer of one")
+	off := scaledObject("True", "ScaledObjectReady", "", map[string]any{"type": "HPAActive", "status": "False", "reason": "FailedGetExternalMetric", "message": "the server is away"})
+	resting := scaledObject("True", "ScaledObjectReady", "", map[string]any{"type": "HPAActive", "status": "False", "reason": "ScalingDisabled", "message": "scaling is disabled"})
+	leaving := scaledObject("True", "", "")
+	leaving.SetDeletionTimestamp(&metav1.Time{Time: time.Unix(1, 0)})
 	unseen := scaledObject("Unknown", "", "")
 	paused := scaledObject("True", "ScaledObjectReady", "defined correctly", map[string]any{"type": "Paused", "status": "True"})
 	tests := map[string]struct {
@@ -198,15 +209,18 @@ func TestAutoscalingReady(t *testing.T) {
 		"foreign": {4, func(s *snapshot) {
 			s.backend, s.backendWhy = scaling.Direct, troubleOf(lag.Foreign, "APIService x belongs to keda/keda")
 		}, "False ForeignMetricsAPI: APIService x belongs to keda/keda; the operator sets the number of workers itself"},
-		"unreachable":         {4, func(s *snapshot) { s.backendWhy = troubleOf(lag.Unavailable, "no way") }, "False MetricsUnavailable: no way"},
-		"absent":              {4, func(s *snapshot) { s.backendWhy = troubleOf(lag.Absent, "none") }, "False NoMetricsAPI: none; the operator sets"},
-		"autoscaler fails":    {4, func(s *snapshot) { s.hpa = broken }, "False MetricsUnavailable: HorizontalPodAutoscaler : no answer"},
-		"asleep":              {4, func(s *snapshot) { s.hpa = asleep }, "True Autoscaling"},
-		"KEDA":                {4, func(s *snapshot) { s.backend = scaling.KEDA }, "True Autoscaling: KEDA (ScaledObject obs-enrich) sets 1 to 4 workers"},
-		"KEDA cannot":         {4, func(s *snapshot) { s.backend, s.scaledObject = scaling.KEDA, refused }, "False MetricsUnavailable: ScaledObject obs-enrich: no answer"},
-		"KEDA cannot in part": {4, func(s *snapshot) { s.backend, s.scaledObject = scaling.KEDA, partly }, "False MetricsUnavailable: ScaledObject obs-enrich: no answer of one"},
-		"KEDA has not looked": {4, func(s *snapshot) { s.backend, s.scaledObject = scaling.KEDA, unseen }, "True Autoscaling: KEDA"},
-		"KEDA is paused":      {4, func(s *snapshot) { s.backend, s.scaledObject = scaling.KEDA, paused }, "True Paused: ScaledObject obs-enrich is paused"},
+		"unreachable":              {4, func(s *snapshot) { s.backendWhy = troubleOf(lag.Unavailable, "no way") }, "False MetricsUnavailable: no way"},
+		"absent":                   {4, func(s *snapshot) { s.backendWhy = troubleOf(lag.Absent, "none") }, "False NoMetricsAPI: none; the operator sets"},
+		"autoscaler fails":         {4, func(s *snapshot) { s.hpa = broken }, "False MetricsUnavailable: HorizontalPodAutoscaler : no answer"},
+		"asleep":                   {4, func(s *snapshot) { s.hpa = asleep }, "True Autoscaling"},
+		"KEDA":                     {4, func(s *snapshot) { s.backend = scaling.KEDA }, "True Autoscaling: KEDA (ScaledObject obs-enrich) sets 1 to 4 workers"},
+		"KEDA cannot":              {4, func(s *snapshot) { s.backend, s.scaledObject = scaling.KEDA, refused }, "False MetricsUnavailable: ScaledObject obs-enrich: no answer"},
+		"KEDA cannot in part":      {4, func(s *snapshot) { s.backend, s.scaledObject = scaling.KEDA, partly }, "False MetricsUnavailable: ScaledObject obs-enrich: no answer of one"},
+		"KEDA's autoscaler cannot": {4, func(s *snapshot) { s.backend, s.scaledObject = scaling.KEDA, off }, "False MetricsUnavailable: ScaledObject obs-enrich: the server is away"},
+		"KEDA's autoscaler rests":  {4, func(s *snapshot) { s.backend, s.scaledObject = scaling.KEDA, resting }, "True Autoscaling: KEDA"},
+		"KEDA goes":                {4, func(s *snapshot) { s.backend, s.scaledObject = scaling.KEDA, leaving }, "False MetricsUnavailable: ScaledObject obs-enrich: it is being deleted"},
+		"KEDA has not looked":      {4, func(s *snapshot) { s.backend, s.scaledObject = scaling.KEDA, unseen }, "True Autoscaling: KEDA"},
+		"KEDA is paused":           {4, func(s *snapshot) { s.backend, s.scaledObject = scaling.KEDA, paused }, "True Paused: ScaledObject obs-enrich is paused"},
 		"no KEDA": {4, func(s *snapshot) {
 			s.backend, s.backendWhy = scaling.Direct, backendTrouble{v1alpha1.ReasonNoKEDA, noKEDA}
 		}, "False NoKEDA: the cluster does not have the kind ScaledObject (keda.sh/v1alpha1): install KEDA; the operator sets"},

@@ -43,7 +43,7 @@ func scaledObjectFor(s *snapshot, policy scaling.Policy, settings Settings) (*un
 		"minReplicaCount": int64(policy.Min),
 		"maxReplicaCount": int64(policy.Useful()),
 		"pollingInterval": int64(kedaPolling),
-		"cooldownPeriod":  int64(seconds(settings.ScaleDownWindow)),
+		"cooldownPeriod":  int64(0), // the wanted workers are 0 when the window has passed
 		"advanced": map[string]any{
 			"horizontalPodAutoscalerConfig": map[string]any{"behavior": steps},
 		},

@@ -61,6 +61,9 @@ func autoscalingReady(rep report) *status.Verdict {
 	if !ok {
 		return nil
 	}
+	if rep.done.taken != "" {
+		return new(status.Degraded(kind, v1alpha1.ReasonNotOwned, rep.done.taken))
+	}
 	return new(judgeAutoscaling(kind, s, policy, rep.intent.workers.autoscaling))
 }
 

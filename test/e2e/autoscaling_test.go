@@ -376,16 +376,18 @@ func testForeign(t *testing.T, c *cluster) {
 	}
 }
 
-// TestSteadyLoad publishes at a steady rate that one worker cannot carry, and counts the scale events
+// TestSteadyLoad publishes at a steady rate that one worker cannot carry and two can, and counts the scale events
 // after the first half.
 func TestSteadyLoad(t *testing.T) {
 	c := newScalingCluster(t)
+	rate := c.paceOfOne(t)
+	perSecond := int(1.3 * rate)
 	c.apply(scaledPipeline("steady", "min: 1, max: 4, targetLag: 3000"))
 	harness.Eventually(t, 90*time.Second, func() error { return c.ready("pipelines.millrace.dev", "steady") })
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	timeline := c.timeline(ctx, "steady-slow")
-	events, err := publishSteadily(t.Context(), c.js, "steady.raw.load", 3000, *steady)
+	events, err := publishSteadily(t.Context(), c.js, "steady.raw.load", perSecond, *steady)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -393,9 +395,13 @@ func TestSteadyLoad(t *testing.T) {
 	all := <-timeline
 	_, replicas, changes := report(t, all)
 	_, _, late := report(t, all[len(all)/2:])
-	t.Logf("%d events in %s: at most %d replicas, the number changed %d times, %d of them in the second half", events, *steady, replicas, changes, late)
+	t.Logf("one worker carries %.0f events/s; %d/s for %s: at most %d replicas, the number changed %d times, %d of them in the second half; a lag of %d at the end",
+		rate, perSecond, *steady, replicas, changes, late, all[len(all)-1].lag)
 	if late > 0 {
 		t.Errorf("the number of workers changed %d times under a steady load, want 0", late)
+	}
+	if replicas < 2 || all[len(all)-1].lag > 10*3000 {
+		t.Errorf("the load was not carried: %d replicas at most, a lag of %d at the end", replicas, all[len(all)-1].lag)
 	}
 	harness.Eventually(t, 4*time.Minute, func() error {
 		m, err := c.look(t.Context(), "steady-slow")
@@ -405,4 +411,26 @@ func TestSteadyLoad(t *testing.T) {
 		return err
 	})
 	c.balance(t, "STEADY_DONE", "steady.slow.>", events)
+}
+
+// paceOfOne is how many events a second one worker of a slow stage carries here.
+func (c *cluster) paceOfOne(t *testing.T) float64 {
+	t.Helper()
+	c.apply(scaledPipeline("pace", "min: 1"))
+	harness.Eventually(t, 90*time.Second, func() error { return c.ready("pipelines.millrace.dev", "pace") })
+	const events = 15_000
+	start := time.Now()
+	if err := publishNumbered(t.Context(), c.js, "pace.raw.load", events, 50); err != nil {
+		t.Fatal(err)
+	}
+	harness.Eventually(t, 3*time.Minute, func() error {
+		m, err := c.look(t.Context(), "pace-slow")
+		if err == nil && m.lag > 0 {
+			err = fmt.Errorf("not through: %s", m)
+		}
+		return err
+	})
+	rate := events / time.Since(start).Seconds()
+	c.run("kubectl", "delete", "pipelines.millrace.dev", "pace", "--timeout=60s")
+	return rate
 }

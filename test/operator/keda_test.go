@@ -173,7 +173,24 @@ func TestKEDABackend(t *testing.T) {
 	x.most(2)
 	edit(x, s, func(s *v1alpha1.Stage) { s.Spec.Replicas = new(int32(1)) })
 	x.eventually(func() error { return wantGone(x.scaledObject()) })
+
+	// Somebody else's of the same name is left alone.
+	foreign := object.DeepCopy()
+	for _, field := range []string{"metadata", "status"} {
+		unstructured.RemoveNestedField(foreign.Object, field)
+	}
+	foreign.SetNamespace(x.ns)
+	foreign.SetName("obs-enrich")
+	x.create(foreign)
 	edit(x, s, func(s *v1alpha1.Stage) { s.Spec.Replicas = nil })
+	c = x.condition(s, v1alpha1.ConditionAutoscalingReady, metav1.ConditionFalse, v1alpha1.ReasonNotOwned)
+	if want := "there is a ScaledObject obs-enrich that is not this stage's, and is left alone: delete it, or take workers.max away"; c.Message != want {
+		t.Errorf("got %q, want %q", c.Message, want)
+	}
+	if got, err := x.scaledObject(); err != nil || got.GetGeneration() != foreign.GetGeneration() || len(got.GetOwnerReferences()) > 0 {
+		t.Errorf("somebody else's ScaledObject was written: %v %v", got, err)
+	}
+	x.delete(foreign)
 	x.most(2)
 
 	// An operator with another backend finds what this one made.

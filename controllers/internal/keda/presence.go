@@ -3,7 +3,8 @@ package keda
 import (
 	"context"
 	"fmt"
-	"sync"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -16,100 +17,69 @@ import (
 // lookAgain is how often the cluster is asked whether it has KEDA.
 const lookAgain = 10 * time.Second
 
-// Presence knows whether the cluster has KEDA. KEDA may come and go while the operator runs; its objects are
+// Presence knows whether the cluster has KEDA, which may come and go while the operator runs. ScaledObjects are
 // watched from when it is first seen.
 type Presence struct {
 	Discovery discovery.DiscoveryInterface
 	// Cache has the operator's ScaledObjects, and nothing else.
 	Cache cache.Cache
-	// Once has the presence looked for at the start alone: the operator makes no ScaledObjects, and only
-	// has to find those of an earlier run.
-	Once bool
-	Log  logr.Logger
+	// OnFound is called once, when the cluster has the kind and before it is Present.
+	OnFound func(kind client.Object) error
+	Log     logr.Logger
 
-	mu      sync.Mutex
-	present bool
-	watched bool
-	found   []func(object client.Object) error
+	served  atomic.Bool
+	objects atomic.Pointer[cache.Informer]
 }
 
 // NeedLeaderElection is false: who leads next has to know it too.
 func (*Presence) NeedLeaderElection() bool { return false }
 
-// OnFound has f called, once, when the kind is there and the cache knows it.
-func (p *Presence) OnFound(f func(object client.Object) error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.found = append(p.found, f)
-}
-
 // Start looks until the context ends.
 func (p *Presence) Start(ctx context.Context) error {
 	for {
-		err := p.Look(ctx)
-		if err != nil {
-			p.Log.Error(err, "cannot tell whether the cluster has KEDA")
-		} else if p.Once {
-			return nil
-		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(lookAgain):
 		}
+		if err := p.Look(ctx); err != nil {
+			p.Log.Error(err, "cannot tell whether the cluster has KEDA")
+		}
 	}
 }
 
-// Look asks once.
+// Look asks once: at the start, and then by Start.
 func (p *Presence) Look(ctx context.Context) error {
 	kind := GroupVersionKind()
 	resources, err := p.Discovery.ServerResourcesForGroupVersion(kind.GroupVersion().String())
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("ask for the resources of %s: %w", kind.GroupVersion(), err)
 	}
-	present := false
+	served := false
 	if err == nil {
 		for _, r := range resources.APIResources {
-			present = present || r.Kind == kind.Kind
+			// A definition that is being deleted lets nothing be made.
+			served = served || r.Kind == kind.Kind && slices.Contains(r.Verbs, "create")
 		}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if present && !p.watched {
-		if err := p.watch(ctx); err != nil {
-			return err
+	if served && p.objects.Load() == nil {
+		informer, err := p.Cache.GetInformer(ctx, New(), cache.BlockUntilSynced(false))
+		if err != nil {
+			return fmt.Errorf("cache ScaledObjects: %w", err)
 		}
-		p.watched = true
-	}
-	if present != p.present {
-		p.Log.Info("KEDA", "present", present)
-	}
-	p.present = present
-	return nil
-}
-
-func (p *Presence) watch(ctx context.Context) error {
-	if _, err := p.Cache.GetInformer(ctx, New(), cache.BlockUntilSynced(false)); err != nil {
-		return fmt.Errorf("cache ScaledObjects: %w", err)
-	}
-	for _, f := range p.found {
-		if err := f(New()); err != nil {
+		if err := p.OnFound(New()); err != nil {
 			return fmt.Errorf("watch ScaledObjects: %w", err)
 		}
+		p.objects.Store(&informer)
+	}
+	if p.served.Swap(served) != served {
+		p.Log.Info("KEDA", "present", served)
 	}
 	return nil
 }
 
-// Present says whether the cluster has KEDA now.
+// Present says whether the cluster has KEDA now, and the cache its objects.
 func (p *Presence) Present() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.present
-}
-
-// Readable says whether the cache has ScaledObjects: KEDA was there once.
-func (p *Presence) Readable() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.watched
+	objects := p.objects.Load()
+	return p.served.Load() && objects != nil && (*objects).HasSynced()
 }

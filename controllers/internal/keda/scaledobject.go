@@ -33,15 +33,26 @@ func condition(object *unstructured.Unstructured, kind string) map[string]any {
 // Trouble is what a ScaledObject says when KEDA cannot do its work with it; empty when it can, or has not
 // looked yet.
 func Trouble(object *unstructured.Unstructured) string {
-	ready := condition(object, "Ready")
-	// Unknown is it before KEDA has looked, and when one of several triggers fails.
-	if ready["status"] != "False" && ready["reason"] != "PartialTriggerError" {
-		return ""
+	if object.GetDeletionTimestamp() != nil {
+		return "it is being deleted, and KEDA has to let it go"
 	}
-	if message, _ := ready["message"].(string); message != "" {
+	// Ready is Unknown before KEDA has looked, and when one of several triggers fails.
+	if ready := condition(object, "Ready"); ready["status"] == "False" || ready["reason"] == "PartialTriggerError" {
+		return words(ready)
+	}
+	// Of the HorizontalPodAutoscaler that KEDA has made, which is off while there is no worker.
+	if hpa := condition(object, "HPAActive"); hpa["status"] == "False" && hpa["reason"] != "ScalingDisabled" {
+		return words(hpa)
+	}
+	return ""
+}
+
+// words are the message of a condition or, without one, its reason.
+func words(condition map[string]any) string {
+	if message, _ := condition["message"].(string); message != "" {
 		return message
 	}
-	return fmt.Sprintf("not ready: %v", ready["reason"])
+	return fmt.Sprintf("%v is %v: %v", condition["type"], condition["status"], condition["reason"])
 }
 
 // Paused says whether KEDA leaves the number alone because somebody asked it to, by one of its annotations.

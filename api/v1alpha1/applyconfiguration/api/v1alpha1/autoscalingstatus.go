@@ -7,7 +7,7 @@ package v1alpha1
 //
 // AutoscalingStatus says how many workers there should be, and why.
 type AutoscalingStatusApplyConfiguration struct {
-	// backend that sets the number: external or prometheus (a HorizontalPodAutoscaler), keda (KEDA) or direct (the operator).
+	// backend that sets the number: external, prometheus, keda or direct.
 	Backend *string `json:"backend,omitempty"`
 	// desired is the number of workers that the load calls for, within the bounds.
 	Desired *int32 `json:"desired,omitempty"`
