@@ -208,11 +208,16 @@ func (m *Meter) measure(ctx context.Context, stage *v1alpha1.Stage) Reading {
 	if e.begun && e.reading.Err == nil && now.Sub(e.reading.At) < m.Every*3/4 {
 		return e.reading
 	}
+	seen, err := m.look(ctx, stage)
+	if err != nil && ctx.Err() != nil { // who asked has gone: that says nothing of the stage
+		r := e.reading
+		r.Err = err
+		return r
+	}
 	defer func() {
 		newest := e.reading
 		e.newest.Store(&newest)
 	}()
-	seen, err := m.look(ctx, stage)
 	if err != nil {
 		e.reading.Err, e.reading.Labels, e.begun = err, labelsOf(stage), true
 		return e.reading
