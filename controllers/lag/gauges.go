@@ -6,9 +6,9 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 )
 
-// The gauges of stages that scale, which the Prometheus adapter makes external metrics of. An adapter finds
-// the namespace of the autoscaler, and it the stage, by GaugeNamespace and GaugeDeployment: a label named namespace
-// would be the operator's own wherever Prometheus has its usual configuration.
+// The gauges of stages that scale, which the Prometheus adapter makes external metrics of, and their labels by which it
+// finds the namespace, and an autoscaler its stage. A label named namespace would be that of the operator's own pod
+// wherever Prometheus is configured as usual.
 const (
 	GaugeLag        = "millrace_autoscaling_lag_events"
 	GaugeWanted     = "millrace_autoscaling_wanted_workers"

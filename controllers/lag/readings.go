@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
 	"millrace.dev/millrace/api/v1alpha1"
@@ -30,11 +31,15 @@ func (m *Meter) Readings() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := types.NamespacedName{Namespace: r.PathValue("namespace"), Name: r.PathValue("stage")}
 		var stage v1alpha1.Stage
-		if err := m.Client.Get(r.Context(), name, &stage); err != nil || !scales(&stage) {
+		err := m.Client.Get(r.Context(), name, &stage)
+		if apierrors.IsNotFound(err) || err == nil && !scales(&stage) {
 			http.Error(w, "no stage "+name.String()+" whose workers follow its lag", http.StatusNotFound)
 			return
 		}
-		reading, err := m.fresh(name)
+		var reading Reading
+		if err == nil {
+			reading, err = m.fresh(name)
+		}
 		if err != nil {
 			http.Error(w, "the lag of stage "+name.String()+" is not known: "+err.Error(), http.StatusServiceUnavailable)
 			return
