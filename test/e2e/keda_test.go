@@ -98,7 +98,7 @@ func isOK(url string) error {
 func TestKEDA(t *testing.T) {
 	together(t)
 	c := newCluster(t, "autoscaling.backend=keda", "autoscaling.scaleDownWindow=6s")
-	c.apply(scaledPipeline("keda", "min: 0, max: 4, targetLag: 3000"))
+	c.apply(scaledPipeline("keda", "min: 0, max: 4, targetLag: 1500"))
 	harness.Eventually(t, 90*time.Second, func() error { return c.ready("pipelines.millrace.dev", "keda") })
 	c.run("kubectl", "wait", `--for=jsonpath={.status.conditions[?(@.type=="AutoscalingReady")].reason}=NoKEDA`, "--timeout=60s", "stages.millrace.dev/keda-slow")
 
@@ -115,8 +115,8 @@ func TestKEDA(t *testing.T) {
 		}
 		most := c.most(4*time.Minute, "keda-slow", 0)
 		t.Logf("from 0 to %d to 0 workers in %s", most, time.Since(begun).Round(time.Second))
-		if most != 4 {
-			t.Errorf("at most %d workers, want 4", most)
+		if most < 3 { // the lag of few frames of different size is an estimate
+			t.Errorf("at most %d workers, want 3 or 4", most)
 		}
 		c.balance(t, "KEDA_DONE", "keda.slow.>", events)
 	})

@@ -52,7 +52,7 @@ func startPrometheusAdapter(c *cluster, prometheus *prometheusServer) {
 func TestPrometheusAdapter(t *testing.T) {
 	together(t)
 	c := newCluster(t, "autoscaling.backend=prometheus", "autoscaling.scaleDownWindow=6s", "collector.kubernetes.enabled=true")
-	c.apply(scaledPipeline("adapted", "min: 1, max: 4, targetLag: 3000"))
+	c.apply(scaledPipeline("adapted", "min: 1, max: 4, targetLag: 1500"))
 	harness.Eventually(t, 90*time.Second, func() error { return c.ready("pipelines.millrace.dev", "adapted") })
 	prometheus := c.startPrometheus(c.monitors("nats.url="+c.url(), "collector.kubernetes.enabled=true"))
 	harness.Eventually(t, 30*time.Second, func() error {
@@ -72,8 +72,8 @@ func TestPrometheusAdapter(t *testing.T) {
 	}
 	most := c.most(4*time.Minute, "adapted-slow", 1)
 	t.Logf("from 1 to %d to 1 workers", most)
-	if most != 4 {
-		t.Errorf("at most %d workers, want 4", most)
+	if most < 3 { // the lag of few frames of different size is an estimate
+		t.Errorf("at most %d workers, want 3 or 4", most)
 	}
 	c.balance(t, "ADAPTED_DONE", "adapted.slow.>", events)
 	if got := c.adapted("default"); got != "0" {
