@@ -196,13 +196,16 @@ func checkTracing(t stage.Tracing) error {
 	if !(t.SampleRatio >= 0 && t.SampleRatio <= 1) {
 		return fmt.Errorf("--trace-sample-ratio is %g: from 0 to 1", t.SampleRatio)
 	}
-	if t.Endpoint == "" {
-		return nil
-	}
-	if u, err := url.Parse(t.Endpoint); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+	if t.Endpoint != "" && !isHTTP(t.Endpoint) {
 		return fmt.Errorf("--otlp-endpoint is %q: use a URL with http or https, also for grpc (http://otel-collector:4317)", t.Endpoint)
 	}
 	return nil
+}
+
+// isHTTP says whether a text is a URL with a host, and http or https.
+func isHTTP(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https")
 }
 
 func (o Options) checkAutoscaling() error {
@@ -213,7 +216,7 @@ func (o Options) checkAutoscaling() error {
 		if o.MetricsAddress == "0" {
 			return fmt.Errorf("--metrics-bind-address is 0: the backend %s needs the metrics", o.AutoscalingBackend)
 		}
-		if u, err := url.Parse(o.MetricsURL); o.AutoscalingBackend == string(scaling.KEDA) && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
+		if o.AutoscalingBackend == string(scaling.KEDA) && !isHTTP(o.MetricsURL) {
 			return fmt.Errorf("--metrics-url is %q: the backend keda needs the URL of the Service that leads to --metrics-bind-address (http://millrace-metrics.millrace-system.svc:8080)", o.MetricsURL)
 		}
 		return nil

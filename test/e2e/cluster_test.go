@@ -149,13 +149,13 @@ func (c *cluster) tool(name string) (string, error) {
 }
 
 // apply applies a manifest by kubectl.
-func (c *cluster) apply(manifest string, flags ...string) {
+func (c *cluster) apply(manifest string) {
 	c.t.Helper()
 	file := filepath.Join(c.t.TempDir(), "manifest.yaml")
 	if err := os.WriteFile(file, []byte(manifest), 0o600); err != nil {
 		c.t.Fatal(err)
 	}
-	c.run("kubectl", append([]string{"apply", "-f", file}, flags...)...)
+	c.run("kubectl", "apply", "-f", file)
 }
 
 // ready fails the check until the object's Ready condition is True and speaks of its generation.

@@ -46,20 +46,10 @@ func (s metricsServer) start(c *cluster) *process.Process {
 	c.apply(fmt.Sprintf(`
 apiVersion: v1
 kind: Service
-metadata: {name: %[2]s, namespace: %[1]s}
+metadata: {name: %s, namespace: %s}
 spec: {type: ExternalName, externalName: 127.0.0.1}
----
-apiVersion: apiregistration.k8s.io/v1
-kind: APIService
-metadata: {name: v1beta1.external.metrics.k8s.io}
-spec:
-  group: external.metrics.k8s.io
-  version: v1beta1
-  groupPriorityMinimum: 100
-  versionPriority: 100
-  caBundle: %[4]s
-  service: {namespace: %[1]s, name: %[2]s, port: %[3]d}
-`, s.namespace, s.service, port, base64.StdEncoding.EncodeToString(ca)))
+`, s.service, s.namespace))
+	c.apply(metricsAPIService(s.namespace, s.service, port, "caBundle: "+base64.StdEncoding.EncodeToString(ca)))
 	c.run("kubectl", "wait", "--for=condition=Available", "--timeout=60s", "apiservice", "v1beta1.external.metrics.k8s.io")
 	return p
 }

@@ -159,11 +159,7 @@ func (c *cluster) runPrometheus(dir string) *prometheusServer {
 	if out, err := exec.Command(filepath.Join(bin, "promtool"), "check", "config", filepath.Join(dir, "prometheus.yaml")).CombinedOutput(); err != nil {
 		c.t.Fatalf("promtool check config: %v\n%s", err, out)
 	}
-	port, err := process.FreePort()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	address := fmt.Sprintf("127.0.0.1:%d", port)
+	address := fmt.Sprintf("127.0.0.1:%d", freePort(c.t))
 	server, err := process.Start(process.Command{
 		Name: "prometheus", Path: filepath.Join(bin, "prometheus"), Dir: dir, LogFile: filepath.Join(dir, "prometheus.log"), Env: os.Environ(),
 		Args: []string{"--config.file=prometheus.yaml", "--storage.tsdb.path=data", "--web.listen-address=" + address, "--log.level=warn"},

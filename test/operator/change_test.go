@@ -1,7 +1,6 @@
 package operator_test
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -267,26 +266,9 @@ func TestEditsThatRestartNoWorker(t *testing.T) {
 // TestNewOperatorRestartsNoWorker replaces the operator by one of another release.
 func TestNewOperatorRestartsNoWorker(t *testing.T) {
 	t.Parallel()
-	w, stop, err := startWorld(t.Context())
-	t.Cleanup(stop)
-	if err != nil {
-		t.Fatal(err)
-	}
-	x := nextTenantIn(t, w)
+	x := newTenantAlone(t)
 	run := func(version string) (end func()) {
-		ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-		done := make(chan error, 1)
-		go func() {
-			done <- w.runOperator(ctx, func(o *operator.Options) {
-				o.Version, o.WorkerImage, o.SeveralInProcess = version, "millrace/worker:"+version, true
-			})
-		}()
-		return func() {
-			cancel()
-			if err := <-done; err != nil {
-				t.Errorf("operator %s: %v", version, err)
-			}
-		}
+		return x.operate(func(o *operator.Options) { o.Version, o.WorkerImage = version, "millrace/worker:"+version })
 	}
 	end := run("1")
 	p := x.start(x.small())

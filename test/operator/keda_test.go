@@ -69,31 +69,16 @@ func readings(ctx context.Context, url string) (answer string, code int, err err
 // loses it when the operator gets another backend.
 func TestKEDABackend(t *testing.T) {
 	t.Parallel()
-	w, stop, err := startWorld(t.Context())
-	t.Cleanup(stop)
-	if err != nil {
-		t.Fatal(err)
-	}
-	x := nextTenantIn(t, w)
+	x := newTenantAlone(t)
 	port, err := process.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	run := func(backend string) (end func()) {
-		ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-		done := make(chan error, 1)
-		go func() {
-			done <- w.runOperator(ctx, func(o *operator.Options) {
-				o.AutoscalingBackend, o.MetricsAddress, o.MetricsURL = backend, address, "http://"+address
-			})
-		}()
-		return func() {
-			cancel()
-			if err := <-done; err != nil {
-				t.Errorf("operator with backend %s: %v", backend, err)
-			}
-		}
+		return x.operate(func(o *operator.Options) {
+			o.AutoscalingBackend, o.MetricsAddress, o.MetricsURL = backend, address, "http://"+address
+		})
 	}
 	end := run("keda")
 	defer func() { end() }()
@@ -109,7 +94,7 @@ func TestKEDABackend(t *testing.T) {
 	x.frames(2)
 	x.replicas(1)
 
-	if err := w.plane.InstallCRDs(filepath.Join("testdata", "scaledobjects.yaml")); err != nil {
+	if err := x.plane.InstallCRDs(filepath.Join("testdata", "scaledobjects.yaml")); err != nil {
 		t.Fatal(err)
 	}
 	object := x.most(3)
@@ -147,18 +132,18 @@ func TestKEDABackend(t *testing.T) {
 	if err := unstructured.SetNestedField(damaged.Object, int64(9), "spec", "maxReplicaCount"); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.client.Patch(t.Context(), damaged, client.MergeFrom(object)); err != nil {
+	if err := x.client.Patch(t.Context(), damaged, client.MergeFrom(object)); err != nil {
 		t.Fatal(err)
 	}
 	x.most(3)
-	if err := w.client.Delete(t.Context(), object); err != nil {
+	if err := x.client.Delete(t.Context(), object); err != nil {
 		t.Fatal(err)
 	}
 	x.most(3)
 	scaleWithoutAnOperator(x, 2) // KEDA's to set now
 	time.Sleep(3 * fresh)
 	specs := func() []string { // numbers in status move for a while
-		return slices.DeleteFunc(w.writes.of(x.ns), func(request string) bool { return strings.HasSuffix(request, "/status") })
+		return slices.DeleteFunc(x.writes.of(x.ns), func(request string) bool { return strings.HasSuffix(request, "/status") })
 	}
 	writes := len(specs())
 	time.Sleep(3 * fresh)
@@ -198,7 +183,7 @@ func TestKEDABackend(t *testing.T) {
 	end = run("prometheus")
 	x.eventually(func() error { return wantGone(x.scaledObject()) })
 	var hpa autoscalingv2.HorizontalPodAutoscaler
-	x.eventually(func() error { return w.client.Get(t.Context(), client.ObjectKeyFromObject(s), &hpa) })
+	x.eventually(func() error { return x.client.Get(t.Context(), client.ObjectKeyFromObject(s), &hpa) })
 	if got := hpa.Spec.Metrics[0].External.Metric; got.Name != "millrace_autoscaling_lag_events" || got.Selector.MatchLabels["deployment"] != "obs-enrich" {
 		t.Errorf("the autoscaler reads %+v", got)
 	}

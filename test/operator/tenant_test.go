@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/operator"
 	"millrace.dev/millrace/test/harness"
 )
 
@@ -40,6 +41,31 @@ func newTenant(t *testing.T) *tenant {
 func nextTenant(t *testing.T) *tenant {
 	t.Helper()
 	return nextTenantIn(t, shared)
+}
+
+// newTenantAlone is for tests that run operators of their own: it has a world of its own, without one.
+func newTenantAlone(t *testing.T) *tenant {
+	t.Helper()
+	w, stop, err := startWorld(t.Context())
+	t.Cleanup(stop)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nextTenantIn(t, w)
+}
+
+// operate runs an operator until end is called.
+func (x *tenant) operate(change func(*operator.Options)) (end func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(x.t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- x.runOperator(ctx, change) }()
+	return func() {
+		x.t.Helper()
+		cancel()
+		if err := <-done; err != nil {
+			x.t.Errorf("operator: %v", err)
+		}
+	}
 }
 
 func nextTenantIn(t *testing.T, w *world) *tenant {
