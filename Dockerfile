@@ -4,9 +4,9 @@
 #
 #   docker build --build-arg VERSION=0.1.0 -t millrace:0.1.0 .
 #
-# Releases pin the builder by digest: --build-arg GO_IMAGE=golang:1.26@sha256:... The final image is
+# Releases pin the builder by digest: --build-arg GO_IMAGE=golang:1.26.11@sha256:... The final image is
 # built from scratch, so there is no other base to pin.
-ARG GO_IMAGE=golang:1.26
+ARG GO_IMAGE=golang:1.26.11
 
 FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build
 WORKDIR /src

@@ -2,6 +2,8 @@ module millrace.dev/millrace
 
 go 1.26.0
 
+toolchain go1.26.11
+
 require (
 	github.com/DataDog/sketches-go v1.4.8
 	github.com/bytedance/sonic v1.15.5

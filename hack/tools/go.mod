@@ -2,6 +2,8 @@ module millrace.dev/millrace/hack/tools
 
 go 1.26.0
 
+toolchain go1.26.11
+
 tool (
 	google.golang.org/protobuf/cmd/protoc-gen-go
 	millrace.dev/millrace/hack/tools/protogen

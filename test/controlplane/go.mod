@@ -5,6 +5,8 @@ module millrace.dev/millrace/test/controlplane
 
 go 1.26.0
 
+toolchain go1.26.11
+
 godebug default=go1.26
 
 require (

@@ -2,6 +2,8 @@ module millrace.dev/millrace/hack/tools/keda
 
 go 1.26.0
 
+toolchain go1.26.11
+
 // The replace and the exclude are those of KEDA itself.
 replace github.com/nexus-rpc/nexus-proto-annotations v0.1.0 => github.com/nexus-rpc/nexus-proto-annotations v0.1.1-0.20260629224316-835bd8d49cb4
 

@@ -2,6 +2,8 @@ module millrace.dev/millrace/hack/tools/lint
 
 go 1.26.0
 
+toolchain go1.26.11
+
 require (
 	github.com/golangci/golangci-lint/v2 v2.15.0
 	sigs.k8s.io/kube-api-linter v0.0.0-20260716143926-092fe0c72997

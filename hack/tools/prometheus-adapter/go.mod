@@ -2,6 +2,8 @@ module millrace.dev/millrace/hack/tools/prometheus-adapter
 
 go 1.26.0
 
+toolchain go1.26.11
+
 tool sigs.k8s.io/prometheus-adapter/cmd/adapter
 
 require (
