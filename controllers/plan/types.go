@@ -59,7 +59,7 @@ type Stream struct {
 	DuplicateWindow time.Duration
 }
 
-// Leases is a NATS KV bucket: one key for each stage, its newest value only, without expiry.
+// Leases is a NATS KV bucket: a few keys for each stage, of each its newest value only, without expiry.
 type Leases struct {
 	Bucket string
 	// Memory selects memory storage instead of files.

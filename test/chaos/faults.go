@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"syscall"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"millrace.dev/millrace/test/rig"
+	"millrace.dev/millrace/workers/config"
 )
 
 // fault is one thing that goes wrong under load.
@@ -29,6 +31,8 @@ type fault struct {
 	calm time.Duration
 	// prepare changes the input.
 	prepare func(in *input)
+	// judged says that the rules of validate change: a valid event may be a dead letter instead.
+	judged bool
 	// inject does the damage, and mends what the operator would mend. nil = nothing is done.
 	inject func(ctx context.Context, w *world) error
 }
@@ -50,6 +54,7 @@ func faults() []fault {
 		{name: "slow consumers", seeds: []uint64{201, 202}, inject: slowConsumers},
 		{name: "streams are full", seeds: []uint64{211, 212}, inject: fillStreams},
 		{name: "duplicates across a restart", seeds: []uint64{221, 222, 223}, prepare: repeatAll, inject: killStage("validate")},
+		{name: "killed while rules change", seeds: []uint64{261, 262, 263, 264, 265, 266}, events: 40_000, rate: 4_000, judged: true, inject: changeRules},
 		{name: "consumers are deleted", seeds: []uint64{231, 232, 233}, inject: deleteConsumers},
 		{name: "the leases are deleted", seeds: []uint64{241, 242}, workers: 2, inject: deleteLeases},
 		{name: "everything at once", seeds: []uint64{251, 252, 253, 254}, workers: 2, events: 40000, inject: storm},
@@ -74,6 +79,7 @@ func short() []fault {
 		{name: "zombie", seeds: []uint64{303}, workers: 2, events: 24000, inject: zombie},
 		{name: "rolling update", seeds: []uint64{304}, inject: rollingUpdate},
 		{name: "streams are full", seeds: []uint64{305}, inject: fillStreams},
+		{name: "killed while rules change", seeds: []uint64{307}, judged: true, inject: changeRules},
 		{name: "duplicates across a restart", seeds: []uint64{306}, events: 8000, prepare: repeatAll, inject: killStage("validate")},
 	}
 }
@@ -109,6 +115,75 @@ func killEach(ctx context.Context, w *world) error {
 		}
 	}
 	return nil
+}
+
+// changeRules kills the worker of validate at bad moments, and the next one has other rules, from the beginning or
+// soon after; by some of them half of the events are dead letters.
+func changeRules(ctx context.Context, w *world) error {
+	usual := w.Stage("validate").Config
+	all := []*config.StageConfig{&usual}
+	for _, digits := range []string{"02468", "13579"} {
+		strict, rules := usual, *usual.Validate
+		rules.Rules = append(slices.Clip(rules.Rules), config.Rule{Expression: "event.id.matches('[" + digits + "]$')", Message: "half of the ids"})
+		strict.Validate = &rules
+		all = append(all, &strict)
+	}
+	if err := w.between(ctx, 0.1, 0.2); err != nil {
+		return err
+	}
+	now := 0
+	for range 4 {
+		next := (now + 1 + w.r.IntN(2)) % len(all)
+		w.one("validate").Kill9()
+		if err := w.restartWith(ctx, all[next], w.r.IntN(2) == 0); err != nil {
+			return err
+		}
+		// A backlog has come: the steps are large.
+		if err := wait(ctx, time.Duration(w.r.Int64N(int64(300*time.Millisecond)))); err != nil {
+			return err
+		}
+		now = next
+	}
+	w.one("validate").Kill9()
+	return w.restartWith(ctx, &usual, false)
+}
+
+// restartWith starts a worker of validate with a config, and waits until it has the lane. A late config comes
+// while it starts.
+func (w *world) restartWith(ctx context.Context, c *config.StageConfig, late bool) error {
+	data, err := c.Encode()
+	if err != nil {
+		return err
+	}
+	write := func() error { return os.WriteFile(w.ConfigFile("validate"), data, 0o600) }
+	if !late {
+		if err := write(); err != nil {
+			return err
+		}
+	}
+	next, err := w.StartWorker("validate")
+	if err != nil {
+		return err
+	}
+	if late {
+		if err := errors.Join(wait(ctx, time.Duration(w.r.Int64N(int64(lapse)))), write()); err != nil {
+			return err
+		}
+	}
+	return w.working(ctx, next)
+}
+
+// working waits until a worker has lanes.
+func (w *world) working(ctx context.Context, worker *rig.Worker) error {
+	for {
+		metrics, err := worker.Metrics(ctx)
+		if err == nil && metrics.Sum("millrace_worker_lanes") > 0 {
+			return nil
+		}
+		if err := wait(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 // killBoth kills both workers of a stage at once.
@@ -155,14 +230,8 @@ func killTakingOver(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	for {
-		metrics, err := next.Metrics(ctx)
-		if err == nil && metrics.Sum("millrace_worker_lanes") > 0 {
-			break
-		}
-		if err := wait(ctx, 20*time.Millisecond); err != nil {
-			return err
-		}
+	if err := w.working(ctx, next); err != nil {
+		return err
 	}
 	if err := wait(ctx, time.Duration(w.r.Int64N(int64(300*time.Millisecond)))); err != nil {
 		return err

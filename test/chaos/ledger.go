@@ -54,10 +54,12 @@ type ledger struct {
 	last   map[string]int64  // subject: when its last message was stored
 
 	// Of a run:
-	sent     map[string]*message
-	raw      map[string]int // message id: how often it is stored
-	events   map[string]*entry
-	dead     map[letter]int // 0 = expected, 1 = found
+	sent   map[string]*message
+	raw    map[string]int // message id: how often it is stored
+	events map[string]*entry
+	dead   map[letter]int // 0 = expected, 1 = found
+	// judged are valid events that may be dead letters; nil when none may.
+	judged   map[letter]*entry
 	position int
 	tally    *tally
 	flow     [2]time.Time // first and last message at the ingress
@@ -68,6 +70,8 @@ type entry struct {
 	position int // in the order of RAW
 	stored   time.Time
 	found    [2]int // in VALIDATED, ENRICHED
+	// lines are how often it was sent, and letters how often it is a dead letter by rules that changed.
+	lines, letters int
 }
 
 // letter is where a dead letter comes from.
@@ -85,12 +89,15 @@ func newLedger(r *rig.Rig) (*ledger, error) {
 }
 
 // begin opens the ledger for one run.
-func (l *ledger) begin(in *input) {
+func (l *ledger) begin(in *input, judged bool) {
 	l.sent, l.raw = map[string]*message{}, map[string]int{}
 	l.events, l.dead, l.position = map[string]*entry{}, map[letter]int{}, 0
 	l.tally = &tally{in: in.events, began: time.Now()}
 	l.flow = [2]time.Time{}
 	clear(l.last)
+	if l.judged = nil; judged {
+		l.judged = map[letter]*entry{}
+	}
 	for _, m := range in.messages {
 		l.sent[m.id] = m
 	}
@@ -181,7 +188,13 @@ func (l *ledger) takeRaw(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 		l.position++
 		before := l.events[sent.lines[i].key]
 		if before == nil {
-			l.events[sent.lines[i].key] = &entry{position: l.position, stored: meta.Timestamp}
+			before = &entry{position: l.position, stored: meta.Timestamp}
+			l.events[sent.lines[i].key] = before
+		}
+		if l.judged != nil {
+			l.judged[letter{meta.Sequence.Stream, i}] = before
+		}
+		if before.lines++; before.lines == 1 {
 			continue
 		}
 		l.tally.duplicates++
@@ -212,6 +225,7 @@ func (l *ledger) takeFrame(ctx context.Context, stage int) func(jetstream.Msg, *
 				l.tally.doubled++
 				l.tally.problem("%s holds event %s at %d: that was not to be passed on", names[stage], key, meta.Sequence.Stream)
 				continue
+			case l.judged != nil && e.lines > 1: // what an id meant depends on the rules of its time
 			case e.found[stage] > 0:
 				l.tally.doubled++
 				l.tally.problem("%s holds event %s once more at %d, written by %s", names[stage], key, meta.Sequence.Stream, m.Headers().Get("Millrace-Owner"))
@@ -255,6 +269,15 @@ func (l *ledger) takeDead(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 		return fmt.Errorf("dead letter %d: %w", meta.Sequence.Stream, err)
 	}
 	at := letter{sequence, index}
+	if e := l.judged[at]; e != nil && h.Get("Millrace-Reason") == "rule_failed" {
+		if n := l.dead[at]; n > 0 {
+			l.tally.doubled++
+			l.tally.problem("DEAD_LETTERS %d: RAW_EVENTS %d.%d once more, written by %s", meta.Sequence.Stream, sequence, index, h.Get("Millrace-Owner"))
+		}
+		l.dead[at]++
+		e.letters++
+		return nil
+	}
 	n, expected := l.dead[at]
 	switch {
 	case h.Get("Millrace-Stage") != "validate" || h.Get("Millrace-Stream") != "RAW_EVENTS" || !expected:
@@ -279,6 +302,16 @@ func (l *ledger) balance(confirmed map[string]bool) {
 		}
 	}
 	for key, e := range l.events {
+		if e.letters > 0 {
+			l.tally.dead += e.letters
+			switch {
+			case e.found[0] == 0:
+				continue // it is a dead letter, and nothing else
+			case e.lines == 1: // of what was sent twice, each may be judged by other rules
+				l.tally.doubled++
+				l.tally.problem("event %s, position %d, is in VALIDATED_EVENTS and in DEAD_LETTERS", key, e.position)
+			}
+		}
 		for stage, stream := range [...]string{"VALIDATED_EVENTS", "ENRICHED_EVENTS"} {
 			if e.found[stage] == 0 {
 				l.tally.lost++

@@ -65,7 +65,7 @@ func (w *world) run(ctx context.Context, f *fault, seed uint64) (*tally, error) 
 	if w.publish, err = newPublisher(w.Conn(), rate); err != nil {
 		return nil, err
 	}
-	w.ledger.begin(in)
+	w.ledger.begin(in, f.judged)
 	t := w.ledger.tally
 	stuck := w.under(ctx, f, in)
 	t.took = time.Since(t.began)

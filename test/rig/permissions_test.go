@@ -193,6 +193,8 @@ func TestPermissionsAreFew(t *testing.T) {
 		"insights of another stage":    {user: "analyze", publish: "insights.correlate.error.0"},
 		"dead letters of another":      {user: "analyze", publish: "events.dead-letter.validate.0"},
 		"the leases of another":        {user: "enrich", publish: "$KV.default_observability_events.validate"},
+		"the config of another":        {user: "enrich", publish: "$KV.default_observability_events.validate.config.0"},
+		"its own config":               {user: "enrich", publish: "$KV.default_observability_events.enrich.config.0", allowed: true},
 		"deleting a stream":            {user: "enrich", publish: "$JS.API.STREAM.DELETE.ENRICHED_EVENTS"},
 		"purging a stream":             {user: "enrich", publish: "$JS.API.STREAM.PURGE.ENRICHED_EVENTS"},
 		"listing streams":              {user: "enrich", publish: "$JS.API.STREAM.LIST"},

@@ -106,7 +106,7 @@ func (l *lane) store(ctx context.Context, s *step) error {
 	}
 	left := len(s.queues)
 	for i, q := range s.queues {
-		l.encodeAll(q)
+		l.encodeAll(s, q)
 		s.trace.inject(q)
 		l.e.metrics.inflightFrames.Add(float64(len(q.outputs)))
 		l.send(i, q)
@@ -151,7 +151,7 @@ func (l *lane) store(ctx context.Context, s *step) error {
 }
 
 // encodeAll completes the messages of q.
-func (l *lane) encodeAll(q *queue) {
+func (l *lane) encodeAll(s *step, q *queue) {
 	for _, o := range q.outputs {
 		if o.frame != nil {
 			o.buffer = l.e.buffer()
@@ -160,7 +160,7 @@ func (l *lane) encodeAll(q *queue) {
 			l.putWriter(o.frame)
 			o.frame = nil
 		}
-		l.header(o)
+		l.header(s, o)
 	}
 }
 

@@ -52,7 +52,9 @@
 //
 // Reload exchanges the live members of the config (edition.go). A lane takes them up between two
 // steps, when all before is stored, and after it has come as far as in the session before; so what
-// comes again to it is judged as it was.
+// comes again to it is judged as it was. Before that the config is recorded in the bucket of the leases
+// (record.go), and every output names the one that it was decided by (Millrace-Config). Who takes a
+// lane over in the middle of a step begins by the config of that step (resume.go).
 //
 // # Stream time
 //
@@ -72,7 +74,7 @@
 //
 // for each output stream O $JS.API.STREAM.MSG.GET.O, for stateful stages
 // $JS.API.STREAM.MSG.GET.I and $JS.API.DIRECT.GET.I (the replay), for leases those of
-// package lease, and a subscription to its inbox, which is its stage's alone
+// package lease and $KV.<bucket>.<stage>.config.*, and a subscription to its inbox, which is its stage's alone
 // (config.StageConfig.InboxPrefix). A consumer or stream that does not exist
 // is waited for: the operator makes it again.
 package engine

@@ -20,22 +20,34 @@ type edition struct {
 	// shared are the instances of stateless stages, by node; a stateful one has an instance for each
 	// lane, and nil here.
 	shared []stage.Stage
+	// encoded is the config of the engine, with what is chained, and hash names it (record.go).
+	encoded []byte
+	hash    string
 }
 
 // ErrRestart says that a config differs in more than its live members.
 var ErrRestart = errors.New("the config differs in more than rules and thresholds: that takes a restart")
 
-func newEdition(c *config.StageConfig) *edition {
-	n := &edition{configs: []*config.StageConfig{c}, shared: make([]stage.Stage, 1+len(c.Chain))}
+func newEdition(c *config.StageConfig) (*edition, error) {
+	encoded, err := c.Encode()
+	if err != nil {
+		return nil, err
+	}
+	n := &edition{
+		configs: []*config.StageConfig{c}, shared: make([]stage.Stage, 1+len(c.Chain)), encoded: encoded, hash: configHash(encoded),
+	}
 	for i := range c.Chain {
 		n.configs = append(n.configs, &c.Chain[i])
 	}
-	return n
+	return n, nil
 }
 
 // firstEdition makes the stages as the engine is given them.
 func (e *Engine) firstEdition() (*edition, error) {
-	first := newEdition(e.cfg)
+	first, err := newEdition(e.cfg)
+	if err != nil {
+		return nil, err
+	}
 	for i, n := range e.nodes {
 		if n.stateful {
 			// A mistake in the settings shows when the worker starts, not when it gets a lane.
@@ -44,7 +56,6 @@ func (e *Engine) firstEdition() (*edition, error) {
 			}
 			continue
 		}
-		var err error
 		if first.shared[i], err = n.build(&e.opts, n.cfg, n.register); err != nil {
 			return nil, err
 		}
@@ -57,31 +68,54 @@ func (e *Engine) firstEdition() (*edition, error) {
 // when c differs in more than that, or names what the stage refuses; nothing is changed then. Reload
 // may be called before, while and after the engine runs; while the stages start it waits for them.
 func (e *Engine) Reload(c *config.StageConfig) error {
+	runs, err := e.exchange(c)
+	if runs {
+		e.recordLatest(e.work)
+	}
+	return err
+}
+
+// exchange has e go on with an edition of c, and says whether e runs.
+func (e *Engine) exchange(c *config.StageConfig) (runs bool, err error) {
 	e.changing.Lock()
 	defer e.changing.Unlock()
+	next, err := e.editionLike(c)
+	if err != nil {
+		return false, err
+	}
+	e.edition.Store(next)
+	return e.recording, nil
+}
+
+// editionLike makes an edition of c that has the stages of the present one, with other rules. The error is
+// one of Reload. The caller holds changing.
+func (e *Engine) editionLike(c *config.StageConfig) (*edition, error) {
 	have, err := e.cfg.Revision()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	want, err := c.Revision()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if have != want {
-		return ErrRestart
+		return nil, ErrRestart
 	}
-	now, next := e.edition.Load(), newEdition(c)
+	now := e.edition.Load()
+	next, err := newEdition(c)
+	if err != nil {
+		return nil, err
+	}
 	for i, n := range e.nodes {
 		if same, err := equal(now.configs[i], next.configs[i]); err != nil {
-			return err
+			return nil, err
 		} else if same {
 			next.configs[i], next.shared[i] = now.configs[i], now.shared[i]
-		} else if next.shared[i], err = e.reloaded(n, next.configs[i]); err != nil {
-			return err
+		} else if next.shared[i], err = e.withRules(n, next.configs[i]); err != nil {
+			return nil, err
 		}
 	}
-	e.edition.Store(next)
-	return nil
+	return next, nil
 }
 
 // equal compares the configs of two stages without what is chained to them.
@@ -98,8 +132,8 @@ func equal(a, b *config.StageConfig) (bool, error) {
 	return bytes.Equal(encoded[0], encoded[1]), nil
 }
 
-// reloaded checks that n can go on with c, and returns the shared instance that does.
-func (e *Engine) reloaded(n *node, c *config.StageConfig) (stage.Stage, error) {
+// withRules checks that n can go on with c, and returns the shared instance that does.
+func (e *Engine) withRules(n *node, c *config.StageConfig) (stage.Stage, error) {
 	s := e.edition.Load().shared[n.index]
 	if n.stateful { // what the lanes will be told
 		var err error
@@ -150,7 +184,7 @@ func (e *Engine) stopStages(ctx context.Context) error {
 // rules as before, and what was stored of it is told apart by its positions. It is called
 // between two steps, in the goroutine that processes them.
 func (l *lane) renew(ctx context.Context) {
-	next := l.e.edition.Load()
+	next := l.e.usable.Load()
 	if next == l.edition || !l.caughtUp() || !l.allStored(ctx) {
 		return
 	}
@@ -182,20 +216,39 @@ func reload(s stage.Stage, c *config.StageConfig) (stage.Stage, error) {
 }
 
 // caughtUp says whether the lane has come as far as in the sessions before: some of what these
-// decided may be stored in part.
+// decided may be stored in part. An input that has nothing more has been caught up with, too.
 func (l *lane) caughtUp() bool {
 	for i, p := range l.places {
-		if l.last[i] < l.judged[p] {
+		if l.judged[p].after(l.at(i)) && !l.inputs[i].idle() {
 			return false
 		}
 	}
 	return true
 }
 
+// at is how far the session has come in an input.
+func (l *lane) at(i int) position {
+	p := position{seq: l.last[i]}
+	if i == 0 { // where flushes belong
+		p.tick = l.tick
+	}
+	return p
+}
+
 // noteJudged notes how far the session has decided.
 func (l *lane) noteJudged() {
-	for i, p := range l.places {
-		l.judged[p] = max(l.judged[p], l.last[i])
+	for i := range l.places {
+		l.judgedUpTo(i, l.at(i))
+	}
+}
+
+func (l *lane) judgedUpTo(i int, p position) {
+	p.index = 0
+	if p.tick == finalTick {
+		p.tick = 0
+	}
+	if p.after(l.judged[l.places[i]]) {
+		l.judged[l.places[i]] = p
 	}
 }
 

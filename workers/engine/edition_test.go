@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine"
@@ -323,6 +324,118 @@ func TestRulesChangeInAStepThatComesAgain(t *testing.T) {
 	oddAfter, evenAfter := split(after)
 	r.wantOnce("OUT", append(even, oddAfter...))
 	r.wantOnce("DEAD", append(append(odd, evenAfter...), "foreign.0"))
+}
+
+// TestRulesChangeWhileAWorkerIsKilled has a worker killed when a step is stored in part, and its successor
+// have other rules, at once or while it takes over. The rest of the step is judged as the part was: by the new
+// rules, what was to be a dead letter would belong where all is stored and be lost, and the other half
+// be stored twice.
+func TestRulesChangeWhileAWorkerIsKilled(t *testing.T) {
+	for name, c := range map[string]struct {
+		stateful, takingOver bool
+	}{
+		"stateless": {}, "stateful": {stateful: true}, "while it takes over": {stateful: true, takingOver: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.lanes()
+			full := func(n int64) {
+				r.stream("DEAD", "dead.>", func(c *jetstream.StreamConfig) { c.MaxMsgs = n })
+			}
+			full(1)
+			r.send(nats.NewMsg("dead.other"), []byte(eventJSON("foreign.0")))
+			var plain config.StageConfig
+			judged := func(rule string, start func()) *running {
+				return r.run(&testStage{}, func(cfg *config.StageConfig, o *engine.Options) {
+					withLanes(cfg, o)
+					cfg.DrainTimeout = config.Duration(100 * time.Millisecond)
+					plain = *cfg
+					*cfg = *ruled(plain, rule)
+					o.Factory = &judges{kind: config.KindValidate, stateful: c.stateful, start: start}
+				})
+			}
+			ids := r.publishPartitions("f", partitions, 100)
+			first := judged("even", nil)
+			odd, even := split(ids)
+			eventually(t, 10*time.Second, func() string {
+				if out, _ := r.count("OUT"); len(out) < len(even) {
+					return fmt.Sprintf("%d of %d events are in OUT", len(out), len(even))
+				}
+				return ""
+			})
+			first.nc.Close() // as kill -9 does
+			_ = first.end()
+			full(1000)
+			var second *running
+			if c.takingOver {
+				var once sync.Once
+				ready := make(chan struct{})
+				second = judged("even", func() {
+					<-ready
+					once.Do(func() {
+						if err := second.Reload(ruled(plain, "odd")); err != nil {
+							t.Error(err)
+						}
+					})
+				})
+				close(ready)
+			} else {
+				second = judged("odd", nil)
+			}
+			r.drainedLanes(20 * time.Second)
+			r.wantOnce("OUT", even)
+			r.wantOnce("DEAD", append(odd, "foreign.0"))
+			after := r.publishPartitions("g", 2*partitions, 100)
+			r.drainedLanes(20 * time.Second)
+			if err := second.end(); err != nil {
+				t.Fatal(err)
+			}
+			oddAfter, evenAfter := split(after)
+			r.wantOnce("OUT", append(even, oddAfter...))
+			r.wantOnce("DEAD", append(append(odd, evenAfter...), "foreign.0"))
+		})
+	}
+}
+
+// TestRulesOfInputThatIsJudgedAnew: whoever makes a consumer anew and purges an output wants the rules of
+// today, though the dead letters still say which ones there were.
+func TestRulesOfInputThatIsJudgedAnew(t *testing.T) {
+	r := newRig(t)
+	r.lanes()
+	judged := func(rule string) *running {
+		return r.run(&testStage{}, func(c *config.StageConfig, o *engine.Options) {
+			withLanes(c, o)
+			*c = *ruled(*c, rule)
+			o.Factory = &judges{kind: config.KindValidate}
+		})
+	}
+	ids := r.publishPartitions("f", 4*partitions, 100)
+	first := judged("even")
+	r.drainedLanes(20 * time.Second)
+	if err := first.end(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range partitions {
+		if err := r.js.DeleteConsumer(t.Context(), "IN", fmt.Sprintf("lane-%d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.lanes()
+	out, err := r.js.Stream(t.Context(), "OUT")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	second := judged("odd")
+	r.drainedLanes(20 * time.Second)
+	if err := second.end(); err != nil {
+		t.Fatal(err)
+	}
+	odd, _ := split(ids)
+	r.wantOnce("OUT", odd)
+	r.wantOnce("DEAD", odd) // where the even ones would be, all is stored
 }
 
 // TestWhatReloadRefuses changes nothing.

@@ -275,7 +275,7 @@ func (l *lane) encode(n *node, m *eventv1.Event) event.Event {
 }
 
 // header completes the headers of o.
-func (l *lane) header(o *output) {
+func (l *lane) header(s *step, o *output) {
 	h := o.msg.Header
 	if h == nil {
 		h = make(nats.Header, 8)
@@ -292,6 +292,9 @@ func (l *lane) header(o *output) {
 	}
 	h[headerOwner] = []string{l.owner}
 	h[headerPosition] = []string{string(appendReach(nil, l.places, o.reach))}
+	if l.e.cfg.Leases != "" { // where it is recorded
+		h[headerConfig] = []string{s.config}
+	}
 }
 
 // tooLarge says whether the server would refuse m.

@@ -71,10 +71,10 @@ type lane struct {
 	hands    chan *hand
 	contexts *event.Contexts
 
-	// edition is what the stages of the lane decide by, and judged how far into its inputs they have
-	// decided, over all sessions.
+	// edition is what the stages of the lane decide by, and judged how far into its inputs they, or those
+	// of the worker before, have decided over all sessions.
 	edition *edition
-	judged  map[place]uint64
+	judged  map[place]position
 	// unstored steps are processed and not yet stored; settled is told when there is none any more.
 	unstored atomic.Int32
 	settled  chan struct{}
@@ -110,7 +110,7 @@ func newLane(e *Engine, index int) *lane {
 	l := &lane{
 		e: e, index: index, log: e.log, stopping: make(chan struct{}), over: make(chan struct{}), lost: make(chan struct{}),
 		flushRequests: make(chan flushRequest), scratch: make([]scratch, len(e.nodes)),
-		edition: e.edition.Load(), judged: map[place]uint64{}, settled: make(chan struct{}, 1),
+		judged: map[place]position{}, settled: make(chan struct{}, 1),
 	}
 	if e.cfg.Lanes > 1 {
 		l.log = e.log.With("lane", index)
@@ -343,6 +343,7 @@ func (l *lane) process(ctx context.Context, in <-chan *step, out chan<- *step) {
 // through passes a step on that all stages are done with.
 func (l *lane) through(ctx context.Context, s *step, out chan<- *step) bool {
 	l.unstored.Add(1)
+	s.config = l.edition.hash
 	for _, q := range s.queues {
 		q.track.open = nil
 	}

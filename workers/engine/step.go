@@ -25,6 +25,8 @@ type step struct {
 	// tallies count by node what becomes of the events.
 	tallies []tally
 	trace   *stepTrace // nil = it is not traced
+	// config names the config that the stages decided by.
+	config string
 }
 
 // measure is what is known of a message that was decoded.

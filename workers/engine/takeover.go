@@ -40,8 +40,11 @@ func (l *lane) tryTakeOver(ctx context.Context) error {
 	if !l.e.conn.IsConnected() {
 		return errors.New("not connected to NATS")
 	}
+	if err := l.awaitEdition(ctx); err != nil {
+		return err
+	}
 	l.places = l.places[:0]
-	floors := make([]uint64, len(l.inputs))
+	floors, created := make([]uint64, len(l.inputs)), make([]time.Time, len(l.inputs))
 	for i, in := range l.inputs {
 		state, err := in.bind(ctx)
 		if err != nil {
@@ -51,6 +54,7 @@ func (l *lane) tryTakeOver(ctx context.Context) error {
 		in.received, in.acked = state.floor, state.floor
 		in.mu.Unlock()
 		floors[i] = state.floor
+		created[i] = state.created
 		l.places = append(l.places, place{in.cfg.From, state.stream})
 	}
 	// What the worker before has on its way may still arrive: then a publish of this one is
@@ -71,12 +75,31 @@ func (l *lane) tryTakeOver(ctx context.Context) error {
 	if err := l.listen(); err != nil {
 		return err
 	}
+	if err := l.resume(ctx, floors, created); err != nil {
+		return err
+	}
 	l.closeInstances(ctx)
 	if err := l.openInstances(ctx); err != nil {
 		return err
 	}
 	copy(l.last, floors)
 	return l.rebuild(ctx, floors)
+}
+
+// awaitEdition waits for the config to be recorded by which the lane is to decide.
+func (l *lane) awaitEdition(ctx context.Context) error {
+	if l.edition != nil {
+		return nil
+	}
+	select {
+	case <-l.e.anyUsable:
+		l.edition = l.e.usable.Load()
+		return nil
+	case <-l.stopping:
+		return errStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (l *lane) loadWithin(ctx context.Context, t *track) error {
@@ -127,13 +150,9 @@ func (l *lane) replay(ctx context.Context, in *input, floor uint64, horizon time
 	if err != nil || m.seq == 0 || m.seq > floor {
 		return 0, err // what was before it is not stored any more
 	}
-	at, err := time.Parse(time.RFC3339Nano, m.header.Get("Time"))
-	if err != nil {
-		return 0, fmt.Errorf("the time of message %d: %w", floor, err)
-	}
 	l.setProblem("the state of lane " + strconv.Itoa(l.index) + " is being rebuilt")
 	s := newStep(len(l.e.nodes))
-	request := map[string]any{"start_time": at.Add(-horizon), "batch": replayBatch, "max_bytes": replayBytes, "next_by_subj": in.filter}
+	request := map[string]any{"start_time": m.time.Add(-horizon), "batch": replayBatch, "max_bytes": replayBytes, "next_by_subj": in.filter}
 	for {
 		messages, err := l.history(ctx, in, request, floor)
 		if err != nil {

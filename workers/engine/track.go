@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -33,7 +34,10 @@ type track struct {
 	// fence is the stream sequence of the last message; 0 = there is none.
 	fence uint64
 	// packed is how far what was packed so far reaches into each input.
-	packed  []position
+	packed []position
+	// config is the one that the last message was decided by, written when that was stored.
+	config  string
+	written time.Time
 	open    *queue // of the step that is worked on
 	noBatch bool   // the stream takes no atomic batches
 }
@@ -57,6 +61,7 @@ type output struct {
 const (
 	headerOwner     = "Millrace-Owner"
 	headerPosition  = "Millrace-Position"
+	headerConfig    = "Millrace-Config"
 	headerBatchID   = "Nats-Batch-Id"
 	headerBatchSeq  = "Nats-Batch-Sequence"
 	headerBatchEnd  = "Nats-Batch-Commit"
@@ -96,6 +101,8 @@ func (l *lane) tracksOf(n *node) []*track {
 type storedMessage struct {
 	seq    uint64
 	header nats.Header
+	time   time.Time
+	data   []byte
 }
 
 // lastStored reads the last message on subject (which may have wildcards) from the leader of
@@ -122,9 +129,10 @@ func (e *Engine) getMessage(ctx context.Context, stream string, request map[stri
 			Description string `json:"description"`
 		} `json:"error"`
 		Message struct {
-			Sequence uint64 `json:"seq"`
-			Header   string `json:"hdrs"`
-			Time     string `json:"time"`
+			Sequence uint64    `json:"seq"`
+			Header   string    `json:"hdrs"`
+			Time     time.Time `json:"time"`
+			Data     []byte    `json:"data"`
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(answer.Data, &r); err != nil {
@@ -138,13 +146,12 @@ func (e *Engine) getMessage(ctx context.Context, stream string, request map[stri
 	case r.Error != nil:
 		return storedMessage{}, fmt.Errorf("read the last message of stream %s: %s", stream, r.Error.Description)
 	}
-	m := storedMessage{seq: r.Message.Sequence, header: nats.Header{}}
+	m := storedMessage{seq: r.Message.Sequence, header: nats.Header{}, time: r.Message.Time, data: r.Message.Data}
 	if raw, err := base64.StdEncoding.DecodeString(r.Message.Header); err == nil && len(raw) > 0 {
 		if h, err := nats.DecodeHeadersMsg(raw); err == nil {
 			m.header = h
 		}
 	}
-	m.header["Time"] = []string{r.Message.Time}
 	return m, nil
 }
 
@@ -162,6 +169,7 @@ func (l *lane) load(ctx context.Context, t *track) error {
 	}
 	t.fence = last.seq
 	t.packed = parseReach(last.header.Get(headerPosition), l.places)
+	t.config, t.written = last.header.Get(headerConfig), last.time
 	return nil
 }
 

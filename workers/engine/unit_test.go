@@ -172,3 +172,33 @@ func TestOptionsNameWhatIsWrong(t *testing.T) {
 		t.Errorf("empty options: got %v", err)
 	}
 }
+
+func TestRecordsAreTheNewest(t *testing.T) {
+	of := func(seqs ...uint64) (slots [recordSlots]record) {
+		for i, seq := range seqs {
+			if slots[i].seq = seq; seq > 0 {
+				slots[i].data = []byte{'a' + byte(i)}
+			}
+		}
+		return slots
+	}
+	for name, c := range map[string]struct {
+		slots [recordSlots]record
+		data  string
+		want  int
+	}{
+		"the first":              {of(), "x", 0},
+		"an empty slot":          {of(5, 9), "x", 2},
+		"the oldest goes":        {of(5, 9, 4, 8, 7, 6, 3, 12), "x", 6},
+		"it is the newest":       {of(5, 9, 4), "b", -1},
+		"it was there before":    {of(5, 9, 4), "c", 2},
+		"the oldest is its own":  {of(5, 9, 4, 8, 7, 6, 3, 12), "g", 6},
+		"the last slot is newer": {of(5, 9, 4, 8, 7, 6, 3, 12), "h", -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := slotFor(c.slots, configHash([]byte(c.data))); got != c.want {
+				t.Errorf("got slot %d, want %d", got, c.want)
+			}
+		})
+	}
+}
