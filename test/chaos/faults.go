@@ -79,7 +79,6 @@ func short() []fault {
 		{name: "zombie", seeds: []uint64{303}, workers: 2, events: 24000, inject: zombie},
 		{name: "rolling update", seeds: []uint64{304}, inject: rollingUpdate},
 		{name: "streams are full", seeds: []uint64{305}, inject: fillStreams},
-		{name: "killed while rules change", seeds: []uint64{307}, judged: true, inject: changeRules},
 		{name: "duplicates across a restart", seeds: []uint64{306}, events: 8000, prepare: repeatAll, inject: killStage("validate")},
 	}
 }
