@@ -269,16 +269,11 @@ func (l *ledger) takeDead(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 		return fmt.Errorf("dead letter %d: %w", meta.Sequence.Stream, err)
 	}
 	at := letter{sequence, index}
-	if e := l.judged[at]; e != nil && h.Get("Millrace-Reason") == "rule_failed" {
-		if n := l.dead[at]; n > 0 {
-			l.tally.doubled++
-			l.tally.problem("DEAD_LETTERS %d: RAW_EVENTS %d.%d once more, written by %s", meta.Sequence.Stream, sequence, index, h.Get("Millrace-Owner"))
-		}
-		l.dead[at]++
-		e.letters++
-		return nil
-	}
 	n, expected := l.dead[at]
+	if e := l.judged[at]; e != nil && h.Get("Millrace-Reason") == "rule_failed" {
+		e.letters++
+		expected = true
+	}
 	switch {
 	case h.Get("Millrace-Stage") != "validate" || h.Get("Millrace-Stream") != "RAW_EVENTS" || !expected:
 		l.tally.doubled++

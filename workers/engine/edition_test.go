@@ -283,6 +283,16 @@ func TestRulesOfAChainChange(t *testing.T) {
 	}
 }
 
+// wantEvenThenOdd fails the test unless the even ones of the events before and the odd ones of those after are let
+// through, and the others are dead letters, beside a foreign one.
+func (r *rig) wantEvenThenOdd(before, after []string) {
+	r.t.Helper()
+	odd, even := split(before)
+	oddAfter, evenAfter := split(after)
+	r.wantOnce("OUT", append(even, oddAfter...))
+	r.wantOnce("DEAD", append(append(odd, evenAfter...), "foreign.0"))
+}
+
 // TestRulesChangeInAStepThatComesAgain has a step stored in part when the rules change and the lane
 // begins anew. What comes again is judged as before: by the new rules, what was to be a dead letter
 // would belong where all is stored, and be lost.
@@ -310,9 +320,7 @@ func TestRulesChangeInAStepThatComesAgain(t *testing.T) {
 	})
 	close(ready)
 	r.wantDrained(20 * time.Second)
-	odd, even := split(ids)
-	r.wantOnce("OUT", even)
-	r.wantOnce("DEAD", append(odd, "foreign.0"))
+	r.wantEvenThenOdd(ids, nil)
 	if owners := r.owners("OUT", "DEAD"); len(owners) != 2 {
 		t.Errorf("%d sessions have written, want 2: the lane did not begin anew", len(owners))
 	}
@@ -321,9 +329,7 @@ func TestRulesChangeInAStepThatComesAgain(t *testing.T) {
 	if err := e.end(); err != nil {
 		t.Fatal(err)
 	}
-	oddAfter, evenAfter := split(after)
-	r.wantOnce("OUT", append(even, oddAfter...))
-	r.wantOnce("DEAD", append(append(odd, evenAfter...), "foreign.0"))
+	r.wantEvenThenOdd(ids, after)
 }
 
 // TestRulesChangeWhileAWorkerIsKilled has a worker killed when a step is stored in part, and its successor
@@ -356,7 +362,7 @@ func TestRulesChangeWhileAWorkerIsKilled(t *testing.T) {
 			}
 			ids := r.publishPartitions("f", partitions, 100)
 			first := judged("even", nil)
-			odd, even := split(ids)
+			_, even := split(ids)
 			eventually(t, 10*time.Second, func() string {
 				if out, _ := r.count("OUT"); len(out) < len(even) {
 					return fmt.Sprintf("%d of %d events are in OUT", len(out), len(even))
@@ -383,16 +389,13 @@ func TestRulesChangeWhileAWorkerIsKilled(t *testing.T) {
 				second = judged("odd", nil)
 			}
 			r.drainedLanes(20 * time.Second)
-			r.wantOnce("OUT", even)
-			r.wantOnce("DEAD", append(odd, "foreign.0"))
+			r.wantEvenThenOdd(ids, nil)
 			after := r.publishPartitions("g", 2*partitions, 100)
 			r.drainedLanes(20 * time.Second)
 			if err := second.end(); err != nil {
 				t.Fatal(err)
 			}
-			oddAfter, evenAfter := split(after)
-			r.wantOnce("OUT", append(even, oddAfter...))
-			r.wantOnce("DEAD", append(append(odd, evenAfter...), "foreign.0"))
+			r.wantEvenThenOdd(ids, after)
 		})
 	}
 }

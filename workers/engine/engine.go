@@ -40,7 +40,6 @@ type Engine struct {
 	// usable is what lanes take up: the edition, once its config is recorded (record.go). anyUsable is
 	// closed when there is one; recording says that the engine runs.
 	usable     atomic.Pointer[edition]
-	usableOnce sync.Once
 	anyUsable  chan struct{}
 	recording  bool          // guarded by changing
 	recordMu   sync.Mutex    // held while a config is recorded

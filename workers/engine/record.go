@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -38,7 +39,6 @@ func configHash(encoded []byte) string { return fmt.Sprintf("%.8x", sha256.Sum25
 // already: its own, else an empty one, else that of the oldest.
 func slotFor(slots [recordSlots]record, hash string) int {
 	oldest, newest := 0, 0
-	own := -1
 	for i := range slots {
 		if slots[i].seq < slots[oldest].seq {
 			oldest = i
@@ -46,17 +46,20 @@ func slotFor(slots [recordSlots]record, hash string) int {
 		if slots[i].seq > slots[newest].seq {
 			newest = i
 		}
-		if slots[i].seq > 0 && configHash(slots[i].data) == hash {
-			own = i
-		}
 	}
-	switch {
-	case own < 0:
+	switch own := slotOf(slots, hash); own {
+	case -1:
 		return oldest
-	case own == newest:
+	case newest:
 		return -1
+	default:
+		return own
 	}
-	return own
+}
+
+// slotOf returns the slot that holds a config, or -1.
+func slotOf(slots [recordSlots]record, hash string) int {
+	return slices.IndexFunc(slots[:], func(r record) bool { return r.seq > 0 && configHash(r.data) == hash })
 }
 
 // recordEvery is how often it is made sure that the config is there: the bucket may have been made anew.
@@ -89,8 +92,9 @@ func (e *Engine) recordLatest(ctx context.Context) {
 	if e.cfg.Leases != "" {
 		e.say(e.recordWithin(ctx, n), n)
 	}
-	e.usable.Store(n)
-	e.usableOnce.Do(func() { close(e.anyUsable) })
+	if e.usable.Swap(n) == nil {
+		close(e.anyUsable)
+	}
 }
 
 // say logs what became of a record, when that is new.
@@ -182,10 +186,8 @@ func (e *Engine) recorded(ctx context.Context, hash string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i := range slots {
-		if slots[i].seq > 0 && configHash(slots[i].data) == hash {
-			return slots[i].data, nil
-		}
+	if i := slotOf(slots, hash); i >= 0 {
+		return slots[i].data, nil
 	}
 	return nil, nil
 }
