@@ -1,7 +1,6 @@
 package harness_test
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -171,7 +170,7 @@ func (c *cluster) eventually(t *testing.T, pod string, check func(*corev1.Pod) e
 			return err
 		}
 		if len(got.Status.ContainerStatuses) == 0 {
-			return errors.New("no container status")
+			return fmt.Errorf("no container status, on node %q", got.Spec.NodeName)
 		}
 		return check(got)
 	})
