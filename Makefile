@@ -56,6 +56,10 @@ bench-operator: controlplane ## Measure the operator with 200 pipelines of 5 sta
 bench-go: ## Run the Go benchmarks of the codecs, the engine and the stages.
 	go test -run '^$$' -bench . -benchmem -p 1 ./workers/... && go test -run '^$$' -bench 'Logic|Hops' -p 1 ./test/bench
 
+.PHONY: bench-rivals
+bench-rivals: ## Measure what frames could have been encoded and compressed with instead.
+	test/bench/rivals/run.sh $(BENCH)
+
 .PHONY: chaos
 chaos: controlplane ## Break a running pipeline in every way there is, count every event, print the table: about 25 minutes.
 	go test -count 1 -timeout 3h -run TestFaults -v ./test/chaos -args -all $(CHAOS)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,6 +22,9 @@ import (
 	"millrace.dev/millrace/workers/stage"
 	"millrace.dev/millrace/workers/validate"
 )
+
+// keep is where BenchmarkHops leaves the frames of each stream as STREAM-N.frame, for test/bench/rivals.
+var keep = flag.String("frames", "", "folder to keep the frames of BenchmarkHops in")
 
 // BenchmarkHops takes the events of a run through decode, logic and encode of every stage, in one
 // goroutine and without a server: what an event costs apart from its transport. It is packed as
@@ -130,18 +134,27 @@ func (h *hops) run(b *testing.B) {
 	for i := range ingress {
 		ingress[i] = frame{data: h.events.frames.at(i), stored: began.Add(time.Duration(i*perFrame) * 6 * time.Millisecond)}
 	}
-	h.count("raw", ingress)
+	h.count(b, "raw", ingress)
 	validated := h.hop(b, "validate", ingress, 1)
-	h.count("validated", validated)
+	h.count(b, "validated", validated)
 	enriched := h.hop(b, "enrich", validated, h.config("enrich").Partitions)
-	h.count("enriched", enriched)
+	h.count(b, "enriched", enriched)
 	h.hop(b, "correlate", enriched, 1)
 	h.hop(b, "analyze", enriched, h.config("analyze").Partitions)
 }
 
-func (h *hops) count(name string, frames []frame) {
+// count notes how large the frames of a stream are, and keeps them if asked to.
+func (h *hops) count(b *testing.B, name string, frames []frame) {
+	b.Helper()
 	for i := range frames {
 		h.bytes[name] += len(frames[i].data)
+		if *keep == "" {
+			continue
+		}
+		path := filepath.Join(*keep, fmt.Sprintf("%s-%04d.frame", name, i))
+		if err := os.WriteFile(path, frames[i].data, 0o600); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

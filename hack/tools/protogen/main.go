@@ -2,6 +2,8 @@
 // generating code needs Go alone and no protoc.
 //
 // Usage: protogen -root DIR FILE.proto...
+//
+// -parameter adds to what the plugin is told, such as pool=PATH.Message for protoc-gen-go-vtproto.
 package main
 
 import (
@@ -13,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/bufbuild/protocompile"
 	"github.com/bufbuild/protocompile/protoutil"
@@ -23,14 +26,15 @@ import (
 func main() {
 	root := flag.String("root", ".", "directory that the files and the output are relative to")
 	plugin := flag.String("plugin", "protoc-gen-go", "path of the protoc plugin")
+	parameter := flag.String("parameter", "", "parameters for the plugin, separated by commas")
 	flag.Parse()
-	if err := run(context.Background(), *root, *plugin, flag.Args()); err != nil {
+	if err := run(context.Background(), *root, *plugin, *parameter, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "protogen:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, root, plugin string, files []string) error {
+func run(ctx context.Context, root, plugin, parameter string, files []string) error {
 	if len(files) == 0 {
 		return errors.New("name at least one .proto file")
 	}
@@ -42,7 +46,7 @@ func run(ctx context.Context, root, plugin string, files []string) error {
 	if err != nil {
 		return err
 	}
-	request := &pluginpb.CodeGeneratorRequest{FileToGenerate: files, Parameter: proto.String("paths=source_relative")}
+	request := &pluginpb.CodeGeneratorRequest{FileToGenerate: files, Parameter: proto.String(strings.TrimSuffix("paths=source_relative,"+parameter, ","))}
 	for _, f := range compiled {
 		request.ProtoFile = append(request.ProtoFile, protoutil.ProtoFromFileDescriptor(f))
 	}
