@@ -82,7 +82,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.dir, "dir", "", "folder for stores and logs; default: a temporary one")
 	f.BoolVar(&o.keep, "keep", false, "keep stores and logs in -dir")
 	f.BoolVar(&o.powerSafe, "power-safe", false, "have the server sync each message to disk before it confirms it (sync_interval: always)")
-	f.StringVar(&o.profile, "profile", "", "folder for CPU profiles of server and workers, 5 s of each row")
+	f.StringVar(&o.profile, "profile", "", "folder for profiles of server and workers: CPU over 5 s of each row, then the heap")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}

@@ -328,7 +328,7 @@ func (m *meter) read(ctx context.Context) ([]usage, error) {
 	return now, err
 }
 
-// startProfiles takes CPU profiles of all processes but this one, while the row runs.
+// startProfiles takes a CPU profile and then a heap profile of all processes but this one, while the row runs.
 func (t *trial) startProfiles(ctx context.Context) (wait func() error) {
 	if t.profile == "" {
 		return func() error { return nil }
@@ -342,8 +342,12 @@ func (t *trial) startProfiles(ctx context.Context) (wait func() error) {
 	var errs []error
 	for name, url := range urls {
 		group.Go(func() {
-			file := filepath.Join(t.profile, t.name+"-"+name+".pprof")
-			if err := download(ctx, url+"/debug/pprof/profile?seconds=5", file); err != nil {
+			file := filepath.Join(t.profile, t.name+"-"+name)
+			err := download(ctx, url+"/debug/pprof/profile?seconds=5", file+".pprof")
+			if err == nil {
+				err = download(ctx, url+"/debug/pprof/heap", file+"-heap.pprof")
+			}
+			if err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				errs = append(errs, fmt.Errorf("profile of %s: %w", name, err))
