@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -84,24 +85,41 @@ func keepHeaders(h, from nats.Header) {
 	}
 }
 
-// truncate cuts the body of m to what the server takes, and says so in its headers.
+// truncate cuts m to what the server takes, and says so in its headers: headers of the sender that leave
+// no room for the others, the largest first, then the end of the body.
 func (e *Engine) truncate(m *nats.Msg) {
 	if !e.tooLarge(m) {
 		return
 	}
 	m.Header[headerTruncated] = []string{"true"}
 	m.Header[headerFullSize] = []string{strconv.Itoa(len(m.Data))}
-	room := int(e.conn.MaxPayload()) - headerSize(m.Header) - trackHeaders
-	for k := range m.Header { // headers of the sender that leave no room
-		if room >= 0 {
+	limit := maxHeaders
+	if payload := int(e.conn.MaxPayload()); payload > 0 {
+		limit = min(limit, payload)
+	}
+	for _, name := range sendersHeaders(m.Header) {
+		if headerSize(m.Header)+trackHeaders <= limit {
 			break
 		}
-		if !strings.HasPrefix(k, "Nats-") && !strings.HasPrefix(k, "Millrace-") {
-			delete(m.Header, k)
-			room = int(e.conn.MaxPayload()) - headerSize(m.Header) - trackHeaders
+		delete(m.Header, name)
+	}
+	if payload := int(e.conn.MaxPayload()); payload > 0 {
+		m.Data = m.Data[:max(0, min(payload-headerSize(m.Header)-trackHeaders, len(m.Data)))]
+	}
+}
+
+// sendersHeaders are the names of the headers in h that are the sender's, the largest first.
+func sendersHeaders(h nats.Header) []string {
+	var names []string
+	size := map[string]int{}
+	for name, values := range h {
+		if !strings.HasPrefix(name, "Nats-") && !strings.HasPrefix(name, "Millrace-") {
+			names = append(names, name)
+			size[name] = headerSize(nats.Header{name: values})
 		}
 	}
-	m.Data = m.Data[:max(0, min(room, len(m.Data)))]
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(size[b]-size[a], strings.Compare(a, b)) })
+	return names
 }
 
 // headerText makes s fit into a header: one line of at most limit bytes of valid UTF-8.

@@ -284,7 +284,7 @@ func (l *lane) header(s *step, o *output) {
 		h[headerEvents] = []string{strconv.Itoa(o.events)}
 		if o.trace != nil && o.events == 1 {
 			for _, key := range [2]string{headerTraceparent, headerTracestate} {
-				if v := o.trace.header.Get(key); v != "" {
+				if v := o.trace.header.Get(key); v != "" && len(v) <= maxTraceHeader {
 					h.Set(key, v)
 				}
 			}
@@ -299,12 +299,21 @@ func (l *lane) header(s *step, o *output) {
 
 // tooLarge says whether the server would refuse m.
 func (e *Engine) tooLarge(m *nats.Msg) bool {
-	limit := e.conn.MaxPayload()
-	return limit > 0 && int64(len(m.Data)+headerSize(m.Header)+trackHeaders) > limit
+	headers, limit := headerSize(m.Header)+trackHeaders, e.conn.MaxPayload()
+	return headers > maxHeaders || limit > 0 && int64(len(m.Data)+headers) > limit
 }
 
-// trackHeaders is the room for the headers that are added when a message is published.
-const trackHeaders = 1 << 10
+// maxHeaders is the size of the headers of a message that JetStream stores at most (nats-server,
+// server/stream.go: hdr length of 16 bits).
+const maxHeaders = 1<<16 - 1
+
+// maxTraceHeader bounds the trace context that a message of frames carries: a longer one is not passed on.
+// W3C Trace Context has vendors pass on 512 characters of tracestate at least.
+const maxTraceHeader = 512
+
+// trackHeaders is the room for the headers that are added when a message is published: the position in up to 16
+// inputs is most of it.
+const trackHeaders = 4 << 10
 
 // headerSize is the encoded size of h, which counts as payload.
 func headerSize(h nats.Header) int {

@@ -482,3 +482,47 @@ func TestConsumerThatDoesNotWaitForAcknowledgements(t *testing.T) {
 		t.Errorf("%d messages were processed without a way to acknowledge them", n)
 	}
 }
+
+// TestLargeHeaders: headers of the sender that the server takes, but not together with those that are
+// added, stop nothing.
+func TestLargeHeaders(t *testing.T) {
+	const most = 65_400 // the server takes 64 KiB of headers
+	for name, c := range map[string]struct {
+		header, body string
+		dead         bool
+	}{
+		"no event":         {header: strings.Repeat("x", most), body: "this is no event", dead: true},
+		"an event":         {header: strings.Repeat("x", most), body: eventJSON("big")},
+		// As large as the server takes it, to within 100 bytes.
+		"and a large body": {header: strings.Repeat("x", 60_000), body: fmt.Sprintf(`{"id":"big","source":"test","type":"t","body":%q}`, randomText(1<<20-60_250))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			m := nats.NewMsg("in.raw.x")
+			m.Header.Set("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+			m.Header.Set("tracestate", "a="+c.header)
+			r.send(m, []byte(c.body))
+			e := r.run(&testStage{}, nil)
+			r.wantDrained(10 * time.Second)
+			want := r.publish("after", 3)
+			r.wantDrained(10 * time.Second)
+			if err := e.end(); err != nil {
+				t.Fatal(err)
+			}
+			if !c.dead {
+				want = append(want, "big")
+				r.wantOnce("OUT", want)
+				return
+			}
+			r.wantOnce("OUT", want)
+			dead := r.stored("DEAD")
+			if len(dead) != 1 || string(dead[0].Data()) != c.body {
+				t.Fatalf("%d dead letters, want the message", len(dead))
+			}
+			h := dead[0].Headers()
+			if h.Get("tracestate") != "" || h.Get("traceparent") == "" || h.Get("Millrace-Truncated") != "true" {
+				t.Errorf("got %v, want all headers but the large one, and that they were cut", h)
+			}
+		})
+	}
+}

@@ -184,7 +184,7 @@ func (t *stepTrace) inject(q *queue) {
 	for _, o := range q.outputs {
 		o.msg.Header[headerTraceparent] = parent
 		delete(o.msg.Header, headerTracestate)
-		if state != "" && q.track.port.out.Format == config.FormatFrame { // others may have no room for it
+		if state != "" && len(state) <= maxTraceHeader && q.track.port.out.Format == config.FormatFrame { // others may have no room for it
 			o.msg.Header[headerTracestate] = []string{state}
 		}
 	}
