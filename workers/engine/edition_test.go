@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -439,6 +440,64 @@ func TestRulesOfInputThatIsJudgedAnew(t *testing.T) {
 	odd, _ := split(ids)
 	r.wantOnce("OUT", odd)
 	r.wantOnce("DEAD", odd) // where the even ones would be, all is stored
+}
+
+// TestRulesChangeAfterAReconnect: other rules are taken up when all before them is acknowledged, also when
+// that was in hand during a reconnect. So a kill has nothing of it judged by the new ones.
+func TestRulesChangeAfterAReconnect(t *testing.T) {
+	r := newRig(t)
+	gate, holding := make(chan struct{}), atomic.Bool{}
+	open := sync.OnceFunc(func() { close(gate) })
+	defer open()
+	by := func(rule string) func(*config.StageConfig, *engine.Options) {
+		return func(c *config.StageConfig, o *engine.Options) {
+			o.Factory = &judges{kind: config.KindValidate, stateful: true, process: func() {
+				if holding.Load() {
+					<-gate
+				}
+			}}
+			*c = *ruled(*c, rule)
+		}
+	}
+	var before, after []string
+	publish := func(ids *[]string, id string) {
+		*ids = append(*ids, id)
+		r.send(nats.NewMsg("in.raw.x"), []byte(eventJSON(id)))
+	}
+	for i := range 100 {
+		publish(&before, fmt.Sprintf("a.%d", 2*i))
+	}
+	e := r.run(&testStage{}, by("even"))
+	r.wantDrained(10 * time.Second)
+	holding.Store(true)
+	for i := range 5 {
+		publish(&before, fmt.Sprintf("held.%d", 2*i))
+	}
+	eventually(t, 10*time.Second, func() string { return cmp.Diff(5, e.Stats().InFlightMessages) })
+	if err := e.nc.ForceReconnect(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 10*time.Second, func() string { return cmp.Diff(uint64(5), r.consumerInfo().Delivered.Consumer) })
+	open()
+	for i := range 10 {
+		publish(&before, fmt.Sprintf("b.%d", 2*i))
+		time.Sleep(100 * time.Millisecond)
+	}
+	if err := e.Reload(ruled(*stageConfig(), "odd")); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 4 {
+		publish(&after, fmt.Sprintf("c.%d", 2*i+1))
+		time.Sleep(100 * time.Millisecond)
+	}
+	e.nc.Close() // killed
+	_ = e.end()
+	second := r.run(&testStage{}, by("odd"))
+	r.wantDrained(10 * time.Second)
+	if err := second.end(); err != nil {
+		t.Fatal(err)
+	}
+	r.wantJudged(slices.Concat(before, after))
 }
 
 // TestWhatReloadRefuses changes nothing.

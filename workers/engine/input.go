@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -27,11 +28,14 @@ type input struct {
 	index int
 	// consumer and filter are those of the lane.
 	consumer, filter string
-	wake             chan struct{} // something changed that may allow a pull
+	wake             chan struct{}   // something changed that may allow a pull
+	queue            chan<- *message // of the session: what is late never gets into that of the next one
 
 	mu          sync.Mutex
 	sub         *nats.Subscription // of the present generation
 	inbox       string             // where its messages arrive: <inbox>.<pull id>
+	generation  int                // how often the consumer was bound to
+	again       map[uint64]string  // how to acknowledge what is in hand and came again, by stream sequence
 	pulls       pulls
 	budget      int // bytes in hand and asked for
 	maxMessages int
@@ -55,7 +59,7 @@ type input struct {
 func newInput(l *lane, index int, c config.Input) *input {
 	lanes := l.e.cfg.Lanes
 	return &input{
-		l: l, cfg: c, index: index, wake: make(chan struct{}, 1),
+		l: l, cfg: c, index: index, wake: make(chan struct{}, 1), queue: l.queue,
 		consumer: c.Consumer(l.index, lanes), filter: c.Filter(l.index, lanes),
 		pulls:       pulls{open: map[string]amount{}},
 		budget:      max(l.e.limits.maxInFlightBytes/len(l.e.cfg.Inputs)/max(lanes, 1), minBudget),
@@ -203,6 +207,8 @@ func (in *input) listen() error {
 	in.mu.Lock()
 	old := in.sub
 	in.sub, in.inbox = sub, inbox
+	in.generation++
+	in.again = map[uint64]string{}
 	in.pulls.reset()
 	in.mu.Unlock()
 	close(ready)
@@ -339,7 +345,7 @@ func (in *input) receive(sub *nats.Subscription, raw *nats.Msg) {
 	}
 	if m := in.admit(sub, raw, meta); m != nil {
 		select {
-		case in.l.queue <- m:
+		case in.queue <- m:
 		case <-in.l.over:
 		}
 	}
@@ -373,12 +379,15 @@ func (in *input) admit(sub *nats.Subscription, raw *nats.Msg, meta *nats.MsgMeta
 		_ = in.l.e.conn.Publish(raw.Reply, ackBody()) // not sent: it comes again
 	}
 	if seq <= in.received {
+		if seq > in.acked {
+			in.again[seq] = raw.Reply
+		}
 		return nil
 	}
 	in.received = seq
 	m := &message{
 		in: in, seq: seq, subject: raw.Subject, header: raw.Header, data: raw.Data,
-		size: raw.Size(), stored: meta.Timestamp.UnixNano(), reply: raw.Reply,
+		size: raw.Size(), stored: meta.Timestamp.UnixNano(), reply: raw.Reply, generation: in.generation,
 	}
 	in.hand.messages++
 	in.hand.bytes += m.size
@@ -392,11 +401,27 @@ func (in *input) ack(m *message, done amount) {
 	in.hand.messages -= done.messages
 	in.hand.bytes -= done.bytes
 	in.acked = max(in.acked, m.seq)
+	var err error
+	if reply := in.replyTo(m); reply != "" {
+		err = in.l.e.conn.Publish(reply, ackBody())
+	}
+	maps.DeleteFunc(in.again, func(seq uint64, _ string) bool { return seq <= in.acked })
 	in.mu.Unlock()
-	if err := in.l.e.conn.Publish(m.reply, ackBody()); err != nil {
+	if err != nil {
 		in.log().Warn("acknowledgement was not sent, the message will come again", "sequence", m.seq, "error", err)
 	}
 	in.signal()
+}
+
+// replyTo is how m is acknowledged. A reset has the consumer count its deliveries from one again, so that
+// what it delivered before has a number of the future: acknowledged by that, the server would ignore all
+// acknowledgements until it has delivered as many. Such a message comes again, under a number that is right, and
+// is acknowledged then: here when it has come, else by admit.
+func (in *input) replyTo(m *message) string {
+	if m.generation == in.generation {
+		return m.reply
+	}
+	return in.again[m.seq]
 }
 
 func ackBody() []byte { return []byte("+ACK") }

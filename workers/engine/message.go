@@ -12,5 +12,7 @@ type message struct {
 	size    int
 	// stored is when the input stream stored the message, Unix nanoseconds.
 	stored int64
-	reply  string
+	// reply acknowledges the message as long as its input is of the generation in which it came.
+	reply      string
+	generation int
 }
