@@ -307,8 +307,7 @@ func (l *lane) resolve(ctx context.Context, i int, q *queue) (done bool, err err
 	case last.header.Get(headerOwner) == l.owner && slices.Equal(reach, sent.reach):
 		l.e.metrics.republishedStored.Inc()
 		return l.stored(i, q, last.seq), nil
-	case last.seq == 0 || last.seq <= t.fence || last.header.Get(headerOwner) == l.owner:
-		// Not stored. What stood there before may have been deleted: by age, or by a person.
+	case last.seq == t.fence || last.header.Get(headerOwner) == l.owner: // not stored
 		t.fence = last.seq
 		l.send(i, q)
 		return false, nil
@@ -320,6 +319,10 @@ func (l *lane) resolve(ctx context.Context, i int, q *queue) (done bool, err err
 		return false, nil
 	case !owns:
 		return false, fmt.Errorf("%w: %s has written to %s", errLost, last.header.Get(headerOwner), t.last)
+	case last.seq < t.fence: // what stood there before was deleted: by age, or by a person
+		t.fence = last.seq
+		l.send(i, q)
+		return false, nil
 	}
 	return false, fmt.Errorf("%w: %q to %s", errDoubt, last.header.Get(headerOwner), t.last)
 }

@@ -200,10 +200,8 @@ func (e *Engine) Release(index int) {
 	e.mu.Lock()
 	l := e.lanes[index]
 	e.mu.Unlock()
-	if l != nil {
+	if l != nil { // else it has ended by itself, and says so once
 		l.stop()
-	} else if e.keeper != nil {
-		e.keeper.Released(index)
 	}
 }
 
@@ -212,10 +210,8 @@ func (e *Engine) Lost(index int) {
 	e.mu.Lock()
 	l := e.lanes[index]
 	e.mu.Unlock()
-	if l != nil {
+	if l != nil { // see Release
 		l.lose()
-	} else if e.keeper != nil {
-		e.keeper.Released(index)
 	}
 }
 

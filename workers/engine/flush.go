@@ -18,9 +18,17 @@ func (l *lane) flushUntil(ctx context.Context, s *step, second int64) bool {
 		l.tick = second
 		return true
 	}
-	l.tick = max(l.tick, second-maxFlushes)
+	// What ends by the clock has ended, in a lane that was at work all the time, in a certain second behind the last
+	// message: so these are flushed one by one. Later there is nothing left to end.
+	gradual := second
+	if second-l.tick > maxFlushes {
+		gradual = l.tick + max(maxFlushes, int64(l.horizon()/time.Second))
+	}
 	for l.tick < second {
 		l.tick++
+		if l.tick > gradual {
+			l.tick = second
+		}
 		if !l.flush(ctx, s, l.tick, false, new(error)) {
 			return false
 		}
@@ -28,7 +36,7 @@ func (l *lane) flushUntil(ctx context.Context, s *step, second int64) bool {
 	return true
 }
 
-// maxFlushes bounds how many seconds without input are flushed one by one.
+// maxFlushes is how many seconds without input are flushed one by one at most, where the stages do not remember longer.
 const maxFlushes = 3600
 
 // flush lets the stages emit by stream time. No input waits for that but what they make.

@@ -145,12 +145,25 @@ func TestWorkersComeAndGo(t *testing.T) {
 
 // TestZombieIsRefused has two workers that both think that they own the lanes, since each
 // looks at a table of its own: what is stored is stored once and in order, and the one that
-// the table does not name ends.
+// the table does not name ends. That holds also when a person emptied the output meanwhile, so that what
+// stands there is not behind what the zombie knows.
 func TestZombieIsRefused(t *testing.T) {
+	for name, purged := range map[string]bool{"by what was stored": false, "after a purge": true} {
+		t.Run(name, func(t *testing.T) { testZombie(t, purged) })
+	}
+}
+
+func testZombie(t *testing.T, purged bool) {
 	r := newRig(t)
 	r.lanes()
 	kv, err := r.js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "leases-of-the-zombie"})
 	if err != nil {
+		t.Fatal(err)
+	}
+	want := r.publishPartitions("z", 8, 5)
+	first := r.run(&testStage{stateful: true}, withLanes)
+	r.drainedLanes(15 * time.Second)
+	if err := first.end(); err != nil {
 		t.Fatal(err)
 	}
 	release, entered := make(chan struct{}), make(chan struct{}, 1000)
@@ -164,7 +177,7 @@ func TestZombieIsRefused(t *testing.T) {
 		withLanes(c, o)
 		c.Leases = "leases-of-the-zombie"
 	})
-	want := r.publishPartitions("a", 40, 20)
+	want = append(want, r.publishPartitions("a", 40, 20)...)
 	for range partitions {
 		<-entered
 	}
@@ -173,12 +186,22 @@ func TestZombieIsRefused(t *testing.T) {
 	if _, err := kv.PutString(t.Context(), "validate", `{"workers":{"x":{"beat":1}},"lanes":["x","x","x","x"]}`); err != nil {
 		t.Fatal(err)
 	}
+	if purged {
+		out, err := r.js.Stream(t.Context(), "OUT")
+		if err == nil {
+			err = out.Purge(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = nil
+	}
 	free()
-	want = append(want, r.publishPartitions("b", 40, 20)...)
 	eventually(t, 5*time.Second, func() string { return cmp.Diff(0, zombie.Stats().Lanes) })
 	if err := zombie.end(); err != nil {
 		t.Error(err)
 	}
+	want = append(want, r.publishPartitions("b", 40, 20)...)
 	r.drainedLanes(15 * time.Second)
 	if err := second.end(); err != nil {
 		t.Fatal(err)

@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -83,6 +85,7 @@ func (l *lane) tryTakeOver(ctx context.Context) error {
 		return err
 	}
 	copy(l.last, floors)
+	l.tick = 0 // these stages were never flushed
 	return l.rebuild(ctx, floors)
 }
 
@@ -108,30 +111,56 @@ func (l *lane) loadWithin(ctx context.Context, t *track) error {
 	return l.load(ctx, t)
 }
 
-// rebuild replays the input that the stages need to know what they knew.
-func (l *lane) rebuild(ctx context.Context, floors []uint64) error {
+// horizon is how far back in time the stages of the lane remember.
+func (l *lane) horizon() time.Duration {
 	var horizon time.Duration
 	for i := range l.instances {
 		if r, ok := l.instances[i].stage.(stage.Rebuilder); ok {
 			horizon = max(horizon, r.Horizon())
 		}
 	}
+	return horizon
+}
+
+// rebuild replays the input that the stages need to know what they knew: of several inputs together, in the order
+// in which their messages were stored.
+func (l *lane) rebuild(ctx context.Context, floors []uint64) error {
+	horizon := l.horizon()
 	if horizon <= 0 {
 		return nil
 	}
 	began := l.e.now()
 	l.replaying = true
 	defer func() { l.replaying = false }()
-	var events int
+	var replays []*replay
 	for i, in := range l.inputs {
-		if floors[i] == 0 {
-			continue
-		}
-		n, err := l.replay(ctx, in, floors[i], horizon)
+		r, err := l.newReplay(ctx, in, floors[i], horizon)
 		if err != nil {
-			return fmt.Errorf("rebuild the state from stream %s: %w", in.cfg.Stream, err)
+			return err
 		}
-		events += n
+		if r != nil {
+			replays = append(replays, r)
+		}
+	}
+	if len(replays) > 0 {
+		l.setProblem("the state of lane " + strconv.Itoa(l.index) + " is being rebuilt")
+	}
+	events, s := 0, newStep(len(l.e.nodes))
+	for len(replays) > 0 {
+		first := slices.MinFunc(replays, func(a, b *replay) int { return cmp.Compare(a.messages[0].stored, b.messages[0].stored) })
+		s.reset()
+		s.add(first.messages[0])
+		if l.stopped() || !l.takeMessage(ctx, s, 0, nil) {
+			return errStopped
+		}
+		events += s.measures[0].events
+		more, err := first.next(ctx)
+		if err != nil {
+			return err
+		}
+		if !more {
+			replays = slices.DeleteFunc(replays, func(r *replay) bool { return r == first })
+		}
 	}
 	copy(l.last, floors)
 	if events > 0 {
@@ -140,45 +169,55 @@ func (l *lane) rebuild(ctx context.Context, floors []uint64) error {
 	return nil
 }
 
-// replay processes what input in received within horizon before its message floor, and
-// stores nothing of it.
-func (l *lane) replay(ctx context.Context, in *input, floor uint64, horizon time.Duration) (events int, err error) {
+// replay is what an input received within the horizon of the stages, up to its message floor. Nothing that comes of
+// it is stored.
+type replay struct {
+	l        *lane
+	in       *input
+	floor    uint64
+	messages []*message // the next ones
+}
+
+// newReplay reads the first messages; nil = there are none any more.
+func (l *lane) newReplay(ctx context.Context, in *input, floor uint64, horizon time.Duration) (*replay, error) {
+	if floor == 0 {
+		return nil, nil
+	}
 	look, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	// The message at the floor, or the next one there is, tells the stream time.
 	m, err := l.e.getMessage(look, in.cfg.Stream, map[string]any{"seq": floor, "next_by_subj": in.filter})
-	if err != nil || m.seq == 0 || m.seq > floor {
-		return 0, err // what was before it is not stored any more
+	if err != nil {
+		return nil, fmt.Errorf("rebuild the state from stream %s: %w", in.cfg.Stream, err)
 	}
-	l.setProblem("the state of lane " + strconv.Itoa(l.index) + " is being rebuilt")
-	s := newStep(len(l.e.nodes))
-	request := map[string]any{"start_time": m.time.Add(-horizon), "batch": replayBatch, "max_bytes": replayBytes, "next_by_subj": in.filter}
-	for {
-		messages, err := l.history(ctx, in, request, floor)
-		if err != nil {
-			return events, err
-		}
-		if len(messages) == 0 {
-			return events, nil
-		}
-		s.reset()
-		for _, m := range messages {
-			s.add(m)
-		}
-		for k := range s.messages {
-			if l.stopped() || !l.takeMessage(ctx, s, k, nil) {
-				return events, errStopped
-			}
-		}
-		for _, m := range s.measures {
-			events += m.events
-		}
-		next := messages[len(messages)-1].seq + 1
-		if next > floor {
-			return events, nil
-		}
-		request = map[string]any{"seq": next, "batch": replayBatch, "max_bytes": replayBytes, "next_by_subj": in.filter}
+	if m.seq == 0 || m.seq > floor {
+		return nil, nil // what was before it is not stored any more
 	}
+	r := &replay{l: l, in: in, floor: floor}
+	return r, r.read(ctx, map[string]any{"start_time": m.time.Add(-horizon)})
+}
+
+// next goes on to the next message, and says whether there is one.
+func (r *replay) next(ctx context.Context) (bool, error) {
+	at := r.messages[0].seq
+	r.messages = r.messages[1:]
+	if len(r.messages) > 0 || at >= r.floor {
+		return len(r.messages) > 0, nil
+	}
+	return true, r.read(ctx, map[string]any{"seq": at + 1})
+}
+
+// read reads messages from where request says.
+func (r *replay) read(ctx context.Context, request map[string]any) (err error) {
+	request["batch"], request["max_bytes"], request["next_by_subj"] = replayBatch, replayBytes, r.in.filter
+	r.messages, err = r.l.history(ctx, r.in, request, r.floor)
+	if err == nil && len(r.messages) == 0 {
+		err = fmt.Errorf("message %d is not there: the replica that answered is behind", r.floor)
+	}
+	if err != nil {
+		return fmt.Errorf("rebuild the state from stream %s: %w", r.in.cfg.Stream, err)
+	}
+	return nil
 }
 
 // What one request of a replay asks for.

@@ -1,0 +1,193 @@
+package engine_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/engine"
+	"millrace.dev/millrace/workers/stage"
+)
+
+// closers is a stage that tells of each event, in the second flush behind it, that it is over: as a
+// window does.
+type closers struct{}
+
+func (closers) Kind() config.Kind                       { return config.KindValidate }
+func (closers) Stateful(*config.StageConfig) bool       { return true }
+func (closers) New(stage.Settings) (stage.Stage, error) { return &closer{map[string]int64{}}, nil }
+
+type closer struct{ open map[string]int64 }
+
+func (*closer) Start(context.Context) error    { return nil }
+func (*closer) Shutdown(context.Context) error { return nil }
+func (*closer) Horizon() time.Duration         { return time.Minute }
+
+func (c *closer) Process(_ context.Context, b *stage.Batch) error {
+	for i := range b.Events {
+		c.open[strings.Clone(b.Events[i].ID)] = b.Now.Unix()
+	}
+	return nil
+}
+
+func (c *closer) Flush(_ context.Context, now time.Time, _ bool, b *stage.Batch) error {
+	for id, at := range c.open {
+		if now.Unix() >= at+2 {
+			b.Produce(config.PortInsights, &eventv1.Event{
+				Id: "closed-" + id, Source: "test", Type: "test.closed", Signal: &eventv1.Event_Insight{Insight: &eventv1.Insight{Title: id}},
+			})
+			delete(c.open, id)
+		}
+	}
+	return nil
+}
+
+// wantClosed waits until these events are told to be over, and fails the test when one is told twice.
+func (r *rig) wantClosed(ids ...string) {
+	r.t.Helper()
+	var want []string
+	for _, id := range ids {
+		want = append(want, "closed-"+id)
+	}
+	eventually(r.t, 20*time.Second, func() string {
+		told, _ := r.count("INSIGHTS")
+		for _, id := range want {
+			if told[id] == 0 {
+				return id + " was not told"
+			}
+		}
+		return ""
+	})
+	r.wantOnce("INSIGHTS", want)
+}
+
+// TestEndIsToldOnceAfterHours: what a worker said when a time was over is not said again by one that takes
+// the lane over hours later, with no message in between.
+func TestEndIsToldOnceAfterHours(t *testing.T) {
+	t.Parallel() // most of it is waiting for seconds
+	r := newRig(t)
+	r.publish("e", 1)
+	run := func(after time.Duration) *running {
+		return r.run(&testStage{}, func(_ *config.StageConfig, o *engine.Options) {
+			o.Factory, o.Now = closers{}, func() time.Time { return time.Now().Add(after) }
+		})
+	}
+	first := run(0)
+	r.wantClosed("e0")
+	if err := first.end(); err != nil {
+		t.Fatal(err)
+	}
+	second := run(2 * time.Hour)
+	time.Sleep(3 * time.Second) // an idle lane is flushed once a second
+	if ready, why := second.Ready(); !ready {
+		t.Error(why)
+	}
+	if err := second.end(); err != nil {
+		t.Fatal(err)
+	}
+	r.wantClosed("e0")
+}
+
+// twoInputs has the stage read a second stream.
+func (r *rig) twoInputs() func(*config.StageConfig, *engine.Options) {
+	r.t.Helper()
+	r.stream("IN2", "in2.>", nil)
+	_, err := r.js.CreateConsumer(r.t.Context(), "IN2", jetstream.ConsumerConfig{Durable: "stage", AckPolicy: jetstream.AckAllPolicy})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return func(c *config.StageConfig, o *engine.Options) {
+		o.Factory = closers{}
+		c.Inputs = append(c.Inputs, config.Input{From: "other/out", Stream: "IN2", Durable: "stage", Subject: "in2.>"})
+	}
+}
+
+// TestStateOfTwoInputs: the inputs of a lane are replayed in the order in which their messages were stored, and
+// from the beginning when a try fails in the middle. Else the times of the second one are over before its messages
+// come, and are told again.
+func TestStateOfTwoInputs(t *testing.T) {
+	t.Parallel()
+	for name, fails := range map[string]bool{"at once": false, "at the second try": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			two := r.twoInputs()
+			first := r.run(&testStage{}, two)
+			r.send(nats.NewMsg("in2.x"), []byte(eventJSON("b")))
+			time.Sleep(1200 * time.Millisecond) // another second
+			r.publish("a", 1)
+			r.wantClosed("b", "a0")
+			r.publish("c", 1)
+			r.wantDrained(10 * time.Second)
+			if err := first.end(); err != nil {
+				t.Fatal(err)
+			}
+			if fails {
+				r.stream("IN2", "in2.>", func(c *jetstream.StreamConfig) { c.AllowDirect = false })
+			}
+			second := r.run(&testStage{}, two)
+			if fails {
+				eventually(t, 10*time.Second, func() string {
+					if _, why := second.Ready(); !strings.Contains(why, "rebuild the state from stream IN2") {
+						return "the replay does not fail: " + why
+					}
+					return ""
+				})
+				r.stream("IN2", "in2.>", nil)
+			}
+			r.wantClosed("b", "a0", "c0")
+			time.Sleep(time.Second) // for what is told too much
+			if err := second.end(); err != nil {
+				t.Fatal(err)
+			}
+			r.wantClosed("b", "a0", "c0")
+		})
+	}
+}
+
+// TestReplicaThatIsBehind: a replay that ends before the acknowledgement floor is not the whole state. A responder
+// in place of the server's plays the replica that has not yet got the newest messages.
+func TestReplicaThatIsBehind(t *testing.T) {
+	r := newRig(t)
+	f := &counting{}
+	factory := func(_ *config.StageConfig, o *engine.Options) { o.Factory = f }
+	r.publish("a", 5)
+	first := r.run(&testStage{}, factory)
+	r.wantDrained(10 * time.Second)
+	if err := first.end(); err != nil {
+		t.Fatal(err)
+	}
+	r.stream("IN", "in.>", func(c *jetstream.StreamConfig) { c.AllowDirect = false })
+	behind, err := r.nc.Subscribe("$JS.API.DIRECT.GET.IN", func(m *nats.Msg) {
+		answer := nats.NewMsg(m.Reply)
+		answer.Header.Set("Status", "404")
+		answer.Header.Set("Description", "Message Not Found")
+		_ = m.RespondMsg(answer)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := r.run(&testStage{}, factory)
+	eventually(t, 10*time.Second, func() string {
+		if _, why := second.Ready(); !strings.Contains(why, "replica") {
+			return "nothing is said of the replica: " + why
+		}
+		return ""
+	})
+	if err := behind.Unsubscribe(); err != nil {
+		t.Fatal(err)
+	}
+	r.stream("IN", "in.>", nil)
+	r.publish("b", 1)
+	r.wantDrained(10 * time.Second)
+	if err := second.end(); err != nil {
+		t.Fatal(err)
+	}
+	r.wantOnce("OUT", []string{"a0=1", "a1=2", "a2=3", "a3=4", "a4=5", "b0=6"})
+}
