@@ -12,6 +12,9 @@ export MILLRACE_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache
 # machine has; the module proxy has it. `make GOTOOLCHAIN=local ...` takes that of the machine.
 export GOTOOLCHAIN := $(shell sed -n 's/^toolchain //p' go.mod)
 
+# What is compiled does not depend on where the tree is: another clone finds it in the build cache.
+export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
+
 .PHONY: help
 help: ## List the verbs.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +35,7 @@ demo: build ## Run a whole pipeline on sample input and print what it found.
 test: controlplane ## Run the suite (all but what `make e2e` adds) with the race detector, on real components.
 	@hack/tools/build.sh helm >/dev/null
 	@hack/prometheus/find.sh >/dev/null
-	go test -race -p 2 -timeout 30m ./...
+	GORACE=atexit_sleep_ms=100 go test -race -p 3 -timeout 30m ./...
 
 .PHONY: e2e
 e2e: controlplane ## Try everything in a cluster, also what takes minutes: autoscaling, alerts, a steady load of ten minutes.

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -64,7 +66,22 @@ func TestMain(m *testing.M) {
 		os.Exit(runFakeWorker(os.Args[1:]))
 	}
 	flag.Parse()
+	if err := moreAtOnce(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	os.Exit(run(m))
+}
+
+// moreAtOnce has more tests run at the same time than there are processors, unless -parallel says
+// otherwise: most of a test is waiting.
+func moreAtOnce() error {
+	said := false
+	flag.Visit(func(f *flag.Flag) { said = said || f.Name == "test.parallel" })
+	if said {
+		return nil
+	}
+	return flag.Set("test.parallel", strconv.Itoa(2*goruntime.GOMAXPROCS(0)))
 }
 
 func run(m *testing.M) (code int) {
