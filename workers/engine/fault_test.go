@@ -491,8 +491,8 @@ func TestLargeHeaders(t *testing.T) {
 		header, body string
 		dead         bool
 	}{
-		"no event":         {header: strings.Repeat("x", most), body: "this is no event", dead: true},
-		"an event":         {header: strings.Repeat("x", most), body: eventJSON("big")},
+		"no event": {header: strings.Repeat("x", most), body: "this is no event", dead: true},
+		"an event": {header: strings.Repeat("x", most), body: eventJSON("big")},
 		// As large as the server takes it, to within 100 bytes.
 		"and a large body": {header: strings.Repeat("x", 60_000), body: fmt.Sprintf(`{"id":"big","source":"test","type":"t","body":%q}`, randomText(1<<20-60_250))},
 	} {
