@@ -194,7 +194,8 @@ func (l *lane) newReplay(ctx context.Context, in *input, floor uint64, horizon t
 		return nil, nil // what was before it is not stored any more
 	}
 	r := &replay{l: l, in: in, floor: floor}
-	return r, r.read(ctx, map[string]any{"start_time": m.time.Add(-horizon)})
+	err = r.read(ctx, map[string]any{"start_time": m.time.Add(-horizon)})
+	return r, err
 }
 
 // next goes on to the next message, and says whether there is one.
