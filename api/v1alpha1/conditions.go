@@ -20,7 +20,7 @@ const (
 	// ConditionAutoscalingReady: the number of workers follows the lag (Stage). Only there when workers.max is set.
 	ConditionAutoscalingReady = "AutoscalingReady"
 	// ConditionInputsDrained: what was stored for a stage is processed (Stage). Only there, and false, while it is
-	// to be deleted or to read something else.
+	// to be deleted or to read something else, and workers process what is left, or none can.
 	ConditionInputsDrained = "InputsDrained"
 	// ConditionReconciling: the operator is at work and will try again (kstatus, abnormal-true).
 	ConditionReconciling = "Reconciling"
@@ -57,6 +57,7 @@ const (
 	ReasonAutoscaling         = "Autoscaling"
 	ReasonReplicasHeld        = "ReplicasHeld"
 	ReasonEventsLeft          = "EventsLeft"
+	ReasonRevisionLost        = "RevisionLost"
 	ReasonOneWorkerEnough     = "OneWorkerEnough"
 	ReasonAutoscalingOff      = "AutoscalingOff"
 	ReasonForeignMetricsAPI   = "ForeignMetricsAPI"

@@ -51,7 +51,8 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome 
 	}
 	ready := r.applyConsumers(s, in.consumers, &done)
 	r.dropConsumers(s, in, &done)
-	if in.workers != nil && (ready || s.deployment != nil) {
+	// Workers that go on with former inputs had all of their consumers before.
+	if in.workers != nil && (ready || s.deployment != nil || len(in.held) > 0) {
 		done.kubernetes = r.applyWorkers(ctx, s, in, &done)
 	}
 	return done

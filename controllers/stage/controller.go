@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -202,7 +203,7 @@ func (r *Reconciler) next(stage, before *v1alpha1.Stage, done outcome) reconcile
 	const soon = time.Second
 	interval := r.Resync
 	switch {
-	case done.created, meta.IsStatusConditionFalse(stage.Status.Conditions, v1alpha1.ConditionInputsDrained):
+	case done.created, done.natsErr == nil && draining(stage):
 		return reconcile.Result{RequeueAfter: soon}
 	case done.waiting():
 		wait := status.Backoff(stage.Status.Conditions, v1alpha1.ConditionConsumersReady, soon, r.Now())
@@ -212,6 +213,12 @@ func (r *Reconciler) next(stage, before *v1alpha1.Stage, done outcome) reconcile
 		interval = min(r.Fresh, r.Resync)
 	}
 	return reconcile.Result{RequeueAfter: status.Spread(interval, stage.UID)}
+}
+
+// draining reports whether workers are at work on inputs that the stage is not to have any more.
+func draining(stage *v1alpha1.Stage) bool {
+	c := meta.FindStatusCondition(stage.Status.Conditions, v1alpha1.ConditionInputsDrained)
+	return c != nil && c.Status == metav1.ConditionFalse && c.Reason == v1alpha1.ReasonEventsLeft
 }
 
 // moving reports whether the numbers of the consumers will be others soon.

@@ -31,6 +31,8 @@ type former struct {
 	// events that are stored and not processed, and when the oldest was stored.
 	events int64
 	oldest time.Time
+	// begun: a worker has read some of it.
+	begun bool
 }
 
 // skew is how far the clocks of Kubernetes and NATS may differ, and more than the fraction of a second that
@@ -40,12 +42,7 @@ const skew = 5 * time.Second
 // gatherFormer reads the consumers of an input that status speaks of, but for those that are wanted.
 func gatherFormer(ctx context.Context, nats *jetstream.Client, entry v1alpha1.ConsumerStatus, owner jetstream.Owner, wanted []plan.Consumer) (former, error) {
 	f := former{entry: entry}
-	var names []string
-	for _, d := range durablesOf(entry) {
-		if !slices.ContainsFunc(wanted, func(c plan.Consumer) bool { return c.Stream == d.stream && c.Durable == d.name }) {
-			names = append(names, d.name)
-		}
-	}
+	names := unwanted(entry, wanted)
 	if len(names) == 0 {
 		return f, nil
 	}
@@ -59,6 +56,7 @@ func gatherFormer(ctx context.Context, nats *jetstream.Client, entry v1alpha1.Co
 			continue
 		}
 		f.lanes = append(f.lanes, durable{entry.Stream, name})
+		f.begun = f.begun || consumer.Acked > 0 || consumer.AckPending > 0
 		lag, err := nats.Lag(ctx, entry.Stream, consumer)
 		if err != nil {
 			return f, ignoreNotFound(err)
@@ -67,6 +65,17 @@ func gatherFormer(ctx context.Context, nats *jetstream.Client, entry v1alpha1.Co
 		f.oldest = older(f.oldest, lag.Oldest)
 	}
 	return f, nil
+}
+
+// unwanted names the consumers of an input that status speaks of and the plan does not.
+func unwanted(entry v1alpha1.ConsumerStatus, wanted []plan.Consumer) []string {
+	var names []string
+	for _, d := range durablesOf(entry) {
+		if !slices.ContainsFunc(wanted, func(c plan.Consumer) bool { return c.Stream == d.stream && c.Durable == d.name }) {
+			names = append(names, d.name)
+		}
+	}
+	return names
 }
 
 // older is the earlier of two times, of which zero is none.
@@ -83,25 +92,42 @@ func (f former) drained(before time.Time) bool {
 	return f.events == 0 || !before.IsZero() && f.oldest.After(before.Add(skew))
 }
 
-// held are the former inputs that the workers go on reading for a while.
-func (s *snapshot) held() []former {
-	if len(s.former) == 0 || s.deployment == nil || s.revision() == nil || leaves(s.stage) {
-		return nil
-	}
-	if s.leaving { // what other stages still make of what they are to process comes in
-		return s.former
+// held are the former inputs that the workers go on reading for a while: those of their revision, whether there
+// are workers just now or not. lost are inputs with events left that it does not read: the revision that did is
+// gone, so that nobody processes them, and nobody but a person may say that nobody has to. What no worker ever read is
+// neither: the manifest named it and did not any more before workers came to it.
+func (s *snapshot) held() (held, lost []former) {
+	if len(s.former) == 0 || leaves(s.stage) {
+		return nil, nil
 	}
 	var since time.Time
+	have := s.revision()
+	gone := have == nil && s.revisionName() != ""
 	if c := meta.FindStatusCondition(s.stage.Status.Conditions, v1alpha1.ConditionInputsDrained); c != nil {
 		since = c.LastTransitionTime.Time
+		gone = gone || c.Reason == v1alpha1.ReasonRevisionLost
 	}
-	var held []former
 	for _, f := range s.former {
-		if f.events > 0 && (since.IsZero() || !f.drained(since)) {
-			held = append(held, f)
+		left := f.events > 0 && (since.IsZero() || !f.drained(since))
+		switch {
+		case have != nil && revisionReads(have, f.entry):
+			if left || s.leaving { // what other stages still make of what they are to process comes in
+				held = append(held, f)
+			}
+		case left && (gone || f.begun):
+			lost = append(lost, f)
 		}
 	}
-	return held
+	return held, lost
+}
+
+// unsure says that there may be former inputs, and that NATS could not be asked for them.
+func (s *snapshot) unsure() bool {
+	if s.natsErr == nil || s.node == nil || leaves(s.stage) {
+		return false
+	}
+	return meta.IsStatusConditionFalse(s.stage.Status.Conditions, v1alpha1.ConditionInputsDrained) ||
+		slices.ContainsFunc(s.stage.Status.Consumers, func(c v1alpha1.ConsumerStatus) bool { return len(unwanted(c, s.node.Consumers)) > 0 })
 }
 
 // leaves says that a person has said to leave what is not processed.
@@ -124,15 +150,35 @@ func inputsDrained(stage *v1alpha1.Stage, held []former, then string) *status.Ve
 	if len(held) == 0 {
 		return nil
 	}
-	var streams []string
-	events := int64(0)
-	for _, f := range held {
-		streams = append(streams, f.entry.Stream)
+	streams, events := sumUp(held)
+	return new(status.False(v1alpha1.ConditionInputsDrained, v1alpha1.ReasonEventsLeft, fmt.Sprintf(
+		"the workers go on with what was stored in %s before the change: about %d events are left; then %s. %s",
+		streams, events, then, howToLeave(stage))))
+}
+
+// inputsLost is nil when workers read all former inputs that have something left.
+func inputsLost(stage *v1alpha1.Stage, lost []former) *status.Verdict {
+	if len(lost) == 0 {
+		return nil
+	}
+	streams, events := sumUp(lost)
+	return new(status.Stalled(v1alpha1.ConditionInputsDrained, v1alpha1.ReasonRevisionLost, fmt.Sprintf(
+		"no worker reads what was stored in %s before the change, about %d events: the ConfigMap of the revision that did is gone. The positions are kept. "+
+			"To have the events processed, name the input in from again until they are. %s", streams, events, howToLeave(stage))))
+}
+
+// sumUp names the streams of inputs, and counts what is left in them.
+func sumUp(inputs []former) (streams string, events int64) {
+	var names []string
+	for _, f := range inputs {
+		names = append(names, f.entry.Stream)
 		events += f.events
 	}
-	return new(status.False(v1alpha1.ConditionInputsDrained, v1alpha1.ReasonEventsLeft, fmt.Sprintf(
-		"the workers go on with what was stored in %s before the change: about %d events are left; then %s. To leave them unprocessed: kubectl -n %s annotate stage %s %s=false",
-		strings.Join(slices.Compact(streams), ", "), events, then, stage.Namespace, stage.Name, v1alpha1.AnnotationDrain)))
+	return strings.Join(slices.Compact(names), ", "), events
+}
+
+func howToLeave(stage *v1alpha1.Stage) string {
+	return fmt.Sprintf("To leave them unprocessed: kubectl -n %s annotate stage %s %s=false", stage.Namespace, stage.Name, v1alpha1.AnnotationDrain)
 }
 
 // drain reports whether a Stage that is being deleted has to wait, and says so in its status. It waits

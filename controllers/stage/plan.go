@@ -16,9 +16,9 @@ type intent struct {
 	// cannot be asked.
 	consumers []consumer
 	// drop are consumers that the stage does not read any more, held the inputs that it goes on with for a
-	// while.
-	drop []durable
-	held []former
+	// while, lost those that it has something left in and that no revision reads.
+	drop       []durable
+	held, lost []former
 
 	// workers is nil when the plan has no such stage, and what runs goes on as it is; or when
 	// the stage is chained and has none.
@@ -54,10 +54,13 @@ func decide(s *snapshot, settings Settings) (intent, error) {
 	if s.node == nil {
 		return intent{}, nil
 	}
-	in := intent{held: s.held()}
-	for _, f := range s.former {
-		if !slices.ContainsFunc(in.held, func(h former) bool { return h.entry == f.entry }) {
-			in.drop = append(in.drop, f.lanes...)
+	var in intent
+	if s.natsErr == nil { // else some of them may not have been read
+		in.held, in.lost = s.held()
+		for _, f := range s.former {
+			if !slices.ContainsFunc(slices.Concat(in.held, in.lost), func(h former) bool { return h.entry == f.entry }) {
+				in.drop = append(in.drop, f.lanes...)
+			}
 		}
 	}
 	if s.node.Head != "" {
@@ -67,7 +70,7 @@ func decide(s *snapshot, settings Settings) (intent, error) {
 		in.consumers = decideConsumers(s, settings.Cluster)
 	}
 	var err error
-	if in.workers, err = workersFor(s, in.held, settings); err != nil {
+	if in.workers, err = workersFor(s, len(in.held) > 0 || s.unsure(), settings); err != nil {
 		return intent{}, err
 	}
 	in.prune = decidePrune(s, *in.workers.config.Name)

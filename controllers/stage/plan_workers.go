@@ -22,9 +22,9 @@ const (
 	natsDir      = "/etc/millrace-nats"
 )
 
-// workersFor are the objects that run a stage.
-func workersFor(s *snapshot, held []former, settings Settings) (*workers, error) {
-	r, err := chooseRevision(s, held, settings)
+// workersFor are the objects that run a stage; keep has the workers stay of the revision that they are of.
+func workersFor(s *snapshot, keep bool, settings Settings) (*workers, error) {
+	r, err := chooseRevision(s, keep, settings)
 	if err != nil {
 		return nil, err
 	}

@@ -73,9 +73,9 @@ func newRevision(s *snapshot, settings Settings) (revision, error) {
 	return r, nil
 }
 
-// chooseRevision is the revision that the workers are to be of: the one that they are of while they go on
-// with former inputs.
-func chooseRevision(s *snapshot, held []former, settings Settings) (revision, error) {
+// chooseRevision is the revision that the workers are to be of. keep says that it is the one that they are of, if
+// that is still there: they go on with former inputs, or it is not known whether they have to.
+func chooseRevision(s *snapshot, keep bool, settings Settings) (revision, error) {
 	made, err := newRevision(s, settings)
 	if err != nil {
 		return revision{}, err
@@ -84,7 +84,7 @@ func chooseRevision(s *snapshot, held []former, settings Settings) (revision, er
 	if have == nil || have.Name == made.name {
 		return made, nil
 	}
-	if len(held) > 0 {
+	if keep {
 		return revision{name: have.Name, data: have.Data, marks: marksOf(have)}, nil
 	}
 	since := annotationMade
@@ -121,13 +121,29 @@ func marksOf(have *corev1.ConfigMap) map[string]string {
 // release tells one operator from another: its version, and the image that it gives to workers.
 func (s Settings) release() string { return strings.TrimSpace(s.Version + " " + s.Image) }
 
-// revision is the ConfigMap of the revision that the workers are of; nil when there is none. After a
-// restore from a backup only the Deployment knows.
-func (s *snapshot) revision() *corev1.ConfigMap {
-	name := s.stage.Status.Revision
-	if name == "" && s.deployment != nil {
-		name = configName(s.deployment)
+// revisionName names the revision that the workers are of; empty when they are of none yet. After a restore from
+// a backup only the Deployment knows.
+func (s *snapshot) revisionName() string {
+	if s.stage.Status.Revision == "" && s.deployment != nil {
+		return configName(s.deployment)
 	}
+	return s.stage.Status.Revision
+}
+
+// revisionReads says whether workers of a revision, of whatever release, read an input.
+func revisionReads(have *corev1.ConfigMap, entry v1alpha1.ConsumerStatus) bool {
+	var c struct {
+		Inputs []config.Input `json:"inputs"`
+	}
+	if json.Unmarshal([]byte(have.Data[configKey]), &c) != nil {
+		return false // nor can a worker
+	}
+	return slices.ContainsFunc(c.Inputs, func(i config.Input) bool { return i.Stream == entry.Stream && i.Durable == entry.Name })
+}
+
+// revision is the ConfigMap of the revision that the workers are of; nil when there is none.
+func (s *snapshot) revision() *corev1.ConfigMap {
+	name := s.revisionName()
 	i := slices.IndexFunc(s.configMaps, func(c corev1.ConfigMap) bool { return c.Name == name && c.DeletionTimestamp.IsZero() })
 	if i < 0 {
 		return nil

@@ -55,7 +55,7 @@ func setStatus(s *v1alpha1.StageStatus, rep report, now time.Time) {
 		reason, message = v1alpha1.ReasonSuspended, "suspended: no workers run, the input goes on being stored"
 	}
 	verdicts := []status.Verdict{accepted(rep), consumersReady(rep), workersAvailable(rep)}
-	if v := inputsDrained(stage, rep.intent.held, "the workers are replaced and read what the manifest says"); v != nil {
+	if v := formerInputs(rep); v != nil {
 		verdicts = append(verdicts, *v)
 	} else {
 		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionInputsDrained)
@@ -108,7 +108,7 @@ func setLag(s *v1alpha1.StageStatus, rep report, now time.Time) {
 		events += in.lag.Events
 		oldest = older(oldest, in.lag.Oldest)
 	}
-	for _, f := range rep.intent.held { // still named, so that they are known
+	for _, f := range slices.Concat(rep.intent.held, rep.intent.lost) { // still named, so that they are known
 		if len(s.Consumers) < maxConsumers {
 			s.Consumers = append(s.Consumers, f.entry)
 		}
@@ -153,6 +153,22 @@ func accepted(rep report) status.Verdict {
 		message += fmt.Sprintf("; of %d workers %d stand by: there are no more lanes than %d", n, int(n)-lanes, lanes)
 	}
 	return status.True(kind, v1alpha1.ReasonAccepted, message)
+}
+
+// formerInputs says what becomes of inputs that the stage had; nil when there are none, or nobody is at work on
+// them: they wait for workers then, as the inputs of the manifest do.
+func formerInputs(rep report) *status.Verdict {
+	stage := rep.seen.stage
+	if rep.seen.unsure() {
+		if c := meta.FindStatusCondition(stage.Status.Conditions, v1alpha1.ConditionInputsDrained); c != nil {
+			return &status.Verdict{Type: c.Type, Status: c.Status, Reason: c.Reason, Message: c.Message}
+		}
+		return nil
+	}
+	if w := rep.intent.workers; w != nil && w.replicas > 0 && len(rep.intent.held) > 0 {
+		return inputsDrained(stage, rep.intent.held, "the workers are replaced and read what the manifest says")
+	}
+	return inputsLost(stage, rep.intent.lost)
 }
 
 func consumersReady(rep report) status.Verdict {

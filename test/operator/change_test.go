@@ -7,6 +7,7 @@ import (
 	"time"
 
 	natsjs "github.com/nats-io/nats.go/jetstream"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -146,6 +147,49 @@ func TestChangedInputIsDrainedFirst(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestFormerPositionsOutliveTheWorkers: what the workers of a changed stage were made from is deleted while they go on
+// with its former input.
+func TestFormerPositionsOutliveTheWorkers(t *testing.T) {
+	x := newTenant(t)
+	_, archive := x.archive()
+	before := x.stage("archive").Status.Revision
+	edit(x, archive, func(s *v1alpha1.Stage) { s.Spec.From = []string{"validate/dead-letter"} })
+	x.left(archive, 3)
+
+	deployment := x.deployment("archive")
+	x.delete(deployment)
+	x.eventually(func() error {
+		var d appsv1.Deployment
+		if err := x.client.Get(t.Context(), client.ObjectKeyFromObject(deployment), &d); err != nil {
+			return err
+		}
+		if d.UID == deployment.UID || !d.DeletionTimestamp.IsZero() || d.Status.ReadyReplicas != 1 {
+			return fmt.Errorf("the Deployment is not there again: %+v", d.Status)
+		}
+		return nil
+	})
+	if got := x.stage("archive").Status.Revision; got != before {
+		t.Errorf("the workers are of revision %s, want %s, which reads the former input", got, before)
+	}
+	x.left(archive, 3)
+	x.process(x.stream("raw"), x.durable("archive"), 1)
+
+	x.delete(&corev1.ConfigMap{ObjectMeta: x.named(before)})
+	x.eventually(func() error {
+		c := x.condition(archive, v1alpha1.ConditionInputsDrained, metav1.ConditionFalse, v1alpha1.ReasonRevisionLost)
+		if !strings.Contains(c.Message, "about 2 events") {
+			return fmt.Errorf("got %q, want that two events are left", c.Message)
+		}
+		return nil
+	})
+	if x.consumer(x.stream("raw"), x.durable("archive")) == nil {
+		t.Fatal("the consumer is deleted, with events that were not processed")
+	}
+	edit(x, archive, func(s *v1alpha1.Stage) { s.Spec.From = []string{"ingress", "validate/dead-letter"} })
+	x.ready(archive)
+	x.process(x.stream("raw"), x.durable("archive"), 2)
 }
 
 // TestDeletionPolicyDeleteDrainsFirst: what would be deleted unprocessed is processed before.
