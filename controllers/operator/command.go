@@ -75,7 +75,7 @@ func Command() *cobra.Command {
 	f.StringVar(&options.MetricsAddress, "metrics-bind-address", options.MetricsAddress, "address of the Prometheus metrics; 0 switches them off")
 	f.StringVar(&options.ProbeAddress, "health-probe-bind-address", options.ProbeAddress, "address of /healthz and /readyz; 0 switches them off")
 	f.DurationVar(&options.CleanupTimeout, "nats-cleanup-timeout", options.CleanupTimeout,
-		"how long a deletion waits for NATS before it leaves streams or consumers behind")
+		"for how long a deletion tries again, from the first failure, before it leaves streams or consumers behind")
 	f.DurationVar(&options.DrainTimeout, "drain-timeout", options.DrainTimeout,
 		"how long the deletion of a stage waits until its workers have processed what was stored for it; 0s = not at all")
 	f.DurationVar(&options.Resync, "resync-interval", options.Resync,

@@ -17,6 +17,7 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/cleanup"
 	"millrace.dev/millrace/controllers/internal/durability"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
@@ -50,10 +51,13 @@ type Reconciler struct {
 	Resync time.Duration
 	// Fresh is how often the numbers in status are refreshed while they move.
 	Fresh time.Duration
-	// CleanupTimeout bounds how long a deletion waits for NATS.
+	// CleanupTimeout bounds how long a deletion waits for NATS that does not answer.
 	CleanupTimeout time.Duration
 	// Concurrency is the number of Pipelines reconciled at the same time.
 	Concurrency int
+
+	// failures of deletions.
+	failures cleanup.Failures
 }
 
 // SetupWithManager registers the controller. graph.Index must have run.
@@ -73,6 +77,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err := r.Client.Get(ctx, request.NamespacedName, &pipeline); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.Watch.Forget(watch.Pipeline, request.NamespacedName)
+			r.failures.Forget(request.NamespacedName)
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}

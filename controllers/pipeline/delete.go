@@ -17,8 +17,8 @@ import (
 const cleanupRetry = 2 * time.Second
 
 // finalize takes a Pipeline down: its Stages first, whose finalizers delete their
-// consumers, then the streams, as deletionPolicy says. When NATS does not answer it gives
-// up after CleanupTimeout, so that a namespace never hangs on a server that is gone.
+// consumers, then the streams, as deletionPolicy says. When NATS does not answer for CleanupTimeout it
+// gives up, so that a namespace never hangs on a server that is gone.
 func (r *Reconciler) finalize(ctx context.Context, pipeline *v1alpha1.Pipeline) (reconcile.Result, error) {
 	if !controllerutil.ContainsFinalizer(pipeline, v1alpha1.Finalizer) {
 		return reconcile.Result{}, nil
@@ -31,7 +31,7 @@ func (r *Reconciler) finalize(ctx context.Context, pipeline *v1alpha1.Pipeline) 
 		return reconcile.Result{RequeueAfter: cleanupRetry}, nil
 	}
 	if err := r.releaseStreams(ctx, pipeline); err != nil {
-		if r.Now().Sub(pipeline.DeletionTimestamp.Time) < r.CleanupTimeout {
+		if r.failures.Lasting(pipeline, r.Now()) < r.CleanupTimeout {
 			r.eventWaiting(pipeline, err)
 			return reconcile.Result{RequeueAfter: cleanupRetry}, nil
 		}

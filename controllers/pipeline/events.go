@@ -97,7 +97,7 @@ func (r *Reconciler) eventStreamsRetained(p *v1alpha1.Pipeline) {
 
 func (r *Reconciler) eventWaiting(p *v1alpha1.Pipeline, cause error) {
 	r.warn(p, v1alpha1.ReasonNATSUnreachable, actionCleanup, fmt.Sprintf(
-		"cannot delete the streams, trying again until %s after the deletion: %v", r.CleanupTimeout, cause))
+		"cannot delete the streams yet, trying again until NATS has not answered for %s: %v", r.CleanupTimeout, cause))
 }
 
 func (r *Reconciler) eventLeftBehind(p *v1alpha1.Pipeline, cause error) {
@@ -106,7 +106,7 @@ func (r *Reconciler) eventLeftBehind(p *v1alpha1.Pipeline, cause error) {
 		names = "of pipeline " + p.Namespace + "/" + p.Name
 	}
 	r.warn(p, v1alpha1.ReasonRetained, actionCleanup, fmt.Sprintf(
-		"gave up after %s: streams %s were left behind; delete them with NATS tools: %v", r.CleanupTimeout, names, cause))
+		"gave up after %s without success: streams %s were left behind; delete them with NATS tools: %v", r.CleanupTimeout, names, cause))
 }
 
 // eventTurned tells what changed in the conditions.

@@ -24,6 +24,7 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/cleanup"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/keda"
@@ -71,12 +72,15 @@ type Reconciler struct {
 	Resync time.Duration
 	// Fresh is how often the numbers in status are refreshed while they move.
 	Fresh time.Duration
-	// CleanupTimeout bounds how long a deletion waits for NATS.
+	// CleanupTimeout bounds how long a deletion waits for NATS that does not answer.
 	CleanupTimeout time.Duration
 	// DrainTimeout bounds how long a deletion waits for what the stage has to process; 0 = not at all.
 	DrainTimeout time.Duration
 	// Concurrency is the number of Stages reconciled at the same time.
 	Concurrency int
+
+	// failures of deletions.
+	failures cleanup.Failures
 }
 
 // Settings are the operator's choices for all workers.
@@ -136,6 +140,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err := r.Client.Get(ctx, request.NamespacedName, &stage); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.Watch.Forget(watch.Stage, request.NamespacedName)
+			r.failures.Forget(request.NamespacedName)
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}

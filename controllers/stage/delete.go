@@ -24,8 +24,8 @@ const cleanupRetry = 2 * time.Second
 const drainLook = time.Second
 
 // finalize takes a Stage down: when it is drained, its workers, then its consumers. The ConfigMap goes with
-// the Stage. When NATS does not answer it gives up after CleanupTimeout, so that a
-// namespace never hangs on a server that is gone.
+// the Stage. When NATS does not answer for CleanupTimeout it gives up, so that a namespace never hangs on a
+// server that is gone.
 func (r *Reconciler) finalize(ctx context.Context, stage *v1alpha1.Stage) (reconcile.Result, error) {
 	if !controllerutil.ContainsFinalizer(stage, v1alpha1.Finalizer) {
 		return reconcile.Result{}, nil
@@ -33,17 +33,20 @@ func (r *Reconciler) finalize(ctx context.Context, stage *v1alpha1.Stage) (recon
 	switch waits, err := r.drain(ctx, stage); {
 	case err != nil && !isNATS(err):
 		return reconcile.Result{}, err
-	case err != nil && r.Now().Sub(stage.DeletionTimestamp.Time) < r.CleanupTimeout:
+	case err != nil && r.failures.Lasting(stage, r.Now()) < r.CleanupTimeout:
 		r.eventWaiting(stage, err)
 		return reconcile.Result{RequeueAfter: cleanupRetry}, nil
-	case waits:
+	case err != nil:
+		r.eventUnknown(stage, err)
+	case waits: // NATS has answered; where there is nothing to wait for it may not have been asked
+		r.failures.Forget(client.ObjectKeyFromObject(stage))
 		return reconcile.Result{RequeueAfter: drainLook}, nil
 	}
 	if err := r.deleteDeployment(ctx, stage); err != nil {
 		return reconcile.Result{}, err
 	}
 	if err := r.deleteConsumers(ctx, stage); err != nil {
-		if r.Now().Sub(stage.DeletionTimestamp.Time) < r.CleanupTimeout {
+		if r.failures.Lasting(stage, r.Now()) < r.CleanupTimeout {
 			r.eventWaiting(stage, err)
 			return reconcile.Result{RequeueAfter: cleanupRetry}, nil
 		}

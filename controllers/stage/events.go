@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"millrace.dev/millrace/api/v1alpha1"
@@ -105,7 +106,7 @@ func (r *Reconciler) eventConsumersDeleted(s *v1alpha1.Stage, deleted []string) 
 
 func (r *Reconciler) eventWaiting(s *v1alpha1.Stage, cause error) {
 	r.warn(s, v1alpha1.ReasonNATSUnreachable, actionCleanup, fmt.Sprintf(
-		"cannot delete the consumers, trying again until %s after the deletion: %v", r.CleanupTimeout, cause))
+		"cannot delete the consumers yet, trying again until NATS has not answered for %s: %v", r.CleanupTimeout, cause))
 }
 
 func (r *Reconciler) eventLeftBehind(s *v1alpha1.Stage, cause error) {
@@ -118,11 +119,23 @@ func (r *Reconciler) eventLeftBehind(s *v1alpha1.Stage, cause error) {
 		names[i] = list(lanes) + " of stream " + c.Stream
 	}
 	r.warn(s, v1alpha1.ReasonRetained, actionCleanup, fmt.Sprintf(
-		"gave up after %s: consumers were left behind (%s); delete them with NATS tools: %v", r.CleanupTimeout, strings.Join(names, ", "), cause))
+		"gave up after %s without success: consumers were left behind (%s); delete them with NATS tools: %v", r.CleanupTimeout, strings.Join(names, ", "), cause))
 }
 
 func (r *Reconciler) eventUnprocessed(s *v1alpha1.Stage, what string) {
 	r.warn(s, v1alpha1.ReasonEventsLeft, actionCleanup, fmt.Sprintf("gave up after %s: %s", r.DrainTimeout, what))
+}
+
+// eventUnknown: what is left could not be asked for any more.
+func (r *Reconciler) eventUnknown(s *v1alpha1.Stage, cause error) {
+	last := "how many events are left is not known"
+	if c := meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionInputsDrained); c != nil {
+		last = "when it was asked last, " + c.Message
+	} else if s.Status.Lag != nil {
+		last = fmt.Sprintf("when it was asked last, about %d events were left", *s.Status.Lag)
+	}
+	r.warn(s, v1alpha1.ReasonEventsLeft, actionCleanup, fmt.Sprintf(
+		"gave up, since NATS has not answered for %s (%v); %s", r.CleanupTimeout, cause, last))
 }
 
 // eventTurned tells what changed in the conditions.

@@ -1,0 +1,172 @@
+package stage
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	natsjs "github.com/nats-io/nats.go/jetstream"
+	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/access"
+	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/test/harness"
+	"millrace.dev/millrace/test/harness/natsserver"
+)
+
+// deletion is a stage with a worker that is being deleted, and the operator that looks after it.
+type deletion struct {
+	*Reconciler
+	t        *testing.T
+	stage    *v1alpha1.Stage
+	worker   *appsv1.Deployment
+	recorder *events.FakeRecorder
+	now      time.Time
+}
+
+// deleted is a deletion that began so long ago; the consumers of the stage are at the given server.
+func deleted(t *testing.T, ago time.Duration, server string) *deletion {
+	t.Helper()
+	d := &deletion{t: t, now: time.Now().Truncate(time.Second), recorder: events.NewFakeRecorder(100)}
+	d.stage = child("validate")
+	d.stage.Spec.From = []string{"ingress"}
+	d.stage.Finalizers = []string{v1alpha1.Finalizer}
+	d.stage.DeletionTimestamp = new(metav1.NewTime(d.now.Add(-ago)))
+	d.stage.Status.Lag = new(int64(3))
+	d.stage.Status.Consumers = []v1alpha1.ConsumerStatus{{Stream: "SHOP_OBS_RAW", Name: "shop-obs-validate", Lanes: 1}}
+	d.worker = &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "obs-validate", UID: "worker-uid", OwnerReferences: []metav1.OwnerReference{{
+			APIVersion: "millrace.dev/v1alpha1", Kind: "Stage", Name: "obs-validate", UID: d.stage.UID, Controller: new(true),
+		}}},
+		Spec: appsv1.DeploymentSpec{Replicas: new(int32(1))},
+	}
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, appsv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(pipeline(nil), d.stage, d.worker).WithStatusSubresource(d.stage).
+		WithIndex(&v1alpha1.Stage{}, "spec.pipelineRef.name", func(o client.Object) []string {
+			return []string{o.(*v1alpha1.Stage).Spec.PipelineRef.Name}
+		}).Build()
+	clock := func() time.Time { return d.now }
+	applier, err := apply.New(c, clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := jetstream.NewPool(jetstream.PoolOptions{})
+	t.Cleanup(pool.Close)
+	d.Reconciler = &Reconciler{
+		Client: c, Applier: applier, Recorder: d.recorder, Now: clock, CleanupTimeout: time.Minute, DrainTimeout: 10 * time.Minute,
+		Access: access.New(access.Options{Objects: c, Pool: pool, Default: jetstream.Server{URL: server}}),
+	}
+	return d
+}
+
+// after lets some time pass, and the operator look; gone says that the deletion is then through.
+func (d *deletion) after(wait time.Duration) (gone bool) {
+	d.t.Helper()
+	d.now = d.now.Add(wait)
+	var live v1alpha1.Stage
+	if err := d.Client.Get(d.t.Context(), client.ObjectKeyFromObject(d.stage), &live); err != nil {
+		d.t.Fatal(err)
+	}
+	if _, err := d.finalize(d.t.Context(), &live); err != nil {
+		d.t.Fatal(err)
+	}
+	worker := d.Client.Get(d.t.Context(), client.ObjectKeyFromObject(d.worker), &appsv1.Deployment{})
+	err := d.Client.Get(d.t.Context(), client.ObjectKeyFromObject(d.stage), &live)
+	if apierrors.IsNotFound(worker) != apierrors.IsNotFound(err) {
+		d.t.Errorf("the worker: %v; the stage: %v; want both or none", worker, err)
+	}
+	return apierrors.IsNotFound(err)
+}
+
+// noted are the Events so far.
+func (d *deletion) noted() string {
+	var all []string
+	for len(d.recorder.Events) > 0 {
+		all = append(all, <-d.recorder.Events)
+	}
+	return strings.Join(all, "\n")
+}
+
+// TestDeletionIsGivenUpAMinuteAfterTheFirstFailure: however long ago it began.
+func TestDeletionIsGivenUpAMinuteAfterTheFirstFailure(t *testing.T) {
+	const nobody = "nats://127.0.0.1:1"
+	for name, ago := range map[string]time.Duration{
+		"just now": 0, "before the operator began": 2 * time.Minute, "longer ago than a drain may take": time.Hour,
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := deleted(t, ago, nobody)
+			for _, wait := range []time.Duration{0, 30 * time.Second, 29 * time.Second} {
+				if d.after(wait) {
+					t.Fatalf("given up too early: %s", d.noted())
+				}
+			}
+			if !d.after(time.Second) {
+				t.Error("not given up a minute after the first failure")
+			}
+			noted := d.noted()
+			for _, want := range []string{
+				"Warning EventsLeft gave up, since NATS has not answered for 1m0s", "about 3 events were left",
+				"Warning Retained", "consumers were left behind (shop-obs-validate of stream SHOP_OBS_RAW)",
+			} {
+				if !strings.Contains(noted, want) {
+					t.Errorf("no Event says %q:\n%s", want, noted)
+				}
+			}
+		})
+	}
+}
+
+// TestDrainOutlivesAFailure: a server that does not answer for a moment, long after the deletion, does not end a drain.
+func TestDrainOutlivesAFailure(t *testing.T) {
+	server := harness.RunEmbeddedNATS(t, natsserver.Options{})
+	d := deleted(t, 0, server.URL())
+	nc, err := server.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := natsjs.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.CreateStream(t.Context(), natsjs.StreamConfig{Name: "SHOP_OBS_RAW", Subjects: []string{"raw.>"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = stream.CreateConsumer(t.Context(), natsjs.ConsumerConfig{
+		Durable: "shop-obs-validate", AckPolicy: natsjs.AckAllPolicy,
+		Metadata: map[string]string{jetstream.MetadataPipeline: "shop/obs", jetstream.MetadataStage: "validate"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "raw.a", nil); err != nil {
+		t.Fatal(err)
+	}
+	if d.after(0) || d.after(3*time.Minute) {
+		t.Fatalf("the stage is gone, with an event left: %s", d.noted())
+	}
+	server.Stop()
+	if d.after(time.Minute) || d.after(59*time.Second) {
+		t.Fatalf("given up before NATS had not answered for a minute: %s", d.noted())
+	}
+	if !d.after(time.Second) {
+		t.Error("not given up a minute after the first failure")
+	}
+	if noted := d.noted(); !strings.Contains(noted, "when it was asked last, the workers go on with what was stored in SHOP_OBS_RAW before the change: about 1 events are left") {
+		t.Errorf("no Event says what was left:\n%s", noted)
+	}
+}
