@@ -173,7 +173,8 @@ func (m *Meter) names() []types.NamespacedName {
 	return slices.Collect(maps.Keys(m.known))
 }
 
-// Read measures, unless that has just been done, the stages of a namespace whose labels match.
+// Read measures, unless that has just been done, the stages of a namespace whose labels match. Those that are in no
+// plan are left out: they have no lag, and may share their labels with a stage that has one.
 func (m *Meter) Read(ctx context.Context, namespace string, selector k8slabels.Selector) ([]Reading, error) {
 	var stages v1alpha1.StageList
 	if err := m.Client.List(ctx, &stages, client.InNamespace(namespace)); err != nil {
@@ -186,6 +187,9 @@ func (m *Meter) Read(ctx context.Context, namespace string, selector k8slabels.S
 			continue
 		}
 		r := m.measure(ctx, stage)
+		if errors.Is(r.Err, errNoPlan) {
+			continue
+		}
 		if r.Err != nil {
 			return nil, fmt.Errorf("stage %s: %w", stage.Name, r.Err)
 		}

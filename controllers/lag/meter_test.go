@@ -1,0 +1,150 @@
+package lag
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	natsjs "github.com/nats-io/nats.go/jetstream"
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	k8slabels "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/access"
+	"millrace.dev/millrace/controllers/internal/graph"
+	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/scaling"
+	"millrace.dev/millrace/test/harness"
+	"millrace.dev/millrace/test/harness/natsserver"
+)
+
+// scaled is the Stage validate of pipeline obs, which may have eight workers.
+var scaled = types.NamespacedName{Namespace: "shop", Name: "obs-validate"}
+
+// node is what the manifest says of it.
+func node() v1alpha1.StageNode {
+	return v1alpha1.StageNode{From: []string{"ingress"}, Validate: &v1alpha1.ValidateSpec{}, Workers: v1alpha1.WorkersSpec{Max: 8}}
+}
+
+func obs() *v1alpha1.Pipeline {
+	return &v1alpha1.Pipeline{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "obs", UID: "pipeline-uid", Generation: 1},
+		Spec:       v1alpha1.PipelineSpec{Stages: []v1alpha1.PipelineStage{{Name: "validate", StageNode: node()}}},
+	}
+}
+
+// gauge is a Meter of pipeline obs, with a clock that the test turns.
+type gauge struct {
+	*Meter
+	t   *testing.T
+	now time.Time
+	// objects of the cluster.
+	objects client.Client
+}
+
+// meterAt measures at a server, which may not be there.
+func meterAt(t *testing.T, server string) *gauge {
+	t.Helper()
+	child := &v1alpha1.Stage{
+		ObjectMeta: metav1.ObjectMeta{Namespace: scaled.Namespace, Name: scaled.Name, UID: "stage-uid", OwnerReferences: []metav1.OwnerReference{{
+			APIVersion: "millrace.dev/v1alpha1", Kind: "Pipeline", Name: "obs", UID: "pipeline-uid", Controller: new(true),
+		}}},
+		Spec: v1alpha1.StageSpec{PipelineRef: v1alpha1.PipelineRef{Name: "obs"}, Name: "validate", StageNode: node()},
+	}
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, appsv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	objects := fake.NewClientBuilder().WithScheme(scheme).WithObjects(obs(), child).WithStatusSubresource(child).
+		WithIndex(&v1alpha1.Stage{}, "spec.pipelineRef.name", func(o client.Object) []string {
+			return []string{o.(*v1alpha1.Stage).Spec.PipelineRef.Name}
+		}).Build()
+	planner, err := graph.NewPlanner(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := jetstream.NewPool(jetstream.PoolOptions{})
+	t.Cleanup(pool.Close)
+	g := &gauge{t: t, now: time.Now(), objects: objects}
+	g.Meter = &Meter{
+		Client: objects, Planner: planner, Now: func() time.Time { return g.now }, Every: 2 * time.Second, Down: time.Minute,
+		Backend: func() scaling.Backend { return scaling.External },
+		Access:  access.New(access.Options{Objects: objects, Pool: pool, Default: jetstream.Server{URL: server}}),
+	}
+	return g
+}
+
+// provide makes the streams and consumers that a pipeline calls for.
+func provide(t *testing.T, server *natsserver.Embedded, p *v1alpha1.Pipeline) natsjs.JetStream {
+	t.Helper()
+	nc, err := nats.Connect(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := natsjs.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	planner, err := graph.NewPlanner(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	resolved := planner.Resolve(p, nil)
+	if len(resolved.Errors) > 0 {
+		t.Fatal(resolved.Errors.ToAggregate())
+	}
+	stream, err := js.CreateStream(t.Context(), natsjs.StreamConfig{Name: resolved.Plan.Ingress.Name, Subjects: resolved.Plan.Ingress.Subjects})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range resolved.Plan.Stages[0].Consumers {
+		if _, err := stream.CreateConsumer(t.Context(), natsjs.ConsumerConfig{Durable: c.Durable, AckPolicy: natsjs.AckAllPolicy}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return js
+}
+
+// read asks as an autoscaler does.
+func (g *gauge) read() ([]Reading, error) {
+	g.t.Helper()
+	g.now = g.now.Add(5 * time.Second)
+	return g.Read(g.t.Context(), "shop", k8slabels.SelectorFromSet(k8slabels.Set{
+		v1alpha1.LabelPipeline: "obs", v1alpha1.LabelStage: "validate",
+	}))
+}
+
+// TestRefusedNamesakeIsLeftOut: an attached Stage that does not fit, since its name is taken, has the labels of the
+// stage that has it.
+func TestRefusedNamesakeIsLeftOut(t *testing.T) {
+	server := harness.RunEmbeddedNATS(t, natsserver.Options{})
+	g := meterAt(t, server.URL())
+	provide(t, server, obs())
+	want, err := g.read()
+	if err != nil || len(want) != 1 {
+		t.Fatalf("got %d readings and %v, want one", len(want), err)
+	}
+	namesake := &v1alpha1.Stage{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "validate", UID: "namesake"},
+		Spec:       v1alpha1.StageSpec{PipelineRef: v1alpha1.PipelineRef{Name: "obs"}, StageNode: node()},
+	}
+	if err := g.objects.Create(t.Context(), namesake); err != nil {
+		t.Fatal(err)
+	}
+	got, err := g.read()
+	if err != nil || len(got) != 1 {
+		t.Fatalf("got %d readings and %v, want one", len(got), err)
+	}
+	if diff := cmp.Diff(want[0].Labels, got[0].Labels); diff != "" {
+		t.Error(diff)
+	}
+}
