@@ -84,6 +84,8 @@ type entry struct {
 	// idleSince is when the lag became 0; zero while there is some.
 	idleSince time.Time
 	begun     bool
+	// askedAt is when somebody last wanted to know it; it could not be measured then, perhaps.
+	askedAt time.Time
 	// newest is a copy of reading, for those who must not wait for a measurement; nil before the first one.
 	newest atomic.Pointer[Reading]
 }
@@ -208,6 +210,7 @@ func (m *Meter) measure(ctx context.Context, stage *v1alpha1.Stage) Reading {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := m.Now()
+	e.askedAt = now
 	// A little less than the period, so that the round itself always measures.
 	if e.begun && e.reading.Err == nil && now.Sub(e.reading.At) < m.Every*3/4 {
 		return e.reading
@@ -299,7 +302,8 @@ func (m *Meter) entry(stage *v1alpha1.Stage) *entry {
 	return m.known[key]
 }
 
-// forget drops stages that are gone or do not scale any more.
+// forget drops stages that are gone or do not scale any more: nobody measures them. One that cannot be measured is
+// kept, or it would pass for one that nobody has tried to.
 func (m *Meter) forget() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -307,7 +311,7 @@ func (m *Meter) forget() {
 		if !e.mu.TryLock() {
 			continue
 		}
-		if e.begun && m.Now().Sub(e.reading.At) > keepFor {
+		if !e.askedAt.IsZero() && m.Now().Sub(e.askedAt) > keepFor {
 			delete(m.known, key)
 		}
 		e.mu.Unlock()

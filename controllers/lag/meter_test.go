@@ -148,3 +148,43 @@ func TestRefusedNamesakeIsLeftOut(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestUnmeasurableStageIsNotForgotten: that its lag is not known stays known, for as long as it is so.
+func TestUnmeasurableStageIsNotForgotten(t *testing.T) {
+	server := harness.RunEmbeddedNATS(t, natsserver.Options{})
+	g := meterAt(t, server.URL())
+	unknown := func(when string) {
+		t.Helper()
+		if r, ok := g.Latest(scaled); !ok || r.Err == nil {
+			t.Errorf("%s: got a reading %t with error %v, want the reason why there is none", when, ok, r.Err)
+		}
+	}
+	round := func(after time.Duration) {
+		g.now = g.now.Add(after)
+		g.round(t.Context())
+	}
+	round(0)
+	unknown("without consumers")
+
+	provide(t, server, obs())
+	round(2 * time.Second)
+	if r, ok := g.Latest(scaled); !ok || r.Err != nil {
+		t.Fatalf("got a reading %t with error %v, want one", ok, r.Err)
+	}
+	server.Stop()
+	for range 4 {
+		round(4 * time.Minute)
+		unknown("without a server")
+	}
+
+	stage := &v1alpha1.Stage{ObjectMeta: metav1.ObjectMeta{Namespace: scaled.Namespace, Name: scaled.Name}}
+	if err := g.objects.Delete(t.Context(), stage); err != nil {
+		t.Fatal(err)
+	}
+	round(9 * time.Minute)
+	unknown("of a stage that is gone, for a while")
+	round(2 * time.Minute)
+	if _, ok := g.Latest(scaled); ok {
+		t.Error("a stage that is gone is still known")
+	}
+}
