@@ -35,7 +35,7 @@ func (r *Reconciler) finalize(ctx context.Context, pipeline *v1alpha1.Pipeline) 
 			r.eventWaiting(pipeline, err)
 			return reconcile.Result{RequeueAfter: cleanupRetry}, nil
 		}
-		r.eventLeftBehind(pipeline, err)
+		r.eventLeftBehind(ctx, pipeline, err)
 	}
 	return reconcile.Result{}, apply.RemoveFinalizer(ctx, r.Client, pipeline)
 }
@@ -66,7 +66,7 @@ func (r *Reconciler) deleteChildren(ctx context.Context, pipeline *v1alpha1.Pipe
 // the metadata do not call the pipeline's are never touched.
 func (r *Reconciler) releaseStreams(ctx context.Context, pipeline *v1alpha1.Pipeline) error {
 	if pipeline.Spec.DeletionPolicy != v1alpha1.DeletionDelete {
-		r.eventStreamsRetained(pipeline)
+		r.eventStreamsRetained(ctx, pipeline)
 		return nil
 	}
 	nats, err := r.Access.Client(ctx, pipeline)
@@ -84,6 +84,6 @@ func (r *Reconciler) releaseStreams(ctx context.Context, pipeline *v1alpha1.Pipe
 		}
 		deleted = append(deleted, stream.Config.Name)
 	}
-	r.eventStreamsDeleted(pipeline, deleted)
+	r.eventStreamsDeleted(ctx, pipeline, deleted)
 	return err
 }

@@ -1,12 +1,14 @@
 package pipeline
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/apply"
@@ -23,11 +25,11 @@ const (
 )
 
 func (r *Reconciler) normal(p *v1alpha1.Pipeline, reason, action, note string) {
-	r.Recorder.Eventf(p, nil, corev1.EventTypeNormal, reason, action, "%s", note)
+	r.Recorder.Eventf(p, nil, corev1.EventTypeNormal, reason, action, "%s", status.Note(note))
 }
 
 func (r *Reconciler) warn(p *v1alpha1.Pipeline, reason, action, note string) {
-	r.Recorder.Eventf(p, nil, corev1.EventTypeWarning, reason, action, "%s", note)
+	r.Recorder.Eventf(p, nil, corev1.EventTypeWarning, reason, action, "%s", status.Note(note))
 }
 
 // eventStreamsCreated tells of all of them in one Event. A stream that status names was there
@@ -82,14 +84,18 @@ func (r *Reconciler) eventRetained(p *v1alpha1.Pipeline, streams []string) {
 	}
 }
 
-func (r *Reconciler) eventStreamsDeleted(p *v1alpha1.Pipeline, streams []string) {
+// What a deletion took away or left may be more than an Event holds, and the object is gone then: the log has all of it.
+
+func (r *Reconciler) eventStreamsDeleted(ctx context.Context, p *v1alpha1.Pipeline, streams []string) {
 	if len(streams) > 0 {
+		log.FromContext(ctx).Info("deleted streams", "streams", streams)
 		r.normal(p, v1alpha1.ReasonDeleted, actionCleanup, "deleted streams "+strings.Join(streams, ", "))
 	}
 }
 
-func (r *Reconciler) eventStreamsRetained(p *v1alpha1.Pipeline) {
+func (r *Reconciler) eventStreamsRetained(ctx context.Context, p *v1alpha1.Pipeline) {
 	if names := streamNames(p); names != "" {
+		log.FromContext(ctx).Info("kept streams", "streams", names)
 		r.normal(p, v1alpha1.ReasonRetained, actionCleanup, fmt.Sprintf(
 			"deletionPolicy is Retain: streams %s are kept; a Pipeline of the same namespace and name takes them over", names))
 	}
@@ -100,11 +106,12 @@ func (r *Reconciler) eventWaiting(p *v1alpha1.Pipeline, cause error) {
 		"cannot delete the streams yet, trying again until NATS has not answered for %s: %v", r.CleanupTimeout, cause))
 }
 
-func (r *Reconciler) eventLeftBehind(p *v1alpha1.Pipeline, cause error) {
+func (r *Reconciler) eventLeftBehind(ctx context.Context, p *v1alpha1.Pipeline, cause error) {
 	names := streamNames(p)
 	if names == "" {
 		names = "of pipeline " + p.Namespace + "/" + p.Name
 	}
+	log.FromContext(ctx).Info("left streams behind", "streams", names, "cause", cause.Error())
 	r.warn(p, v1alpha1.ReasonRetained, actionCleanup, fmt.Sprintf(
 		"gave up after %s without success: streams %s were left behind; delete them with NATS tools: %v", r.CleanupTimeout, names, cause))
 }

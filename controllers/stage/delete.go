@@ -37,7 +37,7 @@ func (r *Reconciler) finalize(ctx context.Context, stage *v1alpha1.Stage) (recon
 		r.eventWaiting(stage, err)
 		return reconcile.Result{RequeueAfter: cleanupRetry}, nil
 	case err != nil:
-		r.eventUnknown(stage, err)
+		r.eventUnknown(ctx, stage, err)
 	case waits: // NATS has answered; where there is nothing to wait for it may not have been asked
 		r.failures.Forget(client.ObjectKeyFromObject(stage))
 		return reconcile.Result{RequeueAfter: drainLook}, nil
@@ -50,7 +50,7 @@ func (r *Reconciler) finalize(ctx context.Context, stage *v1alpha1.Stage) (recon
 			r.eventWaiting(stage, err)
 			return reconcile.Result{RequeueAfter: cleanupRetry}, nil
 		}
-		r.eventLeftBehind(stage, err)
+		r.eventLeftBehind(ctx, stage, err)
 	}
 	return reconcile.Result{}, apply.RemoveFinalizer(ctx, r.Client, stage)
 }
@@ -86,7 +86,7 @@ func (r *Reconciler) deleteConsumers(ctx context.Context, stage *v1alpha1.Stage)
 		return err
 	}
 	var deleted []string
-	defer func() { r.eventConsumersDeleted(stage, deleted) }()
+	defer func() { r.eventConsumersDeleted(ctx, stage, deleted) }()
 	for _, stream := range streams {
 		names, err := nats.ConsumersOf(stream.Config.Name, owner)
 		if err != nil {

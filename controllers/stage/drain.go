@@ -213,7 +213,7 @@ func (r *Reconciler) drain(ctx context.Context, stage *v1alpha1.Stage) (waits bo
 		return false, nil
 	}
 	if r.Now().Sub(stage.DeletionTimestamp.Time) > r.DrainTimeout {
-		r.eventUnprocessed(stage, verdict.Message)
+		r.eventUnprocessed(ctx, stage, verdict.Message)
 		return false, nil
 	}
 	old := stage.DeepCopy()

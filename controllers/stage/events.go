@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/apply"
@@ -25,11 +27,11 @@ const (
 )
 
 func (r *Reconciler) normal(s *v1alpha1.Stage, reason, action, note string) {
-	r.Recorder.Eventf(s, nil, corev1.EventTypeNormal, reason, action, "%s", note)
+	r.Recorder.Eventf(s, nil, corev1.EventTypeNormal, reason, action, "%s", status.Note(note))
 }
 
 func (r *Reconciler) warn(s *v1alpha1.Stage, reason, action, note string) {
-	r.Recorder.Eventf(s, nil, corev1.EventTypeWarning, reason, action, "%s", note)
+	r.Recorder.Eventf(s, nil, corev1.EventTypeWarning, reason, action, "%s", status.Note(note))
 }
 
 // eventConsumers tells of the lanes to which the same was done in one Event.
@@ -98,8 +100,11 @@ func (r *Reconciler) eventScaled(s *v1alpha1.Stage, from, to int32, why string) 
 	r.normal(s, v1alpha1.ReasonScaled, actionWorkers, fmt.Sprintf("scaled from %d to %d workers: %s", from, to, why))
 }
 
-func (r *Reconciler) eventConsumersDeleted(s *v1alpha1.Stage, deleted []string) {
+// What a deletion took away or left may be more than an Event holds, and the object is gone then: the log has all of it.
+
+func (r *Reconciler) eventConsumersDeleted(ctx context.Context, s *v1alpha1.Stage, deleted []string) {
 	if len(deleted) > 0 {
+		log.FromContext(ctx).Info("deleted consumers", "consumers", deleted)
 		r.normal(s, v1alpha1.ReasonDeleted, actionCleanup, "deleted consumers "+strings.Join(deleted, "; "))
 	}
 }
@@ -109,7 +114,7 @@ func (r *Reconciler) eventWaiting(s *v1alpha1.Stage, cause error) {
 		"cannot delete the consumers yet, trying again until NATS has not answered for %s: %v", r.CleanupTimeout, cause))
 }
 
-func (r *Reconciler) eventLeftBehind(s *v1alpha1.Stage, cause error) {
+func (r *Reconciler) eventLeftBehind(ctx context.Context, s *v1alpha1.Stage, cause error) {
 	names := make([]string, len(s.Status.Consumers))
 	for i, c := range s.Status.Consumers {
 		var lanes []string
@@ -118,22 +123,25 @@ func (r *Reconciler) eventLeftBehind(s *v1alpha1.Stage, cause error) {
 		}
 		names[i] = list(lanes) + " of stream " + c.Stream
 	}
+	log.FromContext(ctx).Info("left consumers behind", "consumers", names, "cause", cause.Error())
 	r.warn(s, v1alpha1.ReasonRetained, actionCleanup, fmt.Sprintf(
 		"gave up after %s without success: consumers were left behind (%s); delete them with NATS tools: %v", r.CleanupTimeout, strings.Join(names, ", "), cause))
 }
 
-func (r *Reconciler) eventUnprocessed(s *v1alpha1.Stage, what string) {
+func (r *Reconciler) eventUnprocessed(ctx context.Context, s *v1alpha1.Stage, what string) {
+	log.FromContext(ctx).Info("gave up the drain", "left", what)
 	r.warn(s, v1alpha1.ReasonEventsLeft, actionCleanup, fmt.Sprintf("gave up after %s: %s", r.DrainTimeout, what))
 }
 
 // eventUnknown: what is left could not be asked for any more.
-func (r *Reconciler) eventUnknown(s *v1alpha1.Stage, cause error) {
+func (r *Reconciler) eventUnknown(ctx context.Context, s *v1alpha1.Stage, cause error) {
 	last := "how many events are left is not known"
 	if c := meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionInputsDrained); c != nil {
 		last = "when it was asked last, " + c.Message
 	} else if s.Status.Lag != nil {
 		last = fmt.Sprintf("when it was asked last, about %d events were left", *s.Status.Lag)
 	}
+	log.FromContext(ctx).Info("gave up the drain", "left", last, "cause", cause.Error())
 	r.warn(s, v1alpha1.ReasonEventsLeft, actionCleanup, fmt.Sprintf(
 		"gave up, since NATS has not answered for %s (%v); %s", r.CleanupTimeout, cause, last))
 }

@@ -37,7 +37,7 @@ func autoscalingStatus(rep report) *v1alpha1.AutoscalingStatus {
 			out.Reason = "the lag is not known, so the number stays: " + s.reading.Err.Error()
 		}
 	}
-	out.Reason = out.Reason[:min(len(out.Reason), maxReason)]
+	out.Reason = status.Cut(out.Reason, maxReason)
 	return out
 }
 

@@ -3,6 +3,7 @@ package status
 import (
 	"hash/fnv"
 	"time"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -101,15 +102,31 @@ func worst(verdicts []Verdict) *Verdict {
 	return first
 }
 
-// maxMessage is the bound of the API on a condition's message.
-const maxMessage = 32 * 1024
+// The bounds of the API on a condition's message and an Event's note, in bytes.
+const (
+	maxMessage = 32 * 1024
+	maxNote    = 1024
+)
+
+// Note is a text that the API server takes as the note of an Event: one that is longer it refuses.
+func Note(text string) string { return Cut(text, maxNote) }
+
+// Cut shortens a text to so many bytes, at the end of a character, and marks it where it was longer.
+func Cut(text string, size int) string {
+	const mark = "…"
+	if len(text) <= size {
+		return text
+	}
+	n := max(size-len(mark), 0)
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n] + mark
+}
 
 func set(conditions *[]metav1.Condition, generation int64, now time.Time, kind string, value metav1.ConditionStatus, reason, message string) {
-	if len(message) > maxMessage {
-		message = message[:maxMessage-3] + "..."
-	}
 	meta.SetStatusCondition(conditions, metav1.Condition{
-		Type: kind, Status: value, Reason: reason, Message: message,
+		Type: kind, Status: value, Reason: reason, Message: Cut(message, maxMessage),
 		ObservedGeneration: generation, LastTransitionTime: metav1.NewTime(now),
 	})
 }

@@ -117,3 +117,21 @@ func TestBackoff(t *testing.T) {
 		t.Error("the test speaks of another condition")
 	}
 }
+
+// TestNotesFitIntoEvents: the API server refuses longer ones.
+func TestNotesFitIntoEvents(t *testing.T) {
+	for name, test := range map[string]struct{ text, want string }{
+		"short":                {"deleted streams A, B", "deleted streams A, B"},
+		"as long as it may be": {strings.Repeat("a", 1024), strings.Repeat("a", 1024)},
+		"longer":               {strings.Repeat("a", 1025), strings.Repeat("a", 1021) + "…"},
+		"in a character":       {strings.Repeat("a", 1020) + strings.Repeat("é", 9), strings.Repeat("a", 1020) + "…"},
+		"between characters":   {strings.Repeat("é", 600), strings.Repeat("é", 510) + "…"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := status.Note(test.text)
+			if got != test.want || len(got) > 1024 {
+				t.Errorf("got %d bytes %q, want %q", len(got), got, test.want)
+			}
+		})
+	}
+}
