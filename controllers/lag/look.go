@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/scaling"
@@ -55,13 +58,26 @@ func (m *Meter) look(ctx context.Context, stage *v1alpha1.Stage) (sight, error) 
 	if err != nil {
 		return sight{}, err
 	}
-	return s, addConsumers(ctx, nats, node, &s.sample)
+	sum := summary{sample: &s.sample}
+	if err := sum.planned(ctx, nats, node); err != nil {
+		return sight{}, err
+	}
+	if err := sum.former(ctx, nats, stage, node, access.StageOwner(stage, m.Cluster)); err != nil {
+		return sight{}, err
+	}
+	sum.close()
+	return s, nil
 }
 
-// addConsumers sums up the consumers of a stage. One that does not exist is an error: a lag without it
-// would be a guess.
-func addConsumers(ctx context.Context, nats *jetstream.Client, node *plan.Stage, sum *scaling.Sample) error {
-	var messages float64
+// summary sums up the consumers of a stage.
+type summary struct {
+	sample *scaling.Sample
+	// messages that the lag is that of.
+	messages float64
+}
+
+// planned adds the consumers of the plan. One that does not exist is an error: a lag without it would be a guess.
+func (s *summary) planned(ctx context.Context, nats *jetstream.Client, node *plan.Stage) error {
 	for lanes := range slices.Chunk(node.Consumers, node.Lanes) {
 		names := make([]string, len(lanes))
 		for i, c := range lanes {
@@ -72,25 +88,64 @@ func addConsumers(ctx context.Context, nats *jetstream.Client, node *plan.Stage,
 			return err
 		}
 		for _, name := range names {
-			have := found[name]
-			if have == nil {
+			if found[name] == nil {
 				return fmt.Errorf("consumer %s of stream %s does not exist yet", name, lanes[0].Stream)
 			}
-			lag, err := nats.Lag(ctx, lanes[0].Stream, have)
-			if err != nil {
+			if err := s.add(ctx, nats, lanes[0].Stream, found[name]); err != nil {
 				return err
-			}
-			sum.Acked += have.Acked
-			sum.Outstanding += have.Pending + have.AckPending
-			sum.Redelivered += have.Redelivered
-			sum.Lag += lag.Events
-			if lag.PerMessage > 0 {
-				messages += float64(have.Pending + have.AckPending)
 			}
 		}
 	}
-	if messages > 0 {
-		sum.PerMessage = float64(sum.Lag) / messages
+	return nil
+}
+
+// former adds the inputs that the stage is not to have any more and that its workers go on with, or will when there
+// are some; not those that no worker can read.
+func (s *summary) former(ctx context.Context, nats *jetstream.Client, stage *v1alpha1.Stage, node *plan.Stage, owner jetstream.Owner) error {
+	if c := meta.FindStatusCondition(stage.Status.Conditions, v1alpha1.ConditionInputsDrained); c != nil && c.Reason == v1alpha1.ReasonRevisionLost {
+		return nil
+	}
+	for _, entry := range stage.Status.Consumers {
+		names := graph.Former(entry, node.Consumers)
+		if len(names) == 0 {
+			continue
+		}
+		found, err := nats.Consumers(entry.Stream, names)
+		if errors.Is(err, jetstream.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, have := range found {
+			if !owner.Owns(have.Config.Metadata) {
+				continue
+			}
+			if err := s.add(ctx, nats, entry.Stream, have); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+func (s *summary) add(ctx context.Context, nats *jetstream.Client, stream string, have *jetstream.Consumer) error {
+	lag, err := nats.Lag(ctx, stream, have)
+	if err != nil {
+		return err
+	}
+	s.sample.Acked += have.Acked
+	s.sample.Outstanding += have.Pending + have.AckPending
+	s.sample.Redelivered += have.Redelivered
+	s.sample.Lag += lag.Events
+	if lag.PerMessage > 0 {
+		s.messages += float64(have.Pending + have.AckPending)
+	}
+	return nil
+}
+
+func (s *summary) close() {
+	if s.messages > 0 {
+		s.sample.PerMessage = float64(s.sample.Lag) / s.messages
+	}
 }

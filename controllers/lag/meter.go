@@ -59,6 +59,8 @@ type Meter struct {
 	Client  client.Reader
 	Access  *access.Access
 	Planner *graph.Planner
+	// Cluster is recorded on consumers; it tells operators apart that share a NATS account.
+	Cluster string
 	// Now is the clock.
 	Now func() time.Time
 	// Every is how often stages that scale are measured, and how old a reading may be.

@@ -188,3 +188,70 @@ func TestUnmeasurableStageIsNotForgotten(t *testing.T) {
 		t.Error("a stage that is gone is still known")
 	}
 }
+
+// TestFormerInputsCount: workers that go on with an input which the manifest does not name any more are needed for it.
+func TestFormerInputsCount(t *testing.T) {
+	ours := map[string]string{jetstream.MetadataPipeline: "shop/obs", jetstream.MetadataStage: "validate", jetstream.MetadataCluster: "east"}
+	for name, test := range map[string]struct {
+		metadata map[string]string
+		reason   string
+		want     int64
+	}{
+		"workers go on with it":       {ours, v1alpha1.ReasonEventsLeft, 7},
+		"there are no workers now":    {ours, "", 7},
+		"no worker can read it":       {ours, v1alpha1.ReasonRevisionLost, 0},
+		"somebody else's":             {map[string]string{jetstream.MetadataPipeline: "shop/other"}, v1alpha1.ReasonEventsLeft, 0},
+		"the same pipeline elsewhere": {map[string]string{jetstream.MetadataPipeline: "shop/obs", jetstream.MetadataStage: "validate"}, v1alpha1.ReasonEventsLeft, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := harness.RunEmbeddedNATS(t, natsserver.Options{})
+			g := meterAt(t, server.URL())
+			g.Cluster = "east"
+			js := provide(t, server, obs())
+			stream, err := js.CreateStream(t.Context(), natsjs.StreamConfig{Name: "FORMER", Subjects: []string{"former"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = stream.CreateConsumer(t.Context(), natsjs.ConsumerConfig{Durable: "former", AckPolicy: natsjs.AckAllPolicy, Metadata: test.metadata})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 7 {
+				if _, err := js.Publish(t.Context(), "former", nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var stage v1alpha1.Stage
+			if err := g.objects.Get(t.Context(), scaled, &stage); err != nil {
+				t.Fatal(err)
+			}
+			stage.Status.Consumers = []v1alpha1.ConsumerStatus{
+				{Stream: "SHOP_OBS_RAW", Name: "shop-obs-validate", Lanes: 1},
+				{Stream: "FORMER", Name: "former", Lanes: 1},
+				{Stream: "FORMER", Name: "gone", Lanes: 1},
+				{Stream: "GONE", Name: "gone", Lanes: 8},
+			}
+			if test.reason != "" {
+				stage.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionInputsDrained, Status: metav1.ConditionFalse, Reason: test.reason}}
+			}
+			if err := g.objects.Status().Update(t.Context(), &stage); err != nil {
+				t.Fatal(err)
+			}
+			g.eventually(test.want)
+		})
+	}
+}
+
+// eventually waits until the lag is as wanted: the server counts a message a moment after it has confirmed it.
+func (g *gauge) eventually(want int64) {
+	g.t.Helper()
+	var got []Reading
+	var err error
+	for range 20 {
+		if got, err = g.read(); err == nil && len(got) == 1 && got[0].Lag == want {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	g.t.Errorf("got %+v and %v, want a lag of %d", got, err, want)
+}

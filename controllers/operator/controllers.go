@@ -61,7 +61,8 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) (*la
 	}
 	recorder := mgr.GetEventRecorder(recorderName)
 	scaler, err := addAutoscaling(ctx, mgr, options, &lag.Meter{
-		Client: mgr.GetClient(), Access: nats, Planner: planner, Now: time.Now, Every: measureEvery, Down: options.ScaleDownWindow,
+		Client: mgr.GetClient(), Access: nats, Planner: planner, Cluster: options.ClusterName,
+		Now: time.Now, Every: measureEvery, Down: options.ScaleDownWindow,
 	})
 	if err != nil {
 		return nil, err

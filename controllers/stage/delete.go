@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 )
@@ -80,7 +81,7 @@ func (r *Reconciler) deleteConsumers(ctx context.Context, stage *v1alpha1.Stage)
 	if err != nil {
 		return err
 	}
-	owner := ownerOf(stage, r.Settings.Cluster)
+	owner := access.StageOwner(stage, r.Settings.Cluster)
 	streams, err := nats.StreamsOf(owner)
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/status"
@@ -42,7 +43,7 @@ const skew = 5 * time.Second
 // gatherFormer reads the consumers of an input that status speaks of, but for those that are wanted.
 func gatherFormer(ctx context.Context, nats *jetstream.Client, entry v1alpha1.ConsumerStatus, owner jetstream.Owner, wanted []plan.Consumer) (former, error) {
 	f := former{entry: entry}
-	names := unwanted(entry, wanted)
+	names := graph.Former(entry, wanted)
 	if len(names) == 0 {
 		return f, nil
 	}
@@ -65,17 +66,6 @@ func gatherFormer(ctx context.Context, nats *jetstream.Client, entry v1alpha1.Co
 		f.oldest = older(f.oldest, lag.Oldest)
 	}
 	return f, nil
-}
-
-// unwanted names the consumers of an input that status speaks of and the plan does not.
-func unwanted(entry v1alpha1.ConsumerStatus, wanted []plan.Consumer) []string {
-	var names []string
-	for _, d := range durablesOf(entry) {
-		if !slices.ContainsFunc(wanted, func(c plan.Consumer) bool { return c.Stream == d.stream && c.Durable == d.name }) {
-			names = append(names, d.name)
-		}
-	}
-	return names
 }
 
 // older is the earlier of two times, of which zero is none.
@@ -127,7 +117,7 @@ func (s *snapshot) unsure() bool {
 		return false
 	}
 	return meta.IsStatusConditionFalse(s.stage.Status.Conditions, v1alpha1.ConditionInputsDrained) ||
-		slices.ContainsFunc(s.stage.Status.Consumers, func(c v1alpha1.ConsumerStatus) bool { return len(unwanted(c, s.node.Consumers)) > 0 })
+		slices.ContainsFunc(s.stage.Status.Consumers, func(c v1alpha1.ConsumerStatus) bool { return len(graph.Former(c, s.node.Consumers)) > 0 })
 }
 
 // leaves says that a person has said to leave what is not processed.
@@ -196,7 +186,7 @@ func (r *Reconciler) drain(ctx context.Context, stage *v1alpha1.Stage) (waits bo
 	before, upstream := boundary(stage, stages)
 	var left []former
 	for _, entry := range stage.Status.Consumers {
-		f, err := gatherFormer(ctx, nats, entry, ownerOf(stage, r.Settings.Cluster), nil)
+		f, err := gatherFormer(ctx, nats, entry, access.StageOwner(stage, r.Settings.Cluster), nil)
 		if err != nil {
 			return false, err
 		}

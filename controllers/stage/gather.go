@@ -21,7 +21,6 @@ import (
 	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/lag"
 	"millrace.dev/millrace/controllers/plan"
-	"millrace.dev/millrace/workers/config"
 )
 
 // indexOwner indexes ConfigMaps by the Stage that controls them.
@@ -198,7 +197,7 @@ func (r *Reconciler) gatherConsumers(ctx context.Context, s *snapshot) error {
 		}
 		s.inputs = append(s.inputs, inputs...)
 	}
-	owner := ownerOf(s.stage, r.Settings.Cluster)
+	owner := access.StageOwner(s.stage, r.Settings.Cluster)
 	for _, entry := range s.stage.Status.Consumers {
 		f, err := gatherFormer(ctx, s.nats, entry, owner, s.node.Consumers)
 		if err != nil {
@@ -213,10 +212,9 @@ func (r *Reconciler) gatherConsumers(ctx context.Context, s *snapshot) error {
 
 // durablesOf names the consumers of one input that status speaks of.
 func durablesOf(c v1alpha1.ConsumerStatus) []durable {
-	lanes := max(int(c.Lanes), 1)
-	all := make([]durable, lanes)
-	for lane := range lanes {
-		all[lane] = durable{c.Stream, config.Input{Durable: c.Name}.Consumer(lane, lanes)}
+	var all []durable
+	for _, name := range graph.Durables(c) {
+		all = append(all, durable{c.Stream, name})
 	}
 	return all
 }
@@ -270,14 +268,6 @@ func ignoreNotFound(err error) error {
 		return nil
 	}
 	return err
-}
-
-// ownerOf is what marks the consumers of a stage.
-func ownerOf(stage *v1alpha1.Stage, cluster string) jetstream.Owner {
-	return jetstream.Owner{
-		UID: string(stage.UID), Pipeline: stage.Namespace + "/" + stage.Spec.PipelineRef.Name,
-		Stage: graph.Name(stage), Cluster: cluster,
-	}
 }
 
 // isNATS reports whether an error is about NATS and so becomes a condition.

@@ -7,6 +7,7 @@ import (
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
+	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 )
 
@@ -78,7 +79,7 @@ func decide(s *snapshot, settings Settings) (intent, error) {
 }
 
 func decideConsumers(s *snapshot, cluster string) []consumer {
-	owner := ownerOf(s.stage, cluster)
+	owner := access.StageOwner(s.stage, cluster)
 	pipeline := owner
 	pipeline.Stage = ""
 	var consumers []consumer

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/test/golden"
@@ -230,7 +231,7 @@ func TestDecideConsumers(t *testing.T) {
 			in.have = &jetstream.Consumer{Config: api.ConsumerConfig{Durable: in.want.Durable}}
 		}, jetstream.ActionNotOwned, false},
 		"as wanted": {func(in *input) {
-			in.have = &jetstream.Consumer{Config: jetstream.ConsumerConfig(in.want, ownerOf(child("validate"), ""))}
+			in.have = &jetstream.Consumer{Config: jetstream.ConsumerConfig(in.want, access.StageOwner(child("validate"), ""))}
 		}, jetstream.ActionNone, false},
 	}
 	for name, test := range tests {
@@ -302,7 +303,7 @@ func TestStatusSumsUpLanes(t *testing.T) {
 	done := outcome{consumers: map[string]*jetstream.Consumer{}}
 	for lane, want := range s.node.Consumers {
 		in := input{want: want, have: &jetstream.Consumer{
-			Config:  jetstream.ConsumerConfig(want, ownerOf(s.stage, "")),
+			Config:  jetstream.ConsumerConfig(want, access.StageOwner(s.stage, "")),
 			Pending: 2, AckPending: uint64(lane), Redelivered: 1,
 		}, lag: jetstream.Lag{Events: 10, Oldest: now.Add(-time.Duration(lane) * time.Second)}}
 		s.inputs = append(s.inputs, in)
