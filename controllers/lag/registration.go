@@ -177,7 +177,7 @@ func (r *Registration) look(ctx context.Context) (standing Standing, message str
 	err = r.Reader.Get(ctx, types.NamespacedName{Name: apiServiceName}, service)
 	switch {
 	case apierrors.IsNotFound(err):
-		return Absent, "there is no APIService " + apiServiceName + ": install the chart with autoscaling.backend=external", nil, nil
+		return Absent, "there is no APIService " + apiServiceName + ": install the chart with autoscaling.backend=external and autoscaling.external.apiService.enabled", nil, nil
 	case err != nil:
 		return Unknown, fmt.Sprintf("cannot read APIService %s: %v", apiServiceName, err), nil, err
 	}

@@ -146,3 +146,30 @@ func compareSpecs(t *testing.T, key string, want, got *unstructured.Unstructured
 		t.Errorf("%s: spec (-generated +rendered):\n%s", key, diff)
 	}
 }
+
+// TestForeignAPIServiceIsLeftAlone: what is rendered without a cluster cannot see whose the APIService is, and leaves it
+// out when it is told to. The rest of external metrics stays, since whoever has it may go.
+func TestForeignAPIServiceIsLeftAlone(t *testing.T) {
+	h := newHelm(t)
+	for name, test := range map[string]struct {
+		args []string
+		want bool
+	}{
+		"by default": {nil, true},
+		"left out":   {[]string{"--set", "autoscaling.external.apiService.enabled=false"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rendered, err := h.template(t.Context(), test.args...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all := objects(t, rendered)
+			if got := all["APIService /v1beta1.external.metrics.k8s.io"] != nil; got != test.want {
+				t.Errorf("renders the APIService: %t, want %t", got, test.want)
+			}
+			if all["Service mill/demo-millrace-external-metrics"] == nil || !strings.Contains(rendered, "--autoscaling-backend=external") {
+				t.Error("renders no external metrics")
+			}
+		})
+	}
+}
