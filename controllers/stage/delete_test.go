@@ -7,6 +7,7 @@ import (
 
 	natsjs "github.com/nats-io/nats.go/jetstream"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -49,7 +50,7 @@ func deleted(t *testing.T, ago time.Duration, server string) *deletion {
 		Spec: appsv1.DeploymentSpec{Replicas: new(int32(1))},
 	}
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, appsv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, appsv1.AddToScheme, corev1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
@@ -129,15 +130,14 @@ func TestDeletionIsGivenUpAMinuteAfterTheFirstFailure(t *testing.T) {
 	}
 }
 
-// TestDrainOutlivesAFailure: a server that does not answer for a moment, long after the deletion, does not end a drain.
-func TestDrainOutlivesAFailure(t *testing.T) {
-	server := harness.RunEmbeddedNATS(t, natsserver.Options{})
-	d := deleted(t, 0, server.URL())
+// store makes the input of the stage, with an event that it has not processed.
+func store(t *testing.T, server *natsserver.Embedded) {
+	t.Helper()
 	nc, err := server.Connect()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer nc.Close()
+	t.Cleanup(nc.Close)
 	js, err := natsjs.New(nc)
 	if err != nil {
 		t.Fatal(err)
@@ -156,6 +156,46 @@ func TestDrainOutlivesAFailure(t *testing.T) {
 	if _, err := js.Publish(t.Context(), "raw.a", nil); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestDrainDoesNotWaitForNobody: what the workers that there are do not read will not be processed, and is told at once.
+func TestDrainDoesNotWaitForNobody(t *testing.T) {
+	for name, test := range map[string]struct {
+		config string
+		want   bool
+	}{
+		"they read it":             {`{"inputs":[{"stream":"SHOP_OBS_RAW","durable":"shop-obs-validate"}]}`, false},
+		"they read something else": {`{"inputs":[{"stream":"OTHER","durable":"shop-obs-validate"}]}`, true},
+		"it is not known":          {`{`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := harness.RunEmbeddedNATS(t, natsserver.Options{})
+			store(t, server)
+			d := deleted(t, 0, server.URL())
+			revision := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "revision"}, Data: map[string]string{configKey: test.config}}
+			if err := d.Client.Create(t.Context(), revision); err != nil {
+				t.Fatal(err)
+			}
+			d.stage.Status.Revision = revision.Name
+			if err := d.Client.Status().Update(t.Context(), d.stage); err != nil {
+				t.Fatal(err)
+			}
+			if got := d.after(time.Second); got != test.want {
+				t.Errorf("the stage is gone: %t, want %t", got, test.want)
+			}
+			const says = "Warning EventsLeft no worker reads SHOP_OBS_RAW, where about 1 events are left"
+			if noted := d.noted(); strings.Contains(noted, says) != test.want {
+				t.Errorf("an Event says %q: %t, want %t:\n%s", says, !test.want, test.want, noted)
+			}
+		})
+	}
+}
+
+// TestDrainOutlivesAFailure: a server that does not answer for a moment, long after the deletion, does not end a drain.
+func TestDrainOutlivesAFailure(t *testing.T) {
+	server := harness.RunEmbeddedNATS(t, natsserver.Options{})
+	d := deleted(t, 0, server.URL())
+	store(t, server)
 	if d.after(0) || d.after(3*time.Minute) {
 		t.Fatalf("the stage is gone, with an event left: %s", d.noted())
 	}

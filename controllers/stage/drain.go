@@ -8,6 +8,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -18,6 +19,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/status"
 	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/workers/config"
 )
 
 // A stage that is deleted, or that is to read something else, first processes what was stored for it until
@@ -100,7 +102,7 @@ func (s *snapshot) held() (held, lost []former) {
 	for _, f := range s.former {
 		left := f.events > 0 && (since.IsZero() || !f.drained(since))
 		switch {
-		case have != nil && revisionReads(have, f.entry):
+		case have != nil && among(inputsOf(have), f.entry):
 			if left || s.leaving { // what other stages still make of what they are to process comes in
 				held = append(held, f)
 			}
@@ -183,14 +185,23 @@ func (r *Reconciler) drain(ctx context.Context, stage *v1alpha1.Stage) (waits bo
 	if err != nil {
 		return false, err
 	}
+	read, err := r.inputsRead(ctx, stage)
+	if err != nil {
+		return false, err
+	}
 	before, upstream := boundary(stage, stages)
-	var left []former
+	var left, lost []former
 	for _, entry := range stage.Status.Consumers {
 		f, err := gatherFormer(ctx, nats, entry, access.StageOwner(stage, r.Settings.Cluster), nil)
 		if err != nil {
 			return false, err
 		}
-		if upstream != "" || !f.drained(before) {
+		switch {
+		case len(read) > 0 && !among(read, entry): // nor will they: there is no other revision any more
+			if f.events > 0 {
+				lost = append(lost, f)
+			}
+		case upstream != "" || !f.drained(before):
 			left = append(left, f)
 		}
 	}
@@ -200,10 +211,14 @@ func (r *Reconciler) drain(ctx context.Context, stage *v1alpha1.Stage) (waits bo
 	}
 	verdict := inputsDrained(stage, left, then)
 	if verdict == nil {
+		if len(lost) > 0 {
+			streams, events := sumUp(lost)
+			r.eventUnprocessed(ctx, stage, fmt.Sprintf("no worker reads %s, where about %d events are left", streams, events))
+		}
 		return false, nil
 	}
 	if r.Now().Sub(stage.DeletionTimestamp.Time) > r.DrainTimeout {
-		r.eventUnprocessed(ctx, stage, verdict.Message)
+		r.eventUnprocessed(ctx, stage, fmt.Sprintf("gave up after %s: %s", r.DrainTimeout, verdict.Message))
 		return false, nil
 	}
 	old := stage.DeepCopy()
@@ -214,6 +229,19 @@ func (r *Reconciler) drain(ctx context.Context, stage *v1alpha1.Stage) (waits bo
 		r.eventTurned(stage, old.Status.Conditions)
 	}
 	return true, nil
+}
+
+// inputsRead are what the workers of a stage read; none when that is not known.
+func (r *Reconciler) inputsRead(ctx context.Context, stage *v1alpha1.Stage) ([]config.Input, error) {
+	if stage.Status.Revision == "" {
+		return nil, nil
+	}
+	var have corev1.ConfigMap
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: stage.Namespace, Name: stage.Status.Revision}, &have)
+	if err != nil {
+		return nil, client.IgnoreNotFound(err)
+	}
+	return inputsOf(&have), nil
 }
 
 // drains says whether workers are there to process what is left, and whether it would be lost if they did

@@ -130,7 +130,7 @@ func (r *Reconciler) eventLeftBehind(ctx context.Context, s *v1alpha1.Stage, cau
 
 func (r *Reconciler) eventUnprocessed(ctx context.Context, s *v1alpha1.Stage, what string) {
 	log.FromContext(ctx).Info("gave up the drain", "left", what)
-	r.warn(s, v1alpha1.ReasonEventsLeft, actionCleanup, fmt.Sprintf("gave up after %s: %s", r.DrainTimeout, what))
+	r.warn(s, v1alpha1.ReasonEventsLeft, actionCleanup, what)
 }
 
 // eventUnknown: what is left could not be asked for any more.

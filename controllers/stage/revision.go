@@ -130,15 +130,20 @@ func (s *snapshot) revisionName() string {
 	return s.stage.Status.Revision
 }
 
-// revisionReads says whether workers of a revision, of whatever release, read an input.
-func revisionReads(have *corev1.ConfigMap, entry v1alpha1.ConsumerStatus) bool {
+// inputsOf are what workers of a revision, of whatever release, read; none when it is damaged.
+func inputsOf(have *corev1.ConfigMap) []config.Input {
 	var c struct {
 		Inputs []config.Input `json:"inputs"`
 	}
 	if json.Unmarshal([]byte(have.Data[configKey]), &c) != nil {
-		return false // nor can a worker
+		return nil
 	}
-	return slices.ContainsFunc(c.Inputs, func(i config.Input) bool { return i.Stream == entry.Stream && i.Durable == entry.Name })
+	return c.Inputs
+}
+
+// among says whether an input that status speaks of is one of these.
+func among(inputs []config.Input, entry v1alpha1.ConsumerStatus) bool {
+	return slices.ContainsFunc(inputs, func(i config.Input) bool { return i.Stream == entry.Stream && i.Durable == entry.Name })
 }
 
 // revision is the ConfigMap of the revision that the workers are of; nil when there is none.
