@@ -2,13 +2,14 @@
 # Measures other encodings and compressions on the frames of BenchmarkHops. The arguments go to
 # `go test`, such as -bench Compression.
 #
-# The code of vtprotobuf is made from event.proto into dist/rivals and laid over the package of the
-# generated code for this one build: the tree has none of it.
+# The code of vtprotobuf is made from event.proto into a temporary folder and laid over the package of
+# the generated code for this one build: the tree has none of it.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../../.." && pwd)
-work=$root/dist/rivals
-rm -rf "$work" && mkdir -p "$work/frames" "$work/api/event/v1"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$work/frames" "$work/api/event/v1"
 
 cd "$root"
 go test -run '^$' -bench Hops -benchtime 1x ./test/bench -args -frames "$work/frames"
