@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine"
+	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -190,4 +192,45 @@ func TestReplicaThatIsBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.wantOnce("OUT", []string{"a0=1", "a1=2", "a2=3", "a3=4", "a4=5", "b0=6"})
+}
+
+// TestStateOfAQuietLane: the floor of a lane for which nothing comes may stand at the message of another lane. Its
+// state is rebuilt all the same.
+func TestStateOfAQuietLane(t *testing.T) {
+	r := newRig(t)
+	r.lanes()
+	send := func(lane int, id string) {
+		m := nats.NewMsg(fmt.Sprintf("in.p.%d", lane))
+		m.Header.Set("Content-Type", event.ContentTypeFrame)
+		r.send(m, r.frame(eventJSON(id)))
+	}
+	factory := func(c *config.StageConfig, o *engine.Options) {
+		withLanes(c, o)
+		o.Factory = &counting{}
+	}
+	for lane := range partitions {
+		send(lane, fmt.Sprintf("first%d", lane))
+	}
+	first := r.run(&testStage{}, factory)
+	r.drainedLanes(10 * time.Second)
+	send(1, "other")
+	send(2, "another")
+	if err := first.end(); err != nil {
+		t.Fatal(err)
+	}
+	request := fmt.Appendf(nil, `{"seq":%d}`, partitions+3)
+	if _, err := r.nc.Request("$JS.API.CONSUMER.RESET.IN.lane-0", request, 2*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	c, err := r.js.Consumer(t.Context(), "IN", "lane-0")
+	if err != nil || c.CachedInfo().AckFloor.Stream != partitions+2 {
+		t.Fatalf("the floor is not where it was to be: %+v, %v", c, err)
+	}
+	second := r.run(&testStage{}, factory)
+	send(0, "last")
+	r.drainedLanes(10 * time.Second)
+	if err := second.end(); err != nil {
+		t.Fatal(err)
+	}
+	r.wantIn("OUT", []string{"first0=1", "last=2"})
 }

@@ -175,50 +175,76 @@ type replay struct {
 	l        *lane
 	in       *input
 	floor    uint64
+	since    time.Time
 	messages []*message // the next ones
+	reached  bool       // there are none up to the floor behind these
 }
 
-// newReplay reads the first messages; nil = there are none any more.
+// newReplay reads the first messages; nil = there are none.
 func (l *lane) newReplay(ctx context.Context, in *input, floor uint64, horizon time.Duration) (*replay, error) {
 	if floor == 0 {
 		return nil, nil
 	}
-	look, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	// The message at the floor, or the next one there is, tells the stream time.
-	m, err := l.e.getMessage(look, in.cfg.Stream, map[string]any{"seq": floor, "next_by_subj": in.filter})
-	if err != nil {
-		return nil, fmt.Errorf("rebuild the state from stream %s: %w", in.cfg.Stream, err)
+	// The floor may be the message of another lane: the server moves the floor on while nothing is pending. What is
+	// stored there, or next, tells the time.
+	now := l.e.now()
+	switch m, err := l.leader(ctx, in, map[string]any{"seq": floor, "next_by_subj": ">"}); {
+	case err != nil:
+		return nil, err
+	case m.seq != 0:
+		now = m.time
 	}
-	if m.seq == 0 || m.seq > floor {
-		return nil, nil // what was before it is not stored any more
+	r := &replay{l: l, in: in, floor: floor, since: now.Add(-horizon)}
+	if more, err := r.read(ctx, map[string]any{"start_time": r.since}); !more {
+		return nil, err
 	}
-	r := &replay{l: l, in: in, floor: floor}
-	err = r.read(ctx, map[string]any{"start_time": m.time.Add(-horizon)})
-	return r, err
+	return r, nil
 }
 
 // next goes on to the next message, and says whether there is one.
 func (r *replay) next(ctx context.Context) (bool, error) {
-	at := r.messages[0].seq
+	after := r.messages[0].seq + 1
 	r.messages = r.messages[1:]
-	if len(r.messages) > 0 || at >= r.floor {
+	if len(r.messages) > 0 || r.reached {
 		return len(r.messages) > 0, nil
 	}
-	return true, r.read(ctx, map[string]any{"seq": at + 1})
+	return r.read(ctx, map[string]any{"seq": after})
 }
 
-// read reads messages from where request says.
-func (r *replay) read(ctx context.Context, request map[string]any) (err error) {
+// read reads messages from where request says, and says whether there are some.
+func (r *replay) read(ctx context.Context, request map[string]any) (more bool, err error) {
 	request["batch"], request["max_bytes"], request["next_by_subj"] = replayBatch, replayBytes, r.in.filter
-	r.messages, err = r.l.history(ctx, r.in, request, r.floor)
-	if err == nil && len(r.messages) == 0 {
-		err = fmt.Errorf("message %d is not there: the replica that answered is behind", r.floor)
+	if r.messages, r.reached, err = r.l.history(ctx, r.in, request, r.floor); err != nil {
+		return false, fmt.Errorf("rebuild the state from stream %s: %w", r.in.cfg.Stream, err)
 	}
+	if len(r.messages) > 0 || r.reached {
+		return len(r.messages) > 0, nil
+	}
+	// A replica that is behind says the same as one that knows that there is nothing more.
+	if after, ok := request["seq"]; ok {
+		next, err := r.l.leader(ctx, r.in, map[string]any{"seq": after, "next_by_subj": r.in.filter})
+		return false, errors.Join(err, r.behind(next.seq != 0 && next.seq <= r.floor))
+	}
+	last, err := r.l.leader(ctx, r.in, map[string]any{"last_by_subj": r.in.filter})
+	return false, errors.Join(err, r.behind(last.seq != 0 && !last.time.Before(r.since)))
+}
+
+func (r *replay) behind(is bool) error {
+	if !is {
+		return nil
+	}
+	return fmt.Errorf("rebuild the state from stream %s: the replica that answered is behind", r.in.cfg.Stream)
+}
+
+// leader reads a message of an input from the leader of its stream.
+func (l *lane) leader(ctx context.Context, in *input, request map[string]any) (storedMessage, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	m, err := l.e.getMessage(ctx, in.cfg.Stream, request)
 	if err != nil {
-		return fmt.Errorf("rebuild the state from stream %s: %w", r.in.cfg.Stream, err)
+		return m, fmt.Errorf("rebuild the state from stream %s: %w", in.cfg.Stream, err)
 	}
-	return nil
+	return m, nil
 }
 
 // What one request of a replay asks for.
@@ -227,45 +253,46 @@ const (
 	replayBytes = 4 << 20
 )
 
-// history reads messages up to sequence last, in batches of direct gets (ADR-31).
-func (l *lane) history(ctx context.Context, in *input, request map[string]any, last uint64) ([]*message, error) {
+// history reads messages up to sequence last, a batch of direct gets (ADR-31). reached says that it saw last, or what
+// is behind it.
+func (l *lane) history(ctx context.Context, in *input, request map[string]any, last uint64) (messages []*message, reached bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	body, err := json.Marshal(request)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	inbox := l.e.conn.NewInbox()
 	sub, err := l.e.conn.SubscribeSync(inbox)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // nothing is lost
 	_ = sub.SetPendingLimits(-1, -1)
 	api := "$JS.API.DIRECT.GET." + in.cfg.Stream
 	if err := l.e.conn.PublishRequest(api, inbox, body); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	var messages []*message
 	for {
 		raw, err := sub.NextMsgWithContext(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("%w: does the stream allow direct gets, and is %s allowed for this user?", err, api)
+			return nil, false, fmt.Errorf("%w: does the stream allow direct gets, and is %s allowed for this user?", err, api)
 		}
 		switch status := raw.Header.Get("Status"); status {
 		case "":
 		case "204", "404":
-			return messages, nil
+			return messages, reached, nil
 		default:
-			return nil, fmt.Errorf("%s %s (%s)", status, raw.Header.Get("Description"), api)
+			return nil, false, fmt.Errorf("%s %s (%s)", status, raw.Header.Get("Description"), api)
 		}
 		m, err := direct(in, raw)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if m.seq <= last {
 			messages = append(messages, m)
 		}
+		reached = reached || m.seq >= last
 	}
 }
 
