@@ -194,6 +194,60 @@ func TestReplicaThatIsBehind(t *testing.T) {
 	r.wantOnce("OUT", []string{"a0=1", "a1=2", "a2=3", "a3=4", "a4=5", "b0=6"})
 }
 
+// moveFloor has the acknowledgement floor of the consumer stand at a message that it does not read, as the server does
+// by itself when a consumer was quiet for its AckWait.
+func (r *rig) moveFloor(stream, consumer string, to int) {
+	r.t.Helper()
+	request := fmt.Appendf(nil, `{"seq":%d}`, to+1)
+	if _, err := r.nc.Request("$JS.API.CONSUMER.RESET."+stream+"."+consumer, request, 2*time.Second); err != nil {
+		r.t.Fatal(err)
+	}
+	c, err := r.js.Consumer(r.t.Context(), stream, consumer)
+	if err != nil || c.CachedInfo().AckFloor.Stream != uint64(to) {
+		r.t.Fatalf("the floor is not where it was to be: %+v, %v", c, err)
+	}
+}
+
+// TestFloorOfOthers: the floor of a quiet consumer with a filter moves on to messages that it does not read. What was
+// told by the clock is not told again then, neither after a reconnect, which is no reason to begin
+// anew, nor by the next worker.
+func TestFloorOfOthers(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.consumer(func(c *jetstream.ConsumerConfig) { c.FilterSubject = "in.raw.>" })
+	filtered := func(c *config.StageConfig, o *engine.Options) {
+		o.Factory = closers{}
+		c.Inputs[0].Subject = "in.raw.>"
+	}
+	first := r.run(&testStage{}, filtered)
+	r.publish("e", 1)
+	r.wantDrained(10 * time.Second)
+	r.send(nats.NewMsg("in.other.x"), []byte(eventJSON("foreign")))
+	r.wantClosed("e0")
+	r.moveFloor("IN", "stage", 2)
+	if err := first.nc.ForceReconnect(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second)
+	r.publish("f", 1)
+	r.wantClosed("e0", "f0")
+	if owners := r.owners("OUT", "INSIGHTS"); len(owners) != 1 {
+		t.Errorf("the lane began anew: written by %v", owners)
+	}
+	if err := first.end(); err != nil {
+		t.Fatal(err)
+	}
+	r.send(nats.NewMsg("in.other.x"), []byte(eventJSON("foreign too")))
+	r.moveFloor("IN", "stage", 4)
+	second := r.run(&testStage{}, filtered)
+	time.Sleep(3 * time.Second) // an idle lane is flushed once a second
+	r.publish("g", 1)
+	r.wantClosed("e0", "f0", "g0")
+	if err := second.end(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestStateOfAQuietLane: the floor of a lane for which nothing comes may stand at the message of another lane. Its
 // state is rebuilt all the same.
 func TestStateOfAQuietLane(t *testing.T) {
@@ -218,14 +272,7 @@ func TestStateOfAQuietLane(t *testing.T) {
 	if err := first.end(); err != nil {
 		t.Fatal(err)
 	}
-	request := fmt.Appendf(nil, `{"seq":%d}`, partitions+3)
-	if _, err := r.nc.Request("$JS.API.CONSUMER.RESET.IN.lane-0", request, 2*time.Second); err != nil {
-		t.Fatal(err)
-	}
-	c, err := r.js.Consumer(t.Context(), "IN", "lane-0")
-	if err != nil || c.CachedInfo().AckFloor.Stream != partitions+2 {
-		t.Fatalf("the floor is not where it was to be: %+v, %v", c, err)
-	}
+	r.moveFloor("IN", "lane-0", partitions+2)
 	second := r.run(&testStage{}, factory)
 	send(0, "last")
 	r.drainedLanes(10 * time.Second)

@@ -29,7 +29,7 @@ func (l *lane) flushUntil(ctx context.Context, s *step, second int64) bool {
 		if l.tick > gradual {
 			l.tick = second
 		}
-		if !l.flush(ctx, s, l.tick, false, new(error)) {
+		if ctx.Err() != nil || !l.flush(ctx, s, l.tick, false, new(error)) {
 			return false
 		}
 	}

@@ -135,13 +135,30 @@ func (in *input) ready(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, nil
 	}
+	return in.complete(ctx, state.floor)
+}
+
+// complete makes sure that the lane has received all that is acknowledged.
+func (in *input) complete(ctx context.Context, floor uint64) (bool, error) {
+	in.mu.Lock()
+	received := in.received
+	in.mu.Unlock()
+	if floor <= received {
+		return true, nil
+	}
+	next, err := in.l.leader(ctx, in, map[string]any{"seq": received + 1, "next_by_subj": in.filter})
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if state.floor > in.received {
+	switch {
+	case err != nil:
+		in.unbind(err.Error())
+		return false, nil //nolint:nilerr // it is told, and tried again
+	case next.seq != 0 && next.seq <= floor:
 		// The worker that had the lane before was still at work when this one took it over. What it
 		// acknowledged meanwhile will not be delivered: the state of the lane lacks it.
-		return false, fmt.Errorf("%w: it is acknowledged up to %d, and %d is the last message that was received", errSkipped, state.floor, in.received)
+		return false, fmt.Errorf("%w: it is acknowledged up to %d, and %d is the last message that was received", errSkipped, floor, received)
 	}
+	in.received, in.acked = floor, floor // what is between is other lanes'
 	return true, nil
 }
 

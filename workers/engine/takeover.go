@@ -84,9 +84,24 @@ func (l *lane) tryTakeOver(ctx context.Context) error {
 	if err := l.openInstances(ctx); err != nil {
 		return err
 	}
-	copy(l.last, floors)
+	for i, floor := range floors {
+		l.last[i] = l.reached(i, floor)
+	}
 	l.tick = 0 // these stages were never flushed
 	return l.rebuild(ctx, floors)
+}
+
+// reached is a message of an input that the lane has processed: the last one up to its floor that something stored came
+// from. The floor itself may be another lane's, and what is made by the clock has its place behind the messages of the lane.
+func (l *lane) reached(input int, floor uint64) (seq uint64) {
+	for _, tracks := range l.tracks {
+		for _, t := range tracks {
+			if t != nil && t.packed[input].seq <= floor {
+				seq = max(seq, t.packed[input].seq)
+			}
+		}
+	}
+	return seq
 }
 
 // awaitEdition waits for the config to be recorded by which the lane is to decide.
@@ -162,7 +177,6 @@ func (l *lane) rebuild(ctx context.Context, floors []uint64) error {
 			replays = slices.DeleteFunc(replays, func(r *replay) bool { return r == first })
 		}
 	}
-	copy(l.last, floors)
 	if events > 0 {
 		l.log.Info("state rebuilt", "lane", l.index, "events", events, "horizon", horizon, "took", l.e.now().Sub(began))
 	}
@@ -185,8 +199,8 @@ func (l *lane) newReplay(ctx context.Context, in *input, floor uint64, horizon t
 	if floor == 0 {
 		return nil, nil
 	}
-	// The floor may be the message of another lane: the server moves the floor on while nothing is pending. What is
-	// stored there, or next, tells the time.
+	// The floor may be the message of another lane: while nothing is pending, the server moves it on to what it has
+	// looked at. What is stored there, or next, tells the time.
 	now := l.e.now()
 	switch m, err := l.leader(ctx, in, map[string]any{"seq": floor, "next_by_subj": ">"}); {
 	case err != nil:
@@ -240,11 +254,7 @@ func (r *replay) behind(is bool) error {
 func (l *lane) leader(ctx context.Context, in *input, request map[string]any) (storedMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	m, err := l.e.getMessage(ctx, in.cfg.Stream, request)
-	if err != nil {
-		return m, fmt.Errorf("rebuild the state from stream %s: %w", in.cfg.Stream, err)
-	}
-	return m, nil
+	return l.e.getMessage(ctx, in.cfg.Stream, request)
 }
 
 // What one request of a replay asks for.
