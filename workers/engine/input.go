@@ -133,7 +133,7 @@ func (in *input) ready(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	if err != nil {
-		return false, nil
+		return false, nil //nolint:nilerr // bind has told of it, and it is tried again
 	}
 	return in.complete(ctx, state.floor)
 }
@@ -152,7 +152,7 @@ func (in *input) complete(ctx context.Context, floor uint64) (bool, error) {
 	switch {
 	case err != nil:
 		in.unbind(err.Error())
-		return false, nil //nolint:nilerr // it is told, and tried again
+		return false, nil
 	case next.seq != 0 && next.seq <= floor:
 		// The worker that had the lane before was still at work when this one took it over. What it
 		// acknowledged meanwhile will not be delivered: the state of the lane lacks it.
