@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -64,9 +63,7 @@ func meterAt(t *testing.T, server string) *gauge {
 		}
 	}
 	objects := fake.NewClientBuilder().WithScheme(scheme).WithObjects(obs(), child).WithStatusSubresource(child).
-		WithIndex(&v1alpha1.Stage{}, "spec.pipelineRef.name", func(o client.Object) []string {
-			return []string{o.(*v1alpha1.Stage).Spec.PipelineRef.Name}
-		}).Build()
+		WithIndex(&v1alpha1.Stage{}, graph.IndexPipeline, graph.IndexedPipeline).Build()
 	planner, err := graph.NewPlanner(server)
 	if err != nil {
 		t.Fatal(err)
@@ -85,15 +82,7 @@ func meterAt(t *testing.T, server string) *gauge {
 // provide makes the streams and consumers that a pipeline calls for.
 func provide(t *testing.T, server *natsserver.Embedded, p *v1alpha1.Pipeline) natsjs.JetStream {
 	t.Helper()
-	nc, err := nats.Connect(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := natsjs.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := harness.JetStream(t, server)
 	planner, err := graph.NewPlanner(server.URL())
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
+	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 )
 
@@ -34,9 +35,7 @@ func TestDeletionIsGivenUpAMinuteAfterTheFirstFailure(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(p).
-				WithIndex(&v1alpha1.Stage{}, "spec.pipelineRef.name", func(o client.Object) []string {
-					return []string{o.(*v1alpha1.Stage).Spec.PipelineRef.Name}
-				}).Build()
+				WithIndex(&v1alpha1.Stage{}, graph.IndexPipeline, graph.IndexedPipeline).Build()
 			pool := jetstream.NewPool(jetstream.PoolOptions{})
 			t.Cleanup(pool.Close)
 			recorder := events.NewFakeRecorder(100)

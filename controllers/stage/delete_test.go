@@ -18,6 +18,7 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/natsserver"
@@ -56,9 +57,7 @@ func deleted(t *testing.T, ago time.Duration, server string) *deletion {
 		}
 	}
 	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(pipeline(nil), d.stage, d.worker).WithStatusSubresource(d.stage).
-		WithIndex(&v1alpha1.Stage{}, "spec.pipelineRef.name", func(o client.Object) []string {
-			return []string{o.(*v1alpha1.Stage).Spec.PipelineRef.Name}
-		}).Build()
+		WithIndex(&v1alpha1.Stage{}, graph.IndexPipeline, graph.IndexedPipeline).Build()
 	clock := func() time.Time { return d.now }
 	applier, err := apply.New(c, clock)
 	if err != nil {
@@ -133,15 +132,7 @@ func TestDeletionIsGivenUpAMinuteAfterTheFirstFailure(t *testing.T) {
 // store makes the input of the stage, with an event that it has not processed.
 func store(t *testing.T, server *natsserver.Embedded) {
 	t.Helper()
-	nc, err := server.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := natsjs.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := harness.JetStream(t, server)
 	stream, err := js.CreateStream(t.Context(), natsjs.StreamConfig{Name: "SHOP_OBS_RAW", Subjects: []string{"raw.>"}})
 	if err != nil {
 		t.Fatal(err)

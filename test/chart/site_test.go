@@ -43,15 +43,7 @@ func newSite(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc, err := server.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := harness.JetStream(t, server)
 	h := newHelm(t)
 	h.env = append(h.env, "KUBECONFIG="+plane.Kubeconfig())
 	s := &site{plane.Client(), plane, client, agent, server.URL(), js, h}

@@ -3,6 +3,9 @@ package harness
 import (
 	"testing"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"millrace.dev/millrace/test/harness/natsserver"
 	"millrace.dev/millrace/test/harness/process"
 )
@@ -51,4 +54,24 @@ func RunEmbeddedNATS(t testing.TB, options natsserver.Options) *natsserver.Embed
 	}
 	t.Cleanup(s.Stop)
 	return s
+}
+
+// connector is a server, of a process or of the test's own.
+type connector interface {
+	Connect(options ...nats.Option) (*nats.Conn, error)
+}
+
+// JetStream connects to a server for the time of the test.
+func JetStream(t testing.TB, server connector) jetstream.JetStream {
+	t.Helper()
+	nc, err := server.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/nats-io/jwt/v2"
-	natsjs "github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -134,7 +133,7 @@ func TestServerWithoutItsStoreHeals(t *testing.T) {
 	if err := server.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	js := connect(t, server)
+	js := harness.JetStream(t, server)
 	x.heals("store of the server wiped", func() error {
 		_, err := js.Consumer(t.Context(), x.stream("raw"), x.durable("validate"))
 		return err
@@ -142,20 +141,6 @@ func TestServerWithoutItsStoreHeals(t *testing.T) {
 	x.event("obs", v1alpha1.ReasonRepaired, "made again, without the messages they held, streams "+x.stream("raw"))
 	x.event("obs-validate", v1alpha1.ReasonRepaired, x.durable("validate"))
 	x.ready(x.stage("obs-validate"), p)
-}
-
-func connect(t *testing.T, server *natsserver.Server) natsjs.JetStream {
-	t.Helper()
-	nc, err := server.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := natsjs.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return js
 }
 
 // TestChangedCredentials: the server revokes the user that the pipeline has. The condition says

@@ -93,8 +93,8 @@ func (e *Engine) truncate(m *nats.Msg) {
 	}
 	m.Header[headerTruncated] = []string{"true"}
 	m.Header[headerFullSize] = []string{strconv.Itoa(len(m.Data))}
-	limit := maxHeaders
-	if payload := int(e.conn.MaxPayload()); payload > 0 {
+	limit, payload := maxHeaders, int(e.conn.MaxPayload())
+	if payload > 0 {
 		limit = min(limit, payload)
 	}
 	for _, name := range sendersHeaders(m.Header) {
@@ -103,7 +103,7 @@ func (e *Engine) truncate(m *nats.Msg) {
 		}
 		delete(m.Header, name)
 	}
-	if payload := int(e.conn.MaxPayload()); payload > 0 {
+	if payload > 0 {
 		m.Data = m.Data[:max(0, min(payload-headerSize(m.Header)-trackHeaders, len(m.Data)))]
 	}
 }

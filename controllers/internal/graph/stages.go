@@ -12,14 +12,17 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 )
 
-// indexPipeline indexes Stages by the Pipeline that they refer to.
-const indexPipeline = "spec.pipelineRef.name"
+// IndexPipeline indexes Stages by IndexedPipeline.
+const IndexPipeline = "spec.pipelineRef.name"
+
+// IndexedPipeline is the name of the Pipeline that a Stage refers to.
+func IndexedPipeline(stage client.Object) []string {
+	return []string{stage.(*v1alpha1.Stage).Spec.PipelineRef.Name}
+}
 
 // Index makes List possible.
 func Index(ctx context.Context, indexer client.FieldIndexer) error {
-	return indexer.IndexField(ctx, &v1alpha1.Stage{}, indexPipeline, func(o client.Object) []string {
-		return []string{o.(*v1alpha1.Stage).Spec.PipelineRef.Name}
-	})
+	return indexer.IndexField(ctx, &v1alpha1.Stage{}, IndexPipeline, IndexedPipeline)
 }
 
 // Stages of one pipeline, by name.
@@ -33,7 +36,7 @@ type Stages struct {
 // List reads the Stages that refer to a pipeline.
 func List(ctx context.Context, reader client.Reader, namespace, pipeline string) (Stages, error) {
 	var list v1alpha1.StageList
-	err := reader.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{indexPipeline: pipeline})
+	err := reader.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{IndexPipeline: pipeline})
 	if err != nil {
 		return Stages{}, err
 	}
