@@ -73,6 +73,11 @@ func (l *lane) commit(ctx context.Context, s *step) error {
 	for i, n := range l.e.nodes {
 		n.stats.commit(s, &s.tallies[i], i == 0, now)
 	}
+	if !l.e.fresh() { // it may have been stopped since it has stored
+		if owns, err := l.e.owns(ctx, l.index); err == nil && !owns {
+			return fmt.Errorf("%w: found out before an acknowledgement", errLost)
+		}
+	}
 	l.acknowledge(s)
 	l.e.progress.Store(now)
 	l.working.Add(-1)

@@ -225,6 +225,9 @@ func (e *Engine) owns(ctx context.Context, index int) (bool, error) {
 	return e.keeper.Owns(ctx, index)
 }
 
+// fresh says that the lanes of this worker are its own as far as it can know without asking.
+func (e *Engine) fresh() bool { return e.keeper == nil || e.keeper.Fresh() }
+
 func (e *Engine) setInputs(l *lane, inputs []*input) {
 	e.mu.Lock()
 	e.inputs[l] = inputs

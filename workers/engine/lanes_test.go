@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -208,6 +209,52 @@ func testZombie(t *testing.T, purged bool) {
 	}
 	r.wantOnce("OUT", want)
 	r.wantInOrder("OUT")
+}
+
+// TestFrozenWorkerDoesNotAcknowledge has a worker stop in the middle of a step, for longer than its leases last,
+// and go on when others have its lanes: what it still stores is found stored, and acknowledging it is theirs. By
+// the old number of an acknowledgement the server would take what they acknowledge for old.
+func TestFrozenWorkerDoesNotAcknowledge(t *testing.T) {
+	r := newRig(t)
+	r.lanes()
+	kv, err := r.js.KeyValue(t.Context(), "leases")
+	if err != nil {
+		t.Fatal(err)
+	}
+	release, entered := make(chan struct{}), make(chan struct{}, partitions)
+	var frozen atomic.Int64
+	w := r.run(&testStage{stateful: true, process: func(context.Context, *stage.Batch) error {
+		entered <- struct{}{}
+		<-release
+		return nil
+	}}, func(c *config.StageConfig, o *engine.Options) {
+		withLanes(c, o)
+		o.LeaseEvery, o.LeaseExpire = time.Minute, 3*time.Minute // it does not look by itself while the test lasts
+		o.Now = func() time.Time { return time.Now().Add(time.Duration(frozen.Load())) }
+	})
+	want := r.publishPartitions("a", partitions, 5)
+	for range partitions {
+		<-entered
+	}
+	if _, err := kv.PutString(t.Context(), "validate", `{"workers":{"x":{"beat":1}},"lanes":["x","x","x","x"]}`); err != nil {
+		t.Fatal(err)
+	}
+	frozen.Store(int64(4 * time.Minute))
+	close(release)
+	eventually(t, 5*time.Second, func() string { return cmp.Diff(0, w.Stats().Lanes) })
+	r.wantOnce("OUT", want)
+	for i := range partitions {
+		c, err := r.js.Consumer(t.Context(), "IN", fmt.Sprintf("lane-%d", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if floor := c.CachedInfo().AckFloor.Stream; floor != 0 {
+			t.Errorf("lane %d: acknowledged up to %d by a worker that has it no more", i, floor)
+		}
+	}
+	if err := w.end(); err != nil {
+		t.Error(err)
+	}
 }
 
 // counting is a stage with state: it emits the running number of each event of its lane as a

@@ -90,6 +90,7 @@ type Keeper struct {
 	problem  string
 	table    Table // as last seen
 	revision uint64
+	looked   time.Time // the end of the last round
 
 	// Of Run alone:
 	beatAt              time.Time // the next beat
@@ -158,7 +159,11 @@ func (k *Keeper) Run(ctx context.Context, l Lanes) error {
 	}
 	defer listening()
 	for ctx.Err() == nil {
-		k.sleep(ctx, k.round(ctx, l))
+		wait := k.round(ctx, l)
+		k.mu.Lock()
+		k.looked = k.o.Now()
+		k.mu.Unlock()
+		k.sleep(ctx, wait)
 	}
 	return nil
 }

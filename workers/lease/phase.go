@@ -102,8 +102,16 @@ func (k *Keeper) Lost(lane int) {
 	k.Released(lane)
 }
 
+// Fresh says that this worker was awake for the last half of Expire and looked at the table, or tried
+// to: Lanes.Lost was called for what is lost. A worker that was stopped does not know yet who has its lanes.
+func (k *Keeper) Fresh() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.o.Now().Sub(k.looked) < k.o.Expire/2
+}
+
 // Owns asks now whether the lane is this worker's. It is for a holder whose write was
-// refused. When the lane is not, Lost follows, unless the holder calls Keeper.Lost before.
+// refused, or who is not Fresh. When the lane is not, Lost follows, unless the holder calls Keeper.Lost before.
 func (k *Keeper) Owns(ctx context.Context, lane int) (bool, error) {
 	t, _, err := k.store.read(ctx)
 	if err != nil {
