@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	k8slabels "k8s.io/apimachinery/pkg/labels"
@@ -25,12 +24,8 @@ import (
 	"millrace.dev/millrace/controllers/internal/scaling"
 )
 
-const (
-	// together is how many stages are measured at the same time.
-	together = 8
-	// keepFor is how long the reading of a stage that nobody measures any more is kept.
-	keepFor = 10 * time.Minute
-)
+// keepFor is how long the reading of a stage that nobody measures any more is kept.
+const keepFor = 10 * time.Minute
 
 // Reading is what was found out about one stage.
 type Reading struct {
@@ -75,10 +70,13 @@ type Meter struct {
 
 	mu    sync.Mutex
 	known map[types.NamespacedName]*entry
+	// measuring are the measurements of the rounds.
+	measuring sync.WaitGroup
 }
 
 // entry is one stage. Its lock is held while it is measured, so that many who ask wait for one answer.
 type entry struct {
+	inRound  atomic.Bool // a round measures it
 	mu       sync.Mutex
 	reading  Reading
 	estimate scaling.Estimate
@@ -97,6 +95,7 @@ func (*Meter) NeedLeaderElection() bool { return false }
 
 // Start measures the stages that scale until the context ends.
 func (m *Meter) Start(ctx context.Context) error {
+	defer m.measuring.Wait()
 	ticker := time.NewTicker(m.Every)
 	defer ticker.Stop()
 	for {
@@ -109,24 +108,27 @@ func (m *Meter) Start(ctx context.Context) error {
 	}
 }
 
+// round begins to measure the stages that scale, but for those that are being measured since a round before: a
+// server that does not answer delays nobody else.
 func (m *Meter) round(ctx context.Context) {
 	var stages v1alpha1.StageList
 	if err := m.Client.List(ctx, &stages); err != nil {
 		return // the cache ends with the context
 	}
-	var group errgroup.Group
-	group.SetLimit(together)
 	for i := range stages.Items {
 		stage := &stages.Items[i]
 		if !scales(stage) {
 			continue
 		}
-		group.Go(func() error {
+		e := m.entry(stage)
+		if e.inRound.Swap(true) {
+			continue
+		}
+		m.measuring.Go(func() {
+			defer e.inRound.Store(false)
 			m.measure(ctx, stage)
-			return nil
 		})
 	}
-	_ = group.Wait()
 	m.forget()
 }
 

@@ -1,6 +1,8 @@
 package lag
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -138,6 +140,53 @@ func TestRefusedNamesakeIsLeftOut(t *testing.T) {
 	}
 }
 
+// stuck is a client that does not get what belongs to one pipeline before ctx ends, as when its server does not answer.
+type stuck struct {
+	client.Reader
+	pipeline string
+}
+
+func (s stuck) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+	if _, ok := o.(*v1alpha1.Pipeline); ok && key.Name == s.pipeline {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return s.Reader.Get(ctx, key, o, opts...)
+}
+
+// TestMeasurementThatHangsDelaysNoOther: the stages of other pipelines are measured in each round.
+func TestMeasurementThatHangsDelaysNoOther(t *testing.T) {
+	server := harness.RunEmbeddedNATS(t, natsserver.Options{})
+	g := meterAt(t, server.URL())
+	provide(t, server, obs())
+	for i := range 20 {
+		hangs := &v1alpha1.Stage{
+			ObjectMeta: metav1.ObjectMeta{Namespace: scaled.Namespace, Name: fmt.Sprintf("hangs-%d", i)},
+			Spec:       v1alpha1.StageSpec{PipelineRef: v1alpha1.PipelineRef{Name: "hangs"}, Name: fmt.Sprintf("s%d", i), StageNode: node()},
+		}
+		if err := g.objects.Create(t.Context(), hangs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.Client, g.Now, g.Every = stuck{g.objects, "hangs"}, time.Now, 50*time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- g.Start(ctx) }()
+	at := map[time.Time]bool{}
+	for deadline := time.Now().Add(5 * time.Second); len(at) < 5 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if r, ok := g.Latest(scaled); ok {
+			at[r.At] = true
+		}
+	}
+	if len(at) < 5 {
+		t.Errorf("got %d measurements while others hang, want them to go on", len(at))
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestUnmeasurableStageIsNotForgotten: that its lag is not known stays known, for as long as it is so.
 func TestUnmeasurableStageIsNotForgotten(t *testing.T) {
 	server := harness.RunEmbeddedNATS(t, natsserver.Options{})
@@ -151,6 +200,7 @@ func TestUnmeasurableStageIsNotForgotten(t *testing.T) {
 	round := func(after time.Duration) {
 		g.now = g.now.Add(after)
 		g.round(t.Context())
+		g.measuring.Wait()
 	}
 	round(0)
 	unknown("without consumers")

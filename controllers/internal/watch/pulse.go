@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -20,29 +20,33 @@ type pulse struct {
 	// pipeline and ingress are guarded by the lock of the Watch.
 	pipeline *v1alpha1.Pipeline
 	ingress  string
-	// seen is only used by the loop; empty before the first look.
+	// looking is true while it is looked at.
+	looking atomic.Bool
+	// seen is only used by the look; empty before the first one.
 	seen string
 }
 
-// beat is how often some of the pipelines are looked at, and together how many at most. Requests
-// that are sent together cost less than half of what they cost one by one.
-const (
-	beat     = time.Second
-	together = 32
-)
+// beat is how often some of the pipelines are looked at, together: requests that are sent together cost less than
+// half of what they cost one by one.
+const beat = time.Second
 
-// Start looks at each pipeline once in each interval, some at each beat, until the context ends.
+// Start looks at each pipeline once in each interval, some at each beat, until the context ends. A
+// server that does not answer delays the looks at its own pipelines alone.
 func (w *Watch) Start(ctx context.Context) error {
+	var looks sync.WaitGroup
+	defer looks.Wait()
 	beats := int(max(w.interval/beat, 1))
 	for i := 0; sleep(ctx, w.interval/time.Duration(beats)); i++ {
 		all := w.pulses()
 		share := func(n int) int { return n * len(all) / beats }
-		for some := range slices.Chunk(all[share(i%beats):share(i%beats+1)], together) {
-			var looks sync.WaitGroup
-			for _, p := range some {
-				looks.Go(func() { w.look(ctx, p) })
+		for _, p := range all[share(i%beats):share(i%beats+1)] {
+			if p.looking.Swap(true) {
+				continue
 			}
-			looks.Wait()
+			looks.Go(func() {
+				defer p.looking.Store(false)
+				w.look(ctx, p)
+			})
 		}
 	}
 	return nil

@@ -28,13 +28,19 @@ type bench struct {
 	queues map[watch.Kind]workqueue.TypedRateLimitingInterface[reconcile.Request]
 }
 
-// access connects to one server, whatever a pipeline says.
+// access connects to one server, whatever a pipeline says, but for the one whose server does not answer.
 type access struct {
 	pool   *jetstream.Pool
 	server jetstream.Server
 }
 
-func (a access) Client(context.Context, *v1alpha1.Pipeline) (*jetstream.Client, error) {
+const silent = "silent"
+
+func (a access) Client(ctx context.Context, p *v1alpha1.Pipeline) (*jetstream.Client, error) {
+	if p.GetName() == silent {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	return a.pool.Client(a.server)
 }
 
@@ -55,7 +61,7 @@ func start(t *testing.T) *bench {
 		b.queues[kind] = q
 	}
 	var err error
-	if b.client, err = a.Client(t.Context(), nil); err != nil {
+	if b.client, err = a.Client(t.Context(), &v1alpha1.Pipeline{}); err != nil {
 		t.Fatal(err)
 	}
 	nc, err := nats.Connect(s.URL())
@@ -153,9 +159,11 @@ func TestWhoFollowsSomethingElseIsNotWokenByTheFormer(t *testing.T) {
 	b.woken(t, "a", "b", "b-s")
 }
 
+// The server of another pipeline that does not answer delays nothing.
 func TestPulseWakesThePipelineThatGotEvents(t *testing.T) {
 	b := start(t)
 	b.follow()
+	b.watch.Pulse(&v1alpha1.Pipeline{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: silent}}, "C")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- b.watch.Start(ctx) }()
