@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -257,4 +258,63 @@ func revision(t *testing.T, data []byte) string {
 		t.Fatal(err)
 	}
 	return fmt.Sprintf("%s:%d", m.GetId(), m.GetInsight().GetRevision())
+}
+
+// TestLooseMessagesAreSeenAtTheirTime: stages see single events in batches, but not those that were stored much later
+// than others as if they had come with them.
+func TestLooseMessagesAreSeenAtTheirTime(t *testing.T) {
+	r := newRig(t)
+	ids := r.publish("a", 3)
+	time.Sleep(400 * time.Millisecond)
+	between := time.Now().Add(-200 * time.Millisecond)
+	ids = append(ids, r.publish("b", 3)...)
+	var mu sync.Mutex
+	seen := map[string]time.Time{}
+	e := r.run(&testStage{process: func(_ context.Context, b *stage.Batch) error {
+		mu.Lock()
+		defer mu.Unlock()
+		for i := range b.Events {
+			seen[strings.Clone(b.Events[i].ID)] = b.Now
+		}
+		return nil
+	}}, nil)
+	r.wantDrained(20 * time.Second)
+	if err := e.end(); err != nil {
+		t.Fatal(err)
+	}
+	r.wantOnce("OUT", ids)
+	for id, now := range seen {
+		if late := id[0] == 'b'; late != now.After(between) {
+			t.Errorf("event %s was seen at %s, where %s is between those of a and b", id, now, between)
+		}
+	}
+}
+
+// TestLooseMessagesAreBoundedInMemory: a small message may hold many bytes, so it is those that end a batch.
+func TestLooseMessagesAreBoundedInMemory(t *testing.T) {
+	r := newRig(t)
+	var ids []string
+	for i := range 40 {
+		id := fmt.Sprintf("e%d", i)
+		ids = append(ids, id)
+		block := r.frame(fmt.Sprintf(`{"id":%q,"source":"test","type":"test.made","body":%q}`, id, strings.Repeat("x", 900<<10)))
+		r.send(nats.NewMsg("in.raw.x"), block) // nothing says that it is a frame
+	}
+	var most atomic.Int64
+	e := r.run(&testStage{process: func(_ context.Context, b *stage.Batch) error {
+		bytes := 0
+		for i := range b.Events {
+			bytes += b.Events[i].Size()
+		}
+		most.Store(max(most.Load(), int64(bytes)))
+		return nil
+	}}, nil)
+	r.wantDrained(20 * time.Second)
+	if err := e.end(); err != nil {
+		t.Fatal(err)
+	}
+	r.wantOnce("OUT", ids)
+	if got := most.Load(); got > 6<<20 {
+		t.Errorf("a stage got %d bytes at once, want few MiB", got)
+	}
 }

@@ -36,13 +36,19 @@ type copies struct {
 // that is decoded, and one between each of these.
 const handsPerLane = 5
 
-// cutChain divides the stages: those from a depth on make the second half.
+// cutChain divides the stages: those from a depth on make the second half. Where several stages
+// are given the same events, the copies share the memory that what is added to an event goes to, so the
+// stages behind such a branch are all in one half.
 func cutChain(nodes []*node) (halves [2][]*node, cut int) {
-	depth := 0
-	for _, n := range nodes {
-		depth = max(depth, n.depth)
+	cut = (nodes[0].deepest() + 2) / 2
+	for again := true; again; {
+		again = false
+		for _, n := range nodes {
+			if first := n.depth + 1; len(n.children) > 1 && first < cut && cut <= n.deepest() {
+				cut, again = first, true
+			}
+		}
 	}
-	cut = (depth + 2) / 2
 	for _, n := range nodes {
 		if n.depth >= cut {
 			n.half = 1
@@ -50,6 +56,15 @@ func cutChain(nodes []*node) (halves [2][]*node, cut int) {
 		halves[n.half] = append(halves[n.half], n)
 	}
 	return halves, cut
+}
+
+// deepest is the largest depth among n and what is behind it.
+func (n *node) deepest() int {
+	depth := n.depth
+	for _, c := range n.children {
+		depth = max(depth, c.deepest())
+	}
+	return depth
 }
 
 // contextBytes is how much the lanes of a worker together remember of what events have in common

@@ -463,6 +463,61 @@ type chained struct {
 
 func (c chained) Kind() config.Kind { return c.kind }
 
+// TestChainThatBranches runs a -> b -> d and a -> c in one worker: what c and d add to the same events does not
+// get into each other's way, whichever goroutine they work in.
+func TestChainThatBranches(t *testing.T) {
+	r := newRig(t)
+	r.stream("OUT2", "out2.>", nil)
+	nameOf := func(by, id string) string { return strings.Repeat(by, 200) + id }
+	mark := func(by string) *testStage {
+		return &testStage{process: func(_ context.Context, b *stage.Batch) error {
+			for i := range b.Events {
+				b.Events[i].SetEntity(event.EntityRef{Kind: "Pod", Name: nameOf(by, b.Events[i].ID)})
+			}
+			return nil
+		}}
+	}
+	a, b := chained{config.KindValidate, &testStage{}}, chained{config.KindEnrich, &testStage{}}
+	c, d := chained{config.KindCorrelate, mark("c")}, chained{config.KindAnalyze, mark("d")}
+	ids := r.publishFrames("f", 60, 100)
+	member := func(name, from string, kind config.Kind, out string) config.StageConfig {
+		s := *stageConfig()
+		s.Stage, s.Kind, s.Validate = name, kind, nil
+		s.Inputs = []config.Input{{From: from}}
+		s.Outputs = map[string]config.Output{config.PortDeadLetter: {Stream: "DEAD", Subject: "dead." + name, Format: config.FormatRaw}}
+		if out != "" {
+			s.Outputs[config.PortOut] = config.Output{Stream: out, Subject: strings.ToLower(out) + "." + name, Format: config.FormatFrame}
+		}
+		return s
+	}
+	e := r.run(a.testStage, func(cfg *config.StageConfig, o *engine.Options) {
+		o.Registry = stage.NewRegistry(a, b, c, d)
+		delete(cfg.Outputs, config.PortOut)
+		cfg.Chain = []config.StageConfig{
+			member("b", "validate/out", config.KindEnrich, ""), member("c", "validate/out", config.KindCorrelate, "OUT"),
+			member("d", "b/out", config.KindAnalyze, "OUT2"),
+		}
+	})
+	r.wantDrained(60 * time.Second)
+	if err := e.end(); err != nil {
+		t.Fatal(err)
+	}
+	for by, stream := range map[string]string{"c": "OUT", "d": "OUT2"} {
+		r.wantOnce(stream, ids)
+		for _, m := range r.stored(stream) {
+			events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Header: m.Headers(), Data: m.Data()})
+			if len(bad) > 0 {
+				t.Fatal(bad[0].Err)
+			}
+			for i := range events {
+				if got, want := events[i].Entity.Name, nameOf(by, events[i].ID); got != want {
+					t.Fatalf("%s: event %s is of %q, want %q", stream, events[i].ID, got, want)
+				}
+			}
+		}
+	}
+}
+
 // TestChain runs three stages in one worker: b and c both read what a lets through.
 func TestChain(t *testing.T) {
 	r := newRig(t)

@@ -66,8 +66,14 @@ func (l *lane) take(ctx context.Context, s *step) bool {
 	return true
 }
 
-// looseBatch is how many loose messages are decoded and processed at once.
-const looseBatch = 256
+// Loose messages are decoded and processed at once, up to this many of them, until they have taken up this much
+// memory (a small message may hold many events), and as far as they were stored within this time: the stages see
+// the time of the first one.
+const (
+	looseBatch = 256
+	looseBytes = 4 << 20
+	looseSpan  = int64(100 * time.Millisecond)
+)
 
 // takeTogether takes loose messages from k on through stateless stages at once. It returns how many
 // it took: none when some of them is no event.
@@ -81,7 +87,11 @@ func (l *lane) takeTogether(ctx context.Context, s *step, k int) (n int, ok bool
 		now: time.Unix(0, s.messages[k].stored),
 	}
 	measures := len(s.measures)
-	for _, m := range s.messages[k : k+n] {
+	for i, m := range s.messages[k : k+n] {
+		if i > 0 && (l.hand.decoder.Held() > looseBytes || m.stored-sc.m.stored > looseSpan || m.stored < sc.m.stored) {
+			n = i
+			break
+		}
 		if bad := l.decode(s, m); len(bad) > 0 {
 			s.measures = s.measures[:measures]
 			return 0, l.release(ctx, sc)

@@ -105,6 +105,14 @@ func (d *Decoder) memory() *Contexts {
 // is their owner's; events share it until then too.
 func (d *Decoder) Reset() { d.arena.reset() }
 
+// Held is how much memory the events decoded since the last Reset take, in bytes, messages apart.
+func (d *Decoder) Held() (bytes int) {
+	for _, c := range d.arena.chunks {
+		bytes += len(c)
+	}
+	return bytes
+}
+
 // Decode appends the events of m to dst. What is no event is returned beside them, so
 // that nothing is lost: one bad line, element or event of a frame hurts only itself. It
 // never panics, whatever m holds.

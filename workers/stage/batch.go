@@ -56,7 +56,8 @@ type Batch struct {
 	// Attempt is 1 when these events are processed for the first time.
 	Attempt int
 	// Now is the stream time: when the input stream stored the message that these events came
-	// in. It is the clock of a stateful stage: on a replay of the input it is the same. It may
+	// in (of events that came one by one to a stage without state: that of the first of them, at most
+	// 100 ms before the others'). It is the clock of a stateful stage: on a replay of the input it is the same. It may
 	// go back a little where a stage has several inputs or a server's clock was set.
 	Now time.Time
 
