@@ -1,6 +1,7 @@
 package enrich
 
 import (
+	"cmp"
 	"math/bits"
 	"slices"
 
@@ -126,5 +127,6 @@ func completes(have, found event.EntityRef) (whole event.EntityRef, ok bool) {
 		return have, false
 	}
 	found.Cluster, found.Role = have.Cluster, have.Role
+	found.UID, found.APIVersion = cmp.Or(found.UID, have.UID), cmp.Or(found.APIVersion, have.APIVersion)
 	return found, found != have
 }

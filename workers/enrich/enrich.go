@@ -146,7 +146,7 @@ func (e *enricher) enrich(ev *event.Event, now int64, n *tally) {
 		n.count(enricherKubernetes, found.status)
 	}
 	if e.impact {
-		ev.AppendPrepared(found.impactFor(ev.Severity))
+		ev.SetPrepared(found.impactFor(ev.Severity))
 		n.count(enricherImpact, found.status)
 	}
 }

@@ -41,6 +41,6 @@ func (s *semantic) enrich(e *event.Event, k *known) Status {
 	if r.severity != 0 && r.severity != e.Severity && (!r.raise || e.Severity < r.severity) {
 		e.SetSeverity(r.severity, r.severityText)
 	}
-	e.AppendPrepared(r.patch)
+	e.SetPrepared(r.patch)
 	return StatusOK
 }

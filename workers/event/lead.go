@@ -19,6 +19,11 @@ func (e *Event) Lead() *Prepared {
 	if e.lead == nil || e.own&leadFields != 0 {
 		return nil
 	}
+	for _, p := range e.shared[:e.sharing] {
+		if p.present&leadFields != 0 {
+			return nil
+		}
+	}
 	return e.lead
 }
 

@@ -2,6 +2,7 @@ package event
 
 import (
 	"fmt"
+	"math/bits"
 	"sync/atomic"
 )
 
@@ -66,6 +67,14 @@ func (e *Event) AppendPrepared(p *Prepared) {
 		e.own |= p.present
 	}
 	e.present |= p.present
+}
+
+// SetPrepared appends prepared fields in place of what the event has of them, as far as it has one of each.
+func (e *Event) SetPrepared(p *Prepared) {
+	for both := e.present & p.present &^ repeatedFields; both != 0; both &= both - 1 {
+		e.replace(uint32(bits.TrailingZeros64(both)))
+	}
+	e.AppendPrepared(p)
 }
 
 // memo is what somebody found out about prepared fields.
