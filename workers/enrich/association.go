@@ -44,6 +44,17 @@ func association(e *event.Event) (q Query, ok bool) {
 // names tells whether a reference names an object.
 func names(r *event.EntityRef) bool { return r.UID != "" || r.Name != "" && r.Kind != "" }
 
+// The longest that Kubernetes lets names be. The uid of a node in the kubelet's events is its name.
+const (
+	maxKind, maxNamespace = 63, 63
+	maxName, maxUID       = 253, 253
+)
+
+// possible tells whether an object can be called so.
+func (q *Query) possible() bool {
+	return len(q.Kind) <= maxKind && len(q.Namespace) <= maxNamespace && len(q.Name) <= maxName && len(q.UID) <= maxUID
+}
+
 func fromResource(e *event.Event, q *Query) bool {
 	if uid, ok := e.Resource("k8s.pod.uid"); ok {
 		q.Kind, q.UID = "Pod", uid

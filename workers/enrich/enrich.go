@@ -218,7 +218,7 @@ func appendContext(ev *event.Event, common, more *event.Prepared) {
 // lookUp returns what is known about the event's entity.
 func (e *enricher) lookUp(ev *event.Event, now int64, n *tally) *entry {
 	q, ok := association(ev)
-	if !ok || e.source == nil {
+	if !ok || e.source == nil || !q.possible() { // so an entry of the cache has a bounded key
 		return e.nowhere
 	}
 	k := keyOf(q)

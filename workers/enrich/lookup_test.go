@@ -3,6 +3,7 @@ package enrich_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -174,6 +175,31 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 	if n := source.looked(); n != 6 {
 		t.Errorf("three entities and room for two: got %d look-ups, want 6", n)
+	}
+}
+
+// What no object can be called is a miss, and is neither looked up nor kept: its length is not bounded.
+func TestNamesThatNoObjectHas(t *testing.T) {
+	long := func(n int) string { return strings.Repeat("x", n) }
+	for name, tc := range map[string]struct {
+		entity *eventv1.EntityRef
+		looks  int
+	}{
+		"as long as names get":        {&eventv1.EntityRef{Kind: long(63), Namespace: long(63), Name: long(253)}, 1},
+		"a node with its name as uid": {&eventv1.EntityRef{Kind: "Node", Name: long(253), Uid: long(253)}, 1},
+		"a longer kind":               {&eventv1.EntityRef{Kind: long(64), Namespace: "shop", Name: "a"}, 0},
+		"a longer namespace":          {&eventv1.EntityRef{Kind: "Pod", Namespace: long(64), Name: "a"}, 0},
+		"a longer name":               {&eventv1.EntityRef{Kind: "Pod", Namespace: "shop", Name: long(254)}, 0},
+		"a longer uid":                {&eventv1.EntityRef{Kind: "Pod", Uid: long(254)}, 0},
+		"a longer name, with a uid":   {&eventv1.EntityRef{Kind: "Pod", Namespace: "shop", Name: long(254), Uid: "a"}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, source := startLive(t, config.EnrichCache{})
+			got := s.process(t, &eventv1.Event{Id: "1", Type: "app.log", Entity: tc.entity})[0]
+			if statuses(got)["kubernetes"] != "miss" || source.looked() != tc.looks {
+				t.Errorf("got %s after %d look-ups, want a miss after %d", statuses(got)["kubernetes"], source.looked(), tc.looks)
+			}
+		})
 	}
 }
 
