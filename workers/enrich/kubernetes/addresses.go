@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// address remembers the last two pods of an IP, the current one first.
+// address remembers the last two leases of an IP, the current one first.
 type address [2]*lease
 
 // lease is the time that one pod had an address.
@@ -22,17 +22,12 @@ func (l *lease) holds(at int64) bool {
 }
 
 // lease gives ip to p, beginning at from. Objects may come in any order: an older pod takes its
-// place behind a newer one. s.mu is held.
+// place behind a newer one that has the address. s.mu is held.
 func (s *Store) lease(ip netip.Addr, p *pod, from int64) {
 	a := s.addresses[ip]
 	if a == nil {
 		a = &address{}
 		s.addresses[ip] = a
-	}
-	for _, l := range a {
-		if l != nil && l.pod == p && l.until.Load() == 0 {
-			return
-		}
 	}
 	next := &lease{pod: p, from: from}
 	current := a[0]
@@ -40,6 +35,11 @@ func (s *Store) lease(ip netip.Addr, p *pod, from int64) {
 		if current != nil {
 			current.end(from)
 		}
+		a[0], a[1] = next, current
+		return
+	}
+	if until := current.until.Load(); until != 0 {
+		next.from = max(from, until) // p waited for the address longer than the newer pod had it
 		a[0], a[1] = next, current
 		return
 	}
@@ -69,16 +69,26 @@ func (s *Store) release(ip netip.Addr, p *pod, at int64) {
 	}
 }
 
-// forgetLeases drops the leases of p. s.mu is held.
-func (s *Store) forgetLeases(ip netip.Addr, p *pod) {
+// endedBy tells whether the lease is one of p that had ended at the given time.
+func (l *lease) endedBy(p *pod, at int64) bool {
+	if l == nil || l.pod != p {
+		return false
+	}
+	until := l.until.Load()
+	return until != 0 && until <= at
+}
+
+// forgetLeases drops the leases of p that had ended at the given time: p may have got the address
+// back since. s.mu is held.
+func (s *Store) forgetLeases(ip netip.Addr, p *pod, at int64) {
 	a := s.addresses[ip]
 	if a == nil {
 		return
 	}
-	if a[1] != nil && a[1].pod == p {
+	if a[1].endedBy(p, at) {
 		a[1] = nil
 	}
-	if a[0] != nil && a[0].pod == p {
+	if a[0].endedBy(p, at) {
 		a[0], a[1] = a[1], nil
 	}
 	if a[0] == nil {

@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -142,29 +143,38 @@ func (s *Store) leases(p *pod, o *corev1.Pod) {
 	if o.Spec.HostNetwork {
 		return // the address is the node's and says nothing about the pod
 	}
-	ips := podIPs(o)
-	for i, ip := range p.ips {
+	ips, now := podIPs(o), s.now().UnixNano()
+	for _, ip := range p.ips {
 		if ip.IsValid() && (p.finished || !slices.Contains(ips[:], ip)) {
-			s.release(ip, p, s.now().UnixNano())
+			s.release(ip, p, now)
 			if !p.finished {
-				s.forgetLeases(ip, p)
-				p.ips[i] = netip.Addr{}
+				s.deleted = append(s.deleted, tombstone{at: now, pod: p, ip: ip})
 			}
 		}
 	}
 	if p.finished {
 		return
 	}
-	from := p.started
-	if from == 0 {
-		from = p.created
-	}
-	p.ips = ips
 	for _, ip := range ips {
-		if ip.IsValid() {
-			s.lease(ip, p, from)
+		if ip.IsValid() && !slices.Contains(p.ips[:], ip) {
+			s.lease(ip, p, p.gets(ip, now))
 		}
 	}
+	p.ips = ips
+}
+
+// gets notes that p has an address, and tells since when: its start, or now when it had another
+// one before. A pod whose node restarts keeps its start time and gets another address.
+func (p *pod) gets(ip netip.Addr, now int64) int64 {
+	had := &p.hadIPv6
+	if ip.Is4() {
+		had = &p.hadIPv4
+	}
+	if *had {
+		return now
+	}
+	*had = true
+	return cmp.Or(p.started, p.created)
 }
 
 func podIPs(o *corev1.Pod) (ips [2]netip.Addr) {
@@ -216,7 +226,7 @@ func (s *Store) deletePod(p *pod) {
 func (s *Store) forgetPod(p *pod) {
 	for _, ip := range p.ips {
 		if ip.IsValid() {
-			s.forgetLeases(ip, p)
+			s.forgetLeases(ip, p, p.ended.Load())
 		}
 	}
 	delete(s.pods, p.uid)

@@ -67,7 +67,9 @@ type pod struct {
 	// ended is when it was deleted, in Unix nanoseconds; 0 = it exists.
 	ended    atomic.Int64
 	finished bool // its containers have ended for good
-	previous *pod // the last one of the same name, while it is kept
+	// hadIPv4 and hadIPv6 tell whether it has or had an address of the family.
+	hadIPv4, hadIPv6 bool
+	previous         *pod // the last one of the same name, while it is kept
 }
 
 // counts tells whether the pod is part of the cluster's capacity.
@@ -111,10 +113,12 @@ type service struct {
 	pods        int // pods that count
 }
 
-// tombstone is a deleted object that still answers until its time is over.
+// tombstone is a deleted object that still answers until its time is over, or an address that a
+// pod has no longer.
 type tombstone struct {
 	at       int64
 	pod      *pod
+	ip       netip.Addr // valid: the pod goes on without this address
 	workload *workload
 	node     *node
 }

@@ -160,6 +160,122 @@ func TestIPOrder(t *testing.T) {
 	}
 }
 
+// A node restarts: its pods keep their objects and start times, and get other addresses.
+func TestAddressChanges(t *testing.T) {
+	c := newClock()
+	s := NewStore(c.now, 2*time.Minute)
+	p1 := podSpec{uid: "p1", name: "p1", ip: "10.0.0.2", start: c.at}
+	s.SetPod(p1.pod())
+	c.advance(time.Hour)
+	p2 := podSpec{uid: "p2", name: "p2", ip: "10.0.0.3", start: c.at}
+	s.SetPod(p2.pod())
+	c.advance(time.Hour)
+	change := c.at
+	p1.ip, p2.ip = "10.0.0.3", ""
+	s.SetPod(p1.pod())
+	if got := found(s, enrich.Query{IP: "10.0.0.3"}); got != "p1" {
+		t.Errorf("before p2 tells that it lost its address: got %q, want p1", got)
+	}
+	s.SetPod(p2.pod())
+	c.advance(time.Second)
+	p2.ip = "10.0.0.2"
+	s.SetPod(p2.pod())
+	c.advance(time.Second)
+	s.SetPod(p1.pod()) // says nothing new
+
+	for name, tc := range map[string]struct {
+		ip   string
+		at   time.Time
+		want string
+	}{
+		"the address of p2, now that p1 has it":    {"10.0.0.3", time.Time{}, "p1"},
+		"the address of p1, now that p2 has it":    {"10.0.0.2", time.Time{}, "p2"},
+		"a late event of p1":                       {"10.0.0.2", change.Add(-30 * time.Minute), "p1"},
+		"a late event of p2":                       {"10.0.0.3", change.Add(-30 * time.Minute), "p2"},
+		"before p2 came, while p1 had another one": {"10.0.0.3", change.Add(-90 * time.Minute), ""},
+		"while nobody had it":                      {"10.0.0.2", change.Add(500 * time.Millisecond), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := enrich.Query{IP: tc.ip}
+			if !tc.at.IsZero() {
+				q.At = tc.at.UnixNano()
+			}
+			if got := found(s, q); got != tc.want {
+				t.Errorf("got pod %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// The first address of a family counts from the pod's start, also when one of the other came before.
+func TestAddressOfTheOtherFamily(t *testing.T) {
+	c := newClock()
+	s := NewStore(c.now, time.Minute)
+	p := podSpec{uid: "p", name: "p", ip: "10.0.0.7", start: c.at}.pod()
+	s.SetPod(p)
+	c.advance(time.Hour)
+	p.Status.PodIPs = append(p.Status.PodIPs, corev1.PodIP{IP: "fd00::7"})
+	s.SetPod(p)
+	for _, ip := range []string{"10.0.0.7", "fd00::7"} {
+		if got := found(s, enrich.Query{IP: ip, At: c.at.Add(-time.Minute).UnixNano()}); got != "p" {
+			t.Errorf("%s: got %q, want p", ip, got)
+		}
+	}
+}
+
+// What is remembered of addresses ends: with keepDeleted while the pod goes on, and with the pod.
+func TestAddressesOfAPodAreForgotten(t *testing.T) {
+	c := newClock()
+	s := NewStore(c.now, time.Minute)
+	p := podSpec{uid: "p", name: "p", start: c.at}
+	for i := range 200 {
+		p.ip = fmt.Sprint("10.0.0.", i%100) // it gets every address twice
+		s.SetPod(p.pod())
+		c.advance(2 * time.Second)
+		if n := len(s.addresses); n > 31 {
+			t.Fatalf("%d addresses are remembered of a pod that had 30 in the last minute", n)
+		}
+	}
+	if got := found(s, enrich.Query{IP: "10.0.0.98", At: c.at.Add(-3 * time.Second).UnixNano()}); got != "p" {
+		t.Errorf("the address before: got %q, want p", got)
+	}
+	had := p.ip
+	for _, p.ip = range []string{"", had} { // it gets back what it lost
+		s.SetPod(p.pod())
+	}
+	c.advance(time.Minute)
+	s.SetPod(p.pod())
+	if got := found(s, enrich.Query{IP: p.ip}); got != "p" || len(s.addresses) != 1 {
+		t.Errorf("after a minute: got %q and %d addresses, want p and one", got, len(s.addresses))
+	}
+	s.DeletePod("p")
+	c.advance(time.Minute)
+	s.SetPod(podSpec{uid: "x", name: "x", start: c.at}.pod())
+	if len(s.addresses)+len(s.deleted) != 0 {
+		t.Errorf("left: %d addresses, %d deleted objects", len(s.addresses), len(s.deleted))
+	}
+}
+
+// A pod that waits for its address has one that others had since it started.
+func TestAddressAfterAWait(t *testing.T) {
+	c := newClock()
+	s := NewStore(c.now, time.Minute)
+	waits := podSpec{uid: "waits", name: "waits", start: c.at}
+	s.SetPod(waits.pod())
+	c.advance(time.Hour)
+	s.SetPod(podSpec{uid: "short", name: "short", ip: "10.0.0.7", start: c.at}.pod())
+	c.advance(time.Second)
+	s.DeletePod("short")
+	c.advance(time.Second)
+	waits.ip = "10.0.0.7"
+	s.SetPod(waits.pod())
+	for at, want := range map[time.Duration]string{0: "waits", -1500 * time.Millisecond: "short", -time.Minute: ""} {
+		if got := found(s, enrich.Query{IP: "10.0.0.7", At: c.at.Add(at).UnixNano()}); got != want {
+			t.Errorf("%s: got %q, want %q", at, got, want)
+		}
+	}
+}
+
 func TestAddresses(t *testing.T) {
 	for name, tc := range map[string]struct {
 		spec podSpec

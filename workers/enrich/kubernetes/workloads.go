@@ -144,6 +144,8 @@ func (s *Store) sweep() {
 // forget drops a tombstone, unless its object has come back under the same name.
 func (s *Store) forget(t tombstone) {
 	switch {
+	case t.ip.IsValid():
+		s.forgetLeases(t.ip, t.pod, t.at)
 	case t.pod != nil:
 		s.forgetPod(t.pod)
 	case t.workload != nil && t.workload.ended.Load() == t.at:
