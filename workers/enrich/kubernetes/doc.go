@@ -9,7 +9,8 @@
 // Look-ups are as of an event's time. An IP address remembers its last two pods and when each
 // had it, so that a late event finds the pod of its time and not the one that has the address
 // now. A pod on the host's network is never found by IP. A deleted object answers by uid and
-// by name for KeepDeleted longer.
+// by name for KeepDeleted longer, and an address that a pod has no longer for as long. What only
+// pods name, such as a Job or a node that nobody lists, goes with the last of them.
 //
 // The workload of a pod follows from its owner reference: a ReplicaSet whose name ends with
 // the pod's pod-template-hash label belongs to the Deployment of the rest of the name (only

@@ -67,7 +67,11 @@ func (s *Store) owners(p *pod) (owners []event.EntityRef, top event.EntityRef) {
 			Name: p.controller.name, UID: p.controller.uid, APIVersion: "apps/v1",
 		})
 	}
-	owners = append(owners, w.ref())
+	owner := w.ref()
+	if p.controller.kind == w.kind {
+		owner.UID = cmp.Or(p.controller.uid, owner.UID) // w may be another one of that name by now
+	}
+	owners = append(owners, owner)
 	owners = s.ancestors(w, owners)
 	return owners, owners[len(owners)-1]
 }

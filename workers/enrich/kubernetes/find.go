@@ -18,8 +18,8 @@ func (s *Store) Find(q enrich.Query) *enrich.Facts {
 		if f := s.findUID(q); f != nil {
 			return f
 		}
-		// Objects of kinds that are looked up by name have a uid too, and so may be known
-		// only by name: a pod, a node or a workload that another object pointed to.
+		// It may be known only by name: a node, or a Deployment's ReplicaSet, that nothing but a
+		// pod has named.
 	}
 	if q.Name != "" {
 		return s.findName(q)
@@ -36,6 +36,12 @@ func (s *Store) findUID(q enrich.Query) *enrich.Facts {
 	}
 	if w := s.workloadID[q.UID]; w != nil {
 		return s.workloadFacts(w)
+	}
+	if n := s.nodeID[q.UID]; n != nil {
+		return s.nodeFacts(n)
+	}
+	if svc := s.serviceID[q.UID]; svc != nil {
+		return s.serviceFacts(svc)
 	}
 	return nil
 }

@@ -74,6 +74,7 @@ func (s *Store) describe(p *pod, o *corev1.Pod) {
 	p.criticality = intern(criticality(&o.ObjectMeta))
 	if o.Spec.NodeName != "" && p.node == nil {
 		p.node = s.node(o.Spec.NodeName)
+		p.node.references++
 	}
 	s.own(p, o)
 	p.services = ns.selecting(p.labels, p.services[:0])
@@ -104,8 +105,9 @@ func (s *Store) own(p *pod, o *corev1.Pod) {
 	if w.apiVersion.Value() == "" {
 		w.apiVersion = intern(apiVersion)
 	}
-	if w.uid == "" && kind == ref.Kind {
-		w.uid = p.controller.uid
+	if kind == ref.Kind && !w.known && p.created >= w.namedBy {
+		s.setWorkloadID(w, p.controller.uid) // the youngest pod tells of one that was made again
+		w.namedBy = p.created
 	}
 	if p.workload != w {
 		w.references++
@@ -240,6 +242,10 @@ func (s *Store) forgetPod(p *pod) {
 		head.previous = nil
 	}
 	s.unreference(p.workload)
+	if p.node != nil {
+		p.node.references--
+		s.dropNode(p.node)
+	}
 }
 
 // labelsOf returns labels sorted by key; old is returned when it is equal.

@@ -106,6 +106,7 @@ func (s *Store) ReplaceServices(all []*corev1.Service) {
 	for _, ns := range s.namespaces {
 		clear(ns.services)
 	}
+	clear(s.serviceID)
 	for _, o := range all {
 		s.setService(o)
 	}

@@ -23,7 +23,9 @@ func (s *Store) setService(o *corev1.Service) (ns *namespace, changed bool) {
 		svc = &service{name: o.Name, namespace: ns}
 		ns.services[svc.name] = svc
 	}
+	delete(s.serviceID, svc.uid)
 	svc.uid = string(o.UID)
+	s.serviceID[svc.uid] = svc
 	svc.criticality = intern(criticality(&o.ObjectMeta))
 	selector := labelsOf(o.Spec.Selector, nil)
 	changed = !slices.Equal(svc.selector, selector)
@@ -40,6 +42,7 @@ func (s *Store) DeleteService(namespace, name, uid string) {
 		return
 	}
 	delete(ns.services, name)
+	delete(s.serviceID, uid)
 	ns.reselect()
 }
 

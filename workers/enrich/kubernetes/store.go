@@ -18,8 +18,10 @@ type Store struct {
 	podNames   map[objectName]*pod
 	addresses  map[netip.Addr]*address
 	nodes      map[string]*node
+	nodeID     map[string]*node // by uid
 	workloads  map[workloadName]*workload
 	workloadID map[string]*workload // by uid
+	serviceID  map[string]*service  // by uid
 	namespaces map[string]*namespace
 	deleted    []tombstone // in the order of their time
 }
@@ -76,10 +78,11 @@ type pod struct {
 func (p *pod) counts() bool { return !p.finished && p.ended.Load() == 0 }
 
 type node struct {
-	name, uid string
-	pods      map[*pod]struct{}
-	known     bool // seen itself, not only named by a pod
-	ended     atomic.Int64
+	name, uid  string
+	pods       map[*pod]struct{} // those that count
+	references int               // pods that point here, also those that ended
+	known      bool              // seen itself, not only named by a pod
+	ended      atomic.Int64
 }
 
 // workload is a controller of pods, or one named by a pod.
@@ -91,6 +94,7 @@ type workload struct {
 	parent      *ownerName // its own controller, where an object said so
 	pods        int        // pods that count
 	references  int        // pods that point here, also those that ended
+	namedBy     int64      // when the pod was created that told the uid; of no use when known
 	known       bool
 	ended       atomic.Int64
 }
@@ -128,9 +132,9 @@ func NewStore(now func() time.Time, keepDeleted time.Duration) *Store {
 	return &Store{
 		now: now, keepDeleted: keepDeleted,
 		pods: map[string]*pod{}, podNames: map[objectName]*pod{},
-		addresses: map[netip.Addr]*address{}, nodes: map[string]*node{},
+		addresses: map[netip.Addr]*address{}, nodes: map[string]*node{}, nodeID: map[string]*node{},
 		workloads: map[workloadName]*workload{}, workloadID: map[string]*workload{},
-		namespaces: map[string]*namespace{},
+		serviceID: map[string]*service{}, namespaces: map[string]*namespace{},
 	}
 }
 

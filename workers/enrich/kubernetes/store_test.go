@@ -484,6 +484,134 @@ func TestReplicaSetIsDeleted(t *testing.T) {
 	}
 }
 
+// A Job is deleted and made again under its name. Jobs are not watched: their pods tell.
+func TestJobIsMadeAgain(t *testing.T) {
+	for name, order := range map[string][]int{"as they come": {0, 1}, "in the other order": {1, 0}} {
+		t.Run(name, func(t *testing.T) {
+			c := newClock()
+			s := NewStore(c.now, 2*time.Minute)
+			pods := []*corev1.Pod{
+				podSpec{uid: "a", name: "migrate-a", start: c.at, owner: controller("batch/v1", "Job", "migrate", "job-1")}.pod(),
+				podSpec{uid: "b", name: "migrate-b", start: c.at.Add(time.Minute), owner: controller("batch/v1", "Job", "migrate", "job-2")}.pod(),
+			}
+			for _, i := range order {
+				s.SetPod(pods[i])
+			}
+			s.SetPod(pods[0])
+			for uid, want := range map[string]string{"a": "job-1", "b": "job-2"} {
+				if f := s.Find(enrich.Query{UID: uid}); f.Workload.UID != want || f.Owners[0].UID != want {
+					t.Errorf("pod %s: got %s of %s, want %s", uid, f.Owners[0].UID, f.Workload.UID, want)
+				}
+			}
+			for uid, want := range map[string]string{"": "job-2", "job-2": "job-2", "job-1": ""} {
+				if got := found(s, enrich.Query{Kind: "Job", Namespace: "shop", Name: "migrate", UID: uid}); got != want {
+					t.Errorf("Job with uid %q: got %q, want %q", uid, got, want)
+				}
+			}
+			s.ReplacePods(nil)
+			c.advance(3 * time.Minute)
+			s.SetPod(podSpec{uid: "x", name: "x", start: c.at}.pod())
+			if len(s.workloads) != 0 {
+				t.Errorf("workloads left: %d", len(s.workloads))
+			}
+		})
+	}
+}
+
+// What was watched, then only named by pods, and then made again is not kept by its first uid.
+func TestWorkloadIsMadeAgainUnwatched(t *testing.T) {
+	c := newClock()
+	s := NewStore(c.now, time.Minute)
+	spec := podSpec{uid: "a", name: "a", start: c.at, owner: controller("apps/v1", "ReplicaSet", "web", "rs-1")}
+	s.SetWorkload("apps/v1", "ReplicaSet", meta("web", "rs-1"))
+	s.SetPod(spec.pod())
+	s.SetPod(podSpec{uid: "old", name: "old", start: c.at, owner: controller("apps/v1", "ReplicaSet", "web", "rs-0")}.pod())
+	if got := found(s, enrich.Query{Kind: "ReplicaSet", Namespace: "shop", Name: "web"}); got != "rs-1" {
+		t.Errorf("while it is watched: got %q, want its own uid rs-1", got)
+	}
+	s.DeleteWorkload("ReplicaSet", "shop", "web", "rs-1")
+	c.advance(2 * time.Minute)
+	spec.uid, spec.name, spec.start, spec.owner = "b", "b", c.at, controller("apps/v1", "ReplicaSet", "web", "rs-2")
+	s.SetPod(spec.pod())
+	if got := found(s, enrich.Query{UID: "rs-1"}); got != "" {
+		t.Errorf("by the first uid: got %q, want nothing", got)
+	}
+	s.ReplacePods(nil)
+	c.advance(2 * time.Minute)
+	s.SetNode(meta("n", "n"))
+	if len(s.workloads)+len(s.workloadID) != 0 {
+		t.Errorf("left: %d workloads, %d uids", len(s.workloads), len(s.workloadID))
+	}
+}
+
+// Nodes without the right to list them, and those deleted before their pods, go with the last pod.
+func TestNodeGoesWithItsPods(t *testing.T) {
+	c := newClock()
+	s := NewStore(c.now, 2*time.Minute)
+	for i := range 10 {
+		uid := fmt.Sprint(i)
+		s.SetPod(podSpec{uid: uid, name: uid, node: "named-" + uid, start: c.at}.pod())
+		s.DeletePod(uid)
+	}
+	s.SetNode(meta("deleted", "deleted-uid"))
+	s.SetPod(podSpec{uid: "last", name: "last", node: "deleted", start: c.at}.pod())
+	s.SetPod(podSpec{uid: "last", name: "last", node: "deleted", start: c.at}.pod())
+	s.DeleteNode("deleted", "deleted-uid")
+	s.SetNode(meta("empty", "empty-uid"))
+	s.SetNode(meta("there", "there-uid"))
+	c.advance(time.Minute)
+	s.DeleteNode("empty", "empty-uid")
+	for _, name := range []string{"named-0", "deleted", "empty", "there"} {
+		if s.Find(enrich.Query{Kind: "Node", Name: name}) == nil {
+			t.Errorf("before keepDeleted is over: %s is not found", name)
+		}
+	}
+	c.advance(2 * time.Minute)
+	s.DeletePod("last")
+	if f := s.Find(enrich.Query{UID: "last"}); f == nil || f.Node.UID != "deleted-uid" {
+		t.Errorf("the last pod: got %+v, want it on its node", f)
+	}
+	c.advance(2 * time.Minute)
+	s.SetPod(podSpec{uid: "x", name: "x", start: c.at}.pod())
+	if s.nodes["there"] == nil || len(s.nodes) != 1 {
+		t.Errorf("left: %d nodes, want the one that is there", len(s.nodes))
+	}
+	if got := found(s, enrich.Query{UID: "deleted-uid"}); got != "" {
+		t.Errorf("by uid: got %q, want nothing", got)
+	}
+}
+
+// Nodes, services and what a pod names by uid are found by uid alone, as long as that is theirs.
+func TestUIDAlone(t *testing.T) {
+	c := newClock()
+	s := NewStore(c.now, time.Minute)
+	service := func(uid string) *corev1.Service { return &corev1.Service{ObjectMeta: *meta("web", uid)} }
+	s.SetNode(meta("n1", "node-1"))
+	s.SetService(service("service-1"))
+	s.SetPod(podSpec{uid: "p", name: "p", start: c.at, owner: controller("batch/v1", "Job", "migrate", "job-1")}.pod())
+	want := func(step string, uids map[string]string) {
+		t.Helper()
+		for uid, want := range uids {
+			if got := found(s, enrich.Query{UID: uid}); got != want {
+				t.Errorf("%s: %s: got %q, want %q", step, uid, got, want)
+			}
+		}
+	}
+	want("set", map[string]string{"node-1": "node-1", "service-1": "service-1", "job-1": "job-1"})
+	s.SetNode(meta("n1", "node-2"))
+	s.SetService(service("service-2"))
+	want("made again", map[string]string{"node-1": "", "node-2": "node-2", "service-1": "", "service-2": "service-2"})
+	s.ReplaceServices([]*corev1.Service{service("service-3")})
+	want("listed", map[string]string{"service-2": "", "service-3": "service-3"})
+	s.DeleteNode("n1", "node-2")
+	s.DeleteService("shop", "web", "service-3")
+	s.DeletePod("p")
+	want("deleted", map[string]string{"node-2": "node-2", "service-3": "", "job-1": "job-1"})
+	c.advance(time.Minute)
+	s.SetNode(meta("n2", "node-3"))
+	want("later", map[string]string{"node-2": "", "job-1": ""})
+}
+
 func TestRadius(t *testing.T) {
 	s := NewStore(newClock().now, time.Minute)
 	s.SetNamespace(&metav1.ObjectMeta{Name: "kube-system", UID: "cluster"})

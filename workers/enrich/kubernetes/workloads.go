@@ -34,11 +34,7 @@ func (s *Store) SetWorkload(apiVersion, kind string, o *metav1.ObjectMeta) {
 	defer s.mu.Unlock()
 	s.sweep()
 	w := s.workload(s.namespace(o.Namespace), kind, intern(o.Name).Value())
-	if w.uid != string(o.UID) {
-		delete(s.workloadID, w.uid)
-		w.uid = intern(string(o.UID)).Value()
-	}
-	s.workloadID[w.uid] = w
+	s.setWorkloadID(w, intern(string(o.UID)).Value())
 	w.known = true
 	w.ended.Store(0)
 	w.apiVersion = intern(apiVersion)
@@ -47,6 +43,13 @@ func (s *Store) SetWorkload(apiVersion, kind string, o *metav1.ObjectMeta) {
 	if ref := metav1.GetControllerOfNoCopy(o); ref != nil {
 		w.parent = &ownerName{ref.Kind, ref.Name, string(ref.UID), ref.APIVersion}
 	}
+}
+
+// setWorkloadID gives w its uid, in place of the one of another object of its name.
+func (s *Store) setWorkloadID(w *workload, uid string) {
+	delete(s.workloadID, w.uid)
+	w.uid = uid
+	s.workloadID[uid] = w
 }
 
 // DeleteWorkload marks a controller of pods as deleted.
@@ -88,7 +91,9 @@ func (s *Store) SetNode(o *metav1.ObjectMeta) {
 	defer s.mu.Unlock()
 	s.sweep()
 	n := s.node(intern(o.Name).Value())
+	delete(s.nodeID, n.uid)
 	n.uid, n.known = string(o.UID), true
+	s.nodeID[n.uid] = n
 	n.ended.Store(0)
 }
 
@@ -104,6 +109,15 @@ func (s *Store) DeleteNode(name, uid string) {
 	at := s.now().UnixNano()
 	n.ended.Store(at)
 	s.deleted = append(s.deleted, tombstone{at: at, node: n})
+}
+
+// dropNode drops a node that no pod and no object names any more.
+func (s *Store) dropNode(n *node) {
+	if n.references > 0 || n.known {
+		return
+	}
+	delete(s.nodes, n.name)
+	delete(s.nodeID, n.uid)
 }
 
 // SetNamespace adds a namespace or brings it up to date.
@@ -153,8 +167,6 @@ func (s *Store) forget(t tombstone) {
 		s.dropWorkload(t.workload)
 	case t.node != nil && t.node.ended.Load() == t.at:
 		t.node.known = false
-		if len(t.node.pods) == 0 {
-			delete(s.nodes, t.node.name)
-		}
+		s.dropNode(t.node)
 	}
 }
