@@ -30,7 +30,10 @@ func (s *Store) podFacts(p *pod, valid enrich.Validity) *enrich.Facts {
 	f.Owners, f.Workload = s.owners(p)
 	f.Radius = enrich.Radius{Pods: 1}
 	if w := p.workload; w != nil {
-		f.Radius.ShareOf, f.Radius.SharePods = f.Workload, max(w.pods, 1)
+		f.Radius.ShareOf, f.Radius.SharePods = f.Workload, w.pods
+		if !p.counts() {
+			f.Radius.SharePods++ // it was one of them
+		}
 		f.Radius.Share = 1 / float64(f.Radius.SharePods)
 	} else {
 		f.Radius.ShareOf, f.Radius.SharePods, f.Radius.Share = f.Entity, 1, 1

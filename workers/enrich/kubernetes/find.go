@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -189,12 +190,14 @@ func (s *Store) clusterUID() string {
 	return ""
 }
 
-// services are sorted by name, so that equal facts encode equally.
+// services are sorted by namespace and name, so that equal facts encode equally.
 func serviceRefs(services []*service) []event.EntityRef {
 	refs := make([]event.EntityRef, 0, len(services))
 	for _, svc := range services {
 		refs = append(refs, svc.ref())
 	}
-	slices.SortFunc(refs, func(a, b event.EntityRef) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(refs, func(a, b event.EntityRef) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
 	return refs
 }

@@ -612,6 +612,66 @@ func TestUIDAlone(t *testing.T) {
 	want("later", map[string]string{"node-2": "", "job-1": ""})
 }
 
+// A pod that has ended was one of its workload's, beside those that are left.
+func TestShareOfAPodThatEnded(t *testing.T) {
+	spec := func(uid string) podSpec {
+		return podSpec{uid: uid, name: uid, owner: controller("apps/v1", "StatefulSet", "db", "db")}
+	}
+	for name, tc := range map[string]struct {
+		end  func(*Store)
+		left int
+		want int
+	}{
+		"one of two failed": {func(s *Store) {
+			failed := spec("a")
+			failed.phase = corev1.PodFailed
+			s.SetPod(failed.pod())
+		}, 1, 2},
+		"one of two deleted": {func(s *Store) { s.DeletePod("a") }, 1, 2},
+		"both deleted":       {func(s *Store) { s.ReplacePods(nil) }, 0, 1},
+		"none ended":         {func(*Store) {}, 2, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := NewStore(newClock().now, time.Minute)
+			s.SetPod(spec("a").pod())
+			s.SetPod(spec("b").pod())
+			tc.end(s)
+			r := s.Find(enrich.Query{UID: "a"}).Radius
+			if r.SharePods != tc.want || r.Share != 1/float64(tc.want) {
+				t.Errorf("got %v of %d pods, want 1 of %d", r.Share, r.SharePods, tc.want)
+			}
+			if f := s.Find(enrich.Query{Kind: "StatefulSet", Namespace: "shop", Name: "db"}); f.Radius.Pods != tc.left {
+				t.Errorf("the workload: got %d pods, want %d", f.Radius.Pods, tc.left)
+			}
+		})
+	}
+}
+
+// Services of one name in several namespaces come in one order.
+func TestServicesOfANode(t *testing.T) {
+	s := NewStore(newClock().now, time.Minute)
+	labels := map[string]string{"app": "redis"}
+	var want []string
+	for i := range 6 {
+		ns := fmt.Sprint("ns", i)
+		want = append(want, ns+"/redis")
+		service := &corev1.Service{ObjectMeta: *meta("redis", ns), Spec: corev1.ServiceSpec{Selector: labels}}
+		pod := podSpec{uid: ns, name: "redis-0", node: "n1", labels: labels}.pod()
+		service.Namespace, pod.Namespace = ns, ns
+		s.SetService(service)
+		s.SetPod(pod)
+	}
+	for range 20 {
+		var got []string
+		for _, ref := range s.Find(enrich.Query{Kind: "Node", Name: "n1"}).Services {
+			got = append(got, ref.Namespace+"/"+ref.Name)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("-want +got\n%s", diff)
+		}
+	}
+}
+
 func TestRadius(t *testing.T) {
 	s := NewStore(newClock().now, time.Minute)
 	s.SetNamespace(&metav1.ObjectMeta{Name: "kube-system", UID: "cluster"})
