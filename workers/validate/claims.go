@@ -84,6 +84,14 @@ func (c *claims) see(place, at uint32) {
 	}
 }
 
+// setBack is for a clock that was set back by some milliseconds: what was seen later than now counts as
+// seen now. These are the newest, so that the order stays.
+func (c *claims) setBack(before, now uint32, by int64) {
+	for place := c.newest; place != 0 && int64(before-c.at(place).at) < by; place = c.at(place).older {
+		c.at(place).at = now
+	}
+}
+
 // add adds an id that is not there, to claims that are not full.
 func (c *claims) add(id [16]byte, at uint32) {
 	if 4*(c.size+1) > 3*len(c.slots) {

@@ -2,6 +2,7 @@ package validate
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,7 +16,8 @@ import (
 type dedupe struct {
 	window int64 // milliseconds
 	claims *claims
-	now    int64 // stream time in Unix milliseconds; it never goes back when a server's clock does
+	clocks []int64 // of each input: stream time in Unix milliseconds
+	now    int64   // that of the input that is furthest
 	buf    []byte
 	// touched keeps the compiler from leaving out loads whose value nobody wants.
 	touched uint32
@@ -91,11 +93,29 @@ func (d *dedupe) hash(e *event.Event) [16]byte {
 	return identity(d.buf)
 }
 
-// advance moves the clock, and drops the ids whose window is over.
-func (d *dedupe) advance(now time.Time) {
-	d.now = max(d.now, now.UnixMilli())
-	// Ages are computed modulo 2^32 ms, 49 days; the window is shorter (maxWindow).
-	for n := 0; d.claims.size > 0 && int64(uint32(d.now)-d.claims.at(d.claims.oldest).at) > d.window; n++ {
+// slack is by how many milliseconds stream time may go back and is taken to stand still. Horizon has
+// it on top, so that what stood still is the same for who is rebuilt.
+const slack = 1000
+
+// advance moves the clock of an input, and drops the ids whose window is over.
+//
+// Within an input, time goes back by more than the slack when a server's clock was set: then the
+// clock of before was wrong, and is not waited for. An input that lags behind another has its own.
+func (d *dedupe) advance(input int, at time.Time) {
+	for len(d.clocks) <= input {
+		d.clocks = append(d.clocks, 0)
+	}
+	if now, clock := at.UnixMilli(), &d.clocks[input]; now > *clock || now < *clock-slack {
+		*clock = now
+	}
+	before := d.now
+	if d.now = slices.Max(d.clocks); d.now < before {
+		d.claims.setBack(uint32(before), uint32(d.now), before-d.now)
+	}
+	// Ages are computed modulo 2^32 ms, 49 days. The window is shorter (maxWindow), but without input an
+	// id may become older than that.
+	idle := d.now-before > d.window
+	for n := 0; d.claims.size > 0 && (idle || int64(uint32(d.now)-d.claims.at(d.claims.oldest).at) > d.window); n++ {
 		if n%group == 0 {
 			d.touched += d.claims.touchOldest(group)
 		}

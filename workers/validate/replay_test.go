@@ -45,3 +45,30 @@ func TestReplay(t *testing.T) {
 		})
 	}
 }
+
+// TestReplayAcrossSetClocks has some messages stored by a server whose clock is ahead. Whoever is
+// rebuilt behind them decides as the one who saw them.
+func TestReplayAcrossSetClocks(t *testing.T) {
+	const first, last = 150, 170
+	for name, ahead := range map[string]time.Duration{
+		"milliseconds": 300 * time.Millisecond, "the second of the horizon": time.Second, "seconds": 3 * time.Second, "an hour": time.Hour,
+	} {
+		t.Run(name, func(t *testing.T) {
+			messages := replay.Story(t, generator.Options{Seed: 1, Events: 6000, Duplicates: 2000, End: noon}, 30*time.Second)
+			for i := first; i < last; i++ {
+				messages[i].Stored = messages[i].Stored.Add(ahead)
+			}
+			// Second copies come up to 2 s later: some within the window, some behind it.
+			made := func() stage.Stage {
+				return newStage(t, config.Validate{Dedupe: &config.Dedupe{Window: config.Duration(1500 * time.Millisecond)}})
+			}
+			want := replay.New(t, made()).Run(messages)
+			for at := first + 1; at < last+100; at++ {
+				end := min(at+100, len(messages))
+				if d := replay.Diff(want[at:end], replay.Rebuild(t, made(), messages, at).Run(messages[at:end]), at); d != "" {
+					t.Fatalf("rebuilt before message %d: %s", at, d)
+				}
+			}
+		})
+	}
+}

@@ -69,13 +69,12 @@ func (*validator) Start(context.Context) error { return nil }
 // Shutdown holds nothing.
 func (*validator) Shutdown(context.Context) error { return nil }
 
-// Horizon is as far back as a duplicate is looked for, and a second for the clock of a
-// server that was set.
+// Horizon is as far back as a duplicate is looked for, and the second by which a clock may stand still.
 func (v *validator) Horizon() time.Duration {
 	if v.seen == nil {
 		return 0
 	}
-	return time.Duration(v.seen.window)*time.Millisecond + time.Second
+	return time.Duration(v.seen.window+slack) * time.Millisecond
 }
 
 // Process decides about every event of b.
@@ -86,7 +85,7 @@ func (v *validator) Process(_ context.Context, b *stage.Batch) error {
 		}
 	}
 	// Only now, when no rule can panic any more: the engine then tries the events one by one.
-	if v.seen != nil {
+	if v.seen != nil && len(b.Events) > 0 {
 		v.dedupe(b)
 	}
 	return nil
@@ -94,7 +93,7 @@ func (v *validator) Process(_ context.Context, b *stage.Batch) error {
 
 // dedupe ends the duplicates among the valid events of b.
 func (v *validator) dedupe(b *stage.Batch) {
-	v.seen.advance(b.Now)
+	v.seen.advance(b.Events[0].Origin.Input, b.Now)
 	v.seen.mark(b)
 	v.seen.entries.Set(float64(v.seen.claims.size))
 }

@@ -223,20 +223,74 @@ func TestWhatIsNoDuplicate(t *testing.T) {
 	}
 }
 
-// TestClockGoesBack: an id stays remembered when the clock is set back.
-func TestClockGoesBack(t *testing.T) {
-	now := noon
-	s := newStage(t, config.Validate{Dedupe: &config.Dedupe{Window: config.Duration(time.Minute)}})
-	for i, want := range []stage.Verdict{stage.Emit, stage.Duplicate} {
-		b := batch(t, &eventv1.Event{Id: "1", Source: "s"})
-		b.Now = now
-		if err := s.Process(t.Context(), b); err != nil {
-			t.Fatal(err)
-		}
-		if got := b.Decision(0).Verdict; got != want {
-			t.Errorf("event %d: %v, want %v", i, got, want)
-		}
-		now = now.Add(-time.Hour)
+// sight is an event as a stage with dedupe sees it.
+type sight struct {
+	input int
+	at    time.Duration // stream time, after noon
+	id    string
+	want  stage.Verdict
+}
+
+func TestSetClocks(t *testing.T) {
+	const minute = time.Minute
+	for name, sights := range map[string][]sight{
+		"an id stays remembered when the clock is set back": {
+			{0, 0, "a", stage.Emit}, {0, -time.Hour, "a", stage.Duplicate},
+		},
+		"a step of a server's clock changes nothing": {
+			{0, 0, "a", stage.Emit},
+			{0, 10 * time.Second, "b", stage.Emit},
+			{0, 10*time.Second - 5*time.Millisecond, "b", stage.Duplicate},
+			{0, 7 * time.Second, "c", stage.Emit},
+			{0, 8 * time.Second, "b", stage.Duplicate},
+			{0, 58 * time.Second, "a", stage.Duplicate},
+			{0, 66 * time.Second, "c", stage.Duplicate},
+		},
+		"one message that was stored an hour ahead": {
+			{0, time.Hour, "x", stage.Emit},
+			{0, time.Second, "a", stage.Emit},
+			{0, 2 * time.Second, "a", stage.Duplicate},
+			{0, 30 * minute, "a", stage.Emit},
+			{0, 31 * minute, "x", stage.Emit},
+		},
+		"ids that were seen while the clock was ahead": {
+			{0, time.Hour, "a", stage.Emit},
+			{0, time.Hour + 10*minute, "b", stage.Emit},
+			{0, 10 * minute, "b", stage.Duplicate},
+			{0, 10*minute + 59*time.Second, "b", stage.Duplicate},
+			{0, 10*minute + 59*time.Second, "a", stage.Emit},
+			{0, 12 * minute, "b", stage.Emit},
+		},
+		"an input that lags is no clock that was set": {
+			{0, time.Hour, "a", stage.Emit},
+			{1, 0, "b", stage.Emit},
+			{0, time.Hour + time.Second, "b", stage.Duplicate},
+			{1, time.Second, "a", stage.Duplicate},
+			{1, 30 * minute, "b", stage.Duplicate},
+		},
+		"an idle time of 2^32 ms": {
+			{0, 0, "a", stage.Emit}, {0, 1<<32*time.Millisecond + minute, "a", stage.Emit},
+		},
+		"an idle time of 2^32 ms and the window": {
+			{0, 0, "a", stage.Emit}, {0, minute, "b", stage.Emit}, {0, 1<<32*time.Millisecond + minute, "a", stage.Emit},
+		},
+		"a year ahead": {
+			{0, 365 * 24 * time.Hour, "a", stage.Emit}, {0, 0, "a", stage.Duplicate}, {0, minute + time.Second, "a", stage.Emit},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, config.Validate{Dedupe: &config.Dedupe{Window: config.Duration(minute)}})
+			for i, see := range sights {
+				b := batch(t, &eventv1.Event{Id: see.id, Source: "s"})
+				b.Now, b.Events[0].Origin.Input = noon.Add(see.at), see.input
+				if err := s.Process(t.Context(), b); err != nil {
+					t.Fatal(err)
+				}
+				if got := b.Decision(0).Verdict; got != see.want {
+					t.Errorf("event %d (%s): %v, want %v", i, see.id, got, see.want)
+				}
+			}
+		})
 	}
 }
 
