@@ -3,10 +3,13 @@ package celenv
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/checker"
+	"github.com/google/cel-go/common"
+	celast "github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/ext"
 )
@@ -21,6 +24,9 @@ const (
 	maxText    = 64 << 10 // bytes of a string
 	maxEntries = 128      // entries of a map, elements of a list
 )
+
+// traversal is the cost of a byte of text.
+const traversal = common.StringTraversalCostFactor
 
 // New returns the environment for checking. Its programs cannot read events; see NewBound.
 func New() (*cel.Env, error) { return newEnv(nil) }
@@ -45,7 +51,7 @@ func newEnv(b Binding) (*cel.Env, error) {
 		cel.Variable(Variable, cel.ObjectType(Event)),
 		cel.OptionalTypes(),
 		cel.CrossTypeNumericComparisons(true),
-		ext.Strings(ext.StringsVersion(4)),
+		ext.Strings(ext.StringsVersion(4), ext.StringsMaxPrecision(100)),
 		// Last: the libraries above register their types with a registry, not with ours.
 		cel.CustomTypeAdapter(adapter),
 		cel.CustomTypeProvider(newProvider(base, b)),
@@ -69,12 +75,13 @@ func Compile(env *cel.Env, expression string) (*cel.Ast, error) {
 	if ast.OutputType() != cel.BoolType && ast.OutputType() != cel.DynType {
 		return nil, fmt.Errorf("yields %s, must yield bool", cel.FormatCELType(ast.OutputType()))
 	}
-	cost, err := env.EstimateCost(ast, estimator{})
+	s := measure(ast)
+	cost, err := env.EstimateCost(ast, estimator{s})
 	if err != nil {
 		return nil, fmt.Errorf("estimate the cost: %w", err)
 	}
-	if cost.Max > MaxCost {
-		return nil, fmt.Errorf("may cost %d units an event, at most %d: nest fewer loops over maps and lists", cost.Max, MaxCost)
+	if most := max(cost.Max, units(s.made())); most > MaxCost {
+		return nil, fmt.Errorf("may cost %d units an event, at most %d: nest fewer loops over maps and lists, and search, replace and join with literals", most, MaxCost)
 	}
 	return ast, nil
 }
@@ -88,21 +95,40 @@ func describe(issues *cel.Issues) error {
 	return errors.New(strings.Join(all, "; "))
 }
 
-// estimator bounds the sizes of an event.
-type estimator struct{}
+// estimator bounds the sizes of an event, and of what is made of it.
+type estimator struct{ sizes *sizes }
 
 // EstimateSize implements checker.CostEstimator.
-func (estimator) EstimateSize(element checker.AstNode) *checker.SizeEstimate {
+func (e estimator) EstimateSize(element checker.AstNode) *checker.SizeEstimate {
 	switch element.Type().Kind() {
 	case types.StringKind, types.BytesKind:
-		return &checker.SizeEstimate{Min: 0, Max: maxText}
+		return &checker.SizeEstimate{Min: 0, Max: units(e.sizes.of[element.Expr().ID()].text)}
 	case types.MapKind, types.ListKind, types.DynKind:
 		return &checker.SizeEstimate{Min: 0, Max: maxEntries}
 	}
 	return nil
 }
 
-// EstimateCallCost implements checker.CostEstimator.
-func (estimator) EstimateCallCost(_, _ string, _ *checker.AstNode, _ []checker.AstNode) *checker.CallEstimate {
-	return nil
+// EstimateCallCost implements checker.CostEstimator, for functions that cel-go takes for cheap.
+func (e estimator) EstimateCallCost(function, _ string, target *checker.AstNode, args []checker.AstNode) *checker.CallEstimate {
+	if target == nil {
+		return nil
+	}
+	operands := []celast.Expr{(*target).Expr()}
+	for _, a := range args {
+		operands = append(operands, a.Expr())
+	}
+	switch function {
+	case "indexOf", "lastIndexOf": // as cel-go does for contains
+		of := func(i int) float64 { return math.Ceil(traversal * e.sizes.of[operands[i].ID()].text) }
+		return &checker.CallEstimate{CostEstimate: checker.CostEstimate{Max: units(of(0) * of(1))}}
+	default:
+		text, ok := e.sizes.makes(function, operands)
+		if !ok {
+			return nil
+		}
+		return &checker.CallEstimate{
+			CostEstimate: checker.CostEstimate{Max: units(math.Ceil(traversal * text))}, ResultSize: &checker.SizeEstimate{Max: units(text)},
+		}
+	}
 }

@@ -1,6 +1,8 @@
 package celenv_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/cel-go/cel"
@@ -36,7 +38,7 @@ func TestCompile(t *testing.T) {
 		"no expression":            {"", "is empty"},
 		"nested loops cost too much": {
 			"event.resource.all(a, event.resource.all(b, event.resource.all(c, event.resource.all(d, a != b || c != d))))",
-			"may cost 3520543687427 units an event, at most 1000000: nest fewer loops over maps and lists",
+			"may cost 3520543687427 units an event, at most 1000000: nest fewer loops over maps and lists, and search, replace and join with literals",
 		},
 	}
 	for name, test := range tests {
@@ -49,6 +51,87 @@ func TestCompile(t *testing.T) {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestTextThatGrows: text that is made of the text of events stays bounded, whatever it is made with.
+func TestTextThatGrows(t *testing.T) {
+	env, err := celenv.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	often := func(n int, format string, x string) string {
+		for range n {
+			x = fmt.Sprintf(format, x)
+		}
+		return x
+	}
+	for name, expression := range map[string]string{
+		"text replaced by text":             "event.body.replace('a', event.body) != ''",
+		"twice":                             "event.body.replace('a', event.body).replace('a', event.body).size() > 0",
+		"nothing replaced by text":          "event.body.replace('', event.body) != ''",
+		"any text replaced":                 "event.body.replace(event.id, 'a long text in the place of each letter')" + strings.Repeat(".replace(event.id, '12345678')", 3) + " != ''",
+		"a number of times":                 "event.body.replace('a', event.body, 1000) != ''",
+		"value of an attribute":             "event.attributes['a'].replace('a', event.attributes['b']) != ''",
+		"joined by text":                    "event.body.split('').join(event.body) != ''",
+		"joined after a loop":               "event.body.split('').map(c, event.body).join() != ''",
+		"parts in parts":                    "event.body.split('').map(c, event.body.split('')).map(l, l.join(event.id)).join() != ''",
+		"format of much":                    "'%s'.format([event.body.split('').map(c, event.body)]) != ''",
+		"format in loops":                   often(20, "%s.map(v, '%%s%%s'.format([v, v]))", "[event.body]") + ".all(v, v != '')",
+		"sums in loops":                     often(20, "%s.map(v, v + v)", "[event.body]") + ".all(v, v != '')",
+		"sums of values":                    often(20, "%s.map(v, v + v)", "[event.attributes['a']]") + ".all(v, v != '')",
+		"sums of optionals":                 often(5, "%s.optMap(v, v + v)", "optional.of(event.body + event.body)") + ".orValue('') != ''",
+		"sums in maps":                      often(9, "%s.map(m, {'a': m.a + m.a})", "[{'a': event.body}]") + ".all(m, m.a != '')",
+		"sums in lists":                     often(9, "%s.map(l, l.map(v, v + v))", "[[event.body]]") + ".all(l, l.all(v, v != ''))",
+		"lists":                             often(30, "%s.map(l, l + l)", "[['a']]") + ".all(l, l.size() > 0)",
+		"quotes":                            often(20, "strings.quote(%s)", "event.body") + " != ''",
+		"text sought in text":               "event.body.indexOf(event.subject) > 0",
+		"text sought in text from the back": "event.body.lastIndexOf(event.subject, 9) > 0",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := celenv.Compile(env, expression)
+			if err == nil || !strings.HasPrefix(err.Error(), "may cost ") {
+				t.Errorf("%s: got %v, want a refusal of the cost", expression, err)
+			}
+		})
+	}
+	for name, expression := range map[string]string{
+		"literals":                 "event.body.replace('-', ' ').replace('error', 'a longer text').contains('x')",
+		"first one":                "event.body.replace('', event.id, 1) != ''",
+		"in a loop":                "event.resource.all(k, event.resource[k].replace('-', '_').size() < 64)",
+		"key and value":            "(event.entity.namespace + '/' + event.entity.name).size() < 254",
+		"join of keys":             "event.resource.map(k, k).join(',') == 'a,b'",
+		"parts":                    "event.body.split(',').exists(l, l.contains('error'))",
+		"format of fields":         "'%s/%d'.format([event.type, event.severity]) in ['a/9', 'b/9']",
+		"format of a map":          "'%s'.format([event.resource]).size() < 10000",
+		"words of a list":          "['error', 'fatal', 'panic'].exists(w, event.body.lowerAscii().contains(w))",
+		"place of a word":          "event.body.indexOf('error') >= 0",
+		"sums of numbers in loops": often(20, "%s.map(v, v + v)", "[1]") + ".all(v, v > 0)",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := celenv.Compile(env, expression); err != nil {
+				t.Errorf("%s: %v", expression, err)
+			}
+		})
+	}
+}
+
+// TestFormatIsPrecise: no text of an event makes format write millions of digits.
+func TestFormatIsPrecise(t *testing.T) {
+	env, err := celenv.NewBound(binding{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast, err := celenv.Compile(env, "event.id.format([1.0]) != ''")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := env.Program(ast)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, _, err := program.Eval(map[string]any{celenv.Variable: &record{id: "%.1000000f"}}); err == nil {
+		t.Errorf("got %v, want an error", out)
 	}
 }
 
