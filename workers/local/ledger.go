@@ -1,7 +1,6 @@
 package local
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -155,9 +154,12 @@ func (l *ledger) fill(ctx context.Context, js jetstream.JetStream) error {
 		l.report.addLine(s.Name+": in", l.given(s), did.In)
 		for port, out := range s.Config.Outputs {
 			name := s.Name + "/" + port
-			// Only what an earlier run left can have been stored by it: in a run that began with
-			// nothing, an output that was skipped is lost.
-			skipped := min(l.skipped[s.Name][out.Stream], l.before[cmp.Or(s.Head, s.Name)])
+			// An earlier run may have stored it, also where it left no input: a state that is built
+			// again is flushed again. Where nothing was stored, an output that was skipped is lost.
+			skipped := l.skipped[s.Name][out.Stream]
+			if l.after[out.Stream] == 0 {
+				skipped = 0
+			}
 			l.report.addLine(name+": stored", did.sentTo(port)-skipped, l.stored[name])
 		}
 		l.report.addLine(s.Name+": accounted for", did.In, did.Out-did.Produced[config.PortOut]+did.Filtered+did.Duplicates+did.DeadLettered)
