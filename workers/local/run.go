@@ -43,11 +43,11 @@ func Run(ctx context.Context, o Options, env Environment) error {
 		return err
 	}
 	defer closeInput()
-	dir, removeDir, err := storeDir(o.StoreDir)
+	dir, releaseDir, err := storeDir(o.StoreDir)
 	if err != nil {
 		return err
 	}
-	defer removeDir()
+	defer releaseDir()
 	srv, err := startServer(dir, o.Listen, p.PowerSafe, env.Log)
 	if err != nil {
 		return err
@@ -114,20 +114,6 @@ func openInput(o Options, stdin io.Reader) (io.Reader, func(), error) {
 		return nil, nil, fmt.Errorf("--input: %w", err)
 	}
 	return f, func() { _ = f.Close() }, nil
-}
-
-func storeDir(dir string) (string, func(), error) {
-	if dir != "" {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return "", nil, fmt.Errorf("--store-dir: %w", err)
-		}
-		return dir, func() {}, nil
-	}
-	dir, err := os.MkdirTemp("", "millrace-run-")
-	if err != nil {
-		return "", nil, fmt.Errorf("make a directory for the streams: %w", err)
-	}
-	return dir, func() { _ = os.RemoveAll(dir) }, nil
 }
 
 // run feeds the input and lets the stages work until the end that the options ask for.

@@ -120,3 +120,21 @@ func TestSecondRunOnAStoreBalances(t *testing.T) {
 		t.Errorf("the second run: %v", second.err)
 	}
 }
+
+// TestStoreTakesOneRunAtATime: two servers on one directory would delete each other's messages.
+func TestStoreTakesOneRunAtATime(t *testing.T) {
+	t.Parallel()
+	o := Options{Input: "-", UntilDrained: true, StoreDir: t.TempDir()}
+	_, release, err := storeDir(o.StoreDir) // as a run that is under way
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "--store-dir " + o.StoreDir + ": another run is at work there: wait until it has ended, or name another directory"
+	if got := run(t.Context(), t, pipeline(stages), "", o).err; got == nil || got.Error() != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
+	release()
+	if err := run(t.Context(), t, pipeline(stages), "", o).err; err != nil {
+		t.Errorf("when the other run has ended: %v", err)
+	}
+}

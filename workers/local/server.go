@@ -50,7 +50,7 @@ func startServer(storeDir, listen string, powerSafe bool, log *slog.Logger) (*se
 	go s.Start()
 	if !s.ReadyForConnections(15 * time.Second) {
 		s.Shutdown()
-		return nil, errors.New("embedded NATS server did not become ready within 15s: is --listen taken, or --store-dir in use by another run?")
+		return nil, errors.New("embedded NATS server did not become ready within 15s: is the address of --listen taken?")
 	}
 	if !s.JetStreamEnabled() {
 		s.Shutdown()
