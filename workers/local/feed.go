@@ -20,6 +20,8 @@ const (
 	feedBytes  = 128 << 10
 	feedLinger = 5 * time.Millisecond
 	feedWindow = 64
+	// maxSettleWait is the longest wait between two tries to publish on a full ingress.
+	maxSettleWait = time.Second
 )
 
 // feeder publishes the lines of an input as NDJSON messages on the ingress, as a
@@ -27,15 +29,20 @@ const (
 // dead-letter.
 type feeder struct {
 	js      jetstream.JetStream
-	subject string
+	stream  string  // the ingress
+	subject string  // below it
 	run     string  // distinguishes the message ids of this run
 	rate    float64 // events per second; 0 = as fast as the pipeline takes them
 
+	// stuck, where it is set, says that the stages are done with all that is stored.
+	stuck func(context.Context) (bool, error)
+
 	sent atomic.Int64 // events published
+	full atomic.Bool  // the ingress takes no more for now
 	n    int64        // messages
 }
 
-// run reads lines until the input ends or ctx does. Every line that it counts is stored.
+// feed reads lines until the input ends or ctx does. Every line that it counts is stored.
 func (f *feeder) feed(ctx context.Context, in io.Reader) error {
 	lines := make(chan []byte, feedLines)
 	readErr := make(chan error, 1)
@@ -67,7 +74,7 @@ func (f *feeder) feed(ctx context.Context, in io.Reader) error {
 	}
 	// Stopped or not, what was published is settled before the count is believed.
 	for _, p := range pending {
-		if err := f.settle(context.WithoutCancel(ctx), p); err != nil {
+		if err := f.settle(ctx, p); err != nil {
 			return err
 		}
 	}
@@ -135,32 +142,58 @@ func (f *feeder) publish(msg *nats.Msg) (jetstream.PubAckFuture, error) {
 	if err != nil {
 		return nil, fmt.Errorf("publish input: %w", err)
 	}
-	n, _ := strconv.ParseInt(msg.Header.Get(headerEvents), 10, 64)
-	f.sent.Add(n)
+	f.sent.Add(eventsOf(msg))
 	return future, nil
 }
 
-// settle waits for one PubAck. A full ingress stream pushes back: the message is
-// published again, under the same id, until there is room.
+func eventsOf(msg *nats.Msg) int64 {
+	n, _ := strconv.ParseInt(msg.Header.Get(headerEvents), 10, 64) // set by label
+	return n
+}
+
+// settle waits for one PubAck. A full ingress stream pushes back: the message is published
+// again, under the same id, until there is room. When ctx ends before, it does not count.
 func (f *feeder) settle(ctx context.Context, future jetstream.PubAckFuture) error {
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+	defer f.full.Store(false)
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, maxSettleWait) {
+		var refused error
 		select {
 		case <-future.Ok():
 			return nil
-		case err := <-future.Err():
-			if ctx.Err() != nil {
-				return fmt.Errorf("publish input: %w", err)
-			}
+		case refused = <-future.Err():
 		case <-time.After(10 * time.Second):
 			return errors.New("publish input: no answer from the embedded NATS server for 10s")
 		}
-		time.Sleep(wait)
+		f.full.Store(true)
+		if wait == maxSettleWait {
+			if err := f.hopeless(context.WithoutCancel(ctx), refused); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			f.sent.Add(-eventsOf(future.Msg()))
+			return nil
+		}
 		again, err := f.js.PublishMsgAsync(future.Msg())
 		if err != nil {
 			return fmt.Errorf("publish input: %w", err)
 		}
 		future = again
 	}
+}
+
+// hopeless is an error when nothing but time makes room in the ingress: streams keep what is
+// processed, and a run that ends by itself would wait for hours.
+func (f *feeder) hopeless(ctx context.Context, refused error) error {
+	if f.stuck == nil {
+		return nil
+	}
+	if stuck, err := f.stuck(ctx); !stuck || err != nil {
+		return err
+	}
+	return fmt.Errorf("publish input: the ingress stream %s takes no more (%w), and every stage has processed what it holds: raise spec.streams.maxBytes", f.stream, refused)
 }
 
 // readLines sends the lines of in that are not blank. A line longer than maxLine is cut

@@ -24,7 +24,8 @@ type progress struct {
 	w        io.Writer
 	terminal bool
 	title    string
-	look     func() (in int64, stages []stageView)
+	// look tells the events that came in, whether the ingress is full, and the stages.
+	look func() (in int64, full bool, stages []stageView)
 
 	started time.Time
 	last    time.Time
@@ -56,7 +57,11 @@ func (p *progress) run(ctx context.Context) {
 }
 
 func (p *progress) draw(now time.Time) {
-	in, stages := p.look()
+	in, full, stages := p.look()
+	waiting := ""
+	if full {
+		waiting = "  ingress full, waiting"
+	}
 	seconds := max(now.Sub(p.last).Seconds(), 1e-3)
 	rate := func(key string, n int64) string {
 		r := float64(n-p.lastIn[key]) / seconds
@@ -65,9 +70,9 @@ func (p *progress) draw(now time.Time) {
 	}
 	var b strings.Builder
 	if p.terminal {
-		p.table(&b, now, in, stages, rate)
+		p.table(&b, now, in, waiting, stages, rate)
 	} else {
-		fmt.Fprintf(&b, "%s in=%d %s", now.Sub(p.started).Round(time.Second), in, rate("", in))
+		fmt.Fprintf(&b, "%s in=%d %s%s", now.Sub(p.started).Round(time.Second), in, rate("", in), waiting)
 		for _, s := range stages {
 			fmt.Fprintf(&b, " | %s %s lag=%d p99=%s", s.name, rate(s.name, s.in), s.lag, millis(s.p99))
 		}
@@ -77,11 +82,11 @@ func (p *progress) draw(now time.Time) {
 	_, _ = io.WriteString(p.w, b.String())
 }
 
-func (p *progress) table(b *strings.Builder, now time.Time, in int64, stages []stageView, rate func(string, int64) string) {
+func (p *progress) table(b *strings.Builder, now time.Time, in int64, waiting string, stages []stageView, rate func(string, int64) string) {
 	if p.lines > 0 {
 		fmt.Fprintf(b, "\x1b[%dA\x1b[J", p.lines) // back to where the table began, and clear
 	}
-	fmt.Fprintf(b, "%s  %s  in %s  %s\n", p.title, now.Sub(p.started).Round(time.Second), grouped(in), rate("", in))
+	fmt.Fprintf(b, "%s  %s  in %s  %s%s\n", p.title, now.Sub(p.started).Round(time.Second), grouped(in), rate("", in), waiting)
 	t := tabwriter.NewWriter(b, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "stage\trate\tlag\tp50\tp99\tdead letters\t")
 	for _, s := range stages {

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"golang.org/x/sync/errgroup"
@@ -172,6 +171,3 @@ func (r *runner) feed(ctx context.Context, input io.Reader) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
-
-// drainPoll is how often a run looks whether its stages are done.
-const drainPoll = 20 * time.Millisecond
