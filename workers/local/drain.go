@@ -62,7 +62,7 @@ func (r *runner) awaitDrained(ctx context.Context, s plan.Stage, e *engine.Engin
 // after it has stored a message.
 func (r *runner) drained(ctx context.Context, s plan.Stage) (bool, error) {
 	for _, c := range s.Consumers {
-		last, err := lastSequence(ctx, r.js, place{c.Stream, c.FilterSubject})
+		last, err := lastSequence(ctx, r.js, consumerPlace(r.plan, c))
 		if err != nil {
 			return false, err
 		}
@@ -99,7 +99,7 @@ func (r *runner) backlog(ctx context.Context) (map[string]int64, error) {
 			if err != nil {
 				return nil, fmt.Errorf("consumer %s of stage %s: %w", c.Durable, s.Name, err)
 			}
-			pl, floor := place{c.Stream, c.FilterSubject}, cons.CachedInfo().AckFloor.Stream
+			pl, floor := consumerPlace(r.plan, c), cons.CachedInfo().AckFloor.Stream
 			last, err := lastSequence(ctx, r.js, pl)
 			if err != nil {
 				return nil, err

@@ -13,6 +13,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"millrace.dev/millrace/workers/event"
 )
 
 const (
@@ -119,7 +121,7 @@ func (f *feeder) next(ctx context.Context, lines <-chan []byte) (msg *nats.Msg, 
 func (f *feeder) label(msg *nats.Msg, n int) *nats.Msg {
 	f.n++
 	msg.Header.Set("Content-Type", "application/x-ndjson")
-	msg.Header.Set(headerEvents, strconv.Itoa(n))
+	msg.Header.Set(event.HeaderEvents, strconv.Itoa(n))
 	msg.Header.Set(nats.MsgIdHdr, f.run+":"+strconv.FormatInt(f.n, 10))
 	return msg
 }
@@ -147,7 +149,7 @@ func (f *feeder) publish(msg *nats.Msg) (jetstream.PubAckFuture, error) {
 }
 
 func eventsOf(msg *nats.Msg) int64 {
-	n, _ := strconv.ParseInt(msg.Header.Get(headerEvents), 10, 64) // set by label
+	n, _ := strconv.ParseInt(msg.Header.Get(event.HeaderEvents), 10, 64) // set by label
 	return n
 }
 

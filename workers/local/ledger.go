@@ -12,14 +12,19 @@ import (
 
 	"millrace.dev/millrace/controllers/plan"
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/event"
 )
-
-// headerEvents says how many events a message holds; collectors need not set it.
-const headerEvents = "Millrace-Events"
 
 // place is where a port of a stage, or the ingress, stores.
 type place struct {
 	stream, filter string
+	// open: whoever likes publishes there, and need not say how many events a message holds.
+	open bool
+}
+
+// consumerPlace is what a consumer reads.
+func consumerPlace(p *plan.Plan, c plan.Consumer) place {
+	return place{stream: c.Stream, filter: c.FilterSubject, open: c.Stream == p.Ingress.Name}
 }
 
 // portPlace returns where port of stage s stores.
@@ -32,9 +37,9 @@ func portPlace(s plan.Stage, port string) (place, error) {
 		return place{}, fmt.Errorf("stage %s has no port %q", s.Name, port)
 	}
 	if out.Format == config.FormatCloudEvent {
-		return place{out.Stream, out.Subject + "." + s.Name + ".>"}, nil
+		return place{stream: out.Stream, filter: out.Subject + "." + s.Name + ".>"}, nil
 	}
-	return place{out.Stream, out.Subject + ".>"}, nil
+	return place{stream: out.Stream, filter: out.Subject + ".>"}, nil
 }
 
 // lastSequence is the stream sequence of the last message in pl; 0 when there is none.
@@ -68,23 +73,54 @@ func markStreams(ctx context.Context, js jetstream.JetStream, p *plan.Plan) (mar
 	return m, nil
 }
 
-// storedEvents counts the events of the messages behind sequence after in pl, by their
-// headers alone.
+// storedEvents counts the events of the messages behind sequence after in pl: by their headers
+// alone, up to one whose sender did not set them.
 func storedEvents(ctx context.Context, js jetstream.JetStream, pl place, after uint64) (int64, error) {
 	var events int64
+	var untold uint64
 	err := scan(ctx, js, pl, after, true, func(m jetstream.Msg) error {
-		n := int64(1)
-		if v := m.Headers().Get(headerEvents); v != "" {
-			parsed, err := strconv.ParseInt(v, 10, 64)
+		if untold > 0 {
+			return nil
+		}
+		n, told, err := toldEvents(m)
+		if pl.open && !told && err == nil {
+			meta, err := m.Metadata()
 			if err != nil {
-				return fmt.Errorf("header %s: %w", headerEvents, err)
+				return err
 			}
-			n = parsed
+			untold = meta.Sequence.Stream
+			return nil
 		}
 		events += n
-		return nil
+		return err
+	})
+	if err != nil || untold == 0 {
+		return events, err
+	}
+	d := event.NewDecoder(event.Limits{})
+	err = scan(ctx, js, pl, untold-1, false, func(m jetstream.Msg) error {
+		n, told, err := toldEvents(m)
+		if !told {
+			good, bad := d.Decode(nil, event.Message{Header: m.Headers(), Data: m.Data()})
+			n = int64(len(good) + len(bad))
+			d.Reset()
+		}
+		events += n
+		return err
 	})
 	return events, err
+}
+
+// toldEvents is the number of events of a message, one where it does not tell.
+func toldEvents(m jetstream.Msg) (n int64, told bool, err error) {
+	v := m.Headers().Get(event.HeaderEvents)
+	if v == "" {
+		return 1, false, nil
+	}
+	if n, err = strconv.ParseInt(v, 10, 64); err != nil {
+		return 0, true, fmt.Errorf("header %s: %w", event.HeaderEvents, err)
+	}
+	return n, true, nil
 }
 
 // scan calls visit for every message behind sequence after that is stored in pl now.
@@ -184,7 +220,7 @@ func (l *ledger) given(s plan.Stage) int64 {
 // count counts what this run stored on every port.
 func (l *ledger) count(ctx context.Context, js jetstream.JetStream) (err error) {
 	l.stored = map[string]int64{}
-	ingress := place{l.plan.Ingress.Name, l.plan.Ingress.Subjects[0]}
+	ingress := place{stream: l.plan.Ingress.Name, filter: l.plan.Ingress.Subjects[0], open: true}
 	if l.stored["ingress"], err = storedEvents(ctx, js, ingress, l.after[ingress.stream]); err != nil {
 		return err
 	}

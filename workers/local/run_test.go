@@ -15,6 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"millrace.dev/millrace/controllers/plan"
 	"millrace.dev/millrace/workers/analyze"
 	"millrace.dev/millrace/workers/correlate"
 	"millrace.dev/millrace/workers/stage"
@@ -45,30 +49,94 @@ type outcome struct {
 	err              error
 }
 
+// setting is what a run is given.
+type setting struct {
+	t                testing.TB
+	file, report     string
+	env              Environment
+	stdout, progress safeBuffer
+}
+
+func newSetting(t testing.TB, manifest, stdin string) *setting {
+	t.Helper()
+	dir := t.TempDir()
+	s := &setting{t: t, file: filepath.Join(dir, "p.yaml"), report: filepath.Join(dir, "report.json")}
+	if err := os.WriteFile(s.file, []byte(manifest), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.env = Environment{
+		Stdin: strings.NewReader(stdin), Stdout: &s.stdout, Progress: &s.progress, Log: slog.New(slog.DiscardHandler),
+		Registry: stage.NewRegistry(validate.NewFactory(), correlate.NewFactory(), analyze.NewFactory()),
+	}
+	return s
+}
+
 // run runs a pipeline to its end.
 func run(ctx context.Context, t *testing.T, manifest, stdin string, o Options) outcome {
 	t.Helper()
-	dir := t.TempDir()
-	o.File, o.Report = filepath.Join(dir, "p.yaml"), filepath.Join(dir, "report.json")
-	if err := os.WriteFile(o.File, []byte(manifest), 0o600); err != nil {
-		t.Fatal(err)
+	s := newSetting(t, manifest, stdin)
+	o.File, o.Report = s.file, s.report
+	return s.outcome(func() error { return Run(ctx, o, s.env) })
+}
+
+// serve starts a server with the streams of the pipeline, for a test that does more than a run.
+func (s *setting) serve(change func(*plan.Plan)) *served {
+	s.t.Helper()
+	ctx := context.WithoutCancel(s.t.Context())
+	p, err := loadPlan(ctx, s.file)
+	if err != nil {
+		s.t.Fatal(err)
 	}
-	var stdout, progress safeBuffer
+	if change != nil {
+		change(p)
+	}
+	srv, err := startServer(s.t.TempDir(), "", false, s.env.Log)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { stopServer(ctx, srv) })
+	nc, err := connect(srv, "test")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := apply(ctx, js, p); err != nil {
+		s.t.Fatal(err)
+	}
+	return &served{setting: s, plan: p, srv: srv, js: js}
+}
+
+type served struct {
+	*setting
+
+	plan *plan.Plan
+	srv  *server.Server
+	js   jetstream.JetStream
+}
+
+func (s *served) run(o Options) outcome {
+	s.t.Helper()
+	o.File, o.Report = s.file, s.report
+	return s.outcome(func() error { return runPipeline(s.t.Context(), o, s.env, s.plan, s.srv, s.env.Stdin) })
+}
+
+// outcome waits for a run.
+func (s *setting) outcome(run func() error) outcome {
+	s.t.Helper()
 	ended := make(chan error, 1)
-	go func() {
-		ended <- Run(ctx, o, Environment{
-			Stdin: strings.NewReader(stdin), Stdout: &stdout, Progress: &progress, Log: slog.New(slog.DiscardHandler),
-			Registry: stage.NewRegistry(validate.NewFactory(), correlate.NewFactory(), analyze.NewFactory()),
-		})
-	}()
+	go func() { ended <- run() }()
 	var out outcome
 	select {
 	case out.err = <-ended:
 	case <-time.After(20 * time.Second):
-		t.Fatalf("the run did not end within 20s; its progress:\n%s", progress.String())
+		s.t.Fatalf("the run did not end within 20s; its progress:\n%s", s.progress.String())
 	}
-	out.stdout, out.progress = stdout.String(), progress.String()
-	data, err := os.ReadFile(o.Report)
+	out.stdout, out.progress = s.stdout.String(), s.progress.String()
+	data, err := os.ReadFile(s.report)
 	if errors.Is(err, fs.ErrNotExist) {
 		return out
 	}
@@ -76,7 +144,7 @@ func run(ctx context.Context, t *testing.T, manifest, stdin string, o Options) o
 		err = json.Unmarshal(data, &out.Report)
 	}
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	return out
 }
