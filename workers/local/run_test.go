@@ -206,3 +206,14 @@ func TestStoreTakesOneRunAtATime(t *testing.T) {
 		t.Errorf("when the other run has ended: %v", err)
 	}
 }
+
+func TestSuspendedPipelineStoresItsInput(t *testing.T) {
+	t.Parallel()
+	got := run(t.Context(), t, pipeline("suspend: true", stages), failures(10), Options{Input: "-", UntilDrained: true})
+	if got.err != nil || got.EventsIn != 10 || got.Backlog != 10 || got.Seconds <= 0 {
+		t.Errorf("%d events in, %d still to do, in %g s: %v", got.EventsIn, got.Backlog, got.Seconds, got.err)
+	}
+	if want := "10 still to do"; !strings.Contains(got.stdout, want) {
+		t.Errorf("the summary does not say %q:\n%s", want, got.stdout)
+	}
+}

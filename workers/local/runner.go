@@ -159,8 +159,10 @@ func (r *runner) stats(s plan.Stage) engine.Snapshot {
 	return st
 }
 
-// start starts the engines and the writers of outputs in group.
+// start starts the engines in group, which goes on until ctx ends, also without one: what comes for
+// stages that are suspended is stored.
 func (r *runner) start(ctx context.Context, group *errgroup.Group) {
+	group.Go(func() error { <-ctx.Done(); return nil })
 	for _, e := range r.engines {
 		group.Go(func() error { return e.Run(ctx) })
 	}
