@@ -114,6 +114,9 @@ func (e *Engine) wait(ctx context.Context, done func() bool) error {
 // call it while Run runs, when the consumers of the stage have nothing left, in the order
 // of the graph.
 func (e *Engine) FinalFlush(ctx context.Context) error {
+	if err := e.wait(ctx, e.hasLanes); err != nil {
+		return fmt.Errorf("wait for stage %s to start: %w", e.cfg.Stage, err)
+	}
 	if err := e.WaitIdle(ctx); err != nil {
 		return fmt.Errorf("wait for stage %s to be idle: %w", e.cfg.Stage, err)
 	}
@@ -127,6 +130,17 @@ func (e *Engine) FinalFlush(ctx context.Context) error {
 		}
 	}
 	return e.WaitIdle(ctx)
+}
+
+// hasLanes says that the lanes are there, or none will come any more: a stage may take a while to start.
+func (e *Engine) hasLanes() bool {
+	want := e.cfg.Lanes
+	if e.keeper != nil {
+		want = 1 // the others may be those of other workers
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.lanes) >= want || e.draining || e.ended.Load()
 }
 
 func (l *lane) finalFlush(ctx context.Context) error {

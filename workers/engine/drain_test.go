@@ -220,3 +220,40 @@ func TestStreamOrderAcrossADrain(t *testing.T) {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
 }
+
+// slowStart is a stage that takes its time to start, as enrich does when it reads a cluster.
+type slowStart struct {
+	*testStage
+
+	release chan struct{}
+}
+
+func (s slowStart) New(stage.Settings) (stage.Stage, error) { return s, nil }
+func (s slowStart) Start(context.Context) error             { <-s.release; return nil }
+
+func TestFinalFlushWaitsForTheStart(t *testing.T) {
+	r := newRig(t)
+	var flushed atomic.Int32
+	s := slowStart{release: make(chan struct{}), testStage: &testStage{flush: func(_ time.Time, final bool, _ *stage.Batch) error {
+		if final {
+			flushed.Add(1)
+		}
+		return nil
+	}}}
+	e := r.run(s.testStage, func(_ *config.StageConfig, o *engine.Options) { o.Factory = s })
+	time.AfterFunc(100*time.Millisecond, func() { close(s.release) })
+	if err := e.FinalFlush(t.Context()); err != nil {
+		t.Errorf("a stage that has not started yet: %v", err)
+	}
+	if n := flushed.Load(); n != 1 {
+		t.Errorf("the stage was flushed %d times, want once", n)
+	}
+}
+
+func TestFinalFlushOfAStageThatCannotStart(t *testing.T) {
+	r := newRig(t)
+	e := r.run(&testStage{start: errors.New("no cluster")}, nil)
+	if err := e.FinalFlush(t.Context()); err == nil || !strings.Contains(err.Error(), "the engine has stopped") {
+		t.Errorf("got %v", err)
+	}
+}
