@@ -2,7 +2,9 @@ package local
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -13,8 +15,15 @@ import (
 // one process. What exists from an earlier run in the same store directory is kept, with its
 // events.
 func apply(ctx context.Context, js jetstream.JetStream, p *plan.Plan) error {
+	if err := checkLayout(ctx, js, p); err != nil {
+		return err
+	}
 	for _, s := range p.Streams {
-		if _, err := js.CreateOrUpdateStream(ctx, streamConfig(s)); err != nil {
+		c := streamConfig(s)
+		if s.Name == p.Ingress.Name {
+			c.Metadata = map[string]string{metadataPartitions: strconv.Itoa(p.Partitions), metadataPrefix: p.SubjectPrefix}
+		}
+		if _, err := js.CreateOrUpdateStream(ctx, c); err != nil {
 			return fmt.Errorf("stream %s: %w", s.Name, err)
 		}
 	}
@@ -23,6 +32,35 @@ func apply(ctx context.Context, js jetstream.JetStream, p *plan.Plan) error {
 			if _, err := js.CreateOrUpdateConsumer(ctx, c.Stream, consumerConfig(c)); err != nil {
 				return fmt.Errorf("consumer %s of stage %s: %w", c.Durable, s.Name, err)
 			}
+		}
+	}
+	return nil
+}
+
+// The ingress remembers what no later run may change.
+const (
+	metadataPartitions = "millrace.dev/partitions"
+	metadataPrefix     = "millrace.dev/subject-prefix"
+)
+
+// checkLayout refuses what the API server refuses in a cluster: by another number of partitions, or
+// below another prefix, nobody would look at what is stored.
+func checkLayout(ctx context.Context, js jetstream.JetStream, p *plan.Plan) error {
+	ingress, err := js.Stream(ctx, p.Ingress.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", p.Ingress.Name, err)
+	}
+	have := ingress.CachedInfo().Config.Metadata
+	for _, f := range []struct{ field, key, want string }{
+		{"spec.partitions", metadataPartitions, strconv.Itoa(p.Partitions)},
+		{"spec.subjectPrefix", metadataPrefix, p.SubjectPrefix},
+	} {
+		// A store of an older version does not say.
+		if was, ok := have[f.key]; ok && was != f.want {
+			return fmt.Errorf("%s is %s, but what is stored in --store-dir was stored with %s: set it back, or name another directory", f.field, f.want, was)
 		}
 	}
 	return nil

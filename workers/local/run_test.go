@@ -217,3 +217,24 @@ func TestSuspendedPipelineStoresItsInput(t *testing.T) {
 		t.Errorf("the summary does not say %q:\n%s", want, got.stdout)
 	}
 }
+
+// TestStoreIsOfOneLayout: what was stored for other lanes would never be looked at, and not be missed.
+func TestStoreIsOfOneLayout(t *testing.T) {
+	t.Parallel()
+	o := Options{Input: "-", UntilDrained: true, StoreDir: t.TempDir()}
+	first := pipeline("partitions: 8", stages)
+	if err := run(t.Context(), t, first, failures(10), o).err; err != nil {
+		t.Fatal(err)
+	}
+	for change, want := range map[string]string{
+		pipeline("partitions: 2", stages):             "spec.partitions is 2, but what is stored in --store-dir was stored with 8: set it back, or name another directory",
+		strings.Replace(first, "events", "others", 1): "spec.subjectPrefix is others, but what is stored in --store-dir was stored with events: set it back, or name another directory",
+	} {
+		if got := run(t.Context(), t, change, "", o).err; got == nil || got.Error() != want {
+			t.Errorf("got %v, want %s", got, want)
+		}
+	}
+	if err := run(t.Context(), t, first, "", o).err; err != nil {
+		t.Errorf("as before: %v", err)
+	}
+}
