@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -174,7 +176,8 @@ type ledger struct {
 	// open: others than this run may publish on the ingress.
 	open bool
 
-	stored map[string]int64 // by port
+	stored  map[string]int64 // by port
+	expired map[string]bool  // streams that have lost messages of this run to their age
 }
 
 func (l *ledger) fill(ctx context.Context, js jetstream.JetStream) error {
@@ -184,23 +187,33 @@ func (l *ledger) fill(ctx context.Context, js jetstream.JetStream) error {
 	if l.open {
 		l.report.EventsIn = l.stored["ingress"]
 	}
-	l.report.addLine("ingress: stored", l.report.EventsIn, l.stored["ingress"])
+	l.add("ingress: stored", l.report.EventsIn, l.stored["ingress"], l.plan.Ingress.Name)
 	for _, s := range l.plan.Stages {
 		did := l.report.Stages[s.Name]
-		l.report.addLine(s.Name+": in", l.given(s), did.In)
-		for port, out := range s.Config.Outputs {
-			name := s.Name + "/" + port
+		var inputs []string
+		for _, in := range s.Config.Inputs {
+			inputs = append(inputs, in.Stream)
+		}
+		l.add(s.Name+": in", l.given(s), did.In, inputs...)
+		for _, port := range slices.Sorted(maps.Keys(s.Config.Outputs)) {
+			out, name := s.Config.Outputs[port], s.Name+"/"+port
 			// An earlier run may have stored it, also where it left no input: a state that is built
 			// again is flushed again. Where nothing was stored, an output that was skipped is lost.
 			skipped := l.skipped[s.Name][out.Stream]
 			if l.after[out.Stream] == 0 {
 				skipped = 0
 			}
-			l.report.addLine(name+": stored", did.sentTo(port)-skipped, l.stored[name])
+			l.add(name+": stored", did.sentTo(port)-skipped, l.stored[name], out.Stream)
 		}
-		l.report.addLine(s.Name+": accounted for", did.In, did.Out-did.Produced[config.PortOut]+did.Filtered+did.Duplicates+did.DeadLettered)
+		l.add(s.Name+": accounted for", did.In, did.Out-did.Produced[config.PortOut]+did.Filtered+did.Duplicates+did.DeadLettered)
 	}
 	return nil
+}
+
+// add compares two numbers that were read from these streams.
+func (l *ledger) add(what string, expected, actual int64, streams ...string) {
+	expired := slices.ContainsFunc(streams, func(s string) bool { return l.expired[s] })
+	l.report.addLine(LedgerLine{What: what, Expected: expected, Actual: actual, Expired: expired})
 }
 
 // given is the number of events that a stage must have taken in.
@@ -234,6 +247,15 @@ func (l *ledger) count(ctx context.Context, js jetstream.JetStream) (err error) 
 				return err
 			}
 		}
+	}
+	// Behind the count: what expires in the middle of it is seen.
+	l.expired = map[string]bool{}
+	for name, after := range l.after {
+		st, err := js.Stream(ctx, name)
+		if err != nil {
+			return fmt.Errorf("stream %s: %w", name, err)
+		}
+		l.expired[name] = st.CachedInfo().State.FirstSeq > after+1
 	}
 	return nil
 }

@@ -1,11 +1,14 @@
 package local
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"millrace.dev/millrace/controllers/plan"
 	"millrace.dev/millrace/workers/event"
 )
 
@@ -45,5 +48,26 @@ func TestLedgerCountsTheEventsOfMessagesOfOthers(t *testing.T) {
 	got := s.run(Options{Listen: "somewhere", For: time.Second})
 	if got.err != nil || got.EventsIn != want || got.Stages["validate"].In != 2*want {
 		t.Errorf("%d events in, and %d processed, want %d and %d: %v", got.EventsIn, got.Stages["validate"].In, want, 2*want, got.err)
+	}
+}
+
+// TestRunThatOutlivesItsEventsBalances: what has expired cannot be counted, and is not lost.
+func TestRunThatOutlivesItsEventsBalances(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, pipeline(stages), failures(10)).serve(func(p *plan.Plan) {
+		for i := range p.Streams {
+			p.Streams[i].MaxAge, p.Streams[i].DuplicateWindow = time.Second, time.Second
+		}
+	})
+	got := s.run(Options{Input: "-", For: 3 * time.Second})
+	if got.err != nil || got.Stages["validate"].In != 10 {
+		t.Fatalf("%d events processed: %v", got.Stages["validate"].In, got.err)
+	}
+	want := LedgerLine{What: "validate/out: stored", Expected: 10, Expired: true}
+	if !slices.Contains(got.Ledger, want) {
+		t.Errorf("the ledger has no %+v: %+v", want, got.Ledger)
+	}
+	if want := "what has expired is not counted"; !strings.Contains(got.stdout, want) {
+		t.Errorf("the summary does not say %q:\n%s", want, got.stdout)
 	}
 }

@@ -23,6 +23,9 @@ const (
 func printSummary(w io.Writer, r *Report, order []string, insights []*eventv1.Event) {
 	fmt.Fprintf(w, "\n%s: %s events in %.1f s (%s/s)%s\n", r.Pipeline, grouped(r.EventsIn), r.Seconds,
 		grouped(int64(r.EventsPerSecond)), verdict(r))
+	if r.expired() {
+		fmt.Fprintln(w, "what has expired is not counted (spec.streams.maxAge)")
+	}
 	fmt.Fprintf(w, "latency from ingress to last stage: p50 %s, p99 %s\n\n", millis(r.LatencyP50), millis(r.LatencyP99))
 
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
