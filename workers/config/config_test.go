@@ -38,8 +38,13 @@ func TestParse(t *testing.T) {
 		"no inputs":              {edit: func(c *config.StageConfig) { c.Inputs = nil }, want: "read stage config: inputs is empty: a stage reads at least one stream"},
 		"no partitions":          {edit: func(c *config.StageConfig) { c.Partitions = 0 }, want: "read stage config: partitions is 0: at least 1"},
 		"lanes":                  {edit: func(c *config.StageConfig) { c.Partitions, c.Lanes = 8, 3 }, want: "read stage config: lanes is 3: 1 or the number of partitions, 8"},
-		"duration as number":     {old: `"1m30s"`, new: "90", want: "read stage config: duration must be a string such as \"30s\": json: cannot unmarshal number into Go value of type string"},
-		"duration of words":      {old: `"1m30s"`, new: `"soon"`, want: `read stage config: time: invalid duration "soon"`},
+		"more behind it":         {old: "\n}", new: "\n} } what is this {", want: "read stage config: more follows behind the config"},
+		"two members too many": {
+			edit: func(c *config.StageConfig) { c.Correlate, c.Analyze = &config.Correlate{}, &config.Analyze{} },
+			want: `read stage config: kind is "validate" but analyze is set too`,
+		},
+		"duration as number": {old: `"1m30s"`, new: "90", want: "read stage config: duration must be a string such as \"30s\": json: cannot unmarshal number into Go value of type string"},
+		"duration of words":  {old: `"1m30s"`, new: `"soon"`, want: `read stage config: time: invalid duration "soon"`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
