@@ -91,7 +91,7 @@ one ends at once, and what was not processed stays in --store-dir.`,
 	f.StringArrayVar(&outputs, "output", nil, "STAGE[/PORT]=FILE: write what the port carries as CloudEvents, one a line; may be given again")
 	f.StringVar(&o.Report, "report", "", "file for the closing report (JSON)")
 	f.StringVar(&o.StoreDir, "store-dir", "", "directory of the streams, kept for the next run; default: a temporary one")
-	f.StringVar(&o.Listen, "listen", "", "HOST:PORT where the embedded NATS server listens, so that other programs can publish")
+	f.StringVar(&o.Listen, "listen", "", "HOST:PORT where the embedded NATS server listens, so that other programs can publish; port 0 takes a free one and says which")
 	f.StringVar(&o.Kubernetes.Snapshot, "kubernetes-snapshot", "", "file that answers Kubernetes look-ups: kubectl get pods,nodes,replicasets,deployments,services,namespaces -A -o json")
 	f.StringVar(&o.Kubernetes.Kubeconfig, "kubeconfig", "", "kubeconfig of a cluster that answers Kubernetes look-ups")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log what the stages do")

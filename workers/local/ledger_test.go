@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 
 	"millrace.dev/millrace/controllers/plan"
@@ -69,5 +70,32 @@ func TestRunThatOutlivesItsEventsBalances(t *testing.T) {
 	}
 	if want := "what has expired is not counted"; !strings.Contains(got.stdout, want) {
 		t.Errorf("the summary does not say %q:\n%s", want, got.stdout)
+	}
+}
+
+func TestLedgerStandsInOrder(t *testing.T) {
+	t.Parallel()
+	got := run(t.Context(), t, pipeline(stages), failures(1), Options{Input: "-", UntilDrained: true})
+	var lines []string
+	for _, l := range got.Ledger {
+		lines = append(lines, l.What)
+	}
+	want := []string{"ingress: stored"}
+	for _, s := range []struct {
+		name  string
+		ports []string
+	}{
+		{"validate", []string{"dead-letter", "out"}},
+		{"correlate", []string{"dead-letter", "insights", "out"}},
+		{"analyze", []string{"dead-letter", "insights", "out"}},
+	} {
+		want = append(want, s.name+": in")
+		for _, port := range s.ports {
+			want = append(want, s.name+"/"+port+": stored")
+		}
+		want = append(want, s.name+": accounted for")
+	}
+	if diff := cmp.Diff(want, lines); diff != "" || got.err != nil {
+		t.Errorf("%v\n-want +got:\n%s", got.err, diff)
 	}
 }

@@ -92,12 +92,15 @@ func (r *Report) unbalanced() string {
 	return strings.Join(lines, ", ")
 }
 
-func (r *Report) write(path string) error {
+func (r *Report) write(f *os.File) error {
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode report: %w", err)
 	}
-	if err := os.WriteFile(path, append(data, '\n'), 0o644); err != nil {
+	if _, err = f.Write(append(data, '\n')); err == nil {
+		err = f.Close()
+	}
+	if err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
 	return nil

@@ -51,12 +51,24 @@ func Run(ctx context.Context, o Options, env Environment) error {
 	if err != nil {
 		return err
 	}
+	if o.Listen != "" {
+		fmt.Fprintf(env.Progress, "listening on nats://%s\n", srv.Addr())
+	}
 	// What ends the run must not end the server before the rest is drained.
 	defer stopServer(context.WithoutCancel(ctx), srv)
 	return runPipeline(ctx, o, env, p, srv, input)
 }
 
 func runPipeline(ctx context.Context, o Options, env Environment, p *plan.Plan, srv *server.Server, input io.Reader) error {
+	// What cannot be written is told before the input is taken.
+	var file *os.File
+	if o.Report != "" {
+		var err error
+		if file, err = os.Create(o.Report); err != nil {
+			return fmt.Errorf("--report: %w", err)
+		}
+		defer func() { _ = file.Close() }()
+	}
 	// A signal while it is being set up is a signal to drain, too.
 	r, err := newRunner(context.WithoutCancel(ctx), o, env, p, srv)
 	if err != nil {
@@ -71,8 +83,8 @@ func runPipeline(ctx context.Context, o Options, env Environment, p *plan.Plan, 
 		return err
 	}
 	printSummary(env.Stdout, report, r.order(), insights)
-	if o.Report != "" {
-		if err := report.write(o.Report); err != nil {
+	if file != nil {
+		if err := report.write(file); err != nil {
 			return err
 		}
 	}

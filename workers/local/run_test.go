@@ -238,3 +238,16 @@ func TestStoreIsOfOneLayout(t *testing.T) {
 		t.Errorf("as before: %v", err)
 	}
 }
+
+func TestReportThatCannotBeWrittenIsToldFirst(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, pipeline(stages), failures(10)).serve(nil)
+	s.report = filepath.Join(t.TempDir(), "missing", "report.json")
+	got := s.run(Options{Input: "-", UntilDrained: true})
+	if want := "--report: open " + s.report + ": no such file or directory"; got.err == nil || got.err.Error() != want {
+		t.Errorf("got %v, want %s", got.err, want)
+	}
+	if got.stdout != "" {
+		t.Errorf("the pipeline was run:\n%s", got.stdout)
+	}
+}

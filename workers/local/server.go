@@ -37,8 +37,12 @@ func startServer(storeDir, listen string, powerSafe bool, log *slog.Logger) (*se
 		if err != nil {
 			return nil, fmt.Errorf("--listen %q: %w (want HOST:PORT, such as 127.0.0.1:4222)", listen, err)
 		}
-		if opts.Port, err = strconv.Atoi(port); err != nil {
-			return nil, fmt.Errorf("--listen %q: port: %w", listen, err)
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			return nil, fmt.Errorf("--listen %q: port %q: want a number up to 65535; 0 takes a free one", listen, port)
+		}
+		if opts.Port = int(n); n == 0 {
+			opts.Port = server.RANDOM_PORT // to the server, 0 is 4222
 		}
 		opts.Host = host
 	}

@@ -258,7 +258,7 @@ func (p *publisher) message(batch []*eventv1.Event) (*nats.Msg, error) {
 	msg.Data = body
 	msg.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("collect:%s:%016x", p.cluster, h.Sum64()))
 	msg.Header.Set("Content-Type", event.ContentTypeFrame)
-	msg.Header.Set("Millrace-Events", strconv.Itoa(len(batch)))
+	msg.Header.Set(event.HeaderEvents, strconv.Itoa(len(batch)))
 	msg.Header.Set(headerCollector, p.instance)
 	msg.Header.Set(headerCluster, p.cluster)
 	return msg, nil
