@@ -114,6 +114,26 @@ func process(t testing.TB, s *correlator, events ...*eventv1.Event) *made {
 	return m
 }
 
+// step runs the events through the stage as one batch that was stored so long after the start, and
+// flushes at the second after it.
+func step(t testing.TB, s *correlator, m *made, stored time.Duration, events ...*eventv1.Event) {
+	t.Helper()
+	if len(events) > 0 {
+		b := batch(t, events...)
+		b.Now = start.Add(stored)
+		if err := s.Process(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		m.collect(b)
+	}
+	b := &stage.Batch{}
+	b.Reset(1)
+	if err := s.Flush(t.Context(), start.Add(stored+time.Second).Truncate(time.Second), false, b); err != nil {
+		t.Fatal(err)
+	}
+	m.collect(b)
+}
+
 func batch(t testing.TB, events ...*eventv1.Event) *stage.Batch {
 	t.Helper()
 	b := &stage.Batch{}
@@ -295,6 +315,25 @@ func TestFailedCallsAreOneIncident(t *testing.T) {
 	}
 	if in := got[0].GetInsight(); in.GetCount() != 200 || len(in.GetEvidence()) < manyErrors {
 		t.Errorf("%d events, %d as evidence", in.GetCount(), len(in.GetEvidence()))
+	}
+}
+
+// TestFailedCallsOfTracesAreAnIncident: a failure that comes up through the callers of a service is
+// counted as one that nothing is known of.
+func TestFailedCallsOfTracesAreAnIncident(t *testing.T) {
+	s, m := newStage(t, realtimeOnly), &made{}
+	for i := range 100 {
+		traced := func(e *eventv1.Event) { e.TraceId = fmt.Appendf(nil, "trace-%010d", i) }
+		after := time.Duration(i) * 500 * time.Millisecond
+		step(t, s, m, after, on(after, fmt.Sprint("db", i), podA, failedCall("db"), traced),
+			on(after+time.Millisecond, fmt.Sprint("pay", i), cart, failedCall("pay"), traced))
+	}
+	got := last(m.insights)
+	if len(got) != 1 {
+		t.Fatalf("%d incidents, want 1", len(got))
+	}
+	if n := got[0].GetInsight().GetCount(); n < 160 { // told when it had doubled
+		t.Errorf("the incident holds %d events", n)
 	}
 }
 

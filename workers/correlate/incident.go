@@ -106,6 +106,12 @@ func (i *incident) full(at int64) bool {
 	return i.count >= maxIncidentEvents || at-i.first > int64(maxIncidentLife)
 }
 
+// untold says whether the incident is no more than the failed requests of a trace, which nobody is
+// told of.
+func (i *incident) untold() bool {
+	return i.revision == 0 && !i.spell && !slices.ContainsFunc(i.events, func(o *observation) bool { return rules[o.signal].rank != rules[signalErrorSpan].rank })
+}
+
 // near says whether a time is no further than idle from the incident, on either side: input
 // that is played again may be older than what is open.
 func (i *incident) near(at, idle int64) bool { return at >= i.first-idle && at <= i.last+idle }

@@ -185,8 +185,13 @@ func (r *realtime) link(o, x *observation, c cause) {
 // incidentOf is the incident of o without a new link: the one it has, else the open one of
 // its workload, else a new one when it is worth that.
 func (r *realtime) incidentOf(o *observation) *incident {
-	if o.incident != nil {
-		return o.incident.find()
+	if own := o.incident.find(); own != nil {
+		if o.signal == signalErrorSpan && own.untold() {
+			if inc := r.spell(o); inc != nil && inc.takes(own, o.time) {
+				return inc
+			}
+		}
+		return own
 	}
 	rule := &rules[o.signal]
 	if claims(o) {
@@ -247,7 +252,7 @@ func (r *realtime) spell(o *observation) *incident {
 	}
 	var others []*observation
 	for x := range r.memory.of(key, signalErrorSpan) {
-		if x.incident == nil && abs(o.time-x.time) <= int64(errorSpell) {
+		if own := x.incident.find(); (own == nil || own.untold()) && abs(o.time-x.time) <= int64(errorSpell) {
 			others = append(others, x)
 		}
 	}
@@ -257,7 +262,9 @@ func (r *realtime) spell(o *observation) *incident {
 	inc := newIncident(o)
 	inc.spell = true
 	for _, x := range others {
-		r.join(inc, x)
+		if own := x.incident.find(); own == nil || inc.takes(own, o.time) {
+			r.join(inc, x)
+		}
 	}
 	r.keep(key, inc)
 	return inc
