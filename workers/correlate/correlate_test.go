@@ -94,12 +94,17 @@ func (m *made) collect(b *stage.Batch) {
 	}
 }
 
-// process runs the events through the stage, each in a batch of its own, and flushes.
+// process runs the events through the stage, each in a batch of its own that is stored no earlier
+// than it happened, and flushes.
 func process(t testing.TB, s *correlator, events ...*eventv1.Event) *made {
 	t.Helper()
-	m := &made{}
+	m, now := &made{}, start
 	for _, e := range events {
 		b := batch(t, e)
+		if at := time.Unix(0, int64(e.GetTimeUnixNano())); at.After(now) {
+			now = at
+		}
+		b.Now = now
 		if err := s.Process(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
@@ -107,7 +112,7 @@ func process(t testing.TB, s *correlator, events ...*eventv1.Event) *made {
 	}
 	b := &stage.Batch{}
 	b.Reset(1)
-	if err := s.Flush(t.Context(), start, true, b); err != nil {
+	if err := s.Flush(t.Context(), now, true, b); err != nil {
 		t.Fatal(err)
 	}
 	m.collect(b)
@@ -378,39 +383,61 @@ func TestChainsEnd(t *testing.T) {
 	}
 }
 
-// TestOneWrongClock: a host that is a year ahead ends no window and no incident of others.
+// TestOneWrongClock: a host whose clock is wrong ends no window and no incident of others.
 func TestOneWrongClock(t *testing.T) {
-	c := config.Correlate{Realtime: &config.CorrelateRealtime{}, Window: &config.CorrelateWindow{}}
-	s := newStage(t, c)
-	m := &made{}
-	for i := range 40 {
-		e := on(time.Duration(i)*100*time.Millisecond, "k8s.pod.crash_loop_back_off", podA)
-		if i%4 == 1 {
-			e = on(365*24*time.Hour, "k8s.pod.crash_loop_back_off", cart)
-		}
-		b := batch(t, e)
-		if err := s.Process(t.Context(), b); err != nil {
-			t.Fatal(err)
-		}
-		m.collect(b)
-		b.Events = nil
-		b.Reset(1)
-		if err := s.Flush(t.Context(), start, false, b); err != nil {
-			t.Fatal(err)
-		}
-		m.collect(b)
+	for name, tc := range map[string]struct {
+		ahead time.Duration
+		every int // of the steps
+		burst int // events of a step
+	}{
+		"a year ahead":               {365 * 24 * time.Hour, 4, 1},
+		"a year ahead, many at once": {365 * 24 * time.Hour, 40, jumpVotes},
+		"half an hour ahead":         {30 * time.Minute, 4, 1},
+		"two hours behind":           {-2 * time.Hour, 4, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := config.Correlate{Realtime: &config.CorrelateRealtime{}, Window: &config.CorrelateWindow{}}
+			s, m := newStage(t, c), &made{}
+			for i := range 40 {
+				after := time.Duration(i) * 100 * time.Millisecond
+				step(t, s, m, after, on(after, "k8s.pod.crash_loop_back_off", podA))
+				if i%tc.every == 1 {
+					var wrong []*eventv1.Event
+					for k := range tc.burst {
+						wrong = append(wrong, on(after+tc.ahead+time.Duration(k), "k8s.pod.crash_loop_back_off", cart))
+					}
+					step(t, s, m, after, wrong...)
+				}
+			}
+			for _, e := range m.insights {
+				if in := e.GetInsight(); in.GetStatus() == "closed" {
+					t.Errorf("closed: %s", e.GetBody())
+				}
+			}
+			if n := len(last(m.insights)); n != 2 {
+				t.Errorf("%d incidents of 2 workloads", n)
+			}
+			if len(m.groups) != 0 {
+				t.Errorf("a window closed early: %v", m.groups)
+			}
+			step(t, s, m, time.Minute)
+			if len(m.groups) == 0 || !strings.HasPrefix(m.groups[len(m.groups)-1].GetBody(), "40 notable events of deployment shop/pay") {
+				t.Errorf("groups at the end: %v", m.groups)
+			}
+		})
 	}
-	for _, e := range m.insights {
-		if status := e.GetInsight().GetStatus(); status == "closed" {
-			t.Errorf("closed: %s", e.GetBody())
-		}
+}
+
+// TestHostBehind: what comes late from one host goes on to be one incident.
+func TestHostBehind(t *testing.T) {
+	s, m := newStage(t, realtimeOnly), &made{}
+	for i := range 20 {
+		after := time.Duration(i) * 30 * time.Second
+		step(t, s, m, after, on(after, "k8s.pod.crash_loop_back_off", cart))
+		step(t, s, m, after+time.Second, on(after-20*time.Minute, "k8s.pod.crash_loop_back_off", podA))
 	}
-	if len(m.groups) != 0 {
-		t.Errorf("a window closed early: %v", m.groups)
-	}
-	rest := process(t, s).groups
-	if len(rest) != 2 || !strings.HasPrefix(rest[0].GetBody(), "30 notable events of deployment shop/pay") {
-		t.Errorf("groups at the end: %v", rest)
+	if n := len(last(m.insights)); n != 2 {
+		t.Errorf("%d incidents of 2 workloads that crash-loop", n)
 	}
 }
 
@@ -418,19 +445,24 @@ func TestClock(t *testing.T) {
 	h := int64(time.Hour)
 	for name, tc := range map[string]struct {
 		times []int64
-		every int64 // of stream time
+		from  int64 // the stream time of the first
+		every int64
 		want  int64
 	}{
-		"forward":             {[]int64{10 * h, 10*h + 5, 10 * h}, 1, 10*h + 5},
-		"one far ahead":       {[]int64{10 * h, 900 * h, 10*h + 1}, 1, 10*h + 1},
-		"eight far ahead":     {[]int64{10 * h, 20 * h, 20 * h, 20 * h, 20 * h, 20 * h, 20 * h, 20 * h, 20*h + 1}, 1, 20*h + 1},
-		"the first was wrong": {[]int64{900 * h, h, h, h, h, h, h, h, h + 1}, 1, h + 1},
-		"after a silence":     {[]int64{10 * h, 9*h + 1}, h, 9*h + 1},
+		"forward":                   {[]int64{10 * h, 10*h + 5, 10 * h}, 11 * h, 1, 10*h + 5},
+		"ahead of stream time":      {[]int64{10 * h, 10*h + h/2, 10 * h}, 10 * h, 1, 10*h + 1},
+		"far ahead of stream time":  {[]int64{900 * h, 10 * h, 900 * h}, 10 * h, 1, 10*h + 2},
+		"one far behind":            {[]int64{10 * h, h, 10*h + 1}, 11 * h, 1, 10*h + 1},
+		"eight elsewhere":           {[]int64{10 * h, 20 * h, 20 * h, 20 * h, 20 * h, 20 * h, 20 * h, 20 * h, 20*h + 1}, 21 * h, 1, 20*h + 1},
+		"eight that do not agree":   {[]int64{20 * h, h, 3 * h, 5 * h, 7 * h, 9 * h, 11 * h, 13 * h, 15 * h}, 21 * h, 1, 20 * h},
+		"the first was far behind":  {[]int64{h, 9 * h, 9 * h, 9 * h, 9 * h, 9 * h, 9 * h, 9 * h, 9*h + 1}, 10 * h, 1, 9*h + 1},
+		"input that is played anew": {[]int64{20 * h, h, h, h, h, h, h, h, h + 1}, 21 * h, 1, h + 1},
+		"after a silence":           {[]int64{10 * h, 9*h + 1}, 11 * h, h, 9*h + 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := clock{silence: h / 4}
 			for i, at := range tc.times {
-				c.see(at, int64(i+1)*tc.every)
+				c.see(at, tc.from+int64(i)*tc.every)
 			}
 			if c.latest != tc.want {
 				t.Errorf("event time is %d, want %d", c.latest, tc.want)

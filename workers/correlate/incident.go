@@ -21,13 +21,14 @@ const (
 
 // incident is what belongs together by strong links.
 type incident struct {
-	id    string
-	first int64 // event times
-	last  int64
-	seen  int64 // the stream time of the last event
-	count uint32
-	links uint32 // how many events have a known cause
-	spell bool   // it began with many failed requests
+	id     string
+	first  int64 // event times
+	last   int64
+	joined int64 // event time when the last event came to it
+	seen   int64 // the stream time of the last event
+	count  uint32
+	links  uint32 // how many events have a known cause
+	spell  bool   // it began with many failed requests
 	// events are the evidence: all that take part in a link first, then the oldest.
 	events   []*observation
 	affected []*eventv1.EntityRef
@@ -127,6 +128,7 @@ func (i *incident) merge(other *incident) {
 	i.links += other.links
 	i.spell = i.spell || other.spell
 	i.first, i.last, i.seen = min(i.first, other.first), max(i.last, other.last), max(i.seen, other.seen)
+	i.joined = max(i.joined, other.joined)
 	for _, o := range other.events {
 		o.incident = i
 		i.keep(o)

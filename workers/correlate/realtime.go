@@ -282,6 +282,7 @@ func (r *realtime) join(inc *incident, o *observation) {
 		r.merge(inc, own)
 	}
 	inc.add(o)
+	inc.joined = max(inc.joined, r.clock.latest)
 	if claims(o) {
 		r.absorb(inc, home(o), o.time)
 		r.keep(home(o), inc)
@@ -375,9 +376,10 @@ func (r *realtime) ended(now int64) (out []*incident) {
 }
 
 // over says whether an incident saw no event for the idle time: by the times of events, or,
-// when none come that would move those, by when they were stored.
+// when none come that would move those, by when they were stored. Where events come late, it is
+// event time that goes on, not theirs.
 func (r *realtime) over(inc *incident, now int64) bool {
-	return r.clock.latest-inc.last > r.idle || now-inc.seen > r.idle
+	return r.clock.latest-max(inc.last, inc.joined) > r.idle || now-inc.seen > r.idle
 }
 
 // stale are the followed incidents that have grown since they were told.

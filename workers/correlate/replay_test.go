@@ -7,10 +7,12 @@ import (
 	"testing"
 	"time"
 
+	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/test/generator"
 	"millrace.dev/millrace/test/replay"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
 )
 
 // TestReplay drops instances and rebuilds them: from there on they decide as if nothing had
@@ -118,5 +120,33 @@ func TestLongIncident(t *testing.T) {
 	}
 	if n := len(statuses); n == 0 || statuses[n-1] != "closed" {
 		t.Errorf("told after the takeover: %v, want closed as the last", statuses)
+	}
+}
+
+// TestWindowOfAWrongClock: an event from hours ahead is in a window as long as others are, so that a
+// rebuilt stage knows of it.
+func TestWindowOfAWrongClock(t *testing.T) {
+	c := config.Correlate{Window: &config.CorrelateWindow{MinEvents: 1}}
+	var messages []replay.Message
+	add := func(stored time.Duration, e *eventv1.Event) {
+		messages = append(messages, replay.Message{Stored: start.Add(stored), Data: event.AppendCloudEvent(nil, e)})
+	}
+	for i := range 400 {
+		after := time.Duration(i) * time.Second
+		add(after, on(after, "k8s.pod.crash_loop_back_off", podA))
+		if i == 5 {
+			add(after, on(after+2*time.Hour, "k8s.pod.crash_loop_back_off", cart))
+		}
+	}
+	add(900*time.Second, on(900*time.Second, "k8s.pod.crash_loop_back_off", podA))
+	const at = 300
+	want := replay.New(t, newStage(t, c)).Run(messages)
+	if d := replay.Diff(want[at:], replay.Rebuild(t, newStage(t, c), messages, at).Run(messages[at:]), at); d != "" {
+		t.Error(d)
+	}
+	if !slices.ContainsFunc(want[:30], func(s replay.Step) bool {
+		return slices.ContainsFunc(s.Produced, func(p stage.Produced) bool { return p.Event.GetEntity().GetName() == "cart" })
+	}) {
+		t.Error("no group of the event from hours ahead")
 	}
 }

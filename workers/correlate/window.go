@@ -57,10 +57,12 @@ func newWindows(c *config.CorrelateWindow, m prometheus.Registerer) *windows {
 	}
 }
 
-// take puts o into its window.
+// take puts o into its window: none that is yet to come, where it would wait for longer than
+// Horizon reaches.
 func (w *windows) take(o *observation) (full *group) {
-	start := o.time - o.time%w.size
-	if w.clock.see(o.time, o.seen) {
+	at, back := w.clock.see(o.time, o.seen)
+	start := at - at%w.size
+	if back {
 		w.watermark = min(w.watermark, start)
 	}
 	if start+w.size <= w.watermark {
