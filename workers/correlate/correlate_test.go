@@ -362,6 +362,54 @@ func TestLinksDoNotLiftTheLimit(t *testing.T) {
 	}
 }
 
+// TestFullIncidentHasOneSuccessor: also of events that make no incident that of their workload.
+func TestFullIncidentHasOneSuccessor(t *testing.T) {
+	s := time.Second
+	evictions := func(n int, from time.Duration) (events []*eventv1.Event) {
+		for i := range n {
+			events = append(events, on(from+time.Duration(i)*s, "k8s.pod.evicted", fmt.Sprint("p", i), node("n1")))
+		}
+		return events
+	}
+	lost := []*eventv1.Event{on(0, "k8s.node.not_ready", "n/n1")}
+	for i := range maxIncidentEvents - 1 {
+		lost = append(lost, on(s+time.Duration(i)*time.Millisecond, "k8s.pod.not_ready", fmt.Sprint("p", i), node("n1")))
+	}
+	var flapping []*eventv1.Event
+	for i := range 31 {
+		flapping = append(flapping, on(time.Duration(i)*4*time.Minute, "k8s.node.not_ready", "n/n1"))
+	}
+	crash := []*eventv1.Event{on(0, "k8s.pod.crash_loop_back_off", podA)}
+	for i := range 2 * maxIncidentEvents {
+		crash = append(crash, on(s+time.Duration(i)*time.Millisecond, fmt.Sprint(i), cart, failedCall("pay")))
+	}
+	for name, tc := range map[string]struct {
+		events []*eventv1.Event
+		want   int
+	}{
+		"a node is lost, its pods are evicted":         {append(lost, evictions(50, time.Minute)...), 2},
+		"a node flaps for hours, its pods are evicted": {append(flapping, evictions(30, maxIncidentLife+time.Minute)...), 2},
+		"requests fail after a crash":                  {crash, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, ids := newStage(t, realtimeOnly), map[string]bool{}
+			for _, e := range tc.events {
+				b := batch(t, e)
+				b.Now = time.Unix(0, int64(e.GetTimeUnixNano()))
+				if err := s.Process(t.Context(), b); err != nil {
+					t.Fatal(err)
+				}
+				if c, ok := b.Events[0].Correlation(); ok {
+					ids[c.IncidentID] = true
+				}
+			}
+			if len(ids) != tc.want {
+				t.Errorf("%d incidents, want %d", len(ids), tc.want)
+			}
+		})
+	}
+}
+
 // TestChainsEnd: a probe fails, the container restarts, the probe fails ...
 func TestChainsEnd(t *testing.T) {
 	s := newStage(t, realtimeOnly)
@@ -543,6 +591,39 @@ func TestIdleIncidentIsClosed(t *testing.T) {
 	got := process(t, s, on(0, "k8s.pod.crash_loop_back_off", podA), on(2*time.Minute, "k8s.pod.crash_loop_back_off", cart)).insights
 	if n := len(got); n != 3 || got[2].GetInsight().GetStatus() != "closed" || got[2].GetId() != got[0].GetId() {
 		t.Errorf("insights: %v", got)
+	}
+}
+
+// TestClosedIncidentStaysClosed: what comes after it is an incident of its own, with the cause that it
+// has in the one before.
+func TestClosedIncidentStaysClosed(t *testing.T) {
+	m := time.Minute
+	for name, tc := range map[string]struct {
+		first, after *eventv1.Event
+		want         []string
+	}{
+		"an effect of it":      {on(0, "k8s.pod.oom_killed", podA), on(3*m, "k8s.pod.crash_loop_back_off", podA), []string{"open", "closed", "open", "closed"}},
+		"a cause that is late": {on(0, "k8s.pod.crash_loop_back_off", podA), on(-10*time.Second, "k8s.deployment.config_changed", "d/pay"), []string{"open", "closed"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, got := newStage(t, config.Correlate{Realtime: &config.CorrelateRealtime{IncidentIdle: config.Duration(m)}}), &made{}
+			step(t, s, got, 0, tc.first)
+			step(t, s, got, 2*m)
+			step(t, s, got, 3*m, tc.after)
+			for i := range 60 {
+				step(t, s, got, time.Duration(4+i)*m)
+			}
+			var statuses []string
+			for _, e := range got.insights {
+				statuses = append(statuses, e.GetInsight().GetStatus())
+			}
+			if diff := cmp.Diff(tc.want, statuses); diff != "" {
+				t.Errorf("insights (-want +got):\n%s", diff)
+			}
+			if n := len(last(got.insights)); n != len(tc.want)/2 {
+				t.Errorf("%d incidents", n)
+			}
+		})
 	}
 }
 

@@ -19,6 +19,9 @@ const (
 	maxAffected       = 20
 )
 
+// requestRank is the rank of failed requests, and of the errors that are logged about them.
+const requestRank = 1
+
 // incident is what belongs together by strong links.
 type incident struct {
 	id     string
@@ -29,6 +32,7 @@ type incident struct {
 	count  uint32
 	links  uint32 // how many events have a known cause
 	spell  bool   // it began with many failed requests
+	closed bool   // its end was told
 	// events are the evidence: all that take part in a link first, then the oldest.
 	events   []*observation
 	affected []*eventv1.EntityRef
@@ -104,13 +108,15 @@ func (i *incident) keep(o *observation) {
 
 // full says whether the incident takes no more events.
 func (i *incident) full(at int64) bool {
-	return i.count >= maxIncidentEvents || at-i.first > int64(maxIncidentLife)
+	return i.closed || i.count >= maxIncidentEvents || at-i.first > int64(maxIncidentLife)
 }
 
 // untold says whether the incident is no more than the failed requests of a trace, which nobody is
 // told of.
 func (i *incident) untold() bool {
-	return i.revision == 0 && !i.spell && !slices.ContainsFunc(i.events, func(o *observation) bool { return rules[o.signal].rank != rules[signalErrorSpan].rank })
+	return i.revision == 0 && !i.spell && !slices.ContainsFunc(i.events, func(o *observation) bool {
+		return rules[o.signal].rank != requestRank || rules[origin(o).signal].rank != requestRank
+	})
 }
 
 // near says whether a time is no further than idle from the incident, on either side: input
@@ -119,7 +125,7 @@ func (i *incident) near(at, idle int64) bool { return at >= i.first-idle && at <
 
 // takes says whether the incident and another one can be one.
 func (i *incident) takes(other *incident, at int64) bool {
-	return i == other || (!i.full(at) && !other.full(at) && i.count+other.count <= maxIncidentEvents)
+	return !i.full(at) && (i == other || (!other.full(at) && i.count+other.count <= maxIncidentEvents))
 }
 
 // merge takes everything of other, which must be a different incident.

@@ -161,7 +161,7 @@ func (r *realtime) explainBy(effect, o *observation) {
 	}
 }
 
-// link makes x the cause of o, and one incident of both.
+// link makes x the cause of o, and one incident of both, as far as one takes them.
 func (r *realtime) link(o, x *observation, c cause) {
 	o.cause, o.link = x, c
 	r.links.Inc()
@@ -169,10 +169,12 @@ func (r *realtime) link(o, x *observation, c cause) {
 	switch {
 	case inc == nil && own == nil:
 		inc = newIncident(x)
+	case inc == nil && own.closed: // it explains what is over: no news
+		return
 	case inc == nil:
 		inc = own
 	case own == nil && inc.full(o.time): // the cause stays where people were told of it
-		inc = newIncident(o)
+		inc = r.successor(x, o)
 	}
 	for _, e := range []*observation{x, o} {
 		if e.incident == nil || inc.takes(e.incident.find(), o.time) {
@@ -180,6 +182,34 @@ func (r *realtime) link(o, x *observation, c cause) {
 		}
 	}
 	o.incident.find().links++
+}
+
+// successor is the incident of o, whose cause x is in one that takes no more: the one that is open
+// where x comes from, or a new one that is open there for what follows.
+func (r *realtime) successor(x, o *observation) *incident {
+	root := origin(x)
+	key := home(root)
+	if root.signal == signalErrorSpan {
+		key = root.keys[sameService]
+	}
+	if inc := r.openAt(key, o.time); inc != nil {
+		return inc
+	}
+	inc := newIncident(o)
+	if key != "" {
+		r.keep(key, inc)
+	}
+	return inc
+}
+
+// openAt is the incident that is open under a key, if it takes an event of a time.
+func (r *realtime) openAt(key string, at int64) *incident {
+	if inc, ok := r.open.Get(key); ok {
+		if inc = inc.find(); !inc.full(at) && inc.near(at, r.idle) {
+			return inc
+		}
+	}
+	return nil
 }
 
 // incidentOf is the incident of o without a new link: the one it has, else the open one of
@@ -195,10 +225,8 @@ func (r *realtime) incidentOf(o *observation) *incident {
 	}
 	rule := &rules[o.signal]
 	if claims(o) {
-		if inc, ok := r.open.Get(home(o)); ok {
-			if inc = inc.find(); !inc.full(o.time) && inc.near(o.time, r.idle) {
-				return inc
-			}
+		if inc := r.openAt(home(o), o.time); inc != nil {
+			return inc
 		}
 	}
 	if rule.alone {
@@ -245,10 +273,8 @@ func (r *realtime) spell(o *observation) *incident {
 	if key == "" {
 		return nil
 	}
-	if inc, ok := r.open.Get(key); ok {
-		if inc = inc.find(); !inc.full(o.time) && inc.near(o.time, r.idle) {
-			return inc
-		}
+	if inc := r.openAt(key, o.time); inc != nil {
+		return inc
 	}
 	var others []*observation
 	for x := range r.memory.of(key, signalErrorSpan) {
@@ -358,6 +384,7 @@ func (r *realtime) ended(now int64) (out []*incident) {
 		switch {
 		case inc.swept == r.sweeps: // several went into it
 		case r.over(inc, now):
+			inc.closed = true
 			out = append(out, inc)
 		default:
 			on = append(on, inc)

@@ -127,11 +127,11 @@ var rules = [signals]rule{
 			{signalRestart, sameService, time.Minute},
 			{signalErrorSpan, sameTrace, 0},
 		},
-		severity: 13, says: "answers with errors", rank: 1,
+		severity: 13, says: "answers with errors", rank: requestRank,
 	},
 	signalErrorLog: {
 		causes:   []cause{{signalErrorSpan, sameTrace, 0}},
-		severity: 13, says: "logs errors", rank: 1,
+		severity: 13, says: "logs errors", rank: requestRank,
 	},
 	signalImageChange:  {severity: 9, says: "was given another image"},
 	signalConfigChange: {severity: 9, says: "was given another configuration"},
