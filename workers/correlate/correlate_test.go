@@ -75,6 +75,30 @@ func failedCall(service string) func(*eventv1.Event) {
 	}
 }
 
+func in(cluster string) func(*eventv1.Event) {
+	return func(e *eventv1.Event) { e.Entity.Cluster = cluster }
+}
+
+func namespace(name string) func(*eventv1.Event) {
+	return func(e *eventv1.Event) { e.Entity.Namespace = name }
+}
+
+func behind(services ...string) func(*eventv1.Event) {
+	return func(e *eventv1.Event) {
+		for _, name := range services {
+			e.Related = append(e.Related, &eventv1.EntityRef{Kind: "Service", Namespace: "shop", Name: name, Role: "service"})
+		}
+	}
+}
+
+func resource(key, value string) func(*eventv1.Event) {
+	return func(e *eventv1.Event) { e.Resource = append(e.Resource, text(key, value)) }
+}
+
+func attribute(key, value string) func(*eventv1.Event) {
+	return func(e *eventv1.Event) { e.Attributes = append(e.Attributes, text(key, value)) }
+}
+
 type made struct {
 	verdicts []stage.Verdict
 	insights []*eventv1.Event
@@ -321,6 +345,134 @@ func TestFailedCallsAreOneIncident(t *testing.T) {
 	if in := got[0].GetInsight(); in.GetCount() != 200 || len(in.GetEvidence()) < manyErrors {
 		t.Errorf("%d events, %d as evidence", in.GetCount(), len(in.GetEvidence()))
 	}
+}
+
+// TestFailedCallFollowsACrash: which services a crash is one of.
+func TestFailedCallFollowsACrash(t *testing.T) {
+	type mends []func(*eventv1.Event)
+	for name, tc := range map[string]struct {
+		crash, call mends
+		want        stage.Verdict
+	}{
+		"of the workload's name":              {nil, nil, stage.Emit},
+		"of another service":                  {mends{behind("else")}, nil, stage.Filter},
+		"of a service of its pod":             {mends{behind("pay")}, nil, stage.Emit},
+		"of the second service of its pod":    {mends{behind("metrics", "pay")}, nil, stage.Emit},
+		"of its service.name":                 {mends{behind("pay-svc"), resource("service.name", "pay")}, nil, stage.Emit},
+		"in another namespace":                {mends{namespace("staging")}, mends{namespace("prod")}, stage.Filter},
+		"in the namespace that is called":     {mends{namespace("staging")}, mends{namespace("prod"), attribute("server.address", "pay.staging.svc")}, stage.Emit},
+		"in a namespace that is not called":   {nil, mends{attribute("server.address", "pay.staging.svc.cluster.local")}, stage.Filter},
+		"called by a name outside of cluster": {nil, mends{attribute("server.address", "pay.example.com")}, stage.Emit},
+		"by a caller of no namespace":         {nil, mends{namespace("")}, stage.Emit},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, late := range []bool{false, true} {
+				s, m := newStage(t, realtimeOnly), &made{}
+				crash := on(0, "k8s.pod.crash_loop_back_off", podA, tc.crash...)
+				call := on(time.Second, "", cart, append(mends{failedCall("pay")}, tc.call...)...)
+				if late {
+					step(t, s, m, time.Second, call)
+					step(t, s, m, 2*time.Second, crash)
+					count := uint32(1)
+					if tc.want == stage.Emit {
+						count = 2
+					}
+					if got := last(m.insights); len(got) != 1 || got[0].GetInsight().GetCount() != count {
+						t.Errorf("insights when the crash comes late: %v", got)
+					}
+					continue
+				}
+				step(t, s, m, 0, crash)
+				step(t, s, m, time.Second, call)
+				if got := m.verdicts[1]; got != tc.want {
+					t.Errorf("the failed request is %v, want %v", got, tc.want)
+				}
+			}
+		})
+	}
+}
+
+// TestServicesAreBounded: a pod behind any number of services is remembered under a few.
+func TestServicesAreBounded(t *testing.T) {
+	var names []string
+	for i := range 100 {
+		names = append(names, fmt.Sprint("s", i))
+	}
+	s := newStage(t, realtimeOnly)
+	process(t, s, on(0, "k8s.pod.crash_loop_back_off", podA, behind(names...)))
+	if n := s.realtime.memory.entities.Len(); n != 2+maxServices {
+		t.Errorf("%d entities remembered", n)
+	}
+}
+
+// TestManyFailedCallsOfOneNamespace: those to a service of the same name elsewhere do not count.
+func TestManyFailedCallsOfOneNamespace(t *testing.T) {
+	var events []*eventv1.Event
+	for i := range 2 * (manyErrors - 1) {
+		events = append(events, on(time.Duration(i)*time.Second, fmt.Sprint(i), cart, failedCall("pay"), namespace([]string{"prod", "staging"}[i%2])))
+	}
+	if got := process(t, newStage(t, realtimeOnly), events...).insights; len(got) != 0 {
+		t.Errorf("insights: %v", got)
+	}
+}
+
+// TestClusters: names are those of a cluster. An event that names none may be of any.
+func TestClusters(t *testing.T) {
+	s := time.Second
+	crash := "k8s.pod.crash_loop_back_off"
+	for name, tc := range map[string]struct {
+		events []*eventv1.Event
+		want   []string
+	}{
+		"nodes of the same name": {
+			[]*eventv1.Event{on(0, "k8s.node.not_ready", "n/n1", in("eu")), on(30*s, "k8s.pod.evicted", podA, in("us"), node("n1"))},
+			[]string{"eu 1 node n1 is not ready", "us 1 deployment shop/pay was evicted"},
+		},
+		"workloads of the same name": {
+			[]*eventv1.Event{on(0, "k8s.deployment.image_changed", "d/pay", in("eu")), on(30*s, crash, podA, in("us"))},
+			[]string{"us 1 deployment shop/pay crash-loops"},
+		},
+		"both at once": {
+			[]*eventv1.Event{on(0, crash, podA, in("eu")), on(s, crash, podA, in("us")), on(2*s, crash, podA, in("eu")), on(3*s, crash, podA, in("us"))},
+			[]string{"eu 2 deployment shop/pay crash-loops", "us 2 deployment shop/pay crash-loops"},
+		},
+		"pods of the same name": {
+			[]*eventv1.Event{
+				on(0, "k8s.node.not_ready", "n/n1"), on(s, "k8s.pod.not_ready", podA, in("eu"), node("n1")), on(40*s, "k8s.pod.evicted", podA, in("us")),
+			},
+			[]string{" 2 node n1 is not ready", "us 1 deployment shop/pay was evicted"},
+		},
+		"services of the same name": {
+			[]*eventv1.Event{on(0, crash, podA, in("eu")), on(s, "", cart, failedCall("pay"), in("us"))},
+			[]string{"eu 1 deployment shop/pay crash-loops"},
+		},
+		"by the resource": {
+			[]*eventv1.Event{on(0, "k8s.pod.oom_killed", podA, in("eu")), on(s, crash, podA, resource("k8s.cluster.name", "us"))},
+			[]string{"eu 1 deployment shop/pay was killed for using more memory than its limit", "us 1 deployment shop/pay crash-loops"},
+		},
+		"a cluster that is not known": {
+			[]*eventv1.Event{on(0, crash, podA, in("eu")), on(s, "", cart, failedCall("pay")), on(2*s, "app.log", podA)},
+			[]string{"eu 2 deployment shop/pay crash-loops"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for _, e := range last(process(t, newStage(t, realtimeOnly), tc.events...).insights) {
+				in := e.GetInsight()
+				got = append(got, fmt.Sprint(in.GetRootCause().GetCluster(), " ", in.GetCount(), " ", in.GetTitle()))
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("insights (-want +got):\n%s", diff)
+			}
+		})
+	}
+	t.Run("windows", func(t *testing.T) {
+		got := process(t, newStage(t, config.Correlate{Window: &config.CorrelateWindow{MinEvents: 2}}),
+			on(0, crash, podA, in("eu")), on(1, crash, podA, in("us")), on(2, crash, podB, in("us"))).groups
+		if len(got) != 1 || got[0].GetEntity().GetCluster() != "us" {
+			t.Errorf("groups: %v", got)
+		}
+	})
 }
 
 // TestFailedCallsOfTracesAreAnIncident: a failure that comes up through the callers of a service is

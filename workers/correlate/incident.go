@@ -36,7 +36,6 @@ type incident struct {
 	// events are the evidence: all that take part in a link first, then the oldest.
 	events   []*observation
 	affected []*eventv1.EntityRef
-	subjects map[string]bool // of affected
 
 	// What was told last.
 	revision     uint32
@@ -68,7 +67,7 @@ func hash(parts ...string) string {
 
 // newIncident begins with the event that made it worth telling.
 func newIncident(o *observation) *incident {
-	return &incident{id: hash("incident", o.source, o.id), first: o.time, last: o.time, seen: o.seen, subjects: map[string]bool{}}
+	return &incident{id: hash("incident", o.source, o.id), first: o.time, last: o.time, seen: o.seen}
 }
 
 func (i *incident) add(o *observation) {
@@ -79,10 +78,17 @@ func (i *incident) add(o *observation) {
 	i.count++
 	i.first, i.last, i.seen = min(i.first, o.time), max(i.last, o.time), max(i.seen, o.seen)
 	i.keep(o)
-	key := o.subject.GetKind() + "/" + o.subject.GetNamespace() + "/" + o.subject.GetName()
-	if !i.subjects[key] && len(i.affected) < maxAffected {
-		i.subjects[key] = true
-		i.affected = append(i.affected, o.subject)
+	i.affect(o.subject)
+}
+
+// affect adds a workload to those that are affected, unless it is one of them.
+func (i *incident) affect(subject *eventv1.EntityRef) {
+	known := func(a *eventv1.EntityRef) bool {
+		return a.GetName() == subject.GetName() && a.GetNamespace() == subject.GetNamespace() && a.GetKind() == subject.GetKind() &&
+			!differ(a.GetCluster(), subject.GetCluster())
+	}
+	if len(i.affected) < maxAffected && !slices.ContainsFunc(i.affected, known) {
+		i.affected = append(i.affected, subject)
 	}
 }
 
@@ -140,17 +146,13 @@ func (i *incident) merge(other *incident) {
 		i.keep(o)
 	}
 	for _, a := range other.affected {
-		key := a.GetKind() + "/" + a.GetNamespace() + "/" + a.GetName()
-		if !i.subjects[key] && len(i.affected) < maxAffected {
-			i.subjects[key] = true
-			i.affected = append(i.affected, a)
-		}
+		i.affect(a)
 	}
 	if other.revision > i.revision { // what people were told already keeps its id
 		i.id, i.revision = other.id, other.revision
 		i.toldRoot, i.toldCount, i.toldAffected = other.toldRoot, other.toldCount, other.toldAffected
 	}
-	other.merged, other.events, other.affected, other.subjects = i, nil, nil, nil
+	other.merged, other.events, other.affected = i, nil, nil
 }
 
 // root is where the chain of causes begins: of the events without a known cause that

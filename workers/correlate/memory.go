@@ -72,6 +72,9 @@ func (m *memory) remember(o *observation) {
 			m.place(key, o)
 		}
 	}
+	for _, key := range o.services {
+		m.place(key, o)
+	}
 }
 
 // place remembers o under one key.

@@ -2,6 +2,7 @@ package correlate
 
 import (
 	"encoding/hex"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -24,6 +25,14 @@ type observation struct {
 	subject *eventv1.EntityRef
 	// keys are where it is remembered and looked for, by relation; empty = not known.
 	keys [relations]string
+	// services are the keys of further services that it is remembered under.
+	services []string
+	// home is where its incident is looked for: its workload, for a node event the node, for a
+	// failed request the service. Unlike keys it holds what cluster that is of.
+	home string
+	// cluster and namespace are where it happened, for a failed request where the service is;
+	// empty = not known.
+	cluster, namespace string
 	// located says that the event itself named its node.
 	located bool
 
@@ -42,7 +51,13 @@ func observe(e *event.Event, s signal, now time.Time) *observation {
 		id: own.keep(e.ID), source: own.keep(e.Source), kind: own.keep(e.Type), signal: s, time: eventTime(e), seen: now.UnixNano(), severity: e.Severity,
 		text: shorten(e.Body), entity: cloneRef(e.Entity),
 	}
-	var node, service string
+	var node string
+	names := make([]string, 0, maxServices)
+	service := func(name string) {
+		if name != "" && len(names) < maxServices && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
 	e.RelatedRefs(func(r event.EntityRef) bool {
 		switch r.Role {
 		case "workload":
@@ -50,24 +65,40 @@ func observe(e *event.Event, s signal, now time.Time) *observation {
 		case "node":
 			node = r.Name
 		case "service":
-			if service == "" {
-				service = r.Name
-			}
+			service(r.Name)
 		}
 		return true
 	})
 	if node == "" {
 		node, _ = e.Resource("k8s.node.name")
 	}
-	if service == "" {
-		service, _ = e.Resource("service.name")
-	}
+	name, _ := e.Resource("service.name")
+	service(name)
 	if o.subject == nil {
 		o.subject = subjectOf(o.entity, o.source)
 	}
-	o.place(e, &own, node, service)
+	o.cluster, o.namespace = o.entity.GetCluster(), o.entity.GetNamespace()
+	if o.cluster == "" {
+		name, _ = e.Resource("k8s.cluster.name")
+		o.cluster = own.keep(name)
+	}
+	if o.subject.GetCluster() == "" {
+		o.subject.Cluster = o.cluster
+	}
+	o.place(e, &own, node, names)
 	return o
 }
+
+// maxServices is how many services an observation is remembered under.
+const maxServices = 8
+
+// foreign says whether two observations are of different clusters or, where a service ties them, of
+// different namespaces. Who does not tell may be of any.
+func foreign(a, b *observation, over relation) bool {
+	return differ(a.cluster, b.cluster) && over != sameTrace || over == sameService && differ(a.namespace, b.namespace)
+}
+
+func differ(a, b string) bool { return a != b && a != "" && b != "" }
 
 // texts are strings in one piece of memory.
 type texts struct{ strings.Builder }
@@ -85,7 +116,7 @@ func (t *texts) keep(parts ...string) string {
 }
 
 // place fills the keys. Names stand in separate spaces: p, w, n, s, t.
-func (o *observation) place(e *event.Event, own *texts, node, service string) {
+func (o *observation) place(e *event.Event, own *texts, node string, services []string) {
 	ns := o.entity.GetNamespace()
 	switch o.entity.GetKind() {
 	case "Pod":
@@ -93,7 +124,7 @@ func (o *observation) place(e *event.Event, own *texts, node, service string) {
 	case "Node":
 		node = o.entity.GetName()
 	case "Service":
-		service = o.entity.GetName()
+		services = []string{o.entity.GetName()}
 	}
 	if o.subject.GetKind() != "Node" && o.subject.GetName() != "" {
 		// Without the kind: a name taken from a pod's does not tell its kind.
@@ -103,19 +134,74 @@ func (o *observation) place(e *event.Event, own *texts, node, service string) {
 		o.keys[sameNode], o.located = own.keep("n/", node), true
 	}
 	if span, ok := e.Span(); ok && span.PeerService != "" {
-		service = span.PeerService // a failed call is a symptom of whom it called
+		services = []string{span.PeerService} // a failed call is a symptom of whom it called
+		if called := namespaceOf(e, span.PeerService); called != "" {
+			o.namespace = own.keep(called)
+		}
 	}
-	if service == "" && o.subject.GetKind() != "Node" {
-		service = o.subject.GetName()
+	if len(services) == 0 && o.subject.GetKind() != "Node" {
+		services = []string{o.subject.GetName()}
 	}
-	if service != "" {
-		o.keys[sameService] = own.keep("s/", service)
+	for i, service := range services {
+		key := own.keep("s/", service)
+		if i == 0 {
+			o.keys[sameService] = key
+		} else {
+			o.services = append(o.services, key)
+		}
 	}
 	if len(e.TraceID) == 16 {
 		var trace [32]byte
 		hex.Encode(trace[:], e.TraceID)
 		o.keys[sameTrace] = own.keep("t/", string(trace[:]))
 	}
+	o.home = o.homeOf(own)
+}
+
+// under yields the keys that o is remembered under for what it may have caused over a relation.
+func (o *observation) under(over relation) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		if o.keys[over] == "" || !yield(o.keys[over]) || over != sameService {
+			return
+		}
+		for _, key := range o.services {
+			if !yield(key) {
+				return
+			}
+		}
+	}
+}
+
+// homeOf is the home of o. A caller that sees errors is at home with whom it called.
+func (o *observation) homeOf(own *texts) string {
+	switch {
+	case o.signal == signalErrorSpan && o.keys[sameService] != "":
+		return own.keep(o.keys[sameService], "\x00", o.namespace, "\x00", o.cluster)
+	case o.signal == signalErrorSpan:
+		return ""
+	}
+	key := o.keys[sameWorkload]
+	if o.entity.GetKind() == "Node" {
+		key = o.keys[sameNode]
+	}
+	if o.cluster == "" || key == "" {
+		return key
+	}
+	return own.keep(key, "\x00", o.cluster)
+}
+
+// namespaceOf is the namespace of a service that was called by its name in a cluster, else empty.
+func namespaceOf(e *event.Event, service string) string {
+	address, _ := e.Attribute("server.address")
+	rest, ok := strings.CutPrefix(address.Text(), service+".")
+	if !ok {
+		return ""
+	}
+	namespace, domain, _ := strings.Cut(rest, ".")
+	if domain != "" && domain != "svc" && !strings.HasPrefix(domain, "svc.") {
+		return ""
+	}
+	return namespace
 }
 
 // eventTime is when it happened, else when it was seen first.

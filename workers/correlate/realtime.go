@@ -90,7 +90,7 @@ func (r *realtime) locate(o *observation) (learned []*observation) {
 	}
 	for x := range r.memory.all(o.keys[samePod]) {
 		switch {
-		case x.entity.GetUid() != o.entity.GetUid(): // another pod of the same name, elsewhere
+		case x.entity.GetUid() != o.entity.GetUid(), foreign(x, o, samePod): // another pod of the same name, elsewhere
 		case o.keys[sameNode] == "" && x.located:
 			o.keys[sameNode] = x.keys[sameNode]
 		case x.keys[sameNode] == "" && o.located:
@@ -118,14 +118,14 @@ func (r *realtime) explain(o *observation) {
 	}
 }
 
-// reaches says whether x may have caused o by rule c, as far as time goes.
+// reaches says whether x may have caused o by rule c, as far as time and place go.
 func (r *realtime) reaches(c cause, x, o *observation) bool {
 	within := int64(c.within)
 	if within == 0 {
 		within = r.within
 	}
 	delta := o.time - x.time
-	return x != o && delta >= -int64(slack) && delta <= within && x.depth() < maxChain-1 && origin(x) != o
+	return x != o && delta >= -int64(slack) && delta <= within && !foreign(x, o, c.over) && x.depth() < maxChain-1 && origin(x) != o
 }
 
 func closer(a, b, o *observation) bool { return abs(o.time-a.time) < abs(o.time-b.time) }
@@ -141,9 +141,11 @@ func (r *realtime) unexplained(o *observation) []*observation {
 			if c.of != o.signal {
 				continue
 			}
-			for x := range r.memory.of(o.keys[c.over], effect) {
-				if x.cause == nil && x.time >= o.time && r.reaches(c, o, x) && !slices.Contains(out, x) {
-					out = append(out, x)
+			for key := range o.under(c.over) {
+				for x := range r.memory.of(key, effect) {
+					if x.cause == nil && x.time >= o.time && r.reaches(c, o, x) && !slices.Contains(out, x) {
+						out = append(out, x)
+					}
 				}
 			}
 		}
@@ -154,9 +156,14 @@ func (r *realtime) unexplained(o *observation) []*observation {
 // explainBy makes o the cause of a remembered effect.
 func (r *realtime) explainBy(effect, o *observation) {
 	for _, c := range rules[effect.signal].causes {
-		if c.of == o.signal && effect.keys[c.over] != "" && effect.keys[c.over] == o.keys[c.over] && r.reaches(c, o, effect) {
-			r.link(effect, o, c)
-			return
+		if c.of != o.signal || !r.reaches(c, o, effect) {
+			continue
+		}
+		for key := range o.under(c.over) {
+			if effect.keys[c.over] == key {
+				r.link(effect, o, c)
+				return
+			}
 		}
 	}
 }
@@ -187,11 +194,7 @@ func (r *realtime) link(o, x *observation, c cause) {
 // successor is the incident of o, whose cause x is in one that takes no more: the one that is open
 // where x comes from, or a new one that is open there for what follows.
 func (r *realtime) successor(x, o *observation) *incident {
-	root := origin(x)
-	key := home(root)
-	if root.signal == signalErrorSpan {
-		key = root.keys[sameService]
-	}
+	key := origin(x).home
 	if inc := r.openAt(key, o.time); inc != nil {
 		return inc
 	}
@@ -225,7 +228,7 @@ func (r *realtime) incidentOf(o *observation) *incident {
 	}
 	rule := &rules[o.signal]
 	if claims(o) {
-		if inc := r.openAt(home(o), o.time); inc != nil {
+		if inc := r.openAt(o.home, o.time); inc != nil {
 			return inc
 		}
 	}
@@ -242,7 +245,7 @@ func (r *realtime) incidentOf(o *observation) *incident {
 // requests and logs do not: a caller that sees errors has no incident of its own. Nor does
 // what a node did to a pod: the other pods of a workload run elsewhere.
 func claims(o *observation) bool {
-	return rules[o.signal].rank > 1 && home(o) != "" && !byNode(o)
+	return rules[o.signal].rank > 1 && o.home != "" && !byNode(o)
 }
 
 // byNode says whether a node is in the chain of causes of o.
@@ -259,26 +262,17 @@ func byNode(o *observation) bool {
 	return false
 }
 
-// home is where an incident of o is looked for: its workload, for a node event the node.
-func home(o *observation) string {
-	if o.entity.GetKind() == "Node" {
-		return o.keys[sameNode]
-	}
-	return o.keys[sameWorkload]
-}
-
 // spell is the incident of many failed requests to one service, which o is one of, or nil.
 func (r *realtime) spell(o *observation) *incident {
-	key := o.keys[sameService]
-	if key == "" {
+	if o.home == "" {
 		return nil
 	}
-	if inc := r.openAt(key, o.time); inc != nil {
+	if inc := r.openAt(o.home, o.time); inc != nil {
 		return inc
 	}
 	var others []*observation
-	for x := range r.memory.of(key, signalErrorSpan) {
-		if own := x.incident.find(); (own == nil || own.untold()) && abs(o.time-x.time) <= int64(errorSpell) {
+	for x := range r.memory.of(o.keys[sameService], signalErrorSpan) {
+		if own := x.incident.find(); (own == nil || own.untold()) && abs(o.time-x.time) <= int64(errorSpell) && !foreign(x, o, sameService) {
 			others = append(others, x)
 		}
 	}
@@ -292,7 +286,7 @@ func (r *realtime) spell(o *observation) *incident {
 			r.join(inc, x)
 		}
 	}
-	r.keep(key, inc)
+	r.keep(o.home, inc)
 	return inc
 }
 
@@ -310,8 +304,8 @@ func (r *realtime) join(inc *incident, o *observation) {
 	inc.add(o)
 	inc.joined = max(inc.joined, r.clock.latest)
 	if claims(o) {
-		r.absorb(inc, home(o), o.time)
-		r.keep(home(o), inc)
+		r.absorb(inc, o.home, o.time)
+		r.keep(o.home, inc)
 	}
 	r.touch(inc)
 }

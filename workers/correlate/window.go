@@ -70,6 +70,9 @@ func (w *windows) take(o *observation) (full *group) {
 		return nil
 	}
 	subject := o.subject.GetKind() + "/" + o.subject.GetNamespace() + "/" + o.subject.GetName()
+	if cluster := o.subject.GetCluster(); cluster != "" {
+		subject += "\x00" + cluster
+	}
 	key := groupKey{start: start, subject: subject}
 	g, ok := w.groups[key]
 	if w.held >= maxHeld || (!ok && len(w.groups) >= maxGroups) {
