@@ -779,6 +779,31 @@ func TestClosedIncidentStaysClosed(t *testing.T) {
 	}
 }
 
+// TestIncidentsHaveTheirOwnID: also when events have none, and when one comes again after its incident
+// is over.
+func TestIncidentsHaveTheirOwnID(t *testing.T) {
+	anonymous := func(e *eventv1.Event) { e.Id = "" }
+	again := on(0, "k8s.pod.crash_loop_back_off", podA)
+	for name, events := range map[string][2]*eventv1.Event{
+		"no ids":         {on(0, "k8s.pod.crash_loop_back_off", podA, anonymous), on(0, "k8s.pod.crash_loop_back_off", cart, anonymous)},
+		"the same again": {again, again},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, m := newStage(t, realtimeOnly), &made{}
+			step(t, s, m, 0, events[0])
+			step(t, s, m, 16*time.Minute)
+			step(t, s, m, 17*time.Minute, events[1])
+			ids := map[string]bool{}
+			for _, e := range m.insights {
+				ids[e.GetId()+e.GetCorrelation().GetIncidentId()] = true
+			}
+			if len(m.insights) != 3 || len(ids) != 2 {
+				t.Errorf("%d insights, %d ids: %v", len(m.insights), len(ids), m.insights)
+			}
+		})
+	}
+}
+
 // TestDisplacedIncidentIsClosed: the workload's next incident begins before the clock closed
 // the one before.
 func TestDisplacedIncidentIsClosed(t *testing.T) {

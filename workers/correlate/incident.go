@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/hex"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -65,9 +66,20 @@ func hash(parts ...string) string {
 	return hex.EncodeToString(b[:])
 }
 
-// newIncident begins with the event that made it worth telling.
+// newIncident begins with the event that made it worth telling. Events need not have an id, and one
+// may come again when its incident is over.
 func newIncident(o *observation) *incident {
-	return &incident{id: hash("incident", o.source, o.id), first: o.time, last: o.time, seen: o.seen}
+	id := hash("incident", o.source, o.id, o.kind, subjectKey(o.subject), strconv.FormatInt(o.time, 10), strconv.FormatInt(o.seen, 10))
+	return &incident{id: id, first: o.time, last: o.time, seen: o.seen}
+}
+
+// subjectKey is equal for references to the same subject.
+func subjectKey(r *eventv1.EntityRef) string {
+	key := r.GetKind() + "/" + r.GetNamespace() + "/" + r.GetName()
+	if r.GetCluster() != "" {
+		key += "\x00" + r.GetCluster()
+	}
+	return key
 }
 
 func (i *incident) add(o *observation) {

@@ -69,11 +69,7 @@ func (w *windows) take(o *observation) (full *group) {
 		w.late.Inc()
 		return nil
 	}
-	subject := o.subject.GetKind() + "/" + o.subject.GetNamespace() + "/" + o.subject.GetName()
-	if cluster := o.subject.GetCluster(); cluster != "" {
-		subject += "\x00" + cluster
-	}
-	key := groupKey{start: start, subject: subject}
+	key := groupKey{start: start, subject: subjectKey(o.subject)}
 	g, ok := w.groups[key]
 	if w.held >= maxHeld || (!ok && len(w.groups) >= maxGroups) {
 		w.dropped.Inc()
