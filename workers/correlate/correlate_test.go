@@ -738,6 +738,44 @@ func TestRevisions(t *testing.T) {
 	}
 }
 
+// TestRootsThatDrawLevel: people hear of another root when it says something else, and has more than one
+// link more.
+func TestRootsThatDrawLevel(t *testing.T) {
+	s := time.Second
+	inTurns := func(n int, what ...func(time.Duration) *eventv1.Event) (events []*eventv1.Event) {
+		for i := range n {
+			events = append(events, what[i%len(what)](10*s+time.Duration(i)*s/2))
+		}
+		return events
+	}
+	crash := func(pod string) func(time.Duration) *eventv1.Event {
+		return func(after time.Duration) *eventv1.Event { return on(after, "k8s.pod.crash_loop_back_off", pod) }
+	}
+	restart := func(after time.Duration) *eventv1.Event { return on(after, "k8s.pod.restarted", podB) }
+	a, b := crash(podA), crash(podB)
+	oom, probe := on(0, "k8s.pod.oom_killed", podA), on(s, "", podB, reason("Unhealthy", "Liveness probe failed"))
+	oomB := on(s, "k8s.pod.oom_killed", podB)
+	for name, tc := range map[string]struct {
+		before, then []*eventv1.Event
+		want         []uint32 // counts of the insights
+	}{
+		"pods of a workload in turns":      {[]*eventv1.Event{oom, oomB}, inTurns(94, a, b, b, a), []uint32{1, 2, 4, 8, 16, 32, 64, 96}},
+		"pods of a workload, ahead by two": {[]*eventv1.Event{oom, oomB}, inTurns(94, a, a, b, b, b, b, a, a), []uint32{1, 2, 4, 8, 16, 32, 64, 96}},
+		"two kinds in turns":               {[]*eventv1.Event{oom, probe}, inTurns(94, a, restart, restart, a), []uint32{1, 2, 4, 8, 16, 32, 64, 96}},
+		"one of two kinds has more":        {[]*eventv1.Event{oom, a(s), probe}, inTurns(3, restart), []uint32{1, 2, 4, 6}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var counts []uint32
+			for _, e := range process(t, newStage(t, realtimeOnly), append(tc.before, tc.then...)...).insights {
+				counts = append(counts, e.GetInsight().GetCount())
+			}
+			if diff := cmp.Diff(tc.want, counts); diff != "" {
+				t.Errorf("events of each insight (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestIdleIncidentIsClosed(t *testing.T) {
 	s := newStage(t, config.Correlate{Realtime: &config.CorrelateRealtime{IncidentIdle: config.Duration(time.Minute)}})
 	got := process(t, s, on(0, "k8s.pod.crash_loop_back_off", podA), on(2*time.Minute, "k8s.pod.crash_loop_back_off", cart)).insights

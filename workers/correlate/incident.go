@@ -169,7 +169,8 @@ func (i *incident) merge(other *incident) {
 
 // root is where the chain of causes begins: of the events without a known cause that
 // explain others, the one that explains most; the earliest of equals. Without any link it is
-// the earliest event of the highest rank.
+// the earliest event of the highest rank. What people were told stands until another explains more
+// than one event more: two that draw level would change places with every event.
 func (i *incident) root() *observation {
 	explains := map[*observation]int{}
 	for _, o := range i.events {
@@ -177,10 +178,14 @@ func (i *incident) root() *observation {
 			explains[origin(o)]++
 		}
 	}
-	return slices.MinFunc(i.events, func(a, b *observation) int {
+	root := slices.MinFunc(i.events, func(a, b *observation) int {
 		return cmp.Or(cmp.Compare(explains[b], explains[a]), cmp.Compare(rank(b, explains), rank(a, explains)),
 			cmp.Compare(a.time, b.time), cmp.Compare(a.id, b.id))
 	})
+	if told := i.toldRoot; explains[told] > 0 && explains[root] <= explains[told]+1 && slices.Contains(i.events, told) {
+		return told
+	}
+	return root
 }
 
 func rank(o *observation, explains map[*observation]int) int {

@@ -23,7 +23,13 @@ const algorithm = "causal-rules/v1"
 // worthTelling says whether people should hear of the incident (again): the first time, when
 // another root is likelier, when another workload is concerned, or when it has doubled.
 func (i *incident) worthTelling(root *observation) bool {
-	return i.revision == 0 || root != i.toldRoot || len(i.affected) > i.toldAffected || i.count >= 2*i.toldCount
+	return i.revision == 0 || !sameNews(root, i.toldRoot) || len(i.affected) > i.toldAffected || i.count >= 2*i.toldCount
+}
+
+// sameNews says whether two roots are the same to who reads of them, as two pods of a workload that were
+// killed are.
+func sameNews(a, b *observation) bool {
+	return a == b || a.signal == b.signal && subjectKey(refOf(a)) == subjectKey(refOf(b))
 }
 
 // tell makes the next revision of the incident's insight.
