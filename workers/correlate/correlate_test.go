@@ -288,6 +288,11 @@ func TestIncidents(t *testing.T) {
 			[]string{"deployment shop/pay crash-loops, most likely because deployment shop/pay was given another configuration"},
 			"pay",
 		},
+		"a late cause explains what seems to come before it": {
+			[]*eventv1.Event{on(0, "k8s.pod.evicted", podA, node("n1")), on(s/2, "k8s.node.not_ready", "n/n1")},
+			[]string{"node n1 is not ready"},
+			"n1",
+		},
 		"an hour before is another incident": {
 			[]*eventv1.Event{on(time.Hour, "k8s.pod.crash_loop_back_off", podA), on(0, "k8s.pod.unschedulable", podA)},
 			[]string{"deployment shop/pay crash-loops", "deployment shop/pay cannot be scheduled"},
@@ -451,7 +456,7 @@ func TestClusters(t *testing.T) {
 			[]string{"eu 1 deployment shop/pay was killed for using more memory than its limit", "us 1 deployment shop/pay crash-loops"},
 		},
 		"a cluster that is not known": {
-			[]*eventv1.Event{on(0, crash, podA, in("eu")), on(s, "", cart, failedCall("pay")), on(2*s, "app.log", podA)},
+			[]*eventv1.Event{on(0, crash, podA, in("eu")), on(s, "", cart, failedCall("pay")), on(3*s, "app.log", podA)},
 			[]string{"eu 2 deployment shop/pay crash-loops"},
 		},
 	} {

@@ -133,17 +133,18 @@ func closer(a, b, o *observation) bool { return abs(o.time-a.time) < abs(o.time-
 func abs(n int64) int64 { return max(n, -n) }
 
 // unexplained are the remembered effects that o may be the cause of, and that have none:
-// it arrives late.
+// it arrives late. Of two kinds that may cause each other, only the later one is an effect.
 func (r *realtime) unexplained(o *observation) []*observation {
 	var out []*observation
 	for _, effect := range r.effects[o.signal] {
+		mutual := slices.Contains(r.effects[effect], o.signal)
 		for _, c := range rules[effect].causes {
 			if c.of != o.signal {
 				continue
 			}
 			for key := range o.under(c.over) {
 				for x := range r.memory.of(key, effect) {
-					if x.cause == nil && x.time >= o.time && r.reaches(c, o, x) && !slices.Contains(out, x) {
+					if x.cause == nil && (x.time >= o.time || !mutual) && r.reaches(c, o, x) && !slices.Contains(out, x) {
 						out = append(out, x)
 					}
 				}
