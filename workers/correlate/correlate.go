@@ -15,7 +15,6 @@ type correlator struct {
 	source   string
 	realtime *realtime // nil = off
 	windows  *windows  // nil = off
-	size     int64
 }
 
 func newCorrelator(s stage.Settings, set settings) *correlator {
@@ -24,7 +23,7 @@ func newCorrelator(s stage.Settings, set settings) *correlator {
 		c.realtime = newRealtime(set.realtime, s.Metrics)
 	}
 	if set.window != nil {
-		c.windows, c.size = newWindows(set.window, s.Metrics), int64(set.window.Size)
+		c.windows = newWindows(set.window, s.Metrics)
 	}
 	return c
 }
@@ -98,7 +97,7 @@ func (c *correlator) Process(_ context.Context, b *stage.Batch) error {
 func (c *correlator) take(b *stage.Batch, e *event.Event, o *observation) bool {
 	if c.windows != nil {
 		if g := c.windows.take(o); g != nil {
-			b.Produce(config.PortOut, g.event(c.source, c.size))
+			b.Produce(config.PortOut, g.event(c.source, c.windows.size))
 		}
 	}
 	if c.realtime == nil {
@@ -128,6 +127,7 @@ func (c *correlator) tell(b *stage.Batch) {
 	for _, inc := range c.realtime.absorbed {
 		b.Produce(config.PortInsights, inc.tell(c.source, "closed"))
 	}
+	clear(c.realtime.absorbed) // they hold their events
 	c.realtime.absorbed = c.realtime.absorbed[:0]
 	for _, inc := range c.realtime.changes() {
 		if inc.worthTelling(inc.root()) && inc.told() {
@@ -152,7 +152,7 @@ func (c *correlator) closeWindows(b *stage.Batch, all bool) {
 		return
 	}
 	for _, g := range c.windows.close(b.Now.UnixNano(), all) {
-		b.Produce(config.PortOut, g.event(c.source, c.size))
+		b.Produce(config.PortOut, g.event(c.source, c.windows.size))
 	}
 }
 

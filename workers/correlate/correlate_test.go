@@ -936,7 +936,7 @@ func TestObservationsAreBounded(t *testing.T) {
 	for _, key := range s.realtime.memory.entities.Keys() {
 		e, _ := s.realtime.memory.entities.Peek(key)
 		for _, r := range e.rings {
-			held += min(r.n, ringSize)
+			held += r.held
 		}
 	}
 	if m := s.realtime.memory; held != m.held || held > m.maxHeld {

@@ -17,14 +17,30 @@ type ring struct {
 	of    signal
 	items [ringSize]*observation
 	n     int // ever added
+	held  int // of those, the last ones
 }
 
-func (r *ring) add(o *observation) { r.items[r.n%ringSize] = o; r.n++ }
+func (r *ring) add(o *observation) {
+	r.items[r.n%ringSize] = o
+	r.n++
+	r.held = min(r.held+1, ringSize)
+}
+
+// expire drops what was seen before a time.
+func (r *ring) expire(before int64) {
+	for ; r.held > 0; r.held-- {
+		x := &r.items[(r.n-r.held)%ringSize]
+		if (*x).seen >= before {
+			return
+		}
+		*x = nil
+	}
+}
 
 // newest yields the observations that were seen since a time, the last added first. It says
 // whether to go on.
 func (r *ring) newest(since int64, yield func(*observation) bool) bool {
-	for i := r.n - 1; i >= 0 && i >= r.n-ringSize; i-- {
+	for i := r.n - 1; i >= r.n-r.held; i-- {
 		if x := r.items[i%ringSize]; x.seen >= since && !yield(x) {
 			return false
 		}
@@ -90,12 +106,14 @@ func (m *memory) place(key string, o *observation) {
 	if !ok {
 		e.rings = slices.Insert(e.rings, at, &ring{of: o.signal})
 	}
-	r := e.rings[at]
-	if r.n < ringSize {
-		e.held++
-		m.held++
+	e.rings[at].add(o)
+	held := 0
+	for _, r := range e.rings {
+		r.expire(m.now - m.span) // what is too old takes no room
+		held += r.held
 	}
-	r.add(o)
+	m.held += held - e.held
+	e.held = held
 	e.seen = max(e.seen, o.seen)
 	e.lost = e.lost || o.keys[sameNode] == ""
 	for m.held > m.maxHeld && m.entities.Len() > 1 {
@@ -123,14 +141,18 @@ func (m *memory) lost(key string) bool {
 	return e != nil && e.lost
 }
 
+// rings are what is remembered under a key.
+func (m *memory) rings(key string) []*ring {
+	if e, ok := m.entities.Peek(key); ok {
+		return e.rings
+	}
+	return nil
+}
+
 // of yields the observations of one kind that are remembered under a key, the last added first.
 func (m *memory) of(key string, s signal) func(yield func(*observation) bool) {
 	return func(yield func(*observation) bool) {
-		e, _ := m.entities.Peek(key)
-		if e == nil {
-			return
-		}
-		for _, r := range e.rings {
+		for _, r := range m.rings(key) {
 			if r.of == s {
 				r.newest(m.now-m.span, yield)
 			}
@@ -141,11 +163,7 @@ func (m *memory) of(key string, s signal) func(yield func(*observation) bool) {
 // all yields everything that is remembered under a key.
 func (m *memory) all(key string) func(yield func(*observation) bool) {
 	return func(yield func(*observation) bool) {
-		e, _ := m.entities.Peek(key)
-		if e == nil {
-			return
-		}
-		for _, r := range e.rings {
+		for _, r := range m.rings(key) {
 			if !r.newest(m.now-m.span, yield) {
 				return
 			}

@@ -354,6 +354,7 @@ func (r *realtime) changes() []*incident {
 			out = append(out, inc)
 		}
 	}
+	clear(r.changed)
 	r.changed = r.changed[:0]
 	return out
 }

@@ -1,6 +1,7 @@
 package correlate
 
 import (
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -148,5 +149,32 @@ func TestWindowOfAWrongClock(t *testing.T) {
 		return slices.ContainsFunc(s.Produced, func(p stage.Produced) bool { return p.Event.GetEntity().GetName() == "cart" })
 	}) {
 		t.Error("no group of the event from hours ahead")
+	}
+}
+
+// TestReplayWithoutRoom: what an entity was remembered with and is too old by now takes no room from
+// others, of which a rebuilt stage knows as much.
+func TestReplayWithoutRoom(t *testing.T) {
+	c := config.Correlate{Realtime: &config.CorrelateRealtime{MaxEntities: 27}}
+	var messages []replay.Message
+	add := func(e *eventv1.Event) {
+		messages = append(messages, replay.Message{Stored: time.Unix(0, int64(e.GetTimeUnixNano())), Data: event.AppendCloudEvent(nil, e)})
+	}
+	for i := range ringSize {
+		add(on(time.Duration(i)*time.Second, "app.log", "x"))
+	}
+	for i := range 60 {
+		add(on(time.Duration(i+1)*time.Minute, "k8s.pod.restarted", "x"))
+	}
+	at := len(messages)
+	add(on(time.Hour+time.Second, "k8s.deployment.config_changed", "d/y"))
+	add(on(time.Hour+2*time.Second, "k8s.pod.restarted", "x"))
+	for i := range 4 {
+		add(on(time.Hour+time.Duration(i+3)*time.Second, "k8s.pod.restarted", fmt.Sprint("w", i)))
+	}
+	add(on(time.Hour+20*time.Second, "k8s.pod.crash_loop_back_off", "y"))
+	want := replay.New(t, newStage(t, c)).Run(messages)[at:]
+	if d := replay.Diff(want, replay.Rebuild(t, newStage(t, c), messages, at).Run(messages[at:]), at); d != "" {
+		t.Error(d)
 	}
 }
