@@ -90,8 +90,8 @@ var signalByReason = map[string]signal{
 	"EvictionThresholdMet": signalNodePressure,
 }
 
-// signalByClass are the classes of the semantic enricher that rules know; they let a user's
-// own semantic rule make an event notable.
+// signalByClass are the classes of the semantic enricher that rules know: a user's own semantic rule
+// says by them what a warning is. One that is to make an event notable sets its severity, too.
 var signalByClass = func() map[string]signal {
 	m := map[string]signal{"memory-pressure": signalNodePressure, "disk-pressure": signalNodePressure, "pid-pressure": signalNodePressure}
 	for _, table := range []map[string]signal{signalByType, signalByReason} {
