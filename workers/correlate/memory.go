@@ -2,6 +2,7 @@ package correlate
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -26,15 +27,16 @@ func (r *ring) add(o *observation) {
 	r.held = min(r.held+1, ringSize)
 }
 
-// expire drops what was seen before a time.
-func (r *ring) expire(before int64) {
+// expire drops what was seen before a time, and returns when the oldest of the rest was.
+func (r *ring) expire(before int64) (oldest int64) {
 	for ; r.held > 0; r.held-- {
 		x := &r.items[(r.n-r.held)%ringSize]
 		if (*x).seen >= before {
-			return
+			return (*x).seen
 		}
 		*x = nil
 	}
+	return math.MaxInt64
 }
 
 // newest yields the observations that were seen since a time, the last added first. It says
@@ -51,10 +53,11 @@ func (r *ring) newest(since int64, yield func(*observation) bool) bool {
 // entity is what is remembered of one entity: a ring for each kind of event, so that a flood
 // of one kind, such as failed requests, pushes out no other.
 type entity struct {
-	rings []*ring // in the order of their kinds
-	held  int     // observations in them
-	seen  int64   // when the last was added
-	lost  bool    // some were added without a node
+	rings  []*ring // in the order of their kinds
+	held   int     // observations in them
+	seen   int64   // when the last was added
+	oldest int64   // no observation in them was seen before
+	lost   bool    // some were added without a node
 }
 
 // memory finds observations by what they concern, for span after they were seen. What it
@@ -97,7 +100,7 @@ func (m *memory) remember(o *observation) {
 func (m *memory) place(key string, o *observation) {
 	e, ok := m.entities.Get(key)
 	if !ok {
-		e = &entity{}
+		e = &entity{oldest: o.seen}
 		if m.entities.Add(key, e) {
 			m.evicted.Inc()
 		}
@@ -106,20 +109,33 @@ func (m *memory) place(key string, o *observation) {
 	if !ok {
 		e.rings = slices.Insert(e.rings, at, &ring{of: o.signal})
 	}
-	e.rings[at].add(o)
-	held := 0
-	for _, r := range e.rings {
-		r.expire(m.now - m.span) // what is too old takes no room
-		held += r.held
+	r := e.rings[at]
+	if r.held < ringSize {
+		e.held++
+		m.held++
 	}
-	m.held += held - e.held
-	e.held = held
+	r.add(o)
+	e.oldest = min(e.oldest, o.seen)
+	if since := m.now - m.span; e.oldest < since {
+		m.expire(e, since)
+	}
 	e.seen = max(e.seen, o.seen)
 	e.lost = e.lost || o.keys[sameNode] == ""
 	for m.held > m.maxHeld && m.entities.Len() > 1 {
 		m.entities.RemoveOldest()
 		m.evicted.Inc()
 	}
+}
+
+// expire drops what is too old of an entity that lives: it takes no room from others.
+func (m *memory) expire(e *entity, before int64) {
+	m.held -= e.held
+	e.held, e.oldest = 0, math.MaxInt64
+	for _, r := range e.rings {
+		e.oldest = min(e.oldest, r.expire(before))
+		e.held += r.held
+	}
+	m.held += e.held
 }
 
 // forget moves the clock and drops the entities that nothing was seen of within the span.

@@ -52,7 +52,7 @@ func observe(e *event.Event, s signal, now time.Time) *observation {
 		text: shorten(e.Body), entity: cloneRef(e.Entity),
 	}
 	var node string
-	names := make([]string, 0, maxServices)
+	var names []string
 	service := func(name string) {
 		if name != "" && len(names) < maxServices && !slices.Contains(names, name) {
 			names = append(names, name)
@@ -65,21 +65,25 @@ func observe(e *event.Event, s signal, now time.Time) *observation {
 		case "node":
 			node = r.Name
 		case "service":
-			service(r.Name)
+			if byService[s] {
+				service(r.Name)
+			}
 		}
 		return true
 	})
 	if node == "" {
 		node, _ = e.Resource("k8s.node.name")
 	}
-	name, _ := e.Resource("service.name")
-	service(name)
+	if byService[s] {
+		name, _ := e.Resource("service.name")
+		service(name)
+	}
 	if o.subject == nil {
 		o.subject = subjectOf(o.entity, o.source)
 	}
 	o.cluster, o.namespace = o.entity.GetCluster(), o.entity.GetNamespace()
 	if o.cluster == "" {
-		name, _ = e.Resource("k8s.cluster.name")
+		name, _ := e.Resource("k8s.cluster.name")
 		o.cluster = own.keep(name)
 	}
 	if o.subject.GetCluster() == "" {
@@ -123,8 +127,6 @@ func (o *observation) place(e *event.Event, own *texts, node string, services []
 		o.keys[samePod] = own.keep("p/", ns, "/", o.entity.GetName())
 	case "Node":
 		node = o.entity.GetName()
-	case "Service":
-		services = []string{o.entity.GetName()}
 	}
 	if o.subject.GetKind() != "Node" && o.subject.GetName() != "" {
 		// Without the kind: a name taken from a pod's does not tell its kind.
@@ -133,22 +135,8 @@ func (o *observation) place(e *event.Event, own *texts, node string, services []
 	if node != "" {
 		o.keys[sameNode], o.located = own.keep("n/", node), true
 	}
-	if span, ok := e.Span(); ok && span.PeerService != "" {
-		services = []string{span.PeerService} // a failed call is a symptom of whom it called
-		if called := namespaceOf(e, span.PeerService); called != "" {
-			o.namespace = own.keep(called)
-		}
-	}
-	if len(services) == 0 && o.subject.GetKind() != "Node" {
-		services = []string{o.subject.GetName()}
-	}
-	for i, service := range services {
-		key := own.keep("s/", service)
-		if i == 0 {
-			o.keys[sameService] = key
-		} else {
-			o.services = append(o.services, key)
-		}
+	if byService[o.signal] {
+		o.placeByService(e, own, services)
 	}
 	if len(e.TraceID) == 16 {
 		var trace [32]byte
@@ -156,6 +144,30 @@ func (o *observation) place(e *event.Event, own *texts, node string, services []
 		o.keys[sameTrace] = own.keep("t/", string(trace[:]))
 	}
 	o.home = o.homeOf(own)
+}
+
+// placeByService fills the keys of the services that o is of, or was a call to.
+func (o *observation) placeByService(e *event.Event, own *texts, services []string) {
+	first := o.subject.GetName()
+	switch span, _ := e.Span(); {
+	case span.PeerService != "": // a failed call is a symptom of whom it called
+		first, services = span.PeerService, nil
+		if called := namespaceOf(e, first); called != "" {
+			o.namespace = own.keep(called)
+		}
+	case o.entity.GetKind() == "Service":
+		first, services = o.entity.GetName(), nil
+	case len(services) > 0:
+		first, services = services[0], services[1:]
+	case o.subject.GetKind() == "Node":
+		return
+	}
+	if first != "" {
+		o.keys[sameService] = own.keep("s/", first)
+	}
+	for _, service := range services {
+		o.services = append(o.services, own.keep("s/", service))
+	}
 }
 
 // under yields the keys that o is remembered under for what it may have caused over a relation.

@@ -138,3 +138,15 @@ var rules = [signals]rule{
 	signalScaling:      {severity: 9, says: "was scaled"},
 	signalOther:        {severity: 13, says: "warns"},
 }
+
+// byService are the kinds of events that a rule looks for by their service.
+var byService = func() (by [signals]bool) {
+	for effect := range rules {
+		for _, c := range rules[effect].causes {
+			if c.over == sameService {
+				by[c.of], by[effect] = true, true
+			}
+		}
+	}
+	return by
+}()
