@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"millrace.dev/millrace/test/generator"
 	"millrace.dev/millrace/workers/analyze"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/correlate"
@@ -61,7 +62,8 @@ func makeLogicInput(b *testing.B) (in logicInput) {
 		writers[i].Hints = true
 		writers[i].Begin(event.FrameHeader{})
 	}
-	stored := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	// Stored after they happened, as events are.
+	stored := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(logicStories * generator.Length)
 	var batch stage.Batch
 	for i := range all.frames.len() {
 		stored = stored.Add(perFrame * time.Second / logicRate)
