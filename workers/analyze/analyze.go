@@ -98,8 +98,11 @@ func (a *analyzer) score(b *stage.Batch, e *event.Event, m event.Metric, s *seri
 }
 
 func (a *analyzer) follow(b *stage.Batch, e *event.Event, m event.Metric, s *series) {
-	ended, due := s.points.add(e.Time, m.Value, int64(a.span))
-	if !ended || s.points.n < a.minPoints {
+	did := s.points.add(e.Time, m.Value, int64(a.span))
+	if did.anew { // a trend that was told went with its points
+		s.direction = 0
+	}
+	if !did.ended || s.points.n < a.minPoints {
 		return
 	}
 	// Autocorrelation makes a trend less sure, never more: most tests end here.
@@ -113,7 +116,7 @@ func (a *analyzer) follow(b *stage.Batch, e *event.Event, m event.Metric, s *ser
 	if p > weakP { // clearly over, not just weaker
 		s.direction = 0
 	}
-	if !due || p >= maxP || direction == s.direction {
+	if !did.due || p >= maxP || direction == s.direction {
 		return
 	}
 	r := s.points.test(&a.line)

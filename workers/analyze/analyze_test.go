@@ -180,6 +180,30 @@ func TestTrend(t *testing.T) {
 	}
 }
 
+// TestTrendBehindABreak: a trend that was told does not keep one from being told that begins when all points of
+// before are gone. So tells a rebuilt instance, which knows nothing of before.
+func TestTrendBehindABreak(t *testing.T) {
+	leak := func(from int) (events []*eventv1.Event) {
+		for i, v := range noise(120, 100) {
+			events = append(events, value(from+i, "a", "m", v+2*float64(i)))
+		}
+		return events
+	}
+	for name, before := range map[string][]*eventv1.Event{
+		"nothing":                            nil,
+		"three hours of silence":             leak(-1200),
+		"a clock that was three hours ahead": leak(1200),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, config.Analyze{Trend: &config.AnalyzeTrend{}})
+			process(t, s, before)
+			if got := process(t, s, leak(0))[TypeTrend]; len(got) != 1 {
+				t.Errorf("%d trends, want 1", len(got))
+			}
+		})
+	}
+}
+
 // TestMannKendall compares with a worked example: 1..10 without ties has S = 45,
 // Var = 125, z = 44/sqrt(125) = 3.935, p = 8.3e-5, slope 1.
 func TestMannKendall(t *testing.T) {

@@ -33,7 +33,8 @@ func TestSameInputSameOutput(t *testing.T) {
 	}
 }
 
-// ramps are two hours of series that rise, fall and stand still by turns, one value of each in ten seconds.
+// ramps are two hours of series that rise, fall and stand still by turns, one value of each in ten seconds. Each
+// series is silent for a quarter of each hour, longer than the window.
 func ramps() (messages []replay.Message) {
 	r := rand.New(rand.NewPCG(11, 12))
 	const series = 40
@@ -45,7 +46,10 @@ func ramps() (messages []replay.Message) {
 				slope[n] = float64(r.IntN(3)-1) * r.Float64() / 10
 			}
 			level[n] += slope[n]
-			lines = append(lines, event.AppendCloudEvent(nil, value(i, fmt.Sprint("pod-", n), "m", 40+level[n]+r.NormFloat64())))
+			v := 40 + level[n] + r.NormFloat64()
+			if (i+9*n)%360 >= 90 {
+				lines = append(lines, event.AppendCloudEvent(nil, value(i, fmt.Sprint("pod-", n), "m", v)))
+			}
 		}
 		messages = append(messages, replay.Message{Stored: start.Add(time.Duration(i) * 10 * time.Second), Data: bytes.Join(lines, []byte("\n"))})
 	}

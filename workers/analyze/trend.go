@@ -36,34 +36,40 @@ const maxBehind = 8
 // the values alone, and not from when the first of them came.
 const testEvery = 4
 
-// add adds a value at a time (Unix nanoseconds) and says whether a span ended, and whether a
-// test is due then. A value that is late for its span counts in the current one, one from
+// step is what a value did to the points.
+type step struct {
+	ended bool // a span ended
+	due   bool // a test is due then
+	anew  bool // all points of before are gone
+}
+
+// add adds a value at a time (Unix nanoseconds). A value that is late for its span counts in the current one, one from
 // before the window does not.
-func (p *points) add(at int64, x float64, width int64) (ended, due bool) {
+func (p *points) add(at int64, x float64, width int64) (did step) {
 	span := at / width
 	if p.count == 0 && p.n == 0 {
 		p.span = span
 	}
 	if p.span-span >= maxPoints {
 		if p.behind++; p.behind < maxBehind {
-			return false, false
+			return did
 		}
-		*p = points{span: span}
+		*p, did.anew = points{span: span}, true
 	}
 	p.behind = 0
 	if span > p.span && p.count > 0 {
 		mid := p.span*parts + int64(p.at/float64(p.count))
 		p.push(p.sum/float64(p.count), int(min(mid-p.last, maxPoints*parts)))
-		p.last, ended, due = mid, true, span/testEvery != p.span/testEvery
+		p.last, did.ended, did.due = mid, true, span/testEvery != p.span/testEvery
 		if span-p.span >= maxPoints { // nothing came for longer than the window: what was before is over
-			p.n, p.length, p.s, p.ties, ended, due = 0, 0, 0, 0, false, false
+			p.n, p.length, p.s, p.ties, did = 0, 0, 0, 0, step{anew: true}
 		}
 		p.span, p.sum, p.at, p.count = span, 0, 0, 0
 	}
 	p.sum += x
 	p.at += max(0, float64(at-p.span*width)) / float64(width) * parts
 	p.count++
-	return ended, due
+	return did
 }
 
 // push appends a point, gap parts of a span behind the last, and drops those that the window has passed.
