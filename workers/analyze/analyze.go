@@ -97,10 +97,12 @@ func (a *analyzer) score(b *stage.Batch, e *event.Event, m event.Metric, s *seri
 	a.insights.anomaly(b, e, found)
 }
 
+// follow tells a trend when it begins or turns round, and that the limit of a series that rises has come near. Both
+// follow from the points alone: a rebuilt instance has not seen when a slow leak began.
 func (a *analyzer) follow(b *stage.Batch, e *event.Event, m event.Metric, s *series) {
 	did := s.points.add(e.Time, m.Value, int64(a.span))
 	if did.anew { // a trend that was told went with its points
-		s.direction = 0
+		s.direction, s.near = 0, 0
 	}
 	if !did.ended || s.points.n < a.minPoints {
 		return
@@ -116,16 +118,33 @@ func (a *analyzer) follow(b *stage.Batch, e *event.Event, m event.Metric, s *ser
 	if p > weakP { // clearly over, not just weaker
 		s.direction = 0
 	}
-	if !did.due || p >= maxP || direction == s.direction {
+	if !did.due || p >= maxP {
 		return
 	}
-	r := s.points.test(&a.line)
-	if !r.significant() || sign(r.slope) != float64(direction) {
+	begins, left := direction != s.direction, 0.0
+	if direction > 0 {
+		left = toLimit(e, m)
+	}
+	if !begins && left == 0 {
+		return
+	}
+	r := s.points.slope(&a.line)
+	begins = begins && r.large()
+	nears := left > 0 && r.reaches(left, horizon.Seconds()/a.span.Seconds())
+	if sign(r.slope) != float64(direction) || (!begins && !nears) || !s.points.significant(&a.line, &r) {
+		return
+	}
+	nears = nears && s.nears()
+	if !begins && !nears {
 		return
 	}
 	r.low, r.high = r.interval(&a.line)
-	s.direction = direction
 	found := a.results.trend(e, m, s, r, a.span.Seconds())
-	b.Produce("out", found)
-	a.insights.trend(b, e, m, found)
+	if begins {
+		s.direction = direction
+		b.Produce("out", found)
+	}
+	if nears {
+		a.insights.limit(b, e, m, found, left)
+	}
 }

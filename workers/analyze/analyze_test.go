@@ -212,7 +212,10 @@ func TestMannKendall(t *testing.T) {
 		p.push(float64(i+1), parts)
 	}
 	var l line
-	r := p.test(&l)
+	r := p.slope(&l)
+	if !p.significant(&l, &r) || !r.large() {
+		t.Errorf("it is no trend")
+	}
 	r.low, r.high = r.interval(&l)
 	if math.Abs(r.p-8.3e-5) > 1e-6 || r.slope != 1 || r.low != 1 || r.high != 1 || r.scatter > 1e-9 {
 		t.Errorf("got %+v", r)
@@ -329,21 +332,46 @@ func TestMemoryPerSeries(t *testing.T) {
 	t.Logf("%.0f bytes per series", per)
 }
 
-func TestTrendToLimitIsAnInsight(t *testing.T) {
-	s := newStage(t, config.Analyze{Trend: &config.AnalyzeTrend{}})
-	events := seriesOf("a", "memory", nil)
-	for i, v := range noise(100, 100) {
-		e := value(i, "a", "memory", v+2*float64(i))
-		e.Attributes = []*eventv1.KeyValue{{Key: LimitAttribute, Value: &eventv1.KeyValue_DoubleValue{DoubleValue: 500}}}
+// leak is a series that rises by half a unit with every value towards a limit.
+func leak(n int, limit float64) (events []*eventv1.Event) {
+	for i, v := range noise(n, 100) {
+		e := value(i, "a", "memory", v+0.5*float64(i))
+		e.Attributes = []*eventv1.KeyValue{{Key: LimitAttribute, Value: &eventv1.KeyValue_DoubleValue{DoubleValue: limit}}}
 		events = append(events, e)
 	}
-	got := process(t, s, events)[TypeInsight]
-	if len(got) != 1 {
-		t.Fatalf("%d insights, want 1", len(got))
-	}
-	in := got[0].GetInsight()
-	if in.GetTitle() != "memory of pod shop/a nears its limit" || len(in.GetEvidence()) != 1 || !strings.Contains(in.GetSummary(), "the limit of 500 is reached in") {
-		t.Errorf("got %v", in)
+	return events
+}
+
+func TestTrendToLimitIsAnInsight(t *testing.T) {
+	for name, tc := range map[string]struct {
+		n     int // values
+		limit float64
+		want  []string // about when the insight says that the limit is reached
+	}{
+		"near when the trend begins": {100, 150, []string{"10m45s to 22m0s"}},
+		"two hours away then":        {720, 100 + 0.5*750, []string{"57m"}},
+		"five hours away then":       {1800, 100 + 0.5*1830, []string{"58m"}},
+		"never near":                 {200, 1000, nil},
+		"passed":                     {100, 50, nil},
+		"no number":                  {100, math.NaN(), nil},
+		"without end":                {100, math.Inf(1), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out := process(t, newStage(t, config.Analyze{Trend: &config.AnalyzeTrend{}}), leak(tc.n, tc.limit))
+			if len(out[TypeTrend]) != 1 {
+				t.Errorf("%d trends, want 1", len(out[TypeTrend]))
+			}
+			if len(out[TypeInsight]) != len(tc.want) {
+				t.Fatalf("%d insights, want %d", len(out[TypeInsight]), len(tc.want))
+			}
+			for i, e := range out[TypeInsight] {
+				in := e.GetInsight()
+				if in.GetTitle() != "memory of pod shop/a nears its limit" || len(in.GetEvidence()) != 1 ||
+					!strings.Contains(in.GetSummary(), "is reached in "+tc.want[i]) {
+					t.Errorf("got %v", in)
+				}
+			}
+		})
 	}
 }
 

@@ -23,7 +23,8 @@
 // its values. Whenever a span ends the points are tested by Mann-Kendall with tie correction (Kendall 1975) and the variance
 // inflated for positive lag-1 autocorrelation of the detrended points (Yue and Wang 2004);
 // the slope is Theil-Sen's with the interval of Sen 1968. A trend is reported when it
-// begins or turns round, not again while it goes on.
+// begins or turns round, not again while it goes on. Each test also asks when the slope reaches the limit that
+// the event names; that it does within an hour is an insight, once until it has not for a window.
 //
 // # Guarantees and cost
 //

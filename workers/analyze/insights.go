@@ -117,27 +117,32 @@ func confidence(score, threshold float64) float64 {
 	return score / (score + max(threshold, 1))
 }
 
-// trend tells about a series that rises towards a limit which its event names.
-func (in *insights) trend(b *stage.Batch, e *event.Event, m event.Metric, found *eventv1.Event) {
+// toLimit is how far a value is below the limit that its event names; 0 = it names none, or is there.
+func toLimit(e *event.Event, m event.Metric) (left float64) {
 	v, ok := e.Attribute(LimitAttribute)
 	if !ok {
-		return
+		return 0
 	}
-	limit, ok := v.Float()
+	if limit, ok := v.Float(); ok && limit > m.Value { // NaN is not
+		return limit - m.Value
+	}
+	return 0
+}
+
+// limit tells about a series that rises towards its limit. found is the trend as it is now.
+func (in *insights) limit(b *stage.Batch, e *event.Event, m event.Metric, found *eventv1.Event, left float64) {
 	t := found.GetTrend()
-	if !ok || t.GetSlopeLow() <= 0 || limit <= m.Value {
-		return
-	}
-	left := limit - m.Value
-	soonest, latest := seconds(left/t.GetSlopeHigh()), seconds(left/t.GetSlopeLow())
-	if likely := seconds(left / t.GetSlopePerSecond()); likely > horizon {
-		return
+	when := seconds(left / t.GetSlopeHigh()).Round(time.Second).String()
+	if low := t.GetSlopeLow(); low > 0 {
+		when += " to " + seconds(left/low).Round(time.Second).String()
+	} else { // many points are equal
+		when += " or later"
 	}
 	root := workload(found)
 	b.Produce(config.PortInsights, in.event(id(TypeInsight, found.GetId()), found, 13, &eventv1.Insight{
 		Title: fmt.Sprintf("%s of %s nears its limit", m.Name, entityText(found.GetEntity(), found.GetSubject())),
-		Summary: fmt.Sprintf("%s; at this rate the limit of %s is reached in %s to %s", found.GetBody(),
-			quantity(limit, m.Unit), soonest.Round(time.Second), latest.Round(time.Second)),
+		Summary: fmt.Sprintf("%s; at this rate the limit of %s is reached in %s", found.GetBody(),
+			quantity(m.Value+left, m.Unit), when),
 		RuleId: "trend-to-limit", Algorithm: trendAlgorithm, Confidence: 1 - t.GetPValue(),
 		ConfidenceMethod: fmt.Sprintf("1 - p of Mann-Kendall, n=%d points", t.GetObservations()),
 		RootCause:        root, Affected: []*eventv1.EntityRef{root}, Count: 1, Status: "open", Revision: 1,

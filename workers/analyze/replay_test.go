@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/test/generator"
 	"millrace.dev/millrace/test/replay"
 	"millrace.dev/millrace/workers/config"
@@ -89,6 +92,61 @@ func TestRebuiltTrends(t *testing.T) {
 		}
 	}
 	t.Logf("%d trends told after %d takeovers, %d of them again", total, (len(messages)-130)/60+1, more)
+}
+
+// leaks are five hours of series that rise at different rates to limits that they reach in one to eight hours, or are killed.
+func leaks() (messages []replay.Message) {
+	r := rand.New(rand.NewPCG(21, 22))
+	const series = 20
+	var level, slope, limit [series]float64
+	for n := range series {
+		slope[n] = 0.05 + r.Float64()/4
+		limit[n] = 100 + slope[n]*360*(1+7*r.Float64())
+	}
+	for i := range 1800 {
+		var lines [][]byte
+		for n := range series {
+			if level[n] += slope[n]; r.IntN(900) == 0 {
+				level[n] = 0
+			}
+			e := value(i, fmt.Sprint("pod-", n), "m", 100+level[n]+2*r.NormFloat64())
+			e.Attributes = []*eventv1.KeyValue{{Key: LimitAttribute, Value: &eventv1.KeyValue_DoubleValue{DoubleValue: limit[n]}}}
+			lines = append(lines, event.AppendCloudEvent(nil, e))
+		}
+		messages = append(messages, replay.Message{Stored: start.Add(time.Duration(i) * 10 * time.Second), Data: bytes.Join(lines, []byte("\n"))})
+	}
+	return messages
+}
+
+// TestRebuiltLimits: of limits that come near, an instance that was rebuilt tells what one tells that was never dropped.
+func TestRebuiltLimits(t *testing.T) {
+	messages := leaks()
+	c := config.Analyze{Trend: &config.AnalyzeTrend{}}
+	want := replay.New(t, newStage(t, c)).Run(messages)
+	told := 0
+	for at := 150; at < len(messages); at += 150 {
+		got := replay.Rebuild(t, newStage(t, c), messages, at).Run(messages[at:])
+		told += len(limits(got))
+		if diff := cmp.Diff(limits(want[at:]), limits(got)); diff != "" {
+			t.Errorf("rebuilt before message %d: insights (-want +got):\n%s", at, diff)
+		}
+	}
+	if told < 50 {
+		t.Errorf("%d insights were told: the test shows nothing", told)
+	}
+}
+
+// limits are the insights about limits, by id.
+func limits(steps []replay.Step) map[string]string {
+	out := map[string]string{}
+	for _, s := range steps {
+		for _, p := range s.Produced {
+			if in := p.Event.GetInsight(); in != nil {
+				out[p.Event.GetId()] = p.Event.GetSubject() + ": " + in.GetSummary()
+			}
+		}
+	}
+	return out
 }
 
 // trend is what one result says.

@@ -17,6 +17,16 @@ type series struct {
 	points   points
 	// direction of the trend that was told last: 1, -1, or 0 for none.
 	direction int8
+	near      int64 // the span in which its limit was near last; 0 = never
+}
+
+// nears takes down that the limit is near, and says whether it was not for as long as the window: an estimate
+// that goes to and fro across the hour is told once. What was before that does not count, as a rebuilt
+// instance would not know it.
+func (s *series) nears() bool {
+	before := s.near
+	s.near = s.points.span
+	return before == 0 || s.near-before > maxPoints
 }
 
 // store finds series by key and forgets the least recently used.

@@ -69,7 +69,10 @@ func BenchmarkTest(b *testing.B) {
 			var l line
 			n := 0
 			for b.Loop() {
-				of[n%len(of)].test(&l)
+				p := &of[n%len(of)]
+				if r := p.slope(&l); r.large() {
+					p.significant(&l, &r)
+				}
 				n++
 			}
 		})

@@ -167,28 +167,34 @@ type trendResult struct {
 // tests of mere noise would find something.
 const maxP = 0.001
 
-// significant means: unlikely by chance, and at least a twentieth of the level over the
-// whole window and twice the scatter around the line.
-func (r *trendResult) significant() bool {
-	return r.p < maxP && r.large() && r.change() > 2*r.scatter
-}
-
 // change is what the slope makes over the window.
 func (r *trendResult) change() float64 { return math.Abs(r.slope) * r.length }
 
-func (r *trendResult) large() bool { return r.change() > 0.05*math.Abs(r.level) }
+// matters is the part of the level that a change must be to be told.
+const matters = 0.05
 
-// test is Mann-Kendall's test with tie and autocorrelation correction, and Theil-Sen's slope. It
-// ends early, with a p of 1, when the change is too small to be told.
-func (p *points) test(l *line) (r trendResult) {
+// large says that what the slope makes over the window is worth telling.
+func (r *trendResult) large() bool { return r.change() > matters*math.Abs(r.level) }
+
+// reaches says that the slope makes what is left to a limit within a time, in spans, and that this is worth
+// telling: over the window, or for a slow leak until the limit.
+func (r *trendResult) reaches(left, within float64) bool {
+	return r.slope*within >= left && (r.large() || left > matters*math.Abs(r.level))
+}
+
+// slope is Theil-Sen's of the points, with their level.
+func (p *points) slope(l *line) (r trendResult) {
 	l.set(p)
-	r.n, r.length, r.slope, r.p = p.n, l.at[p.n-1], l.theilSen(), 1
+	r.n, r.length, r.slope = p.n, l.at[p.n-1], l.theilSen()
 	var sorted [maxPoints]float64
 	copy(sorted[:], l.v[:p.n])
 	r.level = median(sorted[:p.n])
-	if !r.large() {
-		return r
-	}
+	return r
+}
+
+// significant is Mann-Kendall's test with tie and autocorrelation correction, which it adds to what the slope says: a trend is
+// unlikely by chance, and makes at least twice the scatter around the line.
+func (p *points) significant(l *line, r *trendResult) bool {
 	r.variance = p.variance()
 	var rho float64
 	r.scatter, rho = residuals(l.at[:p.n], l.v[:p.n], r.slope)
@@ -196,7 +202,7 @@ func (p *points) test(l *line) (r trendResult) {
 		r.variance *= (1 + rho) / (1 - min(rho, 0.95))
 	}
 	r.p = p.chance(r.variance)
-	return r
+	return r.p < maxP && r.change() > 2*r.scatter
 }
 
 // interval is the 95 % interval of the slope of a significant trend. It looks at all slopes,
