@@ -406,6 +406,62 @@ func TestAnomaliesOfOneWorkloadAreOneInsight(t *testing.T) {
 	}
 }
 
+// TestEpisodesEnd: anomalies more than an hour apart are an insight each, whatever the clocks say.
+func TestEpisodesEnd(t *testing.T) {
+	const every, spikes = 400, 8
+	for name, at := range map[string]func(i int, at uint64) uint64{
+		"right clock":   func(_ int, at uint64) uint64 { return at },
+		"without times": func(int, uint64) uint64 { return 0 },
+		"the first of a clock that is ahead": func(i int, at uint64) uint64 {
+			if i == every {
+				return uint64(start.AddDate(1, 0, 0).UnixNano())
+			}
+			return at
+		},
+		"the last one first": func(_ int, at uint64) uint64 { return uint64(2*start.UnixNano()) - at },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{}})
+			ids := map[string]bool{}
+			for i, v := range noise(spikes*every+1, 100) {
+				if i > 0 && i%every == 0 {
+					v = math.Pow10(3 + i/every)
+				}
+				e := value(i, "a", "m", v)
+				e.TimeUnixNano = at(i, e.GetTimeUnixNano())
+				b := batch(t, []*eventv1.Event{e})
+				b.Now = start.Add(time.Duration(i) * 10 * time.Second)
+				if err := s.Process(t.Context(), b); err != nil {
+					t.Fatal(err)
+				}
+				for _, p := range b.Produced() {
+					if in := p.Event.GetInsight(); in != nil {
+						ids[p.Event.GetId()] = true
+						if in.GetLastSeenUnixNano() < in.GetFirstSeenUnixNano() {
+							t.Errorf("seen from %d to %d", in.GetFirstSeenUnixNano(), in.GetLastSeenUnixNano())
+						}
+					}
+				}
+			}
+			if len(ids) != spikes {
+				t.Errorf("%d insights, want %d", len(ids), spikes)
+			}
+		})
+	}
+}
+
+// TestStrongestAnomalyIsAnInsight: also where the threshold leaves no score that is strong above it.
+func TestStrongestAnomalyIsAnInsight(t *testing.T) {
+	for _, threshold := range []float64{6, 13, 14, maxScore} {
+		values := noise(201, 100)
+		values[200] = 1e6
+		out := process(t, newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: threshold}}), seriesOf("a", "m", values))
+		if len(out[TypeAnomaly]) != 1 || len(out[TypeInsight]) != 1 {
+			t.Errorf("threshold %g: %d anomalies and %d insights, want 1 and 1", threshold, len(out[TypeAnomaly]), len(out[TypeInsight]))
+		}
+	}
+}
+
 func TestBadValues(t *testing.T) {
 	s := newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{}, Trend: &config.AnalyzeTrend{}})
 	events := []*eventv1.Event{

@@ -17,7 +17,7 @@ import (
 const (
 	// strong is how far above the threshold a single anomaly is worth a person's time.
 	strong = 3
-	// together is how many anomalous series of one workload are, whatever their scores.
+	// together is how many anomalies of one workload are, whatever their scores.
 	together = 3
 	// episode is how long anomalies of one workload belong together, in event time.
 	episode     = 5 * time.Minute
@@ -41,13 +41,14 @@ type insights struct {
 
 // anomalies are those of one workload that belong together.
 type anomalies struct {
-	id       string
-	first    int64
-	evidence []*eventv1.Evidence
-	count    uint32
-	revision uint32
-	told     uint32 // count at the last revision
-	best     float64
+	id          string
+	begun       int64 // the time of the one that began the episode
+	first, last int64 // of those that belong to it
+	evidence    []*eventv1.Evidence
+	count       uint32
+	revision    uint32
+	told        uint32 // count at the last revision
+	best        float64
 }
 
 func newInsights(source string, threshold float64, limit int, metrics prometheus.Registerer) insights {
@@ -63,23 +64,35 @@ func newInsights(source string, threshold float64, limit int, metrics prometheus
 
 // begin opens an episode of a workload.
 func (in *insights) begin(key, found string, at int64) *anomalies {
-	if _, oldest, _ := in.open.GetOldest(); in.open.Len() == in.max && at-oldest.first <= int64(episode) {
+	if _, oldest, _ := in.open.GetOldest(); in.open.Len() == in.max && oldest.holds(at) {
 		in.evicted.Inc()
 	}
-	ep := &anomalies{id: id(TypeInsight, key, found), first: at}
+	ep := &anomalies{id: id(TypeInsight, key, found), begun: at, first: at, last: at}
 	in.open.Add(key, ep)
 	return ep
 }
 
+// holds says that what happened at a time belongs to the episode. One that is further away on either side does
+// not: were it only the far side, all that is late, or comes after a clock that was ahead, would.
+func (a *anomalies) holds(at int64) bool {
+	after := uint64(at) - uint64(a.begun)
+	return after <= uint64(episode) || -after <= uint64(episode)
+}
+
 // anomaly adds a result to the episode of its workload, and tells about the episode when
-// one anomaly is strong or several series are concerned; again when it has doubled.
+// one anomaly is strong or there are several; again when it has doubled.
 func (in *insights) anomaly(b *stage.Batch, e *event.Event, found *eventv1.Event) {
 	root := workload(found)
 	key := root.GetKind() + "/" + root.GetNamespace() + "/" + root.GetName()
-	ep, ok := in.open.Get(key)
-	if !ok || e.Time-ep.first > int64(episode) {
-		ep = in.begin(key, found.GetId(), e.Time)
+	at := e.Time
+	if at == 0 {
+		at = b.Now.UnixNano()
 	}
+	ep, ok := in.open.Get(key)
+	if !ok || !ep.holds(at) {
+		ep = in.begin(key, found.GetId(), at)
+	}
+	ep.first, ep.last = min(ep.first, at), max(ep.last, at)
 	a := found.GetAnomaly()
 	ep.count++
 	ep.best = max(ep.best, a.GetScore())
@@ -89,7 +102,7 @@ func (in *insights) anomaly(b *stage.Batch, e *event.Event, found *eventv1.Event
 			Text: found.GetBody(), Entity: found.GetEntity(),
 		})
 	}
-	if (a.GetScore() < in.threshold+strong && ep.count < together) || (ep.told > 0 && ep.count < 2*ep.told) {
+	if (a.GetScore() < min(in.threshold+strong, maxScore) && ep.count < together) || (ep.told > 0 && ep.count < 2*ep.told) {
 		return
 	}
 	ep.told = ep.count
@@ -106,7 +119,7 @@ func (in *insights) anomaly(b *stage.Batch, e *event.Event, found *eventv1.Event
 		Title: title, Summary: found.GetBody(), RuleId: "anomaly", Algorithm: anomalyAlgorithm,
 		Confidence: confidence(ep.best, in.threshold), ConfidenceMethod: fmt.Sprintf("tail-score, n=%d values", a.GetObservations()),
 		RootCause: root, Evidence: append([]*eventv1.Evidence(nil), ep.evidence...), Affected: []*eventv1.EntityRef{root},
-		FirstSeenUnixNano: uint64(ep.first), LastSeenUnixNano: found.GetTimeUnixNano(), Count: ep.count,
+		FirstSeenUnixNano: uint64(ep.first), LastSeenUnixNano: uint64(ep.last), Count: ep.count,
 		Status: status, Revision: ep.revision,
 	}))
 }
