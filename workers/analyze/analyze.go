@@ -92,7 +92,7 @@ func (a *analyzer) score(b *stage.Batch, e *event.Event, m event.Metric, s *seri
 	if !ok || !s.detector.told(score, a.threshold, a.warmup) {
 		return
 	}
-	found := a.results.anomaly(e, m, s, score, expected)
+	found := a.results.anomaly(e, m, s.detector.n, score, expected)
 	b.Produce("out", found)
 	a.insights.anomaly(b, e, found)
 }
@@ -139,7 +139,7 @@ func (a *analyzer) follow(b *stage.Batch, e *event.Event, m event.Metric, s *ser
 		return
 	}
 	r.low, r.high = r.interval(&a.line)
-	found := a.results.trend(e, m, s, r, a.span.Seconds())
+	found := a.results.trend(e, m, r, a.span.Seconds())
 	if begins {
 		s.direction = direction
 		b.Produce("out", found)

@@ -318,18 +318,22 @@ func TestMemoryPerSeries(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
-	const n = 20_000
-	before := heap()
-	st := newStore(n, nil)
-	for i := range n {
-		st.of(&event.EntityRef{Kind: "Pod", Namespace: "shop", Name: fmt.Sprintf("checkout-6d4cf56db6-%05d", i)}, "", "k8s.pod.memory.working_set")
+	for name, metric := range map[string]string{"usual names": "k8s.pod.memory.working_set", "long names": strings.Repeat("m", 10_000)} {
+		t.Run(name, func(t *testing.T) {
+			const n = 20_000
+			before := heap()
+			st := newStore(n, nil)
+			for i := range n {
+				st.of(&event.EntityRef{Kind: "Pod", Namespace: "shop", Name: fmt.Sprintf("checkout-6d4cf56db6-%05d", i)}, "", metric)
+			}
+			per := float64(heap()-before) / n
+			runtime.KeepAlive(st)
+			if per > 1024 {
+				t.Errorf("a series takes %.0f bytes, documented is 1 KiB", per)
+			}
+			t.Logf("%.0f bytes per series", per)
+		})
 	}
-	per := float64(heap()-before) / n
-	runtime.KeepAlive(st)
-	if per > 1024 {
-		t.Errorf("a series takes %.0f bytes, documented is 1 KiB", per)
-	}
-	t.Logf("%.0f bytes per series", per)
 }
 
 // leak is a series that rises by half a unit with every value towards a limit.
@@ -459,6 +463,37 @@ func TestStrongestAnomalyIsAnInsight(t *testing.T) {
 		if len(out[TypeAnomaly]) != 1 || len(out[TypeInsight]) != 1 {
 			t.Errorf("threshold %g: %d anomalies and %d insights, want 1 and 1", threshold, len(out[TypeAnomaly]), len(out[TypeInsight]))
 		}
+	}
+}
+
+// TestClustersAreApart: what has the same name in two clusters is two series, and two episodes.
+func TestClustersAreApart(t *testing.T) {
+	s := newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{}})
+	var events []*eventv1.Event
+	for i, v := range noise(300, 100) {
+		for n, cluster := range []string{"eu", "us", ""} {
+			e := value(i, "a", "m", v+1000*float64(n))
+			e.Entity.Cluster = cluster
+			e.Related = []*eventv1.EntityRef{{Kind: "Deployment", Namespace: "shop", Name: "checkout", Role: "workload"}}
+			if i >= 200 && i%50 == 0 {
+				e.GetMetric().Value = 1e6 * float64(i)
+			}
+			events = append(events, e)
+		}
+	}
+	out := process(t, s, events)
+	var got []string
+	for _, e := range out[TypeInsight] {
+		if in := e.GetInsight(); in.GetRevision() == 1 {
+			got = append(got, e.GetSubject())
+		}
+	}
+	want := []string{"eu/Pod/shop/a/m", "us/Pod/shop/a/m", "Pod/shop/a/m"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("insights about (-want +got):\n%s", diff)
+	}
+	if n := s.(*analyzer).store.lru.Len(); n != 3 {
+		t.Errorf("%d series, want 3", n)
 	}
 }
 

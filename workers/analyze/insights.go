@@ -83,7 +83,11 @@ func (a *anomalies) holds(at int64) bool {
 // one anomaly is strong or there are several; again when it has doubled.
 func (in *insights) anomaly(b *stage.Batch, e *event.Event, found *eventv1.Event) {
 	root := workload(found)
-	key := root.GetKind() + "/" + root.GetNamespace() + "/" + root.GetName()
+	cluster := root.GetCluster()
+	if cluster == "" { // a workload that enrichment found is where its pod is
+		cluster = e.Entity.Cluster
+	}
+	key := cluster + "/" + root.GetKind() + "/" + root.GetNamespace() + "/" + root.GetName()
 	at := e.Time
 	if at == 0 {
 		at = b.Now.UnixNano()

@@ -35,30 +35,31 @@ func id(parts ...string) string {
 	return hex.EncodeToString(h[:])
 }
 
-func (r results) base(kind string, e *event.Event, s *series) *eventv1.Event {
+func (r results) base(kind string, e *event.Event, m event.Metric) *eventv1.Event {
 	entity, related := refs(e)
+	series := seriesName(&e.Entity, e.Source, m.Name)
 	return &eventv1.Event{
-		Id: id(kind, s.name, e.Source, e.ID), Source: r.source, Type: kind, Subject: s.name,
+		Id: id(kind, series, e.Source, e.ID), Source: r.source, Type: kind, Subject: series,
 		TimeUnixNano: uint64(e.Time), IngestTimeUnixNano: uint64(e.IngestTime),
 		PartitionKey: strings.Clone(e.Key()), Entity: entity, Related: related,
 		TraceId: []byte(string(e.TraceID)), SpanId: []byte(string(e.SpanID)),
 	}
 }
 
-func (r results) anomaly(e *event.Event, m event.Metric, s *series, score, expected float64) *eventv1.Event {
-	out := r.base(TypeAnomaly, e, s)
+func (r results) anomaly(e *event.Event, m event.Metric, seen uint64, score, expected float64) *eventv1.Event {
+	out := r.base(TypeAnomaly, e, m)
 	out.SeverityNumber, out.SeverityText = 13, event.SeverityText(13)
 	out.Body = fmt.Sprintf("%s of %s is %s, expected about %s (score %.1f)", m.Name, entityText(out.Entity, e.Source),
 		quantity(m.Value, m.Unit), quantity(expected, m.Unit), score)
 	out.Signal = &eventv1.Event_Anomaly{Anomaly: &eventv1.Anomaly{
-		Series: s.name, Metric: strings.Clone(m.Name), Value: m.Value, Expected: expected, Score: score,
-		Algorithm: anomalyAlgorithm, Observations: s.detector.n, EventId: strings.Clone(e.ID), Unit: strings.Clone(m.Unit),
+		Series: out.Subject, Metric: strings.Clone(m.Name), Value: m.Value, Expected: expected, Score: score,
+		Algorithm: anomalyAlgorithm, Observations: seen, EventId: strings.Clone(e.ID), Unit: strings.Clone(m.Unit),
 	}}
 	return out
 }
 
-func (r results) trend(e *event.Event, m event.Metric, s *series, t trendResult, span float64) *eventv1.Event {
-	out := r.base(TypeTrend, e, s)
+func (r results) trend(e *event.Event, m event.Metric, t trendResult, span float64) *eventv1.Event {
+	out := r.base(TypeTrend, e, m)
 	out.SeverityNumber, out.SeverityText = 9, event.SeverityText(9)
 	direction := "rising"
 	if t.slope < 0 {
@@ -67,7 +68,7 @@ func (r results) trend(e *event.Event, m event.Metric, s *series, t trendResult,
 	out.Body = fmt.Sprintf("%s of %s is %s by %s a minute", m.Name, entityText(out.Entity, e.Source), direction,
 		quantity(math.Abs(t.slope)/span*60, m.Unit))
 	out.Signal = &eventv1.Event_Trend{Trend: &eventv1.Trend{
-		Series: s.name, Metric: strings.Clone(m.Name), SlopePerSecond: t.slope / span, SlopeLow: t.low / span,
+		Series: out.Subject, Metric: strings.Clone(m.Name), SlopePerSecond: t.slope / span, SlopeLow: t.low / span,
 		SlopeHigh: t.high / span, LastValue: m.Value, Observations: uint32(t.n), PValue: t.p, Direction: direction,
 		Unit: strings.Clone(m.Unit),
 	}}

@@ -12,7 +12,6 @@ import (
 
 // series is what is remembered of one entity and metric.
 type series struct {
-	name     string // <kind>/<namespace>/<name>/<metric>, for people
 	detector detector
 	points   points
 	// direction of the trend that was told last: 1, -1, or 0 for none.
@@ -58,7 +57,10 @@ func (s *store) of(r *event.EntityRef, source, metric string) *series {
 	if r.UID != "" {
 		b = append(b, r.UID...)
 	} else {
-		b = append(append(append(append(append(b, r.Kind...), 0), r.Namespace...), 0), r.Name...)
+		for _, part := range [...]string{r.Cluster, r.Kind, r.Namespace} {
+			b = append(append(b, part...), 0)
+		}
+		b = append(b, r.Name...)
 		if r.Name == "" {
 			b = append(append(b, 0), source...)
 		}
@@ -69,17 +71,19 @@ func (s *store) of(r *event.EntityRef, source, metric string) *series {
 	if found, ok := s.lru.Get(key); ok {
 		return found
 	}
-	made := &series{name: seriesName(r, source, metric)}
+	made := &series{}
 	s.lru.Add(key, made)
 	return made
 }
 
+// seriesName is [<cluster>/]<kind>/<namespace>/<name>/<metric>, for people. It is made for a result and not
+// remembered: names may be long.
 func seriesName(r *event.EntityRef, source, metric string) string {
 	if r.Name == "" && r.UID == "" {
 		return source + " " + metric
 	}
-	parts := make([]string, 0, 4)
-	for _, p := range []string{r.Kind, r.Namespace, r.Name} {
+	parts := make([]string, 0, 5)
+	for _, p := range []string{r.Cluster, r.Kind, r.Namespace, r.Name} {
 		if p != "" {
 			parts = append(parts, p)
 		}
