@@ -112,6 +112,7 @@ func TestAnomaly(t *testing.T) {
 		flat[i] = 42
 	}
 	jump := append(append([]float64{}, flat...), 43)
+	step := append(append([]float64{}, flat...), 42.1, 42.1) // by a quarter of a percent
 	wave := make([]float64, 2000)
 	for i := range wave {
 		wave[i] = 100 + 20*math.Sin(float64(i)/30)
@@ -125,23 +126,53 @@ func TestAnomaly(t *testing.T) {
 		"level shift":    {level, []int{500}},
 		"flat":           {flat, nil},
 		"flat then jump": {jump, []int{200}},
+		"flat then step": {step, nil},
 		"wave":           {wave, nil},
 		"short":          {[]float64{1, 1000, 1, -1000}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out := process(t, newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: 6, Warmup: 30}}), seriesOf("a", "m", tc.values))
-			var got []int
-			for _, e := range out[TypeAnomaly] {
-				var i int
-				if _, err := fmt.Sscanf(e.GetAnomaly().GetEventId(), "a-m-%d", &i); err != nil {
-					t.Fatal(err)
-				}
-				got = append(got, i)
-			}
-			if diff := cmp.Diff(tc.at, got); diff != "" {
+			if diff := cmp.Diff(tc.at, anomaliesAt(t, 30, tc.values)); diff != "" {
 				t.Errorf("anomalies at (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// anomaliesAt are the values of a series that are told.
+func anomaliesAt(t *testing.T, warmup int, values []float64) (at []int) {
+	t.Helper()
+	s := newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: 6, Warmup: warmup}})
+	for _, e := range process(t, s, seriesOf("a", "m", values))[TypeAnomaly] {
+		var i int
+		if _, err := fmt.Sscanf(e.GetAnomaly().GetEventId(), "a-m-%d", &i); err != nil {
+			t.Fatal(err)
+		}
+		at = append(at, i)
+	}
+	return at
+}
+
+// TestFirstDeviationIsNotTheNorm: however far the first value that a tail learns is out, later ones are seen.
+func TestFirstDeviationIsNotTheNorm(t *testing.T) {
+	for _, warmup := range []int{2, 3, 4, 5, 10, 30} {
+		values := noise(6000, 0)
+		values[1000], values[5000] = 100, 100
+		at := slices.DeleteFunc(anomaliesAt(t, warmup, values), func(i int) bool { return i < 100 }) // while it is young
+		if diff := cmp.Diff([]int{1000, 5000}, at); diff != "" {
+			t.Errorf("warmup %d: anomalies at (-want +got):\n%s", warmup, diff)
+		}
+	}
+	for first := 13; first < 18; first++ {
+		values := make([]float64, 10_000)
+		values[first] = 5
+		for i := 30; i < len(values); i += 3 {
+			values[i] = 5
+		}
+		values[5000], values[9000] = 5e4, 5e7
+		at := slices.DeleteFunc(anomaliesAt(t, 30, values), func(i int) bool { return i < 100 })
+		if diff := cmp.Diff([]int{5000, 9000}, at); diff != "" {
+			t.Errorf("zeros before value %d: anomalies at (-want +got):\n%s", first, diff)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ const maxScore = 16
 const (
 	levelWeight = 0.02 // weight of a value in the mean, about 50 values
 	tailLevel   = 0.98 // the quantile above which a channel's tail begins
+	settling    = 3    // values without which a variance says nothing
 )
 
 // detector scores the values of one series. The zero value is ready.
@@ -64,12 +65,13 @@ func (t *tail) score(z float64) float64 {
 // learn moves quantile and excess towards z: stochastic approximation of the quantile
 // (Robbins-Monro) with steps in the scale of the channel.
 func (t *tail) learn(z float64) {
-	t.n++
-	if t.n > 1 {
-		z = min(z, t.quantile+8*max(t.excess, 1)) // one anomaly must not become the norm
+	if t.n == 0 {
+		t.quantile, t.excess = priorQuantile, priorExcess
 	}
+	t.n++
+	z = min(z, t.quantile+8*max(t.excess, 1)) // one anomaly must not become the norm
 	if t.n == 1 {
-		t.quantile, t.excess = max(z, priorQuantile), priorExcess
+		t.quantile = max(z, t.quantile)
 		return
 	}
 	step := max(t.quantile, 0.1) * weightOf(t.n, 0.01)
@@ -98,7 +100,7 @@ func (d *detector) add(x float64, warmup int) (score, expected float64, ok bool)
 		ok = true
 		score = max(d.level.score(level), d.jump.score(jump), d.novelty.score(novelty))
 	}
-	if d.n > uint64(warmup)/2 { // before that, means and variances are still settling
+	if d.n > max(uint64(warmup)/2, settling) { // before that, means and variances are still settling
 		d.level.learn(level)
 		d.jump.learn(jump)
 		d.novelty.learn(novelty)
@@ -118,9 +120,10 @@ func weightOf(n uint64, least float64) float64 {
 	return max(least, 1/float64(n))
 }
 
-// outside is how far x lies outside the range seen so far, in parts of a tenth of the range.
+// outside is how far x lies outside the range seen so far, in parts of a tenth of the range; a part is no less than floor,
+// like a deviation.
 func (d *detector) outside(x, floor float64) float64 {
-	width := max(d.high-d.low, floor)
+	width := max(d.high-d.low, 10*floor)
 	return 10 * max(0, d.low-x, x-d.high) / width
 }
 
