@@ -8,6 +8,7 @@ const maxScore = 16
 const (
 	levelWeight = 0.02 // weight of a value in the mean, about 50 values
 	tailLevel   = 0.98 // the quantile above which a channel's tail begins
+	clip        = 16   // parts of a tail's excess; with 8, series that are mostly 0 or go between two levels are told more often
 	settling    = 3    // values without which a variance says nothing
 )
 
@@ -28,8 +29,9 @@ type detector struct {
 // moving is an exponentially weighted mean and variance.
 type moving struct{ mean, variance float64 }
 
-func (m *moving) add(x, weight float64) {
-	d := x - m.mean
+// add learns part of how far x is from the mean.
+func (m *moving) add(x, part, weight float64) {
+	d := (x - m.mean) * part
 	m.mean += weight * d
 	m.variance = (1 - weight) * (m.variance + weight*d*d)
 }
@@ -83,6 +85,18 @@ func (t *tail) learn(z float64) {
 	}
 }
 
+// part is how much of a deviation z is learned. What is far out even for the tail is clipped: learned whole, one huge value
+// would hide for hours what follows it. A new level is still learned within a warm-up, as the deviation that is the measure grows
+// with every value. This is Huber's clipping of exponential smoothing (Gelper, Fried and Croux 2010, who clip at 2
+// deviations), but by the tail, which in a series with a heavy one is far.
+func (t *tail) part(z float64) float64 {
+	most := t.quantile + clip*max(t.excess, 1)
+	if z <= most {
+		return 1
+	}
+	return most / z
+}
+
 // add scores x against the values before it and learns it. expected is the mean before x.
 // ok is false during the first warmup values.
 func (d *detector) add(x float64, warmup int) (score, expected float64, ok bool) {
@@ -106,8 +120,12 @@ func (d *detector) add(x float64, warmup int) (score, expected float64, ok bool)
 		d.novelty.learn(novelty)
 	}
 	weight := weightOf(d.n, levelWeight)
-	d.step.add(x-d.last, weight)
-	d.mean.add(x, weight)
+	partOfStep, part := 1.0, 1.0
+	if ok { // a young series has no measure yet
+		partOfStep, part = d.jump.part(jump), d.level.part(level)
+	}
+	d.step.add(x-d.last, partOfStep, weight)
+	d.mean.add(x, part, weight)
 	d.last, d.low, d.high = x, min(d.low, x), max(d.high, x)
 	return score, expected, ok
 }

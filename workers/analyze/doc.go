@@ -13,7 +13,8 @@
 // probability by the same rule: the 98 % quantile of the channel is tracked, what lies
 // above it is taken for exponential (the peaks-over-threshold view of SPOT: Siffer et al.,
 // KDD 2017, with the exponential as the simplest generalised Pareto tail), and the score is
-// -log10 of the probability, capped at 16. The largest channel counts. After an anomaly a
+// -log10 of the probability, capped at 16. The largest channel counts. Mean and step learn a value that
+// is far out even for their tail in part, so that it does not hide what follows. After an anomaly a
 // series is quiet until as many values as the warm-up have passed, unless the score rises
 // by another 2.
 //
