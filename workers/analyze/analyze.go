@@ -76,10 +76,17 @@ func (a *analyzer) Process(_ context.Context, b *stage.Batch) error {
 			continue
 		}
 		s := a.store.of(&e.Entity, e.Source, m.Name)
+		var over time.Duration
+		if m.Kind == kindCounter { // its sum rises for ever, and its resets are no news
+			if m.Value, over, ok = s.counter.rate(m.Value, e.Time); !ok {
+				continue
+			}
+		}
 		if a.anomaly {
 			a.score(b, e, m, s)
 		}
-		if a.trend && e.Time > 0 {
+		// A rate over more than the window is of no time in it, and a rebuilt instance may not know it.
+		if a.trend && e.Time > 0 && over <= maxPoints*a.span {
 			a.follow(b, e, m, s)
 		}
 	}
@@ -97,8 +104,8 @@ func (a *analyzer) score(b *stage.Batch, e *event.Event, m event.Metric, s *seri
 	a.insights.anomaly(b, e, found)
 }
 
-// follow tells a trend when it begins or turns round, and that the limit of a series that rises has come near. Both
-// follow from the points alone: a rebuilt instance has not seen when a slow leak began.
+// follow tells a trend when it begins or turns round, and that the limit of a series that rises has come near. The
+// latter does not ask for the trend that was told: a rebuilt instance has not seen when a slow leak began.
 func (a *analyzer) follow(b *stage.Batch, e *event.Event, m event.Metric, s *series) {
 	did := s.points.add(e.Time, m.Value, int64(a.span))
 	if did.anew { // a trend that was told went with its points

@@ -260,6 +260,80 @@ func TestTrendBehindABreak(t *testing.T) {
 	}
 }
 
+// TestCounter: what is looked at of a counter is how fast it grows.
+func TestCounter(t *testing.T) {
+	steady := noise(300, 100)
+	burst := slices.Clone(steady)
+	burst[200] = 1000
+	faster := slices.Clone(steady)
+	for i := range faster {
+		faster[i] += float64(i)
+	}
+	for name, tc := range map[string]struct {
+		grows           []float64
+		reset           int // the value that begins at nothing again
+		late            int // the value that comes after the next one
+		change          func(i int, e *eventv1.Event)
+		anomaly, trends []string
+	}{
+		"steady": {grows: steady},
+		"reset":  {grows: steady, reset: 200},
+		"burst":  {grows: burst, anomaly: []string{"m of pod shop/a is 100 By/s, expected about 9.989 By/s (score 16.0)"}},
+		"faster": {grows: faster, trends: []string{"m of pod shop/a is rising by 0.634 By/s a minute"}},
+		"without times": {
+			grows: burst, change: func(_ int, e *eventv1.Event) { e.TimeUnixNano = 0 },
+			anomaly: []string{"m of pod shop/a is 1000 By, expected about 99.89 By (score 16.0)"},
+		},
+		"one time is missing": {grows: steady, change: func(i int, e *eventv1.Event) {
+			if i == 200 {
+				e.TimeUnixNano = 0
+			}
+		}},
+		"out of order": {grows: steady, late: 200},
+		"once an hour": {
+			grows: burst, change: func(i int, e *eventv1.Event) {
+				e.TimeUnixNano = uint64(start.Add(time.Duration(i) * time.Hour).UnixNano())
+			},
+			anomaly: []string{"m of pod shop/a is 0.2778 By/s, expected about 0.02775 By/s (score 16.0)"},
+		},
+		"limit": {grows: faster, trends: []string{"m of pod shop/a is rising by 0.634 By/s a minute"}, change: func(_ int, e *eventv1.Event) {
+			e.Attributes = []*eventv1.KeyValue{{Key: LimitAttribute, Value: &eventv1.KeyValue_DoubleValue{DoubleValue: 50}}}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			total := 0.0
+			var events []*eventv1.Event
+			for i, v := range tc.grows {
+				if total += v; tc.reset > 0 && i == tc.reset {
+					total = v
+				}
+				e := value(i, "a", "m", total)
+				e.GetMetric().Kind, e.GetMetric().Unit = "counter", "By"
+				if tc.change != nil {
+					tc.change(i, e)
+				}
+				events = append(events, e)
+			}
+			if n := tc.late; n > 0 {
+				events[n], events[n+1] = events[n+1], events[n]
+			}
+			out := process(t, newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{}, Trend: &config.AnalyzeTrend{}}), events)
+			for kind, want := range map[string][]string{TypeAnomaly: tc.anomaly, TypeTrend: tc.trends} {
+				var got []string
+				for _, e := range out[kind] {
+					got = append(got, e.GetBody())
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", kind, diff)
+				}
+			}
+			if n := len(out[TypeInsight]); n != len(tc.anomaly) {
+				t.Errorf("%d insights, want %d", n, len(tc.anomaly))
+			}
+		})
+	}
+}
+
 // TestMannKendall compares with a worked example: 1..10 without ties has S = 45,
 // Var = 125, z = 44/sqrt(125) = 3.935, p = 8.3e-5, slope 1.
 func TestMannKendall(t *testing.T) {

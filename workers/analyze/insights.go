@@ -134,10 +134,11 @@ func confidence(score, threshold float64) float64 {
 	return score / (score + max(threshold, 1))
 }
 
-// toLimit is how far a value is below the limit that its event names; 0 = it names none, or is there.
+// toLimit is how far a value is below the limit that its event names; 0 = it names none, or is there. That of a counter
+// is no limit of its rate.
 func toLimit(e *event.Event, m event.Metric) (left float64) {
 	v, ok := e.Attribute(LimitAttribute)
-	if !ok {
+	if !ok || m.Kind == kindCounter {
 		return 0
 	}
 	if limit, ok := v.Float(); ok && limit > m.Value { // NaN is not

@@ -37,11 +37,11 @@ func TestSameInputSameOutput(t *testing.T) {
 }
 
 // ramps are two hours of series that rise, fall and stand still by turns, one value of each in ten seconds. Each
-// series is silent for a quarter of each hour, longer than the window.
+// series is silent for a quarter of each hour, longer than the window. Every fourth is what a counter grows by.
 func ramps() (messages []replay.Message) {
 	r := rand.New(rand.NewPCG(11, 12))
 	const series = 40
-	var level, slope [series]float64
+	var level, slope, total [series]float64
 	for i := range 720 {
 		var lines [][]byte
 		for n := range series {
@@ -49,9 +49,13 @@ func ramps() (messages []replay.Message) {
 				slope[n] = float64(r.IntN(3)-1) * r.Float64() / 10
 			}
 			level[n] += slope[n]
-			v := 40 + level[n] + r.NormFloat64()
+			e := value(i, fmt.Sprint("pod-", n), "m", 40+level[n]+r.NormFloat64())
+			total[n] += e.GetMetric().GetValue()
+			if n%4 == 0 {
+				e.GetMetric().Kind, e.GetMetric().Value = "counter", total[n]
+			}
 			if (i+9*n)%360 >= 90 {
-				lines = append(lines, event.AppendCloudEvent(nil, value(i, fmt.Sprint("pod-", n), "m", v)))
+				lines = append(lines, event.AppendCloudEvent(nil, e))
 			}
 		}
 		messages = append(messages, replay.Message{Stored: start.Add(time.Duration(i) * 10 * time.Second), Data: bytes.Join(lines, []byte("\n"))})

@@ -49,11 +49,12 @@ func (r results) base(kind string, e *event.Event, m event.Metric) *eventv1.Even
 func (r results) anomaly(e *event.Event, m event.Metric, seen uint64, score, expected float64) *eventv1.Event {
 	out := r.base(TypeAnomaly, e, m)
 	out.SeverityNumber, out.SeverityText = 13, event.SeverityText(13)
+	unit := unitOf(e, m)
 	out.Body = fmt.Sprintf("%s of %s is %s, expected about %s (score %.1f)", m.Name, entityText(out.Entity, e.Source),
-		quantity(m.Value, m.Unit), quantity(expected, m.Unit), score)
+		quantity(m.Value, unit), quantity(expected, unit), score)
 	out.Signal = &eventv1.Event_Anomaly{Anomaly: &eventv1.Anomaly{
 		Series: out.Subject, Metric: strings.Clone(m.Name), Value: m.Value, Expected: expected, Score: score,
-		Algorithm: anomalyAlgorithm, Observations: seen, EventId: strings.Clone(e.ID), Unit: strings.Clone(m.Unit),
+		Algorithm: anomalyAlgorithm, Observations: seen, EventId: strings.Clone(e.ID), Unit: unit,
 	}}
 	return out
 }
@@ -61,16 +62,17 @@ func (r results) anomaly(e *event.Event, m event.Metric, seen uint64, score, exp
 func (r results) trend(e *event.Event, m event.Metric, t trendResult, span float64) *eventv1.Event {
 	out := r.base(TypeTrend, e, m)
 	out.SeverityNumber, out.SeverityText = 9, event.SeverityText(9)
+	unit := unitOf(e, m)
 	direction := "rising"
 	if t.slope < 0 {
 		direction = "falling"
 	}
 	out.Body = fmt.Sprintf("%s of %s is %s by %s a minute", m.Name, entityText(out.Entity, e.Source), direction,
-		quantity(math.Abs(t.slope)/span*60, m.Unit))
+		quantity(math.Abs(t.slope)/span*60, unit))
 	out.Signal = &eventv1.Event_Trend{Trend: &eventv1.Trend{
 		Series: out.Subject, Metric: strings.Clone(m.Name), SlopePerSecond: t.slope / span, SlopeLow: t.low / span,
 		SlopeHigh: t.high / span, LastValue: m.Value, Observations: uint32(t.n), PValue: t.p, Direction: direction,
-		Unit: strings.Clone(m.Unit),
+		Unit: unit,
 	}}
 	return out
 }
@@ -101,15 +103,26 @@ func entityText(r *eventv1.EntityRef, source string) string {
 	}
 }
 
+// unitOf is the UCUM unit of what is looked at: of a counter, that of its rate.
+func unitOf(e *event.Event, m event.Metric) string {
+	switch {
+	case m.Kind != kindCounter || e.Time == 0:
+		return strings.Clone(m.Unit)
+	case m.Unit == "":
+		return "1/s"
+	}
+	return m.Unit + "/s"
+}
+
 // quantity writes a value and its UCUM unit; bytes are scaled.
 func quantity(v float64, unit string) string {
-	if unit == "By" {
+	if base, _ := strings.CutSuffix(unit, "/s"); base == "By" {
 		for _, p := range []struct {
 			size float64
 			name string
 		}{{1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"}} {
 			if v >= p.size || v <= -p.size {
-				return strconv.FormatFloat(v/p.size, 'f', 1, 64) + " " + p.name
+				return strconv.FormatFloat(v/p.size, 'f', 1, 64) + " " + p.name + unit[len(base):]
 			}
 		}
 	}

@@ -1,7 +1,9 @@
 package analyze
 
 import (
+	"math"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,9 +16,40 @@ import (
 type series struct {
 	detector detector
 	points   points
+	counter  counter
 	// direction of the trend that was told last: 1, -1, or 0 for none.
 	direction int8
 	near      int64 // the span in which its limit was near last; 0 = never
+}
+
+// kindCounter is the kind of a metric that only grows, but for resets.
+const kindCounter = "counter"
+
+// counter is the last value of a series of that kind.
+type counter struct {
+	value float64
+	at    int64 // 0 = unknown
+	known bool
+}
+
+// rate is how fast the counter has grown since the value before, and over which time: in a second where both times are known,
+// else from value to value. There is none for the first value and after a reset, nor where times went back or only one is
+// known.
+func (c *counter) rate(value float64, at int64) (rate float64, over time.Duration, ok bool) {
+	last := *c
+	*c = counter{value: value, at: at, known: true}
+	grown := value - last.value
+	switch {
+	case !last.known || grown < 0 || (at == 0) != (last.at == 0):
+		return 0, 0, false
+	case at == 0:
+		return grown, 0, true
+	case at <= last.at:
+		return 0, 0, false
+	}
+	over = time.Duration(min(uint64(at)-uint64(last.at), math.MaxInt64))
+	rate = grown / over.Seconds()
+	return rate, over, rate < maxValue
 }
 
 // nears takes down that the limit is near, and says whether it was not for as long as the window: an estimate
