@@ -189,24 +189,44 @@ func TestLimits(t *testing.T) {
 	array := `[{"id":"1"},{"id":"2"},{"id":"3"},{"id":"4"},{"id":"5"}]`
 	five := []*eventv1.Event{{Id: "1"}, {Id: "2"}, {Id: "3"}, {Id: "4"}, {Id: "5"}}
 	long := `{"id":"` + strings.Repeat("x", 200) + `"}`
+	// An event of 3 bytes that names a context of 40 bytes, and each of several contexts once.
+	context := encoded(t, &eventv1.Event{Fingerprint: strings.Repeat("x", 37)})
+	named := func(contexts int, refs ...uint32) string {
+		f := &eventv1.Frame{Version: 1, Entries: []*eventv1.FrameEntry{{Event: &eventv1.Event{Id: "a"}, Contexts: refs}}}
+		for range contexts {
+			f.Contexts = append(f.Contexts, context)
+		}
+		return string(blockOf(t, f))
+	}
+	led := blockOf(t, &eventv1.Frame{Version: 1, Contexts: [][]byte{context}, Entries: []*eventv1.FrameEntry{{Event: &eventv1.Event{Id: "a"}, Lead: 1, Contexts: []uint32{0, 0}}}})
 	for name, c := range map[string]struct {
 		limits event.Limits
 		data   string
 		events int
 	}{
-		"lines":         {event.Limits{MaxEvents: 4}, lines, 0},
-		"lines, fit":    {event.Limits{MaxEvents: 5}, lines, 5},
-		"array":         {event.Limits{MaxEvents: 4}, array, 0},
-		"array, fits":   {event.Limits{MaxEvents: 5}, array, 5},
-		"frame":         {event.Limits{MaxEvents: 4}, frameOf(t, five...), 0},
-		"frame, fits":   {event.Limits{MaxEvents: 5}, frameOf(t, five...), 5},
-		"decoded":       {event.Limits{MaxDecoded: 10}, frameOf(t, five...), 0},
-		"event":         {event.Limits{MaxEvent: 100}, long, 0},
-		"event, fits":   {event.Limits{MaxEvent: 300}, long, 1},
-		"line":          {event.Limits{MaxEvent: 100}, lines + long, 5},
-		"frame's event": {event.Limits{MaxEvent: 100}, frameOf(t, &eventv1.Event{Id: strings.Repeat("x", 200)}), 0},
-		"depth":         {event.Limits{MaxDepth: 3}, `{"a":[[[]]]}`, 0},
-		"depth, fits":   {event.Limits{MaxDepth: 3}, `{"a":[[]]}`, 1},
+		"lines":                     {event.Limits{MaxEvents: 4}, lines, 0},
+		"lines, fit":                {event.Limits{MaxEvents: 5}, lines, 5},
+		"array":                     {event.Limits{MaxEvents: 4}, array, 0},
+		"array, fits":               {event.Limits{MaxEvents: 5}, array, 5},
+		"frame":                     {event.Limits{MaxEvents: 4}, frameOf(t, five...), 0},
+		"frame, fits":               {event.Limits{MaxEvents: 5}, frameOf(t, five...), 5},
+		"decoded":                   {event.Limits{MaxDecoded: 10}, frameOf(t, five...), 0},
+		"event":                     {event.Limits{MaxEvent: 100}, long, 0},
+		"event, fits":               {event.Limits{MaxEvent: 300}, long, 1},
+		"line":                      {event.Limits{MaxEvent: 100}, lines + long, 5},
+		"frame's event":             {event.Limits{MaxEvent: 100}, frameOf(t, &eventv1.Event{Id: strings.Repeat("x", 200)}), 0},
+		"contexts":                  {event.Limits{MaxEvents: 4}, named(5, 0), 0},
+		"contexts, fit":             {event.Limits{MaxEvents: 4}, named(4, 0), 1},
+		"context named often":       {event.Limits{MaxEvent: 122}, named(1, 0, 0, 0), 0},
+		"context named often, fits": {event.Limits{MaxEvent: 123}, named(1, 0, 0, 0), 1},
+		"lead and contexts":         {event.Limits{MaxEvent: 122}, string(led), 0},
+		"lead and contexts, fit":    {event.Limits{MaxEvent: 123}, string(led), 1},
+		"own event's contexts":      {event.Limits{MaxEvent: 10, MaxDecoded: 122, Hints: true}, named(1, 0, 0, 0), 0},
+		"own event's contexts, fit": {event.Limits{MaxEvent: 10, MaxDecoded: 123, Hints: true}, named(1, 0, 0, 0), 1},
+		"names":                     {event.Limits{}, named(1, make([]uint32, 257)...), 0},
+		"names, fit":                {event.Limits{}, named(1, make([]uint32, 256)...), 1},
+		"depth":                     {event.Limits{MaxDepth: 3}, `{"a":[[[]]]}`, 0},
+		"depth, fits":               {event.Limits{MaxDepth: 3}, `{"a":[[]]}`, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			events, bad := event.NewDecoder(c.limits).Decode(nil, event.Message{Data: []byte(c.data)})
@@ -233,6 +253,113 @@ func TestBomb(t *testing.T) {
 		if _, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Header: contentType(event.ContentTypeFrame), Data: data}); len(bad) != 1 {
 			t.Errorf("%s: failures %v, want one", name, bad)
 		}
+	}
+}
+
+// TestContextsOfManyEvents: a small frame whose events all name the same large context does not
+// make the decoder hold it for each of them.
+func TestContextsOfManyEvents(t *testing.T) {
+	const maxDecoded = 1 << 20
+	frame := &eventv1.Frame{Version: 1, Contexts: [][]byte{encoded(t, &eventv1.Event{Data: make([]byte, 60<<10)})}}
+	for range 1000 {
+		frame.Entries = append(frame.Entries, &eventv1.FrameEntry{Event: &eventv1.Event{Id: "a"}, Contexts: make([]uint32, 8)})
+	}
+	events, bad := event.NewDecoder(event.Limits{MaxDecoded: maxDecoded}).Decode(nil, event.Message{Data: blockOf(t, frame), Header: frameHeader})
+	if len(events) != 8 || len(bad) != 992 || !errors.Is(bad[0].Err, event.ErrTooLarge) {
+		t.Fatalf("%d events, %d failures, want 8 and 992 (%v)", len(events), len(bad), bad[0].Err)
+	}
+	size := 0
+	for i := range events {
+		size += events[i].Size()
+	}
+	for i := range bad {
+		plain, err := s2.Decode(nil, bad[i].Raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += len(plain)
+	}
+	if size > 5*maxDecoded {
+		t.Errorf("events and failures have %d bytes, of a frame of at most %d", size, maxDecoded)
+	}
+}
+
+// TestGrownEvent: what the first stage takes the next ones take too, whatever was added.
+func TestGrownEvent(t *testing.T) {
+	line := `{"id":"1","source":"s","type":"t","body":"` + strings.Repeat("x", 1<<20-60) + `"}`
+	events, bad := event.NewDecoder(event.Limits{Lift: true}).Decode(nil, event.Message{Data: []byte(line), Time: 7})
+	if len(bad) > 0 {
+		t.Fatal(bad[0].Err)
+	}
+	for hop := range 3 {
+		events[0].AddResource("k8s.node.name", strings.Repeat("x", 100<<10))
+		w := event.FrameWriter{Hints: true}
+		w.Begin(event.FrameHeader{})
+		w.Add(&events[0])
+		events, bad = event.NewDecoder(event.Limits{Hints: true}).Decode(nil, event.Message{Data: w.AppendTo(nil), Header: frameHeader})
+		if len(bad) > 0 {
+			t.Fatalf("hop %d: %v", hop, bad[0].Err)
+		}
+	}
+}
+
+// TestFailedEntryKeepsItsContexts: the dead letter of an entry is a frame with all that the entry
+// says, and no more of the frame that it came in.
+func TestFailedEntryKeepsItsContexts(t *testing.T) {
+	lead, resource, other := encoded(t, &eventv1.Event{Source: "s", Type: "t"}), encoded(t, &eventv1.Event{Resource: []*eventv1.KeyValue{text("a", "b")}}), encoded(t, &eventv1.Event{Body: "other"})
+	notUTF8 := []byte{0x0a, 0x01, 0xff}
+	large := encoded(t, &eventv1.Event{Id: strings.Repeat("x", 200)})
+	entry := func(raw, lead, refs []byte) []byte {
+		b := protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), raw)
+		return append(append(b, refs...), lead...)
+	}
+	for name, c := range map[string]struct {
+		entry    []byte
+		want     []byte // the entry in the dead letter
+		contexts [][]byte
+	}{
+		"malformed":             {[]byte{0x0a, 0x7f}, []byte{0x0a, 0x7f}, nil},
+		"not UTF-8":             {entry(notUTF8, nil, nil), entry(notUTF8, nil, nil), nil},
+		"not UTF-8, lead":       {entry(notUTF8, []byte{0x28, 2}, nil), entry(notUTF8, []byte{0x28, 1}, nil), [][]byte{lead}},
+		"too large, all":        {entry(large, []byte{0x28, 2}, []byte{0x12, 3, 2, 1, 2}), entry(large, []byte{0x28, 1}, []byte{0x12, 3, 1, 0, 1}), [][]byte{lead, resource}},
+		"a context not there":   {entry(nil, []byte{0x28, 3}, []byte{0x12, 2, 9, 2}), entry(nil, []byte{0x28, 1}, []byte{0x12, 2, 9, 0}), [][]byte{resource}},
+		"a lead that is not":    {entry(nil, []byte{0x28, 9}, []byte{0x12, 1, 2}), entry(nil, []byte{0x28, 9}, []byte{0x12, 1, 0}), [][]byte{resource}},
+		"contexts cut off":      {entry(nil, nil, []byte{0x12, 2, 2, 0x80}), entry(nil, nil, []byte{0x12, 2, 0, 0x80}), [][]byte{resource}},
+		"fields of the future":  {entry(notUTF8, []byte{0x30, 7, 0x28, 2}, nil), entry(notUTF8, []byte{0x30, 7, 0x28, 1}, nil), [][]byte{lead}},
+		"contexts not in a row": {entry(notUTF8, nil, []byte{0x10, 2, 0x12, 1, 1}), entry(notUTF8, nil, []byte{0x12, 2, 0, 1}), [][]byte{resource, lead}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			frame := []byte{0x08, 1}
+			for _, b := range [][]byte{other, lead, resource} {
+				frame = protowire.AppendBytes(protowire.AppendTag(frame, 14, protowire.BytesType), b)
+			}
+			frame = protowire.AppendBytes(protowire.AppendTag(frame, 16, protowire.BytesType), c.entry)
+			d := event.NewDecoder(event.Limits{MaxEvent: 100})
+			events, bad := d.Decode(nil, event.Message{Data: s2.Encode(nil, frame), Header: frameHeader})
+			if len(events) != 0 || len(bad) != 1 || bad[0].ContentType != event.ContentTypeFrame {
+				t.Fatalf("%d events, failures %v", len(events), bad)
+			}
+			want := []byte{0x08, 1, 0x10, 1}
+			for _, b := range c.contexts {
+				want = protowire.AppendBytes(protowire.AppendTag(want, 14, protowire.BytesType), b)
+			}
+			want = protowire.AppendBytes(protowire.AppendTag(want, 16, protowire.BytesType), c.want)
+			got, err := s2.Decode(nil, bad[0].Raw)
+			if diff := cmp.Diff(want, got); diff != "" || err != nil {
+				t.Errorf("%v (-want +got):\n%s", err, diff)
+			}
+			if again, bad := d.Decode(nil, event.Message{Data: bad[0].Raw, Header: frameHeader}); len(again) != 0 || len(bad) != 1 {
+				t.Errorf("sent again: %d events, failures %v", len(again), bad)
+			}
+		})
+	}
+}
+
+func TestContextNumbersAreMalformed(t *testing.T) {
+	frame := []byte{0x08, 1, 0x72, 0, 0x82, 1, 4, 0x12, 2, 0, 0x80}
+	_, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: s2.Encode(nil, frame), Header: frameHeader})
+	if len(bad) != 1 || bad[0].Err.Error() != "the numbers of the event's contexts are cut off or malformed" {
+		t.Errorf("failures %v", bad)
 	}
 }
 
@@ -339,6 +466,15 @@ func TestIngestTime(t *testing.T) {
 	if again[0].IngestTime != 5 {
 		t.Errorf("ingest time %d, want 5", again[0].IngestTime)
 	}
+	// A time of 0 that was written is none, and does not stand behind the one that is set.
+	var w event.FrameWriter
+	w.Begin(event.FrameHeader{})
+	w.AddEncoded(protowire.AppendFixed64(protowire.AppendTag(nil, 7, protowire.Fixed64Type), 0), 0)
+	events, _ = d.Decode(nil, event.Message{Data: w.AppendTo(nil), Time: 5})
+	again, _ = d.Decode(nil, event.Message{Data: event.AppendFrame(nil, event.FrameHeader{}, &events[0]), Time: 9})
+	if events[0].IngestTime != 5 || again[0].IngestTime != 5 {
+		t.Errorf("ingest time %d, then %d, want 5", events[0].IngestTime, again[0].IngestTime)
+	}
 }
 
 func TestValue(t *testing.T) {
@@ -369,6 +505,25 @@ func TestValue(t *testing.T) {
 			t.Errorf("%v as a whole number: %d, want none", v, n)
 		}
 	}
+}
+
+func encoded(t *testing.T, m *eventv1.Event) []byte {
+	t.Helper()
+	b, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// blockOf returns a frame as it travels.
+func blockOf(t *testing.T, f *eventv1.Frame) []byte {
+	t.Helper()
+	b, err := proto.Marshal(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s2.Encode(nil, b)
 }
 
 func frameOf(t *testing.T, messages ...*eventv1.Event) string {

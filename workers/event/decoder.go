@@ -20,11 +20,12 @@ type Message struct {
 
 // Limits bound what one message may cost. The zero value of a limit means its default.
 type Limits struct {
-	// MaxEvents is the number of events in one message; default 65,536.
+	// MaxEvents is the number of events in one message, and that of contexts; default 65,536.
 	MaxEvents int
 	// MaxDecoded is the size of a frame after decompression, in bytes; default 16 MiB.
 	MaxDecoded int
-	// MaxEvent is the size of one event in bytes, as received and as encoded; default 1 MiB.
+	// MaxEvent is the size of one event in bytes, as received and as encoded; default 1 MiB. Where
+	// hints are believed it is MaxDecoded: stages add to events that were within the limit.
 	MaxEvent int
 	// MaxDepth is how deep JSON may nest; default 64.
 	MaxDepth int
@@ -67,8 +68,10 @@ type Undecodable struct {
 // is given back by Reset, at once. It is not safe for concurrent use.
 type Decoder struct {
 	limits Limits
-	arena  arena
-	json   transcoder
+	// maxFramed is MaxEvent as it is for the events of frames.
+	maxFramed int
+	arena     arena
+	json      transcoder
 	// contexts are nil until there are some.
 	contexts *Contexts
 
@@ -77,6 +80,7 @@ type Decoder struct {
 	bad    []Undecodable
 	spans  []span // elements of an array
 	shared []*Prepared
+	room   int // for contexts in the events of the frame
 	lead   []byte
 	ingest []byte // encoded ingest time of the message; nil = not needed yet
 	index  int
@@ -85,6 +89,10 @@ type Decoder struct {
 // NewDecoder returns a decoder with these limits.
 func NewDecoder(l Limits) *Decoder {
 	d := &Decoder{limits: l.withDefaults()}
+	d.maxFramed = d.limits.MaxEvent
+	if l.Hints {
+		d.maxFramed = d.limits.MaxDecoded
+	}
 	d.json.d = d
 	return d
 }
@@ -103,7 +111,16 @@ func (d *Decoder) memory() *Contexts {
 // Reset takes back the memory of all events decoded since the last Reset: they, their
 // strings and what was appended to them must not be used any more. The memory of messages
 // is their owner's; events share it until then too.
-func (d *Decoder) Reset() { d.arena.reset() }
+func (d *Decoder) Reset() {
+	d.arena.reset()
+	d.forget()
+}
+
+// forget lets go of the contexts of the last frame.
+func (d *Decoder) forget() {
+	clear(d.shared)
+	d.shared = d.shared[:0]
+}
 
 // Held is how much memory the events decoded since the last Reset take, in bytes, messages apart.
 func (d *Decoder) Held() (bytes int) {
@@ -320,7 +337,7 @@ func (d *Decoder) accept(m *Message, e *Event) {
 	d.index++
 	switch {
 	case e.IngestTime != 0 || m.Time == 0:
-	case len(e.patch) > 0:
+	case e.may(fieldIngestTime): // 0 was written
 		e.SetIngestTime(m.Time)
 	default:
 		if d.ingest == nil { // the same bytes for all events of the message
@@ -341,12 +358,6 @@ func (d *Decoder) fail(form Form, raw []byte, err error) {
 		raw = appendFrameOf(nil, raw, 0)
 	}
 	d.refuse(raw, form.elementType(), err)
-}
-
-// failEntry notes that an entry of a frame names a context that is not there: the event alone would
-// be another one, so the entry is kept.
-func (d *Decoder) failEntry(encoded []byte, err error) {
-	d.refuse(appendFrameWith(nil, fieldFrameEntries, encoded), ContentTypeFrame, err)
 }
 
 // refuse notes what stands where the next event should.

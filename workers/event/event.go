@@ -41,7 +41,8 @@ type Event struct {
 	raw    []byte    // one encoded millrace.event.v1.Event, as far as it stands alone
 	shared [maxShared]*Prepared
 	patch  []byte // encoded fields appended by this stage
-	// sharing is how many of shared are set, and came how many of them came with the event.
+	// sharing is how many of shared belong to the event, and came how many of them came with it. What
+	// came stays there when the event shares it no more.
 	sharing, came uint8
 	// received are the bytes that the event came as: raw itself, a line, an element; cameLed is
 	// the lead that came with them.

@@ -230,13 +230,6 @@ func AppendFrame(dst []byte, h FrameHeader, events ...*Event) []byte {
 	return w.AppendTo(dst)
 }
 
-// appendFrameWith appends a frame with one field more than its header.
-func appendFrameWith(dst []byte, num protowire.Number, v []byte) []byte {
-	h := FrameHeader{Count: 1}
-	b := protowire.AppendBytes(protowire.AppendTag(h.appendTo(nil), num, protowire.BytesType), v)
-	return appendBlock(dst, b)
-}
-
 // appendFrameOf appends a frame of one encoded event.
 func appendFrameOf(dst, encoded []byte, time int64) []byte {
 	w := writers.Get().(*FrameWriter)

@@ -57,8 +57,8 @@ func (e *Event) AppendPrepared(p *Prepared) {
 	case p.view:
 		e.AppendEncoded(p.encoded)
 		return
-	// Behind raw, but before the patch.
-	case e.sharing < maxShared && (len(e.patch) == 0 || e.present&p.present&^repeatedFields == 0):
+	// Behind raw, but before the patch, and not in place of what came (Event.whole).
+	case e.sharing < maxShared && e.sharing >= e.came && (len(e.patch) == 0 || e.present&p.present&^repeatedFields == 0):
 		e.shared[e.sharing] = p
 		e.sharing++
 	default:

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/s2"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
@@ -162,4 +163,56 @@ func TestMoreContextsThanCanBeShared(t *testing.T) {
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
+}
+
+// TestContextsInAnyEncoding: the numbers of contexts may stand packed, one by one or in several
+// pieces, as in any protobuf.
+func TestContextsInAnyEncoding(t *testing.T) {
+	want := &eventv1.Event{Id: "a", Resource: []*eventv1.KeyValue{text("k", "1"), text("k", "0")}}
+	for name, refs := range map[string][]byte{
+		"packed":         {0x12, 2, 1, 0},
+		"one by one":     {0x10, 1, 0x10, 0},
+		"pieces":         {0x12, 1, 1, 0x12, 0, 0x12, 1, 0},
+		"piece, then 0":  {0x12, 1, 1, 0x10, 0},
+		"1, then piece":  {0x10, 1, 0x12, 1, 0},
+		"longer varints": {0x12, 3, 0x81, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			frame := []byte{0x08, 1}
+			for i := range 2 {
+				part := encoded(t, &eventv1.Event{Resource: []*eventv1.KeyValue{text("k", fmt.Sprint(i))}})
+				frame = protowire.AppendBytes(protowire.AppendTag(frame, 14, protowire.BytesType), part)
+			}
+			frame = protowire.AppendBytes(protowire.AppendTag(frame, 16, protowire.BytesType), append([]byte{0x0a, 3, 0x0a, 1, 'a'}, refs...))
+			before := bytes.Clone(frame)
+			events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: s2.Encode(nil, frame), Header: frameHeader})
+			if len(events) != 1 || len(bad) != 0 || !bytes.Equal(before, frame) {
+				t.Fatalf("%d events, failures %v", len(events), bad)
+			}
+			got, err := events[0].ToProto()
+			if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" || err != nil {
+				t.Errorf("%v (-want +got):\n%s", err, diff)
+			}
+		})
+	}
+}
+
+// TestReceivedWithContexts: what a stage adds does not take the place of a context that came.
+func TestReceivedWithContexts(t *testing.T) {
+	want := &eventv1.Event{Id: "a", SeverityNumber: 9, SeverityText: "lvl", Resource: []*eventv1.KeyValue{text("from", "sender")}, Count: 1}
+	frame := &eventv1.Frame{
+		Version:  1,
+		Contexts: [][]byte{encoded(t, &eventv1.Event{SeverityText: want.SeverityText, Resource: want.Resource})},
+		Entries:  []*eventv1.FrameEntry{{Event: &eventv1.Event{Id: "a", SeverityNumber: 9, Count: 1}, Contexts: []uint32{0}}},
+	}
+	d := event.NewDecoder(event.Limits{})
+	events, _ := d.Decode(nil, event.Message{Data: blockOf(t, frame), Header: frameHeader})
+	e := &events[0]
+	e.SetSeverity(17, "ERROR")
+	e.AppendPrepared(prepared(t, &eventv1.Event{Semantic: &eventv1.Semantic{Class: "mine"}}))
+	body, ct := e.AppendReceived(nil)
+	received, _ := d.Decode(nil, event.Message{Data: body, Header: contentType(ct)})
+	same(t, "as received", want, &received[0])
+	want.SeverityNumber, want.SeverityText, want.Semantic = 17, "ERROR", &eventv1.Semantic{Class: "mine"}
+	same(t, "changed", want, e)
 }

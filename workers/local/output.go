@@ -52,7 +52,7 @@ func newOutputWriter(ctx context.Context, js jetstream.JetStream, pl place, afte
 	}
 	w := &outputWriter{
 		place: pl, js: js, file: f, buf: bufio.NewWriterSize(f, 1<<20), raw: raw,
-		decoder: event.NewDecoder(event.Limits{}), messages: messages, done: make(chan error, 1),
+		decoder: event.NewDecoder(event.Limits{Hints: true}), messages: messages, done: make(chan error, 1),
 	}
 	go func() { w.done <- w.run() }()
 	return w, nil
