@@ -37,7 +37,13 @@ func (t *transcoder) headers(m *Message) ([]byte, error) {
 	p := payloadOf{contentType: header(m.Header, HeaderContentType), data: m.Data}
 	var known uint64
 	for _, a := range attributes {
-		known |= 1 << a.spec.bit
+		bit := uint64(1) << a.spec.bit
+		if bit == bitSeverityNumber {
+			if n, ok := whole(StringValue(a.value)); ok && n == 0 {
+				continue // there is none
+			}
+		}
+		known |= bit
 	}
 	for _, a := range attributes {
 		switch a.name {

@@ -96,11 +96,11 @@ func attributes(m *eventv1.Event, put func(string, Value)) {
 	traceAttributes(m, text)
 	text("correlationid", m.GetCorrelation().GetCorrelationId())
 	text("causationid", m.GetCorrelation().GetCausationId())
-	for i, kv := range m.GetExtensions() {
-		if name, v, ok := extensionOf(kv); ok && !replacedLater(m.GetExtensions(), i) {
+	lastPairs(m.GetExtensions(), func(kv *eventv1.KeyValue) {
+		if name, v, ok := extensionOf(kv); ok {
 			put(name, v)
 		}
-	}
+	})
 }
 
 func traceAttributes(m *eventv1.Event, text func(name, s string)) {

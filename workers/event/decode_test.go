@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/s2"
@@ -34,24 +35,28 @@ func TestForms(t *testing.T) {
 		"array":                      {nil, `[{"id":"a"},{"id":"b"}]`, "a b", event.FormElement},
 		"empty array":                {nil, `[]`, "", 0},
 		"lines":                      {nil, "{\"id\":\"a\"}\n{\"id\":\"b\"}\r\n\n{\"id\":\"c\"}", "a b c", event.FormLine},
-		"lines, first broken":        {nil, "{\"id\":\n{\"id\":\"b\"}\n", "! b", event.FormLine},
+		"lines, first broken":        {nil, "{\"id\":\n{\"id\":\"b\"}\n", "!", 0},
 		"lines, one broken":          {nil, "{\"id\":\"a\"}\nnope\n{\"id\":\"c\"}\n", "a ! c", event.FormLine},
 		"broken pretty object":       {nil, "{\n  \"id\": \"a\",\n}\n", "!", 0},
+		"one whole line in it":       {nil, "\n{\n  \"related\": [\n    {\"kind\":\"Pod\",\"name\":\"p\"}\n  ],\n  \"source\": \"s\n}\n", "!", 0},
 		"two objects on a line":      {nil, `{"id":"a"}{"id":"b"}`, "!", 0},
 		"frame":                      {contentType(event.ContentTypeFrame), frame, "f1 f2", event.FormFrame},
 		"frame, sniffed":             {nil, frame, "f1 f2", event.FormFrame},
 		"frame type, not a frame":    {contentType(event.ContentTypeFrame), `{"id":"a"}`, "!", 0},
 		"type in upper case":         {map[string][]string{"CONTENT-TYPE": {"APPLICATION/X-NDJSON"}}, "{\"id\":\"a\"}\n{", "a !", event.FormLine},
 		"ndjson, one line":           {contentType("application/x-ndjson; charset=utf-8"), `{"id":"a"}`, "a", event.FormLine},
+		"ndjson, first broken":       {contentType("application/x-ndjson"), "{\"id\":\n{\"id\":\"b\"}\n", "! b", event.FormLine},
 		"ndjson, nothing":            {contentType("application/x-ndjson"), "\n\n", "", 0},
 		"structured":                 {contentType("application/cloudevents+json"), `{"specversion":"1.0","id":"a"}`, "a", event.FormJSON},
-		"structured, lines":          {contentType("application/cloudevents+json"), "{\"id\":\"a\"}\n{\"id\":\"b\"}", "a b", event.FormLine},
+		"structured, lines":          {contentType("application/cloudevents+json"), "{\"id\":\"a\"}\n{\"id\":\"b\"}", "!", 0},
 		"batch, not an array":        {contentType("application/cloudevents-batch+json"), `{"id":"a"}`, "!", 0},
 		"batch, broken":              {contentType("application/cloudevents-batch+json"), `[{"id":"a"},{"id":`, "a !", event.FormElement},
 		"batch, broken at once":      {contentType("application/cloudevents-batch+json"), `[{"id":`, "!", 0},
 		"batch, more behind":         {contentType("application/cloudevents-batch+json"), `[{"id":"a"}] x`, "a !", event.FormElement},
 		"plain JSON type":            {contentType("application/json"), `{"id":"a"}`, "a", event.FormJSON},
+		"JSON type, lines":           {contentType("application/json; charset=utf-8"), "{\"id\":\"a\"}\n{\"id\":\"b\"}", "!", 0},
 		"other type":                 {contentType("text/plain"), `{"id":"a"}`, "a", event.FormJSON},
+		"other type, lines":          {contentType("text/plain"), "{\"id\":\"a\"}\n{\"id\":\"b\"}", "a b", event.FormLine},
 		"binary":                     {map[string][]string{"ce-id": {"a"}, "Ce-Specversion": {"1.0"}}, "anything", "a", event.FormBinary},
 		"binary, other version":      {map[string][]string{"ce-id": {"a"}, "ce-specversion": {"0.3"}}, "", "!", 0},
 		"binary, structured type":    {map[string][]string{"ce-id": {"x"}, "Content-Type": {"application/cloudevents+json"}}, `{"id":"a"}`, "a", event.FormJSON},
@@ -91,6 +96,10 @@ func TestMembers(t *testing.T) {
 		"aliases":                  {`{"message":"m","timestamp":"2026-01-02T03:04:05Z","severity":"warning"}`, `body:"m" time_unix_nano:1767323045000000000 severity_number:13 severity_text:"warning"`},
 		"aliases beside the thing": {`{"message":"m","body":"b","timestamp":"t","time":"2026-01-02T03:04:05Z"}`, `body:"b" time_unix_nano:1767323045000000000 attributes{key:"message" string_value:"m"} attributes{key:"timestamp" string_value:"t"}`},
 		"alias beside null":        {`{"message":"m","body":null}`, `body:"m"`},
+		"last of two aliases":      {`{"message":"first","message":"last","timestamp":"t","timestamp":"2026-01-02T03:04:05Z"}`, `body:"last" time_unix_nano:1767323045000000000`},
+		"aliases of one thing":     {`{"trace_id":"x","traceId":"y","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736"}`, `attributes{key:"traceId" string_value:"y"} trace_id:"K\371/5w\263M\246\243\316\222\235\016\016G6"`},
+		"null last":                {`{"id":"1","id":null,"message":"m","message":null,"metric":{"name":"m"},"metric":null,"type":"t","type":null,"type":"u"}`, `type:"u"`},
+		"null last, beside alias":  {`{"message":"m","body":"b","body":null}`, `body:"m"`},
 		"null":                     {`{"id":null,"metric":null,"x":null,"data":null,"entity":{"name":null}}`, `entity{}`},
 		"severity number":          {`{"severity":17}`, `severity_number:17`},
 		"severity number as text":  {`{"severity":"17"}`, `severity_number:17`},
@@ -98,6 +107,9 @@ func TestMembers(t *testing.T) {
 		"severity beside exact":    {`{"severity":"bad","severitytext":"ERROR","severitynumber":18}`, `severity_text:"ERROR" severity_number:18 attributes{key:"severity" string_value:"bad"}`},
 		"severity text alone":      {`{"severitytext":"FATAL"}`, `severity_text:"FATAL" severity_number:21`},
 		"severity number wins":     {`{"severity":"info","severitynumber":17}`, `severity_number:17 severity_text:"info"`},
+		"severity number 0":        {`{"severity":"error","severitynumber":0}`, `severity_number:17 severity_text:"error"`},
+		"severity number 0, text":  {`{"severityNumber":"0","severityText":"warn"}`, `severity_number:13 severity_text:"warn"`},
+		"severity number twice":    {`{"severitynumber":0,"severity":17}`, `severity_number:17`},
 		"last of two":              {`{"id":"a","id":"b","entity":{"name":"x","kind":"Pod"},"entity":{"name":"y"}}`, `id:"b" entity{name:"y"}`},
 		"extensions":               {`{"zone":"eu","n":5,"ok":true}`, `extensions{key:"zone" string_value:"eu"} extensions{key:"n" int_value:5} extensions{key:"ok" bool_value:true}`},
 		"not an extension":         {`{"user_id":"u","Zone":"eu","big":2147483648,"d":1.5,"o":{"a": 1},"l":[1]}`, `attributes{key:"user_id" string_value:"u"} attributes{key:"Zone" string_value:"eu"} attributes{key:"big" int_value:2147483648} attributes{key:"d" double_value:1.5} attributes{key:"o" string_value:"{\"a\": 1}"} attributes{key:"l" string_value:"[1]"}`},
@@ -119,12 +131,21 @@ func TestMembers(t *testing.T) {
 		"data almost typed":        {`{"data":{"body":"b","other":2}}`, `data:"{\"body\":\"b\",\"other\":2}"`},
 		"data with an alias":       {`{"data":{"message":"b"}}`, `data:"{\"message\":\"b\"}"`},
 		"data of another type":     {`{"data":{"count":"2"}}`, `data:"{\"count\":\"2\"}"`},
+		"data of 64 bits as text":  {`{"data":{"network":{"bytesSent":"12"}}}`, `data:"{\"network\":{\"bytesSent\":\"12\"}}"`},
+		"data of 64 bits":          {`{"data":{"network":{"bytesSent":18446744073709551615}}}`, `network{bytes_sent:18446744073709551615}`},
+		"data that says zero":      {`{"data":{"count":0}}`, `data:"{\"count\":0}"`},
+		"data that says zero too":  {`{"data":{"body":"b","count":0}}`, `data:"{\"body\":\"b\",\"count\":0}"`},
+		"data of empty text":       {`{"data":{"fingerprint":""}}`, `data:"{\"fingerprint\":\"\"}"`},
+		"data of an empty object":  {`{"data":{"resource":{}}}`, `data:"{\"resource\":{}}"`},
+		"data of an empty list":    {`{"data":{"related":[]}}`, `data:"{\"related\":[]}"`},
+		"data, zero inside":        {`{"data":{"metric":{"name":"m","value":0}}}`, `metric{name:"m"}`},
 		"data of a part typed":     {`{"data":{"metric":{"name":"m","x":1}}}`, `data:"{\"metric\":{\"name\":\"m\",\"x\":1}}"`},
 		"data beside typed":        {`{"body":"a","data":{"body":"b"}}`, `body:"a" data:"{\"body\":\"b\"}"`},
 		"data with its schema":     {`{"dataschema":"urn:x","data":{"body":"b"}}`, `data_schema:"urn:x" data:"{\"body\":\"b\"}"`},
 		"data, empty object":       {`{"data":{}}`, `data:"{}"`},
 		"data, null inside":        {`{"data":{"body":null}}`, `data:"{\"body\":null}"`},
 		"data, our schema":         {`{"datacontenttype":"application/json","dataschema":"https://millrace.dev/event/v1","data":{"body":"b","payload":{"datacontenttype":"text/plain","data":"x"}}}`, `body:"b" data_content_type:"text/plain" data:"x"`},
+		"data, our schema, zero":   {`{"dataschema":"https://millrace.dev/event/v1","data":{"body":"b","count":0}}`, `body:"b"`},
 		"data, a later schema":     {`{"dataschema":"https://millrace.dev/event/v1","data":{"body":"b","new":1}}`, `data_schema:"https://millrace.dev/event/v1" data:"{\"body\":\"b\",\"new\":1}"`},
 		"payload is a plain name":  {`{"payload":"p"}`, `extensions{key:"payload" string_value:"p"}`},
 		"text data":                {`{"datacontenttype":"text/plain","data":"a\nb"}`, `data_content_type:"text/plain" data:"a\nb"`},
@@ -144,6 +165,14 @@ func TestMembers(t *testing.T) {
 				t.Errorf("got  %v\nwant %v", got, want)
 			}
 		})
+	}
+}
+
+// TestSeverityNumberZeroInHeaders: a severity number of 0 is none in headers too.
+func TestSeverityNumberZeroInHeaders(t *testing.T) {
+	e := one(t, event.Message{Header: map[string][]string{"ce-id": {"1"}, "ce-severitynumber": {"0"}, "ce-severitytext": {"error"}}})[0]
+	if e.Severity != 17 {
+		t.Errorf("severity %d, want 17", e.Severity)
 	}
 }
 
@@ -281,6 +310,32 @@ func TestContextsOfManyEvents(t *testing.T) {
 	}
 	if size > 5*maxDecoded {
 		t.Errorf("events and failures have %d bytes, of a frame of at most %d", size, maxDecoded)
+	}
+}
+
+// TestManyMembers: what an object costs grows with its size, not faster.
+func TestManyMembers(t *testing.T) {
+	const n = 60_000
+	unknown := []byte(`{"id":"x"`)
+	for i := range n {
+		unknown = fmt.Appendf(unknown, `,"A%d":1`, i)
+	}
+	for name, line := range map[string]string{
+		"one name":         `{"id":"x"` + strings.Repeat(`,"id":"y"`, n) + `}`,
+		"one alias":        `{"message":"x"` + strings.Repeat(`,"message":"y"`, n) + `}`,
+		"attributes":       string(unknown) + `}`,
+		"extensions":       strings.ToLower(string(unknown)) + `}`,
+		"one extension":    `{"zone":"x"` + strings.Repeat(`,"zone":"y"`, n) + `}`,
+		"name, then null":  `{"id":"x"` + strings.Repeat(`,"id":null,"id":"y"`, n/2) + `}`,
+		"resource, nested": `{"resource":{"a":"x"` + strings.Repeat(`,"a":"y"`, n) + `}}`,
+	} {
+		began := time.Now()
+		if _, err := one(t, event.Message{Data: []byte(line)})[0].AppendCloudEvent(nil); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("%s: %d of them take %s", name, n, took)
+		}
 	}
 }
 

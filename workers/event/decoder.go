@@ -218,7 +218,7 @@ func (d *Decoder) object(m *Message) {
 	switch whole := s.only(); {
 	case whole == nil && len(m.Data) > d.limits.MaxEvent:
 		d.fail(FormJSON, m.Data, d.tooLarge(len(m.Data)))
-	case whole != nil && d.anyLine(m.Data):
+	case whole != nil && !oneObject(m.Header) && d.firstLine(m.Data):
 		d.lines(m)
 	case whole != nil:
 		d.fail(FormJSON, m.Data, whole)
@@ -227,21 +227,16 @@ func (d *Decoder) object(m *Message) {
 	}
 }
 
-// anyLine tells whether some line of text is a whole JSON object: it is NDJSON then.
-func (d *Decoder) anyLine(text []byte) bool {
-	if bytes.IndexByte(text, '\n') < 0 {
+// firstLine tells whether the first line of text is a whole JSON object: it is NDJSON then. A later
+// one may be a part of an object that is spread over many lines, and broken.
+func (d *Decoder) firstLine(text []byte) bool {
+	text = bytes.TrimLeft(text, " \t\r\n")
+	end := bytes.IndexByte(text, '\n')
+	if end < 0 {
 		return false
 	}
-	for line := range bytes.Lines(text) {
-		line = bytes.TrimSpace(line)
-		if len(line) == 0 || line[0] != '{' {
-			continue
-		}
-		if s := (scanner{b: line, max: d.limits.MaxDepth}); s.only() == nil {
-			return true
-		}
-	}
-	return false
+	s := scanner{b: text[:end], max: d.limits.MaxDepth}
+	return s.only() == nil
 }
 
 // lines decodes NDJSON.

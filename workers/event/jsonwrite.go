@@ -120,6 +120,25 @@ func appendKeyValueJSON(b []byte, kv *eventv1.KeyValue) []byte {
 	return append(b, `""`...) // a key without a value
 }
 
+// fewPairs is up to how many pairs it costs less to compare their keys than to make a map of them.
+const fewPairs = 16
+
+// lastPairs calls put with each pair that no later one replaces.
+func lastPairs(pairs []*eventv1.KeyValue, put func(*eventv1.KeyValue)) {
+	var last map[string]int
+	if len(pairs) > fewPairs {
+		last = make(map[string]int, len(pairs))
+		for i, kv := range pairs {
+			last[kv.GetKey()] = i
+		}
+	}
+	for i, kv := range pairs {
+		if last == nil && !replacedLater(pairs, i) || last != nil && last[kv.GetKey()] == i {
+			put(kv)
+		}
+	}
+}
+
 // replacedLater tells whether a later pair has the key of pair i.
 func replacedLater(pairs []*eventv1.KeyValue, i int) bool {
 	for _, kv := range pairs[i+1:] {
@@ -133,12 +152,10 @@ func replacedLater(pairs []*eventv1.KeyValue, i int) bool {
 // appendPairs appends an object of scalars; of pairs with one key the last counts.
 func appendPairs(b []byte, pairs []*eventv1.KeyValue) []byte {
 	w := openObject(b)
-	for i, kv := range pairs {
-		if !replacedLater(pairs, i) {
-			w.key(kv.GetKey())
-			w.b = appendKeyValueJSON(w.b, kv)
-		}
-	}
+	lastPairs(pairs, func(kv *eventv1.KeyValue) {
+		w.key(kv.GetKey())
+		w.b = appendKeyValueJSON(w.b, kv)
+	})
 	return w.close()
 }
 

@@ -24,8 +24,7 @@ func (t *transcoder) payload() error {
 type payloadOf struct {
 	contentType, schema string
 	data                []byte
-	json                bool // data is JSON text
-	object              bool
+	object              bool // data is a JSON object
 }
 
 func (t *transcoder) payloadOf(ms []member) (p payloadOf, err error) {
@@ -85,7 +84,7 @@ func (t *transcoder) dataOf(m *member, p *payloadOf) error {
 		p.data = bytesOf(v.str)
 		return err
 	}
-	p.data, p.json, p.object = t.src[m.from:m.to], true, m.first == '{'
+	p.data, p.object = t.src[m.from:m.to], m.first == '{'
 	return nil
 }
 
@@ -130,7 +129,8 @@ func (t *transcoder) liftMembers(outer int, ours bool) bool {
 			return false
 		}
 		seen |= m.bit()
-		if !t.liftMember(m, ours) {
+		at := len(t.out)
+		if !t.liftMember(m, ours) || len(t.out) == at && !ours { // zero is no field: it would be lost
 			return false
 		}
 	}

@@ -19,6 +19,7 @@ type transcoder struct {
 	extra   []extra
 	out     []byte
 	strict  bool // nothing may be unknown, and names are exact
+	unset   bool // the severity number is 0: there is none, and others say what it is
 }
 
 // member is one member of the object in hand.
@@ -52,13 +53,14 @@ func (t *transcoder) event(b []byte) ([]byte, error) {
 		return nil, err
 	}
 	known := t.resolve()
-	for i := range t.members {
-		m := &t.members[i]
-		if m.drop {
-			continue
-		}
-		if err := t.top(m, known); err != nil {
-			return nil, t.blame(m, err)
+	t.unset = false
+	if err := t.all(known); err != nil {
+		return nil, err
+	}
+	if t.unset {
+		t.out, t.extra = t.out[:0], t.extra[:0]
+		if err := t.all(known &^ bitSeverityNumber); err != nil {
+			return nil, err
 		}
 	}
 	if err := t.payload(); err != nil {
@@ -68,6 +70,20 @@ func (t *transcoder) event(b []byte) ([]byte, error) {
 		t.out = appendKeyValue(t.out, fieldAttributes, x.key, x.value)
 	}
 	return t.out, nil
+}
+
+// all encodes the top-level members.
+func (t *transcoder) all(known uint64) error {
+	for i := range t.members {
+		m := &t.members[i]
+		if m.drop {
+			continue
+		}
+		if err := t.top(m, known); err != nil {
+			return t.blame(m, err)
+		}
+	}
+	return nil
 }
 
 // blame says which member is wrong. What is inside of a typed one names its own offset.
@@ -103,10 +119,11 @@ func (t *transcoder) collect(s *scanner, at int) error {
 // as absent, an alias counts when the thing itself is absent, and of signals the first. It returns the bits of
 // what is there.
 func (t *transcoder) resolve() (known uint64) {
-	aliases := false
+	aliases, again := false, false
 	for i := range t.members {
 		m := &t.members[i]
 		if m.drop = m.first == 'n'; m.drop {
+			again = true // it may stand behind a value
 			continue
 		}
 		m.spec = memberOf(m.name)
@@ -115,23 +132,69 @@ func (t *transcoder) resolve() (known uint64) {
 		case m.spec.alias:
 			aliases = true
 		case known&m.bit() != 0:
-			t.dropEarlier(i)
+			again = true
 		case m.secondSignal(known):
 			m.spec = memberSpec{}
 		default:
 			known |= m.bit()
 		}
 	}
-	for i := 0; aliases && i < len(t.members); i++ {
+	if again {
+		known = t.dropEarlier(known)
+	}
+	if aliases {
+		known = t.resolveAliases(known)
+	}
+	return known
+}
+
+// dropEarlier drops all but the last of the members with one name.
+func (t *transcoder) dropEarlier(known uint64) uint64 {
+	var seen uint64
+	for i := len(t.members) - 1; i >= 0; i-- {
 		m := &t.members[i]
-		if m.drop || !m.spec.alias {
+		if m.drop {
+			m.spec = memberOf(m.name)
+		}
+		switch {
+		case m.spec.role == roleUnknown || m.spec.alias:
+		case seen&m.bit() != 0:
+			m.drop = true
+		default:
+			seen |= m.bit()
+			if m.drop {
+				known &^= m.bit()
+			}
+		}
+	}
+	return known
+}
+
+// resolveAliases has aliases count where the thing itself is absent: the first one, and of two with
+// its name the last.
+func (t *transcoder) resolveAliases(known uint64) uint64 {
+	exact := known
+	var last [64]int // by the bits that aliases made known
+	for i := range t.members {
+		m := &t.members[i]
+		if !m.spec.alias {
 			continue
 		}
-		if known&m.bit() != 0 || m.secondSignal(known) {
+		again := known&^exact&m.bit() != 0 && t.members[last[m.spec.bit]].name == m.name
+		switch {
+		case again:
+			t.members[last[m.spec.bit]].drop = true
+			if known &^= m.bit(); m.drop {
+				continue
+			}
+		case m.drop:
+			continue
+		case known&m.bit() != 0 || m.secondSignal(known):
 			m.spec = memberSpec{}
 			continue
 		}
 		known |= m.bit()
+		last[m.spec.bit] = i
 	}
 	return known
 }
@@ -150,15 +213,6 @@ func memberOf(name string) memberSpec {
 }
 
 func (m *member) bit() uint64 { return 1 << m.spec.bit }
-
-func (t *transcoder) dropEarlier(last int) {
-	for i := range t.members[:last] {
-		m := &t.members[i]
-		if m.spec.role != roleUnknown && m.spec.bit == t.members[last].spec.bit && !m.spec.alias {
-			m.drop = true
-		}
-	}
-}
 
 // The bits of members that depend on each other.
 var (
@@ -266,6 +320,8 @@ func (t *transcoder) field(name string, spec memberSpec, v Value, known uint64) 
 	case fieldSeverity:
 		if n, ok := whole(v); !ok || n < 0 || n > severityLast {
 			return fmt.Errorf("the severity number is %s: want 1 to 24", clip(v.Text()))
+		} else if n == 0 {
+			t.unset = true
 		}
 	case fieldSeverityText:
 		t.severityOf(v.Text(), known)

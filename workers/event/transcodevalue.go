@@ -41,7 +41,7 @@ func (t *transcoder) single(f *fieldSpec, s *scanner, path string) error {
 	if err != nil {
 		return err
 	}
-	if t.strict && !v.fits(f.kind) {
+	if t.strict && !v.fits(f.kind, s.b[at] == '"') {
 		return errStrict
 	}
 	if f.list && f.kind == kindText && !v.json { // an empty element counts too
@@ -172,15 +172,15 @@ func (t *transcoder) text(s *scanner, at text) string {
 	return view(appendUnescaped(t.d.arena.take(len(raw)), raw))
 }
 
-// fits tells whether v has the JSON type that k is written in, without any conversion.
-func (v Value) fits(k fieldKind) bool {
+// fits tells whether v, quoted or not, has the JSON type that k is written in, without any conversion.
+func (v Value) fits(k fieldKind, quoted bool) bool {
 	switch k {
 	case kindText, kindTime, kindHex:
 		return v.kind == String && !v.json
 	case kindDouble:
 		return v.isNumber() || v.is("NaN") || v.is("Infinity") || v.is("-Infinity")
-	case kindUint64, kindSint64:
-		return v.kind == Int || v.kind == String
+	case kindUint64, kindSint64: // a number beyond int64 is held as text
+		return v.kind == Int || v.kind == String && !quoted
 	}
 	return v.kind == Int
 }
