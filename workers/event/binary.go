@@ -112,27 +112,3 @@ func percentDecoded(s string) string {
 	}
 	return string(b)
 }
-
-// percentEncoded encodes a header value: everything outside of printable ASCII, space, the
-// double quote and the percent sign.
-func percentEncoded(s string) string {
-	const digits = "0123456789ABCDEF"
-	var b []byte
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c > ' ' && c < 0x7f && c != '"' && c != '%' {
-			if b != nil {
-				b = append(b, c)
-			}
-			continue
-		}
-		if b == nil {
-			b = append(make([]byte, 0, len(s)+8), s[:i]...)
-		}
-		b = append(b, '%', digits[c>>4], digits[c&15])
-	}
-	if b == nil {
-		return s
-	}
-	return string(b)
-}

@@ -42,26 +42,6 @@ func AppendCloudEvent(dst []byte, m *eventv1.Event) []byte {
 	return w.close()
 }
 
-// BinaryCloudEvent returns the event as a binary CloudEvent: its attributes as headers
-// (ce-*, percent-encoded, and Content-Type) and its data as in AppendCloudEvent.
-func (e *Event) BinaryCloudEvent() (headers map[string]string, data []byte, err error) {
-	m, err := e.ToProto()
-	if err != nil {
-		return nil, nil, err
-	}
-	headers = map[string]string{"ce-specversion": "1.0"}
-	attributes(m, func(name string, v Value) {
-		if name == "datacontenttype" {
-			headers[HeaderContentType] = v.str
-		}
-		headers["ce-"+name] = percentEncoded(v.Text())
-	})
-	if typed := typedMembers(m); typed != nil {
-		return headers, typed, nil
-	}
-	return headers, m.GetData(), nil
-}
-
 // attributes calls put with the attributes and extensions of m in a fixed order.
 func attributes(m *eventv1.Event, put func(string, Value)) {
 	text := func(name, s string) {

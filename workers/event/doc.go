@@ -27,8 +27,8 @@
 // # Writing
 //
 // Set and Add methods append encoded fields and keep the view in step (patch.go).
-// FrameWriter builds frames (frame.go); AppendCloudEvent and BinaryCloudEvent write events
-// for the world outside (cloudevent.go). ToProto and FromProto convert to the generated
+// FrameWriter builds frames (frame.go); AppendCloudEvent writes events for the
+// world outside (cloudevent.go). ToProto and FromProto convert to the generated
 // type, for rare paths.
 //
 // docs/events.md describes the forms for users.

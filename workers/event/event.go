@@ -2,7 +2,6 @@ package event
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -12,7 +11,7 @@ import (
 
 // Event is a view of one encoded event. Its strings and slices share memory with the
 // message that it came from: they are valid until the Decoder that made it is reset.
-// (Clone, or strings.Clone, what must live longer.)
+// (strings.Clone what must live longer, AppendProto a whole event.)
 //
 // The exported fields are read once, when the event is decoded; setting one does not
 // change the encoded event (the Set and Add methods do both). An event belongs to one
@@ -164,38 +163,11 @@ func (e *Event) whole() []byte {
 	return whole
 }
 
-// Clone returns a copy that owns its memory.
-func (e *Event) Clone() Event {
-	c := *e
-	c.arena = nil
-	c.raw = e.AppendProto(nil)
-	keep := len(e.raw)
-	if e.lead != nil {
-		keep += len(e.lead.encoded)
-	}
-	c.received = slices.Clone(e.whole())
-	c.lead, c.cameLed = nil, nil
-	c.shared, c.sharing, c.came = [maxShared]*Prepared{}, 0, 0
-	// Reading again points the strings into the copy. It cannot fail: it was read before.
-	c.clearView()
-	_ = c.readRaw(c.raw, true)
-	c.raw, c.patch = c.raw[:keep:keep], c.raw[keep:]
-	c.tail = min(c.tail, keep)
-	return c
-}
-
 // Fork returns a copy that shares the memory of e. Both may be changed from then on.
 func (e *Event) Fork() Event {
 	c := *e
 	c.patch = e.patch[:len(e.patch):len(e.patch)]
 	return c
-}
-
-func (e *Event) clearView() {
-	*e = Event{
-		Origin: e.Origin, lead: e.lead, raw: e.raw, shared: e.shared, patch: e.patch, sharing: e.sharing, came: e.came,
-		received: e.received, cameLed: e.cameLed, form: e.form, arena: e.arena,
-	}
 }
 
 // ToProto decodes the whole event. It fails when a field that was not looked at before is

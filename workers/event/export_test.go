@@ -1,6 +1,9 @@
 package event
 
-import "github.com/zeebo/xxh3"
+import (
+	"github.com/klauspost/compress/s2"
+	"github.com/zeebo/xxh3"
+)
 
 // ContextBytes is what a decoder remembers of contexts, in bytes.
 func (d *Decoder) ContextBytes() (n int) {
@@ -10,4 +13,14 @@ func (d *Decoder) ContextBytes() (n int) {
 		}
 	}
 	return n
+}
+
+// ReadFrameHeader returns the header of a frame.
+func ReadFrameHeader(block []byte) (FrameHeader, error) {
+	b, err := s2.Decode(nil, block)
+	if err != nil {
+		return FrameHeader{}, err
+	}
+	h, _, err := readFrameHeader(b)
+	return h, err
 }

@@ -14,22 +14,6 @@ import (
 // ErrTooLarge marks what is larger than a limit allows.
 var ErrTooLarge = errors.New("larger than the limit")
 
-// ReadFrameHeader returns the header of a frame. maxDecoded bounds its size after
-// decompression, in bytes; 0 = the default of Limits.
-func ReadFrameHeader(block []byte, maxDecoded int) (FrameHeader, error) {
-	l := Limits{MaxDecoded: maxDecoded}.withDefaults()
-	size, err := blockSize(block, l.MaxDecoded)
-	if err != nil {
-		return FrameHeader{}, err
-	}
-	b, err := s2.Decode(make([]byte, 0, size), block)
-	if err != nil {
-		return FrameHeader{}, fmt.Errorf("frame: %w", err)
-	}
-	h, _, err := readFrameHeader(b)
-	return h, err
-}
-
 // blockSize returns the size of a block after decompression, without decompressing it.
 func blockSize(block []byte, limit int) (int, error) {
 	size, err := s2.DecodedLen(block)

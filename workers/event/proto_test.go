@@ -131,13 +131,8 @@ func TestPatchMerges(t *testing.T) {
 		if diff := differ(want, fromGetters(&e)); diff != "" {
 			t.Fatalf("read through the view (-want +got):\n%s", diff)
 		}
-		c := e.Clone()
 		if i%16 == 0 {
 			d.Reset()
-			through(t, d, randomEvent(r)) // overwrites the memory of e
-		}
-		if diff := differ(want, fromGetters(&c)); diff != "" {
-			t.Fatalf("read through a clone (-want +got):\n%s", diff)
 		}
 	}
 }
@@ -253,8 +248,8 @@ func TestPatchesDoNotAlias(t *testing.T) {
 	}
 }
 
-// TestCloudEventComesBack: a random event survives the way through structured and binary
-// CloudEvents, as far as these can say everything.
+// TestCloudEventComesBack: a random event survives the way through a structured CloudEvent, as far as that
+// can say everything.
 func TestCloudEventComesBack(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for range 500 {
@@ -269,24 +264,6 @@ func TestCloudEventComesBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		comesBack(t, m, event.Message{Data: structured})
-		headers, data, err := e.BinaryCloudEvent()
-		if err != nil {
-			t.Fatal(err)
-		}
-		h := map[string][]string{}
-		for k, v := range headers {
-			h[k] = []string{v}
-		}
-		m.Extensions = nil // of text alone there
-		events := one(t, event.Message{Header: h, Data: data})
-		got, err := events[0].ToProto()
-		if err != nil {
-			t.Fatal(err)
-		}
-		got.Extensions = nil
-		if diff := differ(m, got); diff != "" {
-			t.Fatalf("from headers %v and %s (-want +got):\n%s", headers, data, diff)
-		}
 	}
 }
 

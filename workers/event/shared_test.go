@@ -120,12 +120,9 @@ func TestSharedContexts(t *testing.T) {
 			}
 			received, ct := events[i].AppendReceived(nil)
 			again, _ := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: received, Header: map[string][]string{"Content-Type": {ct}}})
-			clone := events[i].Clone()
-			for what, e := range map[string]*event.Event{"received": &again[0], "clone": &clone} {
-				got, err := e.ToProto()
-				if diff := cmp.Diff(want[i], got, protocmp.Transform()); diff != "" || err != nil {
-					t.Errorf("%s %d: %v (-want +got):\n%s", what, i, err, diff)
-				}
+			got, err = again[0].ToProto()
+			if diff := cmp.Diff(want[i], got, protocmp.Transform()); diff != "" || err != nil {
+				t.Errorf("received %d: %v (-want +got):\n%s", i, err, diff)
 			}
 			w.Add(&events[i])
 		}

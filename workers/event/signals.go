@@ -44,9 +44,6 @@ type Span struct {
 	PeerService string
 }
 
-// HasSignal tells whether the event carries a typed signal, and SignalName which one.
-func (e *Event) HasSignal() bool { return e.signal != 0 }
-
 // SignalName is the member name of the signal in JSON (metric, log, kubernetesEvent, ...);
 // empty when there is none.
 func (e *Event) SignalName() string {

@@ -41,9 +41,6 @@ func DoubleValue(v float64) Value { return Value{kind: Double, num: math.Float64
 // BoolValue returns the value of a truth.
 func BoolValue(b bool) Value { return Value{kind: Bool, num: protowire.EncodeBool(b)} }
 
-// BytesValue returns the value of b, which it shares.
-func BytesValue(b []byte) Value { return Value{kind: Bytes, str: view(b)} }
-
 // Kind is the type of v.
 func (v Value) Kind() Kind { return v.kind }
 
