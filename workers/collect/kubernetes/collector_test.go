@@ -261,6 +261,7 @@ func TestCollector(t *testing.T) {
 		"two collectors do not write together": testTwoCollectors,
 		"messages that have expired":           testExpired,
 		"the bucket is deleted":                testDeletedBucket,
+		"an Event cannot stop the others":      testBadEvents,
 		"nothing is left running":              testNothingLeft,
 	} {
 		t.Run(name, func(t *testing.T) {

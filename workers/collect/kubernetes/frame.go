@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"errors"
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
@@ -9,13 +10,15 @@ import (
 	"millrace.dev/millrace/workers/event"
 )
 
+var errEncode = errors.New("encode event")
+
 func encodeFrame(batch []*eventv1.Event) ([]byte, error) {
 	var w event.FrameWriter
 	w.Begin(event.FrameHeader{})
 	for _, e := range batch {
 		encoded, err := proto.Marshal(e)
 		if err != nil {
-			return nil, fmt.Errorf("encode event %s: %w", e.Id, err)
+			return nil, fmt.Errorf("%w %s: %w", errEncode, e.Id, err)
 		}
 		w.AddEncoded(encoded, int64(e.TimeUnixNano))
 	}
@@ -23,9 +26,9 @@ func encodeFrame(batch []*eventv1.Event) ([]byte, error) {
 }
 
 // decodeFrame reads back what a collector published. A frame that it cannot read is an error:
-// what it does not know it would publish again.
+// what it does not know it would publish again. Earlier releases wrote events of any size.
 func decodeFrame(header map[string][]string, body []byte) ([]event.Event, error) {
-	events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Header: header, Data: body})
+	events, bad := event.NewDecoder(event.Limits{MaxEvent: 16 << 20}).Decode(nil, event.Message{Header: header, Data: body})
 	if len(bad) > 0 {
 		return nil, fmt.Errorf("decode frame: event %d: %w", bad[0].Index, bad[0].Err)
 	}

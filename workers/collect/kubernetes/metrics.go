@@ -14,6 +14,7 @@ type metrics struct {
 	events   *prometheus.CounterVec
 	frames   prometheus.Counter
 	failures prometheus.Counter
+	dropped  *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer, feeds []*watch.Feed, queue chan item) (*metrics, error) {
@@ -27,11 +28,14 @@ func newMetrics(r prometheus.Registerer, feeds []*watch.Feed, queue chan item) (
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "millrace_collect_write_failures_total", Help: "Attempts to write a frame or a checkpoint that failed.",
 		}),
+		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "millrace_collect_dropped_total", Help: "Events that NATS will never take.",
+		}, []string{"reason"}),
 	}
 	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "millrace_collect_queue", Help: "Findings that wait to be published.",
 	}, func() float64 { return float64(len(queue)) })
-	for _, c := range []prometheus.Collector{m.events, m.frames, m.failures, waiting, contacts{feeds}} {
+	for _, c := range []prometheus.Collector{m.events, m.frames, m.failures, m.dropped, waiting, contacts{feeds}} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of the collector: %w", err)
 		}

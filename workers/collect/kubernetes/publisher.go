@@ -76,18 +76,19 @@ func (p *publisher) run(ctx context.Context, in <-chan item) error {
 	}
 }
 
-// gather collects the events of one frame: until it is full, nothing has come for a while, or
-// a checkpoint is due behind it.
-func (p *publisher) gather(ctx context.Context, in <-chan item) (batch []*eventv1.Event, check *checkpoint, open bool, err error) {
+// gather collects what is for one frame: until it is full, nothing has come for a while, or a
+// checkpoint is due behind it.
+func (p *publisher) gather(ctx context.Context, in <-chan item) (batch []item, check *checkpoint, open bool, err error) {
 	var linger <-chan time.Time
-	size := 0
-	for len(batch) < maxFrameEvents && size < maxFrameBytes {
+	events, size := 0, 0
+	for events < maxFrameEvents && size < maxFrameBytes {
 		select {
 		case i, ok := <-in:
 			if !ok || i.checkpoint != nil {
 				return batch, i.checkpoint, ok, nil
 			}
-			batch = append(batch, i.events...)
+			batch = append(batch, i)
+			events += len(i.events)
 			for _, e := range i.events {
 				size += proto.Size(e)
 			}
@@ -104,13 +105,48 @@ func (p *publisher) gather(ctx context.Context, in <-chan item) (batch []*eventv
 }
 
 // publish stores one frame, however long that takes. It returns an error only when ctx ends
-// or another collector took over.
-func (p *publisher) publish(ctx context.Context, batch []*eventv1.Event) error {
-	msg, err := p.message(batch)
+// or another collector took over. What NATS will never take is published without the item that
+// is to blame for it, which is dropped.
+func (p *publisher) publish(ctx context.Context, batch []item) error {
+	var events []*eventv1.Event
+	for _, i := range batch {
+		events = append(events, i.events...)
+	}
+	err := p.publishFrame(ctx, events)
+	reason := refusal(err)
+	switch {
+	case reason == "":
+		return err
+	case len(batch) == 1:
+		p.metrics.dropped.WithLabelValues(reason).Add(float64(len(events)))
+		p.log.Error("NATS takes no such event; dropped", "id", events[0].Id, "type", events[0].Type, "events", len(events), "error", err)
+		return nil
+	}
+	half := len(batch) / 2
+	if err := p.publish(ctx, batch[:half]); err != nil {
+		return err
+	}
+	return p.publish(ctx, batch[half:])
+}
+
+// refusal is why an error is the same at each attempt; empty when it may pass.
+func refusal(err error) string {
+	var api *jetstream.APIError
+	switch {
+	case errors.Is(err, nats.ErrMaxPayload), errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamMessageExceedsMaximum:
+		return "too_large"
+	case errors.Is(err, errEncode):
+		return "invalid"
+	}
+	return ""
+}
+
+func (p *publisher) publishFrame(ctx context.Context, events []*eventv1.Event) error {
+	msg, err := p.message(events)
 	if err != nil {
 		return err
 	}
-	return p.retry(ctx, "publish", func(ctx context.Context) error {
+	return p.retry(ctx, whatFrame, func(ctx context.Context) error {
 		ack, err := p.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequencePerSubject(p.last))
 		if isWrongSequence(err) {
 			stored, err := p.catchUp(ctx, msg.Header.Get(jetstream.MsgIDHeader))
@@ -118,7 +154,7 @@ func (p *publisher) publish(ctx context.Context, batch []*eventv1.Event) error {
 				err = errNotLast
 			}
 			if err == nil {
-				p.metrics.published(batch)
+				p.metrics.published(events)
 			}
 			return err
 		}
@@ -126,7 +162,7 @@ func (p *publisher) publish(ctx context.Context, batch []*eventv1.Event) error {
 			return err
 		}
 		p.last = ack.Sequence
-		p.metrics.published(batch)
+		p.metrics.published(events)
 		return nil
 	})
 }
@@ -190,7 +226,7 @@ func lastOn(ctx context.Context, stream jetstream.Stream, subject string) (uint6
 // save writes a checkpoint behind the last frame.
 func (p *publisher) save(ctx context.Context, c *checkpoint) error {
 	h := head{Version: headVersion, Stream: p.stream.CachedInfo().Config.Name, Created: p.created, Sequence: p.last, Since: c.since}
-	return p.retry(ctx, "checkpoint", func(ctx context.Context) error {
+	return p.retry(ctx, whatCheckpoint, func(ctx context.Context) error {
 		err := p.store.save(ctx, c, h)
 		if err == nil || errors.Is(err, ErrCheckpointLost) {
 			return err
@@ -199,7 +235,13 @@ func (p *publisher) save(ctx context.Context, c *checkpoint) error {
 	})
 }
 
-// retry calls do until it succeeds. It says once what is wrong, and when it is over.
+// What is written.
+const (
+	whatFrame      = "publish"
+	whatCheckpoint = "checkpoint"
+)
+
+// retry calls do until it succeeds, or NATS refuses a frame for good. It says once what is wrong, and when it is over.
 func (p *publisher) retry(ctx context.Context, what string, do func(context.Context) error) error {
 	wait := minBackoff
 	for {
@@ -216,6 +258,8 @@ func (p *publisher) retry(ctx context.Context, what string, do func(context.Cont
 			return err
 		case errors.Is(err, errNotLast):
 			continue
+		case what == whatFrame && refusal(err) != "":
+			return err
 		}
 		p.failed(what, err)
 		select {

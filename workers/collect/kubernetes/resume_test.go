@@ -2,6 +2,8 @@ package kubernetes
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -166,6 +168,43 @@ func testForeignMessages(t *testing.T, w *world) {
 	}
 	want := map[string]uint32{"Unhealthy": 5}
 	harness.Eventually(t, 15*time.Second, func() error { return w.sums(t.Context(), want) })
+}
+
+// An Event that anybody may write, with a reason too large for NATS, or of bytes that are no text,
+// holds up nothing.
+func testBadEvents(t *testing.T, w *world) {
+	large := make([]byte, 900<<10)
+	_, _ = rand.Read(large)
+	for name, reason := range map[string]string{"large": base64.StdEncoding.EncodeToString(large), "broken": "Rea\xffson"} {
+		e, err := w.CoreV1().Events(w.namespace).Create(t.Context(), &corev1.Event{
+			ObjectMeta:     metav1.ObjectMeta{Name: name},
+			InvolvedObject: corev1.ObjectReference{Kind: "Pod", Namespace: w.namespace, Name: name},
+			Reason:         reason, Type: corev1.EventTypeWarning, FirstTimestamp: metav1.Now(), LastTimestamp: metav1.Now(),
+		}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = w.CoreV1().Events(w.namespace).Delete(context.Background(), e.Name, metav1.DeleteOptions{})
+		})
+	}
+	for _, name := range []string{"before", "after"} {
+		stop := w.collect(t, func(o *Options) { o.DrainTimeout = time.Second })
+		w.createEvent(t, name, "Unhealthy")
+		harness.Eventually(t, 5*time.Second, func() error {
+			events, err := w.read(t.Context())
+			if err == nil && strings.Count(fmt.Sprint(lines(events)), " Unhealthy") != map[string]int{"before": 1, "after": 2}[name] {
+				err = fmt.Errorf("got %d events", len(events))
+			}
+			return err
+		})
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if events := w.published(t); len(events) != 4 || doubles(events) != nil {
+		t.Errorf("got %d events, want 4, none twice", len(events))
+	}
 }
 
 // The second collector takes over; the first ends when it wants to write.

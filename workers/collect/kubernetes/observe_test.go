@@ -1,0 +1,94 @@
+package kubernetes
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// watched is an observer whose queue a test reads, an hour after its first start less history.
+func watched() (*observer, chan item) {
+	queue := make(chan item, 1000)
+	return &observer{cluster: "test", now: time.Now, since: time.Now().Add(-time.Hour), ledger: newLedger(), out: queue}, queue
+}
+
+// delivered are the items that wait in a queue.
+func delivered(queue chan item) (all []item) {
+	for len(queue) > 0 {
+		all = append(all, <-queue)
+	}
+	return all
+}
+
+// What the API server takes of anybody makes events of bounded size that encode.
+func TestTextsOfObjectsAreBounded(t *testing.T) {
+	long := strings.Repeat("\xff\u20ac", 1<<19)
+	meta := metav1.ObjectMeta{UID: "uid", Name: "x", CreationTimestamp: seconds(-5)}
+	deployment := &appsv1.Deployment{ObjectMeta: meta}
+	deployment.Spec.Template.Spec.Containers = []corev1.Container{{Name: "app", Image: long}}
+	pod := &corev1.Pod{ObjectMeta: meta}
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: long, Image: long, State: corev1.ContainerState{
+		Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: long},
+	}}}
+	stripPod(pod)
+	node := &corev1.Node{ObjectMeta: meta}
+	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Reason: long, Message: long, LastTransitionTime: seconds(-1)}}
+	event := &eventsv1.Event{
+		ObjectMeta: meta, Reason: long, Action: long, Type: long, Note: long, ReportingController: long, ReportingInstance: long,
+		Regarding:        corev1.ObjectReference{Kind: long, Name: long, FieldPath: "spec.containers{" + long + "}"},
+		Related:          &corev1.ObjectReference{Kind: long, Name: long, APIVersion: long},
+		DeprecatedSource: corev1.EventSource{Host: long}, DeprecatedLastTimestamp: seconds(-1),
+	}
+	o, queue := watched()
+	feedStore[*appsv1.Deployment]{o, kindDeployment, created[*appsv1.Deployment], deploymentFindings}.Set(deployment)
+	feedStore[*corev1.Pod]{o, kindPod, created[*corev1.Pod], podFindings}.Set(pod)
+	feedStore[*corev1.Node]{o, kindNode, created[*corev1.Node], nodeFindings}.Set(node)
+	feedStore[*eventsv1.Event]{o, kindEvent, eventTime, eventFindings}.Set(event)
+	items := delivered(queue)
+	if len(items) != 4 {
+		t.Fatalf("got %d items, want 4", len(items))
+	}
+	for _, i := range items {
+		if _, err := encodeFrame(i.events); err != nil {
+			t.Errorf("%s: %v", i.events[0].Type, err)
+		}
+		if size := proto.Size(i.events[0]); size > 100<<10 {
+			t.Errorf("%s: %d bytes", i.events[0].Type, size)
+		}
+	}
+}
+
+// A pod with many containers makes more than one frame; the changes of a Deployment do not.
+func TestManyFindingsAreSplit(t *testing.T) {
+	o, queue := watched()
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "uid", Name: "x", CreationTimestamp: seconds(-5)}}
+	for i := range 40 {
+		pod.Status.ContainerStatuses = append(pod.Status.ContainerStatuses, corev1.ContainerStatus{
+			Name: fmt.Sprint("app-", i), State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{
+				Reason: "ErrImagePull", Message: strings.Repeat("x", maxBody),
+			}},
+		})
+	}
+	feedStore[*corev1.Pod]{o, kindPod, created[*corev1.Pod], podFindings}.Set(pod)
+	total := 0
+	for _, i := range delivered(queue) {
+		size := 0
+		for _, e := range i.events {
+			size += proto.Size(e)
+		}
+		if size > 2*maxFrameBytes {
+			t.Errorf("an item has %d bytes", size)
+		}
+		total += len(i.events)
+	}
+	if total != 40 {
+		t.Errorf("got %d events, want 40", total)
+	}
+}
