@@ -17,6 +17,7 @@ import (
 type checkpoint struct {
 	shards map[int][]byte
 	since  time.Time
+	late   map[string]time.Time
 }
 
 // newCheckpoint encodes the changed shards of l and marks them clean; nil when none changed.
@@ -49,6 +50,9 @@ type head struct {
 	Sequence uint64 `json:"sequence"`
 	// Since is from when on the collector tells what happened.
 	Since time.Time `json:"since"`
+	// Late are the kinds that were not listed with the others, for lack of a right, with a since
+	// of their own; zero = they have not been listed yet.
+	Late map[string]time.Time `json:"late,omitempty"`
 }
 
 const headVersion = 1

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -116,10 +117,14 @@ func (c *collector) run(ctx context.Context, p *position) error {
 	publishing, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	observer := &observer{
-		cluster: c.Cluster, now: c.Now, since: p.since, ledger: p.ledger, out: queue, done: publishing.Done(),
-		waiting: map[string]bool{kindEvent: true, kindPod: true, kindNode: true, kindDeployment: true},
+		cluster: c.Cluster, now: c.Now, since: p.since, late: p.late, history: c.History, ledger: p.ledger,
+		out: queue, done: publishing.Done(), waiting: map[string]bool{}, unlisted: p.unlisted,
 	}
 	feeds := c.feeds(observer)
+	for _, kind := range kinds {
+		observer.waiting[kind] = true
+	}
+	observer.forbidden = func(kind string) bool { return feeds[slices.Index(kinds, kind)].Problem() == "forbidden" }
 	var err error
 	if c.metrics, err = newMetrics(c.Metrics, feeds, queue); err != nil {
 		return err

@@ -18,6 +18,8 @@ const (
 	kindDeployment = "Deployment"
 )
 
+var kinds = []string{kindEvent, kindPod, kindNode, kindDeployment}
+
 // The event types, as docs/events.md lists them.
 const (
 	typeEvent = "k8s.event"

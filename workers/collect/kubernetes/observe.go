@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -24,10 +25,37 @@ type observer struct {
 	out   chan<- item
 	done  <-chan struct{}
 
+	// history is how far back a kind is told that is listed later than the others.
+	history time.Duration
+	// forbidden tells whether the right to list a kind is missing.
+	forbidden func(kind string) bool
+
 	mu     sync.Mutex
 	ledger *ledger
-	// waiting are the kinds that have not been listed yet.
-	waiting map[string]bool
+	// waiting are the kinds that have not been listed yet; unlisted those that were not by any
+	// start before either.
+	waiting, unlisted map[string]bool
+	// late is as in the head.
+	late map[string]time.Time
+	// changed says that late is not as in the last checkpoint.
+	changed bool
+}
+
+// begin is called before the objects of a list are observed.
+func (o *observer) begin(kind string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if since, ok := o.late[kind]; ok && since.IsZero() {
+		o.late[kind], o.changed = o.now().Add(-o.history), true
+	}
+}
+
+// sinceOf is since for a kind.
+func (o *observer) sinceOf(kind string) time.Time {
+	if since, ok := o.late[kind]; ok {
+		return since
+	}
+	return o.since
 }
 
 // item is what the observer hands to the publisher.
@@ -43,8 +71,8 @@ type item struct {
 func (o *observer) observe(kind string, meta *metav1.ObjectMeta, find func(past) []finding) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	uid := string(meta.UID)
-	p := past{record: o.ledger.get(uid), old: meta.CreationTimestamp.Time.Before(o.since)}
+	uid, since := string(meta.UID), o.sinceOf(kind)
+	p := past{record: o.ledger.get(uid), old: meta.CreationTimestamp.Time.Before(since)}
 	findings := find(p)
 	o.ledger.see(uid, kind)
 	now := o.now()
@@ -52,7 +80,7 @@ func (o *observer) observe(kind string, meta *metav1.ObjectMeta, find func(past)
 	size := 0
 	for _, f := range findings {
 		o.ledger.set(uid, kind, storedAspect(kind, f.aspect), f.value)
-		if f.event == nil || !f.at.IsZero() && f.at.Before(o.since) {
+		if f.event == nil || !f.at.IsZero() && f.at.Before(since) {
 			continue
 		}
 		e := o.complete(f, uid, now)
@@ -137,18 +165,32 @@ func (o *observer) only(kind string, there map[string]struct{}) {
 	defer o.mu.Unlock()
 	o.ledger.only(kind, there, o.now())
 	delete(o.waiting, kind)
+	delete(o.unlisted, kind)
 }
 
 // checkpoint hands over the changed parts of the ledger. Before every feed has listed there
-// is none: a first start must not look like a restart until everything old is known.
+// is none: a first start must not look like a restart until everything old is known. A kind
+// that may not be listed is not waited for, but remembered: its history begins when it may.
 func (o *observer) checkpoint() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.waiting) > 0 {
-		return
-	}
 	o.ledger.forget(o.now())
-	if c := newCheckpoint(o.ledger, o.since); c != nil {
+	for kind := range o.waiting {
+		if !o.forbidden(kind) {
+			return
+		}
+	}
+	for kind := range o.unlisted {
+		if _, ok := o.late[kind]; !ok {
+			o.late[kind], o.changed = time.Time{}, true
+		}
+	}
+	c := newCheckpoint(o.ledger, o.since)
+	if c == nil && o.changed {
+		c = &checkpoint{since: o.since}
+	}
+	if c != nil {
+		c.late, o.changed = maps.Clone(o.late), false
 		o.hand(item{checkpoint: c})
 	}
 }
@@ -176,6 +218,7 @@ func (s feedStore[T]) Remove(o any) {
 
 // Replace observes a list.
 func (s feedStore[T]) Replace(all []any) {
+	s.begin(s.kind)
 	slices.SortStableFunc(all, func(a, b any) int { return s.at(a.(T)).Compare(s.at(b.(T))) })
 	there := make(map[string]struct{}, len(all))
 	for _, o := range all {

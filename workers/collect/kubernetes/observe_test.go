@@ -11,12 +11,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // watched is an observer whose queue a test reads, an hour after its first start less history.
 func watched() (*observer, chan item) {
 	queue := make(chan item, 1000)
-	return &observer{cluster: "test", now: time.Now, since: time.Now().Add(-time.Hour), ledger: newLedger(), out: queue}, queue
+	return &observer{
+		cluster: "test", now: time.Now, since: time.Now().Add(-time.Hour), late: map[string]time.Time{}, ledger: newLedger(), out: queue,
+	}, queue
 }
 
 // delivered are the items that wait in a queue.
@@ -90,5 +93,77 @@ func TestManyFindingsAreSplit(t *testing.T) {
 	}
 	if total != 40 {
 		t.Errorf("got %d events, want 40", total)
+	}
+}
+
+// A kind that may not be listed holds up no checkpoint, and nothing that is forgotten.
+func TestMissingRightHoldsUpNoCheckpoint(t *testing.T) {
+	o, queue := watched()
+	o.waiting, o.unlisted = map[string]bool{kindNode: true, kindPod: true}, map[string]bool{kindNode: true, kindPod: true}
+	denied := false
+	o.forbidden = func(kind string) bool { return denied && kind == kindNode }
+	for i := range 100 {
+		o.ledger.set(fmt.Sprint("pod-", i), kindPod, "failed", "1")
+	}
+	o.ledger.only(kindPod, map[string]struct{}{"pod-0": {}}, o.now().Add(-time.Hour))
+	checkpoint := func() *checkpoint {
+		o.checkpoint()
+		for _, i := range delivered(queue) {
+			return i.checkpoint
+		}
+		return nil
+	}
+	if c := checkpoint(); c != nil {
+		t.Error("a checkpoint although nothing has been listed")
+	}
+	if n := o.ledger.size(); n != 1 {
+		t.Errorf("the ledger has %d objects, want 1", n)
+	}
+	denied = true
+	if c := checkpoint(); c != nil {
+		t.Error("a checkpoint although pods have not been listed")
+	}
+	pods := feedStore[*corev1.Pod]{o, kindPod, created[*corev1.Pod], podFindings}
+	pods.Replace(nil)
+	c := checkpoint()
+	if c == nil {
+		t.Fatal("no checkpoint")
+	}
+	if late, ok := c.late[kindNode]; len(c.late) != 1 || !ok || !late.IsZero() {
+		t.Errorf("kinds that were not listed: got %v, want Node", c.late)
+	}
+}
+
+// What happened before a right was granted is history then, as it is at a first start.
+func TestLateKindHasItsOwnHistory(t *testing.T) {
+	o, queue := watched()
+	o.since = time.Now().Add(-1000 * time.Hour)
+	o.history = time.Hour
+	o.late = map[string]time.Time{kindNode: {}}
+	o.waiting, o.unlisted = map[string]bool{kindNode: true}, map[string]bool{kindNode: true}
+	o.forbidden = func(string) bool { return false }
+	node := func(uid string, at int) *corev1.Node {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{UID: types.UID(uid), Name: uid, CreationTimestamp: seconds(at)}}
+		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastTransitionTime: seconds(at)}}
+		return n
+	}
+	nodes := feedStore[*corev1.Node]{o, kindNode, created[*corev1.Node], nodeFindings}
+	nodes.Replace([]any{node("old", -7200), node("new", -60)})
+	items := delivered(queue)
+	if len(items) != 1 || items[0].events[0].Entity.Name != "new" {
+		t.Fatalf("got %v, want the node of the last hour", items)
+	}
+	// That it was listed is written even when no object is.
+	o.ledger.dirty = [shards]bool{}
+	o.checkpoint()
+	items = delivered(queue)
+	if len(items) != 1 || items[0].checkpoint.late[kindNode].IsZero() {
+		t.Fatalf("got %v, want a checkpoint with the time of the first list", items)
+	}
+	// A second list changes nothing.
+	first := o.late[kindNode]
+	nodes.Replace(nil)
+	if !o.late[kindNode].Equal(first) {
+		t.Errorf("since: got %s, want %s", o.late[kindNode], first)
 	}
 }

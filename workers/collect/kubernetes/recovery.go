@@ -14,12 +14,15 @@ import (
 type position struct {
 	ledger  *ledger
 	since   time.Time
-	last    uint64 // sequence of the last message on the subject
+	late    map[string]time.Time // as in the head
+	last    uint64               // sequence of the last message on the subject
 	stream  jetstream.Stream
 	created time.Time // of the stream
 	// replayed is how many frames were read behind the checkpoint.
 	replayed int
 	fresh    bool // there was neither a checkpoint nor a frame
+	// unlisted are the kinds that no start has listed.
+	unlisted map[string]bool
 }
 
 // resume finds out where the collector stands, and waits for NATS to say so.
@@ -75,13 +78,24 @@ func (c *collector) recover(ctx context.Context) (*position, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &position{ledger: l, since: h.Since, stream: stream, created: info.Created, fresh: !found}
+	p := &position{
+		ledger: l, since: h.Since, late: h.Late, stream: stream, created: info.Created, fresh: !found, unlisted: map[string]bool{},
+	}
 	from := info.State.FirstSeq
 	if found && h.Stream == info.Config.Name && h.Created.Equal(info.Created) {
 		from = max(from, h.Sequence+1)
 	}
 	if !found {
 		p.since = c.Now().Add(-c.History)
+	}
+	if p.late == nil {
+		p.late = map[string]time.Time{}
+	}
+	for _, kind := range kinds {
+		since, late := p.late[kind]
+		if !found || late && since.IsZero() {
+			p.unlisted[kind] = true
+		}
 	}
 	return p, c.replay(ctx, p, max(from, 1))
 }

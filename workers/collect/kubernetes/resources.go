@@ -12,7 +12,7 @@ import (
 	"millrace.dev/millrace/workers/enrich/kubernetes/watch"
 )
 
-// feeds are the watches of a collector.
+// feeds are the watches of a collector, in the order of kinds.
 func (c *collector) feeds(o *observer) []*watch.Feed {
 	events, pods := c.Clientset.EventsV1().Events(""), c.Clientset.CoreV1().Pods("")
 	nodes, deployments := c.Clientset.CoreV1().Nodes(), c.Clientset.AppsV1().Deployments("")
