@@ -6,11 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 )
 
 // checkpoint is the changed part of a ledger, encoded at one moment.
@@ -62,9 +65,20 @@ const headVersion = 1
 type store struct {
 	kv     jetstream.KeyValue
 	prefix string
-	// revision of the head that was read or written last; 0 = there was none.
-	revision uint64
+	// revision of the head that was read or written last, and those of the shards; 0 = there
+	// was none. Each is written only behind it: a collector that does not know yet that another
+	// one took over must not write over what that one has.
+	revision  uint64
+	revisions [shards]uint64
 }
+
+const (
+	// writeTimeout bounds a single write: how long all of them take depends on how far away
+	// NATS is.
+	writeTimeout = 5 * time.Second
+	// writesAtOnce bounds the shards that are written at the same time.
+	writesAtOnce = 16
+)
 
 func newStore(kv jetstream.KeyValue, cluster string) *store {
 	return &store{kv: kv, prefix: keyToken(cluster) + "."}
@@ -86,44 +100,73 @@ func keyToken(s string) string {
 
 func (s *store) shardKey(i int) string { return fmt.Sprintf("%sshard.%02d", s.prefix, i) }
 
-// save writes a checkpoint. A crash between two writes is harmless: a shard that is newer
-// than the head is brought to the same state by the frames behind the head.
+// save writes a checkpoint; after an error another call goes on where this one ended. A crash
+// between two writes is harmless: a shard that is newer than the head is brought to the same
+// state by the frames behind the head.
 func (s *store) save(ctx context.Context, c *checkpoint, h head) error {
-	for i, body := range c.shards {
-		if _, err := s.kv.Put(ctx, s.shardKey(i), body); err != nil {
-			return fmt.Errorf("write checkpoint: %w", err)
-		}
+	if err := s.saveShards(ctx, c); err != nil {
+		return err
 	}
-	return s.saveHead(ctx, h)
-}
-
-// saveHead writes the head if nobody else has since this collector read or wrote it.
-func (s *store) saveHead(ctx context.Context, h head) error {
 	text, err := json.Marshal(h)
 	if err != nil {
 		return fmt.Errorf("encode checkpoint: %w", err)
 	}
-	// Revision 0 creates. A deleted bucket that somebody made anew has no such revision.
-	revision, err := s.kv.Update(ctx, s.prefix+"head", text, s.revision)
+	return s.write(ctx, s.prefix+"head", text, &s.revision)
+}
+
+// saveShards writes the shards of c and takes those that are written out of it.
+func (s *store) saveShards(ctx context.Context, c *checkpoint) error {
+	var mu sync.Mutex
+	group, failed := errgroup.WithContext(ctx)
+	group.SetLimit(writesAtOnce)
+	for i, body := range maps.Clone(c.shards) {
+		group.Go(func() error {
+			if failed.Err() != nil {
+				return failed.Err()
+			}
+			if err := s.write(ctx, s.shardKey(i), body, &s.revisions[i]); err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			delete(c.shards, i)
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// write puts a value behind the revision of its key that is known.
+func (s *store) write(ctx context.Context, key string, value []byte, known *uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	var revision uint64
+	var err error
+	if *known == 0 {
+		revision, err = s.kv.Create(ctx, key, value) // behind the mark of a deletion too
+	} else {
+		// A deleted bucket that somebody made anew has no such revision.
+		revision, err = s.kv.Update(ctx, key, value, *known)
+	}
 	switch {
 	case err == nil:
-		s.revision = revision
+		*known = revision
 		return nil
 	case isWrongSequence(err):
-		return s.compareHead(ctx, text)
+		return s.compare(ctx, key, value, known)
 	}
 	return fmt.Errorf("write checkpoint: %w", err)
 }
 
-// compareHead tells whether the head is ours after all: its acknowledgement got lost.
-func (s *store) compareHead(ctx context.Context, text []byte) error {
-	entry, err := s.kv.Get(ctx, s.prefix+"head")
+// compare tells whether a value is ours after all: its acknowledgement got lost.
+func (s *store) compare(ctx context.Context, key string, value []byte, known *uint64) error {
+	entry, err := s.kv.Get(ctx, key)
 	switch {
-	case err == nil && bytes.Equal(entry.Value(), text):
-		s.revision = entry.Revision()
+	case err == nil && bytes.Equal(entry.Value(), value):
+		*known = entry.Revision()
 		return nil
 	case err == nil, errors.Is(err, jetstream.ErrKeyNotFound):
-		return fmt.Errorf("%w: key %shead", ErrCheckpointLost, s.prefix)
+		return fmt.Errorf("%w: key %s", ErrCheckpointLost, key)
 	}
 	return fmt.Errorf("read checkpoint: %w", err)
 }
@@ -139,45 +182,58 @@ func (s *store) gone(ctx context.Context) error {
 
 // load reads the last checkpoint; found is false when there is none.
 func (s *store) load(ctx context.Context) (l *ledger, h head, found bool, err error) {
-	l = newLedger()
-	entry, err := s.kv.Get(ctx, s.prefix+"head")
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return l, h, false, nil
-	}
+	h, found, err = s.loadHead(ctx)
 	if err != nil {
-		return nil, h, false, fmt.Errorf("read checkpoint: %w", err)
+		return nil, h, false, err
 	}
-	if err := json.Unmarshal(entry.Value(), &h); err != nil {
-		return nil, h, false, fmt.Errorf("read checkpoint: key %s: %w", entry.Key(), err)
-	}
-	if h.Version != headVersion {
-		return nil, h, false, fmt.Errorf("read checkpoint: key %s has version %d, this collector reads %d", entry.Key(), h.Version, headVersion)
-	}
-	s.revision = entry.Revision()
+	l = newLedger()
 	for i := range l.objects {
-		if err := s.loadShard(ctx, l, i); err != nil {
+		objects, err := s.loadShard(ctx, i)
+		if err != nil {
 			return nil, h, false, err
 		}
+		if found && objects != nil { // without a head nobody knows what they stand for
+			l.objects[i] = objects
+		}
 	}
-	return l, h, true, nil
+	return l, h, found, nil
 }
 
-func (s *store) loadShard(ctx context.Context, l *ledger, i int) error {
+func (s *store) loadHead(ctx context.Context) (h head, found bool, err error) {
+	entry, err := s.kv.Get(ctx, s.prefix+"head")
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return h, false, nil
+	}
+	if err != nil {
+		return h, false, fmt.Errorf("read checkpoint: %w", err)
+	}
+	if err := json.Unmarshal(entry.Value(), &h); err != nil {
+		return h, false, fmt.Errorf("read checkpoint: key %s: %w", entry.Key(), err)
+	}
+	if h.Version != headVersion {
+		return h, false, fmt.Errorf("read checkpoint: key %s has version %d, this collector reads %d", entry.Key(), h.Version, headVersion)
+	}
+	s.revision = entry.Revision()
+	return h, true, nil
+}
+
+// loadShard returns nil when there is no such shard.
+func (s *store) loadShard(ctx context.Context, i int) (map[string]*record, error) {
 	entry, err := s.kv.Get(ctx, s.shardKey(i))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return fmt.Errorf("read checkpoint: %w", err)
+		return nil, fmt.Errorf("read checkpoint: %w", err)
 	}
+	s.revisions[i] = entry.Revision()
 	text, err := s2.Decode(nil, entry.Value())
 	if err != nil {
-		return fmt.Errorf("read checkpoint: key %s: %w", entry.Key(), err)
+		return nil, fmt.Errorf("read checkpoint: key %s: %w", entry.Key(), err)
 	}
 	objects := map[string]*record{}
 	if err := json.Unmarshal(text, &objects); err != nil {
-		return fmt.Errorf("read checkpoint: key %s: %w", entry.Key(), err)
+		return nil, fmt.Errorf("read checkpoint: key %s: %w", entry.Key(), err)
 	}
-	l.objects[i] = objects
-	return nil
+	return objects, nil
 }

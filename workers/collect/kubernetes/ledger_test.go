@@ -6,13 +6,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"millrace.dev/millrace/test/harness"
-	"millrace.dev/millrace/test/harness/natsserver"
 )
 
 // What is read back from ids must be what was recorded when they were published.
@@ -65,62 +60,6 @@ func TestForget(t *testing.T) {
 	l.forget(now.Add(keepGone + 2*time.Second))
 	if l.size() != 3 || l.get("pod-2") != nil || l.get("pod-1").value("failed") != "1" {
 		t.Errorf("after it: got %d objects, want 3 without pod-2", l.size())
-	}
-}
-
-func TestCheckpoint(t *testing.T) {
-	server := harness.RunEmbeddedNATS(t, natsserver.Options{})
-	connection, err := nats.Connect(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(connection.Close)
-	js, err := jetstream.New(connection)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kv, err := bucket(t.Context(), js, "checkpoints")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := newStore(kv, "eu/west 1")
-	if _, _, found, err := s.load(t.Context()); found || err != nil {
-		t.Fatalf("empty bucket: got %v, %v", found, err)
-	}
-	l := newLedger()
-	for i := range 1000 {
-		l.set(fmt.Sprint("pod-", i), kindPod, "restarted/app", fmt.Sprint(i))
-	}
-	since := time.Unix(1000, 0).UTC()
-	h := head{Version: headVersion, Stream: "RAW", Created: since, Sequence: 17, Since: since}
-	if err := s.save(t.Context(), newCheckpoint(l, since), h); err != nil {
-		t.Fatal(err)
-	}
-	if c := newCheckpoint(l, since); c != nil {
-		t.Errorf("nothing has changed: got a checkpoint of %d shards", len(c.shards))
-	}
-	l.set("pod-1", kindPod, "failed", "1")
-	c := newCheckpoint(l, since)
-	if len(c.shards) != 1 {
-		t.Errorf("one object has changed: got %d shards, want 1", len(c.shards))
-	}
-	h.Sequence = 18
-	if err := s.save(t.Context(), c, h); err != nil {
-		t.Fatal(err)
-	}
-	got, gotHead, found, err := s.load(t.Context())
-	if err != nil || !found {
-		t.Fatal(found, err)
-	}
-	if diff := cmp.Diff(l.objects, got.objects); diff != "" {
-		t.Errorf("-saved +loaded\n%s", diff)
-	}
-	if diff := cmp.Diff(h, gotHead); diff != "" {
-		t.Errorf("head: -saved +loaded\n%s", diff)
-	}
-	// Another cluster in the same bucket starts from nothing.
-	if _, _, found, err := newStore(kv, "other").load(t.Context()); found || err != nil {
-		t.Errorf("other cluster: got %v, %v", found, err)
 	}
 }
 

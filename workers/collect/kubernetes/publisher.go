@@ -31,7 +31,7 @@ const (
 	maxFrameEvents = 512
 	maxFrameBytes  = 128 << 10
 	frameLinger    = 10 * time.Millisecond
-	publishTimeout = 5 * time.Second
+	publishTimeout = 5 * time.Second // of an attempt to publish a frame
 	minBackoff     = 100 * time.Millisecond
 	maxBackoff     = 5 * time.Second
 )
@@ -147,6 +147,8 @@ func (p *publisher) publishFrame(ctx context.Context, events []*eventv1.Event) e
 		return err
 	}
 	return p.retry(ctx, whatFrame, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+		defer cancel()
 		ack, err := p.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequencePerSubject(p.last))
 		if isWrongSequence(err) {
 			stored, err := p.catchUp(ctx, msg.Header.Get(jetstream.MsgIDHeader))
@@ -248,9 +250,7 @@ const (
 func (p *publisher) retry(ctx context.Context, what string, do func(context.Context) error) error {
 	wait := minBackoff
 	for {
-		attempt, cancel := context.WithTimeout(ctx, publishTimeout)
-		err := do(attempt)
-		cancel()
+		err := do(ctx)
 		switch {
 		case err == nil:
 			p.recovered()
