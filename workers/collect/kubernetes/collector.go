@@ -133,6 +133,15 @@ func (c *collector) run(ctx context.Context, p *position) error {
 		js: c.JetStream, stream: p.stream, subject: c.Subject, cluster: c.Cluster, instance: instance(c.Now()),
 		store: c.store, created: p.created, log: c.Log, metrics: c.metrics, last: p.last,
 	}
+	// The drain begins with the end of ctx, not with that of the watches: those may wait for the
+	// publisher.
+	defer context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(c.DrainTimeout):
+			stop(errDrain)
+		case <-publishing.Done():
+		}
+	})()
 	// A publisher that ends, ends the watches.
 	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -144,8 +153,6 @@ func (c *collector) run(ctx context.Context, p *position) error {
 		ended <- err
 	}()
 	c.watch(watching, feeds, observer)
-	drain := time.AfterFunc(c.DrainTimeout, func() { stop(errDrain) })
-	defer drain.Stop()
 	observer.checkpoint()
 	close(queue)
 	return <-ended

@@ -262,6 +262,7 @@ func TestCollector(t *testing.T) {
 		"messages that have expired":           testExpired,
 		"the bucket is deleted":                testDeletedBucket,
 		"an Event cannot stop the others":      testBadEvents,
+		"the end does not wait for NATS":       testDrainTimeout,
 		"a right is missing":                   testMissingRight,
 		"nothing is left running":              testNothingLeft,
 	} {

@@ -238,6 +238,24 @@ func testTwoCollectors(t *testing.T, w *world) {
 	harness.Eventually(t, 15*time.Second, func() error { return w.sums(t.Context(), want) })
 }
 
+// Nothing can be published and the queue is full: a collector that is told to end does so.
+func testDrainTimeout(t *testing.T, w *world) {
+	stop := w.collect(t, func(o *Options) { o.Queue, o.DrainTimeout = 1, 500*time.Millisecond })
+	w.createEvent(t, "a", "Unhealthy")
+	harness.Eventually(t, 15*time.Second, func() error { return w.sums(t.Context(), map[string]uint32{"Unhealthy": 1}) })
+	if err := w.js.DeleteStream(t.Context(), testStream); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 12 { // more than the publisher has in hand
+		w.createEvent(t, fmt.Sprint("more-", i), "Unhealthy")
+		time.Sleep(3 * frameLinger)
+	}
+	time.Sleep(300 * time.Millisecond)
+	if err := stop(); !errors.Is(err, errDrain) {
+		t.Errorf("got %v, want %v", err, errDrain)
+	}
+}
+
 // Frames that have expired are no reason to stop, nor to publish anything again.
 func testExpired(t *testing.T, w *world) {
 	stop := w.collect(t)
