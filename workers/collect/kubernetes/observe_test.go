@@ -12,6 +12,8 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
 )
 
 // watched is an observer whose queue a test reads, an hour after its first start less history.
@@ -165,5 +167,58 @@ func TestLateKindHasItsOwnHistory(t *testing.T) {
 	nodes.Replace(nil)
 	if !o.late[kindNode].Equal(first) {
 		t.Errorf("since: got %s, want %s", o.late[kindNode], first)
+	}
+}
+
+// What happened to pods before the first start is known, whether or not a container ran; what
+// lasts is told.
+func TestPodsOfBeforeTheFirstStart(t *testing.T) {
+	old, recent := seconds(-72*3600), seconds(-60)
+	rejected := func(change func(*corev1.Pod)) *corev1.Pod {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "uid", Name: "x", CreationTimestamp: old}}
+		pod.Status = corev1.PodStatus{Phase: corev1.PodFailed, Reason: "OutOfcpu"}
+		change(pod)
+		return pod
+	}
+	waiting := func(reason string) *corev1.Pod {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "uid", Name: "x", CreationTimestamp: old}}
+		pod.Status = corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{{
+			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: reason, LastTransitionTime: old,
+		}}}
+		return pod
+	}
+	for name, tc := range map[string]struct {
+		states []*corev1.Pod
+		want   string
+		at     metav1.Time
+	}{
+		"rejected":         {[]*corev1.Pod{rejected(func(*corev1.Pod) {})}, "", old},
+		"rejected at last": {[]*corev1.Pod{rejected(func(p *corev1.Pod) { p.Status.StartTime = &recent })}, typePodFailed, recent},
+		"condition": {[]*corev1.Pod{rejected(func(p *corev1.Pod) {
+			p.Status.StartTime = &old
+			p.Status.Conditions = []corev1.PodCondition{{LastTransitionTime: recent}, {LastTransitionTime: old}}
+		})}, typePodFailed, recent},
+		// When its gate is lifted the condition keeps its time.
+		"gated":         {[]*corev1.Pod{waiting(corev1.PodReasonSchedulingGated), waiting(corev1.PodReasonUnschedulable)}, typePodUnschedulable, old},
+		"unschedulable": {[]*corev1.Pod{waiting(corev1.PodReasonUnschedulable), waiting(corev1.PodReasonUnschedulable)}, typePodUnschedulable, old},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o, queue := watched()
+			pods := feedStore[*corev1.Pod]{o, kindPod, created[*corev1.Pod], podFindings}
+			for _, pod := range tc.states {
+				pods.Set(pod)
+			}
+			var events []*eventv1.Event
+			for _, i := range delivered(queue) {
+				events = append(events, i.events...)
+			}
+			switch {
+			case tc.want == "" && len(events) == 0:
+			case tc.want == "", len(events) != 1, events[0].Type != tc.want:
+				t.Errorf("got %v, want %q", events, tc.want)
+			case events[0].TimeUnixNano != nanos(tc.at.Time):
+				t.Errorf("time: got %d, want %s", events[0].TimeUnixNano, tc.at)
+			}
+		})
 	}
 }

@@ -198,6 +198,11 @@ func conditionFindings(pod *corev1.Pod, p past) []finding {
 		at := c.LastTransitionTime.Time
 		event := podEvent(pod, nil, typ, severityWarn, at, cmp.Or(c.Message, c.Reason),
 			stringValue("k8s.pod.condition.reason", c.Reason))
+		if typ == typePodUnschedulable {
+			// It lasts. A pod whose scheduling gates are lifted keeps the time of its condition,
+			// which is then that of its creation.
+			at = time.Time{}
+		}
 		all = append(all, finding{aspect, value, event, at})
 	}
 	return all
@@ -238,18 +243,33 @@ func failure(pod *corev1.Pod, p past) (finding, bool) {
 	if pod.Status.Phase != corev1.PodFailed || pod.DeletionTimestamp != nil || p.value(aspect) != "" {
 		return finding{}, false
 	}
-	at := lastFinish(pod)
+	at := failedAt(pod)
 	body := cmp.Or(pod.Status.Message, pod.Status.Reason, "the pod has failed and is not started again")
 	return finding{aspect, "1", podEvent(pod, nil, typ, severity, at, body,
 		stringValue("k8s.pod.status_reason", pod.Status.Reason)), at}, true
 }
 
-// lastFinish is when the last container ended; zero when none has.
-func lastFinish(pod *corev1.Pod) (last time.Time) {
+// failedAt is when the last container ended, or, of a pod that never ran one since the kubelet
+// rejected it, the last time that its status tells.
+func failedAt(pod *corev1.Pod) (last time.Time) {
 	for _, c := range containerStatuses(pod) {
 		if t := c.State.Terminated; t != nil && t.FinishedAt.After(last) {
 			last = t.FinishedAt.Time
 		}
+	}
+	if !last.IsZero() {
+		return last
+	}
+	for _, c := range pod.Status.Conditions {
+		if t := c.LastTransitionTime.Time; t.After(last) {
+			last = t
+		}
+	}
+	if last.IsZero() && pod.Status.StartTime != nil {
+		last = pod.Status.StartTime.Time
+	}
+	if last.IsZero() {
+		last = pod.CreationTimestamp.Time
 	}
 	return last
 }
