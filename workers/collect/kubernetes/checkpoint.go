@@ -46,6 +46,8 @@ func newCheckpoint(l *ledger, since time.Time) *checkpoint {
 // head says what the shards of a checkpoint stand for.
 type head struct {
 	Version int `json:"version"`
+	// Cluster is whose it is; empty = an earlier release wrote it.
+	Cluster string `json:"cluster,omitempty"`
 	// Stream and its creation tell a stream that was made anew.
 	Stream  string    `json:"stream"`
 	Created time.Time `json:"created"`
@@ -65,6 +67,8 @@ const headVersion = 1
 type store struct {
 	kv     jetstream.KeyValue
 	prefix string
+	// shared is the prefix that earlier releases used, when it is another one.
+	shared string
 	// revision of the head that was read or written last, and those of the shards; 0 = there
 	// was none. Each is written only behind it: a collector that does not know yet that another
 	// one took over must not write over what that one has.
@@ -81,7 +85,12 @@ const (
 )
 
 func newStore(kv jetstream.KeyValue, cluster string) *store {
-	return &store{kv: kv, prefix: keyToken(cluster) + "."}
+	token := keyToken(cluster)
+	if token == cluster {
+		return &store{kv: kv, prefix: token + "."}
+	}
+	// Other names have this token too, or are it.
+	return &store{kv: kv, prefix: token + "-" + hash(cluster) + ".", shared: token + "."}
 }
 
 // ErrCheckpointLost ends a collector whose checkpoint was deleted or overwritten: it holds
@@ -196,7 +205,28 @@ func (s *store) load(ctx context.Context) (l *ledger, h head, found bool, err er
 			l.objects[i] = objects
 		}
 	}
+	if !found && s.shared != "" {
+		return s.loadShared(ctx, l)
+	}
 	return l, h, found, nil
+}
+
+// loadShared takes over what an earlier release left, or returns the empty ledger none. It may be
+// that of another cluster: objects do no harm, but its sequence does not count. All frames are
+// read, which brings what is ours to where it was.
+func (s *store) loadShared(ctx context.Context, none *ledger) (*ledger, head, bool, error) {
+	l, h, found, err := (&store{kv: s.kv, prefix: s.shared}).load(ctx)
+	if err != nil {
+		return nil, h, false, err
+	}
+	if !found || h.Cluster != "" {
+		return none, head{}, false, nil
+	}
+	for i := range l.dirty {
+		l.dirty[i] = true
+	}
+	h.Sequence = 0
+	return l, h, true, nil
 }
 
 func (s *store) loadHead(ctx context.Context) (h head, found bool, err error) {

@@ -249,3 +249,57 @@ func TestDeletedHead(t *testing.T) {
 		})
 	}
 }
+
+// Clusters whose names differ in what a key may not hold have checkpoints of their own.
+func TestClustersDoNotShareACheckpoint(t *testing.T) {
+	kv := newBucket(t)
+	names := []string{"eu_prod", "eu.prod", "eu prod", "éu.prod"}
+	for i, name := range names {
+		s, l, _, found := start(t, kv, name)
+		if found || l.size() != 0 {
+			t.Errorf("%s: there is a checkpoint of %d objects", name, l.size())
+		}
+		l.set(name, kindPod, "failed", fmt.Sprint(i))
+		if err := s.save(t.Context(), newCheckpoint(l, time.Time{}), head{Version: headVersion, Cluster: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, name := range names {
+		if _, l, _, found := start(t, kv, name); !found || l.size() != 1 || l.get(name).value("failed") != fmt.Sprint(i) {
+			t.Errorf("%s: found %v, %d objects", name, found, l.size())
+		}
+	}
+}
+
+// Earlier releases kept the checkpoint of eu.prod under the key of eu_prod, without a name in it.
+func TestCheckpointOfAnEarlierRelease(t *testing.T) {
+	kv := newBucket(t)
+	s, l, _, _ := start(t, kv, "eu_prod")
+	for i := range 100 {
+		l.set(fmt.Sprint("pod-", i), kindPod, "failed", "1")
+	}
+	since := time.Unix(1000, 0).UTC()
+	if err := s.save(t.Context(), newCheckpoint(l, since), head{Version: headVersion, Stream: "RAW", Sequence: 7, Since: since}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"eu_prod", "eu.prod"} {
+		s, got, h, found := start(t, kv, name)
+		if diff := cmp.Diff(l.objects, got.objects); diff != "" || !found || !h.Since.Equal(since) {
+			t.Errorf("%s: found %v, since %s; -saved +loaded\n%s", name, found, h.Since, diff)
+		}
+		if name == "eu_prod" {
+			continue
+		}
+		// It may have been the other cluster's, which says nothing about frames of this one.
+		if h.Sequence != 0 {
+			t.Errorf("%s: sequence %d, want 0", name, h.Sequence)
+		}
+		// All of it is written under the new key.
+		if err := s.save(t.Context(), newCheckpoint(got, since), head{Version: headVersion, Cluster: name, Sequence: 8}); err != nil {
+			t.Fatal(err)
+		}
+		if _, again, h, _ := start(t, kv, name); cmp.Diff(l.objects, again.objects) != "" || h.Sequence != 8 {
+			t.Errorf("%s: read back: sequence %d, %d objects", name, h.Sequence, again.size())
+		}
+	}
+}

@@ -35,7 +35,7 @@ type Options struct {
 	// Collectors of several clusters may share one. Default: millrace-collect.
 	Bucket string
 	// History is how far back the first start of a collector looks: what happened earlier is
-	// taken as known. Default 1 h, as long as Kubernetes keeps Events.
+	// taken as known. Kubernetes keeps Events for an hour.
 	History time.Duration
 	// CheckpointInterval is how often changes are written to the bucket; what came after is
 	// read back from the stream. Default 1 s.
@@ -68,7 +68,6 @@ func (o *Options) check() error {
 		return fmt.Errorf("collect kubernetes: subject %q must be literal", o.Subject)
 	}
 	o.Bucket = cmp.Or(o.Bucket, config.CollectorBucket)
-	o.History = cmp.Or(o.History, time.Hour)
 	o.CheckpointInterval = cmp.Or(o.CheckpointInterval, time.Second)
 	o.Queue = cmp.Or(o.Queue, 1024)
 	o.DrainTimeout = cmp.Or(o.DrainTimeout, 10*time.Second)

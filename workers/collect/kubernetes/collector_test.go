@@ -65,8 +65,8 @@ func (w *world) collect(t *testing.T, options ...func(*Options)) (stop func() er
 	t.Helper()
 	o := Options{
 		Clientset: w.Interface, JetStream: w.js, Subject: testSubject, Cluster: "test",
-		CheckpointInterval: 100 * time.Millisecond,
-		Log:                slog.New(slog.NewTextHandler(t.Output(), nil)),
+		CheckpointInterval: 100 * time.Millisecond, History: time.Hour,
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	for _, option := range options {
 		option(&o)

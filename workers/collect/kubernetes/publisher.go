@@ -228,8 +228,8 @@ func lastOn(ctx context.Context, stream jetstream.Stream, subject string) (uint6
 // save writes a checkpoint behind the last frame.
 func (p *publisher) save(ctx context.Context, c *checkpoint) error {
 	h := head{
-		Version: headVersion, Stream: p.stream.CachedInfo().Config.Name, Created: p.created, Sequence: p.last,
-		Since: c.since, Late: c.late,
+		Version: headVersion, Cluster: p.cluster, Stream: p.stream.CachedInfo().Config.Name, Created: p.created,
+		Sequence: p.last, Since: c.since, Late: c.late,
 	}
 	return p.retry(ctx, whatCheckpoint, func(ctx context.Context) error {
 		err := p.store.save(ctx, c, h)

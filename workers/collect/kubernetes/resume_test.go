@@ -98,7 +98,7 @@ func testDeletedBucket(t *testing.T, w *world) {
 		ended := make(chan error, 1)
 		go func() {
 			ended <- Run(t.Context(), Options{
-				Clientset: w.Interface, JetStream: w.js, Subject: testSubject, Cluster: "test", CheckpointInterval: 50 * time.Millisecond,
+				Clientset: w.Interface, JetStream: w.js, Subject: testSubject, Cluster: "test", History: time.Hour, CheckpointInterval: 50 * time.Millisecond,
 			})
 		}()
 		w.createEvent(t, strings.ReplaceAll(name, " ", "-"), "Unhealthy")
@@ -145,7 +145,7 @@ func testHistory(t *testing.T, w *world) {
 	}
 	set(40, "OOMKilled", 600)
 	time.Sleep(1100 * time.Millisecond) // the pod must be older than the first start, in seconds
-	history := func(o *Options) { o.History = time.Millisecond }
+	history := func(o *Options) { o.History = 0 }
 	stop := w.collect(t, history)
 	harness.Consistently(t, 700*time.Millisecond, func() error { return w.sums(t.Context(), map[string]uint32{}) })
 	if err := stop(); err != nil {
@@ -210,7 +210,7 @@ func testBadEvents(t *testing.T, w *world) {
 // The second collector takes over; the first ends when it wants to write.
 func testTwoCollectors(t *testing.T, w *world) {
 	first := make(chan error, 1)
-	o := Options{Clientset: w.Interface, JetStream: w.js, Subject: testSubject, Cluster: "test", CheckpointInterval: time.Hour}
+	o := Options{Clientset: w.Interface, JetStream: w.js, Subject: testSubject, Cluster: "test", CheckpointInterval: time.Hour, History: time.Hour}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go func() { first <- Run(ctx, o) }()
