@@ -84,7 +84,7 @@ type PipelineSpec struct {
 	// +kubebuilder:validation:XValidation:rule="[self.filter(t, !has(t.correlate) && !has(t.analyze)).map(t, t.name)].all(none, self.all(s, !s.from.exists(f, f.endsWith('/insights') && f.split('/')[0] in none)))",message="only correlate and analyze stages have a port insights"
 	// +required
 	Stages []PipelineStage `json:"stages,omitempty"`
-	// deletionPolicy of the streams: Retain or Delete. Default: Retain.
+	// deletionPolicy of the streams. Default: Retain.
 	// +kubebuilder:validation:Enum=Retain;Delete
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
@@ -98,10 +98,10 @@ type PipelineSpec struct {
 // +kubebuilder:validation:XValidation:rule="self.?credentialsType.orValue('-') != 'Password' || !has(self.credentialsSecretRef) || !has(self.credentialsSecretRef.key)",message="type Password reads the keys username and password: leave key out",fieldPath=".credentialsSecretRef"
 // +kubebuilder:validation:XValidation:rule="!has(self.tls) || !has(self.url) || !self.url.contains('ws://')",message="tls does not protect ws: use wss",fieldPath=".tls"
 type NATSSpec struct {
-	// url is one or more server URLs, separated by commas. Default: the operator's.
+	// url is one or more server URLs. Default: the operator's.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:XValidation:rule=`self.split(',').all(u, isURL(u) && url(u).getHostname() != "" && url(u).getScheme() in ['nats', 'tls', 'ws', 'wss'])`,message="must be URLs such as nats://nats:4222, separated by commas; schemes are nats, tls, ws and wss"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('(?i)^w.*,[nt]|^[nt].*,w') && self.split(',').all(u, isURL(u) && url(u).getHostname() != '' && url(u).getScheme() in ['nats','tls','ws','wss'])",message="must be URLs such as nats://nats:4222, separated by commas; schemes are nats and tls, or ws and wss"
 	// +kubebuilder:validation:XValidation:rule="!self.contains('@')",message="must hold no user or password: use credentialsSecretRef"
 	// +optional
 	URL string `json:"url,omitempty"`
@@ -135,7 +135,7 @@ type TLSSpec struct {
 	// ca signs the server's certificate. Default: the CAs of the image.
 	// +optional
 	CA *CASpec `json:"ca,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty name
-	// clientSecretName is a kubernetes.io/tls Secret: the client's certificate. Default: none.
+	// clientSecretName is a kubernetes.io/tls Secret: the client's certificate.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
@@ -144,7 +144,7 @@ type TLSSpec struct {
 
 // CASpec names certificates in PEM.
 type CASpec struct {
-	// kind is Secret or ConfigMap. Default: Secret.
+	// kind of the object. Default: Secret.
 	// +kubebuilder:validation:Enum=Secret;ConfigMap
 	// +optional
 	Kind CAKind `json:"kind,omitempty"`
@@ -184,7 +184,7 @@ type StreamDefaults struct {
 	// +kubebuilder:validation:Enum=File;Memory
 	// +optional
 	Storage StorageType `json:"storage,omitempty"`
-	// replicas is the number of copies of each stream, 1 to 5. Default: 1.
+	// replicas is the number of copies, 1 to 5. Default: 1.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=5
 	// +optional
@@ -195,8 +195,8 @@ type StreamDefaults struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1m') && duration(self) <= duration('8760h')",message="must be a duration from 1m to 8760h"
 	// +optional
 	MaxAge *metav1.Duration `json:"maxAge,omitempty"`
-	// maxBytes bounds each stream, at least 1Mi; a full stream pushes back. Default: 10Gi.
-	// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('1Mi')) >= 0",message="must be at least 1Mi"
+	// maxBytes bounds each stream; a full one pushes back. Default: 10Gi.
+	// +kubebuilder:validation:XValidation:rule="[string(self)].all(s, isQuantity(s) && !quantity(s).isLessThan(quantity('1Mi')) && quantity(s).isLessThan(quantity('8Ei')))",message="must be at least 1Mi, below 8Ei"
 	// +optional
 	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
 	// durability PowerSafe: the server syncs every message to disk. Default: Default.

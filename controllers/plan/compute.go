@@ -16,6 +16,7 @@ type computation struct {
 	errs   field.ErrorList
 	// prefixRefused: the subject prefix is wrong, so nothing is said of subjects.
 	prefixRefused bool
+	maxBytes      int64
 	expressions   *cel.Env
 }
 
@@ -33,6 +34,7 @@ func Compute(in Input) (*Plan, field.ErrorList) {
 	ordered := c.order()
 	p := c.pipeline()
 	c.placements(p)
+	c.maxBytes = c.streamBytes()
 	streams := c.streams(p, ordered)
 	c.leases(p, streams)
 	c.checkStreams(streams)
@@ -73,6 +75,19 @@ func (c *computation) pipeline() *Plan {
 		c.prefixRefused = true
 	}
 	return p
+}
+
+// streamBytes is the size of each stream. A quantity that 64 bits do not hold has the value 0,
+// which NATS takes for no limit.
+func (c *computation) streamBytes() int64 {
+	q := c.in.Pipeline.Spec.Streams.MaxBytes
+	if q == nil {
+		return DefaultMaxBytes
+	}
+	if q.Value() <= 0 {
+		c.refuse(field.Invalid(field.NewPath("spec", "streams", "maxBytes"), q.String(), "must be at least 1Mi, below 8Ei"))
+	}
+	return q.Value()
 }
 
 // natsURL is the server that workers connect to.

@@ -249,6 +249,10 @@ func TestRefusals(t *testing.T) {
 			spec: `stages: [{name: a, from: [ingress], analyze: {anomaly: {threshold: high}}}]`,
 			want: []string{`spec.stages[0].analyze.anomaly.threshold: Invalid value: "high": must be a decimal greater than 0`},
 		},
+		"max bytes that no stream can hold": {
+			spec: `{streams: {maxBytes: "1e19"}, stages: [{name: a, from: [ingress], validate: {}}]}`,
+			want: []string{`spec.streams.maxBytes: Invalid value: "10e18": must be at least 1Mi, below 8Ei`},
+		},
 		"no server": {
 			spec: `stages: [{name: a, from: [ingress], validate: {}}]`,
 			edit: func(in *plan.Input) { in.DefaultNATSURL = "" },

@@ -78,10 +78,6 @@ type streamSpec struct {
 func (c *computation) stream(p *Plan, s streamSpec) *stream {
 	d := c.in.Pipeline.Spec.Streams
 	maxAge := time.Duration(duration(d.MaxAge, DefaultMaxAge))
-	maxBytes := int64(DefaultMaxBytes)
-	if d.MaxBytes != nil {
-		maxBytes = d.MaxBytes.Value()
-	}
 	return &stream{
 		base: s.base, format: s.format, outputs: map[string]string{},
 		namePath: s.path.Child("stream"), subjectPath: s.path.Child(or(s.subjectField, "subject")),
@@ -90,7 +86,7 @@ func (c *computation) stream(p *Plan, s streamSpec) *stream {
 			Subjects: []string{s.base + ".>"},
 			Memory:   d.Storage == v1alpha1.StorageMemory,
 			Replicas: int(or(d.Replicas, 1)),
-			MaxAge:   maxAge, MaxBytes: maxBytes,
+			MaxAge:   maxAge, MaxBytes: c.maxBytes,
 			DuplicateWindow: min(DefaultDuplicateWindow, maxAge),
 		},
 	}

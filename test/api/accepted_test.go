@@ -13,11 +13,13 @@ import (
 func (s *server) testAccepted(t *testing.T) {
 	for name, patch := range map[string]string{
 		"name of 61 characters":         `{metadata: {name: ` + long(57) + `}}`,
-		"URLs":                          `spec: {nats: {url: "nats://a:4222,tls://b.c,ws://d:80,wss://[::1]:443"}}`,
+		"URLs":                          `spec: {nats: {url: "nats://a:4222,tls://b.c,NATS://[::1]:4222"}}`,
+		"URLs of WebSockets":            `spec: {nats: {url: "ws://d:80,wss://[::1]:443"}}`,
+		"most bytes":                    `spec: {streams: {maxBytes: 7Ei}}`,
 		"password":                      `spec: {nats: {credentialsType: Password, credentialsSecretRef: {name: a}}}`,
 		"nkey":                          `spec: {nats: {credentialsType: NKey, credentialsSecretRef: {name: a, key: b}}}`,
 		"stages' own users":             `spec: {nats: {credentialsType: NKey}, stages: [{name: a, from: [ingress], workers: {natsSecretName: b}, validate: {}}]}`,
-		"TLS with the CAs of the image": `spec: {nats: {url: "nats://a,tls://b,wss://c", tls: {}}}`,
+		"TLS with the CAs of the image": `spec: {nats: {url: "nats://a,tls://b", tls: {}}}`,
 		"TLS of both sides":             `spec: {nats: {tls: {ca: {kind: ConfigMap, name: a, key: b.pem}, clientSecretName: c}}}`,
 		"shortest age":                  `spec: {streams: {maxAge: 1m, maxBytes: 1Mi, replicas: 5, storage: Memory}}`,
 		"power-safe":                    `spec: {streams: {durability: PowerSafe, storage: File}}`,

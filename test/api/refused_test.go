@@ -165,21 +165,31 @@ func pipelineRefusals() map[string]refusal {
 			patch: `spec: {streams: {maxAge: 7d}}`, want: []string{`spec.streams.maxAge: Invalid value: "7d": must be a duration from 1m to 8760h`},
 		},
 		"max bytes": {
-			patch: `spec: {streams: {maxBytes: 1Ki}}`, want: []string{`spec.streams.maxBytes: Invalid value: "1Ki": must be at least 1Mi`},
+			patch: `spec: {streams: {maxBytes: 1Ki}}`, want: []string{`spec.streams.maxBytes: Invalid value: "1Ki": must be at least 1Mi, below 8Ei`},
 		},
 		"max bytes as number": {
-			patch: `spec: {streams: {maxBytes: 1024}}`, want: []string{`spec.streams.maxBytes: Invalid value: 1024: must be at least 1Mi`},
+			patch: `spec: {streams: {maxBytes: 1024}}`, want: []string{`spec.streams.maxBytes: Invalid value: 1024: must be at least 1Mi, below 8Ei`},
+		},
+		"max bytes of 64 bits": {
+			patch: `spec: {streams: {maxBytes: 8Ei}}`, want: []string{`spec.streams.maxBytes: Invalid value: "8Ei": must be at least 1Mi, below 8Ei`},
+		},
+		"max bytes of more than 64 bits": {
+			patch: `spec: {streams: {maxBytes: "1e19"}}`, want: []string{`spec.streams.maxBytes: Invalid value: "1e19": must be at least 1Mi, below 8Ei`},
 		},
 		"deletion policy": {
 			patch: `spec: {deletionPolicy: Keep}`, want: []string{`spec.deletionPolicy: Unsupported value: "Keep": supported values: "Retain", "Delete"`},
 		},
 		"URL without scheme": {
 			patch: `spec: {nats: {url: "nats:4222"}}`,
-			want:  []string{`spec.nats.url: Invalid value: "nats:4222": must be URLs such as nats://nats:4222, separated by commas; schemes are nats, tls, ws and wss`},
+			want:  []string{`spec.nats.url: Invalid value: "nats:4222": must be URLs such as nats://nats:4222, separated by commas; schemes are nats and tls, or ws and wss`},
 		},
 		"URL of another scheme": {
 			patch: `spec: {nats: {url: "nats://a:4222,http://b"}}`,
-			want:  []string{`spec.nats.url: Invalid value: "nats://a:4222,http://b": must be URLs such as nats://nats:4222, separated by commas; schemes are nats, tls, ws and wss`},
+			want:  []string{`spec.nats.url: Invalid value: "nats://a:4222,http://b": must be URLs such as nats://nats:4222, separated by commas; schemes are nats and tls, or ws and wss`},
+		},
+		"URLs with and without WebSocket": {
+			patch: `spec: {nats: {url: "nats://a:4222,WS://b"}}`,
+			want:  []string{`spec.nats.url: Invalid value: "nats://a:4222,WS://b": must be URLs such as nats://nats:4222, separated by commas; schemes are nats and tls, or ws and wss`},
 		},
 		"URL with password": {
 			patch: `spec: {nats: {url: "nats://me:secret@a:4222"}}`,
@@ -200,7 +210,7 @@ func pipelineRefusals() map[string]refusal {
 			want:  []string{`spec.nats.nkeySecretRef: unknown field "spec.nats.nkeySecretRef"`},
 		},
 		"TLS of a WebSocket in the clear": {
-			patch: `spec: {nats: {url: "nats://a,ws://b", tls: {}}}`,
+			patch: `spec: {nats: {url: "wss://a,ws://b", tls: {}}}`,
 			want:  []string{`spec.nats.tls: Invalid value: tls does not protect ws: use wss`},
 		},
 		"kind of the CA": {

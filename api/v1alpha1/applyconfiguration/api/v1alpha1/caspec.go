@@ -11,7 +11,7 @@ import (
 //
 // CASpec names certificates in PEM.
 type CASpecApplyConfiguration struct {
-	// kind is Secret or ConfigMap. Default: Secret.
+	// kind of the object. Default: Secret.
 	Kind                           *apiv1alpha1.CAKind `json:"kind,omitempty"`
 	SecretKeyRefApplyConfiguration `json:""`
 }

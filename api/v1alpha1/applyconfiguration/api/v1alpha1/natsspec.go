@@ -11,7 +11,7 @@ import (
 //
 // NATSSpec says how to reach NATS, and as whom.
 type NATSSpecApplyConfiguration struct {
-	// url is one or more server URLs, separated by commas. Default: the operator's.
+	// url is one or more server URLs. Default: the operator's.
 	URL *string `json:"url,omitempty"`
 	// credentialsSecretRef names the Secret of the NATS user.
 	CredentialsSecretRef *SecretKeyRefApplyConfiguration `json:"credentialsSecretRef,omitempty"`

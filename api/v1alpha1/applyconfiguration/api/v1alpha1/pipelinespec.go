@@ -27,7 +27,7 @@ type PipelineSpecApplyConfiguration struct {
 	DeadLetters *PortSpecApplyConfiguration `json:"deadLetters,omitempty"`
 	// stages are the nodes of the graph, 1 to 64.
 	Stages []PipelineStageApplyConfiguration `json:"stages,omitempty"`
-	// deletionPolicy of the streams: Retain or Delete. Default: Retain.
+	// deletionPolicy of the streams. Default: Retain.
 	DeletionPolicy *apiv1alpha1.DeletionPolicy `json:"deletionPolicy,omitempty"`
 	// suspend stops all workers. Default: false.
 	Suspend *bool `json:"suspend,omitempty"`

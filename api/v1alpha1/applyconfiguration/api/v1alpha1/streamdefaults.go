@@ -15,11 +15,11 @@ import (
 type StreamDefaultsApplyConfiguration struct {
 	// storage is File or Memory. Immutable. Default: File.
 	Storage *apiv1alpha1.StorageType `json:"storage,omitempty"`
-	// replicas is the number of copies of each stream, 1 to 5. Default: 1.
+	// replicas is the number of copies, 1 to 5. Default: 1.
 	Replicas *int32 `json:"replicas,omitempty"`
 	// maxAge is how long events are kept, 1m to 8760h. Default: 24h.
 	MaxAge *v1.Duration `json:"maxAge,omitempty"`
-	// maxBytes bounds each stream, at least 1Mi; a full stream pushes back. Default: 10Gi.
+	// maxBytes bounds each stream; a full one pushes back. Default: 10Gi.
 	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
 	// durability PowerSafe: the server syncs every message to disk. Default: Default.
 	Durability *apiv1alpha1.Durability `json:"durability,omitempty"`

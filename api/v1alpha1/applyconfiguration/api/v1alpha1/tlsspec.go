@@ -9,7 +9,7 @@ package v1alpha1
 type TLSSpecApplyConfiguration struct {
 	// ca signs the server's certificate. Default: the CAs of the image.
 	CA *CASpecApplyConfiguration `json:"ca,omitempty"`
-	// clientSecretName is a kubernetes.io/tls Secret: the client's certificate. Default: none.
+	// clientSecretName is a kubernetes.io/tls Secret: the client's certificate.
 	ClientSecretName *string `json:"clientSecretName,omitempty"`
 }
 
