@@ -93,7 +93,7 @@ func (l *loader) checkDetached() {
 func (l *loader) checkNeighbours() {
 	for i, p := range l.set.Plans {
 		for k, other := range l.set.Plans[:i] {
-			if p == nil || other == nil || url(p) != url(other) {
+			if p == nil || other == nil {
 				continue
 			}
 			for _, clash := range plan.Clashes(p, other) {
@@ -102,6 +102,3 @@ func (l *loader) checkNeighbours() {
 		}
 	}
 }
-
-// url is the server of a pipeline: that of its stages.
-func url(p *plan.Plan) string { return p.Stages[0].Config.NATS.URL }

@@ -61,6 +61,19 @@ func TestRefusals(t *testing.T) {
 			attached: map[string]string{"a": `{pipelineRef: {name: p}, from: [ingress], validate: {}}`},
 			want:     []string{`stages[a].metadata.name: Duplicate value: "a": the pipeline has a stage of this name`},
 		},
+		"attached object named like that of an inline stage": {
+			spec:     `stages: [{name: a, from: [ingress], validate: {}}]`,
+			attached: map[string]string{"p-a": `{pipelineRef: {name: p}, name: z, from: [a], validate: {}}`},
+			want:     []string{`stages[p-a].metadata.name: Duplicate value: "p-a": is the name of the Stage object of stage "a" of the pipeline: rename one of them`},
+		},
+		"attached object and stage named like an inline stage": {
+			spec:     `stages: [{name: a, from: [ingress], validate: {}}]`,
+			attached: map[string]string{"p-a": `{pipelineRef: {name: p}, name: a, from: [ingress], validate: {}}`},
+			want: []string{
+				`stages[p-a].spec.name: Duplicate value: "a": the pipeline has a stage of this name`,
+				`stages[p-a].metadata.name: Duplicate value: "p-a": is the name of the Stage object of stage "a" of the pipeline: rename one of them`,
+			},
+		},
 		"name missing": {
 			spec: `stages: [{from: [ingress], validate: {}}]`,
 			want: []string{`spec.stages[0].name: Required value: name the stage`},
@@ -611,5 +624,40 @@ func TestClashes(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"the leases have the name of stream KV_default_p_b of Pipeline default/p"}, plan.Clashes(apart, named)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// TestClashesOfStageObjects: two pipelines of a namespace cannot both have a Stage object of one
+// name, whatever servers they use.
+func TestClashesOfStageObjects(t *testing.T) {
+	compute := func(namespace, name, stage, url string, attached map[string]string) *plan.Plan {
+		in := input(t, fmt.Sprintf(`{nats: {url: %q}, stages: [{name: %s, from: [ingress], validate: {}}]}`, url, stage), attached)
+		in.Pipeline.Namespace, in.Pipeline.Name = namespace, name
+		p, errs := plan.Compute(in)
+		if len(errs) > 0 {
+			t.Fatal(errs.ToAggregate())
+		}
+		return p
+	}
+	const one, two = "nats://one:4222", "nats://two:4222"
+	bc := compute("default", "a", "b-c", one, nil)
+	for name, test := range map[string]struct {
+		plan *plan.Plan
+		want []string
+	}{
+		"own stages": {
+			compute("default", "a-b", "c", two, nil),
+			[]string{`stage "c" needs the Stage object a-b-c, which is that of stage "b-c" of Pipeline default/a too`},
+		},
+		"attached and own": {
+			compute("default", "q", "x", two, map[string]string{"a-b-c": `{pipelineRef: {name: q}, name: w, from: [x], validate: {}}`}),
+			[]string{`stage "w" needs the Stage object a-b-c, which is that of stage "b-c" of Pipeline default/a too`},
+		},
+		"other names":      {compute("default", "a-b", "d", two, nil), nil},
+		"other namespaces": {compute("other", "a-b", "c", one, nil), nil},
+	} {
+		if diff := cmp.Diff(test.want, plan.Clashes(test.plan, bc)); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", name, diff)
+		}
 	}
 }

@@ -10,10 +10,15 @@ import (
 
 // checkNodes refuses names that cannot be and inputs that do not exist.
 func (c *computation) checkNodes() {
-	byName := map[string]*node{}
+	byName, children := map[string]*node{}, map[string]*node{}
 	readsIngress := false
 	for _, n := range c.all {
 		c.checkStageName(n, byName[n.name])
+		if n.object == "" {
+			children[ChildName(c.in.Pipeline.Name, n.name)] = n
+		} else if own := children[n.object]; own != nil { // one object cannot be both
+			c.refuse(duplicate(n.objectPath(), n.object, fmt.Sprintf("is the name of the Stage object of stage %q of the pipeline: rename one of them", own.name)))
+		}
 		if byName[n.name] == nil {
 			byName[n.name] = n
 		}

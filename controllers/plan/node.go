@@ -74,12 +74,17 @@ func attached(s *v1alpha1.Stage) *node {
 		path: path, namePath: path.Child("name"), replicasPath: path.Child("workers", "min"),
 	}
 	if n.name == "" {
-		n.name, n.namePath = s.Name, field.NewPath("stages").Key(s.Name).Child("metadata", "name")
+		n.name, n.namePath = s.Name, n.objectPath()
 	}
 	if s.Spec.Replicas != nil {
 		n.replicas, n.replicasPath = *s.Spec.Replicas, path.Child("replicas")
 	}
 	return n
+}
+
+// objectPath is where the name of an attached Stage object stands.
+func (n *node) objectPath() *field.Path {
+	return field.NewPath("stages").Key(n.object).Child("metadata", "name")
 }
 
 // workersOf is the number of workers before anyone scales: one where none may be enough.
