@@ -21,6 +21,11 @@ spec:
   - {name: a, from: [ingress], validate: {}}
 `
 
+// alone is a Stage of a Pipeline that is in no file, from the line of its name on.
+func alone(spec string) string {
+	return "apiVersion: millrace.dev/v1alpha1\nkind: Stage\nmetadata: {name: s}\nspec:\n  pipelineRef: {name: other}\n" + spec
+}
+
 // TestProblems gives every kind of problem its file, line, path and message. What the API
 // server refuses is tested against a real one in test/api.
 func TestProblems(t *testing.T) {
@@ -99,6 +104,33 @@ func TestProblems(t *testing.T) {
 			strings.Replace(good, "spec:\n", "spec:\n  ingress: {stream: S}\n", 1) + "---\n" +
 				strings.NewReplacer("name: p", "name: q", "spec:\n", "spec:\n  ingress: {stream: S}\n").Replace(good),
 			[]string{"f.yaml:11: metadata.name: stream S belongs to Pipeline default/p too (f.yaml:1)"},
+		},
+		"stage of no pipeline, expression": {
+			alone("  name: z\n  from: [a, a/out]\n  validate: {rules: [{expression: event.id}]}\n"),
+			[]string{
+				`f.yaml:7: spec.from[1]: Duplicate value: "a/out": the stage reads this port already`,
+				`f.yaml:8: spec.validate.rules[0].expression: Invalid value: "event.id": yields string, must yield bool`,
+			},
+		},
+		"stage of no pipeline, beside a wrong duration": {
+			alone("  from: [a]\n  validate: {dedupe: {window: 5d}, rules: [{expression: \"event.nope\"}]}\n"),
+			[]string{
+				`f.yaml:7: spec.validate.dedupe.window: Invalid value: "5d": must be a duration from 1s to 1h`,
+				`f.yaml:7: spec.validate.rules[0].expression: Invalid value: "event.nope": column 6: undefined field 'nope'`,
+			},
+		},
+		"stage of no pipeline, named like another one's": {
+			strings.Replace(alone("  from: [a]\n  validate: {}\n"), "{name: s}", "{name: p-a}", 1) + "---\n" + good,
+			[]string{`f.yaml:3: metadata.name: is the name of the Stage object of stage "a" of Pipeline default/p (f.yaml:9): rename one of them`},
+		},
+		"attached stage named like an inline one's": {
+			good + "---\n" + strings.NewReplacer("{name: s}", "{name: p-a}", "{name: other}", "{name: p}").Replace(alone("  name: z\n  from: [a]\n  validate: {}\n")),
+			[]string{`f.yaml:10: metadata.name: Duplicate value: "p-a": is the name of the Stage object of stage "a" of the pipeline: rename one of them`},
+		},
+		"two pipelines with one Stage object, on two servers": {
+			strings.NewReplacer("name: p", "name: a", "name: a", "name: b-c").Replace(good) + "---\n" +
+				strings.NewReplacer("name: p", "name: a-b", "name: a", "name: c", "spec:\n", "spec:\n  nats: {url: \"nats://b\"}\n").Replace(good),
+			[]string{`f.yaml:10: metadata.name: stage "c" needs the Stage object a-b-c, which is that of stage "b-c" of Pipeline default/a too (f.yaml:1)`},
 		},
 		"two pipelines on two servers": {
 			strings.Replace(good, "spec:\n", "spec:\n  ingress: {stream: S}\n", 1) + "---\n" +

@@ -53,6 +53,17 @@ func Compute(in Input) (*Plan, field.ErrorList) {
 	return p, nil
 }
 
+// CheckStage refuses in an attached Stage what is wrong whatever its Pipeline holds, at the field
+// paths of Compute. What the API server says of a Stage alone is not repeated.
+func CheckStage(s *v1alpha1.Stage) field.ErrorList {
+	c := &computation{in: Input{Pipeline: &v1alpha1.Pipeline{}, Stages: []v1alpha1.Stage{*s}}}
+	for _, n := range c.nodes() {
+		c.checkInputs(n, nil)
+		c.settings(n, &config.StageConfig{})
+	}
+	return c.errs
+}
+
 // pipeline fills what concerns the pipeline as a whole.
 func (c *computation) pipeline() *Plan {
 	from := c.in.Pipeline

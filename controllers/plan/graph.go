@@ -24,19 +24,8 @@ func (c *computation) checkNodes() {
 		}
 	}
 	for _, n := range c.all {
-		if len(n.inputs) == 0 {
-			c.refuse(field.Required(n.path.Child("from"), "name what the stage reads: ingress, a stage, or <stage>/<port>"))
-		}
-		seen := map[string]bool{}
-		for i, in := range n.inputs {
-			readsIngress = readsIngress || in.source == ""
-			if seen[in.String()] {
-				c.refuse(duplicate(in.path, n.spec.From[i], "the stage reads this port already"))
-				continue
-			}
-			seen[in.String()] = true
-			c.checkInput(n, in, n.spec.From[i], byName)
-		}
+		readsIngress = readsIngress || slices.ContainsFunc(n.inputs, func(in input) bool { return in.source == "" })
+		c.checkInputs(n, byName)
 	}
 	if !readsIngress {
 		c.refuse(field.Required(field.NewPath("spec", "stages"), "no stage reads the ingress: give one from: [ingress]"))
@@ -60,6 +49,23 @@ func (c *computation) checkStageName(n, twin *node) {
 	if child := ChildName(c.in.Pipeline.Name, n.name); n.object == "" && len(child) > maxLabel {
 		c.refuse(field.Invalid(n.namePath, n.name, fmt.Sprintf(
 			"the Stage object %s would have a name of %d characters, at most %d: shorten the name of the pipeline or of the stage", child, len(child), maxLabel)))
+	}
+}
+
+// checkInputs looks at what a stage reads; byName is nil when the other stages are not known.
+func (c *computation) checkInputs(n *node, byName map[string]*node) {
+	if len(n.inputs) == 0 {
+		c.refuse(field.Required(n.path.Child("from"), "name what the stage reads: ingress, a stage, or <stage>/<port>"))
+	}
+	seen := map[string]bool{}
+	for i, in := range n.inputs {
+		switch from := n.spec.From[i]; {
+		case seen[in.String()]:
+			c.refuse(duplicate(in.path, from, "the stage reads this port already"))
+		case byName != nil:
+			c.checkInput(n, in, from, byName)
+		}
+		seen[in.String()] = true
 	}
 }
 
