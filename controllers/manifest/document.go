@@ -3,13 +3,14 @@ package manifest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"strconv"
 	"strings"
 
 	yamlv3 "go.yaml.in/yaml/v3"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
@@ -50,15 +51,18 @@ func separator(line []byte) bool {
 // parse reads the document; the value is what kubectl would send, the node knows the lines.
 // It returns the problems that keep it from being an object, and ok=false for an empty one.
 func (d *document) parse() (problems []Problem, ok bool) {
+	decoder := yamlv3.NewDecoder(bytes.NewReader(d.content))
 	var root yamlv3.Node
-	if err := yamlv3.Unmarshal(d.content, &root); err != nil {
+	if err := decoder.Decode(&root); errors.Is(err, io.EOF) {
+		return nil, false
+	} else if err != nil {
 		return []Problem{d.syntax(err)}, false
 	}
 	if len(root.Content) == 0 {
 		return nil, false
 	}
 	d.node = root.Content[0]
-	problems = d.duplicates(d.node)
+	problems = append(d.duplicates(d.node), d.trailing(decoder)...)
 	encoded, err := yaml.YAMLToJSON(d.content)
 	if err != nil {
 		return append(problems, d.syntax(err)), false
@@ -68,18 +72,40 @@ func (d *document) parse() (problems []Problem, ok bool) {
 	}
 	d.object = &unstructured.Unstructured{}
 	if err := d.object.UnmarshalJSON(encoded); err != nil || d.object.GetAPIVersion() == "" {
-		return append(problems, d.shape(encoded)), false
+		var value any
+		_ = json.Unmarshal(encoded, &value)
+		return append(problems, d.shape(value)), false
 	}
 	return problems, true
 }
 
+// trailing finds what stands behind the first document without a line that split cuts at: the API
+// server would not get it.
+func (d *document) trailing(decoder *yamlv3.Decoder) []Problem {
+	const message = "is a second document: begin it behind a line of three dashes and nothing else"
+	var problems []Problem
+	for {
+		var root yamlv3.Node
+		err := decoder.Decode(&root)
+		if errors.Is(err, io.EOF) {
+			return problems
+		}
+		if err != nil { // what is wrong inside is told when it is a document of its own
+			return append(problems, Problem{File: d.file, Line: d.syntax(err).Line, Message: message})
+		}
+		if len(root.Content) > 0 {
+			problems = append(problems, Problem{File: d.file, Line: d.line(root.Content[0]), Message: message})
+		}
+	}
+}
+
 // shape says why a document is no object of Kubernetes.
-func (d *document) shape(encoded []byte) Problem {
-	var meta metav1.TypeMeta
-	if err := json.Unmarshal(encoded, &meta); err != nil {
+func (d *document) shape(value any) Problem {
+	fields, ok := value.(map[string]any)
+	if !ok {
 		return d.problem("", "is no object: begin with apiVersion and kind")
 	}
-	if meta.APIVersion == "" {
+	if version, _ := fields["apiVersion"].(string); version == "" {
 		return d.problem("apiVersion", "is missing: apiVersion: millrace.dev/v1alpha1")
 	}
 	return d.problem("kind", "is missing: kind: Pipeline or kind: Stage")
@@ -144,8 +170,11 @@ func locate(root *yamlv3.Node, path string) *yamlv3.Node {
 	return at
 }
 
-// child returns where a member is named and its value.
+// child returns where a member is named and its value; none has neither.
 func child(n *yamlv3.Node, step string) (key, value *yamlv3.Node) {
+	if n == nil {
+		return nil, nil
+	}
 	if n.Kind == yamlv3.AliasNode {
 		n = n.Alias
 	}

@@ -13,6 +13,8 @@ func FuzzAdd(f *testing.F) {
 	f.Add("a: &a [*a]\n")
 	f.Add("---\n---\n# x\n--- \n")
 	f.Add("apiVersion: v1\nkind: List\nitems: [1, {}, {apiVersion: millrace.dev/v1alpha1, kind: Stage, spec: []}]\n")
+	f.Add("x: &x {items: [1, {}]}\n<<: *x\napiVersion: v1\nkind: List\n")
+	f.Add(pipeline + "--- {a: b}\n...\n# x\n...\nc: [")
 	f.Add("apiVersion: millrace.dev/v1alpha1\nkind: Stage\nmetadata: 3\nspec: 4\n")
 	// Compiled once: it takes longer than thousands of inputs.
 	checker, err := NewChecker()

@@ -44,27 +44,42 @@ func (l *loader) add(ctx context.Context, file string, content []byte) {
 		if !ok {
 			continue
 		}
-		for _, item := range d.items() {
+		items, problems := d.items()
+		for _, p := range problems {
+			l.problems = append(l.problems, finding{p, d})
+		}
+		for _, item := range items {
 			l.check(ctx, item)
 		}
 	}
 }
 
-// items are the objects of a List, or the document itself.
-func (d *document) items() []*document {
+// items are the objects of a List and of Lists in it, or the document itself. The problems are
+// those of what is no object.
+func (d *document) items() (all []*document, problems []Problem) {
 	if d.object.GetKind() != "List" || d.object.GetAPIVersion() != "v1" {
-		return []*document{d}
+		return []*document{d}, nil
 	}
-	objects, _, _ := unstructured.NestedSlice(d.object.Object, "items")
+	value := d.object.Object["items"]
+	objects, ok := value.([]any)
+	if !ok && value != nil {
+		return nil, []Problem{d.problem("items", "is no list: write each object as an element of it")}
+	}
 	_, list := child(d.node, "items")
-	var all []*document
 	for i, object := range objects {
-		if _, node := child(list, fmt.Sprint(i)); node != nil {
-			fields, _ := object.(map[string]any)
-			all = append(all, &document{file: d.file, first: d.first, node: resolve(node), object: &unstructured.Unstructured{Object: fields}})
+		fields, _ := object.(map[string]any)
+		item := &document{file: d.file, first: d.first, node: d.node, object: &unstructured.Unstructured{Object: fields}}
+		if _, node := child(list, strconv.Itoa(i)); node != nil { // else it is merged into the List from elsewhere
+			item.node = resolve(node)
 		}
+		if item.object.GetAPIVersion() == "" || item.object.GetKind() == "" {
+			problems = append(problems, item.shape(object))
+			continue
+		}
+		inner, wrong := item.items()
+		all, problems = append(all, inner...), append(problems, wrong...)
 	}
-	return all
+	return all, problems
 }
 
 func resolve(n *yamlv3.Node) *yamlv3.Node {
@@ -111,7 +126,12 @@ func (l *loader) checkSchema(ctx context.Context, d *document) bool {
 		l.report(d, path, fmt.Sprintf("unknown field %q", path))
 	}
 	for _, refusal := range s.validate(ctx, d.object) {
-		l.report(d, strings.TrimPrefix(refusal.Field, "<nil>"), refusal.ErrorBody())
+		path, message := strings.TrimPrefix(refusal.Field, "<nil>"), refusal.ErrorBody()
+		if path == "metadata.name" && d.object.GetName() == "" && d.object.GetGenerateName() != "" {
+			// The API server makes the name before it checks the object.
+			message = "is missing: lint needs it instead of generateName, since the names of streams and Stages follow from it"
+		}
+		l.report(d, path, message)
 	}
 	return true
 }
@@ -169,8 +189,12 @@ func remove(value any, path []string) {
 	}
 }
 
-// first reports an object that was defined before: the second would overwrite the first.
+// first reports an object that was defined before: the second would overwrite the first. Without a
+// name, no two are the same.
 func (l *loader) first(d *document) bool {
+	if d.object.GetName() == "" {
+		return true
+	}
 	key := d.object.GetKind() + " " + namespaceOf(d.object.GetNamespace()) + "/" + d.object.GetName()
 	if before := l.seen[key]; before != nil {
 		l.report(d, "metadata.name", fmt.Sprintf("%s is defined already in %s:%d", key, before.file, before.line(before.node)))

@@ -51,6 +51,20 @@ func TestProblems(t *testing.T) {
 		"metadata of another type":  {strings.Replace(good, "{name: p}", "{name: p, labels: [x]}", 1), []string{"f.yaml:3: metadata: json: cannot unmarshal array into Go struct field ObjectMeta.labels of type map[string]string"}},
 		"key twice":                 {strings.Replace(good, "spec:\n", "spec:\n  suspend: true\n  suspend: false\n", 1), []string{`f.yaml:6: key "suspend" is set already on line 5`}},
 		"unknown field":             {strings.Replace(good, "spec:\n", "spec:\n  partition: 3\n", 1), []string{`f.yaml:5: spec.partition: unknown field "spec.partition"`}},
+		"name that the server makes": {
+			strings.Replace(good, "{name: p}", "{generateName: p-}", 1) + "---\n" + strings.Replace(good, "{name: p}", "{generateName: p-}", 1),
+			[]string{
+				"f.yaml:3: metadata.name: is missing: lint needs it instead of generateName, since the names of streams and Stages follow from it",
+				"f.yaml:10: metadata.name: is missing: lint needs it instead of generateName, since the names of streams and Stages follow from it",
+			},
+		},
+		"name of an attached stage that the server makes": {
+			good + "---\n" + strings.NewReplacer("{name: s}", "{generateName: s-}", "{name: other}", "{name: p}").Replace(alone("  from: [a]\n  validate: {rules: [{expression: event.nope}]}\n")),
+			[]string{
+				"f.yaml:10: metadata.name: is missing: lint needs it instead of generateName, since the names of streams and Stages follow from it",
+				`f.yaml:14: spec.validate.rules[0].expression: Invalid value: "event.nope": column 6: undefined field 'nope'`,
+			},
+		},
 		"line of an index": {
 			strings.Replace(good, "  - {name: a,", "  - name: b\n    from:\n    - a\n    - a/left\n    validate: {}\n  - {name: a,", 1),
 			[]string{`f.yaml:9: spec.stages[0].from[1]: Invalid value: "a/left": a port is out, dead-letter or insights`},
@@ -76,6 +90,42 @@ func TestProblems(t *testing.T) {
 		"list": {
 			"apiVersion: v1\nkind: List\nitems:\n- apiVersion: millrace.dev/v1alpha1\n  kind: Pipeline\n  metadata: {name: p}\n  spec:\n    stages:\n    - {name: a, from: [ingress], route: {}, validate: {}}\n",
 			[]string{`f.yaml:9: spec.stages[0].route: unknown field "spec.stages[0].route"`},
+		},
+		"document behind the dashes": {
+			good + "--- {apiVersion: millrace.dev/v1alpha1, kind: Pipeline, metadata: {name: q}, spec: {nonsense: 1}}\n",
+			[]string{"f.yaml:7: is a second document: begin it behind a line of three dashes and nothing else"},
+		},
+		"document behind dots": {
+			good + "...\napiVersion: millrace.dev/v1alpha1\nkind: Pipeline\nspec: {nonsense: 1}\n",
+			[]string{"f.yaml:7: is a second document: begin it behind a line of three dashes and nothing else"},
+		},
+		"no YAML behind dots": {
+			good + "...\na: b\n  c: [\n", []string{"f.yaml:7: is a second document: begin it behind a line of three dashes and nothing else"},
+		},
+		"dots at the end": {good + "...\n---\n" + strings.Replace(good, "name: p", "name: q", 1) + "...\n# end\n", nil},
+		"JSON behind JSON": {
+			`{"apiVersion":"v1","kind":"Secret"} {"apiVersion":"v1","kind":"Secret"}`, []string{"f.yaml:1: is a second document: begin it behind a line of three dashes and nothing else"},
+		},
+		"list of what is no object": {
+			good + "---\napiVersion: v1\nkind: List\nitems:\n- kind: Pipeline\n  metadata: {name: q}\n- apiVersion: millrace.dev/v1alpha1\n- 3\n-\n",
+			[]string{
+				"f.yaml:11: apiVersion: is missing: apiVersion: millrace.dev/v1alpha1",
+				"f.yaml:13: kind: is missing: kind: Pipeline or kind: Stage",
+				"f.yaml:14: is no object: begin with apiVersion and kind",
+				"f.yaml:15: is no object: begin with apiVersion and kind",
+			},
+		},
+		"list in a list": {
+			"apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: List\n  items:\n  - {apiVersion: millrace.dev/v1alpha1, kind: Pipelines}\n",
+			[]string{`f.yaml:7: kind: "Pipelines" is unknown: the kinds are Pipeline and Stage`},
+		},
+		"list without a list": {
+			good + "---\napiVersion: v1\nkind: List\nitems: {apiVersion: millrace.dev/v1alpha1, kind: Pipeline}\n",
+			[]string{"f.yaml:10: items: is no list: write each object as an element of it"},
+		},
+		"list behind an alias": {
+			"x: &x\n  items:\n  - {apiVersion: millrace.dev/v1alpha1, kind: Pipelines}\n<<: *x\napiVersion: v1\nkind: List\n",
+			[]string{`f.yaml:6: kind: "Pipelines" is unknown: the kinds are Pipeline and Stage`},
 		},
 		"expression": {
 			strings.Replace(good, "validate: {}", `validate: {rules: [{expression: "event.nope"}]}`, 1),
