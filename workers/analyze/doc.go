@@ -3,7 +3,8 @@
 // tests the last minutes for a trend.
 //
 // Results leave on port out as new events: millrace.anomaly and millrace.trend. What a
-// person should see leaves on port insights. The input ends here (verdict filtered).
+// person should see leaves on port insights. The input ends here (verdict filtered). Of a
+// counter, the values are the rates at which it grows.
 //
 // # Anomalies
 //
