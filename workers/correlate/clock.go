@@ -5,7 +5,7 @@ import "time"
 const (
 	// maxJump is how far one event may move event time.
 	maxJump = time.Hour
-	// jumpVotes events in a row that lie elsewhere, and near to each other, do move it: input
+	// jumpVotes events in a row that lie elsewhere, those behind near to each other, do move it: input
 	// began anew. One host with a wrong clock among others does not.
 	jumpVotes = 8
 )
@@ -19,7 +19,7 @@ type clock struct {
 	silence   int64 // nanoseconds of stream time without an event after which it begins anew
 	latest    int64 // Unix nanoseconds; 0 = there was no event
 	votes     int
-	elsewhere int64 // the time of the first vote
+	elsewhere int64 // the time of the last vote
 	seen      int64 // the stream time of the last event
 }
 
@@ -38,9 +38,11 @@ func (c *clock) see(at, now int64) (counts int64, back bool) {
 		c.latest, c.votes = max(c.latest, at), 0
 		return at, back
 	}
-	if c.votes == 0 || abs(at-c.elsewhere) > int64(maxJump) {
-		c.votes, c.elsewhere = 0, at
+	// History goes ahead in steps of any size. What lies behind must agree.
+	if abs(at-c.elsewhere) > int64(maxJump) && min(at, c.elsewhere) < c.latest {
+		c.votes = 0
 	}
+	c.elsewhere = at
 	if c.votes++; c.votes == jumpVotes {
 		back = back || at < c.latest
 		c.latest, c.votes = at, 0

@@ -364,7 +364,10 @@ func TestFailedCallFollowsACrash(t *testing.T) {
 		"of a service of its pod":             {mends{behind("pay")}, nil, stage.Emit},
 		"of the second service of its pod":    {mends{behind("metrics", "pay")}, nil, stage.Emit},
 		"of its service.name":                 {mends{behind("pay-svc"), resource("service.name", "pay")}, nil, stage.Emit},
-		"in another namespace":                {mends{namespace("staging")}, mends{namespace("prod")}, stage.Filter},
+		"in another namespace":                {mends{namespace("staging")}, mends{namespace("prod"), attribute("server.address", "pay")}, stage.Filter},
+		"in a namespace that nobody tells":    {mends{namespace("staging")}, mends{namespace("prod")}, stage.Emit},
+		"called by address":                   {mends{namespace("staging")}, mends{namespace("prod"), attribute("server.address", "10.0.0.7")}, stage.Emit},
+		"called by the name of its Service":   {mends{namespace("staging")}, mends{namespace("prod"), attribute("server.address", "pay-svc.staging.svc.cluster.local")}, stage.Emit},
 		"in the namespace that is called":     {mends{namespace("staging")}, mends{namespace("prod"), attribute("server.address", "pay.staging.svc")}, stage.Emit},
 		"in a namespace that is not called":   {nil, mends{attribute("server.address", "pay.staging.svc.cluster.local")}, stage.Filter},
 		"called by a name outside of cluster": {nil, mends{attribute("server.address", "pay.example.com")}, stage.Emit},
@@ -414,10 +417,41 @@ func TestServicesAreBounded(t *testing.T) {
 func TestManyFailedCallsOfOneNamespace(t *testing.T) {
 	var events []*eventv1.Event
 	for i := range 2 * (manyErrors - 1) {
-		events = append(events, on(time.Duration(i)*time.Second, fmt.Sprint(i), cart, failedCall("pay"), namespace([]string{"prod", "staging"}[i%2])))
+		events = append(events, on(time.Duration(i)*time.Second, fmt.Sprint(i), cart, failedCall("pay"), namespace([]string{"prod", "staging"}[i%2]), attribute("server.address", "pay")))
 	}
 	if got := process(t, newStage(t, realtimeOnly), events...).insights; len(got) != 0 {
 		t.Errorf("insights: %v", got)
+	}
+	for name, mend := range map[string]func(i int) []func(*eventv1.Event){
+		"services of three namespaces": func(i int) []func(*eventv1.Event) {
+			return []func(*eventv1.Event){namespace([]string{"prod", "staging", "test"}[i%3]), attribute("server.address", "pay")}
+		},
+		"one service, called from three": func(i int) []func(*eventv1.Event) {
+			return []func(*eventv1.Event){namespace([]string{"prod", "staging", "test"}[i%3])}
+		},
+	} {
+		events = events[:0]
+		for i := range 120 {
+			events = append(events, on(time.Duration(i)*300*time.Millisecond, fmt.Sprint(i), cart, append(mend(i), failedCall("pay"))...))
+		}
+		want := map[string]int{"services of three namespaces": 3, "one service, called from three": 1}[name]
+		if got := last(process(t, newStage(t, realtimeOnly), events...).insights); len(got) != want {
+			t.Errorf("%s: %d incidents, want %d", name, len(got), want)
+		}
+	}
+}
+
+// TestCauseInTheOwnNamespace: of two that a call may have met, the one in its own namespace.
+func TestCauseInTheOwnNamespace(t *testing.T) {
+	m := process(t, newStage(t, realtimeOnly),
+		on(0, "k8s.pod.crash_loop_back_off", podA, namespace("prod")),
+		on(time.Second, "k8s.pod.crash_loop_back_off", podA, namespace("staging")),
+		on(2*time.Second, "", cart, failedCall("pay"), namespace("prod")))
+	for _, e := range last(m.insights) {
+		in := e.GetInsight()
+		if want := map[string]uint32{"prod": 2, "staging": 1}[in.GetRootCause().GetNamespace()]; in.GetCount() != want {
+			t.Errorf("incident of %v: %d events, want %d", in.GetRootCause(), in.GetCount(), want)
+		}
 	}
 }
 
@@ -475,6 +509,13 @@ func TestClusters(t *testing.T) {
 		got := process(t, newStage(t, config.Correlate{Window: &config.CorrelateWindow{MinEvents: 2}}),
 			on(0, crash, podA, in("eu")), on(1, crash, podA, in("us")), on(2, crash, podB, in("us"))).groups
 		if len(got) != 1 || got[0].GetEntity().GetCluster() != "us" {
+			t.Errorf("groups: %v", got)
+		}
+	})
+	t.Run("windows of events that do not all tell", func(t *testing.T) {
+		got := process(t, newStage(t, config.Correlate{Window: &config.CorrelateWindow{MinEvents: 3}}),
+			on(0, "app.log", podA), on(1, crash, podA, in("us")), on(2, "app.log", podA), on(3, crash, podA, in("eu"))).groups
+		if len(got) != 1 || len(got[0].GetCorrelation().GetLinks()) != 3 {
 			t.Errorf("groups: %v", got)
 		}
 	})
@@ -648,6 +689,13 @@ func TestHostBehind(t *testing.T) {
 
 func TestClock(t *testing.T) {
 	h := int64(time.Hour)
+	steps := func(first, from, by int64) []int64 {
+		times := []int64{first}
+		for i := range int64(jumpVotes) {
+			times = append(times, from+i*by)
+		}
+		return times
+	}
 	for name, tc := range map[string]struct {
 		times []int64
 		from  int64 // the stream time of the first
@@ -662,6 +710,9 @@ func TestClock(t *testing.T) {
 		"eight that do not agree":   {[]int64{20 * h, h, 3 * h, 5 * h, 7 * h, 9 * h, 11 * h, 13 * h, 15 * h}, 21 * h, 1, 20 * h},
 		"the first was far behind":  {[]int64{h, 9 * h, 9 * h, 9 * h, 9 * h, 9 * h, 9 * h, 9 * h, 9*h + 1}, 10 * h, 1, 9*h + 1},
 		"input that is played anew": {[]int64{20 * h, h, h, h, h, h, h, h, h + 1}, 21 * h, 1, h + 1},
+		"seldom, behind":            {steps(20*h, h, h/6), 21 * h, 1, h + 7*(h/6)},
+		"seldom, ahead":             {steps(h, 3*h, h/6), 21 * h, 1, 3*h + 7*(h/6)},
+		"very seldom, ahead":        {steps(h, 3*h, 2*h), 41 * h, 1, 3*h + 7*2*h},
 		"after a silence":           {[]int64{10 * h, 9*h + 1}, 11 * h, h, 9*h + 1},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -73,9 +73,14 @@ func newIncident(o *observation) *incident {
 	return &incident{id: id, first: o.time, last: o.time, seen: o.seen}
 }
 
+// nameKey is equal for references of the same name, in whatever cluster.
+func nameKey(r *eventv1.EntityRef) string {
+	return r.GetKind() + "/" + r.GetNamespace() + "/" + r.GetName()
+}
+
 // subjectKey is equal for references to the same subject.
 func subjectKey(r *eventv1.EntityRef) string {
-	key := r.GetKind() + "/" + r.GetNamespace() + "/" + r.GetName()
+	key := nameKey(r)
 	if r.GetCluster() != "" {
 		key += "\x00" + r.GetCluster()
 	}

@@ -94,6 +94,9 @@ func (m *memory) remember(o *observation) {
 	for _, key := range o.services {
 		m.place(key, o)
 	}
+	if o.signal == signalErrorSpan && o.home != "" { // those to a service of another namespace push it out of the ring of its key
+		m.place(o.home, o)
+	}
 }
 
 // place remembers o under one key.

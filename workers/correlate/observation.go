@@ -152,9 +152,7 @@ func (o *observation) placeByService(e *event.Event, own *texts, services []stri
 	switch span, _ := e.Span(); {
 	case span.PeerService != "": // a failed call is a symptom of whom it called
 		first, services = span.PeerService, nil
-		if called := namespaceOf(e, first); called != "" {
-			o.namespace = own.keep(called)
-		}
+		o.namespace = own.keep(calledIn(e, first, o.namespace))
 	case o.entity.GetKind() == "Service":
 		first, services = o.entity.GetName(), nil
 	case len(services) > 0:
@@ -202,18 +200,22 @@ func (o *observation) homeOf(own *texts) string {
 	return own.keep(key, "\x00", o.cluster)
 }
 
-// namespaceOf is the namespace of a service that was called by its name in a cluster, else empty.
-func namespaceOf(e *event.Event, service string) string {
+// calledIn is the namespace of a service that was called from the namespace own, as far as the address says it in
+// the way of the DNS of a cluster: a name alone is of the caller's. Empty = not known.
+func calledIn(e *event.Event, service, own string) string {
 	address, _ := e.Attribute("server.address")
-	rest, ok := strings.CutPrefix(address.Text(), service+".")
-	if !ok {
-		return ""
+	name, rest, dotted := strings.Cut(address.Text(), ".")
+	if !dotted {
+		if name == "" || strings.Contains(name, ":") { // an IPv6 address
+			return ""
+		}
+		return own
 	}
 	namespace, domain, _ := strings.Cut(rest, ".")
-	if domain != "" && domain != "svc" && !strings.HasPrefix(domain, "svc.") {
-		return ""
+	if domain == "svc" || strings.HasPrefix(domain, "svc.") || domain == "" && name == service {
+		return namespace
 	}
-	return namespace
+	return ""
 }
 
 // eventTime is when it happened, else when it was seen first.

@@ -107,7 +107,7 @@ func (r *realtime) explain(o *observation) {
 	for _, c := range rules[o.signal].causes {
 		var best *observation
 		for x := range r.memory.of(o.keys[c.over], c.of) {
-			if r.reaches(c, x, o) && (best == nil || closer(x, best, o)) {
+			if r.reaches(c, x, o) && (best == nil || likelier(c.over, x, best, o)) {
 				best = x
 			}
 		}
@@ -128,7 +128,16 @@ func (r *realtime) reaches(c cause, x, o *observation) bool {
 	return x != o && delta >= -int64(slack) && delta <= within && !foreign(x, o, c.over) && x.depth() < maxChain-1 && origin(x) != o
 }
 
-func closer(a, b, o *observation) bool { return abs(o.time-a.time) < abs(o.time-b.time) }
+// likelier says whether a is rather the cause of o than b is: it is nearer in time. A call that does not tell
+// in which namespace is rather one in its own.
+func likelier(over relation, a, b, o *observation) bool {
+	if own := o.entity.GetNamespace(); over == sameService && o.namespace == "" {
+		if in := a.namespace == own; in != (b.namespace == own) {
+			return in
+		}
+	}
+	return abs(o.time-a.time) < abs(o.time-b.time)
+}
 
 func abs(n int64) int64 { return max(n, -n) }
 
@@ -272,9 +281,11 @@ func (r *realtime) spell(o *observation) *incident {
 		return inc
 	}
 	var others []*observation
-	for x := range r.memory.of(o.keys[sameService], signalErrorSpan) {
-		if own := x.incident.find(); (own == nil || own.untold()) && abs(o.time-x.time) <= int64(errorSpell) && !foreign(x, o, sameService) {
-			others = append(others, x)
+	for _, key := range []string{o.home, o.keys[sameService]} {
+		for x := range r.memory.of(key, signalErrorSpan) {
+			if own := x.incident.find(); (own == nil || own.untold()) && abs(o.time-x.time) <= int64(errorSpell) && !foreign(x, o, sameService) && !slices.Contains(others, x) {
+				others = append(others, x)
+			}
 		}
 	}
 	if len(others)+1 < manyErrors {

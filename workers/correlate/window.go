@@ -21,11 +21,12 @@ const maxGroupIDs = 50
 type windows struct {
 	size, lateness       int64
 	minEvents, maxEvents int
-	groups               map[groupKey]*group
-	held                 int   // events in them
-	watermark            int64 // no window that ends at or before it is open
-	clock                clock // event time
-	earliest             int64 // no open window starts before; too early means one look in vain
+	groups               map[groupKey][]*group // those of several clusters, which most often are one
+	count                int                   // of them
+	held                 int                   // events in them
+	watermark            int64                 // no window that ends at or before it is open
+	clock                clock                 // event time
+	earliest             int64                 // no open window starts before; too early means one look in vain
 	late, dropped        prometheus.Counter
 	open                 prometheus.Gauge
 }
@@ -42,14 +43,15 @@ type groupKey struct {
 }
 
 type group struct {
-	key    groupKey
-	part   int // a full group is closed early; the next part begins
-	events []*observation
+	key     groupKey
+	cluster string // empty = nobody has told yet
+	part    int    // a full group is closed early; the next part begins
+	events  []*observation
 }
 
 func newWindows(c *config.CorrelateWindow, m prometheus.Registerer) *windows {
 	return &windows{
-		size: int64(c.Size), lateness: int64(c.Lateness), minEvents: c.MinEvents, maxEvents: c.MaxEvents, groups: map[groupKey]*group{},
+		size: int64(c.Size), lateness: int64(c.Lateness), minEvents: c.MinEvents, maxEvents: c.MaxEvents, groups: map[groupKey][]*group{},
 		clock:   clock{silence: int64(c.Size + c.Lateness)},
 		late:    counter(m, "millrace_correlate_late_events_total", "Notable events that came after their window was closed."),
 		dropped: counter(m, "millrace_correlate_ungrouped_events_total", "Notable events that no window had room for."),
@@ -69,27 +71,41 @@ func (w *windows) take(o *observation) (full *group) {
 		w.late.Inc()
 		return nil
 	}
-	key := groupKey{start: start, subject: subjectKey(o.subject)}
-	g, ok := w.groups[key]
-	if w.held >= maxHeld || (!ok && len(w.groups) >= maxGroups) {
+	key := groupKey{start: start, subject: nameKey(o.subject)}
+	g := w.groupOf(key, o.cluster)
+	if w.held >= maxHeld || (g == nil && w.count >= maxGroups) {
 		w.dropped.Inc()
 		return nil
 	}
-	if !ok {
-		g = &group{key: key}
-		if len(w.groups) == 0 || start < w.earliest {
+	if g == nil {
+		g = &group{key: key, cluster: o.cluster}
+		if w.count == 0 || start < w.earliest {
 			w.earliest = start
 		}
-		w.groups[key] = g
+		w.groups[key] = append(w.groups[key], g)
+		w.count++
 	}
+	g.cluster = cmp.Or(g.cluster, o.cluster)
 	g.events = append(g.events, o)
 	w.held++
 	if len(g.events) < w.maxEvents {
 		return nil
 	}
 	w.held -= len(g.events)
-	w.groups[key] = &group{key: key, part: g.part + 1}
-	return g
+	whole := *g
+	*g = group{key: key, cluster: g.cluster, part: g.part + 1}
+	return &whole
+}
+
+// groupOf is the group of a cluster. Who does not tell its cluster belongs to the group that is there, and a group
+// of which nobody has told takes the first name: collectors name their cluster, logs and traces seldom do.
+func (w *windows) groupOf(key groupKey, cluster string) *group {
+	for _, g := range w.groups[key] {
+		if !differ(g.cluster, cluster) {
+			return g
+		}
+	}
+	return nil
 }
 
 // close removes and returns the groups of windows that are over: the watermark has passed
@@ -99,25 +115,28 @@ func (w *windows) close(now int64, all bool) []*group {
 	w.watermark = max(w.watermark, latest-w.lateness)
 	all = all || w.clock.silent(now) // then also windows that lie ahead of event time
 	if !all && w.earliest+w.size > w.watermark {
-		w.open.Set(float64(len(w.groups)))
+		w.open.Set(float64(w.count))
 		return nil
 	}
 	var out []*group
 	w.earliest = math.MaxInt64 - w.size
-	for key, g := range w.groups {
+	for key, groups := range w.groups {
 		if !all && key.start+w.size > w.watermark {
 			w.earliest = min(w.earliest, key.start)
 			continue
 		}
 		delete(w.groups, key)
-		w.held -= len(g.events)
-		if len(g.events) >= w.minEvents {
-			out = append(out, g)
+		w.count -= len(groups)
+		for _, g := range groups {
+			w.held -= len(g.events)
+			if len(g.events) >= w.minEvents {
+				out = append(out, g)
+			}
 		}
 	}
-	w.open.Set(float64(len(w.groups)))
+	w.open.Set(float64(w.count))
 	slices.SortFunc(out, func(a, b *group) int {
-		return cmp.Or(cmp.Compare(a.key.start, b.key.start), cmp.Compare(a.key.subject, b.key.subject))
+		return cmp.Or(cmp.Compare(a.key.start, b.key.start), cmp.Compare(a.key.subject, b.key.subject), cmp.Compare(a.cluster, b.cluster))
 	})
 	return out
 }
@@ -149,7 +168,7 @@ func (g *group) event(source string, size int64) *eventv1.Event {
 		}
 	}
 	attributes = append(attributes, text("event.dominant_class", dominant))
-	id := hash("group", source, fmt.Sprint(g.key.start, g.part), g.key.subject, first.id)
+	id := hash("group", source, fmt.Sprint(g.key.start, g.part), g.key.subject, g.cluster, first.id)
 	ids.CorrelationId = id
 	return &eventv1.Event{
 		Id: id, Source: source, Type: TypeGroup, Subject: name(first.subject), TimeUnixNano: uint64(last.time),
