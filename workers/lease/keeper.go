@@ -90,7 +90,7 @@ type Keeper struct {
 	problem  string
 	table    Table // as last seen
 	revision uint64
-	looked   time.Time // the end of the last round
+	looked   time.Time // when the table was asked for that was seen last
 
 	// Of Run alone:
 	beatAt              time.Time // the next beat
@@ -159,11 +159,7 @@ func (k *Keeper) Run(ctx context.Context, l Lanes) error {
 	}
 	defer listening()
 	for ctx.Err() == nil {
-		wait := k.round(ctx, l)
-		k.mu.Lock()
-		k.looked = k.o.Now()
-		k.mu.Unlock()
-		k.sleep(ctx, wait)
+		k.sleep(ctx, k.round(ctx, l))
 	}
 	return nil
 }
@@ -200,12 +196,15 @@ func (k *Keeper) round(ctx context.Context, l Lanes) time.Duration {
 		return k.failed(ctx, err)
 	}
 	dead := k.saw(t, asked)
-	if t, err = k.fit(t, dead); err != nil {
-		k.settle(t, revision, l)
+	t, err = k.fit(t, dead)
+	k.settle(t, revision, l)
+	k.mu.Lock()
+	k.looked = asked
+	k.mu.Unlock()
+	if err != nil {
 		k.say(err.Error())
 		return k.jittered(k.o.Every)
 	}
-	k.settle(t, revision, l)
 	next, changed := t.Next(k.o.Worker, dead, k.hand())
 	if !changed && asked.Before(k.beatAt) {
 		k.well()

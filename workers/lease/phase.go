@@ -102,8 +102,8 @@ func (k *Keeper) Lost(lane int) {
 	k.Released(lane)
 }
 
-// Fresh says that this worker was awake for the last half of Expire and looked at the table, or tried
-// to: Lanes.Lost was called for what is lost. A worker that was stopped does not know yet who has its lanes.
+// Fresh says that this worker has seen the table in the last half of Expire, and Lanes.Lost was called for
+// what is lost. A worker that was stopped or cut off does not know yet who has its lanes.
 func (k *Keeper) Fresh() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
