@@ -218,7 +218,7 @@ func (d *Decoder) object(m *Message) {
 	switch whole := s.only(); {
 	case whole == nil && len(m.Data) > d.limits.MaxEvent:
 		d.fail(FormJSON, m.Data, d.tooLarge(len(m.Data)))
-	case whole != nil && !oneObject(m.Header) && d.firstLine(m.Data):
+	case whole != nil && d.isLines(m.Data):
 		d.lines(m)
 	case whole != nil:
 		d.fail(FormJSON, m.Data, whole)
@@ -227,16 +227,17 @@ func (d *Decoder) object(m *Message) {
 	}
 }
 
-// firstLine tells whether the first line of text is a whole JSON object: it is NDJSON then. A later
-// one may be a part of an object that is spread over many lines, and broken.
-func (d *Decoder) firstLine(text []byte) bool {
-	text = bytes.TrimLeft(text, " \t\r\n")
+// isLines tells whether the first or the last line of text is a whole JSON object: it is NDJSON then. One between
+// them may be a part of an object that is spread over many lines, and broken.
+func (d *Decoder) isLines(text []byte) bool {
+	text = bytes.TrimSpace(text)
 	end := bytes.IndexByte(text, '\n')
 	if end < 0 {
 		return false
 	}
-	s := scanner{b: text[:end], max: d.limits.MaxDepth}
-	return s.only() == nil
+	first := scanner{b: text[:end], max: d.limits.MaxDepth}
+	last := scanner{b: text[bytes.LastIndexByte(text, '\n')+1:], max: d.limits.MaxDepth}
+	return first.only() == nil || last.only() == nil
 }
 
 // lines decodes NDJSON.

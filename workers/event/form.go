@@ -130,9 +130,3 @@ func formOf(h map[string][]string) Form {
 	}
 	return FormUnknown
 }
-
-// oneObject tells whether the content type says that the message is one JSON object.
-func oneObject(h map[string][]string) bool {
-	ct := media(header(h, HeaderContentType))
-	return strings.EqualFold(ct, ContentTypeJSON) || strings.EqualFold(ct, ContentTypeCloudEvent)
-}

@@ -223,7 +223,7 @@ func TestOptionalMacrosAreFew(t *testing.T) {
 	if _, err := celenv.Compile(env, nested(14)); err == nil || !strings.Contains(err.Error(), "optMap") {
 		t.Errorf("got %v, want a refusal", err)
 	}
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took > 5*time.Second { // compiled, minutes
 		t.Errorf("took %s", took)
 	}
 }
