@@ -198,6 +198,10 @@ func TestPodsOfBeforeTheFirstStart(t *testing.T) {
 			p.Status.StartTime = &old
 			p.Status.Conditions = []corev1.PodCondition{{LastTransitionTime: recent}, {LastTransitionTime: old}}
 		})}, typePodFailed, recent},
+		// The kubelet was restarted, and refuses a pod that it ran.
+		"rejected after it ran": {[]*corev1.Pod{rejected(func(p *corev1.Pod) {
+			p.Status = corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &old}
+		}), rejected(func(p *corev1.Pod) { p.Status.StartTime = &old })}, typePodFailed, metav1.Time{}},
 		// When its gate is lifted the condition keeps its time.
 		"gated":         {[]*corev1.Pod{waiting(corev1.PodReasonSchedulingGated), waiting(corev1.PodReasonUnschedulable)}, typePodUnschedulable, old},
 		"unschedulable": {[]*corev1.Pod{waiting(corev1.PodReasonUnschedulable), waiting(corev1.PodReasonUnschedulable)}, typePodUnschedulable, old},
@@ -216,6 +220,10 @@ func TestPodsOfBeforeTheFirstStart(t *testing.T) {
 			case tc.want == "" && len(events) == 0:
 			case tc.want == "", len(events) != 1, events[0].Type != tc.want:
 				t.Errorf("got %v, want %q", events, tc.want)
+			case tc.at.IsZero():
+				if ago := time.Since(time.Unix(0, int64(events[0].TimeUnixNano))); ago > time.Minute {
+					t.Errorf("time: got %s ago, want now", ago)
+				}
 			case events[0].TimeUnixNano != nanos(tc.at.Time):
 				t.Errorf("time: got %d, want %s", events[0].TimeUnixNano, tc.at)
 			}

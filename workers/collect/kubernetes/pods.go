@@ -243,21 +243,22 @@ func failure(pod *corev1.Pod, p past) (finding, bool) {
 	if pod.Status.Phase != corev1.PodFailed || pod.DeletionTimestamp != nil || p.value(aspect) != "" {
 		return finding{}, false
 	}
-	at := failedAt(pod)
+	at := failedAt(pod, p.record != nil)
 	body := cmp.Or(pod.Status.Message, pod.Status.Reason, "the pod has failed and is not started again")
 	return finding{aspect, "1", podEvent(pod, nil, typ, severity, at, body,
 		stringValue("k8s.pod.status_reason", pod.Status.Reason)), at}, true
 }
 
-// failedAt is when the last container ended, or, of a pod that never ran one since the kubelet
-// rejected it, the last time that its status tells.
-func failedAt(pod *corev1.Pod) (last time.Time) {
+// failedAt is when the last container ended. The kubelet rejects pods too, also those that ran before it was
+// restarted, and no time in such a status is that of the failure: of a pod that was seen before it failed
+// it is now (zero), of another one the last time that the status tells.
+func failedAt(pod *corev1.Pod, seen bool) (last time.Time) {
 	for _, c := range containerStatuses(pod) {
 		if t := c.State.Terminated; t != nil && t.FinishedAt.After(last) {
 			last = t.FinishedAt.Time
 		}
 	}
-	if !last.IsZero() {
+	if !last.IsZero() || seen {
 		return last
 	}
 	for _, c := range pod.Status.Conditions {
