@@ -88,9 +88,9 @@ func (in *insights) anomaly(b *stage.Batch, e *event.Event, found *eventv1.Event
 		cluster = e.Entity.Cluster
 	}
 	key := cluster + "/" + root.GetKind() + "/" + root.GetNamespace() + "/" + root.GetName()
-	at := e.Time
-	if at == 0 {
-		at = b.Now.UnixNano()
+	at := b.Now.UnixNano() // also for a clock that is ahead: hosts of one workload differ
+	if e.Time != 0 {
+		at = min(at, e.Time)
 	}
 	ep, ok := in.open.Get(key)
 	if !ok || !ep.holds(at) {
