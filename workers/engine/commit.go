@@ -73,16 +73,28 @@ func (l *lane) commit(ctx context.Context, s *step) error {
 	for i, n := range l.e.nodes {
 		n.stats.commit(s, &s.tallies[i], i == 0, now)
 	}
-	if !l.e.fresh() { // it may have been stopped since it has stored
-		if owns, err := l.e.owns(ctx, l.index); err == nil && !owns {
-			return fmt.Errorf("%w: found out before an acknowledgement", errLost)
-		}
+	if err := l.stillOurs(ctx); err != nil { // it may have been stopped since it has stored
+		return err
 	}
 	l.acknowledge(s)
 	l.e.progress.Store(now)
 	l.working.Add(-1)
 	l.settle()
 	l.free <- s
+	return nil
+}
+
+// stillOurs is errLost when the lane is another worker's, as far as this one can know. While it cannot read the leases
+// it goes on.
+func (l *lane) stillOurs(ctx context.Context) error {
+	if !l.e.fresh() {
+		if owns, err := l.e.owns(ctx, l.index); err == nil && !owns {
+			return fmt.Errorf("%w: found out before an acknowledgement", errLost)
+		}
+	}
+	if l.isLost() { // a fresh look has told, and the context may not have ended yet
+		return errLost
+	}
 	return nil
 }
 

@@ -392,7 +392,7 @@ func (in *input) admit(sub *nats.Subscription, raw *nats.Msg, meta *nats.MsgMeta
 	}
 	in.delivered = meta.Sequence.Consumer
 	seq := meta.Sequence.Stream
-	if seq <= in.acked && in.l.e.fresh() {
+	if seq <= in.acked && in.l.e.fresh() && !in.l.isLost() {
 		_ = in.l.e.conn.Publish(raw.Reply, ackBody()) // not sent: it comes again
 	}
 	if seq <= in.received {

@@ -142,6 +142,15 @@ func (l *lane) lose() {
 	l.stop()
 }
 
+func (l *lane) isLost() bool {
+	select {
+	case <-l.lost:
+		return true
+	default:
+		return false
+	}
+}
+
 // Reasons for a session to end before the lane is stopped.
 var (
 	errLost = errors.New("the lane belongs to another worker")

@@ -24,30 +24,38 @@ func lines(n, size int) string {
 }
 
 func TestInputEndsWhereTheIngressIsFull(t *testing.T) {
+	const waiting = "ingress full, waiting"
 	for name, tc := range map[string]struct {
-		input     string
-		interrupt time.Duration
-		o         Options
+		input string
+		// until is what the progress says when the run is interrupted; empty = it ends by itself.
+		until string
+		o     Options
 	}{
-		"by --for":                   {input: large(), o: Options{For: 2500 * time.Millisecond}},
-		"by an interrupt":            {input: small(), interrupt: 2500 * time.Millisecond},
-		"by an interrupt of a drain": {input: small(), interrupt: time.Second, o: Options{UntilDrained: true}},
+		"by --for":            {input: large(), o: Options{For: 2500 * time.Millisecond}},
+		"by an interrupt":     {input: small(), until: waiting},
+		"by --for of a drain": {input: small(), o: Options{UntilDrained: true, For: time.Second}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx := t.Context()
-			if tc.interrupt > 0 {
-				var stop context.CancelFunc
-				ctx, stop = context.WithTimeout(ctx, tc.interrupt)
-				defer stop()
-			}
-			tc.o.Input = "-"
-			got := run(ctx, t, pipeline(smallStreams, stages), tc.input, tc.o)
+			s := newSetting(t, pipeline(smallStreams, stages), tc.input)
+			tc.o.Input, tc.o.File, tc.o.Report = "-", s.file, s.report
+			ctx, interrupt := context.WithTimeout(t.Context(), time.Minute)
+			defer interrupt()
+			said := make(chan bool, 1)
+			go func() {
+				for ctx.Err() == nil && (tc.until == "" || !strings.Contains(s.progress.String(), tc.until)) {
+					time.Sleep(20 * time.Millisecond)
+				}
+				said <- ctx.Err() == nil
+				interrupt()
+			}()
+			got := s.outcome(func() error { return Run(ctx, tc.o, s.env) })
+			interrupt()
 			if got.err != nil || got.EventsIn == 0 || got.Stages["validate"].In != got.EventsIn {
 				t.Errorf("%d events were stored and %d processed: %v", got.EventsIn, got.Stages["validate"].In, got.err)
 			}
-			if want := "ingress full, waiting"; !tc.o.UntilDrained && !strings.Contains(got.progress, want) {
-				t.Errorf("the progress does not say %q:\n%s", want, got.progress)
+			if in := <-said; tc.until != "" && !in {
+				t.Errorf("the progress does not say %q:\n%s", tc.until, got.progress)
 			}
 		})
 	}
