@@ -1,6 +1,7 @@
 package analyze
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -83,10 +84,7 @@ func (a *anomalies) holds(at int64) bool {
 // one anomaly is strong or there are several; again when it has doubled.
 func (in *insights) anomaly(b *stage.Batch, e *event.Event, found *eventv1.Event) {
 	root := workload(found)
-	cluster := root.GetCluster()
-	if cluster == "" { // a workload that enrichment found is where its pod is
-		cluster = e.Entity.Cluster
-	}
+	cluster := cmp.Or(root.GetCluster(), e.Entity.Cluster) // a workload that enrichment found is where its pod is
 	key := cluster + "/" + root.GetKind() + "/" + root.GetNamespace() + "/" + root.GetName()
 	at := b.Now.UnixNano() // also for a clock that is ahead: hosts of one workload differ
 	if e.Time != 0 {

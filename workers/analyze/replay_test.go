@@ -58,7 +58,7 @@ func ramps() (messages []replay.Message) {
 				lines = append(lines, event.AppendCloudEvent(nil, e))
 			}
 		}
-		messages = append(messages, replay.Message{Stored: start.Add(time.Duration(i) * 10 * time.Second), Data: bytes.Join(lines, []byte("\n"))})
+		messages = append(messages, message(i, lines))
 	}
 	return messages
 }
@@ -98,6 +98,11 @@ func TestRebuiltTrends(t *testing.T) {
 	t.Logf("%d trends told after %d takeovers, %d of them again", total, (len(messages)-130)/60+1, more)
 }
 
+// message is the i-th, of one in ten seconds.
+func message(i int, lines [][]byte) replay.Message {
+	return replay.Message{Stored: start.Add(time.Duration(i) * 10 * time.Second), Data: bytes.Join(lines, []byte("\n"))}
+}
+
 // leaks are five hours of series that rise at different rates to limits that they reach in one to eight hours, or are killed.
 func leaks() (messages []replay.Message) {
 	r := rand.New(rand.NewPCG(21, 22))
@@ -117,7 +122,7 @@ func leaks() (messages []replay.Message) {
 			e.Attributes = []*eventv1.KeyValue{{Key: LimitAttribute, Value: &eventv1.KeyValue_DoubleValue{DoubleValue: limit[n]}}}
 			lines = append(lines, event.AppendCloudEvent(nil, e))
 		}
-		messages = append(messages, replay.Message{Stored: start.Add(time.Duration(i) * 10 * time.Second), Data: bytes.Join(lines, []byte("\n"))})
+		messages = append(messages, message(i, lines))
 	}
 	return messages
 }

@@ -127,14 +127,7 @@ func (l *lane) setProblem(text string) { l.problem.Store(&text) }
 // stop has the lane finish what it has in hand and end.
 func (l *lane) stop() { l.stopOnce.Do(func() { close(l.stopping) }) }
 
-func (l *lane) stopped() bool {
-	select {
-	case <-l.stopping:
-		return true
-	default:
-		return false
-	}
-}
+func (l *lane) stopped() bool { return closed(l.stopping) }
 
 // lose has the lane end at once: nothing more is stored.
 func (l *lane) lose() {
@@ -142,9 +135,11 @@ func (l *lane) lose() {
 	l.stop()
 }
 
-func (l *lane) isLost() bool {
+func (l *lane) isLost() bool { return closed(l.lost) }
+
+func closed(c <-chan struct{}) bool {
 	select {
-	case <-l.lost:
+	case <-c:
 		return true
 	default:
 		return false

@@ -467,6 +467,19 @@ type chained struct {
 
 func (c chained) Kind() config.Kind { return c.kind }
 
+// member is the config of a stage behind the first one of a chain; out is the stream of its port out, empty = only
+// the chain reads that.
+func member(name, from string, kind config.Kind, out string) config.StageConfig {
+	s := *stageConfig()
+	s.Stage, s.Kind, s.Validate = name, kind, nil
+	s.Inputs = []config.Input{{From: from}}
+	s.Outputs = map[string]config.Output{config.PortDeadLetter: {Stream: "DEAD", Subject: "dead." + name, Format: config.FormatRaw}}
+	if out != "" {
+		s.Outputs[config.PortOut] = config.Output{Stream: out, Subject: strings.ToLower(out) + "." + name, Format: config.FormatFrame}
+	}
+	return s
+}
+
 // TestChainThatBranches runs a -> b -> d and a -> c in one worker: what c and d add to the same events does not
 // get into each other's way, whichever goroutine they work in.
 func TestChainThatBranches(t *testing.T) {
@@ -484,16 +497,7 @@ func TestChainThatBranches(t *testing.T) {
 	a, b := chained{config.KindValidate, &testStage{}}, chained{config.KindEnrich, &testStage{}}
 	c, d := chained{config.KindCorrelate, mark("c")}, chained{config.KindAnalyze, mark("d")}
 	ids := r.publishFrames("f", 60, 100)
-	member := func(name, from string, kind config.Kind, out string) config.StageConfig {
-		s := *stageConfig()
-		s.Stage, s.Kind, s.Validate = name, kind, nil
-		s.Inputs = []config.Input{{From: from}}
-		s.Outputs = map[string]config.Output{config.PortDeadLetter: {Stream: "DEAD", Subject: "dead." + name, Format: config.FormatRaw}}
-		if out != "" {
-			s.Outputs[config.PortOut] = config.Output{Stream: out, Subject: strings.ToLower(out) + "." + name, Format: config.FormatFrame}
-		}
-		return s
-	}
+
 	e := r.run(a.testStage, func(cfg *config.StageConfig, o *engine.Options) {
 		o.Registry = stage.NewRegistry(a, b, c, d)
 		delete(cfg.Outputs, config.PortOut)
@@ -560,16 +564,7 @@ func TestChain(t *testing.T) {
 			want, made = append(want, id), append(made, "made-"+id)
 		}
 	}
-	member := func(name, from string, kind config.Kind, out string) config.StageConfig {
-		s := *stageConfig()
-		s.Stage, s.Kind, s.Validate = name, kind, nil
-		s.Inputs = []config.Input{{From: from}}
-		s.Outputs = map[string]config.Output{
-			config.PortOut:        {Stream: out, Subject: strings.ToLower(out) + "." + name, Format: config.FormatFrame},
-			config.PortDeadLetter: {Stream: "DEAD", Subject: "dead." + name, Format: config.FormatRaw},
-		}
-		return s
-	}
+
 	exporter, tracer := recorded(t)
 	e := r.run(a.testStage, func(cfg *config.StageConfig, o *engine.Options) {
 		o.Registry, o.Tracer = stage.NewRegistry(a, b, c), tracer

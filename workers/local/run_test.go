@@ -1,7 +1,6 @@
 package local
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/test/harness/logs"
 	"millrace.dev/millrace/workers/analyze"
 	"millrace.dev/millrace/workers/correlate"
 	"millrace.dev/millrace/workers/stage"
@@ -54,7 +53,7 @@ type setting struct {
 	t                testing.TB
 	file, report     string
 	env              Environment
-	stdout, progress safeBuffer
+	stdout, progress logs.Buffer
 }
 
 func newSetting(t testing.TB, manifest, stdin string) *setting {
@@ -147,24 +146,6 @@ func (s *setting) outcome(run func() error) outcome {
 		s.t.Fatal(err)
 	}
 	return out
-}
-
-// safeBuffer is read while a run writes to it.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 // failures makes n events of things that go wrong in one pod: correlate tells of them.

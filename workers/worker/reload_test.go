@@ -1,20 +1,19 @@
 package worker_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"millrace.dev/millrace/test/harness/logs"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/stage"
 	"millrace.dev/millrace/workers/validate"
@@ -51,24 +50,6 @@ func (m *mounted) replace(content []byte) {
 	} else {
 		must(os.RemoveAll(filepath.Join(m.dir, fmt.Sprintf("..v%d", m.version-1))))
 	}
-}
-
-// said is a log that is read while it is written.
-type said struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (s *said) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
-func (s *said) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
 }
 
 // TestConfigChangesUnderway: rules that change in the mounted config reach the worker as it runs; what is
@@ -110,14 +91,14 @@ func TestConfigChangesUnderway(t *testing.T) {
 	files := &mounted{t: t, dir: t.TempDir()}
 	files.replace(rule("event.type == 'a'"))
 
-	logs := &said{}
+	log := &logs.Buffer{}
 	listening := make(chan string, 1)
 	ctx, sigterm := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
 		done <- worker.Run(ctx, worker.Options{
 			ConfigFile: files.file(), ListenAddr: "127.0.0.1:0", Registry: stage.NewRegistry(validate.NewFactory()),
-			Log: slog.New(slog.NewTextHandler(logs, nil)), Listening: func(a string) { listening <- a }, ReloadEvery: 10 * time.Millisecond,
+			Log: slog.New(slog.NewTextHandler(log, nil)), Listening: func(a string) { listening <- a }, ReloadEvery: 10 * time.Millisecond,
 		})
 	}()
 	base := "http://" + <-listening
@@ -165,7 +146,7 @@ func TestConfigChangesUnderway(t *testing.T) {
 	if err := os.Remove(files.file()); err != nil { // nobody does, and it ends nothing
 		t.Fatal(err)
 	}
-	eventually(t, "the log says that the file is gone", func() bool { return strings.Contains(logs.String(), "cannot be read any more") })
+	eventually(t, "the log says that the file is gone", func() bool { return strings.Contains(log.String(), "cannot be read any more") })
 	decides("b", "c")
 	if err := os.Symlink(filepath.Join("..data", "stage.json"), files.file()); err != nil {
 		t.Fatal(err)
@@ -183,8 +164,8 @@ func TestConfigChangesUnderway(t *testing.T) {
 		"the rules have changed: the worker goes on with the new ones", "is refused; the worker goes on with what it has",
 		"validate.rules[0].expression", "until it is restarted",
 	} {
-		if !strings.Contains(logs.String(), want) {
-			t.Errorf("the log does not say %q:\n%s", want, logs.String())
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not say %q:\n%s", want, log.String())
 		}
 	}
 }

@@ -84,13 +84,14 @@ func (o *observer) observe(kind string, meta *metav1.ObjectMeta, find func(past)
 			continue
 		}
 		e := o.complete(f, uid, now)
+		n := proto.Size(e)
 		// The findings of a Deployment carry one value: a crash between two frames would lose some.
-		if kind != kindDeployment && size+proto.Size(e) > maxFrameBytes && len(events) > 0 {
+		if kind != kindDeployment && size+n > maxFrameBytes && len(events) > 0 {
 			o.hand(item{events: events})
 			events, size = nil, 0
 		}
 		events = append(events, e)
-		size += proto.Size(e)
+		size += n
 	}
 	if len(events) > 0 {
 		o.hand(item{events: events})

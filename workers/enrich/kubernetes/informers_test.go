@@ -1,12 +1,10 @@
 package kubernetes
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,33 +19,16 @@ import (
 
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/kube"
+	"millrace.dev/millrace/test/harness/logs"
 	"millrace.dev/millrace/workers/enrich"
 )
-
-// logged is a log that a test can read while it is written.
-type logged struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logged) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.b.String(), text)
-}
 
 // cluster is an API server with one namespace, and informers that follow it.
 type cluster struct {
 	kubernetes.Interface
 	*Informers
 	namespace string
-	log       *logged
+	log       *logs.Buffer
 	metrics   *prometheus.Registry
 }
 
@@ -59,7 +40,7 @@ func follow(t *testing.T, plane *kube.ControlPlane, cfg *rest.Config, options Op
 	}
 	c := &cluster{
 		Interface: plane.Client(), Informers: informers, namespace: harness.NewNamespace(t, plane, nil),
-		log: &logged{}, metrics: prometheus.NewRegistry(),
+		log: &logs.Buffer{}, metrics: prometheus.NewRegistry(),
 	}
 	err = c.Start(t.Context(), enrich.SourceSettings{
 		Log: slog.New(slog.NewTextHandler(c.log, nil)), Now: time.Now, Metrics: c.metrics, KeepDeleted: time.Minute,
@@ -72,7 +53,7 @@ func follow(t *testing.T, plane *kube.ControlPlane, cfg *rest.Config, options Op
 			t.Error(err)
 		}
 		if t.Failed() {
-			t.Log(c.log.b.String())
+			t.Log(c.log.String())
 		}
 	})
 	return c
@@ -198,7 +179,7 @@ func TestAPIServerIsAway(t *testing.T) {
 	c.finds(t, q, enrich.StatusOK, q.UID)
 	other := c.pod(t, "web-2", "10.1.2.4")
 	c.finds(t, enrich.Query{IP: "10.1.2.4"}, enrich.StatusOK, string(other.UID))
-	if n := c.log.count(`msg="lost contact with the Kubernetes API" resource=pods`); n != 1 {
+	if n := strings.Count(c.log.String(), `msg="lost contact with the Kubernetes API" resource=pods`); n != 1 {
 		t.Errorf("the log tells %d times that pods cannot be watched, want once", n)
 	}
 }
@@ -229,7 +210,7 @@ func TestRights(t *testing.T) {
 	}
 	none.finds(t, q, enrich.StatusOK, q.UID) // it had been waiting for the right
 	for name, c := range map[string]*cluster{"none": none, "some": some} {
-		if n := c.log.count(`msg="no right to list and watch: grant get, list and watch to this service account" resource=services`); n != 1 {
+		if n := strings.Count(c.log.String(), `msg="no right to list and watch: grant get, list and watch to this service account" resource=services`); n != 1 {
 			t.Errorf("%s: the log tells %d times that services are forbidden, want once", name, n)
 		}
 	}
