@@ -10,8 +10,10 @@ import (
 	"testing"
 	"time"
 
+	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/natsserver"
+	"millrace.dev/millrace/workers/event"
 )
 
 // told is an insight as a person or a pager reads it from the stream.
@@ -82,6 +84,29 @@ func readInsight(data []byte) (*told, error) {
 	}
 	one.document = whole.String()
 	return one, nil
+}
+
+// TestReadInsight: what the tests read is what the product writes.
+func TestReadInsight(t *testing.T) {
+	data := event.AppendCloudEvent(nil, &eventv1.Event{
+		Id: "i", Source: "/stages/correlate", Type: "millrace.insight", SeverityNumber: 17,
+		Entity: &eventv1.EntityRef{Kind: "Deployment", Namespace: "shop", Name: "web"},
+		Signal: &eventv1.Event_Insight{Insight: &eventv1.Insight{
+			Title: "web crash-loops", Summary: "no cause was seen", Status: "closed",
+			RootCause: &eventv1.EntityRef{Kind: "Deployment", Namespace: "shop", Name: "web"},
+			Affected:  []*eventv1.EntityRef{{Kind: "Pod", Namespace: "bank", Name: "cart-0"}},
+		}},
+	})
+	got, err := readInsight(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.id != "i" || got.severity != 17 || got.title != "web crash-loops" || got.summary != "no cause was seen" || !got.resolved() {
+		t.Errorf("got %+v", got)
+	}
+	if want := []string{"bank", "shop"}; !slices.Equal(got.namespaces, want) {
+		t.Errorf("namespaces: got %v, want %v", got.namespaces, want)
+	}
 }
 
 // watchedCluster has two nodes, the collector of Kubernetes and the six-stream sample, which is ready.
