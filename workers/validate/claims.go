@@ -185,9 +185,10 @@ func (c *claims) vacate(hole int) {
 	c.slots[hole] = slot{}
 }
 
-// identity is the hash of an event's source and id.
-func identity(b []byte) (id [16]byte) {
-	h := xxh3.Hash128(b)
+// identity is the hash of an event's source and id. The seed keeps who may publish from making two ids with one hash,
+// by which one event would swallow another.
+func identity(b []byte, seed uint64) (id [16]byte) {
+	h := xxh3.Hash128Seed(b, seed)
 	binary.LittleEndian.PutUint64(id[:8], h.Lo)
 	binary.LittleEndian.PutUint64(id[8:], h.Hi)
 	return id
