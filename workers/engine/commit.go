@@ -77,7 +77,6 @@ func (l *lane) commit(ctx context.Context, s *step) error {
 		return err
 	}
 	l.acknowledge(s)
-	l.e.progress.Store(now)
 	l.working.Add(-1)
 	l.settle()
 	l.free <- s

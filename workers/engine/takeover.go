@@ -16,11 +16,12 @@ import (
 )
 
 // takeOver finds out where the lane stands: what is acknowledged, and what is stored of
-// what comes after. Then it has the stages know what they knew. It tries until it succeeds.
+// what comes after. Then it has the stages know what they knew. It tries until it succeeds,
+// or a stage does not start.
 func (l *lane) takeOver(ctx context.Context) error {
 	for failures := 0; ; failures++ {
 		err := l.tryTakeOver(ctx)
-		if err == nil || errors.Is(err, errStopped) {
+		if failed := (*startError)(nil); err == nil || errors.Is(err, errStopped) || errors.As(err, &failed) {
 			return err
 		}
 		l.setProblem(err.Error())

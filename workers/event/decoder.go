@@ -114,6 +114,7 @@ func (d *Decoder) memory() *Contexts {
 func (d *Decoder) Reset() {
 	d.arena.reset()
 	d.forget()
+	d.shared, d.spans, d.json.members = kept(d.shared), kept(d.spans), kept(d.json.members)
 }
 
 // forget lets go of the contexts of the last frame.

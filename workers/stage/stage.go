@@ -17,6 +17,11 @@ import (
 // The engine calls Start once, then Process and (if implemented) Flush, then Shutdown once.
 // Process and Flush of a stateless stage are called from several goroutines at once.
 //
+// If Start fails, the engine calls nothing else on that stage: Start itself releases what it took. The stages that
+// started before it are shut down, the last one first, and the worker ends with the error. The same holds when
+// Factory.New fails. A stateful stage starts when its lane comes to the worker, and ends the worker then in the same
+// way: the work in hand of the other lanes is stored before.
+//
 // A stateful stage (Factory.Stateful) has one instance for each lane (partition), and its
 // Process and Flush are never called concurrently. Process is called once for each input
 // message, in stream order: never with the events of several messages, and with a part of
@@ -26,7 +31,9 @@ import (
 // the wall clock, the order of a map, a pointer, a goroutine or chance. A worker that takes
 // over a lane replays the input, and must come to the same state and the same output.
 type Stage interface {
-	// Start makes the stage ready: it may wait for caches. An error stops the worker.
+	// Start makes the stage ready: it may wait for caches. ctx ends when the worker is told to stop or loses the
+	// lane meanwhile; it is not for goroutines that go on after Start: Shutdown ends these.
+	// An error stops the worker, unless ctx has ended.
 	Start(ctx context.Context) error
 	// Process decides what becomes of every event of b, through b's verdict methods; an
 	// event without a verdict is emitted on port out. It may produce new events on any
@@ -37,7 +44,8 @@ type Stage interface {
 	// one by one to find the one to blame, and retries or dead-letters only that one. So
 	// a stage should return an error only when it cannot tell which event is at fault.
 	Process(ctx context.Context, b *Batch) error
-	// Shutdown releases what Start took. No event is in hand when it is called.
+	// Shutdown releases what Start took. No event is in hand when it is called. It is called once, and only when
+	// Start succeeded.
 	Shutdown(ctx context.Context) error
 }
 
