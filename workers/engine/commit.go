@@ -172,6 +172,7 @@ func (l *lane) encodeAll(s *step, q *queue) {
 		if o.frame != nil {
 			o.buffer = l.e.buffer()
 			*o.buffer = o.frame.AppendTo((*o.buffer)[:0])
+			o.marks = o.frame.Marks()
 			o.msg.Data = *o.buffer
 			l.putWriter(o.frame)
 			o.frame = nil

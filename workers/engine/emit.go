@@ -296,6 +296,9 @@ func (l *lane) header(s *step, o *output) {
 		o.msg.Header = h
 		h[event.HeaderContentType] = []string{event.ContentTypeFrame}
 		h[headerEvents] = []string{strconv.Itoa(o.events)}
+		if o.marks != "" {
+			h[event.HeaderMarked] = []string{o.marks}
+		}
 		if o.trace != nil && o.events == 1 {
 			for _, key := range [2]string{headerTraceparent, headerTracestate} {
 				if v := o.trace.header.Get(key); v != "" && len(v) <= maxTraceHeader {

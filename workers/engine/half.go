@@ -115,7 +115,7 @@ func (h *hand) held() (bytes int) {
 func (h *hand) decode(m *message) (bad []event.Undecodable, known measure) {
 	lo := len(h.events)
 	h.events, bad = h.decoders[m.in.index].Decode(h.events, event.Message{
-		Header: m.header, Data: m.data, Input: m.in.index, Sequence: m.seq, Time: m.stored,
+		Header: m.header, Data: m.data, Input: m.in.index, Sequence: m.seq, Time: m.stored, Only: m.only,
 	})
 	known.events = len(h.events) - lo + len(bad)
 	if len(h.events) > lo {

@@ -111,6 +111,10 @@ func (l *lane) takeMessage(ctx context.Context, s *step, k int, ahead *ahead) bo
 	if !l.flushUntil(ctx, s, m.stored/int64(time.Second)) {
 		return false
 	}
+	if m.only != nil && len(m.only) == 0 { // in a replay
+		l.last[m.in.index] = m.seq
+		return true
+	}
 	sc := &scene{
 		s: s, messages: s.messages, m: m, k: k, first: k, in: m.in.index, now: time.Unix(0, m.stored),
 		at: position{seq: m.seq}, replayed: l.replaying,

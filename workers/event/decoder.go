@@ -13,6 +13,8 @@ type Message struct {
 	// Input and Sequence become the Origin of the events.
 	Input    int
 	Sequence uint64
+	// Only are the positions of the events of a frame that are wanted, ascending; nil = all of them.
+	Only []int
 	// Time is when the stream stored the message, Unix nanoseconds. Events without an
 	// ingest time get this one; 0 = they stay without.
 	Time int64

@@ -69,6 +69,15 @@ type Rebuilder interface {
 	Horizon() time.Duration
 }
 
+// Selective is implemented by stages with a Horizon that look at marked events only (event.Event.Marked): Process filters
+// all others, and a batch without them leads to the same state. A takeover then decodes only the marked events of the
+// input, which frames name in a header, and gives Process nothing of a message that has none. Flush is called as
+// ever.
+type Selective interface {
+	// OnlyMarked says whether the stage is one, with its present config.
+	OnlyMarked() bool
+}
+
 // Reloader is implemented by stages whose config has live members (config.StageConfig.Fixed).
 type Reloader interface {
 	// Reload returns a stage that decides by the live members of c and has everything else of
