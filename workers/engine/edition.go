@@ -186,10 +186,9 @@ func shutdown(ctx context.Context, stages []stage.Stage) error {
 	return errors.Join(errs...)
 }
 
-// renew has the lane take up another edition. What was decided by the one before is stored and
-// acknowledged by then: should the lane begin anew, what comes again is decided by the same
-// rules as before, and what was stored of it is told apart by its positions. It is called
-// between two steps, in the goroutine that processes them.
+// renew has the lane take up another edition, once everything that the one before decided is stored and
+// acknowledged. If the lane restarts, redelivered messages are decided by the same rules as before; positions tell
+// which outputs are stored already. It is called between two steps, in the goroutine that processes them.
 func (l *lane) renew(ctx context.Context) {
 	next := l.e.usable.Load()
 	if next == l.edition || !l.caughtUp() || !l.allStored(ctx) {

@@ -33,8 +33,8 @@ type copies struct {
 	forks []event.Event // what the node is given, when others are given the same
 }
 
-// handsPerLane is how many messages a lane with two halves has in hand at once: one in each, one
-// that is decoded, and one between each of these.
+// handsPerLane is how many messages a lane with two halves has in hand at once: one in each half, one that is being
+// decoded, and one waiting in each of the two queues between them.
 const handsPerLane = 5
 
 // cutChain divides the stages: those from a depth on make the second half. Where several stages

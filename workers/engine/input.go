@@ -436,10 +436,10 @@ func (in *input) ack(m *message, done amount) {
 	in.signal()
 }
 
-// replyTo is how m is acknowledged. A reset has the consumer count its deliveries from one again, so that
-// what it delivered before has a number of the future: acknowledged by that, the server would ignore all
-// acknowledgements until it has delivered as many. Such a message comes again, under a number that is right, and
-// is acknowledged then: here when it has come, else by admit.
+// replyTo is how m is acknowledged. After a reset the consumer numbers deliveries from 1, and a message that was
+// received before still carries its old, higher number. If we acknowledged that number, the server would ignore every
+// acknowledgement until the new numbers catch up. The message is redelivered, so we acknowledge the redelivery: here
+// if it has come, else in admit.
 func (in *input) replyTo(m *message) string {
 	if m.generation == in.generation {
 		return m.reply

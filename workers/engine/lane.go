@@ -24,8 +24,8 @@ const stepsPerLane = 3
 // lane is one part of the work of a stage that one worker owns at a time: its messages are
 // processed in stream order, one step after another, in three goroutines:
 //
-//	fill     takes what has arrived and decodes it
-//	process  takes it through the stages, which decide
+//	fill     takes what has arrived
+//	process  decodes it and takes it through the stages, which decide
 //	commit   stores what came out, then acknowledges
 //
 // A lane lives from when the worker got it until it lost it or gave it back. When its state is in

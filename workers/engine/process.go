@@ -193,7 +193,7 @@ func (l *lane) children(ctx context.Context, sc *scene, n *node, kept []event.Ev
 	}
 	for i, c := range n.children {
 		given := kept
-		if i < len(n.children)-1 { // of two copies of an event only one may be changed
+		if i < len(n.children)-1 { // children may change events, so each but the last gets its own copy
 			forks := &l.copies(n, c).forks
 			given = emptied(*forks)
 			for j := range kept {

@@ -94,8 +94,8 @@ func (l *lane) tryTakeOver(ctx context.Context) error {
 	return l.rebuild(ctx, floors)
 }
 
-// reached is a message of an input that the lane has processed: the last one up to its floor that something stored came
-// from. The floor itself may be another lane's, and what is made by the clock has its place behind the messages of the lane.
+// reached returns the sequence of the last message of an input, at or below floor, that led to a stored output. The
+// floor itself may be a message of another lane, and what the clock makes stands behind the messages of this lane.
 func (l *lane) reached(input int, floor uint64) (seq uint64) {
 	for _, tracks := range l.tracks {
 		for _, t := range tracks {

@@ -23,11 +23,9 @@ import (
 // way: the work in hand of the other lanes is stored before.
 //
 // A stateful stage (Factory.Stateful) has one instance for each lane (partition), and its
-// Process and Flush are never called concurrently. Process is called once for each input
-// message, in stream order: never with the events of several messages, and with a part of
-// one only when it holds more than the engine takes at once, which cuts the same message
-// the same way every time. What the stage decides and produces must follow from the
-// sequence of calls alone: from the events, Batch.Now and the arguments of Flush; not from
+// Process and Flush are never called concurrently. Process is called in stream order, and each call gets
+// the events of one message. A message with more than batch.maxEvents events is split, always at the same
+// places. What the stage decides and produces must follow from the sequence of calls alone: from the events, Batch.Now and the arguments of Flush; not from
 // the wall clock, the order of a map, a pointer, a goroutine or chance. A worker that takes
 // over a lane replays the input, and must come to the same state and the same output.
 type Stage interface {

@@ -51,7 +51,7 @@ func (c *claims) home(tag uint32) int { return int(tag) & (len(c.slots) - 1) }
 
 func (c *claims) next(at int) int { return (at + 1) & (len(c.slots) - 1) }
 
-// touch loads what find looks at first.
+// touch loads the slot of the index that find will read first.
 func (c *claims) touch(id *[16]byte) uint32 { return c.slots[c.home(tagOf(id))].place }
 
 // touchOldest loads what dropOldest looks at in its next n calls.
