@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"millrace.dev/millrace/workers/config"
@@ -38,7 +39,7 @@ func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "kubernetes --subject SUBJECT --cluster NAME",
 		Short: "Publish what happens in a Kubernetes cluster as raw events",
-		Long: `Watches the cluster's events and the state of its pods, nodes and Deployments, and
+		Long: `Watches the cluster's events and the state of its pods, nodes and workloads, and
 publishes what is new as raw events. It resumes without loss and without doubles:
 where it stands is in a NATS KV bucket, and in the stream itself.
 
@@ -83,7 +84,7 @@ func (f *flags) run(cmd *cobra.Command) error {
 	}
 	ctx := cmd.Context()
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
-	client, err := f.clientset()
+	client, meta, err := f.clients()
 	if err != nil {
 		return err
 	}
@@ -104,7 +105,7 @@ func (f *flags) run(cmd *cobra.Command) error {
 		return err
 	}
 	err = Run(ctx, Options{
-		Clientset: client, JetStream: js, Subject: f.subject, Cluster: f.cluster, Bucket: f.bucket,
+		Clientset: client, Metadata: meta, JetStream: js, Subject: f.subject, Cluster: f.cluster, Bucket: f.bucket,
 		History: f.history, Log: log, Now: time.Now, Metrics: registry,
 	})
 	cancel()
@@ -115,19 +116,24 @@ func (f *flags) run(cmd *cobra.Command) error {
 	return err
 }
 
-func (f *flags) clientset() (kubernetes.Interface, error) {
+// clients reach the cluster: one for objects, and one for their metadata alone.
+func (f *flags) clients() (kubernetes.Interface, metadata.Interface, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = f.kubeconfig
 	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("find the cluster: %w", err)
+		return nil, nil, fmt.Errorf("find the cluster: %w", err)
 	}
 	cfg.UserAgent = "millrace-collect"
 	client, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("kubernetes client: %w", err)
+		return nil, nil, fmt.Errorf("kubernetes client: %w", err)
 	}
-	return client, nil
+	meta, err := metadata.NewForConfig(cfg)
+	if err != nil {
+		return nil, nil, fmt.Errorf("kubernetes metadata client: %w", err)
+	}
+	return client, meta, nil
 }
 
 // dial returns a connection that comes up when the server does, and again after it was

@@ -229,7 +229,7 @@ func lastOn(ctx context.Context, stream jetstream.Stream, subject string) (uint6
 func (p *publisher) save(ctx context.Context, c *checkpoint) error {
 	h := head{
 		Version: headVersion, Cluster: p.cluster, Stream: p.stream.CachedInfo().Config.Name, Created: p.created,
-		Sequence: p.last, Since: c.since, Late: c.late,
+		Sequence: p.last, Since: c.since, Late: c.late, Kinds: kinds,
 	}
 	return p.retry(ctx, whatCheckpoint, func(ctx context.Context) error {
 		err := p.store.save(ctx, c, h)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -23,6 +24,8 @@ type position struct {
 	fresh    bool // there was neither a checkpoint nor a frame
 	// unlisted are the kinds that no start has listed.
 	unlisted map[string]bool
+	// upgraded is as in the observer.
+	upgraded time.Time
 }
 
 // resume finds out where the collector stands, and waits for NATS to say so.
@@ -91,7 +94,13 @@ func (c *collector) recover(ctx context.Context) (*position, error) {
 	if p.late == nil {
 		p.late = map[string]time.Time{}
 	}
+	if found && h.Kinds == nil {
+		h.Kinds, p.upgraded = firstKinds, c.Now().Add(-c.History)
+	}
 	for _, kind := range kinds {
+		if found && !slices.Contains(h.Kinds, kind) {
+			p.late[kind] = time.Time{} // an earlier release did not watch it
+		}
 		since, late := p.late[kind]
 		if !found || late && since.IsZero() {
 			p.unlisted[kind] = true
@@ -127,7 +136,7 @@ func (c *collector) replay(ctx context.Context, p *position, from uint64) error 
 			return fmt.Errorf("message %d on %s: %w", msg.Sequence, c.Subject, err)
 		}
 		for i := range events {
-			p.ledger.apply(events[i].ID, events[i].Type)
+			p.ledger.apply(&events[i])
 		}
 		p.replayed++
 		p.fresh = false
