@@ -280,7 +280,7 @@ func (p *publisher) failed(what string, err error) {
 		return
 	}
 	p.failing = err.Error()
-	p.log.Warn("cannot write to NATS; holding events back", "what", what, "subject", p.subject, "error", err)
+	p.log.Warn("cannot write to NATS; holding events back", "what", what, "subject", p.subject, "error", explain(err))
 }
 
 func (p *publisher) recovered() {

@@ -39,7 +39,7 @@ func (c *collector) resume(ctx context.Context) (*position, error) {
 		}
 		if !said {
 			said = true
-			c.Log.Warn("waiting for NATS with JetStream", "error", err)
+			c.Log.Warn("waiting for NATS with JetStream", "error", explain(err))
 		}
 		select {
 		case <-time.After(pause):
@@ -165,18 +165,4 @@ func (c *collector) findStream(ctx context.Context) (jetstream.Stream, error) {
 			return nil, context.Cause(ctx)
 		}
 	}
-}
-
-// bucket opens the bucket of the checkpoints, and makes it when it is not there.
-func bucket(ctx context.Context, js jetstream.JetStream, name string) (jetstream.KeyValue, error) {
-	kv, err := js.KeyValue(ctx, name)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		kv, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: name, Description: "Where Millrace's collectors stand.", History: 1, Storage: jetstream.FileStorage,
-		})
-	}
-	if err != nil {
-		return nil, fmt.Errorf("checkpoint bucket %s: %w", name, err)
-	}
-	return kv, nil
 }
