@@ -54,6 +54,11 @@
 // that of a state, such as a crash loop, is when the state of the same object was seen first without a recovery in
 // between. A change of a workload makes new pods, so it explains no pod that was there before.
 //
+// # One dependency
+//
+// Workloads that show one symptom in one moment and name one address that is not their own are one incident
+// (dependency.go). When a workload behind that Service has an incident, theirs is part of it.
+//
 // # Deadlines
 //
 // Holds, quiet times and the time between updates pass by stream time, or by event time where

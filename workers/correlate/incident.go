@@ -33,7 +33,9 @@ type incident struct {
 	count  uint32
 	kinds  []linkKind // the kinds of causal links in it
 	spell  bool       // it began with many failed requests
-	closed bool       // its end was told
+	// shared names the dependency for which several workloads are one incident; nil = none.
+	shared *observation
+	closed bool // its end was told
 	// events are the evidence: all that take part in a link first, then the oldest.
 	events   []*observation
 	affected []*eventv1.EntityRef
@@ -190,6 +192,7 @@ func (i *incident) merge(other *incident) {
 		}
 	}
 	i.spell = i.spell || other.spell
+	i.shared = cmp.Or(i.shared, other.shared)
 	i.first, i.last, i.seen = min(i.first, other.first), max(i.last, other.last), max(i.seen, other.seen)
 	i.joined = max(i.joined, other.joined)
 	for _, o := range other.events {

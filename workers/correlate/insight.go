@@ -38,7 +38,7 @@ type voice struct {
 func (i *incident) saysMore() bool {
 	root := i.root()
 	return !sameNews(root, i.toldRoot) || i.severity() != i.toldSeverity || len(i.affected) >= 2*i.toldAffected ||
-		title(root, i.symptom()) != i.toldTitle
+		i.title(root, i.symptom()) != i.toldTitle
 }
 
 // sameNews says whether two roots are the same to who reads of them, as two pods of a workload that were
@@ -53,7 +53,7 @@ func (i *incident) tell(v voice, status string) *eventv1.Event {
 	severity := i.severity()
 	i.revision++
 	i.toldRoot, i.toldCount, i.toldAffected = root, i.count, len(i.affected)
-	i.toldTitle, i.toldSeverity = title(root, symptom), severity
+	i.toldTitle, i.toldSeverity = i.title(root, symptom), severity
 	if status == "" {
 		status = statusUpdated
 		if i.revision == 1 {
@@ -61,8 +61,8 @@ func (i *incident) tell(v voice, status string) *eventv1.Event {
 		}
 	}
 	insight := &eventv1.Insight{
-		Title: i.toldTitle, Summary: i.summary(root, symptom, status), RuleId: ruleID(root, symptom), Algorithm: algorithm,
-		RootCause: refOf(root), Evidence: i.evidence(root), Affected: i.affected,
+		Title: i.toldTitle, Summary: i.summary(root, symptom, status), RuleId: i.ruleID(root, symptom), Algorithm: algorithm,
+		RootCause: i.cause(root), Evidence: i.evidence(root), Affected: i.affected,
 		FirstSeenUnixNano: uint64(i.first), LastSeenUnixNano: uint64(i.last), Count: i.count, Status: status, Revision: i.revision,
 	}
 	if status == statusClosed && i.mender != nil {
@@ -72,7 +72,7 @@ func (i *incident) tell(v voice, status string) *eventv1.Event {
 	e := &eventv1.Event{
 		Id: hash("insight", v.pipeline, i.id), Source: v.source, Type: TypeInsight, Subject: name(symptom.subject),
 		TimeUnixNano: uint64(i.last), SeverityNumber: severity, SeverityText: event.SeverityText(severity),
-		PartitionKey: i.id, Entity: refOf(root), Body: insight.Title,
+		PartitionKey: i.id, Entity: i.cause(root), Body: insight.Title,
 		Correlation: &eventv1.Correlation{CorrelationId: i.id, IncidentId: i.id, CausationId: root.id},
 		Signal:      &eventv1.Event_Insight{Insight: insight},
 	}
@@ -119,7 +119,10 @@ func confidence(kinds int) (float64, string) {
 	return float64(kinds+1) / float64(kinds+2), fmt.Sprintf("evidence-count, n=%d kinds of causal links: (n+1)/(n+2)", kinds)
 }
 
-func ruleID(root, symptom *observation) string {
+func (i *incident) ruleID(root, symptom *observation) string {
+	if i.shared != nil {
+		return "dependency>" + symptom.signal.String()
+	}
 	if !explains(root, symptom) || root.signal == symptom.signal {
 		return symptom.signal.String()
 	}

@@ -78,6 +78,9 @@ func observe(e *event.Event, s signal, now time.Time) *observation {
 	o.place(e, &own, r.node, r.services)
 	o.placeSelf(&own)
 	o.detail = detailOf(e, s)
+	if address := dependencyOf(e, s); address != "" {
+		o.keys[sameDependency] = own.keep("d/", address)
+	}
 	return o
 }
 

@@ -95,6 +95,7 @@ func (r *realtime) take(o *observation) {
 	}
 	if inc := r.incidentOf(o); inc != nil {
 		r.join(inc, o)
+		r.share(o)
 	}
 	r.memory.remember(o)
 }

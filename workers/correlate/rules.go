@@ -11,11 +11,12 @@ const (
 	sameNode
 	sameService
 	sameTrace
+	sameDependency
 	relations
 )
 
 func (r relation) String() string {
-	return [...]string{"same-entity", "owner", "node", "service", "same-trace"}[r]
+	return [...]string{"same-entity", "owner", "node", "service", "same-trace", "dependency"}[r]
 }
 
 // cause is one way in which an event may come about.
@@ -131,7 +132,7 @@ var rules = [signals]rule{
 	},
 	signalUnhealthy: {
 		causes: []cause{{signalOOM, samePod, 0}, {signalRestart, samePod, 0}, {signalImageChange, sameWorkload, 0}, {signalConfigChange, sameWorkload, 0}, {signalRestartRequest, sameWorkload, 0}},
-		lasts:  true, severity: 13, says: "fails its probe", rank: 3,
+		lasts:  true, severity: 13, says: "fails its probe", rank: 2,
 	},
 	signalStartOverdue: {
 		causes: changesOf(append(failuresOf(samePod), cause{signalUnhealthy, samePod, 0}, cause{signalRestart, samePod, 0})...),

@@ -627,3 +627,56 @@ func TestTypeOfAKubernetesEvent(t *testing.T) {
 		}
 	}
 }
+
+// TestOneDependency: several workloads that show one symptom in one moment and name one dependency are one incident: that
+// of the dependency, when it has one.
+func TestOneDependency(t *testing.T) {
+	refused := func(address string) string {
+		return "Readiness probe failed: nats: dial tcp " + address + ": connect: connection refused"
+	}
+	// ill is a workload whose probe names an address, and which is not ready for a minute.
+	ill := func(at float64, app, text string) []*eventv1.Event {
+		w := of("Deployment/" + app)
+		return []*eventv1.Event{
+			told(at, "Unhealthy", "Pod/"+app+"-a", text, w), happens(at+2, "k8s.pod.not_ready", "Pod/"+app+"-a", w),
+			happens(at+60, "k8s.pod.ready", "Pod/"+app+"-a", w),
+		}
+	}
+	const service = "Readiness probe failed: lookup nats.shop.svc on 10.96.0.10:53: no such host"
+	for name, tc := range map[string]struct {
+		events []*eventv1.Event
+		want   []string
+	}{
+		"four workloads, one address": {
+			join(ill(0, "a", refused("10.96.0.7:4222")), ill(3, "b", refused("10.96.0.7:4222")), ill(9, "c", refused("10.96.0.7:4222")), ill(20, "d", refused("10.96.0.7:4222"))),
+			[]string{"4 Address/10.96.0.7:4222: several workloads, first deployment shop/a: each is not ready, most likely because 10.96.0.7:4222 does not answer"},
+		},
+		"a service": {
+			join(ill(0, "a", service), ill(3, "b", service)),
+			[]string{"2 Service/nats: several workloads, first deployment shop/a: each is not ready, most likely because nats.shop.svc does not answer"},
+		},
+		"a dependency that has an incident": {
+			join([]*eventv1.Event{happens(0, "k8s.pod.crash_loop_back_off", "Pod/nats-0", of("StatefulSet/nats")), happens(70, "k8s.pod.ready", "Pod/nats-0", of("StatefulSet/nats"))},
+				ill(5, "a", service), ill(8, "b", service)),
+			[]string{"3 StatefulSet/nats: statefulset shop/nats crash-loops"},
+		},
+		"each its own address":   {join(ill(0, "a", refused("10.0.0.1:8080")), ill(1, "b", refused("10.0.0.2:8080"))), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
+		"each itself":            {join(ill(0, "a", refused("127.0.0.1:8080")), ill(1, "b", refused("127.0.0.1:8080"))), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
+		"no dependency is named": {join(ill(0, "a", "statuscode: 503"), ill(1, "b", "statuscode: 503")), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
+		"minutes later":          {join(ill(0, "a", refused("10.96.0.7:4222")), ill(100, "b", refused("10.96.0.7:4222"))), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for _, l := range play(t, newStage(t, realtimeOnly), tc.events...) {
+				in := l.event.GetInsight()
+				title, _, _ := strings.Cut(in.GetTitle(), ", most likely because deployment")
+				if in.GetStatus() == "closed" {
+					got = append(got, fmt.Sprintf("%d %s/%s: %s", len(in.GetAffected()), in.GetRootCause().GetKind(), in.GetRootCause().GetName(), title))
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("incidents (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

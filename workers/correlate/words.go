@@ -18,8 +18,19 @@ func refOf(o *observation) *eventv1.EntityRef {
 	return o.subject
 }
 
+// cause is what an insight names as the root cause.
+func (i *incident) cause(root *observation) *eventv1.EntityRef {
+	if i.shared != nil {
+		return dependencyRef(i.shared.address(), i.shared.namespace)
+	}
+	return refOf(root)
+}
+
 // title is the first line that a person reads.
-func title(root, symptom *observation) string {
+func (i *incident) title(root, symptom *observation) string {
+	if i.shared != nil {
+		return "several workloads, first " + name(refOf(i.shared)) + ": each " + says(symptom) + ", most likely because " + i.shared.address() + " does not answer"
+	}
 	t := name(refOf(symptom)) + " " + says(symptom)
 	if !explains(root, symptom) {
 		return t
@@ -92,9 +103,13 @@ func (i *incident) summary(root, symptom *observation, status string) string {
 	return b.String()
 }
 
-// quote is what the symptom says itself. Of failed pulls, the one that gives the registry's reason is the longest.
+// quote is what the symptom says itself; that a pod is not ready says less than its probe. Of failed pulls, the one that
+// gives the registry's reason is the longest.
 func (i *incident) quote(symptom *observation) string {
 	text := symptom.text
+	if probe := symptom.cause; probe != nil && probe.signal == signalUnhealthy && symptom.signal == signalNotReady {
+		return probe.text
+	}
 	if symptom.signal != signalImagePull {
 		return text
 	}
