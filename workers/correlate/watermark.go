@@ -25,8 +25,8 @@ type watermark struct {
 	key        []byte
 }
 
-// unknown is before all event times, by more than any lateness.
-const unknown = math.MinInt64 / 2
+// noTime is before all event times, by more than any lateness.
+const noTime = math.MinInt64 / 2
 
 // maxSources bounds the clocks of sources, which are counted in each partition. The one that sent
 // nothing for longest is forgotten first, and begins anew.
@@ -41,12 +41,9 @@ func newWatermark(silence int64, s stage.Settings) watermark {
 	return w
 }
 
-// message moves the clock of the partition of a message: by its last event, since those of a partition are in order.
-func (w *watermark) message(b *stage.Batch) {
-	if len(b.Events) == 0 {
-		return
-	}
-	e := &b.Events[len(b.Events)-1]
+// message moves the clock of the partition of a message: by the last of its events that windows take, since those of a
+// partition are in order. Other events do not count: a takeover does not decode them.
+func (w *watermark) message(b *stage.Batch, e *event.Event) {
 	now := b.Now.UnixNano()
 	if w.quiet(now) {
 		w.begun = now
@@ -77,7 +74,7 @@ func (w *watermark) quiet(now int64) bool {
 	return true
 }
 
-// at is the event time that all partitions have reached; unknown while some are waited for.
+// at is the event time that all partitions have reached; noTime while some are waited for.
 func (w *watermark) at(now int64) int64 {
 	reached := int64(math.MaxInt64)
 	for _, partitions := range w.inputs {
@@ -86,22 +83,22 @@ func (w *watermark) at(now int64) int64 {
 			case c.latest != 0 && !c.silent(now):
 				reached = min(reached, c.latest)
 			case now-w.begun <= w.silence:
-				return unknown
+				return noTime
 			}
 		}
 	}
 	return reached
 }
 
-// ofPartition is what the clock of the partition of a message showed before it; unknown = nothing.
+// ofPartition is what the clock of the partition of a message showed before it; noTime = nothing.
 func (w *watermark) ofPartition(b *stage.Batch, e *event.Event) int64 {
 	input, partition := e.Origin.Input, max(b.Partition, 0)
 	if input >= len(w.inputs) || partition >= len(w.inputs[input]) {
-		return unknown
+		return noTime
 	}
 	c := &w.inputs[input][partition]
 	if c.latest == 0 || c.silent(b.Now.UnixNano()) {
-		return unknown
+		return noTime
 	}
 	return c.latest
 }
