@@ -112,7 +112,8 @@ controlplane: ## Build etcd, kube-apiserver, controller-manager, scheduler, kube
 
 .PHONY: cluster
 cluster: controlplane build ## Run a real control plane with a node and NATS for a person; Ctrl-C ends it.
-	go run ./hack/cluster
+	@for tool in helm nats; do hack/tools/build.sh $$tool >/dev/null || exit 1; done
+	go run ./hack/cluster --env dist/cluster.env
 
 .PHONY: clean
 clean: ## Remove what the build made in the tree.
