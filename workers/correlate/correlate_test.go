@@ -34,6 +34,18 @@ func newStage(t testing.TB, c config.Correlate) *correlator {
 	return s.(*correlator)
 }
 
+// newStageOf is a stage of another name or pipeline.
+func newStageOf(t testing.TB, pipeline, name string) *correlator {
+	t.Helper()
+	s, err := NewFactory().New(stage.Settings{Config: &config.StageConfig{
+		Stage: name, Pipeline: config.PipelineRef{Namespace: "default", Name: pipeline}, Correlate: &realtimeOnly,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.(*correlator)
+}
+
 var realtimeOnly = config.Correlate{Realtime: &config.CorrelateRealtime{}}
 
 // on makes an event: what happened to which pod (namespace shop), how long after the start.
@@ -226,7 +238,7 @@ func TestIncidents(t *testing.T) {
 				on(0, "k8s.deployment.image_changed", "d/pay"), on(3*s, "", podA, reason("Failed", "Failed to pull image \"x\"")),
 				on(5*s, "k8s.pod.image_pull_back_off", podA), on(6*s, "k8s.pod.not_ready", podA),
 			},
-			[]string{"deployment shop/pay cannot pull its image, most likely because deployment shop/pay was given another image"},
+			[]string{"deployment shop/pay cannot pull its image x, most likely because deployment shop/pay was given another image"},
 			"pay",
 		},
 		"another configuration, crash loop": {
@@ -255,7 +267,7 @@ func TestIncidents(t *testing.T) {
 				on(0, "k8s.node.not_ready", "n/n1"), on(2*s, "", podA, reason("NodeNotReady", "Node is not ready")),
 				on(40*s, "k8s.pod.evicted", podA), on(s, "k8s.pod.not_ready", podA, node("n1")),
 			},
-			[]string{"node n1 is not ready", "deployment shop/pay was evicted"},
+			[]string{"node n1 is not ready", "deployment shop/pay was evicted, most likely because node n1 is not ready"},
 			"n1", // the second is closed
 		},
 		"cannot be scheduled": {
@@ -381,6 +393,7 @@ func TestFailedCallFollowsACrash(t *testing.T) {
 				if late {
 					step(t, s, m, time.Second, call)
 					step(t, s, m, 2*time.Second, crash)
+					step(t, s, m, 2*time.Second+rules[signalCrashLoop].hold)
 					count := uint32(1)
 					if tc.want == stage.Emit {
 						count = 2
@@ -531,11 +544,11 @@ func TestFailedCallsOfTracesAreAnIncident(t *testing.T) {
 		step(t, s, m, after, on(after, fmt.Sprint("db", i), podA, failedCall("db"), traced),
 			on(after+time.Millisecond, fmt.Sprint("pay", i), cart, failedCall("pay"), traced))
 	}
-	got := last(m.insights)
+	got := last(append(m.insights, process(t, s).insights...))
 	if len(got) != 1 {
 		t.Fatalf("%d incidents, want 1", len(got))
 	}
-	if n := got[0].GetInsight().GetCount(); n < 160 { // told when it had doubled
+	if n := got[0].GetInsight().GetCount(); n < 160 {
 		t.Errorf("the incident holds %d events", n)
 	}
 }
@@ -655,6 +668,10 @@ func TestOneWrongClock(t *testing.T) {
 					step(t, s, m, after, wrong...)
 				}
 			}
+			if len(m.groups) != 0 {
+				t.Errorf("a window closed early: %v", m.groups)
+			}
+			step(t, s, m, time.Minute)
 			for _, e := range m.insights {
 				if in := e.GetInsight(); in.GetStatus() == "closed" {
 					t.Errorf("closed: %s", e.GetBody())
@@ -663,10 +680,6 @@ func TestOneWrongClock(t *testing.T) {
 			if n := len(last(m.insights)); n != 2 {
 				t.Errorf("%d incidents of 2 workloads", n)
 			}
-			if len(m.groups) != 0 {
-				t.Errorf("a window closed early: %v", m.groups)
-			}
-			step(t, s, m, time.Minute)
 			if len(m.groups) == 0 || !strings.HasPrefix(m.groups[len(m.groups)-1].GetBody(), "40 notable events of deployment shop/pay") {
 				t.Errorf("groups at the end: %v", m.groups)
 			}
@@ -781,8 +794,8 @@ func TestRevisions(t *testing.T) {
 		events = append(events, on(time.Duration(i)*time.Second, "k8s.pod.crash_loop_back_off", podA))
 	}
 	got := process(t, s, events...).insights
-	if n := len(got); n < 7 || n > 9 { // each time the count doubles, and the last
-		t.Errorf("%d revisions for 100 events", n)
+	if n := len(got); n != 2 { // when it has lasted, and the last
+		t.Errorf("%d revisions for 100 events, want 2", n)
 	}
 	for i, e := range got {
 		if e.GetInsight().GetRevision() != uint32(i+1) || e.GetId() != got[0].GetId() {
@@ -800,7 +813,7 @@ func TestRootsThatDrawLevel(t *testing.T) {
 	s := time.Second
 	inTurns := func(n int, what ...func(time.Duration) *eventv1.Event) (events []*eventv1.Event) {
 		for i := range n {
-			events = append(events, what[i%len(what)](10*s+time.Duration(i)*s/2))
+			events = append(events, what[i%len(what)](10*s+time.Duration(i)*5*s))
 		}
 		return events
 	}
@@ -815,10 +828,10 @@ func TestRootsThatDrawLevel(t *testing.T) {
 		before, then []*eventv1.Event
 		want         []uint32 // counts of the insights
 	}{
-		"pods of a workload in turns":      {[]*eventv1.Event{oom, oomB}, inTurns(94, a, b, b, a), []uint32{1, 2, 4, 8, 16, 32, 64, 96}},
-		"pods of a workload, ahead by two": {[]*eventv1.Event{oom, oomB}, inTurns(94, a, a, b, b, b, b, a, a), []uint32{1, 2, 4, 8, 16, 32, 64, 96}},
-		"two kinds in turns":               {[]*eventv1.Event{oom, probe}, inTurns(94, a, restart, restart, a), []uint32{1, 2, 4, 8, 16, 32, 64, 96}},
-		"one of two kinds has more":        {[]*eventv1.Event{oom, a(s), probe}, inTurns(3, restart), []uint32{1, 2, 4, 6}},
+		"pods of a workload in turns":      {[]*eventv1.Event{oom, oomB}, inTurns(94, a, b, b, a), []uint32{1, 12, 96}},
+		"pods of a workload, ahead by two": {[]*eventv1.Event{oom, oomB}, inTurns(94, a, a, b, b, b, b, a, a), []uint32{1, 12, 96}},
+		"two kinds in turns":               {[]*eventv1.Event{oom, probe}, inTurns(94, a, restart, restart, a), []uint32{1, 12, 96}},
+		"one of two kinds has more":        {[]*eventv1.Event{oom, a(s), probe}, inTurns(12, restart), []uint32{1, 13, 15}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var counts []uint32
@@ -835,7 +848,7 @@ func TestRootsThatDrawLevel(t *testing.T) {
 func TestIdleIncidentIsClosed(t *testing.T) {
 	s := newStage(t, config.Correlate{Realtime: &config.CorrelateRealtime{IncidentIdle: config.Duration(time.Minute)}})
 	got := process(t, s, on(0, "k8s.pod.crash_loop_back_off", podA), on(2*time.Minute, "k8s.pod.crash_loop_back_off", cart)).insights
-	if n := len(got); n != 3 || got[2].GetInsight().GetStatus() != "closed" || got[2].GetId() != got[0].GetId() {
+	if n := len(got); n != 3 || got[1].GetInsight().GetStatus() != "closed" || got[1].GetId() != got[0].GetId() {
 		t.Errorf("insights: %v", got)
 	}
 }
@@ -873,20 +886,20 @@ func TestClosedIncidentStaysClosed(t *testing.T) {
 	}
 }
 
-// TestIncidentsHaveTheirOwnID: also when events have none, and when one comes again after its incident
+// TestIncidentsHaveTheirOwnID: also when events have none, and when one like it comes after its incident
 // is over.
 func TestIncidentsHaveTheirOwnID(t *testing.T) {
 	anonymous := func(e *eventv1.Event) { e.Id = "" }
-	again := on(0, "k8s.pod.crash_loop_back_off", podA)
 	for name, events := range map[string][2]*eventv1.Event{
 		"no ids":         {on(0, "k8s.pod.crash_loop_back_off", podA, anonymous), on(0, "k8s.pod.crash_loop_back_off", cart, anonymous)},
-		"the same again": {again, again},
+		"the same later": {on(0, "k8s.pod.crash_loop_back_off", podA), on(17*time.Minute, "k8s.pod.crash_loop_back_off", podA)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, m := newStage(t, realtimeOnly), &made{}
 			step(t, s, m, 0, events[0])
 			step(t, s, m, 16*time.Minute)
 			step(t, s, m, 17*time.Minute, events[1])
+			step(t, s, m, 18*time.Minute)
 			ids := map[string]bool{}
 			for _, e := range m.insights {
 				ids[e.GetId()+e.GetCorrelation().GetIncidentId()] = true
@@ -1004,7 +1017,7 @@ func TestIncidentEndsWhenNothingComes(t *testing.T) {
 	for _, tc := range []struct {
 		after time.Duration
 		want  int
-	}{{15 * time.Minute, 0}, {15*time.Minute + time.Second, 1}, {time.Hour, 0}} {
+	}{{time.Minute, 1}, {15 * time.Minute, 0}, {15*time.Minute + time.Second, 1}, {time.Hour, 0}} {
 		if got := flush(t, s, start.Add(tc.after)); len(got) != tc.want {
 			t.Errorf("after %s: %d insights, want %d", tc.after, len(got), tc.want)
 		}
@@ -1061,8 +1074,8 @@ func TestMemoryPerEntity(t *testing.T) {
 	per := float64(heap()-before) / n
 	entities := float64(s.realtime.memory.entities.Len()) / n
 	runtime.KeepAlive(s)
-	if per > 2200 || entities != 3 {
-		t.Errorf("an event takes %.0f bytes in %g entities, documented are 2 KB in 3", per, entities)
+	if per > 2300 || entities != 3 {
+		t.Errorf("an event takes %.0f bytes in %g entities, documented are 2.2 KB in 3", per, entities)
 	}
 	t.Logf("%.0f bytes per event that is remembered under %g keys", per, entities)
 }
@@ -1159,12 +1172,14 @@ func TestConfigRefused(t *testing.T) {
 	}
 }
 
-func TestSubjectOf(t *testing.T) {
+func TestWorkloadFromAPodName(t *testing.T) {
 	for pod, want := range map[string]string{
-		podA: "pay", "db-0": "db-0", "job-x2x9q": "job-x2x9q", "plain": "plain", "a-b": "a-b", "pay-6d4cf56db6-aeiou": "pay-6d4cf56db6-aeiou",
+		podA: "Deployment pay", "db-0": "Pod db-0", "job-x2x9q": "Pod job-x2x9q", "plain": "Pod plain", "a-b": "Pod a-b",
+		"pay-6d4cf56db6-aeiou": "Pod pay-6d4cf56db6-aeiou", "purge-29455876-zx4k2": "Job purge-29455876", "purge-29456030-zx4k2": "Job purge-29456030",
 	} {
-		if got := subjectOf(&eventv1.EntityRef{Kind: "Pod", Name: pod}, "").GetName(); got != want {
-			t.Errorf("subject of %s is %s, want %s", pod, got, want)
+		got, guessed := ofPodName(&eventv1.EntityRef{Kind: "Pod", Name: pod})
+		if name := got.GetKind() + " " + got.GetName(); name != want || guessed != (got.GetKind() != "Pod") {
+			t.Errorf("the workload of %s is %s (guessed: %v), want %s", pod, name, guessed, want)
 		}
 	}
 }

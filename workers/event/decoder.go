@@ -13,6 +13,8 @@ type Message struct {
 	// Input and Sequence become the Origin of the events.
 	Input    int
 	Sequence uint64
+	// Only are the positions of the events of a frame that are wanted, ascending; nil = all of them.
+	Only []int
 	// Time is when the stream stored the message, Unix nanoseconds. Events without an
 	// ingest time get this one; 0 = they stay without.
 	Time int64
@@ -114,6 +116,7 @@ func (d *Decoder) memory() *Contexts {
 func (d *Decoder) Reset() {
 	d.arena.reset()
 	d.forget()
+	d.shared, d.spans, d.json.members = kept(d.shared), kept(d.spans), kept(d.json.members)
 }
 
 // forget lets go of the contexts of the last frame.
