@@ -50,6 +50,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- printf "%s-external-metrics" (include "millrace.fullname" .) -}}
 {{- end -}}
 
+{{- define "millrace.webhook" -}}
+{{- printf "%s-webhook" (include "millrace.fullname" .) -}}
+{{- end -}}
+
+{{/* Whether the admission webhook is on: older values, kept by --reuse-values, do not say. */}}
+{{- define "millrace.webhook.enabled" -}}
+{{- if (default dict .Values.admissionWebhook).enabled }}true{{ end -}}
+{{- end -}}
+
 {{- define "millrace.collector.serviceAccount" -}}
 {{- default (printf "%s-collector" (include "millrace.fullname" .)) .Values.collector.kubernetes.serviceAccount.name -}}
 {{- end -}}
