@@ -92,6 +92,9 @@ flags, and the volume with their files, which the kubelet keeps up to date. */}}
 - --nats-credentials=/etc/millrace/nats/user.creds
 {{- end }}
 {{- end }}
+{{- if (default dict $nats.tls).handshakeFirst }}
+- --nats-tls-handshake-first
+{{- end }}
 {{- if $nats.tls.ca.name }}
 - --nats-ca=/etc/millrace/nats/ca.crt
 {{- end }}
