@@ -27,6 +27,7 @@ func webhookRights(subject rbacv1.Subject) []client.Object {
 		&rbacv1.Role{ObjectMeta: secret, Rules: []rbacv1.PolicyRule{
 			{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"create"}},
 			{APIGroups: []string{""}, Resources: []string{"secrets"}, ResourceNames: []string{webhook}, Verbs: []string{"get", "update"}},
+			{APIGroups: []string{""}, Resources: []string{"services"}, ResourceNames: []string{webhook}, Verbs: []string{"get"}},
 		}},
 		&rbacv1.RoleBinding{
 			ObjectMeta: secret, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: webhook}, Subjects: []rbacv1.Subject{subject},

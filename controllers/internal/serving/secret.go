@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -116,24 +117,50 @@ func (c *Certificate) content(ctx context.Context) (map[string][]byte, error) {
 		return secret.Data, nil
 	}
 	data, changed, err := renew(secret.Data, c.Now(), c.names())
-	if err != nil || !changed {
-		return data, err
+	if err != nil {
+		return nil, err
 	}
+	owned, err := c.own(ctx, &secret)
+	if err != nil {
+		return nil, err
+	}
+	if !changed && !owned {
+		return data, nil
+	}
+	secret.Data = data
 	if missing {
-		fresh := corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: c.Secret.Namespace, Name: c.Secret.Name},
-			Type:       corev1.SecretTypeTLS, Data: data,
-		}
-		err = c.Writer.Create(ctx, &fresh)
+		secret.Namespace, secret.Name, secret.Type = c.Secret.Namespace, c.Secret.Name, corev1.SecretTypeTLS
+		err = c.Writer.Create(ctx, &secret)
 	} else {
-		secret.Data = data
 		err = c.Writer.Update(ctx, &secret) // refused when another one was faster
 	}
 	if err != nil {
 		return nil, fmt.Errorf("write Secret %s: %w", c.Secret, err)
 	}
-	c.Log.Info("renewed the serving certificate", "secret", c.Secret)
+	if changed {
+		c.Log.Info("renewed the serving certificate", "secret", c.Secret)
+	}
 	return data, nil
+}
+
+// own makes the Service the owner of the Secret, so that Kubernetes deletes the Secret with it when the chart is
+// uninstalled. Without the Service, or the right to read it, the Secret stays as it is: the certificate is what counts.
+func (c *Certificate) own(ctx context.Context, secret *corev1.Secret) (changed bool, err error) {
+	if c.Service.Namespace != c.Secret.Namespace {
+		return false, nil
+	}
+	var service corev1.Service
+	if err := c.Reader.Get(ctx, c.Service, &service); apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+		return false, nil
+	} else if err != nil {
+		return false, fmt.Errorf("read Service %s: %w", c.Service, err)
+	}
+	want := []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: service.Name, UID: service.UID}}
+	if equality.Semantic.DeepEqual(secret.OwnerReferences, want) {
+		return false, nil
+	}
+	secret.OwnerReferences = want
+	return true, nil
 }
 
 // names that the API server may call the Service by.
