@@ -83,10 +83,10 @@ func (c *correlator) Process(_ context.Context, b *stage.Batch) error {
 			b.Filter(i)
 		}
 	}
-	if c.windows != nil {
-		c.windows.watermark.message(b)
-	}
 	if notable {
+		if c.windows != nil {
+			c.windows.advance(b)
+		}
 		if c.realtime != nil {
 			c.realtime.settle()
 		}

@@ -22,11 +22,11 @@ var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func newStage(t testing.TB, c config.Correlate) *correlator {
 	t.Helper()
-	return newStageOf(t, 1, c)
+	return newStageWith(t, 1, c)
 }
 
-// newStageOf makes a stage that reads so many partitions.
-func newStageOf(t testing.TB, partitions int, c config.Correlate) *correlator {
+// newStageWith makes a stage that reads so many partitions.
+func newStageWith(t testing.TB, partitions int, c config.Correlate) *correlator {
 	t.Helper()
 	s, err := NewFactory().New(stage.Settings{
 		Config: &config.StageConfig{
@@ -1138,7 +1138,7 @@ func TestWindows(t *testing.T) {
 // windowsOf runs messages of partitions, some seconds after the start each, through windows of 4 partitions.
 func windowsOf(t *testing.T, messages ...partMessage) (m *made, late int64) {
 	t.Helper()
-	s, m := newStageOf(t, 4, config.Correlate{Window: &config.CorrelateWindow{MinEvents: 2}}), &made{}
+	s, m := newStageWith(t, 4, config.Correlate{Window: &config.CorrelateWindow{MinEvents: 2}}), &made{}
 	second := 0
 	for _, in := range messages {
 		for ; second < in.stored; second++ {

@@ -77,12 +77,12 @@ func TestReplayOfPartitions(t *testing.T) {
 		messages = append(messages, m)
 	}
 	slices.SortStableFunc(messages, func(a, b replay.Message) int { return a.Stored.Compare(b.Stored) })
-	all := replay.New(t, newStageOf(t, 4, c)).Run(messages)
+	all := replay.New(t, newStageWith(t, 4, c)).Run(messages)
 	groups := 0
 	r := rand.New(rand.NewPCG(7, 8))
 	for range 20 {
 		at := 1 + r.IntN(len(messages)-1)
-		got := replay.Rebuild(t, newStageOf(t, 4, c), messages, at).Run(messages[at:])
+		got := replay.Rebuild(t, newStageWith(t, 4, c), messages, at).Run(messages[at:])
 		if d := replay.Diff(all[at:], got, at); d != "" {
 			t.Errorf("rebuilt before message %d: %s", at, d)
 		}

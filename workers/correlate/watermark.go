@@ -19,14 +19,14 @@ import (
 type watermark struct {
 	silence    int64
 	partitions int       // whose clocks are expected, of each input
-	inputs     [][]clock // by number of the input and partition; an input has none before its first message
+	inputs     [][]clock // by number of the input and partition; an input is unknown before its first message
 	begun      int64     // the stream time since when all partitions are expected
 	sources    *simplelru.LRU[string, *clock]
 	key        []byte
 }
 
-// unreached is before all event times, by more than any lateness.
-const unreached = math.MinInt64 / 2
+// noTime is before all event times, by more than any lateness.
+const noTime = math.MinInt64 / 2
 
 // maxSources bounds the clocks of sources, which are counted in each partition. The one that sent
 // nothing for longest is forgotten first, and begins anew.
@@ -41,17 +41,9 @@ func newWatermark(silence int64, s stage.Settings) watermark {
 	return w
 }
 
-// message moves the clock of the partition of a message: by its last marked event, since the events of a partition are in
-// order. Other events move no clock: a takeover does not read them (OnlyMarked).
-func (w *watermark) message(b *stage.Batch) {
-	last := len(b.Events) - 1
-	for last >= 0 && !b.Events[last].Marked() {
-		last--
-	}
-	if last < 0 {
-		return
-	}
-	e := &b.Events[last]
+// message moves the clock of the partition of a message: by the last of its events that windows take, since those of a
+// partition are in order. Other events do not count: a takeover does not decode them.
+func (w *watermark) message(b *stage.Batch, e *event.Event) {
 	now := b.Now.UnixNano()
 	if w.quiet(now) {
 		w.begun = now
@@ -82,7 +74,7 @@ func (w *watermark) quiet(now int64) bool {
 	return true
 }
 
-// at is the event time that all partitions have reached; unreached while some are waited for.
+// at is the event time that all partitions have reached; noTime while some are waited for.
 func (w *watermark) at(now int64) int64 {
 	reached := int64(math.MaxInt64)
 	for _, partitions := range w.inputs {
@@ -91,22 +83,22 @@ func (w *watermark) at(now int64) int64 {
 			case c.latest != 0 && !c.silent(now):
 				reached = min(reached, c.latest)
 			case now-w.begun <= w.silence:
-				return unreached
+				return noTime
 			}
 		}
 	}
 	return reached
 }
 
-// ofPartition is what the clock of the partition of a message showed before it; unreached = nothing.
+// ofPartition is what the clock of the partition of a message showed before it; noTime = nothing.
 func (w *watermark) ofPartition(b *stage.Batch, e *event.Event) int64 {
 	input, partition := e.Origin.Input, max(b.Partition, 0)
 	if input >= len(w.inputs) || partition >= len(w.inputs[input]) {
-		return unreached
+		return noTime
 	}
 	c := &w.inputs[input][partition]
 	if c.latest == 0 || c.silent(b.Now.UnixNano()) {
-		return unreached
+		return noTime
 	}
 	return c.latest
 }

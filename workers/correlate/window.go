@@ -30,6 +30,7 @@ type windows struct {
 	passed               int64                 // what it was when windows were closed last, less the lateness
 	earliest             int64                 // no window that waits for the watermark ends before; too early means one look in vain
 	due                  int64                 // no group ends by stream time before; too early as well
+	last                 *event.Event          // of the message that is looked at
 	dropped              prometheus.Counter
 	open                 prometheus.Gauge
 }
@@ -60,7 +61,7 @@ type group struct {
 func newWindows(c *config.CorrelateWindow, s stage.Settings) *windows {
 	return &windows{
 		size: int64(c.Size), lateness: int64(c.Lateness), minEvents: c.MinEvents, maxEvents: c.MaxEvents, groups: map[groupKey][]*group{},
-		watermark: newWatermark(int64(c.Size+c.Lateness), s), passed: unreached,
+		watermark: newWatermark(int64(c.Size+c.Lateness), s), passed: noTime,
 		dropped: counter(s.Metrics, "millrace_correlate_ungrouped_events_total", "Notable events that no window had room for."),
 		open:    gauge(s.Metrics, "millrace_correlate_groups", "Groups in open windows."),
 	}
@@ -77,6 +78,7 @@ func (w *windows) horizon() time.Duration {
 // take adds an event to its window. A time ahead of stream time counts as now: a window in the
 // future would outlive what a takeover replays (Horizon).
 func (w *windows) take(b *stage.Batch, e *event.Event, o *observation) (full *group) {
+	w.last = e
 	at, latest := w.watermark.source(b, e, o)
 	key := groupKey{start: at - at%w.size, subject: nameKey(o.subject)}
 	g := w.groupOf(key, o.cluster)
@@ -102,6 +104,14 @@ func (w *windows) take(b *stage.Batch, e *event.Event, o *observation) (full *gr
 	whole := *g
 	g.events, g.part = nil, g.part+1
 	return &whole
+}
+
+// advance moves event time when all of a message is in its windows.
+func (w *windows) advance(b *stage.Batch) {
+	if w.last != nil {
+		w.watermark.message(b, w.last)
+		w.last = nil
+	}
 }
 
 // begin opens a group. One that event time has passed is open for as long as its window goes on by the clock of its
@@ -139,7 +149,7 @@ func (w *windows) groupOf(key groupKey, cluster string) *group {
 // they would wait.
 func (w *windows) close(now int64, all bool) []*group {
 	quiet := w.watermark.quiet(now)
-	w.passed = unreached
+	w.passed = noTime
 	if !quiet {
 		w.passed = w.watermark.at(now) - w.lateness
 	}
