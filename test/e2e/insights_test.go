@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,4 +132,20 @@ func (c *cluster) seenTypes(t *testing.T) map[string]int {
 		}
 	}
 	return types
+}
+
+// seenOf are the events about a namespace that reached the stages behind enrich, one a line.
+func (c *cluster) seenOf(t *testing.T, namespace string) string {
+	t.Helper()
+	var lines []string
+	for m := range c.messages(t, "ENRICHED_EVENTS", "events.enriched.>") {
+		for _, e := range frameEvents(t, m) {
+			if e.GetEntity().GetNamespace() == namespace {
+				lines = append(lines, fmt.Sprintf("%s %s %s %s %s: %s", time.Unix(0, int64(e.GetTimeUnixNano())).UTC().Format("15:04:05.000"),
+					e.GetType(), e.GetEntity().GetName(), e.GetId(), e.GetSeverityText(), e.GetBody()))
+			}
+		}
+	}
+	slices.Sort(lines)
+	return "\n" + strings.Join(lines, "\n")
 }
