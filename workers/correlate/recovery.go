@@ -19,6 +19,7 @@ type ailment struct {
 	self, uid, cluster string
 	scopes             []string // self and its workload: whose recovery ends it
 	last               int64    // the time of the last symptom
+	crash              int64    // the time of the last crash of a loop
 	inc                *incident
 }
 
@@ -55,9 +56,12 @@ func (r *realtime) ail(inc *incident, o *observation) {
 	if o.self == "" || o.ended || inc.closed || !telling(o) {
 		return
 	}
+	if o.signal == signalCrashLoop && slices.Contains(inc.healed, o.self) { // what was well for a moment is no hiccup
+		o.urgent = true
+	}
 	for _, a := range r.ailing.by[o.self] {
 		if a.self == o.self && a.inc.find() == inc && !differ(a.uid, o.entity.GetUid()) && !differ(a.cluster, o.cluster) {
-			a.last = max(a.last, o.time)
+			a.see(o)
 			a.uid = cmp.Or(a.uid, o.entity.GetUid())
 			return
 		}
@@ -65,10 +69,8 @@ func (r *realtime) ail(inc *incident, o *observation) {
 	if r.ailing.n >= maxAilments {
 		return
 	}
-	if inc.recovering() && o.signal == signalCrashLoop { // what was well for a moment is no hiccup
-		o.urgent = true
-	}
-	a := &ailment{self: o.self, uid: o.entity.GetUid(), cluster: o.cluster, last: o.time, inc: inc, scopes: []string{o.self}}
+	a := &ailment{self: o.self, uid: o.entity.GetUid(), cluster: o.cluster, inc: inc, scopes: []string{o.self}}
+	a.see(o)
 	if key := o.keys[sameWorkload]; key != "" && key != o.self {
 		a.scopes = append(a.scopes, key)
 	}
@@ -77,12 +79,26 @@ func (r *realtime) ail(inc *incident, o *observation) {
 	inc.checks = 0
 }
 
+// see notes a symptom.
+func (a *ailment) see(o *observation) {
+	a.last = max(a.last, o.time)
+	if o.signal == signalCrashLoop && o.time%int64(wholeSeconds) == 0 { // when a process ended, not an Event about its back-off
+		a.crash = max(a.crash, o.time)
+	}
+}
+
+// outlives says whether the recovery o, though it came later, is older than what is ill. The time of a recovery may
+// seem to lie up to a second before the symptom that it ends. Not so after the crash of a loop: a back-off follows,
+// so the pod that was ready in the same second was ready before it crashed.
+func (a *ailment) outlives(o *observation) bool {
+	return o.signal != signalDeleted && (o.time+int64(wholeSeconds) <= a.last || o.entity.GetKind() == "Pod" && o.time <= a.crash)
+}
+
 // recover ends what o says is well again or gone.
 func (r *realtime) recover(o *observation) {
 	for _, key := range o.recovers() {
 		for _, a := range slices.Clone(r.ailing.by[key]) {
-			if differ(a.cluster, o.cluster) || a.self == key && differ(a.uid, o.entity.GetUid()) ||
-				o.signal != signalDeleted && o.time+int64(wholeSeconds) <= a.last {
+			if differ(a.cluster, o.cluster) || a.self == key && differ(a.uid, o.entity.GetUid()) || a.outlives(o) {
 				continue
 			}
 			r.heal(a, o)

@@ -512,6 +512,33 @@ func TestReadyForAMoment(t *testing.T) {
 	}
 }
 
+// TestCrashLoopOfOneSecond: a crash and the moment of being ready before it may have the same second, and may come in
+// one message in any order. A crash loop is told all the same, and stays open as long as it goes on.
+func TestCrashLoopOfOneSecond(t *testing.T) {
+	web := of("Deployment/web")
+	for name, order := range map[string][]string{
+		"ready first":   {"restarted", "ready", "crash_loop_back_off", "not_ready"},
+		"ready last":    {"restarted", "crash_loop_back_off", "not_ready", "ready"},
+		"crash is last": {"ready", "not_ready", "restarted", "crash_loop_back_off"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, m := newStage(t, realtimeOnly), &made{}
+			step(t, s, m, 0, happens(0, "k8s.deployment.config_changed", "Deployment/web"))
+			for cycle := range 8 {
+				at := 1 + 5*cycle
+				var events []*eventv1.Event
+				for _, what := range order {
+					events = append(events, happens(float64(at), "k8s.pod."+what, "Pod/web-a", web))
+				}
+				step(t, s, m, time.Duration(at)*time.Second, events...)
+			}
+			if len(m.insights) == 0 || m.insights[len(m.insights)-1].GetInsight().GetStatus() == "closed" {
+				t.Errorf("insights while it goes on: %v", m.insights)
+			}
+		})
+	}
+}
+
 // TestWhatComesLateIsMended: events about what is well again, or gone, open nothing.
 func TestWhatComesLateIsMended(t *testing.T) {
 	web := of("Deployment/web")
