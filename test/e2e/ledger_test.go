@@ -121,11 +121,18 @@ func frameEvents(t *testing.T, m jetstream.Msg) []*eventv1.Event {
 	}
 	events := f.GetEvents()
 	for _, entry := range f.GetEntries() {
-		e := entry.GetEvent()
-		for _, i := range entry.GetContexts() {
+		e := &eventv1.Event{}
+		merge := func(i uint32) {
 			if err := (proto.UnmarshalOptions{Merge: true}).Unmarshal(f.GetContexts()[i], e); err != nil {
 				t.Fatalf("context of an event on %s: %v", m.Subject(), err)
 			}
+		}
+		if lead := entry.GetLead(); lead > 0 {
+			merge(lead - 1)
+		}
+		proto.Merge(e, entry.GetEvent())
+		for _, i := range entry.GetContexts() {
+			merge(i)
 		}
 		events = append(events, e)
 	}
