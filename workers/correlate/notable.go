@@ -11,8 +11,8 @@ const severityWarn = 13
 // signalOf tells whether an event is notable, and as what. Severity and type alone decide about
 // nearly all events.
 func signalOf(e *event.Event) (signal, bool) {
-	if e.Severity < severityWarn && !strings.HasPrefix(e.Type, "k8s.") {
-		return 0, false // nearly all events: signalByType holds no other types
+	if !e.Marked() {
+		return 0, false // nearly all events: signalByType holds no other types, and a takeover reads no others (OnlyMarked)
 	}
 	if s, ok := signalByType[e.Type]; ok {
 		if s == signalEviction && voluntary(e) {

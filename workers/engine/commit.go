@@ -77,7 +77,6 @@ func (l *lane) commit(ctx context.Context, s *step) error {
 		return err
 	}
 	l.acknowledge(s)
-	l.e.progress.Store(now)
 	l.working.Add(-1)
 	l.settle()
 	l.free <- s
@@ -173,6 +172,7 @@ func (l *lane) encodeAll(s *step, q *queue) {
 		if o.frame != nil {
 			o.buffer = l.e.buffer()
 			*o.buffer = o.frame.AppendTo((*o.buffer)[:0])
+			o.marks = o.frame.Marks()
 			o.msg.Data = *o.buffer
 			l.putWriter(o.frame)
 			o.frame = nil

@@ -12,6 +12,8 @@ type message struct {
 	size    int
 	// stored is when the input stream stored the message, Unix nanoseconds.
 	stored int64
+	// only are the events that are to be decoded; nil = all of them.
+	only []int
 	// reply acknowledges the message as long as its input is of the generation in which it came.
 	reply      string
 	generation int

@@ -266,7 +266,7 @@ func (s StageReport) sentTo(port string) int64 {
 	case config.PortOut:
 		return s.Out
 	case config.PortDeadLetter:
-		return s.DeadLettered
+		return s.DeadLettered + s.Produced[port] // received events, and new ones that were too large
 	default:
 		return s.Produced[port]
 	}

@@ -11,8 +11,8 @@ import (
 // Report is what `--report` writes when a run ends.
 type Report struct {
 	Pipeline string `json:"pipeline"`
-	// EventsIn is the number of input lines that were stored on the ingress; with --listen, of the
-	// events that are still there.
+	// EventsIn is the number of events of the input that were stored on the ingress, with those that are
+	// no events; with --listen, of the events that are still there.
 	EventsIn int64 `json:"events_in"`
 	// Stages maps the name of a stage to what it did.
 	Stages map[string]StageReport `json:"stages"`

@@ -36,8 +36,9 @@ type Decision struct {
 	Verdict Verdict
 	// Port is where an emitted event leaves; empty = out.
 	Port string
-	// Reason is the low-cardinality reason of a dead letter (the metric label): rule_failed,
-	// missing_attribute, clock_skew, undecodable, panic, retries_exhausted.
+	// Reason is the low-cardinality reason of a dead letter (the metric label): rule_failed, rule_error,
+	// missing_attribute, clock_skew. The engine adds undecodable, panic, permanent_error, retries_exhausted,
+	// too_large and unknown_port.
 	Reason string
 	// Err is the text for a person; retry and dead-letter only.
 	Err error
@@ -65,6 +66,9 @@ type Batch struct {
 	produced  []Produced
 }
 
+// maxKept is how many new events a batch that is used again has room for.
+const maxKept = 8192
+
 // Reset makes b ready for n events that are in b.Events already.
 func (b *Batch) Reset(attempt int) {
 	n := len(b.Events)
@@ -74,7 +78,9 @@ func (b *Batch) Reset(attempt int) {
 	b.decisions = b.decisions[:n]
 	clear(b.decisions)
 	clear(b.produced)
-	b.produced = b.produced[:0]
+	if b.produced = b.produced[:0]; cap(b.produced) > maxKept {
+		b.produced = nil // what one unusual batch made is not held for ever
+	}
 	b.Attempt = attempt
 }
 
@@ -103,6 +109,10 @@ func (b *Batch) Retry(i int, err error) { b.decisions[i] = Decision{Verdict: Ret
 
 // Produce publishes a new event on port. Its id must follow from its input alone, so that
 // a redelivered input produces the same event and not a second one.
+//
+// One message holds the event, so it must be smaller than max_payload of the NATS server (1 MiB by default). An
+// insight that is larger loses its attributes and most of its evidence; any other event, and an insight that is
+// larger still, becomes a dead letter (too_large). So a stage bounds what it lists.
 func (b *Batch) Produce(port string, e *eventv1.Event) {
 	b.produced = append(b.produced, Produced{Port: port, Event: e})
 }
