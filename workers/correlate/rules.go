@@ -58,7 +58,10 @@ type rule struct {
 const (
 	// longSeries is how long probe failures must go on to be worth telling by themselves.
 	longSeries = 10 * time.Minute
-	// jobHold is how long the failed pod of a Job waits for the Job's own verdict: the back-off between its six
+	// steadyPause is how far apart the Events of a series that goes on are: recorders send one in five minutes. Kubernetes
+	// counts failures further apart in one Event, too.
+	steadyPause = 6 * time.Minute
+	// jobHold is how long a failure of a Job's pod waits for the Job's own verdict: the back-off between its six
 	// retries lasts about that long.
 	jobHold = 10 * time.Minute
 )
