@@ -19,6 +19,8 @@ import (
 type Message struct {
 	// Stored is the stream time.
 	Stored time.Time
+	// Partition is stage.Batch.Partition.
+	Partition int
 	// Data is what an input accepts, a frame or lines of JSON, with the headers of a message.
 	Header map[string][]string
 	Data   []byte
@@ -124,7 +126,7 @@ func (in *Instance) flush(until time.Time, w *writer) {
 func (in *Instance) process(m Message, w *writer) {
 	in.seen++
 	in.decoder.Reset()
-	b := &stage.Batch{Now: m.Stored}
+	b := &stage.Batch{Now: m.Stored, Partition: m.Partition}
 	b.Events, _ = in.decoder.Decode(nil, event.Message{Header: m.Header, Data: m.Data, Sequence: in.seen, Time: m.Stored.UnixNano()})
 	if in.marked {
 		if b.Events = slices.DeleteFunc(b.Events, func(e event.Event) bool { return !e.Marked() }); len(b.Events) == 0 {

@@ -22,7 +22,7 @@ func newCorrelator(s stage.Settings, set settings) *correlator {
 		c.realtime = newRealtime(set.realtime, voice{source: c.source, pipeline: s.Config.Pipeline.String()}, s.Metrics)
 	}
 	if set.window != nil {
-		c.windows = newWindows(set.window, s.Metrics)
+		c.windows = newWindows(set.window, s)
 	}
 	return c
 }
@@ -56,8 +56,7 @@ func (c *correlator) Horizon() (horizon time.Duration) {
 		horizon = time.Duration(c.realtime.memory.span + c.realtime.idle)
 	}
 	if c.windows != nil {
-		// A window and what of it is late. Twice, since events are not all late by the same.
-		horizon = max(horizon, 2*time.Duration(c.windows.size+c.windows.lateness)+lateBy)
+		horizon = max(horizon, c.windows.horizon())
 	}
 	return horizon
 }
@@ -85,6 +84,9 @@ func (c *correlator) Process(_ context.Context, b *stage.Batch) error {
 		}
 	}
 	if notable {
+		if c.windows != nil {
+			c.windows.advance(b)
+		}
 		if c.realtime != nil {
 			c.realtime.settle()
 		}
@@ -98,7 +100,7 @@ func (c *correlator) Process(_ context.Context, b *stage.Batch) error {
 // an incident.
 func (c *correlator) take(b *stage.Batch, e *event.Event, o *observation) bool {
 	if c.windows != nil && rules[o.signal].class != recovery {
-		if g := c.windows.take(o); g != nil {
+		if g := c.windows.take(b, e, o); g != nil {
 			b.Produce(config.PortOut, g.event(c.source, c.windows.size))
 		}
 	}

@@ -22,9 +22,15 @@ var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func newStage(t testing.TB, c config.Correlate) *correlator {
 	t.Helper()
+	return newStageWith(t, 1, c)
+}
+
+// newStageWith makes a stage that reads so many partitions.
+func newStageWith(t testing.TB, partitions int, c config.Correlate) *correlator {
+	t.Helper()
 	s, err := NewFactory().New(stage.Settings{
 		Config: &config.StageConfig{
-			Stage: "correlate", Pipeline: config.PipelineRef{Namespace: "default", Name: "p"}, Correlate: &c,
+			Stage: "correlate", Pipeline: config.PipelineRef{Namespace: "default", Name: "p"}, Correlate: &c, Partitions: partitions,
 		},
 		Metrics: prometheus.NewRegistry(),
 	})
@@ -34,8 +40,8 @@ func newStage(t testing.TB, c config.Correlate) *correlator {
 	return s.(*correlator)
 }
 
-// newStageOf is a stage of another name or pipeline.
-func newStageOf(t testing.TB, pipeline, name string) *correlator {
+// newNamedStage is a stage of another name or pipeline.
+func newNamedStage(t testing.TB, pipeline, name string) *correlator {
 	t.Helper()
 	s, err := NewFactory().New(stage.Settings{Config: &config.StageConfig{
 		Stage: name, Pipeline: config.PipelineRef{Namespace: "default", Name: pipeline}, Correlate: &realtimeOnly,
@@ -1031,8 +1037,9 @@ func TestWindowsAreBounded(t *testing.T) {
 	for i := range o {
 		o[i] = &observation{subject: &eventv1.EntityRef{Name: fmt.Sprint(i)}, time: start.UnixNano(), seen: start.UnixNano()}
 	}
+	b := batch(t, on(0, "app.log", podA))
 	for i := range maxHeld + 10 {
-		s.windows.take(o[i%len(o)])
+		s.windows.take(b, &b.Events[0], o[i%len(o)])
 	}
 	if s.windows.held != maxHeld {
 		t.Errorf("%d events held", s.windows.held)
@@ -1125,6 +1132,93 @@ func TestWindows(t *testing.T) {
 				t.Errorf("groups (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// windowsOf runs messages of partitions, some seconds after the start each, through windows of 4 partitions.
+func windowsOf(t *testing.T, messages ...partMessage) (m *made, late int64) {
+	t.Helper()
+	s, m := newStageWith(t, 4, config.Correlate{Window: &config.CorrelateWindow{MinEvents: 2}}), &made{}
+	second := 0
+	for _, in := range messages {
+		for ; second < in.stored; second++ {
+			for _, p := range flush(t, s, start.Add(time.Duration(second)*time.Second)) {
+				m.groups = append(m.groups, p.Event)
+			}
+		}
+		b := batch(t, in.events...)
+		b.Now, b.Partition = start.Add(time.Duration(in.stored)*time.Second), in.partition
+		if err := s.Process(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		m.collect(b)
+		late += b.Late()
+	}
+	return m, late
+}
+
+type partMessage struct {
+	stored, partition int
+	events            []*eventv1.Event
+}
+
+// TestWindowsWaitForTheSlowestPartition: a workload's events are in several partitions, whose backlog is read one after another.
+func TestWindowsWaitForTheSlowestPartition(t *testing.T) {
+	const old = -time.Hour
+	crash := func(after time.Duration, pod string) *eventv1.Event { return on(old+after, "k8s.pod.restarted", pod) }
+	var backlog []partMessage
+	for p, pod := range []string{podA, podB} {
+		backlog = append(backlog, partMessage{0, p, []*eventv1.Event{crash(0, pod), crash(time.Minute, pod)}})
+	}
+	m, late := windowsOf(t, append(backlog, partMessage{stored: 30})...)
+	var got []string
+	for _, g := range m.groups {
+		got = append(got, g.GetBody())
+	}
+	want := "2 notable events of deployment shop/pay within 5s, mostly container-restart"
+	if diff := cmp.Diff([]string{want, want}, got); diff != "" || late != 0 {
+		t.Errorf("%d late, groups (-want +got):\n%s", late, diff)
+	}
+}
+
+// TestIdlePartitionsLeaveTheWatermark: windows close by the partitions that send, soon.
+func TestIdlePartitionsLeaveTheWatermark(t *testing.T) {
+	var messages []partMessage
+	for i := range 40 {
+		after := time.Duration(i) * time.Second
+		messages = append(messages, partMessage{i, 1, []*eventv1.Event{on(after, "k8s.pod.restarted", podA)}})
+	}
+	m, late := windowsOf(t, messages...)
+	if len(m.groups) != 6 || late != 0 { // those of the last 10 seconds are open
+		t.Errorf("%d groups, want 6; %d late", len(m.groups), late)
+	}
+}
+
+// TestSourceWhoseClockIsBehind: its events are in windows of their own time, however far behind, and hold up those of
+// others for a bounded time.
+func TestSourceWhoseClockIsBehind(t *testing.T) {
+	for name, behind := range map[string]time.Duration{"by 20 seconds": 20 * time.Second, "by half an hour": 30 * time.Minute, "by a day": 24 * time.Hour} {
+		for where, partition := range map[string]int{"same partition": 1, "another partition": 2} {
+			t.Run(name+", "+where, func(t *testing.T) {
+				slow := func(e *eventv1.Event) { e.Source = "/slow" }
+				var messages []partMessage
+				for i := range 100 {
+					after := time.Duration(i) * time.Second
+					messages = append(messages,
+						partMessage{i, partition, []*eventv1.Event{on(after-behind, "k8s.pod.restarted", cart, slow)}},
+						partMessage{i, 1, []*eventv1.Event{on(after, "k8s.pod.restarted", podA)}})
+				}
+				messages = append(messages, partMessage{stored: 130})
+				m, late := windowsOf(t, messages...)
+				events := map[string]int{}
+				for _, g := range m.groups {
+					events[g.GetEntity().GetName()] += len(g.GetCorrelation().GetLinks())
+				}
+				if late != 0 || events["pay"] != 100 || events["cart"] != 100 {
+					t.Errorf("%d late, events in groups: %v; want 100 of each", late, events)
+				}
+			})
+		}
 	}
 }
 

@@ -516,7 +516,7 @@ func TestWhatComesLateIsMended(t *testing.T) {
 // another pipeline others.
 func TestIDsDoNotDependOnTheStage(t *testing.T) {
 	ids := func(pipeline, stageName string, delay time.Duration) []string {
-		s := newStageOf(t, pipeline, stageName)
+		s := newNamedStage(t, pipeline, stageName)
 		m := &made{}
 		step(t, s, m, delay, happens(0, "k8s.pod.oom_killed", "Pod/web-a", of("Deployment/web")))
 		var all []string

@@ -40,6 +40,8 @@ type scene struct {
 	k, first int
 	// now is the stream time.
 	now time.Time
+	// partition is that of m, or noPartition.
+	partition int
 	// second says that the stages of the second half are at it.
 	second bool
 	bad    []event.Undecodable // of m, not yet dead-lettered

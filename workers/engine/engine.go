@@ -50,6 +50,7 @@ type Engine struct {
 	keeper     *lease.Keeper // nil when this worker owns all lanes
 	kept       chan struct{} // closed when the keeper has ended
 	panics     throttle
+	late       throttle  // of what is logged of events that came too late
 	buffers    sync.Pool // *[]byte of published frames
 
 	mu       sync.Mutex
@@ -85,8 +86,8 @@ func New(o Options) (*Engine, error) {
 		log:        o.Log.With("pipeline", c.Pipeline.String(), "stage", c.Stage),
 		ackTimeout: o.AckTimeout, wedgedAfter: o.WedgedAfter,
 		worker: o.Worker, inboxPrefix: prefix + ".",
-		panics: throttle{every: time.Second},
-		lanes:  map[int]*lane{}, inputs: map[*lane][]*input{}, waiters: make(chan struct{}), kept: make(chan struct{}),
+		panics: throttle{every: time.Second}, late: throttle{every: time.Minute},
+		lanes: map[int]*lane{}, inputs: map[*lane][]*input{}, waiters: make(chan struct{}), kept: make(chan struct{}),
 		anyUsable: make(chan struct{}), connected: make(chan struct{}, 1),
 	}
 	e.opts.Log = e.log

@@ -47,7 +47,7 @@ func (l *lane) flush(ctx context.Context, s *step, second int64, final bool, fai
 	if final {
 		now, at.tick = l.e.now(), finalTick
 	}
-	sc := &scene{s: s, now: now, at: at, replayed: l.replaying}
+	sc := &scene{s: s, now: now, at: at, replayed: l.replaying, partition: noPartition}
 	l.hand = nil // what is made is new
 	return l.flushNodes(ctx, sc, l.e.halves[0], final, failed) && l.then(ctx, sc, func(sc *scene) bool {
 		return l.flushNodes(ctx, sc, l.e.halves[1], final, failed)
@@ -81,7 +81,7 @@ func (l *lane) flushNodes(ctx context.Context, sc *scene, nodes []*node, final b
 
 func (l *lane) callFlush(ctx context.Context, n *node, f stage.Flusher, now time.Time, final bool) (err error) {
 	b := &l.scratch[n.index].batch
-	b.Events, b.Now = []event.Event(nil), now
+	b.Events, b.Now, b.Partition = []event.Event(nil), now, noPartition
 	b.Reset(1)
 	defer l.clocked(n)()
 	defer l.e.recovered(&err)

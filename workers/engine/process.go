@@ -27,6 +27,8 @@ const (
 type scratch struct {
 	batch     stage.Batch
 	now       time.Time // of the events
+	partition int       // of their message
+	late      int64     // events that came too late
 	decisions []stage.Decision
 	tried     []int // attempts, where there was more than one
 	made      []event.Event
@@ -84,7 +86,7 @@ func (l *lane) takeTogether(ctx context.Context, s *step, k int) (n int, ok bool
 	n = min(len(s.messages)-k, looseBatch)
 	sc := &scene{
 		s: s, messages: s.messages, m: s.messages[k], k: k, first: k, in: s.messages[k].in.index,
-		now: time.Unix(0, s.messages[k].stored),
+		now: time.Unix(0, s.messages[k].stored), partition: noPartition,
 	}
 	measures := len(s.measures)
 	for i, m := range s.messages[k : k+n] {
@@ -117,7 +119,7 @@ func (l *lane) takeMessage(ctx context.Context, s *step, k int, ahead *ahead) bo
 	}
 	sc := &scene{
 		s: s, messages: s.messages, m: m, k: k, first: k, in: m.in.index, now: time.Unix(0, m.stored),
-		at: position{seq: m.seq}, replayed: l.replaying,
+		at: position{seq: m.seq}, replayed: l.replaying, partition: m.partition(l.e.cfg.Partitions),
 	}
 	if ahead != nil {
 		d, ok := <-ahead.out
@@ -163,7 +165,7 @@ func (l *lane) node(ctx context.Context, sc *scene, n *node, events []event.Even
 	sr := &l.scratch[n.index]
 	sr.decisions = grow(sr.decisions, len(events))
 	sr.tried, sr.made, sr.picked = emptied(sr.tried), emptied(sr.made), emptied(sr.picked)
-	sr.produced, sr.now = emptied(sr.produced), sc.now
+	sr.produced, sr.now, sr.partition, sr.late = emptied(sr.produced), sc.now, sc.partition, 0
 	sc.s.tallies[n.index].events += int64(len(events))
 	sc.s.trace.enter(l, n, events)
 	for lo := 0; lo < len(events); lo += n.limits.maxEvents {
@@ -174,6 +176,7 @@ func (l *lane) node(ctx context.Context, sc *scene, n *node, events []event.Even
 		return false
 	}
 	sc.s.trace.leave(l, n)
+	sc.s.tallies[n.index].late += sr.late
 	kept := l.route(sc, n, events)
 	l.produce(sc, n, sr.produced)
 	return l.children(ctx, sc, n, kept)
@@ -290,6 +293,7 @@ func (l *lane) decide(ctx context.Context, n *node, events []event.Event, decisi
 			decisions[i] = sr.batch.Decision(i)
 		}
 		sr.produced = append(sr.produced, sr.batch.Produced()...)
+		sr.late += sr.batch.Late()
 	case len(events) == 1:
 		decisions[0] = blame(err)
 	default:
@@ -389,7 +393,7 @@ func (l *lane) pause(ctx context.Context, n *node, attempt int) bool {
 func (l *lane) call(ctx context.Context, n *node, events []event.Event, attempt int) (err error) {
 	sr := &l.scratch[n.index]
 	b := &sr.batch
-	b.Events, b.Now = events, sr.now
+	b.Events, b.Now, b.Partition = events, sr.now, sr.partition
 	b.Reset(attempt)
 	defer l.clocked(n)()
 	defer l.e.recovered(&err)

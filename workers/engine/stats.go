@@ -24,6 +24,9 @@ type Snapshot struct {
 	DeadLetters map[string]int64
 	// Retried counts attempts after the first.
 	Retried int64
+	// Late counts events that came too late for what the stage had closed by event time. They are
+	// in Emitted or Filtered as well.
+	Late int64
 	// Overflowed is 0: no stage has an open breaker yet.
 	Overflowed int64
 	// P50 and P99 are milliseconds from the storing of an event in the input stream to its
@@ -80,6 +83,7 @@ func (s *stats) commit(st *step, t *tally, head bool, now int64) {
 	s.s.Duplicates += t.duplicates
 	s.s.DeadLettered += t.deadLettered
 	s.s.Retried += t.retried
+	s.s.Late += t.late
 	for _, c := range t.reasons {
 		s.s.DeadLetters[c.name] += c.n
 		s.metrics.deadLetters.WithLabelValues(c.name).Add(float64(c.n))
@@ -97,6 +101,7 @@ func (s *stats) commit(st *step, t *tally, head bool, now int64) {
 	add(s.metrics.duplicate, t.duplicates)
 	add(s.metrics.deadLettered, t.deadLettered)
 	add(s.metrics.retried, t.retried)
+	add(s.metrics.late, t.late)
 	s.observe(st, head, now)
 }
 

@@ -49,6 +49,9 @@ type StageReport struct {
 	Reasons    map[string]int64 `json:"dead_letter_reasons,omitempty"`
 	Overflowed int64            `json:"overflowed"`
 	Retried    int64            `json:"retried"`
+	// Late is the number of events that came too late for what the stage had closed by event time:
+	// windows of correlate.
+	Late int64 `json:"late"`
 	// P50 and P99 are milliseconds from an event's storing in the input stream to the
 	// acknowledgement, which follows the storing of all it caused.
 	P50 float64 `json:"p50_ms"`

@@ -61,9 +61,14 @@ type Batch struct {
 	// 100 ms before the others'). It is the clock of a stateful stage: on a replay of the input it is the same. It may
 	// go back a little where a stage has several inputs or a server's clock was set.
 	Now time.Time
+	// Partition is the partition that the message of these events is of; -1 when it is of none that is
+	// known: at the ingress, and in a batch of several messages. Order is kept inside a partition
+	// only: a backlog of the partitions of one stage is read one after another.
+	Partition int
 
 	decisions []Decision
 	produced  []Produced
+	late      int64
 }
 
 // maxKept is how many new events a batch that is used again has room for.
@@ -81,6 +86,7 @@ func (b *Batch) Reset(attempt int) {
 	if b.produced = b.produced[:0]; cap(b.produced) > maxKept {
 		b.produced = nil // what one unusual batch made is not held for ever
 	}
+	b.late = 0
 	b.Attempt = attempt
 }
 
@@ -116,6 +122,13 @@ func (b *Batch) Retry(i int, err error) { b.decisions[i] = Decision{Verdict: Ret
 func (b *Batch) Produce(port string, e *eventv1.Event) {
 	b.produced = append(b.produced, Produced{Port: port, Event: e})
 }
+
+// TooLate counts an event that came too late for what the stage has closed by event time. The engine
+// shows the count in stats, metrics, the log and the report. It changes no verdict.
+func (b *Batch) TooLate() { b.late++ }
+
+// Late returns how many events came too late.
+func (b *Batch) Late() int64 { return b.late }
 
 // Decision returns the verdict on event i.
 func (b *Batch) Decision(i int) Decision { return b.decisions[i] }
