@@ -9,13 +9,14 @@ import (
 // object decodes a message that begins with a JSON object: one, which it mostly is, or several, a
 // line each or spread over lines.
 func (d *Decoder) object(m *Message) {
-	err := d.tooLarge(len(m.Data))
+	var raw []byte
+	err := ErrTooLarge
 	if len(m.Data) <= d.limits.MaxEvent {
-		var raw []byte
-		if raw, err = d.json.event(m.Data); err == nil {
-			d.encoded(m, FormJSON, m.Data, raw, nil)
-			return
-		}
+		raw, err = d.json.event(m.Data)
+	}
+	if err == nil {
+		d.encoded(m, FormJSON, m.Data, raw, nil)
+		return
 	}
 	c := cutter{max: d.limits.MaxDepth}
 	first := c.cut(m.Data, true)
@@ -24,8 +25,11 @@ func (d *Decoder) object(m *Message) {
 		return
 	}
 	s := newScanner(m.Data, d.limits.MaxDepth)
-	if whole := s.only(); whole != nil {
+	switch whole := s.only(); {
+	case whole != nil:
 		err = cmp.Or(foreign(m.Data), whole)
+	case len(m.Data) > d.limits.MaxEvent:
+		err = d.tooLarge(len(m.Data))
 	}
 	d.fail(FormJSON, m.Data, err)
 }
