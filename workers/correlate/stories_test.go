@@ -669,10 +669,11 @@ func TestOneDependency(t *testing.T) {
 				ill(5, "a", service), ill(8, "b", service)),
 			[]string{"3 StatefulSet/nats: statefulset shop/nats crash-loops"},
 		},
-		"each its own address":   {join(ill(0, "a", refused("10.0.0.1:8080")), ill(1, "b", refused("10.0.0.2:8080"))), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
-		"each itself":            {join(ill(0, "a", refused("127.0.0.1:8080")), ill(1, "b", refused("127.0.0.1:8080"))), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
-		"no dependency is named": {join(ill(0, "a", "statuscode: 503"), ill(1, "b", "statuscode: 503")), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
-		"minutes later":          {join(ill(0, "a", refused("10.96.0.7:4222")), ill(100, "b", refused("10.96.0.7:4222"))), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
+		"each its own address":       {join(ill(0, "a", refused("10.0.0.1:8080")), ill(1, "b", refused("10.0.0.2:8080"))), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
+		"a lookup of something else": {join(ill(0, "a", "lookup table is empty"), ill(1, "b", "lookup table is empty")), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
+		"each itself":                {join(ill(0, "a", refused("127.0.0.1:8080")), ill(1, "b", refused("127.0.0.1:8080"))), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
+		"no dependency is named":     {join(ill(0, "a", "statuscode: 503"), ill(1, "b", "statuscode: 503")), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
+		"minutes later":              {join(ill(0, "a", refused("10.96.0.7:4222")), ill(100, "b", refused("10.96.0.7:4222"))), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
