@@ -141,6 +141,9 @@ type TLSSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	ClientSecretName string `json:"clientSecretName,omitempty"`
+	// handshakeFirst begins TLS before the server's greeting. Default: false.
+	// +optional
+	HandshakeFirst bool `json:"handshakeFirst,omitempty"`
 }
 
 // CASpec names certificates in PEM.

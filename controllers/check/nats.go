@@ -56,7 +56,8 @@ func (n *natsServer) jetStream(context.Context) (string, error) {
 	account, err := n.account()
 	switch {
 	case errors.Is(err, jetstream.ErrNoJetStream):
-		return "", fmt.Errorf("%w: turn it on in the server (config.jetstream.enabled=true of the NATS chart), and for the account of the user", err)
+		return "", fmt.Errorf("%w: turn it on in the server (config.jetstream.enabled=true of the NATS chart), and for the account of the user. "+
+			"If JetStream runs in a domain that this server reaches through a leaf node, connect to a server of that domain", err)
 	case err != nil && account.Version != "":
 		return "", fmt.Errorf("%w; the user must be allowed to publish to $JS.API.INFO: millrace nats-permissions prints the operator's rights", err)
 	case err != nil:

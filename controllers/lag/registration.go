@@ -3,20 +3,13 @@ package lag
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"sync"
-	"time"
 
-	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -24,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millrace.dev/millrace/controllers/internal/scaling"
+	"millrace.dev/millrace/controllers/internal/serving"
 )
 
 // apiServiceName is the one server of external metrics that a cluster has.
@@ -48,61 +42,23 @@ const (
 
 // Registration keeps the serving certificate, and the APIService's trust in it.
 type Registration struct {
-	// Reader reads the Secret and the APIService, past any cache.
-	Reader client.Reader
-	Writer client.Writer
-	// Service that the APIService has to name to be ours.
-	Service types.NamespacedName
-	// Secret holds the certificate.
-	Secret types.NamespacedName
-	// Managed says that the Secret is the operator's own: the leader makes and renews what is in it. Else
-	// somebody else does, such as cert-manager.
-	Managed bool
-	// Elected is closed when this replica is the leader: only that one writes.
-	Elected <-chan struct{}
-	// Now is the clock.
-	Now func() time.Time
-	Log logr.Logger
+	// Certificate to serve with.
+	*serving.Certificate
 
 	mu       sync.Mutex
-	serving  *tls.Certificate
 	standing Standing
 	message  string
 }
-
-// How often to look: soon while something is missing.
-const (
-	lookSoon  = 2 * time.Second
-	lookAgain = 30 * time.Second
-)
 
 // NeedLeaderElection is false: each replica needs the certificate.
 func (*Registration) NeedLeaderElection() bool { return false }
 
 // Start looks at the certificate and the APIService until the context ends.
 func (r *Registration) Start(ctx context.Context) error {
-	for {
-		wait := lookAgain
-		if err := r.pass(ctx); err != nil {
-			wait = lookSoon
-			r.Log.Error(err, "external metrics are not served yet", "secret", r.Secret, "apiService", apiServiceName)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(wait):
-		}
-	}
-}
-
-// Certificate is what to serve with.
-func (r *Registration) Certificate() (*tls.Certificate, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.serving == nil {
-		return nil, fmt.Errorf("there is no certificate yet: Secret %s", r.Secret)
-	}
-	return r.serving, nil
+	serving.Keep(ctx, r.pass, func(err error) {
+		r.Log.Error(err, "external metrics are not served yet", "secret", r.Secret, "apiService", apiServiceName)
+	})
+	return nil
 }
 
 // Ready is nil when this replica can serve, or is not asked: another server has the name, or nobody does.
@@ -112,7 +68,7 @@ func (r *Registration) Ready(*http.Request) error {
 	case Foreign, Absent:
 		return nil
 	default:
-		_, err := r.Certificate()
+		_, err := r.Get()
 		return err
 	}
 }
@@ -136,15 +92,6 @@ func (r *Registration) Backend() scaling.Backend {
 	return scaling.External
 }
 
-func (r *Registration) leads() bool {
-	select {
-	case <-r.Elected:
-		return true
-	default:
-		return false
-	}
-}
-
 // pass does one thing after the other: the certificate, what is served, and who trusts it.
 func (r *Registration) pass(ctx context.Context) error {
 	standing, message, service, err := r.look(ctx)
@@ -154,21 +101,14 @@ func (r *Registration) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	data, err := r.certificates(ctx)
+	authorities, err := r.Refresh(ctx)
 	if err != nil {
 		return err
 	}
-	serving, err := parsePair(data[keyCertificate], data[keyPrivate])
-	if err != nil {
-		return fmt.Errorf("read Secret %s: %w", r.Secret, err)
-	}
-	r.mu.Lock()
-	r.serving = &serving
-	r.mu.Unlock()
-	if service == nil || !r.leads() {
+	if service == nil || !r.Leads() {
 		return nil
 	}
-	return r.trust(ctx, service, data[keyAuthorities])
+	return r.trust(ctx, service, authorities)
 }
 
 // look finds out whose the APIService is; service is nil when it is not ours.
@@ -203,76 +143,6 @@ func availability(service *unstructured.Unstructured) (available bool, why strin
 		}
 	}
 	return true, ""
-}
-
-// certificates reads the Secret and, if it is the operator's own, keeps it fresh.
-func (r *Registration) certificates(ctx context.Context) (map[string][]byte, error) {
-	var secret corev1.Secret
-	err := r.Reader.Get(ctx, r.Secret, &secret)
-	missing := apierrors.IsNotFound(err)
-	switch {
-	case missing && !r.Managed:
-		return nil, fmt.Errorf("Secret %s does not exist: create it, or have cert-manager do so", r.Secret) //nolint:staticcheck // a kind
-	case err != nil && !missing:
-		return nil, err
-	case !r.Managed:
-		return secret.Data, nil
-	case !r.leads():
-		if missing {
-			return nil, errors.New("the leader has not made the certificate yet")
-		}
-		return secret.Data, nil
-	}
-	data, changed, err := renew(secret.Data, r.Now(), r.names())
-	if err != nil {
-		return nil, err
-	}
-	owned, err := r.own(ctx, &secret)
-	if err != nil {
-		return nil, err
-	}
-	if !changed && !owned {
-		return data, nil
-	}
-	secret.Data = data
-	if missing {
-		secret.Namespace, secret.Name, secret.Type = r.Secret.Namespace, r.Secret.Name, corev1.SecretTypeTLS
-		err = r.Writer.Create(ctx, &secret)
-	} else {
-		err = r.Writer.Update(ctx, &secret) // refused when another one was faster
-	}
-	if err != nil {
-		return nil, fmt.Errorf("write Secret %s: %w", r.Secret, err)
-	}
-	if changed {
-		r.Log.Info("renewed the certificate of the external metrics", "secret", r.Secret)
-	}
-	return data, nil
-}
-
-// own makes the Service the owner of the Secret, so that Kubernetes deletes the Secret with it when the chart is
-// uninstalled. Without the Service, or the right to read it, the Secret stays as it is: the certificate is what counts.
-func (r *Registration) own(ctx context.Context, secret *corev1.Secret) (changed bool, err error) {
-	if r.Service.Namespace != r.Secret.Namespace {
-		return false, nil
-	}
-	var service corev1.Service
-	if err := r.Reader.Get(ctx, r.Service, &service); apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
-		return false, nil
-	} else if err != nil {
-		return false, fmt.Errorf("read Service %s: %w", r.Service, err)
-	}
-	want := []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: service.Name, UID: service.UID}}
-	if equality.Semantic.DeepEqual(secret.OwnerReferences, want) {
-		return false, nil
-	}
-	secret.OwnerReferences = want
-	return true, nil
-}
-
-// names that the API server may call the Service by.
-func (r *Registration) names() []string {
-	return []string{r.Service.Name + "." + r.Service.Namespace + ".svc", r.Service.Name + "." + r.Service.Namespace + ".svc.cluster.local"}
 }
 
 // trust writes the authorities into our APIService. A Secret without any leaves that to whoever gave it.

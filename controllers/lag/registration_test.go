@@ -3,6 +3,8 @@ package lag
 import (
 	"bytes"
 	"encoding/base64"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millrace.dev/millrace/controllers/internal/scaling"
+	"millrace.dev/millrace/controllers/internal/serving"
 	"millrace.dev/millrace/test/harness"
 )
 
@@ -40,20 +43,16 @@ func TestRegistration(t *testing.T) {
 	}
 	elected := make(chan struct{})
 	close(elected)
-	now := start
-	leader := &Registration{
-		Reader: c, Writer: c, Service: types.NamespacedName{Namespace: "default", Name: "metrics"},
-		Secret: types.NamespacedName{Namespace: "default", Name: "own"}, Managed: true,
-		Elected: elected, Now: func() time.Time { return now }, Log: logr.Discard(),
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	registration := func(secret string, managed bool, elected <-chan struct{}) *Registration {
+		return &Registration{Certificate: &serving.Certificate{
+			Reader: c, Writer: c, Service: types.NamespacedName{Namespace: "default", Name: "metrics"},
+			Secret: types.NamespacedName{Namespace: "default", Name: secret}, Managed: managed,
+			Elected: elected, Now: func() time.Time { return now }, Log: logr.Discard(),
+		}}
 	}
-	standby := &Registration{
-		Reader: c, Writer: c, Service: leader.Service, Secret: leader.Secret, Managed: true,
-		Elected: make(chan struct{}), Now: leader.Now, Log: logr.Discard(),
-	}
-	given := &Registration{
-		Reader: c, Writer: c, Service: leader.Service, Secret: types.NamespacedName{Namespace: "default", Name: "given"},
-		Elected: elected, Now: leader.Now, Log: logr.Discard(),
-	}
+	leader, standby := registration("own", true, elected), registration("own", true, make(chan struct{}))
+	given := registration("given", false, elected)
 	secret := func(name string) corev1.Secret {
 		t.Helper()
 		var s corev1.Secret
@@ -105,10 +104,7 @@ func TestRegistration(t *testing.T) {
 	if err := c.Create(t.Context(), apiService("metrics")); err != nil {
 		t.Fatal(err)
 	}
-	fresh := &Registration{
-		Reader: c, Writer: c, Service: leader.Service, Secret: types.NamespacedName{Namespace: "default", Name: "missing"},
-		Elected: standby.Elected, Now: leader.Now, Log: logr.Discard(),
-	}
+	fresh := registration("missing", true, standby.Elected)
 	ready(fresh, false) // nothing is known yet
 	if err := fresh.pass(t.Context()); err == nil {
 		t.Error("served without a certificate")
@@ -117,7 +113,7 @@ func TestRegistration(t *testing.T) {
 	for _, r := range []*Registration{leader, standby} {
 		pass(r)
 		ready(r, true)
-		if _, err := r.Certificate(); err != nil {
+		if _, err := r.Get(); err != nil {
 			t.Error(err)
 		}
 	}
@@ -125,16 +121,16 @@ func TestRegistration(t *testing.T) {
 		t.Errorf("our APIService: got backend %s", got)
 	}
 	first := secret("own")
-	if !bytes.Equal(trusted(), first.Data[keyAuthorities]) {
+	if !bytes.Equal(trusted(), first.Data["ca.crt"]) {
 		t.Error("the APIService does not trust the authority")
 	}
 	pass(leader)
 	if again := secret("own"); again.ResourceVersion != first.ResourceVersion {
 		t.Error("a certificate that is good was written again")
 	}
-	now = now.Add(servingLife * 3 / 4)
+	now = now.Add(70 * 24 * time.Hour) // of 90 days
 	pass(leader)
-	if again := secret("own"); bytes.Equal(again.Data[keyCertificate], first.Data[keyCertificate]) {
+	if again := secret("own"); bytes.Equal(again.Data["tls.crt"], first.Data["tls.crt"]) {
 		t.Error("a certificate that ends soon was not renewed")
 	}
 
@@ -159,11 +155,9 @@ func TestRegistration(t *testing.T) {
 	if err := given.pass(t.Context()); err == nil {
 		t.Error("a Secret that does not exist was made: it is somebody else's")
 	}
-	data, _, err := renew(nil, now, names)
-	if err != nil {
-		t.Fatal(err)
-	}
-	delete(data, keyAuthorityKey)
+	data := maps.Clone(secret("own").Data)
+	delete(data, "ca.key")
+	data["ca.crt"] = append(slices.Clone(data["ca.crt"]), data["ca.crt"]...) // tells it from that of the own Secret
 	if err := c.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "given"}, Type: corev1.SecretTypeTLS, Data: data}); err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +165,7 @@ func TestRegistration(t *testing.T) {
 	if owners := secret("given").OwnerReferences; len(owners) > 0 {
 		t.Errorf("a given Secret got owners %v", owners)
 	}
-	if !bytes.Equal(trusted(), data[keyAuthorities]) {
+	if !bytes.Equal(trusted(), data["ca.crt"]) {
 		t.Error("the APIService does not trust the authority of the given Secret")
 	}
 

@@ -140,7 +140,7 @@ func TestProblems(t *testing.T) {
 		},
 		"attached stage": {
 			good + "---\napiVersion: millrace.dev/v1alpha1\nkind: Stage\nmetadata: {name: s}\nspec:\n  pipelineRef: {name: p}\n  from: [b]\n  enrich: {trace: {}}\n",
-			[]string{`f.yaml:13: spec.from[0]: Invalid value: "b": there is no stage "b"; stages are a, s`},
+			[]string{`f.yaml:13: spec.from[0]: Not found: "b": there is no stage "b"; stages are a, s`},
 		},
 		"stage of another namespace is not attached": {
 			good + "---\napiVersion: millrace.dev/v1alpha1\nkind: Stage\nmetadata: {name: s, namespace: other}\nspec:\n  pipelineRef: {name: p}\n  from: [b]\n  enrich: {trace: {}}\n",

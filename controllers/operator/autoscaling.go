@@ -18,6 +18,7 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/keda"
 	"millrace.dev/millrace/controllers/internal/scaling"
+	"millrace.dev/millrace/controllers/internal/serving"
 	"millrace.dev/millrace/controllers/lag"
 )
 
@@ -124,12 +125,12 @@ func addMetricsAPI(mgr ctrl.Manager, options Options, meter *lag.Meter) (*lag.Re
 	if options.MetricsAPISecret != "" {
 		secret = types.NamespacedName{Namespace: service.Namespace, Name: options.MetricsAPISecret}
 	}
-	registration := &lag.Registration{
+	registration := &lag.Registration{Certificate: &serving.Certificate{
 		Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Service: service,
 		Secret: secret, Managed: !options.MetricsAPIGiven,
 		Elected: mgr.Elected(), Now: time.Now, Log: mgr.GetLogger().WithName("external-metrics"),
-	}
-	server := &lag.Server{Address: options.MetricsAPIAddress, Meter: meter, Kubernetes: clientset, Certificate: registration.Certificate}
+	}}
+	server := &lag.Server{Address: options.MetricsAPIAddress, Meter: meter, Kubernetes: clientset, Certificate: registration.Get}
 	if err := mgr.AddReadyzCheck("external-metrics", registration.Ready); err != nil {
 		return nil, err
 	}

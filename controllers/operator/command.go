@@ -103,6 +103,15 @@ func Command() *cobra.Command {
 		"`name` of the Secret with its certificate, in the namespace of the Service; default the name of the Service")
 	f.BoolVar(&options.MetricsAPIGiven, "external-metrics-secret-given", options.MetricsAPIGiven,
 		"somebody else, such as cert-manager, makes and renews what is in that Secret")
+	f.StringVar(&options.Webhook.Address, "webhook-bind-address", options.Webhook.Address,
+		"address of the admission webhook, which refuses at kubectl apply what the planner refuses; default no webhook")
+	f.StringVar(&options.Webhook.Service, "webhook-service", options.Webhook.Service, "`namespace/name` of the Service in front of the admission webhook")
+	f.StringVar(&options.Webhook.Configuration, "webhook-configuration", options.Webhook.Configuration,
+		"`name` of the ValidatingWebhookConfiguration that leads to that Service; the operator writes its CA there")
+	f.StringVar(&options.Webhook.Secret, "webhook-secret", options.Webhook.Secret,
+		"`name` of the Secret with the webhook's certificate, in the namespace of the Service; default the name of the Service")
+	f.BoolVar(&options.Webhook.SecretGiven, "webhook-secret-given", options.Webhook.SecretGiven,
+		"somebody else, such as cert-manager, makes and renews what is in that Secret")
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&logFormat, "log-format", "json", "json or text")
 	return c
@@ -146,6 +155,8 @@ type Options struct {
 	// metrics; MetricsAPIGiven says that somebody else keeps the Secret.
 	MetricsAPIAddress, MetricsAPIService, MetricsAPISecret string
 	MetricsAPIGiven                                        bool
+	// Webhook is the admission webhook.
+	Webhook Webhook
 	// SeveralInProcess allows more than one operator in a process: for tests.
 	SeveralInProcess bool
 }
@@ -180,7 +191,7 @@ func (o Options) check() error {
 	case o.ScaleDownWindow < time.Second || o.ScaleDownWindow > time.Hour:
 		return fmt.Errorf("--scale-down-window is %s: from 1s to 1h", o.ScaleDownWindow)
 	}
-	return errors.Join(connect.CheckFlags(o.NATS), checkTracing(o.Tracing), o.checkAutoscaling())
+	return errors.Join(connect.CheckFlags(o.NATS), checkTracing(o.Tracing), o.checkAutoscaling(), o.Webhook.check())
 }
 
 // The protocols of OTLP.

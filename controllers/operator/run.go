@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	admissionregistration "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
@@ -45,6 +46,9 @@ func Run(ctx context.Context, config *rest.Config, options Options, logger logr.
 	}
 	meter, err := addControllers(ctx, mgr, options)
 	if err != nil {
+		return err
+	}
+	if err := addAdmission(ctx, mgr, options); err != nil {
 		return err
 	}
 	unregister, err := addMetrics(ctx, mgr, options, meter)
@@ -92,7 +96,7 @@ func addMetrics(ctx context.Context, mgr ctrl.Manager, options Options, meter *l
 
 func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme, autoscalingv2.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme, autoscalingv2.AddToScheme, admissionregistration.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, err
 		}

@@ -65,11 +65,21 @@ func (r *Reconciler) eventStreamUpdated(p *v1alpha1.Pipeline, change jetstream.S
 
 // eventStagesApplied tells of all to which the same was done in one Event.
 func (r *Reconciler) eventStagesApplied(p *v1alpha1.Pipeline, results map[apply.Outcome][]string) {
-	if names := results[apply.Created]; len(names) > 0 {
-		r.normal(p, v1alpha1.ReasonCreated, actionStage, "created Stages "+strings.Join(names, ", "))
+	created, updated := results[apply.Created], results[apply.Updated]
+	if p.Status.ObservedGeneration == p.Generation { // the spec has not changed since the last look
+		if len(created) > 0 {
+			r.warn(p, v1alpha1.ReasonRepaired, actionStage, "made again what was gone, Stages "+strings.Join(created, ", "))
+		}
+		if len(updated) > 0 {
+			r.warn(p, v1alpha1.ReasonRepaired, actionStage, "repaired what somebody else had changed, Stages "+strings.Join(updated, ", "))
+		}
+		return
 	}
-	if names := results[apply.Updated]; len(names) > 0 {
-		r.normal(p, v1alpha1.ReasonUpdated, actionStage, "updated Stages "+strings.Join(names, ", "))
+	if len(created) > 0 {
+		r.normal(p, v1alpha1.ReasonCreated, actionStage, "created Stages "+strings.Join(created, ", "))
+	}
+	if len(updated) > 0 {
+		r.normal(p, v1alpha1.ReasonUpdated, actionStage, "updated Stages "+strings.Join(updated, ", "))
 	}
 }
 
@@ -119,7 +129,7 @@ func (r *Reconciler) eventLeftBehind(ctx context.Context, p *v1alpha1.Pipeline, 
 // eventTurned tells what changed in the conditions.
 func (r *Reconciler) eventTurned(p *v1alpha1.Pipeline, before []metav1.Condition) {
 	for _, c := range status.Turned(before, p.Status.Conditions) {
-		if c.Status == metav1.ConditionFalse {
+		if status.Worrying(c) {
 			r.warn(p, c.Reason, actionStatus, c.Type+": "+c.Message)
 			continue
 		}

@@ -158,7 +158,8 @@ func refusals(changes []jetstream.StreamChange, action jetstream.Action, say fun
 }
 
 func notOwned(c jetstream.StreamChange) string {
-	remedy := "name another stream in the Pipeline"
+	remedy := "delete this Pipeline and create it again with a name of its own for this stream (spec.ingress.stream, spec.deadLetters.stream, " +
+		"spec.insights.stream or output.stream of the stage; these fields are immutable)"
 	if c.Leases {
 		remedy = "delete it if nobody uses it, or make the Pipeline anew with a spec.subjectPrefix of its own"
 	}
@@ -193,43 +194,62 @@ func stagesReady(rep report) status.Verdict {
 		return status.False(kind, v1alpha1.ReasonStagesNotReady, err.Error())
 	}
 	stages := stagesInPlan(rep.seen)
-	var waiting, stalled []string
-	trouble := false // something else than work that is under way
+	var waiting, stalled []trouble
+	serious := false // something else than work that is under way
 	for _, planned := range rep.seen.resolved.Plan.Stages {
 		stage := stages[planned.Name]
 		switch {
 		case stage == nil:
-			waiting = append(waiting, planned.Name+": being created")
+			waiting = append(waiting, trouble{planned.Name, "being created"})
 		case rep.done.applied[stage.Name]:
-			waiting = append(waiting, planned.Name+": being updated")
+			waiting = append(waiting, trouble{planned.Name, "being updated"})
 		case meta.IsStatusConditionTrue(stage.Status.Conditions, v1alpha1.ConditionStalled):
-			stalled = append(stalled, planned.Name+": "+readyMessage(stage))
+			stalled = append(stalled, trouble{planned.Name, readyMessage(stage)})
 		case !isReady(stage):
-			trouble = trouble || !isProgressing(stage)
-			waiting = append(waiting, planned.Name+": "+readyMessage(stage))
+			serious = serious || !isProgressing(stage)
+			waiting = append(waiting, trouble{planned.Name, readyMessage(stage)})
 		case isSuspended(stage) != planned.Suspended:
-			waiting = append(waiting, planned.Name+": being suspended or resumed")
+			waiting = append(waiting, trouble{planned.Name, "being suspended or resumed"})
 		}
 	}
 	for _, stage := range rep.intent.prune {
-		waiting = append(waiting, graph.Name(&stage)+": being deleted")
+		waiting = append(waiting, trouble{graph.Name(&stage), "being deleted"})
 	}
 	for _, stage := range rep.seen.stages.Children {
 		if !stage.DeletionTimestamp.IsZero() && graph.IsChildOf(&stage, rep.seen.pipeline) {
-			waiting = append(waiting, graph.Name(&stage)+" is being deleted: "+readyMessage(&stage))
+			waiting = append(waiting, trouble{graph.Name(&stage), "being deleted: " + readyMessage(&stage)})
 		}
 	}
-	message := strings.Join(append(stalled, waiting...), "; ")
+	message := strings.Join(append(once(stalled), once(waiting)...), "; ")
 	switch {
 	case len(stalled) > 0:
 		return status.Stalled(kind, v1alpha1.ReasonStagesNotReady, message)
-	case trouble:
+	case serious:
 		return status.False(kind, v1alpha1.ReasonStagesNotReady, message)
 	case len(waiting) > 0:
 		return status.False(kind, v1alpha1.ReasonProgressing, message)
 	default:
 		return status.True(kind, v1alpha1.ReasonReady, fmt.Sprintf("%d stages are ready", len(stages)))
 	}
+}
+
+// trouble is what a stage says.
+type trouble struct{ stage, says string }
+
+// once names the stages that say the same together: one NATS server that is away is one trouble.
+func once(all []trouble) []string {
+	var said []string
+	by := map[string][]string{}
+	for _, t := range all {
+		if by[t.says] == nil {
+			said = append(said, t.says)
+		}
+		by[t.says] = append(by[t.says], t.stage)
+	}
+	for i, says := range said {
+		said[i] = strings.Join(by[says], ", ") + ": " + says
+	}
+	return said
 }
 
 func taken(s *snapshot) string {

@@ -98,8 +98,8 @@ func TestRefusals(t *testing.T) {
 		"unknown stage": {
 			spec: `stages: [{name: a, from: [ingress, b, c/dead-letter], validate: {}}]`,
 			want: []string{
-				`spec.stages[0].from[1]: Invalid value: "b": there is no stage "b"; stages are a`,
-				`spec.stages[0].from[2]: Invalid value: "c/dead-letter": there is no stage "c"; stages are a`,
+				`spec.stages[0].from[1]: Not found: "b": there is no stage "b"; stages are a`,
+				`spec.stages[0].from[2]: Not found: "c/dead-letter": there is no stage "c"; stages are a`,
 			},
 		},
 		"unknown port": {
@@ -112,7 +112,7 @@ func TestRefusals(t *testing.T) {
 		},
 		"port of the ingress": {
 			spec: `stages: [{name: a, from: [ingress, ingress/out], validate: {}}]`,
-			want: []string{`spec.stages[0].from[1]: Invalid value: "ingress/out": there is no stage "ingress"; stages are a`},
+			want: []string{`spec.stages[0].from[1]: Not found: "ingress/out": there is no stage "ingress"; stages are a`},
 		},
 		"one port twice": {
 			spec: `stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [a, a/out], validate: {}}]`,
@@ -160,7 +160,7 @@ func TestRefusals(t *testing.T) {
 		},
 		"placed with nobody": {
 			spec: `stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [a], placement: {with: x}, validate: {}}]`,
-			want: []string{`spec.stages[1].placement.with: Invalid value: "x": there is no stage "x"; stages are a, b`},
+			want: []string{`spec.stages[1].placement.with: Not found: "x": there is no stage "x"; stages are a, b`},
 		},
 		"placed with each other": {
 			spec: `stages: [{name: a, from: [ingress], placement: {with: b}, validate: {}}, {name: b, from: [a], placement: {with: a}, validate: {}}]`,
@@ -192,7 +192,7 @@ func TestRefusals(t *testing.T) {
 		"attached and placed with nobody": {
 			spec:     `stages: [{name: a, from: [ingress], validate: {}}]`,
 			attached: map[string]string{"x": `{pipelineRef: {name: p}, from: [a], placement: {with: b}, validate: {}}`},
-			want:     []string{`stages[x].spec.placement.with: Invalid value: "b": there is no stage "b"; stages are a, x`},
+			want:     []string{`stages[x].spec.placement.with: Not found: "b": there is no stage "b"; stages are a, x`},
 		},
 		"one stream twice": {
 			spec: `{ingress: {stream: S}, stages: [{name: a, from: [ingress], output: {stream: S}, validate: {}}]}`,

@@ -76,12 +76,21 @@ func (c *computation) checkInput(n *node, in input, from string, byName map[stri
 	source, ok := byName[in.source]
 	switch {
 	case !ok:
-		c.refuse(field.Invalid(in.path, from, "there is no stage "+quote(in.source)+"; stages are "+c.describeNames()))
+		c.refuse(c.noStage(in.path, from, in.source))
 	case in.source == n.name:
 		c.refuse(field.Invalid(in.path, from, "a stage cannot read itself"))
 	case source.kind != "" && !slices.Contains(ports(source.kind), in.port):
 		c.refuse(field.Invalid(in.path, from, fmt.Sprintf("stage %s (%s) has no port %s; its ports are %s",
 			quote(in.source), source.kind, quote(in.port), strings.Join(ports(source.kind), ", "))))
+	}
+}
+
+// noStage refuses a name that no stage has. Admission tells this refusal by its type from the others: the stage
+// may be the next object of the same file.
+func (c *computation) noStage(path *field.Path, value, name string) *field.Error {
+	return &field.Error{
+		Type: field.ErrorTypeNotFound, Field: path.String(), BadValue: value,
+		Detail: "there is no stage " + quote(name) + "; stages are " + c.describeNames(),
 	}
 }
 

@@ -37,8 +37,7 @@ func (c *computation) headOf(n *node) *node {
 		next := c.byName[at.spec.Placement.With]
 		switch {
 		case next == nil && at == n:
-			c.refuse(field.Invalid(at.withPath(), at.spec.Placement.With,
-				"there is no stage "+quote(at.spec.Placement.With)+"; stages are "+c.describeNames()))
+			c.refuse(c.noStage(at.withPath(), at.spec.Placement.With, at.spec.Placement.With))
 			return n
 		case next == n:
 			c.refuse(field.Invalid(n.withPath(), n.spec.Placement.With, "leads back to the stage itself: one of them needs workers of its own"))

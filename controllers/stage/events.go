@@ -149,7 +149,7 @@ func (r *Reconciler) eventUnknown(ctx context.Context, s *v1alpha1.Stage, cause 
 // eventTurned tells what changed in the conditions.
 func (r *Reconciler) eventTurned(s *v1alpha1.Stage, before []metav1.Condition) {
 	for _, c := range status.Turned(before, s.Status.Conditions) {
-		if c.Status == metav1.ConditionFalse && c.Reason != v1alpha1.ReasonProgressing {
+		if status.Worrying(c) {
 			r.warn(s, c.Reason, actionStatus, c.Type+": "+c.Message)
 			continue
 		}

@@ -178,7 +178,9 @@ func restart(s *snapshot) string {
 // workerConfig is what a worker of the stage reads.
 func workerConfig(s *snapshot) config.StageConfig {
 	c := s.node.Config
-	c.NATS.TLS = s.pipeline.Spec.NATS != nil && s.pipeline.Spec.NATS.TLS != nil
+	if nats := s.pipeline.Spec.NATS; nats != nil && nats.TLS != nil {
+		c.NATS.TLS, c.NATS.TLSHandshakeFirst = true, nats.TLS.HandshakeFirst
+	}
 	access.Name(s.files(), &c.NATS)
 	return c
 }

@@ -235,12 +235,12 @@ func pipelineRefusals() map[string]refusal {
 		"unknown stage": {
 			patch:   `spec: {stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [c], validate: {}}]}`,
 			want:    []string{unknownStage},
-			planned: []string{`spec.stages[1].from[0]: Invalid value: "c": there is no stage "c"; stages are a, b`},
+			planned: []string{`spec.stages[1].from[0]: Not found: "c": there is no stage "c"; stages are a, b`},
 		},
 		"unknown stage with port": {
 			patch:   `spec: {stages: [{name: a, from: [ingress, c/dead-letter], validate: {}}]}`,
 			want:    []string{unknownStage},
-			planned: []string{`spec.stages[0].from[1]: Invalid value: "c/dead-letter": there is no stage "c"; stages are a`},
+			planned: []string{`spec.stages[0].from[1]: Not found: "c/dead-letter": there is no stage "c"; stages are a`},
 		},
 		"insights of a stage that has none": {
 			patch:   `spec: {stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [a/insights], validate: {}}]}`,

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	goruntime "runtime"
@@ -30,6 +31,7 @@ import (
 	"millrace.dev/millrace/test/harness/kube"
 	"millrace.dev/millrace/test/harness/natsserver"
 	"millrace.dev/millrace/test/harness/node"
+	"millrace.dev/millrace/test/harness/process"
 )
 
 const (
@@ -54,6 +56,8 @@ type world struct {
 	js     natsjs.JetStream
 	// config has the rights that the operator has in a cluster.
 	config *rest.Config
+	// webhookPort is where the operator answers the API server's questions.
+	webhookPort int
 	// writes are the writing requests of the operator, to Kubernetes and to NATS.
 	writes *recorder
 }
@@ -154,6 +158,9 @@ func startWorld(ctx context.Context) (w *world, stop func(), err error) {
 	if w.client, err = client.New(w.plane.Config(), client.Options{Scheme: scheme}); err != nil {
 		return nil, stop, err
 	}
+	if w.webhookPort, err = process.FreePort(); err != nil {
+		return nil, stop, err
+	}
 	w.config, err = w.operatorConfig(ctx)
 	return w, stop, err
 }
@@ -173,6 +180,9 @@ func (w *world) runOperator(ctx context.Context, change func(*operator.Options))
 	options.MetricsAddress, options.ProbeAddress = "0", "0"
 	options.CleanupTimeout, options.Resync, options.StatusInterval = cleanupTimeout, resync, fresh
 	options.ScaleDownWindow = scaleDownWindow
+	options.Webhook = operator.Webhook{
+		Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(w.webhookPort)), Service: "default/" + webhook, Configuration: webhook,
+	}
 	options.SeveralInProcess = true
 	if change != nil {
 		change(&options)
@@ -190,11 +200,12 @@ func (w *world) operatorConfig(ctx context.Context) (*rest.Config, error) {
 		return nil, err
 	}
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "millrace-operator"}}
-	for _, object := range []client.Object{&role, account, &rbacv1.ClusterRoleBinding{
+	subject := rbacv1.Subject{Kind: "ServiceAccount", Namespace: account.Namespace, Name: account.Name}
+	for _, object := range append([]client.Object{&role, account, &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: "millrace-operator"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
-		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: account.Namespace, Name: account.Name}},
-	}} {
+		Subjects:   []rbacv1.Subject{subject},
+	}}, webhookRights(subject)...) {
 		if err := w.client.Create(ctx, object); err != nil {
 			return nil, err
 		}

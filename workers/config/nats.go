@@ -19,6 +19,8 @@ type NATS struct {
 	PasswordFile string `json:"passwordFile,omitempty"`
 	// TLS demands TLS, whatever URL says; so does each of the files below.
 	TLS bool `json:"tls,omitempty"`
+	// TLSHandshakeFirst begins TLS before the greeting of the server, as its option handshake_first demands.
+	TLSHandshakeFirst bool `json:"tlsHandshakeFirst,omitempty"`
 	// CAFile has the certificates that sign the server's; empty = those of the system.
 	CAFile string `json:"caFile,omitempty"`
 	// CertFile and KeyFile are a client certificate; both are set or none.

@@ -148,7 +148,7 @@ func dial(c *config.StageConfig, log *slog.Logger) (*nats.Conn, error) {
 			}
 		}),
 	}
-	login := connect.Login{TLS: c.NATS.TLS, Load: func() (connect.Material, error) { return connect.Files(c.NATS) }}
+	login := connect.Login{TLS: c.NATS.TLS, HandshakeFirst: c.NATS.TLSHandshakeFirst, Load: func() (connect.Material, error) { return connect.Files(c.NATS) }}
 	conn, err := connect.NATS(c.NATS.URL, login, options...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", err)

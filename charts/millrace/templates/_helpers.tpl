@@ -72,6 +72,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- printf "%s-external-metrics" (include "millrace.fullname" .) -}}
 {{- end -}}
 
+{{- define "millrace.webhook" -}}
+{{- printf "%s-webhook" (include "millrace.fullname" .) -}}
+{{- end -}}
+
 {{- define "millrace.collector.serviceAccount" -}}
 {{- default (printf "%s-collector" (include "millrace.fullname" .)) .Values.collector.kubernetes.serviceAccount.name -}}
 {{- end -}}
@@ -104,6 +108,9 @@ flags, and the volume with their files, which the kubelet keeps up to date. */}}
 {{- else }}
 - --nats-credentials=/etc/millrace/nats/user.creds
 {{- end }}
+{{- end }}
+{{- if $nats.tls.handshakeFirst }}
+- --nats-tls-handshake-first
 {{- end }}
 {{- if $nats.tls.ca.name }}
 - --nats-ca=/etc/millrace/nats/ca.crt

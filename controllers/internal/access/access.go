@@ -97,7 +97,7 @@ func (a *Access) server(ctx context.Context, pipeline *v1alpha1.Pipeline, keepFo
 	if nats == nil || (nats.URL == "" && nats.CredentialsSecretRef == nil) {
 		return a.options.Default, nil
 	}
-	server := jetstream.Server{URL: nats.URL, TLS: nats.TLS != nil}
+	server := jetstream.Server{URL: nats.URL, TLS: nats.TLS != nil, HandshakeFirst: nats.TLS != nil && nats.TLS.HandshakeFirst}
 	if server.URL == "" {
 		server.URL = a.options.Default.URL
 	}

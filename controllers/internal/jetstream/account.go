@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/nats-io/jsm.go/api"
-	"github.com/nats-io/nats.go"
 )
 
 // ErrNoJetStream says that the server, or the account of the user, has no JetStream.
@@ -36,10 +35,8 @@ type Account struct {
 func (c *Client) Account() (Account, error) {
 	a := Account{Version: c.nc.ConnectedServerVersion(), MaxPayload: c.nc.MaxPayload()}
 	stats, err := c.manager.JetStreamAccountInfo()
-	var refusal api.ApiError
 	switch {
-	case errors.Is(err, nats.ErrJetStreamNotEnabled), errors.Is(err, nats.ErrNoResponders),
-		errors.As(err, &refusal) && (refusal.ErrCode == notEnabledForAccount || refusal.ErrCode == notEnabled):
+	case noJetStream(err):
 		return a, fmt.Errorf("%w: %w", ErrNoJetStream, err)
 	case err != nil:
 		return a, c.wrap(err, "ask for the limits of JetStream")

@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/nats-io/jsm.go/api"
+	"github.com/nats-io/nats.go"
 )
 
 // ErrNotFound says that the stream, consumer or message does not exist.
@@ -22,10 +23,21 @@ type UnreachableError struct {
 }
 
 func (e *UnreachableError) Error() string {
+	if noJetStream(e.Err) {
+		return fmt.Sprintf("NATS at %s answers, but its JetStream does not: turn JetStream on in the server and in the account of the user. "+
+			"JetStream that is reached in a domain only, as through a leaf node, is not supported: connect to a server of that domain (%v)", e.Server, e.Err)
+	}
 	return fmt.Sprintf("NATS at %s is unreachable: %v", e.Server, e.Err)
 }
 
 func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// noJetStream says whether a connected server has no JetStream for the user.
+func noJetStream(err error) bool {
+	var refusal api.ApiError
+	return errors.Is(err, nats.ErrJetStreamNotEnabled) || errors.Is(err, nats.ErrNoResponders) ||
+		errors.As(err, &refusal) && (refusal.ErrCode == notEnabledForAccount || refusal.ErrCode == notEnabled)
+}
 
 // IsUnreachable reports whether err came from a server that did not answer.
 func IsUnreachable(err error) bool {

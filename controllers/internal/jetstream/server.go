@@ -19,6 +19,8 @@ type Server struct {
 	URL string
 	// TLS demands TLS, whatever URL says.
 	TLS bool
+	// HandshakeFirst begins TLS before the greeting of the server.
+	HandshakeFirst bool
 	// Material is what Secrets hold; it is used as it is, and another one makes another connection.
 	Material connect.Material
 	// Files, if any is named, are read again at each reconnect, instead of Material.
@@ -49,9 +51,9 @@ func (s Server) key() string {
 	var b []byte
 	m, f := s.Material, s.Files
 	for _, part := range []string{
-		s.URL, strconv.FormatBool(s.TLS), string(m.CA), string(m.Certificate), string(m.Key),
+		s.URL, strconv.FormatBool(s.TLS), strconv.FormatBool(s.HandshakeFirst), string(m.CA), string(m.Certificate), string(m.Key),
 		string(m.Credentials), string(m.Seed), m.User, m.Password,
-		f.URL, f.CredentialsFile, f.NKeyFile, f.UserFile, f.PasswordFile, strconv.FormatBool(f.TLS), f.CAFile, f.CertFile, f.KeyFile,
+		f.URL, f.CredentialsFile, f.NKeyFile, f.UserFile, f.PasswordFile, strconv.FormatBool(f.TLS), strconv.FormatBool(f.TLSHandshakeFirst), f.CAFile, f.CertFile, f.KeyFile,
 	} {
 		b = binary.AppendUvarint(b, uint64(len(part)))
 		b = append(b, part...)
@@ -70,9 +72,9 @@ func (s Server) urls() []string {
 
 // login is how to connect.
 func (s Server) login(timeout time.Duration) connect.Login {
-	l := connect.Login{TLS: s.TLS, Timeout: timeout, Load: func() (connect.Material, error) { return s.Material, nil }}
+	l := connect.Login{TLS: s.TLS, HandshakeFirst: s.HandshakeFirst, Timeout: timeout, Load: func() (connect.Material, error) { return s.Material, nil }}
 	if s.Files != (config.NATS{}) {
-		l.TLS = l.TLS || s.Files.TLS
+		l.TLS, l.HandshakeFirst = l.TLS || s.Files.TLS, l.HandshakeFirst || s.Files.TLSHandshakeFirst
 		l.Load = func() (connect.Material, error) { return connect.Files(s.Files) }
 	}
 	return l

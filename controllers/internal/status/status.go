@@ -66,13 +66,17 @@ func Degraded(kind, reason, message string) Verdict {
 }
 
 // Set writes the verdicts and the three summaries. reason and message are those of Ready
-// when all verdicts are true.
+// when all verdicts are true. A verdict that is false and that Ready does not hang on takes the
+// reason of Ready, so that the column REASON of kubectl get shows it.
 func Set(conditions *[]metav1.Condition, generation int64, now time.Time, reason, message string, verdicts ...Verdict) {
 	for _, v := range verdicts {
 		set(conditions, generation, now, v.Type, v.Status, v.Reason, v.Message)
 	}
 	worst := worst(verdicts)
 	if worst == nil {
+		if lesser := degraded(verdicts); lesser != nil {
+			reason, message = lesser.Reason, message+"; "+lesser.Type+" is False: "+lesser.Message
+		}
 		set(conditions, generation, now, v1alpha1.ConditionReady, metav1.ConditionTrue, reason, message)
 		meta.RemoveStatusCondition(conditions, v1alpha1.ConditionReconciling)
 		meta.RemoveStatusCondition(conditions, v1alpha1.ConditionStalled)
@@ -100,6 +104,16 @@ func worst(verdicts []Verdict) *Verdict {
 		}
 	}
 	return first
+}
+
+// degraded is the first verdict that is false and does not keep the object from being ready.
+func degraded(verdicts []Verdict) *Verdict {
+	for i, v := range verdicts {
+		if v.Status == metav1.ConditionFalse && v.Outlook == Aside {
+			return &verdicts[i]
+		}
+	}
+	return nil
 }
 
 // The bounds of the API on a condition's message and an Event's note, in bytes.
@@ -149,6 +163,11 @@ func Turned(before, after []metav1.Condition) []metav1.Condition {
 		}
 	}
 	return turned
+}
+
+// Worrying says whether a condition that turned is worth a Warning: work that is under way is not.
+func Worrying(c metav1.Condition) bool {
+	return c.Status == metav1.ConditionFalse && c.Reason != v1alpha1.ReasonProgressing
 }
 
 func isSummary(c metav1.Condition) bool {

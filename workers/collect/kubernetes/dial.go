@@ -30,7 +30,7 @@ func (f *flags) dial(log *slog.Logger) (*nats.Conn, error) {
 			log.Info("connected to NATS", "url", c.ConnectedUrlRedacted())
 		}),
 	}
-	login := connect.Login{TLS: f.nats.TLS, Load: func() (connect.Material, error) { return connect.Files(f.nats) }}
+	login := connect.Login{TLS: f.nats.TLS, HandshakeFirst: f.nats.TLSHandshakeFirst, Load: func() (connect.Material, error) { return connect.Files(f.nats) }}
 	connection, err := connect.NATS(f.nats.URL, login, options...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", err)

@@ -1,8 +1,9 @@
 // Package kubernetes collects what happens in a cluster and publishes it as raw events.
 //
-// It watches the events of events.k8s.io, and the state of pods, nodes and Deployments for
+// It watches the events of events.k8s.io, and the state of pods, nodes and workloads for
 // what has no Event: a container killed for lack of memory shows in containerStatuses alone.
-// Nothing is polled, and the API server is never held up: a collector that cannot publish
+// Of ReplicaSets it watches the metadata, which says whose a pod is; one without a controller
+// is a workload itself and is read when its metadata changes. Nothing is polled, and the API server is never held up: a collector that cannot publish
 // stops reading, and resumes or lists again later.
 //
 // # Ids
@@ -12,6 +13,10 @@
 // Kubernetes events with count 7 is <event uid>/7. What was published for an object is thus
 // the last value of each aspect. This Ledger decides what is new. A series whose count went
 // from 3 to 7 is one event with count 4.
+//
+// Two things have no value in the API. A cordon and a rollout are counted, from what the ledger
+// has: <node uid>/cordon/3.true. That a pod is late follows from the clock, its id from when the
+// pod began: <pod uid>/start_overdue/<second>.
 //
 // # No loss and no doubles
 //

@@ -186,10 +186,15 @@ func severityText(number int32) string {
 // relatedOf are the owner and the workload of what an event is about: of the object, or of the one that
 // an Event of Kubernetes regards.
 func (o *observer) relatedOf(e *eventv1.Event, uid string) []*eventv1.EntityRef {
-	if e.Type == typeEvent {
-		uid = e.Entity.Uid
+	if e.Type != typeEvent {
+		return o.ledger.get(uid).related()
 	}
-	return o.ledger.get(uid).related()
+	if controller := o.owners.replicaSets[e.Entity.Uid]; controller != "" {
+		// The quota of a Deployment shows in Events about its ReplicaSet.
+		set := record{Name: e.Entity.Namespace + "/" + e.Entity.Name, Owner: controller, Workload: o.owners.workloadOf(controller)}
+		return set.related()
+	}
+	return o.ledger.get(e.Entity.Uid).related()
 }
 
 // gone publishes that an object was deleted.

@@ -102,3 +102,23 @@ func TestWorkloadByTheChainOfOwners(t *testing.T) {
 		})
 	}
 }
+
+// What prevents pods is told of the ReplicaSet, but is a matter of its Deployment.
+func TestEventAboutAReplicaSetHasItsWorkload(t *testing.T) {
+	o, queue := watched()
+	rs := ownedBy("apps/v1", "Deployment", "web")
+	rs.Name, rs.UID = "web-abc", "web-abc-uid"
+	replicaSetStore{o}.Set(&metav1.PartialObjectMetadata{ObjectMeta: rs})
+	eventStore(o).Set(&eventsv1.Event{
+		ObjectMeta: metav1.ObjectMeta{Name: "e", UID: "e-uid", CreationTimestamp: seconds(-1)}, Reason: "FailedCreate",
+		Regarding: corev1.ObjectReference{APIVersion: "apps/v1", Kind: "ReplicaSet", Namespace: "cafe", Name: "web-abc", UID: "web-abc-uid"},
+	})
+	events := eventsOf(queue)
+	if len(events) != 1 {
+		t.Fatalf("got %d events, want 1", len(events))
+	}
+	want := []string{"owner Deployment cafe/web apps/v1", "workload Deployment cafe/web apps/v1"}
+	if diff := cmp.Diff(want, roles(events[0])); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}

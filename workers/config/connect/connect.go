@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"strings"
@@ -21,6 +22,8 @@ type Login struct {
 	Load func() (Material, error)
 	// TLS demands TLS, whatever the URL says.
 	TLS bool
+	// HandshakeFirst begins TLS before the greeting of the server, and so demands TLS.
+	HandshakeFirst bool
 	// Timeout bounds one attempt to reach one server. Default: 2s.
 	Timeout time.Duration
 }
@@ -52,7 +55,7 @@ func NATS(servers string, l Login, options ...nats.Option) (*nats.Conn, error) {
 	}
 	conn, err := nats.Connect(servers, append(all, options...)...)
 	if err != nil {
-		return nil, err
+		return nil, explain(err, l)
 	}
 	keys.conn.Store(conn)
 	return conn, nil
@@ -76,9 +79,26 @@ func CheckURL(servers string) error {
 	return nil
 }
 
+// explain adds what a server that does not greet may be waiting for.
+func explain(err error, l Login) error {
+	var timeout net.Error
+	if l.HandshakeFirst || !errors.As(err, &timeout) || !timeout.Timeout() {
+		return err
+	}
+	var dial *net.OpError
+	if errors.As(err, &dial) && dial.Op == "dial" { // nobody took the connection
+		return err
+	}
+	return fmt.Errorf("%w: the server took the connection and did not greet; it may want TLS before its greeting (its option handshake_first): "+
+		"set nats.tls.handshakeFirst, or --nats-tls-handshake-first", err)
+}
+
 func (l Login) security(m Material) []nats.Option {
 	var all []nats.Option
-	if l.TLS || len(m.CA) > 0 || len(m.Certificate) > 0 {
+	if l.HandshakeFirst {
+		all = append(all, nats.TLSHandshakeFirst())
+	}
+	if l.TLS || l.HandshakeFirst || len(m.CA) > 0 || len(m.Certificate) > 0 {
 		all = append(all, nats.Secure(&tls.Config{MinVersion: tls.VersionTLS12}))
 	}
 	if len(m.CA)+len(m.Certificate) > 0 {

@@ -19,6 +19,8 @@ func Flags(cmd *cobra.Command, n *config.NATS) {
 	f.StringVar(&n.UserFile, "nats-user", n.UserFile, "`file` with a user name for --nats-url; needs --nats-password")
 	f.StringVar(&n.PasswordFile, "nats-password", n.PasswordFile, "`file` with the password of --nats-user")
 	f.StringVar(&n.CAFile, "nats-ca", n.CAFile, "`file` with CA certificates that sign the server's; default those of the system")
+	f.BoolVar(&n.TLSHandshakeFirst, "nats-tls-handshake-first", n.TLSHandshakeFirst,
+		"begin TLS before the greeting of the server at --nats-url, as its option handshake_first demands")
 	f.StringVar(&n.CertFile, "nats-cert", n.CertFile, "`file` with a client certificate; needs --nats-key")
 	f.StringVar(&n.KeyFile, "nats-key", n.KeyFile, "`file` with the key of --nats-cert")
 }

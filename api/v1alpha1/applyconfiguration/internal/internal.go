@@ -598,6 +598,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: clientSecretName
       type:
         scalar: string
+    - name: handshakeFirst
+      type:
+        scalar: boolean
 - name: dev.millrace.millrace.api.v1alpha1.TrendSpec
   map:
     fields:

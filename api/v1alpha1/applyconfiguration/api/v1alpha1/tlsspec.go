@@ -11,6 +11,8 @@ type TLSSpecApplyConfiguration struct {
 	CA *CASpecApplyConfiguration `json:"ca,omitempty"`
 	// clientSecretName is a kubernetes.io/tls Secret: the client's certificate.
 	ClientSecretName *string `json:"clientSecretName,omitempty"`
+	// handshakeFirst begins TLS before the server's greeting. Default: false.
+	HandshakeFirst *bool `json:"handshakeFirst,omitempty"`
 }
 
 // TLSSpecApplyConfiguration constructs a declarative configuration of the TLSSpec type for use with
@@ -32,5 +34,13 @@ func (b *TLSSpecApplyConfiguration) WithCA(value *CASpecApplyConfiguration) *TLS
 // If called multiple times, the ClientSecretName field is set to the value of the last call.
 func (b *TLSSpecApplyConfiguration) WithClientSecretName(value string) *TLSSpecApplyConfiguration {
 	b.ClientSecretName = &value
+	return b
+}
+
+// WithHandshakeFirst sets the HandshakeFirst field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the HandshakeFirst field is set to the value of the last call.
+func (b *TLSSpecApplyConfiguration) WithHandshakeFirst(value bool) *TLSSpecApplyConfiguration {
+	b.HandshakeFirst = &value
 	return b
 }

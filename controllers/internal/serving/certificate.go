@@ -1,4 +1,4 @@
-package lag
+package serving
 
 import (
 	"crypto"
@@ -34,7 +34,7 @@ const (
 )
 
 // renew returns the content of the Secret as it should be: as it is, or with one thing new. A new
-// authority signs nothing until the next call: by then the APIService trusts it.
+// authority signs nothing until the next call: by then the API server trusts it.
 func renew(have map[string][]byte, now time.Time, names []string) (data map[string][]byte, changed bool, err error) {
 	authority, err := parsePair(have[keyAuthorities], have[keyAuthorityKey])
 	if err != nil {
@@ -108,7 +108,7 @@ func serves(c *x509.Certificate, names []string) bool {
 
 func newAuthority(now time.Time) (pair, error) {
 	template := &x509.Certificate{
-		Subject:  pkix.Name{CommonName: "millrace-external-metrics-ca"},
+		Subject:  pkix.Name{CommonName: "millrace-operator-ca"},
 		NotAfter: now.Add(authorityLife),
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature, BasicConstraintsValid: true, IsCA: true,
 	}
