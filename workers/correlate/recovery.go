@@ -65,7 +65,7 @@ func (r *realtime) ail(inc *incident, o *observation) {
 	if r.ailing.n >= maxAilments {
 		return
 	}
-	if inc.recovering() && o.signal == signalCrashLoop { // what was well for a moment is no hiccup
+	if inc.recovering() && o.signal == signalCrashLoop && !ofJob(o) { // what was well for a moment is no hiccup
 		o.urgent = true
 	}
 	a := &ailment{self: o.self, uid: o.entity.GetUid(), cluster: o.cluster, last: o.time, inc: inc, scopes: []string{o.self}}
@@ -159,7 +159,7 @@ func (r *realtime) mendedBefore(o *observation) bool {
 			}
 		}
 		for x := range r.memory.of(o.keys[sameWorkload], s) {
-			if x.time > o.time && x.entity.GetKind() != "Pod" && !differ(x.cluster, o.cluster) {
+			if x.time > o.time && x.entity.GetKind() != "Pod" && !differ(x.cluster, o.cluster) && (s == signalRecovered || x.self == o.keys[sameWorkload]) {
 				return true
 			}
 		}
