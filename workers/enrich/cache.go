@@ -11,7 +11,7 @@ import (
 )
 
 // key identifies an entity in the cache: kind and uid, or kind, namespace and name, or an IP.
-type key struct{ kind, a, b string }
+type key struct{ kind, apiVersion, a, b string }
 
 // Words in the place of a namespace that no namespace can be called.
 const (
@@ -22,11 +22,11 @@ const (
 func keyOf(q Query) key {
 	switch {
 	case q.UID != "":
-		return key{q.Kind, byUID, q.UID}
+		return key{q.Kind, q.APIVersion, byUID, q.UID}
 	case q.Name != "":
-		return key{q.Kind, q.Namespace, q.Name}
+		return key{q.Kind, q.APIVersion, q.Namespace, q.Name}
 	default:
-		return key{"", byIP, q.IP}
+		return key{"", "", byIP, q.IP}
 	}
 }
 
@@ -68,7 +68,7 @@ func newEntry(f *Facts, status Status, at int64, labels labelChoice) *entry {
 		})
 		eachReference(f, func(r event.EntityRef) {
 			b = appendReference(b, &r)
-			e.references = append(e.references, reference{r.Kind, r.Namespace, r.Name, r.UID, uint32(len(b))})
+			e.references = append(e.references, reference{r.Kind, r.Namespace, r.Name, r.UID, uint32(len(b)), roleOf(r.Role)})
 		})
 	}
 	e.encoded = bytes.Clone(appendEnrichment(b, "kubernetes", status, at))
