@@ -7,7 +7,7 @@ import (
 )
 
 func (k key) clone() key {
-	return key{strings.Clone(k.kind), strings.Clone(k.apiVersion), strings.Clone(k.a), strings.Clone(k.b)}
+	return key{strings.Clone(k.kind), strings.Clone(k.a), strings.Clone(k.b)}
 }
 
 // association finds out which Kubernetes object an event is about. The first that says

@@ -232,8 +232,8 @@ func (e *enricher) lookUp(ev *event.Event, now int64, n *tally) *entry {
 	if facts == nil && (k.a == byIP || e.missesThenOnly(q)) {
 		return found // nobody had the address or the name at that time; at another time somebody may
 	}
-	if facts != nil && !facts.Valid.Holds(now) {
-		return found // an answer for the past alone
+	if facts != nil && (!facts.Valid.Holds(now) || q.isForeign(facts)) {
+		return found // an answer for the past alone, or for who states no group
 	}
 	found.expires = now + e.ttl(status).Nanoseconds()
 	e.cache.put(k, found)

@@ -150,3 +150,22 @@ func TestGroupsInTheCache(t *testing.T) {
 		}
 	}
 }
+
+// An event that states no group gets a Job of any; one that states the usual group must not get it
+// from the cache.
+func TestNoGroupInTheCache(t *testing.T) {
+	s, source := startLive(t, config.EnrichCache{TTL: config.Duration(time.Hour)})
+	source.SetPod(ownedPod("crunch-0", "batch.volcano.sh/v1alpha1", "Job", "crunch"))
+	for i, apiVersion := range []string{"", "batch/v1", "batch.volcano.sh/v1alpha1", "batch/v1"} {
+		want := "uid-crunch ok"
+		if apiVersion == "batch/v1" {
+			want = " miss"
+		}
+		got := s.process(t, &eventv1.Event{
+			Id: "1", Type: "k8s.event", Entity: &eventv1.EntityRef{Kind: "Job", Namespace: "shop", Name: "crunch", ApiVersion: apiVersion},
+		})[0]
+		if pod(got) != want {
+			t.Errorf("event %d of %q: got %q, want %q", i, apiVersion, pod(got), want)
+		}
+	}
+}

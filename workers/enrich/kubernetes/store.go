@@ -183,15 +183,19 @@ func (s *Store) workload(namespace text, apiVersion, kind, name string) *workloa
 	return w
 }
 
-// workloadNamed returns the workload of a name, or nil. Without an apiVersion it may be of any group.
+// workloadNamed returns the workload of a name, or nil. Without an apiVersion it may be of any group,
+// of the usual one if there is one.
 func (s *Store) workloadNamed(namespace, apiVersion, kind, name string) *workload {
-	var found *workload
-	for w := s.workloads[workloadName{intern(namespace), intern(kind), name}]; w != nil; w = w.namesake {
-		if sameGroup(w.apiVersion.Value(), apiVersion) && (found == nil || w.known && !found.known) {
-			found = w
+	if apiVersion == "" {
+		if usual := s.workloadNamed(namespace, apiVersionOf(kind), kind, name); usual != nil {
+			return usual
 		}
 	}
-	return found
+	w := s.workloads[workloadName{intern(namespace), intern(kind), name}]
+	for w != nil && !sameGroup(w.apiVersion.Value(), apiVersion) {
+		w = w.namesake
+	}
+	return w
 }
 
 // sameGroup tells whether two apiVersions are of one API group, whatever the version. One that is
