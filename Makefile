@@ -38,7 +38,7 @@ test: controlplane ## Run the suite (all but what `make e2e` adds) with the race
 	GORACE=atexit_sleep_ms=100 go test -race -p 3 -timeout 30m ./...
 
 .PHONY: e2e
-e2e: controlplane ## Try everything in a cluster, also what takes minutes: autoscaling, alerts, a steady load of ten minutes.
+e2e: controlplane ## Try everything in a cluster, also what takes minutes: autoscaling, alerts, insights, a steady load of ten minutes.
 	@for tool in helm keda-operator keda-metrics-apiserver prometheus-adapter; do hack/tools/build.sh $$tool >/dev/null || exit 1; done
 	@hack/prometheus/find.sh >/dev/null
 	go test -tags e2e -count 1 -p 1 -parallel 2 -timeout 1h -v ./test/e2e -args -steady 10m $(E2E)
@@ -112,7 +112,8 @@ controlplane: ## Build etcd, kube-apiserver, controller-manager, scheduler, kube
 
 .PHONY: cluster
 cluster: controlplane build ## Run a real control plane with a node and NATS for a person; Ctrl-C ends it.
-	go run ./hack/cluster
+	@for tool in helm nats; do hack/tools/build.sh $$tool >/dev/null || exit 1; done
+	go run ./hack/cluster --env dist/cluster.env
 
 .PHONY: clean
 clean: ## Remove what the build made in the tree.

@@ -3,7 +3,7 @@
 # definitions from api/v1alpha1, the operator's rules from controllers, and the chart's copies.
 #
 # maxDescLen cuts the descriptions of embedded Kubernetes types, and hack/crd takes out those of
-# conditions and resources; ours are shorter. Each definition stays below 30 KB (config/crd tests it).
+# conditions and resources; ours are shorter. config/crd bounds the size of each.
 set -eu
 cd "$(dirname "$0")/.."
 gen=$(hack/tools/build.sh controller-gen)

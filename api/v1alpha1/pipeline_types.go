@@ -15,6 +15,7 @@ import (
 // +kubebuilder:printcolumn:name="Stages",type=string,JSONPath=`.status.stages`
 // +kubebuilder:printcolumn:name="Lag",type=integer,JSONPath=`.status.lag`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Observed",type=date,JSONPath=`.status.lastObserved`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be at most 63 lower-case letters, digits and -, without dots: it becomes part of subjects, streams and labels"
 // +kubebuilder:validation:XValidation:rule="self.spec.stages.all(s, self.metadata.name.size() + s.name.size() < 63)",message="metadata.name and the name of a stage must have at most 62 characters together: <pipeline>-<stage> names the Stage",fieldPath=".spec.stages"
 type Pipeline struct {
@@ -297,7 +298,10 @@ type PipelineStatus struct {
 	// +kubebuilder:validation:MaxLength=320
 	// +optional
 	SubjectPrefix string `json:"subjectPrefix,omitempty"`
-	// ingress is the subject that collectors publish below.
+	// lastObserved is when the operator last looked, to within about 5 minutes.
+	// +optional
+	LastObserved *metav1.Time `json:"lastObserved,omitempty"`
+	// ingress is the pattern of subjects to publish on; the subject before ".>" is stored too.
 	// +kubebuilder:validation:MaxLength=512
 	// +optional
 	Ingress string `json:"ingress,omitempty"`

@@ -477,6 +477,10 @@ func (in *PipelineStatus) DeepCopyInto(out *PipelineStatus) {
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}
 	}
+	if in.LastObserved != nil {
+		in, out := &in.LastObserved, &out.LastObserved
+		*out = (*in).DeepCopy()
+	}
 	if in.Lag != nil {
 		in, out := &in.Lag, &out.Lag
 		*out = new(int64)

@@ -10,7 +10,7 @@ import (
 
 // maxSize of a definition as compact JSON. Large definitions break client-side apply, whose
 // annotation holds the whole object, and the cluster's OpenAPI document.
-const maxSize = 30_000
+const maxSize = 33_000
 
 func TestDefinitions(t *testing.T) {
 	definitions, err := crd.Definitions()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -223,24 +224,50 @@ func (r *Registration) certificates(ctx context.Context) (map[string][]byte, err
 		return secret.Data, nil
 	}
 	data, changed, err := renew(secret.Data, r.Now(), r.names())
-	if err != nil || !changed {
-		return data, err
+	if err != nil {
+		return nil, err
 	}
+	owned, err := r.own(ctx, &secret)
+	if err != nil {
+		return nil, err
+	}
+	if !changed && !owned {
+		return data, nil
+	}
+	secret.Data = data
 	if missing {
-		fresh := corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: r.Secret.Namespace, Name: r.Secret.Name},
-			Type:       corev1.SecretTypeTLS, Data: data,
-		}
-		err = r.Writer.Create(ctx, &fresh)
+		secret.Namespace, secret.Name, secret.Type = r.Secret.Namespace, r.Secret.Name, corev1.SecretTypeTLS
+		err = r.Writer.Create(ctx, &secret)
 	} else {
-		secret.Data = data
 		err = r.Writer.Update(ctx, &secret) // refused when another one was faster
 	}
 	if err != nil {
 		return nil, fmt.Errorf("write Secret %s: %w", r.Secret, err)
 	}
-	r.Log.Info("renewed the certificate of the external metrics", "secret", r.Secret)
+	if changed {
+		r.Log.Info("renewed the certificate of the external metrics", "secret", r.Secret)
+	}
 	return data, nil
+}
+
+// own makes the Service the owner of the Secret, so that Kubernetes deletes the Secret with it when the chart is
+// uninstalled. Without the Service, or the right to read it, the Secret stays as it is: the certificate is what counts.
+func (r *Registration) own(ctx context.Context, secret *corev1.Secret) (changed bool, err error) {
+	if r.Service.Namespace != r.Secret.Namespace {
+		return false, nil
+	}
+	var service corev1.Service
+	if err := r.Reader.Get(ctx, r.Service, &service); apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+		return false, nil
+	} else if err != nil {
+		return false, fmt.Errorf("read Service %s: %w", r.Service, err)
+	}
+	want := []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: service.Name, UID: service.UID}}
+	if equality.Semantic.DeepEqual(secret.OwnerReferences, want) {
+		return false, nil
+	}
+	secret.OwnerReferences = want
+	return true, nil
 }
 
 // names that the API server may call the Service by.

@@ -138,6 +138,24 @@ func TestRegistration(t *testing.T) {
 		t.Error("a certificate that ends soon was not renewed")
 	}
 
+	// A release from before has a Secret without an owner: helm uninstall would leave it.
+	service := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "metrics"},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 443}}},
+	}
+	if err := c.Create(t.Context(), service); err != nil {
+		t.Fatal(err)
+	}
+	pass(leader)
+	owned := secret("own")
+	if owners := owned.OwnerReferences; len(owners) != 1 || owners[0].Kind != "Service" || owners[0].UID != service.UID {
+		t.Errorf("got owners %v, want the Service: the Secret stays when the chart is uninstalled", owners)
+	}
+	pass(leader)
+	if again := secret("own"); again.ResourceVersion != owned.ResourceVersion {
+		t.Error("a Secret that has its owner was written again")
+	}
+
 	if err := given.pass(t.Context()); err == nil {
 		t.Error("a Secret that does not exist was made: it is somebody else's")
 	}
@@ -150,6 +168,9 @@ func TestRegistration(t *testing.T) {
 		t.Fatal(err)
 	}
 	pass(given)
+	if owners := secret("given").OwnerReferences; len(owners) > 0 {
+		t.Errorf("a given Secret got owners %v", owners)
+	}
 	if !bytes.Equal(trusted(), data[keyAuthorities]) {
 		t.Error("the APIService does not trust the authority of the given Secret")
 	}

@@ -19,7 +19,7 @@ func Command() *cobra.Command {
 		Long: `Lint checks Pipelines and Stages: unknown fields, types, bounds and rules as the API server
 does, and what the operator would refuse in the whole pipeline. It prints every problem as
 file:line: path: message, and exits with 1 when there is one. Objects of other APIs are passed over.`,
-		Example:       "  millrace lint -f config/samples\n  kubectl get pipelines -A -o yaml | millrace lint -f -",
+		Example:       "  millrace lint -f config/samples\n  kubectl get pipelines.millrace.dev -A -o yaml | millrace lint -f -",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args: func(_ *cobra.Command, args []string) error {

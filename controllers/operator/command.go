@@ -93,7 +93,7 @@ func Command() *cobra.Command {
 			"keda (ScaledObjects of KEDA), prometheus (HorizontalPodAutoscalers, which read the operator's metrics out of Prometheus by an adapter),\n"+
 			"direct (the operator) or none")
 	f.StringVar(&options.MetricsURL, "metrics-url", options.MetricsURL,
-		"`URL` at which KEDA reaches --metrics-bind-address (http://millrace-metrics.millrace-system.svc:8080); required by the backend keda")
+		"`URL` at which KEDA reaches --metrics-bind-address (http://millrace-metrics.millrace.svc:8080); required by the backend keda")
 	f.DurationVar(&options.ScaleDownWindow, "scale-down-window", options.ScaleDownWindow,
 		"for how long nobody must have wanted more workers before a stage has fewer, or none")
 	f.StringVar(&options.MetricsAPIAddress, "external-metrics-bind-address", options.MetricsAPIAddress, "address of the external metrics")
@@ -217,7 +217,7 @@ func (o Options) checkAutoscaling() error {
 			return fmt.Errorf("--metrics-bind-address is 0: the backend %s needs the metrics", o.AutoscalingBackend)
 		}
 		if o.AutoscalingBackend == string(scaling.KEDA) && !isHTTP(o.MetricsURL) {
-			return fmt.Errorf("--metrics-url is %q: the backend keda needs the URL of the Service that leads to --metrics-bind-address (http://millrace-metrics.millrace-system.svc:8080)", o.MetricsURL)
+			return fmt.Errorf("--metrics-url is %q: the backend keda needs the URL of the Service that leads to --metrics-bind-address (http://millrace-metrics.millrace.svc:8080)", o.MetricsURL)
 		}
 		return nil
 	case scaling.External:

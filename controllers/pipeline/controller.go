@@ -120,14 +120,28 @@ func (r *Reconciler) follow(s *snapshot) {
 	r.Watch.Pulse(s.pipeline, s.resolved.Plan.Ingress.Name)
 }
 
-// writeStatus patches the status once, and only when it changed.
+// writeStatus patches the status once, and only when it changed or lastObserved is old.
 func (r *Reconciler) writeStatus(ctx context.Context, pipeline, before *v1alpha1.Pipeline, rep report) error {
 	setStatus(&pipeline.Status, rep, r.Now())
+	observe(&pipeline.Status, &before.Status, r.Now())
 	wrote, err := r.Applier.Status(ctx, pipeline, before)
 	if wrote {
 		r.eventTurned(pipeline, before.Status.Conditions)
 	}
 	return err
+}
+
+// observedEvery bounds the writes that tell nothing but that an operator is there: at most one for each Pipeline in this
+// time. It is shorter than the default resync interval, so that each resync writes one.
+const observedEvery = 4 * time.Minute
+
+// observe sets lastObserved in a status that is written anyway, and in one that has not been written for a while.
+// Without it a Pipeline would look Ready for ever when no operator runs.
+func observe(now, before *v1alpha1.PipelineStatus, at time.Time) {
+	last := before.LastObserved
+	if last == nil || at.Sub(last.Time) >= observedEvery || !equality.Semantic.DeepEqual(now, before) {
+		now.LastObserved = new(metav1.NewTime(at))
+	}
 }
 
 // shortestRetry is the first wait while NATS is away.

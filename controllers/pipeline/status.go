@@ -74,7 +74,7 @@ func setFacts(s *v1alpha1.PipelineStatus, rep report) {
 	p := rep.seen.resolved.Plan
 	s.SubjectPrefix = p.SubjectPrefix
 	if len(p.Ingress.Subjects) > 0 {
-		s.Ingress = strings.TrimSuffix(p.Ingress.Subjects[0], ".>")
+		s.Ingress = p.Ingress.Subjects[0]
 	}
 	stages := stagesInPlan(rep.seen)
 	ready := 0

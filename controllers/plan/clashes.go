@@ -48,9 +48,9 @@ func streamClashes(p, other *Plan) []string {
 				clashes = append(clashes, fmt.Sprintf("stream %s belongs to Pipeline %s too", mine.Name, who))
 				continue
 			}
-			if overlap(mine.Subjects[0], theirs.Subjects[0]) {
+			if left, right, ok := overlapping(mine.Subjects, theirs.Subjects); ok {
 				clashes = append(clashes, fmt.Sprintf("subjects %s of stream %s overlap %s of stream %s of Pipeline %s",
-					mine.Subjects[0], mine.Name, theirs.Subjects[0], theirs.Name, who))
+					left, mine.Name, right, theirs.Name, who))
 			}
 		}
 	}

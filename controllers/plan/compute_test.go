@@ -331,7 +331,7 @@ stages:
 		t.Fatal(errs.ToAggregate())
 	}
 	want := []plan.Consumer{
-		{Stream: "DEFAULT_P_RAW", Durable: "default-p-c", FilterSubject: "ev.raw.>", MaxAckPending: plan.EventMaxAckPending},
+		{Stream: "DEFAULT_P_RAW", Durable: "default-p-c", FilterSubject: ">", MaxAckPending: plan.EventMaxAckPending},
 		{Stream: "DEFAULT_P_A", Durable: "default-p-c", FilterSubject: "ev.a.>", MaxAckPending: plan.FrameMaxAckPending},
 		{Stream: "DEFAULT_P_INSIGHTS", Durable: "default-p-c_a", FilterSubject: "ev.insights.a.>", MaxAckPending: plan.EventMaxAckPending},
 		{Stream: "DEFAULT_P_DEAD_LETTERS", Durable: "default-p-c_a", FilterSubject: "ev.dead-letter.a.>", MaxAckPending: plan.EventMaxAckPending},
@@ -365,8 +365,8 @@ func TestLanes(t *testing.T) {
 		"frames, by name":           {`from: [a/out], analyze: {trend: {}}`, lanes},
 		"frames of two stages":      {`from: [a, a2], validate: {dedupe: {}}`, append(slices.Clone(lanes), "default-p-b_lane-0 default.p.a2.0", "default-p-b_lane-1 default.p.a2.1", "default-p-b_lane-2 default.p.a2.2")},
 		"frames, correlate":         {`from: [a], correlate: {window: {}}`, []string{"default-p-b default.p.a.>"}},
-		"ingress":                   {`from: [ingress], validate: {}`, []string{"default-p-b default.p.raw.>"}},
-		"frames and ingress":        {`from: [a, ingress], validate: {}`, []string{"default-p-b default.p.a.>", "default-p-b default.p.raw.>"}},
+		"ingress":                   {`from: [ingress], validate: {}`, []string{"default-p-b >"}},
+		"frames and ingress":        {`from: [a, ingress], validate: {}`, []string{"default-p-b default.p.a.>", "default-p-b >"}},
 		"insights":                  {`from: [a/insights], analyze: {trend: {}}`, []string{"default-p-b_a default.p.insights.a.>"}},
 		"frames and dead letters":   {`from: [a, a/dead-letter], validate: {}`, []string{"default-p-b default.p.a.>", "default-p-b_a default.p.dead-letter.a.>"}},
 		"more workers than lanes":   {`from: [a], validate: {}, workers: {min: 20}`, lanes},

@@ -88,6 +88,18 @@ func checkSubject(subject string) string {
 	return ""
 }
 
+// overlapping returns the first of a and the first of b that overlap.
+func overlapping(a, b []string) (left, right string, ok bool) {
+	for _, left := range a {
+		for _, right := range b {
+			if overlap(left, right) {
+				return left, right, true
+			}
+		}
+	}
+	return "", "", false
+}
+
 // overlap tells whether a message subject exists that both patterns match: * stands for one
 // token, > as the last token for one or more.
 func overlap(a, b string) bool {

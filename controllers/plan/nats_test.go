@@ -2,6 +2,7 @@ package plan_test
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,7 +96,8 @@ func build(t *testing.T, js jetstream.JetStream, p *plan.Plan) {
 	}
 }
 
-// probe publishes one message where each port publishes, and counts what each consumer has.
+// probe publishes one message where each port publishes, and on the bare subject of the ingress, and counts what each
+// consumer has.
 func probe(t *testing.T, js jetstream.JetStream, p *plan.Plan) {
 	t.Helper()
 	subjects := map[string]string{"ingress": strings.TrimSuffix(p.Ingress.Subjects[0], ">") + "x.y"}
@@ -109,6 +111,9 @@ func probe(t *testing.T, js jetstream.JetStream, p *plan.Plan) {
 		if _, err := js.Publish(t.Context(), subject, []byte(port)); err != nil {
 			t.Errorf("port %s cannot publish on %s: %v", port, subject, err)
 		}
+	}
+	if _, err := js.Publish(t.Context(), strings.TrimSuffix(p.Ingress.Subjects[0], ".>"), []byte("ingress")); err != nil {
+		t.Errorf("the bare subject of the ingress is stored nowhere: %v", err)
 	}
 	for _, s := range p.Stages {
 		if s.Head != "" {
@@ -128,8 +133,12 @@ func probe(t *testing.T, js jetstream.JetStream, p *plan.Plan) {
 			for m := range batch.Messages() {
 				got = append(got, string(m.Data()))
 			}
-			if len(got) != 1 || got[0] != in.From {
-				t.Errorf("stage %s reads %v through %s, want one message of %s", s.Name, got, c.Durable, in.From)
+			want := []string{in.From}
+			if in.From == "ingress" {
+				want = []string{"ingress", "ingress"}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("stage %s reads %v through %s, want %v", s.Name, got, c.Durable, want)
 			}
 		}
 	}

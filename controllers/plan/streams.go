@@ -35,6 +35,8 @@ func (c *computation) streams(p *Plan, ordered []*node) []*stream {
 		base: p.SubjectPrefix + "." + or(spec.Ingress.Subject, subjectRaw),
 	})}
 	all[0].Ports = []string{ingressPort}
+	// People publish on the bare subject as well, and core NATS would drop those events without a word.
+	all[0].Subjects = append(all[0].Subjects, all[0].base)
 	for _, n := range ordered {
 		if !c.stored(n) {
 			continue
@@ -106,14 +108,17 @@ func (s *stream) output(stage, port string) config.Output {
 	return config.Output{Stream: s.Name, Subject: subject, Format: s.format}
 }
 
-// filter is the subject of the messages that a stage put there; empty source is the ingress.
-// With several lanes it is the part before the number of the lane: then the stream has frames.
+// filter is the subject of the messages that a stage put there; empty source is the ingress, which is read whole: its
+// subjects have no pattern of their own. With several lanes it is the part before the number of the lane: then the
+// stream has frames.
 func (s *stream) filter(source string, lanes int) string {
 	switch {
 	case s.format == config.FormatRaw || s.format == config.FormatCloudEvent:
 		return s.base + "." + source + ".>"
 	case lanes > 1:
 		return s.base
+	case slices.Equal(s.Ports, []string{ingressPort}):
+		return ">"
 	}
 	return s.Subjects[0]
 }
@@ -168,8 +173,8 @@ func (c *computation) checkPair(s, other *stream) {
 	if s.Name == other.Name {
 		c.refuse(duplicate(s.namePath, s.Name, "the stream of "+who+" has this name too"))
 	}
-	if overlap(s.Subjects[0], other.Subjects[0]) {
+	if mine, theirs, ok := overlapping(s.Subjects, other.Subjects); ok {
 		c.refuse(field.Invalid(s.subjectPath, s.base, fmt.Sprintf(
-			"%s overlaps %s of %s: one event would be in two streams", s.Subjects[0], other.Subjects[0], who)))
+			"%s overlaps %s of %s: one event would be in two streams", mine, theirs, who)))
 	}
 }

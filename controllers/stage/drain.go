@@ -170,7 +170,7 @@ func sumUp(inputs []former) (streams string, events int64) {
 }
 
 func howToLeave(stage *v1alpha1.Stage) string {
-	return fmt.Sprintf("To leave them unprocessed: kubectl -n %s annotate stage %s %s=false", stage.Namespace, stage.Name, v1alpha1.AnnotationDrain)
+	return fmt.Sprintf("To leave them unprocessed: kubectl -n %s annotate stages.millrace.dev %s %s=false", stage.Namespace, stage.Name, v1alpha1.AnnotationDrain)
 }
 
 // drain reports whether a Stage that is being deleted has to wait, and says so in its status. It waits

@@ -259,7 +259,7 @@ func workersAvailable(rep report) status.Verdict {
 	}
 	v := judge(d, rep.intent.workers.replicas, rep.seen.node.Suspended)
 	if rep.intent.workers.earlier && v.Status == metav1.ConditionTrue {
-		v.Message += fmt.Sprintf(", as an earlier release of the operator made them; to replace them: kubectl -n %s annotate stage %s --overwrite %s=\"$(date)\"",
+		v.Message += fmt.Sprintf(", as an earlier release of the operator made them; to replace them: kubectl -n %s annotate stages.millrace.dev %s --overwrite %s=\"$(date)\"",
 			rep.seen.stage.Namespace, rep.seen.stage.Name, v1alpha1.AnnotationRestart)
 	}
 	return v

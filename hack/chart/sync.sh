@@ -1,6 +1,6 @@
 #!/bin/sh
-# Copies the generated definitions and the operator's rules into the chart. test/chart fails when
-# they differ.
+# Copies the generated definitions, the operator's rules and values.yaml into the files of the chart.
+# test/chart fails when they differ.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 files=$root/charts/millrace/files
@@ -8,3 +8,4 @@ mkdir -p "$files/crds" "$files/rbac"
 rm -f "$files"/crds/*.yaml
 cp "$root"/config/crd/bases/*.yaml "$files/crds/"
 cp "$root/config/rbac/role.yaml" "$files/rbac/role.yaml"
+cp "$root/charts/millrace/values.yaml" "$files/values.yaml"

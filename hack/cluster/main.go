@@ -3,6 +3,8 @@
 // as processes of the host; see test/harness/README.md.
 //
 //	go run ./hack/cluster --nodes=2 --image=ghcr.io/acme/app=./bin/app
+//
+// With --env it also prints the tour of README.md: the commands to type next.
 package main
 
 import (
@@ -27,6 +29,7 @@ type settings struct {
 	images     map[string][]string
 	crds       []string
 	kubeconfig string
+	env        string
 	noNATS     bool
 }
 
@@ -39,6 +42,7 @@ func main() {
 	flags.IntVar(&s.nodes, "nodes", 1, "number of nodes")
 	flags.BoolVar(&s.noNATS, "no-nats", false, "start no NATS server")
 	flags.StringVar(&s.kubeconfig, "kubeconfig", "", "also write the kubeconfig to this file")
+	flags.StringVar(&s.env, "env", "", "also write a file for the shell: KUBECONFIG, NATS_URL, and a PATH with kubectl, helm, nats and millrace; and print the tour")
 	flags.Func("image", "IMAGE=COMMAND: the host command that stands for an image; may be repeated", s.addImage)
 	flags.Func("crds", "file or folder of CustomResourceDefinitions to install; may be repeated", func(path string) error {
 		s.crds = append(s.crds, path)
@@ -101,25 +105,26 @@ func run(ctx context.Context, s settings) error {
 		return err
 	}
 	defer agent.Stop()
-	kubectl, err := kube.Find("kubectl")
-	if err != nil {
-		return err
-	}
-	fmt.Printf("export KUBECONFIG=%s\n", plane.Kubeconfig())
-	fmt.Printf("export PATH=%s:$PATH # kubectl\n", filepath.Dir(kubectl))
+	found := environment{kubeconfig: plane.Kubeconfig()}
 	if !s.noNATS {
 		server, err := natsserver.Start(ctx, natsserver.Options{})
 		if err != nil {
 			return err
 		}
 		defer server.Stop()
-		fmt.Printf("export NATS_URL=%s\n", server.URL())
+		found.nats = server.URL()
 	}
 	if s.kubeconfig != "" {
 		if err := kube.WriteKubeconfig(s.kubeconfig, plane.Config(), "default"); err != nil {
 			return err
 		}
 		defer os.Remove(s.kubeconfig) //nolint:errcheck // of no use any more
+	}
+	if err := tell(s, found); err != nil {
+		return err
+	}
+	if s.env != "" {
+		defer os.Remove(s.env) //nolint:errcheck // of no use any more
 	}
 	fmt.Printf("# logs: %s and %s\n# Ctrl-C stops and removes everything\n", plane.LogDir(), agent.LogDir())
 	<-ctx.Done()

@@ -1,4 +1,4 @@
-// Command crd shortens generated definitions, so that each stays below 30 KB: it takes out the
+// Command crd shortens generated definitions, so that each stays small (config/crd has the bound): it takes out the
 // descriptions of what Kubernetes documents itself, the patterns of conditions, which the operator alone
 // writes, and the claims of resources, which the operator does not pass on to its workers.
 package main

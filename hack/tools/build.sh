@@ -2,7 +2,7 @@
 # Builds one pinned Go tool into a cache outside the tree and prints the path of the binary.
 # Does nothing when it is cached already, so a Makefile may call it before every use.
 #
-#   hack/tools/build.sh golangci-lint | helm | kustomize | controller-gen | protoc-gen-go | protogen |
+#   hack/tools/build.sh golangci-lint | helm | kustomize | nats | controller-gen | protoc-gen-go | protogen |
 #                       keda-operator | keda-metrics-apiserver | prometheus-adapter
 #
 # The last three are what `make e2e` scales by; nothing else needs them.
@@ -26,13 +26,14 @@ golangci-lint) module=$here/lint package=./golangci-lint ;;
 helm) module=$here/deploy package=helm.sh/helm/v4/cmd/helm ;;
 kustomize) module=$here/deploy package=sigs.k8s.io/kustomize/kustomize/v5 ;;
 controller-gen) module=$here package=sigs.k8s.io/controller-tools/cmd/controller-gen ;;
+nats) module=$here/nats package=github.com/nats-io/natscli/nats ;;
 protoc-gen-go) module=$here package=google.golang.org/protobuf/cmd/protoc-gen-go ;;
 protogen) module=$here package=./protogen ;;
 keda-operator) module=$here/keda package=github.com/kedacore/keda/v2/cmd/operator ;;
 keda-metrics-apiserver) module=$here/keda package=github.com/kedacore/keda/v2/cmd/adapter ;;
 prometheus-adapter) module=$here/prometheus-adapter package=sigs.k8s.io/prometheus-adapter/cmd/adapter ;;
 *)
-	echo "usage: hack/tools/build.sh golangci-lint|helm|kustomize|controller-gen|protoc-gen-go|protogen|keda-operator|keda-metrics-apiserver|prometheus-adapter" >&2
+	echo "usage: hack/tools/build.sh golangci-lint|helm|kustomize|nats|controller-gen|protoc-gen-go|protogen|keda-operator|keda-metrics-apiserver|prometheus-adapter" >&2
 	exit 2
 	;;
 esac
@@ -50,6 +51,11 @@ target=$cache/$hash/$name
 if [ -x "$target" ]; then
 	echo "$target"
 	exit 0
+fi
+
+# nats is what people type, with the version that it reports.
+if [ "$name" = nats ]; then
+	ldflags="$ldflags -X main.version=$(pinned github.com/nats-io/natscli)"
 fi
 
 # helm reports, and checks charts against, the version that the linker gives it.

@@ -51,6 +51,7 @@ func TestAPI(t *testing.T) {
 	t.Run("Table", s.testTable)
 	t.Run("Samples", s.testSamples)
 	t.Run("Kustomize", s.testKustomize)
+	t.Run("Neighbours", s.testNeighbours) // the last: a bare name is another one's from here on
 }
 
 const basePipeline = `

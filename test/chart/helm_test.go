@@ -76,7 +76,12 @@ func (h helm) must(t *testing.T, args ...string) string {
 
 // template renders the chart as release "demo" in namespace "mill".
 func (h helm) template(ctx context.Context, args ...string) (string, error) {
-	return h.run(ctx, append([]string{"template", "demo", chartDir, "--namespace", "mill", "--kube-version", "1.37.0"}, args...)...)
+	return h.render(ctx, chartDir, args...)
+}
+
+// render renders a chart in any folder as release "demo" in namespace "mill".
+func (h helm) render(ctx context.Context, chart string, args ...string) (string, error) {
+	return h.run(ctx, append([]string{"template", "demo", chart, "--namespace", "mill", "--kube-version", "1.37.0"}, args...)...)
 }
 
 // objects of a rendered chart, by "Kind namespace/name".

@@ -13,15 +13,21 @@ import (
 
 // checks runs helm test, which asks NATS and the cluster as the operator does.
 func checks(t *testing.T, s *site) {
-	stdout, stderr, err := s.helm.both(t.Context(), "test", "demo", "--namespace", namespace, "--timeout", "2m")
+	stdout, stderr, err := s.helm.both(t.Context(), "test", "demo", "--namespace", namespace, "--timeout", "2m", "--logs")
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := stdout + stderr
-	for _, want := range []string{"Phase:          Succeeded", "ok    nats", "ok    jetstream", "ok    definitions", "ok    operator     "} {
-		if !strings.Contains(out, want) {
-			t.Errorf("got\n%s\nwant %q in it", out, want)
+	// Each on a line of its own.
+	for _, want := range []string{"Phase:          Succeeded", "\nok    nats", "\nok    jetstream", "\nok    definitions", "\nok    operator     "} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("got\n%s\nwant %q in it", stdout, want)
 		}
+	}
+	if all := stdout + stderr; strings.Contains(all, `\n`) {
+		t.Errorf("ends of lines are written as text:\n%s", all)
+	}
+	if pods, err := s.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=check"}); err != nil || len(pods.Items) > 0 {
+		t.Errorf("%d pods of the test are left: %v", len(pods.Items), err)
 	}
 }
 
@@ -31,7 +37,7 @@ func checkFails(t *testing.T, s *site) {
 	s.nats = "nats://127.0.0.1:1"
 	s.install(t, "upgrade")
 	s.nats = right
-	out, err := s.helm.run(t.Context(), "test", "demo", "--namespace", namespace, "--timeout", "2m")
+	out, err := s.helm.run(t.Context(), "test", "demo", "--namespace", namespace, "--timeout", "2m", "--logs")
 	if err == nil {
 		t.Fatalf("helm test passes without NATS:\n%s", out)
 	}

@@ -18,14 +18,17 @@ func generatedDefinitions(t *testing.T) []string {
 	return paths
 }
 
-// TestCopies: the chart ships the generated definitions and rights, byte for byte.
+// TestCopies: the chart ships the generated definitions and rights, and its own values as a file, byte for byte.
 func TestCopies(t *testing.T) {
-	want := map[string]string{"rbac/role.yaml": read(t, root+"/config/rbac/role.yaml")}
+	want := map[string]string{
+		"rbac/role.yaml":    read(t, root+"/config/rbac/role.yaml"),
+		"files/values.yaml": read(t, chartDir+"/values.yaml"),
+	}
 	for _, path := range generatedDefinitions(t) {
 		want["crds/"+filepath.Base(path)] = read(t, path)
 	}
 	got := map[string]string{}
-	for _, pattern := range []string{"crds/*", "rbac/*"} {
+	for _, pattern := range []string{"crds/*", "rbac/*", "values.yaml"} {
 		paths, err := filepath.Glob(filepath.Join(chartDir, "files", pattern))
 		if err != nil {
 			t.Fatal(err)

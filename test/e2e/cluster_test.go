@@ -32,7 +32,8 @@ type cluster struct {
 }
 
 // newCluster installs the chart with the given extra values in namespace millrace-system.
-// Pods of the image "crasher" run /bin/sh, those of "one-core" the binary as on a node of one core.
+// Pods of the images "crasher" and "shell" run /bin/sh, those of "hung" never do anything, and those of "one-core"
+// run the binary as on a node of one core.
 func newCluster(t testing.TB, values ...string) *cluster {
 	t.Helper()
 	return newClusterOn(t, []*natsserver.Server{harness.StartNATS(t, natsserver.Options{})}, values...)
@@ -52,12 +53,17 @@ type setup struct {
 	// before, if set, is called when the namespaces are there and before the chart is installed.
 	before func(*cluster)
 	values []string
+	// nodes of the cluster, 1 if 0.
+	nodes int
 }
 
 func startCluster(t testing.TB, s setup) *cluster {
 	t.Helper()
 	binary := harness.BuildBinary(t, harness.BuildOptions{})
-	c := startPlane(t, map[string][]string{"millrace": {binary}, "crasher": {"/bin/sh"}, "one-core": {"/usr/bin/env", "GOMAXPROCS=1", binary}})
+	c := startNodes(t, s.nodes, map[string][]string{
+		"millrace": {binary}, "crasher": {"/bin/sh"}, "shell": {"/bin/sh"},
+		"hung": {"/bin/sh", "-c", "exec sleep 100000"}, "one-core": {"/usr/bin/env", "GOMAXPROCS=1", binary},
+	})
 	c.nats = s.servers
 	nc, err := nats.Connect(c.url(), append([]nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond)}, s.connect...)...)
 	if err != nil {
@@ -90,6 +96,12 @@ func startCluster(t testing.TB, s setup) *cluster {
 // startPlane starts a control plane and a node that runs the given images, without NATS and without Millrace.
 func startPlane(t testing.TB, images map[string][]string) *cluster {
 	t.Helper()
+	return startNodes(t, 1, images)
+}
+
+// startNodes is startPlane with a number of nodes.
+func startNodes(t testing.TB, nodes int, images map[string][]string) *cluster {
+	t.Helper()
 	c := &cluster{t: t}
 	var err error
 	if c.root, err = kube.ModuleRoot(); err != nil {
@@ -97,7 +109,7 @@ func startPlane(t testing.TB, images map[string][]string) *cluster {
 	}
 	c.plane = harness.StartControlPlane(t, kube.Options{})
 	c.node = harness.StartNode(t, c.plane, node.Options{
-		Config: c.plane.Config(), Images: images, BackOff: time.Second, MaxBackOff: 5 * time.Second,
+		Config: c.plane.Config(), Nodes: nodes, Images: images, BackOff: time.Second, MaxBackOff: 5 * time.Second,
 	})
 	if c.kubectl, err = kube.Find("kubectl"); err != nil {
 		t.Fatal(err)

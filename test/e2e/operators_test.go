@@ -67,6 +67,8 @@ func TestTwoOperators(t *testing.T) {
 	t.Run("nothing holds the namespace", func(t *testing.T) {
 		c.run("kubectl", "delete", "pipelines.millrace.dev", "--all", "--timeout=60s")
 		c.run("helm", "uninstall", "millrace", "--namespace", "millrace-system", "--wait", "--timeout", "90s")
+		// The operator made this Secret; Kubernetes deletes it with the Service that owns it.
+		c.run("kubectl", "wait", "secret/millrace-external-metrics", "-n", "millrace-system", "--for=delete", "--timeout=60s")
 		// With an APIService that nobody serves, no namespace could be deleted.
 		c.run("kubectl", "delete", "namespace", "millrace-system", "--timeout=90s")
 	})

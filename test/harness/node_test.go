@@ -58,6 +58,10 @@ func TestNode(t *testing.T) {
 		"sidecar":        testSidecar,
 		"force delete":   testForceDelete,
 		"pod security":   testPodSecurity,
+		"exec probes":    testExecProbes,
+		"daemon set":     testDaemonSet,
+		"drain":          testDrain,
+		"missing volume": testMissingVolume,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

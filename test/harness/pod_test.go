@@ -185,6 +185,9 @@ func testUnknownImage(t *testing.T, c *cluster) {
 		return nil
 	})
 	c.event(t, "typo", "Failed", "Error: ErrImagePull")
+	c.wholeEvent(t, "typo", "BackOff", `Back-off pulling image "registry.test/ap"`)
+	c.wholeEvent(t, "typo", "Failed", `Failed to pull image "registry.test/ap": rpc error: code = NotFound desc = `+
+		`failed to pull and unpack image "registry.test/ap": failed to resolve reference "registry.test/ap": registry.test/ap: not found`)
 	c.remove(t, "typo", 30) // at once: nothing runs
 }
 

@@ -19,6 +19,8 @@ import (
 type Message struct {
 	// Stored is the stream time.
 	Stored time.Time
+	// Partition is stage.Batch.Partition.
+	Partition int
 	// Data is what an input accepts, a frame or lines of JSON, with the headers of a message.
 	Header map[string][]string
 	Data   []byte
@@ -39,6 +41,7 @@ type Instance struct {
 	decoder *event.Decoder
 	next    int64 // Unix second of the next flush
 	seen    uint64
+	marked  bool // only marked events are decoded, as in a takeover
 	t       testing.TB
 }
 
@@ -64,7 +67,10 @@ func Rebuild(t testing.TB, s stage.Stage, messages []Message, at int) *Instance 
 	for from > 0 && messages[at].Stored.Sub(messages[from-1].Stored) <= r.Horizon() {
 		from--
 	}
+	selective, ok := s.(stage.Selective)
+	in.marked = ok && selective.OnlyMarked()
 	in.Run(messages[from:at])
+	in.marked = false
 	return in
 }
 
@@ -120,8 +126,13 @@ func (in *Instance) flush(until time.Time, w *writer) {
 func (in *Instance) process(m Message, w *writer) {
 	in.seen++
 	in.decoder.Reset()
-	b := &stage.Batch{Now: m.Stored}
+	b := &stage.Batch{Now: m.Stored, Partition: m.Partition}
 	b.Events, _ = in.decoder.Decode(nil, event.Message{Header: m.Header, Data: m.Data, Sequence: in.seen, Time: m.Stored.UnixNano()})
+	if in.marked {
+		if b.Events = slices.DeleteFunc(b.Events, func(e event.Event) bool { return !e.Marked() }); len(b.Events) == 0 {
+			return
+		}
+	}
 	b.Reset(1)
 	if err := in.Stage.Process(in.t.Context(), b); err != nil {
 		in.t.Fatal(err)

@@ -73,7 +73,7 @@ type report struct {
 }
 
 type stageReport struct {
-	In, Out, Filtered, Duplicates, Retried, Overflowed int64
+	In, Out, Filtered, Duplicates, Retried, Overflowed, Late int64
 
 	DeadLettered int64            `json:"dead_lettered"`
 	Reasons      map[string]int64 `json:"dead_letter_reasons"`

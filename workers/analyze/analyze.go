@@ -23,7 +23,8 @@ func newAnalyzer(s stage.Settings, set settings) *analyzer {
 	source := fmt.Sprintf("/pipelines/%s/stages/%s", s.Config.Pipeline, s.Config.Stage)
 	return &analyzer{
 		settings: set, store: newStore(s.Share(set.maxSeries), s.Metrics),
-		results: results{source: source}, insights: newInsights(source, set.threshold, s.Share(maxEpisodes), s.Metrics),
+		results:  results{source: source, pipeline: s.Config.Pipeline.String()},
+		insights: newInsights(source, s.Config.Pipeline.String(), set, s.Share(maxEpisodes), s.Metrics),
 	}
 }
 
@@ -54,7 +55,7 @@ const rebuildAnomaly = 30 * time.Minute
 // is known by what it was told of. A detector reaches back further than any horizon.
 func (a *analyzer) Horizon() (horizon time.Duration) {
 	if a.trend {
-		horizon = 2 * (maxPoints + 1) * a.span
+		horizon = 2 * (maxPoints + testEvery) * a.span
 	}
 	if a.anomaly {
 		horizon = max(horizon, rebuildAnomaly)
@@ -75,41 +76,59 @@ func (a *analyzer) Process(_ context.Context, b *stage.Batch) error {
 		if !ok || m.Name == "" || !(math.Abs(m.Value) < maxValue) {
 			continue
 		}
-		s := a.store.of(&e.Entity, e.Source, m.Name)
+		s, l := a.store.of(e, m.Name, b.Now.UnixNano())
 		var over time.Duration
+		unit := 0.0
 		if m.Kind == kindCounter { // its sum rises for ever, and its resets are no news
 			if m.Value, over, ok = s.counter.rate(m.Value, e.Time); !ok {
 				continue
 			}
+			unit = s.counter.unit(over)
 		}
 		if a.anomaly {
-			a.score(b, e, m, s)
+			a.score(b, e, m, s, l, unit)
 		}
 		// A rate over more than the window is of no time in it, and a rebuilt instance may not know it.
 		if a.trend && e.Time > 0 && over <= maxPoints*a.span {
-			a.follow(b, e, m, s)
+			a.follow(b, e, m, s, l)
 		}
 	}
 	a.store.size.Set(float64(a.store.lru.Len()))
 	return nil
 }
 
-func (a *analyzer) score(b *stage.Batch, e *event.Event, m event.Metric, s *series) {
-	score, expected, ok := s.detector.add(m.Value, a.warmup)
-	if !ok || !s.detector.told(score, a.threshold, a.warmup) {
+// happened is when an event happened: no later than it was stored, so that a clock that is ahead moves no time.
+func happened(b *stage.Batch, e *event.Event) int64 {
+	stored := b.Now.UnixNano()
+	if e.Time > 0 {
+		return min(e.Time, stored)
+	}
+	return stored
+}
+
+// Flush tells what waits to be told, and closes insights that are over.
+func (a *analyzer) Flush(_ context.Context, now time.Time, final bool, b *stage.Batch) error {
+	b.Now = now
+	a.insights.flush(b, final)
+	return nil
+}
+
+func (a *analyzer) score(b *stage.Batch, e *event.Event, m event.Metric, s *series, l labels, unit float64) {
+	score, expected, ok := s.detector.add(m.Value, unit, a.warmup)
+	if !ok || !s.detector.news(score, a.threshold, happened(b, e)) {
 		return
 	}
-	found := a.results.anomaly(e, m, s.detector.n, score, expected)
+	found := a.results.anomaly(b, e, m, l.clone(), s.detector.n, score, expected)
 	b.Produce("out", found)
 	a.insights.anomaly(b, e, found)
 }
 
 // follow tells a trend when it begins or turns round, and that the limit of a series that rises has come near. The
 // latter does not ask for the trend that was told: a rebuilt instance has not seen when a slow leak began.
-func (a *analyzer) follow(b *stage.Batch, e *event.Event, m event.Metric, s *series) {
-	did := s.points.add(e.Time, m.Value, int64(a.span))
+func (a *analyzer) follow(b *stage.Batch, e *event.Event, m event.Metric, s *series, l labels) {
+	did := s.points.add(happened(b, e), m.Value, int64(a.span))
 	if did.anew { // a trend that was told went with its points
-		s.direction, s.near = 0, 0
+		s.direction = 0
 	}
 	if !did.ended || s.points.n < a.minPoints {
 		return
@@ -141,17 +160,22 @@ func (a *analyzer) follow(b *stage.Batch, e *event.Event, m event.Metric, s *ser
 	if sign(r.slope) != float64(direction) || (!begins && !nears) || !s.points.significant(&a.line, &r) {
 		return
 	}
-	nears = nears && s.nears()
+	var limit string
+	l = l.clone()
+	if nears {
+		limit = a.insights.limitID(seriesName(&e.Entity, e.Source, m.Name)+l.text(), e.Source)
+		nears = a.insights.nears(b, limit, m.Name, a.results.base(TypeTrend, b, e, m, l))
+	}
 	if !begins && !nears {
 		return
 	}
 	r.low, r.high = r.interval(&a.line)
-	found := a.results.trend(e, m, r, a.span.Seconds())
+	found := a.results.trend(b, e, m, l, r, a.span.Seconds())
 	if begins {
 		s.direction = direction
 		b.Produce("out", found)
 	}
 	if nears {
-		a.insights.limit(b, e, m, found, left)
+		a.insights.limit(b, limit, e, m, found, left)
 	}
 }

@@ -79,7 +79,22 @@ func batch(t testing.TB, events []*eventv1.Event) *stage.Batch {
 		b.Events = append(b.Events, e)
 	}
 	b.Reset(1)
+	b.Now = start.AddDate(2, 0, 0)
 	return b
+}
+
+// flushed are the insights that a flush makes.
+func flushed(t testing.TB, s stage.Stage, now time.Time) (insights []*eventv1.Event) {
+	t.Helper()
+	b := &stage.Batch{}
+	b.Reset(1)
+	if err := s.(stage.Flusher).Flush(t.Context(), now, false, b); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range b.Produced() {
+		insights = append(insights, p.Event)
+	}
+	return insights
 }
 
 // noise is a level with noise of one.
@@ -111,7 +126,8 @@ func TestAnomaly(t *testing.T) {
 	for i := range flat {
 		flat[i] = 42
 	}
-	jump := append(append([]float64{}, flat...), 43)
+	jump := append(append([]float64{}, flat...), 60)
+	byOne := append(append([]float64{}, flat...), 43)        // the smallest step of whole numbers
 	step := append(append([]float64{}, flat...), 42.1, 42.1) // by a quarter of a percent
 	wave := make([]float64, 2000)
 	for i := range wave {
@@ -127,6 +143,7 @@ func TestAnomaly(t *testing.T) {
 		"flat":           {flat, nil},
 		"flat then jump": {jump, []int{200}},
 		"flat then step": {step, nil},
+		"flat then one":  {byOne, nil},
 		"wave":           {wave, nil},
 		"short":          {[]float64{1, 1000, 1, -1000}, nil},
 	} {
@@ -155,7 +172,7 @@ func anomaliesAt(t *testing.T, warmup int, values []float64) (at []int) {
 // TestAnomalyBehindAnother: once the quiet is over, an anomaly is told however large the one before was.
 func TestAnomalyBehindAnother(t *testing.T) {
 	for _, before := range []float64{200, 1e6, 1e12} {
-		for _, after := range []int{31, 40, 60, 100, 300, 900} {
+		for _, after := range []int{181, 200, 300, 900} {
 			values := noise(2000, 100)
 			values[500], values[500+after] = before, 200
 			if diff := cmp.Diff([]int{500, 500 + after}, anomaliesAt(t, 30, values)); diff != "" {
@@ -454,7 +471,8 @@ func TestMemoryPerSeries(t *testing.T) {
 			before := heap()
 			st := newStore(n, nil)
 			for i := range n {
-				st.of(&event.EntityRef{Kind: "Pod", Namespace: "shop", Name: fmt.Sprintf("checkout-6d4cf56db6-%05d", i)}, "", metric)
+				e := &event.Event{Entity: event.EntityRef{Kind: "Pod", Namespace: "shop", Name: fmt.Sprintf("checkout-6d4cf56db6-%05d", i)}}
+				st.of(e, metric, 0)
 			}
 			per := float64(heap()-before) / n
 			runtime.KeepAlive(st)
@@ -524,6 +542,11 @@ func TestAnomaliesOfOneWorkloadAreOneInsight(t *testing.T) {
 		}
 	}
 	insights := process(t, s, events)[TypeInsight]
+	if len(insights) != 1 || insights[0].GetInsight().GetStatus() != "open" {
+		t.Errorf("told at once: %v, want one that is open", insights)
+	}
+	insights = append(insights, flushed(t, s, start.AddDate(2, 0, 0).Add(updateEvery))...)
+	insights = append(insights, flushed(t, s, start.AddDate(2, 0, 0).Add(2*updateEvery))...) // nothing new
 	ids := map[string]bool{}
 	for _, e := range insights {
 		ids[e.GetId()] = true
@@ -533,6 +556,9 @@ func TestAnomaliesOfOneWorkloadAreOneInsight(t *testing.T) {
 	}
 	if len(ids) != 1 {
 		t.Errorf("%d insights %v, want 1", len(ids), insights)
+	}
+	if len(insights) != 2 {
+		t.Errorf("%d revisions, want 2", len(insights))
 	}
 	last := insights[len(insights)-1].GetInsight()
 	if last.GetCount() != 4 || len(last.GetEvidence()) != 4 || last.GetStatus() != "updated" {
@@ -663,11 +689,11 @@ func TestSeriesAreBounded(t *testing.T) {
 // TestEpisodesAreBounded: what is forgotten before its time is counted, what is over is not.
 func TestEpisodesAreBounded(t *testing.T) {
 	metrics := prometheus.NewRegistry()
-	in := newInsights("", 6, 3, metrics)
+	in, b := newInsights("", "", settings{threshold: 6}, 3, metrics), batch(t, nil)
 	for i := range 5 {
-		in.begin(fmt.Sprint(i), "", int64(i)*int64(time.Second))
+		in.begin(b, fmt.Sprint(i), nil, int64(i)*int64(time.Second))
 	}
-	in.begin("later", "", int64(time.Hour))
+	in.begin(b, "later", nil, int64(time.Hour))
 	families, err := metrics.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,9 @@
 package analyze
 
-import "math"
+import (
+	"math"
+	"time"
+)
 
 // maxScore caps scores: below 10^-16 a tail estimated from some hundred values means nothing.
 const maxScore = 16
@@ -22,8 +25,30 @@ type detector struct {
 
 	level, jump, novelty tail
 
-	quiet    int // values until an anomaly of the same height is told again
+	moving     float64 // the share of values that differ from the one before, of late
+	fractional bool    // not all values are whole numbers
+
+	told     bool
+	toldAt   int64  // Unix nanoseconds
+	toldN    uint64 // how many values there were
 	lastPeak float64
+}
+
+// A series that stands still has shown no scale. These parts of its level are the floor of the scale then, and
+// where all of its values move.
+const (
+	stillFloor  = 0.03
+	movingFloor = 1e-3
+)
+
+// floor is the least that a deviation is measured in, before x: a flat series must not be divided by nothing. The
+// smallest step of its own unit is no anomaly: of whole numbers that is 1. unit is that of x; 0 = unknown.
+func (d *detector) floor(x, unit float64) float64 {
+	if unit == 0 && !d.fractional && x == math.Trunc(x) {
+		unit = 1
+	}
+	part := movingFloor + (stillFloor-movingFloor)*(1-d.moving)
+	return max(math.Abs(d.mean.mean)*part, unit, 1e-9)
 }
 
 // moving is an exponentially weighted mean and variance.
@@ -97,16 +122,17 @@ func (t *tail) part(z float64) float64 {
 	return most / z
 }
 
-// add scores x against the values before it and learns it. expected is the mean before x.
-// ok is false during the first warmup values.
-func (d *detector) add(x float64, warmup int) (score, expected float64, ok bool) {
+// add scores x against the values before it and learns it. unit is its smallest step, where that is known, else 0. expected is the
+// mean before x. ok is false during the first warmup values.
+func (d *detector) add(x, unit float64, warmup int) (score, expected float64, ok bool) {
 	expected = d.mean.mean
 	d.n++
 	if d.n == 1 {
 		d.mean.mean, d.last, d.low, d.high = x, x, x, x
+		d.fractional = x != math.Trunc(x)
 		return 0, x, false
 	}
-	floor := max(math.Abs(d.mean.mean)*1e-3, 1e-9)
+	floor := d.floor(x, unit)
 	level := d.mean.distance(x, floor)
 	jump := d.step.distance(x-d.last, floor)
 	novelty := d.outside(x, floor)
@@ -124,6 +150,8 @@ func (d *detector) add(x float64, warmup int) (score, expected float64, ok bool)
 	if ok { // a young series has no measure yet
 		partOfStep, part = d.jump.part(jump), d.level.part(level)
 	}
+	d.moving += weight * (float64(one(x != d.last)) - d.moving)
+	d.fractional = d.fractional || x != math.Trunc(x)
 	d.step.add(x-d.last, partOfStep, weight)
 	d.mean.add(x, part, weight)
 	d.last, d.low, d.high = x, min(d.low, x), max(d.high, x)
@@ -145,14 +173,24 @@ func (d *detector) outside(x, floor float64) float64 {
 	return 10 * max(0, d.low-x, x-d.high) / width
 }
 
-// told says whether a score is worth telling, and remembers that it was.
-func (d *detector) told(score, threshold float64, warmup int) bool {
-	if d.quiet > 0 {
-		d.quiet--
-	}
-	if score < threshold || (d.quiet > 0 && score < d.lastPeak+2) {
+// quiet is how long an anomaly of the same height is not told again, in event time. A rebuilt detector knows of it: see
+// rebuildAnomaly.
+const quiet = 30 * time.Minute
+
+// quietValues are quiet as well: of a series with one value an hour, the way back from a peak is no news.
+const quietValues = 5
+
+// news says whether a score is worth telling, and remembers that it was.
+func (d *detector) news(score, threshold float64, at int64) bool {
+	if score < threshold || (d.told && (near(at, d.toldAt, quiet) || d.n-d.toldN < quietValues) && score < d.lastPeak+2) {
 		return false
 	}
-	d.quiet, d.lastPeak = warmup, score
+	d.told, d.toldAt, d.toldN, d.lastPeak = true, at, d.n, score
 	return true
+}
+
+// near says whether two times are no further apart than span, on either side: times may go back.
+func near(a, b int64, span time.Duration) bool {
+	after := uint64(a) - uint64(b)
+	return after <= uint64(span) || -after <= uint64(span)
 }

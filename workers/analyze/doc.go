@@ -1,5 +1,5 @@
 // Package analyze is the stage that looks at numbers: it keeps one small state for each
-// series (an entity and a metric), scores every value against what came before it, and
+// series (an entity, a metric and the attributes that tell series apart), scores every value against what came before it, and
 // tests the last minutes for a trend.
 //
 // Results leave on port out as new events: millrace.anomaly and millrace.trend. What a
@@ -15,9 +15,9 @@
 // above it is taken for exponential (the peaks-over-threshold view of SPOT: Siffer et al.,
 // KDD 2017, with the exponential as the simplest generalised Pareto tail), and the score is
 // -log10 of the probability, capped at 16. The largest channel counts. Mean and step learn a value that
-// is far out even for their tail in part, so that it does not hide what follows. After an anomaly a
-// series is quiet until as many values as the warm-up have passed, unless the score rises
-// by another 2.
+// is far out even for their tail in part, so that it does not hide what follows. A series that stands still is measured by the
+// smallest step of its unit and a part of its level. After an anomaly a series is quiet for half an hour of event time,
+// unless the score rises by another 2.
 //
 // # Trends
 //
@@ -26,7 +26,12 @@
 // inflated for positive lag-1 autocorrelation of the detrended points (Yue and Wang 2004);
 // the slope is Theil-Sen's with the interval of Sen 1968. A trend is reported when it
 // begins or turns round, not again while it goes on. Each test also asks when the slope reaches the limit that
-// the event names; that it does within an hour is an insight, once until it has not for a window.
+// the event names; that it does within an hour is an insight, closed when it has not for a window.
+//
+// # Insights
+//
+// Anomalies of one workload within minutes are an episode, which is one insight: opened, updated when more series are
+// concerned, and closed. Ids do not hang on the name of the stage, and a rebuilt stage makes the same.
 //
 // # Guarantees and cost
 //

@@ -207,8 +207,8 @@ func TestRebuiltDetector(t *testing.T) {
 				}
 				var old, rebuilt detector
 				alarm := func(d *detector, i int) bool {
-					score, _, ok := d.add(values[i], 30)
-					return ok && d.told(score, 6, 30)
+					score, _, ok := d.add(values[i], 0, 30)
+					return ok && d.news(score, 6, int64(i)*int64(10*time.Second))
 				}
 				for i := range values {
 					a := alarm(&old, i)

@@ -11,6 +11,7 @@ import (
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
 )
 
 // The types of the events that the stage makes.
@@ -27,7 +28,10 @@ const (
 )
 
 // results makes events. Nothing of an input event is kept: its strings are cloned.
-type results struct{ source string }
+type results struct {
+	source   string
+	pipeline string // ids do not hang on the stage's name: a stage that is renamed tells nothing anew
+}
 
 // id follows from what the result is about, so that the same input makes the same result.
 func id(parts ...string) string {
@@ -35,22 +39,31 @@ func id(parts ...string) string {
 	return hex.EncodeToString(h[:])
 }
 
-func (r results) base(kind string, e *event.Event, m event.Metric) *eventv1.Event {
+// idOf is the id of what an event led to. An event without an id is known by its times, and by where it stands in the input.
+func (r results) idOf(kind, series string, b *stage.Batch, e *event.Event) string {
+	if e.ID != "" {
+		return id(r.pipeline, kind, series, e.Source, e.ID)
+	}
+	return id(r.pipeline, kind, series, e.Source, strconv.FormatInt(e.Time, 10), strconv.FormatInt(b.Now.UnixNano(), 10),
+		strconv.FormatUint(e.Origin.Sequence, 10), strconv.Itoa(e.Origin.Index))
+}
+
+func (r results) base(kind string, b *stage.Batch, e *event.Event, m event.Metric, l labels) *eventv1.Event {
 	entity, related := refs(e)
-	series := seriesName(&e.Entity, e.Source, m.Name)
+	series := seriesName(&e.Entity, e.Source, m.Name) + l.text()
 	return &eventv1.Event{
-		Id: id(kind, series, e.Source, e.ID), Source: r.source, Type: kind, Subject: series,
+		Id: r.idOf(kind, series, b, e), Source: r.source, Type: kind, Subject: series,
 		TimeUnixNano: uint64(e.Time), IngestTimeUnixNano: uint64(e.IngestTime),
 		PartitionKey: strings.Clone(e.Key()), Entity: entity, Related: related,
-		TraceId: []byte(string(e.TraceID)), SpanId: []byte(string(e.SpanID)),
+		TraceId: []byte(string(e.TraceID)), SpanId: []byte(string(e.SpanID)), Attributes: l.attributes(),
 	}
 }
 
-func (r results) anomaly(e *event.Event, m event.Metric, seen uint64, score, expected float64) *eventv1.Event {
-	out := r.base(TypeAnomaly, e, m)
+func (r results) anomaly(b *stage.Batch, e *event.Event, m event.Metric, l labels, seen uint64, score, expected float64) *eventv1.Event {
+	out := r.base(TypeAnomaly, b, e, m, l)
 	out.SeverityNumber, out.SeverityText = 13, event.SeverityText(13)
 	unit := unitOf(e, m)
-	out.Body = fmt.Sprintf("%s of %s is %s, expected about %s (score %.1f)", m.Name, entityText(out.Entity, e.Source),
+	out.Body = fmt.Sprintf("%s of %s is %s, expected about %s (score %.1f)", m.Name, entityText(out.Entity, e.Source)+l.text(),
 		quantity(m.Value, unit), quantity(expected, unit), score)
 	out.Signal = &eventv1.Event_Anomaly{Anomaly: &eventv1.Anomaly{
 		Series: out.Subject, Metric: strings.Clone(m.Name), Value: m.Value, Expected: expected, Score: score,
@@ -59,15 +72,15 @@ func (r results) anomaly(e *event.Event, m event.Metric, seen uint64, score, exp
 	return out
 }
 
-func (r results) trend(e *event.Event, m event.Metric, t trendResult, span float64) *eventv1.Event {
-	out := r.base(TypeTrend, e, m)
+func (r results) trend(b *stage.Batch, e *event.Event, m event.Metric, l labels, t trendResult, span float64) *eventv1.Event {
+	out := r.base(TypeTrend, b, e, m, l)
 	out.SeverityNumber, out.SeverityText = 9, event.SeverityText(9)
 	unit := unitOf(e, m)
 	direction := "rising"
 	if t.slope < 0 {
 		direction = "falling"
 	}
-	out.Body = fmt.Sprintf("%s of %s is %s by %s a minute", m.Name, entityText(out.Entity, e.Source), direction,
+	out.Body = fmt.Sprintf("%s of %s is %s by %s a minute", m.Name, entityText(out.Entity, e.Source)+l.text(), direction,
 		quantity(math.Abs(t.slope)/span*60, unit))
 	out.Signal = &eventv1.Event_Trend{Trend: &eventv1.Trend{
 		Series: out.Subject, Metric: strings.Clone(m.Name), SlopePerSecond: t.slope / span, SlopeLow: t.low / span,

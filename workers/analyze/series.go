@@ -19,7 +19,6 @@ type series struct {
 	counter  counter
 	// direction of the trend that was told last: 1, -1, or 0 for none.
 	direction int8
-	near      int64 // the span in which its limit was near last; 0 = never
 }
 
 // kindCounter is the kind of a metric that only grows, but for resets.
@@ -52,21 +51,25 @@ func (c *counter) rate(value float64, at int64) (rate float64, over time.Duratio
 	return rate, over, rate < maxValue
 }
 
-// nears takes down that the limit is near, and says whether it was not for as long as the window: an estimate
-// that goes to and fro across the hour is told once. What was before that does not count, as a rebuilt
-// instance would not know it.
-func (s *series) nears() bool {
-	before := s.near
-	s.near = s.points.span
-	return before == 0 || s.near-before > maxPoints
+// unit is the smallest step of the rate over a time: one more, where the counter counts whole things.
+func (c *counter) unit(over time.Duration) float64 {
+	if c.value != math.Trunc(c.value) {
+		return 0
+	}
+	if over == 0 {
+		return 1
+	}
+	return 1 / over.Seconds()
 }
 
 // store finds series by key and forgets the least recently used.
 type store struct {
-	lru     *simplelru.LRU[xxh3.Uint128, *series]
-	buf     []byte
-	evicted prometheus.Counter
-	size    prometheus.Gauge
+	lru      *simplelru.LRU[xxh3.Uint128, *series]
+	families *simplelru.LRU[xxh3.Uint128, *family] // of series with attributes
+	labels   labels                                // memory for those of an event
+	buf      []byte
+	evicted  prometheus.Counter
+	size     prometheus.Gauge
 }
 
 func newStore(limit int, metrics prometheus.Registerer) *store {
@@ -78,14 +81,48 @@ func newStore(limit int, metrics prometheus.Registerer) *store {
 	}
 	// The only error of NewLRU is a size that is not positive; settingsOf rules it out.
 	s.lru, _ = simplelru.NewLRU[xxh3.Uint128, *series](limit, func(xxh3.Uint128, *series) { s.evicted.Inc() })
+	s.families, _ = simplelru.NewLRU[xxh3.Uint128, *family](limit, nil)
 	if metrics != nil {
 		metrics.MustRegister(s.evicted, s.size)
 	}
 	return s
 }
 
-// of returns the series of an entity and a metric.
-func (s *store) of(r *event.EntityRef, source, metric string) *series {
+// of returns the series of a value, by entity, metric, and what else tells it apart. The labels are in the memory of the event.
+func (s *store) of(e *event.Event, metric string, now int64) (*series, labels) {
+	key := s.keyOf(&e.Entity, e.Source, metric)
+	s.labels = appendLabels(s.labels[:0], e)
+	if len(s.labels) == 0 {
+		found, _ := s.get(key)
+		return found, nil
+	}
+	f, ok := s.families.Get(key)
+	if !ok {
+		f = &family{}
+		s.families.Add(key, f)
+	}
+	kept, sum := f.narrow(s.labels, now)
+	if len(kept) > 0 {
+		key.Lo ^= sum
+		key.Hi += sum
+	}
+	found, made := s.get(key)
+	if made {
+		f.grown()
+	}
+	return found, kept
+}
+
+func (s *store) get(key xxh3.Uint128) (found *series, made bool) {
+	if found, ok := s.lru.Get(key); ok {
+		return found, false
+	}
+	found = &series{}
+	s.lru.Add(key, found)
+	return found, true
+}
+
+func (s *store) keyOf(r *event.EntityRef, source, metric string) xxh3.Uint128 {
 	b := s.buf[:0]
 	if r.UID != "" {
 		b = append(b, r.UID...)
@@ -100,13 +137,7 @@ func (s *store) of(r *event.EntityRef, source, metric string) *series {
 	}
 	b = append(append(b, 0), metric...)
 	s.buf = b
-	key := xxh3.Hash128(b)
-	if found, ok := s.lru.Get(key); ok {
-		return found
-	}
-	made := &series{}
-	s.lru.Add(key, made)
-	return made
+	return xxh3.Hash128(b)
 }
 
 // seriesName is [<cluster>/]<kind>/<namespace>/<name>/<metric>, for people. It is made for a result and not

@@ -20,15 +20,22 @@ type points struct {
 	sum    float64 // of its values
 	at     float64 // of the times of its values, in parts of a span from its start
 	count  int
-	last   int64 // the time of the last point, in parts of a span since 1970
-	behind int   // values in a row that lie before all points
+	last   int64   // the time of the last point, in parts of a span since 1970
+	behind int     // values in a row that lie before all points
+	ahead  waiting // the one before, when it lay behind the window
+}
+
+// waiting is a value that waits for another to agree with its time.
+type waiting struct {
+	span  int64 // 0 = there is none
+	x, at float64
 }
 
 // parts is how finely the time of a point is known: it is the mean time of its values.
 const parts = 1000
 
-// maxBehind values in a row from before the window begin the series anew: one value of a
-// clock that was ahead must not end it.
+// maxBehind values in a row from before the window begin the series anew. One value from far ahead does not: the
+// next one must agree, or a host whose clock is wrong for a moment would end the series.
 const maxBehind = 8
 
 // testEvery is how many spans pass between two tests of a trend: a test costs some microseconds,
@@ -44,7 +51,7 @@ type step struct {
 }
 
 // add adds a value at a time (Unix nanoseconds). A value that is late for its span counts in the current one, one from
-// before the window does not.
+// before the window does not. One from behind the window waits for the next, which may agree that the series begins anew there.
 func (p *points) add(at int64, x float64, width int64) (did step) {
 	span := at / width
 	if p.count == 0 && p.n == 0 {
@@ -57,13 +64,19 @@ func (p *points) add(at int64, x float64, width int64) (did step) {
 		*p, did.anew = points{span: span}, true
 	}
 	p.behind = 0
+	if span-p.span >= maxPoints && (p.n > 0 || p.count > 0) {
+		before := p.ahead
+		if before.span == 0 || span < before.span || span-before.span >= maxPoints {
+			p.ahead = waiting{span, x, float64(at-span*width) / float64(width) * parts}
+			return did
+		}
+		*p, did.anew = points{span: before.span, sum: before.x, at: before.at, count: 1}, true
+	}
+	p.ahead = waiting{}
 	if span > p.span && p.count > 0 {
 		mid := p.span*parts + int64(p.at/float64(p.count))
 		p.push(p.sum/float64(p.count), int(min(mid-p.last, maxPoints*parts)))
 		p.last, did.ended, did.due = mid, true, span/testEvery != p.span/testEvery
-		if span-p.span >= maxPoints { // nothing came for longer than the window: what was before is over
-			p.n, p.length, p.s, p.ties, did = 0, 0, 0, 0, step{anew: true}
-		}
 		p.span, p.sum, p.at, p.count = span, 0, 0, 0
 	}
 	p.sum += x

@@ -3,7 +3,6 @@ package correlate
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"millrace.dev/millrace/workers/config"
@@ -20,10 +19,10 @@ type correlator struct {
 func newCorrelator(s stage.Settings, set settings) *correlator {
 	c := &correlator{source: fmt.Sprintf("/pipelines/%s/stages/%s", s.Config.Pipeline, s.Config.Stage)}
 	if set.realtime != nil {
-		c.realtime = newRealtime(set.realtime, s.Metrics)
+		c.realtime = newRealtime(set.realtime, voice{source: c.source, pipeline: s.Config.Pipeline.String()}, s.Metrics)
 	}
 	if set.window != nil {
-		c.windows = newWindows(set.window, s.Metrics)
+		c.windows = newWindows(set.window, s)
 	}
 	return c
 }
@@ -57,8 +56,7 @@ func (c *correlator) Horizon() (horizon time.Duration) {
 		horizon = time.Duration(c.realtime.memory.span + c.realtime.idle)
 	}
 	if c.windows != nil {
-		// A window and what of it is late. Twice, since events are not all late by the same.
-		horizon = max(horizon, 2*time.Duration(c.windows.size+c.windows.lateness)+lateBy)
+		horizon = max(horizon, c.windows.horizon())
 	}
 	return horizon
 }
@@ -86,6 +84,12 @@ func (c *correlator) Process(_ context.Context, b *stage.Batch) error {
 		}
 	}
 	if notable {
+		if c.windows != nil {
+			c.windows.advance(b)
+		}
+		if c.realtime != nil {
+			c.realtime.settle()
+		}
 		c.tell(b)
 		c.closeWindows(b, false)
 	}
@@ -95,8 +99,8 @@ func (c *correlator) Process(_ context.Context, b *stage.Batch) error {
 // take hands one notable event to both ways of correlation, and says whether it belongs to
 // an incident.
 func (c *correlator) take(b *stage.Batch, e *event.Event, o *observation) bool {
-	if c.windows != nil {
-		if g := c.windows.take(o); g != nil {
+	if c.windows != nil && rules[o.signal].class != recovery {
+		if g := c.windows.take(b, e, o); g != nil {
 			b.Produce(config.PortOut, g.event(c.source, c.windows.size))
 		}
 	}
@@ -124,27 +128,11 @@ func (c *correlator) tell(b *stage.Batch) {
 	if c.realtime == nil {
 		return
 	}
-	for _, inc := range c.realtime.absorbed {
-		b.Produce(config.PortInsights, inc.tell(c.source, "closed"))
+	for _, e := range c.realtime.news {
+		b.Produce(config.PortInsights, e)
 	}
-	clear(c.realtime.absorbed) // they hold their events
-	c.realtime.absorbed = c.realtime.absorbed[:0]
-	for _, inc := range c.realtime.changes() {
-		if inc.worthTelling(inc.root()) && inc.told() {
-			if inc.revision == 0 {
-				c.realtime.follow(inc)
-			}
-			b.Produce(config.PortInsights, inc.tell(c.source, ""))
-		}
-	}
-}
-
-// told says whether something in the incident is worth a person's time by itself.
-func (i *incident) told() bool {
-	return i.spell || slices.ContainsFunc(i.events, func(o *observation) bool {
-		r := &rules[o.signal]
-		return r.alone || (o.cause != nil && r.rank > 1)
-	})
+	clear(c.realtime.news)
+	c.realtime.news = c.realtime.news[:0]
 }
 
 func (c *correlator) closeWindows(b *stage.Batch, all bool) {
@@ -164,14 +152,13 @@ func (c *correlator) Flush(_ context.Context, now time.Time, final bool, b *stag
 	if c.realtime == nil {
 		return nil
 	}
-	c.tell(b)
-	for _, inc := range c.realtime.ended(now.UnixNano()) {
-		b.Produce(config.PortInsights, inc.tell(c.source, "closed"))
-	}
+	r := c.realtime
+	r.settle()
+	r.advance(now.UnixNano())
+	r.sweep(now.UnixNano())
 	if final {
-		for _, inc := range c.realtime.stale() {
-			b.Produce(config.PortInsights, inc.tell(c.source, ""))
-		}
+		r.end()
 	}
+	c.tell(b)
 	return nil
 }

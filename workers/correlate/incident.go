@@ -31,18 +31,32 @@ type incident struct {
 	joined int64 // event time when the last event came to it
 	seen   int64 // the stream time of the last event
 	count  uint32
-	links  uint32 // how many events have a known cause
-	spell  bool   // it began with many failed requests
-	closed bool   // its end was told
+	kinds  []linkKind // the kinds of causal links in it
+	spell  bool       // it began with many failed requests
+	// shared names the dependency for which several workloads are one incident; nil = none.
+	shared *observation
+	closed bool // its end was told
 	// events are the evidence: all that take part in a link first, then the oldest.
 	events   []*observation
 	affected []*eventv1.EntityRef
 
-	// What was told last.
+	// What was told last, and until when nothing more is.
 	revision     uint32
 	toldCount    uint32
 	toldRoot     *observation
+	toldTitle    string
+	toldSeverity int32
 	toldAffected int
+	mute         deadline
+	dirty        bool // it may say more than was told
+
+	// What is ill, what is well again, and by what; until quiet it may fall ill again.
+	ailing  []*ailment
+	healed  []string
+	mender  *observation
+	quiet   deadline
+	checks  int
+	watched bool
 
 	swept uint32 // see ended
 
@@ -66,10 +80,26 @@ func hash(parts ...string) string {
 	return hex.EncodeToString(b[:])
 }
 
-// newIncident begins with the event that made it worth telling. Events need not have an id, and one
-// may come again when its incident is over.
-func newIncident(o *observation) *incident {
-	id := hash("incident", o.source, o.id, o.kind, subjectKey(o.subject), strconv.FormatInt(o.time, 10), strconv.FormatInt(o.seen, 10))
+// linkKind is a kind of causal link.
+type linkKind struct {
+	cause, effect signal
+	over          relation
+}
+
+// linked notes the kind of the link from o to its cause. What repeats is no further evidence.
+func (i *incident) linked(o *observation) {
+	kind := linkKind{o.cause.signal, o.signal, o.link.over}
+	if !slices.Contains(i.kinds, kind) {
+		i.kinds = append(i.kinds, kind)
+	}
+}
+
+// newIncident begins with the event that made it worth telling. Events need not have an id.
+//
+// The id follows from the event and the pipeline, not from the stage's name or from when the event was stored there: a
+// stage that is renamed, or reads everything again, publishes the same ids.
+func (r *realtime) newIncident(o *observation) *incident {
+	id := hash("incident", r.voice.pipeline, o.source, o.id, o.kind, subjectKey(o.subject), strconv.FormatInt(o.time, 10))
 	return &incident{id: id, first: o.time, last: o.time, seen: o.seen}
 }
 
@@ -95,7 +125,9 @@ func (i *incident) add(o *observation) {
 	i.count++
 	i.first, i.last, i.seen = min(i.first, o.time), max(i.last, o.time), max(i.seen, o.seen)
 	i.keep(o)
-	i.affect(o.subject)
+	if rules[o.signal].class == symptom { // a change concerns nobody as long as it breaks nothing
+		i.affect(o.subject)
+	}
 }
 
 // affect adds a workload to those that are affected, unless it is one of them.
@@ -154,8 +186,13 @@ func (i *incident) takes(other *incident, at int64) bool {
 // merge takes everything of other, which must be a different incident.
 func (i *incident) merge(other *incident) {
 	i.count += other.count
-	i.links += other.links
+	for _, kind := range other.kinds {
+		if !slices.Contains(i.kinds, kind) {
+			i.kinds = append(i.kinds, kind)
+		}
+	}
 	i.spell = i.spell || other.spell
+	i.shared = cmp.Or(i.shared, other.shared)
 	i.first, i.last, i.seen = min(i.first, other.first), max(i.last, other.last), max(i.seen, other.seen)
 	i.joined = max(i.joined, other.joined)
 	for _, o := range other.events {
@@ -168,8 +205,14 @@ func (i *incident) merge(other *incident) {
 	if other.revision > i.revision { // what people were told already keeps its id
 		i.id, i.revision = other.id, other.revision
 		i.toldRoot, i.toldCount, i.toldAffected = other.toldRoot, other.toldCount, other.toldAffected
+		i.toldTitle, i.toldSeverity, i.mute = other.toldTitle, other.toldSeverity, other.mute
 	}
-	other.merged, other.events, other.affected = i, nil, nil
+	i.ailing = append(i.ailing, other.ailing...)
+	i.healed = append(i.healed, other.healed...)
+	if i.mender == nil || other.mender != nil && other.mender.seen > i.mender.seen {
+		i.mender, i.quiet = cmp.Or(other.mender, i.mender), other.quiet
+	}
+	other.merged, other.events, other.affected, other.ailing = i, nil, nil, nil
 }
 
 // root is where the chain of causes begins: of the events without a known cause that
@@ -183,11 +226,17 @@ func (i *incident) root() *observation {
 			explains[origin(o)]++
 		}
 	}
-	root := slices.MinFunc(i.events, func(a, b *observation) int {
+	candidates := i.events
+	for _, o := range i.events { // a cause may be in an incident that took no more
+		if from := origin(o); from != o && !slices.Contains(candidates, from) {
+			candidates = append(slices.Clip(candidates), from)
+		}
+	}
+	root := slices.MinFunc(candidates, func(a, b *observation) int {
 		return cmp.Or(cmp.Compare(explains[b], explains[a]), cmp.Compare(rank(b, explains), rank(a, explains)),
 			cmp.Compare(a.time, b.time), cmp.Compare(a.id, b.id))
 	})
-	if told := i.toldRoot; explains[told] > 0 && explains[root] <= explains[told]+1 && slices.Contains(i.events, told) {
+	if told := i.toldRoot; explains[told] > 0 && explains[root] <= explains[told]+1 && slices.Contains(candidates, told) {
 		return told
 	}
 	return root

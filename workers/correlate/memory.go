@@ -99,6 +99,17 @@ func (m *memory) remember(o *observation) {
 	}
 }
 
+// rememberRecovery remembers o under what is well again alone: a healthy cluster is full of recoveries.
+func (m *memory) rememberRecovery(o *observation) {
+	placed := ""
+	for _, key := range [...]string{o.memoryKey(), o.self} {
+		if key != "" && key != placed && o.entity.GetKind() != "" && (key == o.memoryKey() || o.entity.GetKind() != "Node") {
+			m.place(key, o)
+			placed = key
+		}
+	}
+}
+
 // place remembers o under one key.
 func (m *memory) place(key string, o *observation) {
 	e, ok := m.entities.Get(key)

@@ -6,124 +6,31 @@ import (
 	"millrace.dev/millrace/workers/event"
 )
 
-// signal is the kind of a notable event, as the rules know it.
-type signal uint8
-
-// The signals, in the order of their names: what is looked for in several kinds of events is found
-// in this order. What is a warning or worse and no known kind is signalOther.
-const (
-	signalConfigChange signal = iota
-	signalRestart
-	signalStartFailure
-	signalCrashLoop
-	signalErrorLog
-	signalEviction
-	signalImageChange
-	signalImagePull
-	signalMount
-	signalNodeNotReady
-	signalNodePressure
-	signalOOM
-	signalOther
-	signalPodFailed
-	signalNotReady
-	signalUnhealthy
-	signalErrorSpan
-	signalScaling
-	signalUnschedulable
-	signals
-)
-
-var signalNames = [signals]string{
-	signalConfigChange:  "config-change",
-	signalRestart:       "container-restart",
-	signalStartFailure:  "container-start-failure",
-	signalCrashLoop:     "crash-loop",
-	signalErrorLog:      "error-log",
-	signalEviction:      "eviction",
-	signalImageChange:   "image-change",
-	signalImagePull:     "image-pull-failure",
-	signalMount:         "mount-failure",
-	signalNodeNotReady:  "node-not-ready",
-	signalNodePressure:  "node-pressure",
-	signalOOM:           "oom-kill",
-	signalOther:         "other",
-	signalPodFailed:     "pod-failed",
-	signalNotReady:      "pod-not-ready",
-	signalUnhealthy:     "probe-failure",
-	signalErrorSpan:     "request-failure",
-	signalScaling:       "scaling",
-	signalUnschedulable: "unschedulable",
-}
-
-// String returns the name, as insights say it.
-func (s signal) String() string { return signalNames[s] }
-
-// signalByType are the event types that say what happened by themselves. All begin with k8s.
-var signalByType = map[string]signal{
-	"k8s.pod.oom_killed":            signalOOM,
-	"k8s.pod.crash_loop_back_off":   signalCrashLoop,
-	"k8s.pod.image_pull_back_off":   signalImagePull,
-	"k8s.pod.restarted":             signalRestart,
-	"k8s.pod.failed":                signalPodFailed,
-	"k8s.pod.evicted":               signalEviction,
-	"k8s.pod.unschedulable":         signalUnschedulable,
-	"k8s.pod.not_ready":             signalNotReady,
-	"k8s.node.not_ready":            signalNodeNotReady,
-	"k8s.node.memory_pressure":      signalNodePressure,
-	"k8s.node.disk_pressure":        signalNodePressure,
-	"k8s.node.pid_pressure":         signalNodePressure,
-	"k8s.deployment.image_changed":  signalImageChange,
-	"k8s.deployment.config_changed": signalConfigChange,
-	"k8s.deployment.scaled":         signalScaling,
-}
-
-// signalByReason are the reasons of Kubernetes events that need no look at the text.
-var signalByReason = map[string]signal{
-	"OOMKilling": signalOOM, "OOMKilled": signalOOM, "SystemOOM": signalOOM,
-	"CrashLoopBackOff": signalCrashLoop, "ErrImagePull": signalImagePull, "ImagePullBackOff": signalImagePull,
-	"ErrImageNeverPull": signalImagePull, "InspectFailed": signalImagePull,
-	"FailedScheduling": signalUnschedulable, "Evicted": signalEviction, "TaintManagerEviction": signalEviction,
-	"Preempted": signalEviction, "Unhealthy": signalUnhealthy, "NodeNotReady": signalNodeNotReady,
-	"FailedMount": signalMount, "FailedAttachVolume": signalMount, "FailedMapVolume": signalMount,
-	"NodeHasDiskPressure": signalNodePressure, "NodeHasInsufficientMemory": signalNodePressure,
-	"EvictionThresholdMet": signalNodePressure,
-}
-
-// signalByClass are the classes of the semantic enricher that rules know: a user's own semantic rule
-// says by them what a warning is. One that is to make an event notable sets its severity, too.
-var signalByClass = func() map[string]signal {
-	m := map[string]signal{"memory-pressure": signalNodePressure, "disk-pressure": signalNodePressure, "pid-pressure": signalNodePressure}
-	for _, table := range []map[string]signal{signalByType, signalByReason} {
-		for _, s := range table {
-			m[s.String()] = s
-		}
-	}
-	m[signalErrorSpan.String()], m[signalErrorLog.String()] = signalErrorSpan, signalErrorLog
-	return m
-}()
-
 const severityWarn = 13
 
-// signalOf tells whether an event is notable, and as what. What is not is told from its
-// severity and type alone.
+// signalOf tells whether an event is notable, and as what. Severity and type alone decide about
+// nearly all events.
 func signalOf(e *event.Event) (signal, bool) {
-	if e.Severity < severityWarn && !strings.HasPrefix(e.Type, "k8s.") {
-		return 0, false // nearly all events: signalByType holds no other types
+	if !e.Marked() {
+		return 0, false // nearly all events: signalByType holds no other types, and a takeover reads no others (OnlyMarked)
 	}
 	if s, ok := signalByType[e.Type]; ok {
+		if s == signalEviction && voluntary(e) {
+			s = signalDisruption
+		}
 		return s, true
 	}
 	if strings.HasPrefix(e.Type, "millrace.") {
 		return 0, false // what a pipeline made is no observation
 	}
-	// The kubelet and the node controller tell some of these as Normal.
-	if e.Severity >= severityWarn || e.Type == "k8s.event" {
-		if s, ok := signalOfReason(e); ok {
-			return s, true
+	warns := e.Severity >= severityWarn
+	// The kubelet and the node controller publish some failures as Normal.
+	if warns || e.Type == "k8s.event" {
+		if s, verdict := signalOfReason(e); verdict != unknown {
+			return s, verdict == known
 		}
 	}
-	if e.Severity < severityWarn {
+	if !warns && !(e.Type == "k8s.event" && oddType(e)) {
 		return 0, false
 	}
 	if c, ok := e.Semantic(); ok {
@@ -140,29 +47,72 @@ func signalOf(e *event.Event) (signal, bool) {
 	return signalOther, true
 }
 
-func signalOfReason(e *event.Event) (signal, bool) {
+// oddType says whether the type of a Kubernetes Event is neither of the two that Kubernetes documents.
+// Who takes the trouble to write "Error" warns.
+func oddType(e *event.Event) bool {
+	k, _ := e.KubernetesEvent()
+	return k.Type != "" && k.Type != "Normal"
+}
+
+// voluntary says whether somebody asked for the end of a pod: a drain, a deletion, the garbage
+// collection of pods. Kubernetes starts another pod by its own plan then.
+func voluntary(e *event.Event) bool {
+	switch reason, _ := e.Attribute("k8s.pod.condition.reason"); reason.Text() {
+	case "EvictionByEvictionAPI", "DeletionByPodGC":
+		return true
+	case "TerminationByKubelet", "DeletionByTaintManager", "PreemptionByScheduler":
+		return false
+	}
+	return e.Severity > 0 && e.Severity < severityWarn
+}
+
+// verdict is what a reason alone says of an event.
+type verdict uint8
+
+const (
+	unknown verdict = iota // look at the rest of the event
+	known
+	harmless // no failure, whatever its severity
+)
+
+// signalOfReason judges a Kubernetes event by its reason, and where one reason has several meanings, by
+// its object and its note.
+func signalOfReason(e *event.Event) (signal, verdict) {
 	reason := e.KubernetesReason()
-	if reason == "" {
-		return 0, false
-	}
-	if s, ok := signalByReason[reason]; ok {
-		if s == signalNodeNotReady && e.Entity.Kind != "Node" {
-			s = signalNotReady // the node controller says so of every pod on the node
-		}
-		return s, true
-	}
-	// BackOff and Failed are shared: only the note tells a crash loop from an image pull.
 	switch reason {
-	case "BackOff":
-		if strings.Contains(e.Body, "restarting failed") {
-			return signalCrashLoop, true
+	case "":
+		return 0, unknown
+	case "NodeNotReady":
+		if e.Entity.Kind != "Node" {
+			return signalNotReady, known // the node controller says so of every pod on the node
 		}
-		return signalImagePull, strings.Contains(e.Body, "image")
+	case "TaintManagerEviction":
+		if strings.HasPrefix(e.Body, "Cancelling") {
+			return 0, harmless // an eviction that is taken back
+		}
+	case "FailedCreate":
+		if strings.Contains(e.Body, "being terminated") || strings.Contains(e.Body, "already exists") {
+			return 0, harmless // its namespace goes away, or the controller's cache is late
+		}
+	case "BackOff": // shared: only the note tells a crash loop from an image pull
+		switch {
+		case strings.Contains(e.Body, "restarting failed"):
+			return signalCrashLoop, known
+		case strings.Contains(e.Body, "image"):
+			return signalImagePull, known
+		}
+		return 0, unknown
 	case "Failed":
 		if strings.Contains(e.Body, "image") || strings.Contains(e.Body, "ImagePull") {
-			return signalImagePull, true
+			return signalImagePull, known
 		}
-		return signalStartFailure, true
+		return signalStartFailure, known
 	}
-	return 0, false
+	if s, ok := signalByReason[reason]; ok {
+		return s, known
+	}
+	if s, ok := signalByKindAndReason[e.Entity.Kind+"/"+reason]; ok {
+		return s, known
+	}
+	return 0, unknown
 }

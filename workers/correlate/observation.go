@@ -2,7 +2,6 @@ package correlate
 
 import (
 	"encoding/hex"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -15,14 +14,27 @@ import (
 type observation struct {
 	id, source string
 	kind       string // event type
-	signal     signal
-	time       int64 // Unix nanoseconds
-	seen       int64 // the stream time, Unix nanoseconds
-	severity   int32
-	text       string
-	entity     *eventv1.EntityRef
+	time       int64  // Unix nanoseconds
+	seen       int64  // the stream time, Unix nanoseconds
+	// onset is when what it is about began: of an Event that is told again and again the first time.
+	onset    int64
+	severity int32
+	signal   signal
+	// guessed says that the subject follows from nothing but the pod's name.
+	guessed bool
+	// located says that the event itself named its node.
+	located bool
+	// ended says that a recovery came, urgent that it needs not last to be worth telling.
+	ended, urgent bool
+	text          string
+	entity        *eventv1.EntityRef
 	// subject is the workload, or what else a person knows it by: an incident is about it.
 	subject *eventv1.EntityRef
+	// self is the key of what is ill: the pod, the workload object, the condition of the node. Empty = nothing that
+	// could recover.
+	self string
+	// detail says more about it than its kind: what changed, which image. Empty = the text says all.
+	detail string
 	// keys are where it is remembered and looked for, by relation; empty = not known.
 	keys [relations]string
 	// services are the keys of further services that it is remembered under.
@@ -33,12 +45,12 @@ type observation struct {
 	// cluster and namespace are where it happened, for a failed request where the service is;
 	// empty = not known.
 	cluster, namespace string
-	// located says that the event itself named its node.
-	located bool
 
 	cause    *observation
 	link     cause
 	incident *incident
+	// arrived is the event time that it lasts from.
+	arrived int64
 }
 
 const maxText = 240
@@ -51,36 +63,10 @@ func observe(e *event.Event, s signal, now time.Time) *observation {
 		id: own.keep(e.ID), source: own.keep(e.Source), kind: own.keep(e.Type), signal: s, time: eventTime(e), seen: now.UnixNano(), severity: e.Severity,
 		text: shorten(e.Body), entity: cloneRef(e.Entity),
 	}
-	var node string
-	var names []string
-	service := func(name string) {
-		if name != "" && len(names) < maxServices && !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	e.RelatedRefs(func(r event.EntityRef) bool {
-		switch r.Role {
-		case "workload":
-			o.subject = cloneRef(r)
-		case "node":
-			node = r.Name
-		case "service":
-			if byService[s] {
-				service(r.Name)
-			}
-		}
-		return true
-	})
-	if node == "" {
-		node, _ = e.Resource("k8s.node.name")
-	}
-	if byService[s] {
-		name, _ := e.Resource("service.name")
-		service(name)
-	}
-	if o.subject == nil {
-		o.subject = subjectOf(o.entity, o.source)
-	}
+	o.onset = onsetOf(e, o.time)
+	var r references
+	r.read(e, s)
+	o.subject, o.guessed = r.subject(e, o.entity, o.source)
 	o.cluster, o.namespace = o.entity.GetCluster(), o.entity.GetNamespace()
 	if o.cluster == "" {
 		name, _ := e.Resource("k8s.cluster.name")
@@ -89,7 +75,12 @@ func observe(e *event.Event, s signal, now time.Time) *observation {
 	if o.subject.GetCluster() == "" {
 		o.subject.Cluster = o.cluster
 	}
-	o.place(e, &own, node, names)
+	o.place(e, &own, r.node, r.services)
+	o.placeSelf(&own)
+	o.detail = detailOf(e, s)
+	if address := dependencyOf(e, s); address != "" {
+		o.keys[sameDependency] = own.keep("d/", address)
+	}
 	return o
 }
 
@@ -182,6 +173,23 @@ func (o *observation) under(over relation) func(yield func(string) bool) {
 	}
 }
 
+// placeSelf fills the keys of what is ill, or well again.
+func (o *observation) placeSelf(own *texts) {
+	switch kind := o.entity.GetKind(); {
+	case rules[o.signal].class == change:
+		return
+	case kind == "Pod":
+		o.self = o.keys[samePod]
+	case kind == "Node":
+		o.self = nodeSelf(o.keys[sameNode], o.signal)
+	case workloadKinds[kind]:
+		o.self = own.keep("w/", o.entity.GetNamespace(), "/", o.entity.GetName())
+	}
+}
+
+// nodeSelf keeps the conditions of a node apart.
+func nodeSelf(key string, s signal) string { return key + "\x00" + s.String() }
+
 // homeOf is the home of o. A caller that sees errors is at home with whom it called.
 func (o *observation) homeOf(own *texts) string {
 	switch {
@@ -218,6 +226,23 @@ func calledIn(e *event.Event, service, own string) string {
 	return ""
 }
 
+// onsetOf is when a series of Kubernetes Events began, else at.
+func onsetOf(e *event.Event, at int64) int64 {
+	if e.Type != "k8s.event" {
+		return at
+	}
+	for _, key := range [...]string{"k8s.event.first_time", "k8s.event.start_time"} {
+		v, ok := e.Attribute(key)
+		if !ok {
+			continue
+		}
+		if first, err := time.Parse(time.RFC3339Nano, v.Text()); err == nil && first.Unix() > 0 {
+			return min(at, first.UnixNano())
+		}
+	}
+	return at
+}
+
 // eventTime is when it happened, else when it was seen first.
 func eventTime(e *event.Event) int64 {
 	switch {
@@ -239,42 +264,11 @@ func cloneRef(r event.EntityRef) *eventv1.EntityRef {
 	}
 }
 
-// subjectOf is the workload of an entity without enrichment: for a pod, its name without
-// the suffixes that ReplicaSet and Deployment controllers give it.
-func subjectOf(r *eventv1.EntityRef, source string) *eventv1.EntityRef {
-	switch r.GetKind() {
-	case "":
-		return &eventv1.EntityRef{Kind: "Source", Name: source}
-	case "Pod":
-		name := r.GetName()
-		if i := strings.LastIndexByte(name, '-'); i > 0 && generated(name[i+1:], 5, 5) {
-			name = name[:i]
-			if j := strings.LastIndexByte(name, '-'); j > 0 && generated(name[j+1:], 8, 10) {
-				return &eventv1.EntityRef{Kind: "Deployment", Namespace: r.GetNamespace(), Name: name[:j], ApiVersion: "apps/v1"}
-			}
-		}
-		return r
-	case "ReplicaSet":
-		name := r.GetName()
-		if i := strings.LastIndexByte(name, '-'); i > 0 && generated(name[i+1:], 8, 10) {
-			return &eventv1.EntityRef{Kind: "Deployment", Namespace: r.GetNamespace(), Name: name[:i], ApiVersion: "apps/v1"}
-		}
-	}
-	return r
-}
+func shorten(s string) string { return shortenTo(s, maxText) }
 
-// generated tells whether s consists of the letters and digits that Kubernetes makes names
-// of: no vowels, no 0, 1 and 3 (k8s.io/apimachinery/pkg/util/rand).
-func generated(s string, shortest, longest int) bool {
-	if len(s) < shortest || len(s) > longest {
-		return false
-	}
-	return strings.Trim(s, "bcdfghjklmnpqrstvwxz2456789") == ""
-}
-
-func shorten(s string) string {
-	if len(s) > maxText {
-		s = s[:maxText]
+func shortenTo(s string, limit int) string {
+	if len(s) > limit {
+		s = s[:limit]
 		for len(s) > 0 && !utf8.ValidString(s) {
 			s = s[:len(s)-1]
 		}

@@ -66,6 +66,35 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// TestReplayOfPartitions is TestReplay of windows of several partitions, one of which is always behind the others, another
+// by more than a window.
+func TestReplayOfPartitions(t *testing.T) {
+	c := config.Correlate{Window: &config.CorrelateWindow{MinEvents: 1, MaxEvents: 4}}
+	var messages []replay.Message
+	for i, m := range replay.Story(t, generator.Options{Seed: 3, Events: 6000, End: start}, 30*time.Second) {
+		m.Partition = i % 4
+		m.Stored = m.Stored.Add([]time.Duration{0, 0, 3 * time.Second, 25 * time.Second}[m.Partition])
+		messages = append(messages, m)
+	}
+	slices.SortStableFunc(messages, func(a, b replay.Message) int { return a.Stored.Compare(b.Stored) })
+	all := replay.New(t, newStageWith(t, 4, c)).Run(messages)
+	groups := 0
+	r := rand.New(rand.NewPCG(7, 8))
+	for range 20 {
+		at := 1 + r.IntN(len(messages)-1)
+		got := replay.Rebuild(t, newStageWith(t, 4, c), messages, at).Run(messages[at:])
+		if d := replay.Diff(all[at:], got, at); d != "" {
+			t.Errorf("rebuilt before message %d: %s", at, d)
+		}
+		for _, s := range got {
+			groups += len(s.Produced)
+		}
+	}
+	if groups == 0 {
+		t.Error("no groups")
+	}
+}
+
 // longer counts the open incidents that a rebuilt stage may see begin later than they did.
 func longer(s *correlator, now time.Time) int {
 	long := map[*incident]bool{}

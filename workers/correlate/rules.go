@@ -11,11 +11,12 @@ const (
 	sameNode
 	sameService
 	sameTrace
+	sameDependency
 	relations
 )
 
 func (r relation) String() string {
-	return [...]string{"same-entity", "owner", "node", "service", "same-trace"}[r]
+	return [...]string{"same-entity", "owner", "node", "service", "same-trace", "dependency"}[r]
 }
 
 // cause is one way in which an event may come about.
@@ -25,18 +26,54 @@ type cause struct {
 	within time.Duration // 0: as far as the stage is set to look
 }
 
+// class is what an event of a kind is in the life of an incident.
+type class uint8
+
+const (
+	symptom  class = iota // something is broken
+	change                // somebody did something: it may be a cause, and is never a symptom
+	recovery              // something is well again, or gone
+)
+
 // rule says of one kind of event what may cause it, the likeliest first, and what a person
 // should be told about it.
 type rule struct {
+	class  class
 	causes []cause
 	// alone says that the event is worth telling without any known cause.
 	alone bool
+	// lasts says that the events of an object are one state that goes on until a recovery, not one thing
+	// after the other. A state takes no cause that is younger than itself.
+	lasts bool
+	// hold is how long the symptom must last before anybody is told: a healthy cluster shows it for a moment, too.
+	hold time.Duration
 	// severity of an insight about it.
 	severity int32
 	// says completes "<entity> ...".
 	says string
 	// rank orders the symptoms of an incident: the highest names it.
 	rank int
+}
+
+const (
+	// longSeries is how long probe failures must go on to be worth telling by themselves.
+	longSeries = 10 * time.Minute
+	// jobHold is how long the failed pod of a Job waits for the Job's own verdict: the back-off between its six
+	// retries lasts about that long.
+	jobHold = 10 * time.Minute
+)
+
+// changesOf are the changes of a workload that may break its new pods.
+func changesOf(more ...cause) []cause {
+	return append(more, cause{signalConfigChange, sameWorkload, 0}, cause{signalImageChange, sameWorkload, 0}, cause{signalRestartRequest, sameWorkload, 0})
+}
+
+// failuresOf are the reasons why the pods of a workload do not run.
+func failuresOf(over relation) (causes []cause) {
+	for _, s := range []signal{signalCrashLoop, signalOOM, signalImagePull, signalStartFailure, signalMount, signalCreateFailure, signalUnschedulable} {
+		causes = append(causes, cause{s, over, 0})
+	}
+	return causes
 }
 
 // rules are the causal rules. The order of causes follows the order of things in
@@ -55,18 +92,19 @@ var rules = [signals]rule{
 			{signalStartFailure, samePod, 0},
 			{signalConfigChange, sameWorkload, 0},
 			{signalImageChange, sameWorkload, 0},
+			{signalRestartRequest, sameWorkload, 0},
 			{signalRestart, samePod, 0},
 			{signalErrorLog, samePod, time.Minute},
 		},
-		alone: true, severity: 17, says: "crash-loops", rank: 9,
+		alone: true, lasts: true, hold: 15 * time.Second, severity: 17, says: "crash-loops", rank: 9,
 	},
 	signalImagePull: {
-		causes: []cause{{signalImageChange, sameWorkload, 0}},
-		alone:  true, severity: 17, says: "cannot pull its image", rank: 9,
+		causes: []cause{{signalImageChange, sameWorkload, 0}, {signalConfigChange, sameWorkload, 0}, {signalRestartRequest, sameWorkload, 0}},
+		alone:  true, lasts: true, hold: 15 * time.Second, severity: 17, says: "cannot pull its image", rank: 9,
 	},
 	signalStartFailure: {
-		causes: []cause{{signalMount, samePod, 0}, {signalConfigChange, sameWorkload, 0}, {signalImageChange, sameWorkload, 0}},
-		alone:  true, severity: 17, says: "cannot start its container", rank: 7,
+		causes: changesOf(cause{signalMount, samePod, 0}),
+		alone:  true, lasts: true, hold: 15 * time.Second, severity: 17, says: "cannot start its container", rank: 7,
 	},
 	signalRestart: {
 		causes: []cause{
@@ -76,7 +114,7 @@ var rules = [signals]rule{
 			{signalImageChange, sameWorkload, 0},
 			{signalNodeNotReady, sameNode, 0},
 		},
-		severity: 13, says: "restarted", rank: 2,
+		hold: 30 * time.Second, severity: 13, says: "restarted", rank: 2,
 	},
 	signalNotReady: {
 		causes: []cause{
@@ -90,33 +128,49 @@ var rules = [signals]rule{
 			{signalImageChange, sameWorkload, 0},
 			{signalConfigChange, sameWorkload, 0},
 		},
-		severity: 13, says: "is not ready", rank: 3,
+		alone: true, lasts: true, hold: 30 * time.Second, severity: 13, says: "is not ready", rank: 3,
 	},
 	signalUnhealthy: {
-		causes:   []cause{{signalOOM, samePod, 0}, {signalRestart, samePod, 0}, {signalImageChange, sameWorkload, 0}, {signalConfigChange, sameWorkload, 0}},
-		severity: 13, says: "fails its probe", rank: 3,
+		causes: []cause{{signalOOM, samePod, 0}, {signalRestart, samePod, 0}, {signalImageChange, sameWorkload, 0}, {signalConfigChange, sameWorkload, 0}, {signalRestartRequest, sameWorkload, 0}},
+		lasts:  true, severity: 13, says: "fails its probe", rank: 2,
+	},
+	signalStartOverdue: {
+		causes: changesOf(append(failuresOf(samePod), cause{signalUnhealthy, samePod, 0}, cause{signalRestart, samePod, 0})...),
+		alone:  true, lasts: true, severity: 17, says: "does not become ready in time", rank: 4,
+	},
+	signalStuck: {
+		causes: changesOf(append(failuresOf(sameWorkload), cause{signalStartOverdue, sameWorkload, 0}, cause{signalNotReady, sameWorkload, 0}, cause{signalUnhealthy, sameWorkload, 0})...),
+		alone:  true, lasts: true, severity: 17, says: "has a rollout that is stuck", rank: 5,
+	},
+	signalCreateFailure: {
+		causes: append([]cause{{signalScaling, sameWorkload, 0}}, changesOf()...),
+		alone:  true, lasts: true, hold: 15 * time.Second, severity: 17, says: "cannot create its pods", rank: 7,
+	},
+	signalJobFailed: {
+		causes: append(failuresOf(sameWorkload), cause{signalPodFailed, sameWorkload, 0}, cause{signalConfigChange, sameWorkload, 0}),
+		alone:  true, severity: 17, says: "has failed for good", rank: 10,
 	},
 	signalPodFailed: {
 		causes: []cause{{signalOOM, samePod, 0}, {signalEviction, samePod, 0}, {signalNodeNotReady, sameNode, 0}},
-		alone:  true, severity: 17, says: "failed", rank: 5,
+		alone:  true, hold: 15 * time.Second, severity: 17, says: "failed", rank: 5,
 	},
 	signalEviction: {
 		causes: []cause{{signalNodeNotReady, sameNode, 0}, {signalNodePressure, sameNode, 0}, {signalNotReady, samePod, 0}},
-		alone:  true, severity: 17, says: "was evicted", rank: 5,
+		alone:  true, hold: 15 * time.Second, severity: 17, says: "was evicted", rank: 5,
 	},
 	signalUnschedulable: {
-		causes: []cause{{signalEviction, sameWorkload, 0}, {signalScaling, sameWorkload, 0}, {signalImageChange, sameWorkload, 0}, {signalConfigChange, sameWorkload, 0}},
-		alone:  true, severity: 17, says: "cannot be scheduled", rank: 6,
+		causes: changesOf(cause{signalEviction, sameWorkload, 0}, cause{signalScaling, sameWorkload, 0}, cause{signalDisruption, sameWorkload, 0}),
+		alone:  true, lasts: true, hold: 30 * time.Second, severity: 17, says: "cannot be scheduled", rank: 6,
 	},
 	signalMount: {
-		causes: []cause{{signalConfigChange, sameWorkload, 0}, {signalNodeNotReady, sameNode, 0}},
-		alone:  true, severity: 17, says: "cannot mount a volume", rank: 6,
+		causes: append(changesOf(), cause{signalNodeNotReady, sameNode, 0}),
+		alone:  true, lasts: true, hold: 30 * time.Second, severity: 17, says: "cannot mount a volume", rank: 6,
 	},
 	signalNodeNotReady: {
 		causes: []cause{{signalNodePressure, sameNode, 0}},
-		alone:  true, severity: 17, says: "is not ready", rank: 10,
+		alone:  true, lasts: true, hold: 10 * time.Second, severity: 17, says: "is not ready", rank: 10,
 	},
-	signalNodePressure: {alone: true, severity: 13, says: "is short of memory, disk or process ids", rank: 4},
+	signalNodePressure: {alone: true, lasts: true, hold: 15 * time.Second, severity: 13, says: "is short of memory, disk or process ids", rank: 4},
 	signalErrorSpan: {
 		causes: []cause{
 			{signalCrashLoop, sameService, 0},
@@ -133,10 +187,15 @@ var rules = [signals]rule{
 		causes:   []cause{{signalErrorSpan, sameTrace, 0}},
 		severity: 13, says: "logs errors", rank: requestRank,
 	},
-	signalImageChange:  {severity: 9, says: "was given another image"},
-	signalConfigChange: {severity: 9, says: "was given another configuration"},
-	signalScaling:      {severity: 9, says: "was scaled"},
-	signalOther:        {severity: 13, says: "warns"},
+	signalDisruption:     {class: change, causes: []cause{{signalCordon, sameNode, 0}}, severity: 9, says: "was evicted on request"},
+	signalCordon:         {class: change, severity: 9, says: "was cordoned"},
+	signalImageChange:    {class: change, severity: 9, says: "was given another image"},
+	signalConfigChange:   {class: change, severity: 9, says: "was given another configuration"},
+	signalRestartRequest: {class: change, severity: 9, says: "was restarted by hand"},
+	signalScaling:        {class: change, severity: 9, says: "was scaled"},
+	signalRecovered:      {class: recovery, severity: 9, says: "is well again"},
+	signalDeleted:        {class: recovery, severity: 9, says: "was deleted"},
+	signalOther:          {severity: 13, says: "warns"},
 }
 
 // byService are the kinds of events that a rule looks for by their service.

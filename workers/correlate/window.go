@@ -13,21 +13,25 @@ import (
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
 )
 
 const maxGroupIDs = 50
 
-// windows groups notable events by workload into tumbling windows of event time.
+// windows groups notable events by workload into tumbling windows of event time. A window is closed when the
+// watermark has passed its end by the lateness. Its groups wait for that no longer than hold, in stream time.
 type windows struct {
 	size, lateness       int64
 	minEvents, maxEvents int
 	groups               map[groupKey][]*group // those of several clusters, which most often are one
 	count                int                   // of them
 	held                 int                   // events in them
-	watermark            int64                 // no window that ends at or before it is open
-	clock                clock                 // event time
-	earliest             int64                 // no open window starts before; too early means one look in vain
-	late, dropped        prometheus.Counter
+	watermark            watermark             // event time
+	passed               int64                 // what it was when windows were closed last, less the lateness
+	earliest             int64                 // no window that waits for the watermark ends before; too early means one look in vain
+	due                  int64                 // no group ends by stream time before; too early as well
+	last                 *event.Event          // of the message that is looked at
+	dropped              prometheus.Counter
 	open                 prometheus.Gauge
 }
 
@@ -47,43 +51,48 @@ type group struct {
 	cluster string // empty = nobody has told yet
 	part    int    // a full group is closed early; the next part begins
 	events  []*observation
+	opened  int64 // stream time
+	// behind says that the watermark, or the clock of the partition, had passed the window when the group began: it is
+	// of a source whose clock is behind, or of a partition that nobody waited for. No watermark tells when it is over.
+	behind bool
+	due    int64 // the stream time at which it is closed at the latest
 }
 
-func newWindows(c *config.CorrelateWindow, m prometheus.Registerer) *windows {
+func newWindows(c *config.CorrelateWindow, s stage.Settings) *windows {
 	return &windows{
 		size: int64(c.Size), lateness: int64(c.Lateness), minEvents: c.MinEvents, maxEvents: c.MaxEvents, groups: map[groupKey][]*group{},
-		clock:   clock{silence: int64(c.Size + c.Lateness)},
-		late:    counter(m, "millrace_correlate_late_events_total", "Notable events that came after their window was closed."),
-		dropped: counter(m, "millrace_correlate_ungrouped_events_total", "Notable events that no window had room for."),
-		open:    gauge(m, "millrace_correlate_groups", "Groups in open windows."),
+		watermark: newWatermark(int64(c.Size+c.Lateness), s), passed: noTime,
+		dropped: counter(s.Metrics, "millrace_correlate_ungrouped_events_total", "Notable events that no window had room for."),
+		open:    gauge(s.Metrics, "millrace_correlate_groups", "Groups in open windows."),
 	}
 }
 
-// take puts o into its window: none that is yet to come, where it would wait for longer than
-// Horizon reaches.
-func (w *windows) take(o *observation) (full *group) {
-	at, back := w.clock.see(o.time, o.seen)
-	start := at - at%w.size
-	if back {
-		w.watermark = min(w.watermark, start)
-	}
-	if start+w.size <= w.watermark {
-		w.late.Inc()
+// hold is how long a group waits for partitions that are slower than its own, in stream time.
+func (w *windows) hold() int64 { return 2 * (w.size + w.lateness) }
+
+// horizon is how far back in stream time the windows reach: what is held, and what clocks are known by.
+func (w *windows) horizon() time.Duration {
+	return time.Duration(w.hold()+w.watermark.silence) + lateBy
+}
+
+// take adds an event to its window. A time ahead of stream time counts as now: a window in the
+// future would outlive what a takeover replays (Horizon).
+func (w *windows) take(b *stage.Batch, e *event.Event, o *observation) (full *group) {
+	w.last = e
+	at, latest := w.watermark.source(b, e, o)
+	key := groupKey{start: at - at%w.size, subject: nameKey(o.subject)}
+	g := w.groupOf(key, o.cluster)
+	if g == nil && key.start+w.size <= latest-w.lateness {
+		b.TooLate()
 		return nil
 	}
-	key := groupKey{start: start, subject: nameKey(o.subject)}
-	g := w.groupOf(key, o.cluster)
 	if w.held >= maxHeld || (g == nil && w.count >= maxGroups) {
 		w.dropped.Inc()
 		return nil
 	}
 	if g == nil {
-		g = &group{key: key, cluster: o.cluster}
-		if w.count == 0 || start < w.earliest {
-			w.earliest = start
-		}
-		w.groups[key] = append(w.groups[key], g)
-		w.count++
+		passed := max(w.passed, w.watermark.ofPartition(b, e)-w.lateness)
+		g = w.begin(key, o, at, passed)
 	}
 	g.cluster = cmp.Or(g.cluster, o.cluster)
 	g.events = append(g.events, o)
@@ -93,8 +102,36 @@ func (w *windows) take(o *observation) (full *group) {
 	}
 	w.held -= len(g.events)
 	whole := *g
-	*g = group{key: key, cluster: g.cluster, part: g.part + 1}
+	g.events, g.part = nil, g.part+1
 	return &whole
+}
+
+// advance moves event time when all of a message is in its windows.
+func (w *windows) advance(b *stage.Batch) {
+	if w.last != nil {
+		w.watermark.message(b, w.last)
+		w.last = nil
+	}
+}
+
+// begin opens a group. One that event time has passed is open for as long as its window goes on by the clock of its
+// first event, and the lateness.
+func (w *windows) begin(key groupKey, o *observation, at, passed int64) *group {
+	end := key.start + w.size
+	g := &group{key: key, cluster: o.cluster, opened: o.seen, behind: end <= passed, due: o.seen + w.hold()}
+	if g.behind {
+		g.due = o.seen + end - at + w.lateness
+	}
+	if w.count == 0 {
+		w.earliest, w.due = math.MaxInt64, math.MaxInt64
+	}
+	if !g.behind {
+		w.earliest = min(w.earliest, end)
+	}
+	w.due = min(w.due, g.due)
+	w.groups[key] = append(w.groups[key], g)
+	w.count++
+	return g
 }
 
 // groupOf is the group of a cluster. Who does not tell its cluster belongs to the group that is there, and a group
@@ -108,35 +145,55 @@ func (w *windows) groupOf(key groupKey, cluster string) *group {
 	return nil
 }
 
-// close removes and returns the groups of windows that are over: the watermark has passed
-// them, nothing came for as long as they would wait in stream time, or all is over.
+// close removes and returns the groups that are over: all when the input is drained or nothing came for as long as
+// they would wait.
 func (w *windows) close(now int64, all bool) []*group {
-	latest := w.clock.latest
-	w.watermark = max(w.watermark, latest-w.lateness)
-	all = all || w.clock.silent(now) // then also windows that lie ahead of event time
-	if !all && w.earliest+w.size > w.watermark {
-		w.open.Set(float64(w.count))
-		return nil
+	quiet := w.watermark.quiet(now)
+	w.passed = noTime
+	if !quiet {
+		w.passed = w.watermark.at(now) - w.lateness
 	}
+	all = all || quiet
 	var out []*group
-	w.earliest = math.MaxInt64 - w.size
+	if w.count > 0 && (all || w.earliest <= w.passed || w.due <= now) {
+		out = w.remove(now, all)
+	}
+	w.open.Set(float64(w.count))
+	return out
+}
+
+// over says whether a group is.
+func (w *windows) over(g *group, now int64) bool {
+	return now >= g.due || !g.behind && g.key.start+w.size <= w.passed
+}
+
+func (w *windows) remove(now int64, all bool) (out []*group) {
+	w.earliest, w.due = math.MaxInt64, math.MaxInt64
 	for key, groups := range w.groups {
-		if !all && key.start+w.size > w.watermark {
-			w.earliest = min(w.earliest, key.start)
-			continue
-		}
-		delete(w.groups, key)
-		w.count -= len(groups)
+		left := groups[:0]
 		for _, g := range groups {
+			if !all && !w.over(g, now) {
+				left = append(left, g)
+				w.due = min(w.due, g.due)
+				if !g.behind {
+					w.earliest = min(w.earliest, key.start+w.size)
+				}
+				continue
+			}
+			w.count--
 			w.held -= len(g.events)
 			if len(g.events) >= w.minEvents {
 				out = append(out, g)
 			}
 		}
+		clear(groups[len(left):])
+		w.groups[key] = left
+		if len(left) == 0 {
+			delete(w.groups, key)
+		}
 	}
-	w.open.Set(float64(w.count))
 	slices.SortFunc(out, func(a, b *group) int {
-		return cmp.Or(cmp.Compare(a.key.start, b.key.start), cmp.Compare(a.key.subject, b.key.subject), cmp.Compare(a.cluster, b.cluster))
+		return cmp.Or(cmp.Compare(a.key.start, b.key.start), cmp.Compare(a.key.subject, b.key.subject), cmp.Compare(a.cluster, b.cluster), cmp.Compare(a.opened, b.opened))
 	})
 	return out
 }
@@ -168,7 +225,7 @@ func (g *group) event(source string, size int64) *eventv1.Event {
 		}
 	}
 	attributes = append(attributes, text("event.dominant_class", dominant))
-	id := hash("group", source, fmt.Sprint(g.key.start, g.part), g.key.subject, g.cluster, first.id)
+	id := hash("group", source, fmt.Sprint(g.key.start, g.part, g.opened), g.key.subject, g.cluster, first.id)
 	ids.CorrelationId = id
 	return &eventv1.Event{
 		Id: id, Source: source, Type: TypeGroup, Subject: name(first.subject), TimeUnixNano: uint64(last.time),

@@ -69,33 +69,6 @@ func (r *rig) wantClosed(ids ...string) {
 	r.wantOnce("INSIGHTS", want)
 }
 
-// TestEndIsToldOnceAfterHours: what a worker said when a time was over is not said again by one that takes
-// the lane over hours later, with no message in between.
-func TestEndIsToldOnceAfterHours(t *testing.T) {
-	t.Parallel() // most of it is waiting for seconds
-	r := newRig(t)
-	r.publish("e", 1)
-	run := func(after time.Duration) *running {
-		return r.run(&testStage{}, func(_ *config.StageConfig, o *engine.Options) {
-			o.Factory, o.Now = closers{}, func() time.Time { return time.Now().Add(after) }
-		})
-	}
-	first := run(0)
-	r.wantClosed("e0")
-	if err := first.end(); err != nil {
-		t.Fatal(err)
-	}
-	second := run(2 * time.Hour)
-	time.Sleep(3 * time.Second) // an idle lane is flushed once a second
-	if ready, why := second.Ready(); !ready {
-		t.Error(why)
-	}
-	if err := second.end(); err != nil {
-		t.Fatal(err)
-	}
-	r.wantClosed("e0")
-}
-
 // twoInputs has the stage read a second stream.
 func (r *rig) twoInputs() func(*config.StageConfig, *engine.Options) {
 	r.t.Helper()
@@ -248,33 +221,36 @@ func TestFloorOfOthers(t *testing.T) {
 	}
 }
 
+// sendTo stores an event for a lane.
+func (r *rig) sendTo(lane int, id string) {
+	r.t.Helper()
+	m := nats.NewMsg(fmt.Sprintf("in.p.%d", lane))
+	m.Header.Set("Content-Type", event.ContentTypeFrame)
+	r.send(m, r.frame(eventJSON(id)))
+}
+
 // TestStateOfAQuietLane: the floor of a lane for which nothing comes may stand at the message of another lane. Its
 // state is rebuilt all the same.
 func TestStateOfAQuietLane(t *testing.T) {
 	r := newRig(t)
 	r.lanes()
-	send := func(lane int, id string) {
-		m := nats.NewMsg(fmt.Sprintf("in.p.%d", lane))
-		m.Header.Set("Content-Type", event.ContentTypeFrame)
-		r.send(m, r.frame(eventJSON(id)))
-	}
 	factory := func(c *config.StageConfig, o *engine.Options) {
 		withLanes(c, o)
 		o.Factory = &counting{}
 	}
 	for lane := range partitions {
-		send(lane, fmt.Sprintf("first%d", lane))
+		r.sendTo(lane, fmt.Sprintf("first%d", lane))
 	}
 	first := r.run(&testStage{}, factory)
 	r.drainedLanes(10 * time.Second)
-	send(1, "other")
-	send(2, "another")
+	r.sendTo(1, "other")
+	r.sendTo(2, "another")
 	if err := first.end(); err != nil {
 		t.Fatal(err)
 	}
 	r.moveFloor("IN", "lane-0", partitions+2)
 	second := r.run(&testStage{}, factory)
-	send(0, "last")
+	r.sendTo(0, "last")
 	r.drainedLanes(10 * time.Second)
 	if err := second.end(); err != nil {
 		t.Fatal(err)

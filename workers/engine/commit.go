@@ -72,16 +72,25 @@ func (l *lane) commit(ctx context.Context, s *step) error {
 	now := l.e.now().UnixNano()
 	for i, n := range l.e.nodes {
 		n.stats.commit(s, &s.tallies[i], i == 0, now)
+		l.warnLate(n, s.tallies[i].late)
 	}
 	if err := l.stillOurs(ctx); err != nil { // it may have been stopped since it has stored
 		return err
 	}
 	l.acknowledge(s)
-	l.e.progress.Store(now)
 	l.working.Add(-1)
 	l.settle()
 	l.free <- s
 	return nil
+}
+
+// warnLate logs events that came too late, once a minute at most.
+func (l *lane) warnLate(n *node, late int64) {
+	if late == 0 || !l.e.late.allow(l.e.now()) {
+		return
+	}
+	l.log.Warn("events came too late and are left out of what the stage closes by event time", "stage", n.cfg.Stage, "events", late,
+		"since_start", n.stats.snapshot().Late)
 }
 
 // stillOurs is errLost when the lane is another worker's, as far as this one can know. While it cannot read the leases
@@ -173,6 +182,7 @@ func (l *lane) encodeAll(s *step, q *queue) {
 		if o.frame != nil {
 			o.buffer = l.e.buffer()
 			*o.buffer = o.frame.AppendTo((*o.buffer)[:0])
+			o.marks = o.frame.Marks()
 			o.msg.Data = *o.buffer
 			l.putWriter(o.frame)
 			o.frame = nil

@@ -22,7 +22,7 @@ func errUnknownPort(name string) error {
 
 var errNoReason = errors.New("no reason given")
 
-// deadLetter publishes e, as node n received it, to the dead letters.
+// deadLetter publishes e, as the worker received it, to the dead letters of node n.
 func (l *lane) deadLetter(sc *scene, n *node, e *event.Event, reason string, err error, attempts int) {
 	body, contentType := e.AppendReceived(nil)
 	l.bury(sc, n, letter{index: e.Origin.Index, body: body, contentType: contentType, reason: reason, err: err, attempts: attempts})

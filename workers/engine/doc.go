@@ -11,8 +11,8 @@
 // what it does then is done in stream order:
 //
 //	input    one durable consumer for each input of a lane, read in order (input.go, pull.go)
-//	fill     what has arrived becomes a step, and is decoded               (lane.go, step.go)
-//	process  the stages decide; verdicts become frames and messages      (process.go, emit.go)
+//	fill     what has arrived becomes a step                               (fill.go, step.go)
+//	process  decodes; the stages decide; verdicts become outputs         (process.go, emit.go)
 //	commit   outputs are stored, then the input is acknowledged                  (commit.go)
 //
 // The last three are goroutines, each of which works on another step. While one step is stored the
@@ -34,7 +34,8 @@
 //  2. reads the last message of each track: what that one reaches is stored, and is not
 //     stored again when it comes again, in whatever packing;
 //  3. has new instances of stateful stages process the input of the last Horizon, up to what is
-//     acknowledged, and stores nothing of that.
+//     acknowledged, and stores nothing of that. A stage that needs marked events only (stage.Selective)
+//     is given only these, which frames name in their header Millrace-Marked.
 //
 // A worker that lost the lane without noticing (it was stopped, or cut off) cannot write: its
 // publish is refused, since the last message of the track is not its own any more. It then
@@ -59,9 +60,9 @@
 // # Stream time
 //
 // The clock of a stateful stage is the time at which the input stream stored the message.
-// Flush is called at each whole second of it, between messages, and by the clock of the worker (two
-// seconds behind it) while nothing comes. So a replay of the same input makes the same outputs at
-// the same positions.
+// Flush is called at each whole second of it, between messages. While nothing comes, it is called by the clock of the
+// server (CONSUMER.INFO, two seconds behind it) as long as the server has nothing to deliver. So a replay of the same
+// input makes the same outputs at the same positions.
 //
 // # Rights
 //

@@ -56,9 +56,7 @@ func (e *Engine) finish(work context.Context, lanes []*lane) error {
 	select {
 	case <-done:
 		if work.Err() == nil {
-			e.mu.Lock()
-			defer e.mu.Unlock()
-			return errors.Join(e.failed...)
+			return nil
 		}
 	case <-work.Done():
 		// A stage that ignores its context is left behind: the process ends.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -151,7 +152,7 @@ func (e *Engine) withRules(n *node, c *config.StageConfig) (stage.Stage, error) 
 	return next, nil
 }
 
-// startStages starts the instances that all lanes share.
+// startStages starts the instances that all lanes share. When one does not start, those before it are shut down.
 func (e *Engine) startStages(ctx context.Context) error {
 	e.changing.Lock()
 	defer e.changing.Unlock()
@@ -160,7 +161,8 @@ func (e *Engine) startStages(ctx context.Context) error {
 			continue
 		}
 		if err := s.Start(ctx); err != nil {
-			return fmt.Errorf("start stage %s: %w", e.nodes[i].cfg.Stage, err)
+			err = fmt.Errorf("start stage %s: %w", e.nodes[i].cfg.Stage, err)
+			return errors.Join(err, shutdown(context.WithoutCancel(ctx), e.edition.Load().shared[:i]))
 		}
 	}
 	return nil
@@ -170,8 +172,13 @@ func (e *Engine) startStages(ctx context.Context) error {
 func (e *Engine) stopStages(ctx context.Context) error {
 	e.changing.Lock()
 	defer e.changing.Unlock()
+	return shutdown(ctx, e.edition.Load().shared)
+}
+
+// shutdown ends stages that have started, the last one first.
+func shutdown(ctx context.Context, stages []stage.Stage) error {
 	var errs []error
-	for _, s := range e.edition.Load().shared {
+	for _, s := range slices.Backward(stages) {
 		if s != nil {
 			errs = append(errs, s.Shutdown(ctx))
 		}
@@ -179,10 +186,9 @@ func (e *Engine) stopStages(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// renew has the lane take up another edition. What was decided by the one before is stored and
-// acknowledged by then: should the lane begin anew, what comes again is decided by the same
-// rules as before, and what was stored of it is told apart by its positions. It is called
-// between two steps, in the goroutine that processes them.
+// renew has the lane take up another edition, once everything that the one before decided is stored and
+// acknowledged. If the lane restarts, redelivered messages are decided by the same rules as before; positions tell
+// which outputs are stored already. It is called between two steps, in the goroutine that processes them.
 func (l *lane) renew(ctx context.Context) {
 	next := l.e.usable.Load()
 	if next == l.edition || !l.caughtUp() || !l.allStored(ctx) {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,6 +40,8 @@ type scene struct {
 	k, first int
 	// now is the stream time.
 	now time.Time
+	// partition is that of m, or noPartition.
+	partition int
 	// second says that the stages of the second half are at it.
 	second bool
 	bad    []event.Undecodable // of m, not yet dead-lettered
@@ -91,26 +94,38 @@ func (l *lane) emit(sc *scene, n *node, e *event.Event, name string) (out bool) 
 		l.deadLetter(sc, n, e, reasonUnknownPort, errUnknownPort(name), 1)
 		return false
 	}
+	if err := l.publish(sc, n, p, e, false); err != nil {
+		l.deadLetter(sc, n, e, reasonTooLarge, err, 1)
+		return false
+	}
 	t.emitted++
 	if name == config.PortOut {
 		t.out++
 	}
-	l.publish(sc, n, p, e, false)
 	return name == config.PortOut
 }
 
-// publish puts e on the track of a port.
-func (l *lane) publish(sc *scene, n *node, p int, e *event.Event, isNew bool) {
+// publish puts e on the track of a port. The error says that it is too large for that.
+func (l *lane) publish(sc *scene, n *node, p int, e *event.Event, isNew bool) error {
 	tracks := l.tracks[n.index]
 	if p >= n.ports.frames {
-		l.single(sc, tracks[n.ports.trackOf(p, 0)], e, isNew)
-		return
+		t := tracks[n.ports.trackOf(p, 0)]
+		body, contentType := l.singleBody(t, e)
+		return l.single(sc, t, e, body, contentType, isNew)
+	}
+	if l.tooLargeAlone(n, e) {
+		return l.errTooLarge(e.Size())
 	}
 	q := l.index
 	if l.e.cfg.Lanes == 1 {
 		q = e.PartitionOf(n.cfg.Partitions)
 	}
 	l.pack(sc, tracks[n.ports.trackOf(p, q)], q, e, isNew)
+	return nil
+}
+
+func (l *lane) errTooLarge(size int) error {
+	return fmt.Errorf("the event takes %d bytes: more than max_payload of the NATS server, %d", size, l.payload.Load())
 }
 
 // pack adds e to the frame that is open on t.
@@ -165,22 +180,25 @@ func (l *lane) frameBytes(of *limits) int {
 // frameMargin is what headers and bad compression may add to a frame.
 const frameMargin = 8 << 10
 
-// single publishes one event as a message of its own.
-func (l *lane) single(sc *scene, t *track, e *event.Event, isNew bool) {
-	if !sc.fresh(t, sc.at, 1) {
-		return
+// single publishes one event as a message of its own, which is body. The error says that it is too large: whether
+// it is must not hang on what is stored already.
+func (l *lane) single(sc *scene, t *track, e *event.Event, body []byte, contentType string, isNew bool) error {
+	msg := &nats.Msg{Subject: t.subjectOf(e.Severity), Header: nats.Header{headerEvents: {"1"}}, Data: body}
+	if contentType != "" {
+		msg.Header[event.HeaderContentType] = []string{contentType}
 	}
-	body, contentType := l.singleBody(t, e)
-	o := &output{events: 1, reach: slices.Clone(t.packed)}
+	if l.e.tooLarge(msg) {
+		return l.errTooLarge(len(body))
+	}
+	if !sc.fresh(t, sc.at, 1) {
+		return nil
+	}
+	o := &output{events: 1, reach: slices.Clone(t.packed), msg: msg}
 	if isNew {
 		o.produced = 1
 	}
-	o.msg = &nats.Msg{Subject: t.subjectOf(e.Severity), Header: nats.Header{headerEvents: {"1"}}, Data: body}
-	if contentType != "" {
-		o.msg.Header[event.HeaderContentType] = []string{contentType}
-	}
-	l.e.truncate(o.msg)
 	sc.enqueue(t, o)
+	return nil
 }
 
 // singleBody is an event in the form that a port takes. An event that cannot be written as
@@ -206,11 +224,16 @@ func (l *lane) produce(sc *scene, n *node, made []stage.Produced) {
 		p, ok := n.ports.find(name)
 		switch {
 		case ok:
+			if err := l.publishNew(sc, n, p, &e, made[i].Event); err != nil {
+				t.produced = addTo(t.produced, config.PortDeadLetter, 1)
+				t.deadLettered-- // which counts received events
+				l.deadLetter(sc, n, &e, reasonTooLarge, err, 1)
+				continue
+			}
 			t.produced = addTo(t.produced, n.ports.all[p].name, 1)
 			if n.ports.all[p].name == config.PortOut {
 				t.out++
 			}
-			l.publishNew(sc, n, p, &e, made[i].Event)
 		case (name == "" || name == config.PortOut) && len(n.children) > 0:
 			t.produced = addTo(t.produced, config.PortOut, 1)
 			t.out++
@@ -224,27 +247,20 @@ func (l *lane) produce(sc *scene, n *node, made []stage.Produced) {
 	}
 }
 
-// publishNew publishes a new event; as a CloudEvent it is written from its message.
-func (l *lane) publishNew(sc *scene, n *node, p int, e *event.Event, m *eventv1.Event) {
+// publishNew publishes a new event; as a CloudEvent it is written from its message, with less detail where it is
+// too large. The error says that it is too large all the same.
+func (l *lane) publishNew(sc *scene, n *node, p int, e *event.Event, m *eventv1.Event) error {
 	if n.ports.all[p].out.Format != config.FormatCloudEvent {
-		if l.tooLargeAlone(n, e) {
-			l.log.Error("an event that the stage made is larger than max_payload of the server and is dropped", "stage", n.cfg.Stage, "event", e.ID, "bytes", e.Size())
-			return
-		}
-		l.publish(sc, n, p, e, true)
-		return
+		return l.publish(sc, n, p, e, true)
 	}
 	t := l.tracks[n.index][n.ports.trackOf(p, 0)]
-	if !sc.fresh(t, sc.at, 1) {
-		return
+	var err error
+	for _, less := range smaller {
+		if err = l.single(sc, t, e, event.AppendCloudEvent(nil, less(m)), event.ContentTypeCloudEvent, true); err == nil {
+			return nil
+		}
 	}
-	o := &output{events: 1, produced: 1, reach: slices.Clone(t.packed)}
-	o.msg = &nats.Msg{
-		Subject: t.subjectOf(e.Severity), Data: event.AppendCloudEvent(nil, m),
-		Header: nats.Header{headerEvents: {"1"}, event.HeaderContentType: {event.ContentTypeCloudEvent}},
-	}
-	l.e.truncate(o.msg)
-	sc.enqueue(t, o)
+	return err
 }
 
 // tooLargeAlone says whether a frame of e alone is more than the server takes.
@@ -282,6 +298,9 @@ func (l *lane) header(s *step, o *output) {
 		o.msg.Header = h
 		h[event.HeaderContentType] = []string{event.ContentTypeFrame}
 		h[headerEvents] = []string{strconv.Itoa(o.events)}
+		if o.marks != "" {
+			h[event.HeaderMarked] = []string{o.marks}
+		}
 		if o.trace != nil && o.events == 1 {
 			for _, key := range [2]string{headerTraceparent, headerTracestate} {
 				if v := o.trace.header.Get(key); v != "" && len(v) <= maxTraceHeader {

@@ -50,8 +50,8 @@ type Engine struct {
 	keeper     *lease.Keeper // nil when this worker owns all lanes
 	kept       chan struct{} // closed when the keeper has ended
 	panics     throttle
-	buffers    sync.Pool    // *[]byte of published frames
-	progress   atomic.Int64 // Unix nanoseconds of the last step that was stored
+	late       throttle  // of what is logged of events that came too late
+	buffers    sync.Pool // *[]byte of published frames
 
 	mu       sync.Mutex
 	lanes    map[int]*lane
@@ -60,7 +60,7 @@ type Engine struct {
 	work     context.Context //nolint:containedctx // of the run: lanes come and go in it
 	waiters  chan struct{}   // closed at a reconnect
 	draining bool
-	failed   []error
+	fail     context.CancelCauseFunc // ends the run, because of a stage that did not start
 
 	ran     atomic.Bool
 	started atomic.Bool
@@ -86,8 +86,8 @@ func New(o Options) (*Engine, error) {
 		log:        o.Log.With("pipeline", c.Pipeline.String(), "stage", c.Stage),
 		ackTimeout: o.AckTimeout, wedgedAfter: o.WedgedAfter,
 		worker: o.Worker, inboxPrefix: prefix + ".",
-		panics: throttle{every: time.Second},
-		lanes:  map[int]*lane{}, inputs: map[*lane][]*input{}, waiters: make(chan struct{}), kept: make(chan struct{}),
+		panics: throttle{every: time.Second}, late: throttle{every: time.Minute},
+		lanes: map[int]*lane{}, inputs: map[*lane][]*input{}, waiters: make(chan struct{}), kept: make(chan struct{}),
 		anyUsable: make(chan struct{}), connected: make(chan struct{}, 1),
 	}
 	e.opts.Log = e.log
@@ -115,18 +115,20 @@ func New(o Options) (*Engine, error) {
 
 // Run moves events until ctx ends, then drains: the lanes finish what they have in hand,
 // store and acknowledge it, and are given back. Draining takes DrainTimeout at most; an
-// error says what was not finished by then (another worker does it again). An error before
-// that is one of the stage's start.
+// error says what was not finished by then (another worker does it again). When a stage does not start, in
+// whatever lane, Run drains by itself and returns why.
 func (e *Engine) Run(ctx context.Context) error {
 	if e.ran.Swap(true) {
 		return errors.New("engine: Run was called before")
 	}
 	defer e.ended.Store(true)
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	e.fail = fail
 	// What ends the pulling must not end the work in hand.
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	e.work = work
-	e.progress.Store(e.now().UnixNano())
 	if err := e.startStages(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil // told to stop while it started
@@ -151,7 +153,11 @@ func (e *Engine) Run(ctx context.Context) error {
 	err := e.drain(work, cancel, stopKeeping)
 	cancel()
 	background.Wait()
-	return errors.Join(err, e.stopStages(context.WithoutCancel(ctx)))
+	var failed *startError
+	if !errors.As(context.Cause(ctx), &failed) {
+		return errors.Join(err, e.stopStages(context.WithoutCancel(ctx)))
+	}
+	return errors.Join(failed, err, e.stopStages(context.WithoutCancel(ctx)))
 }
 
 // keep takes part in the leases until ctx ends.
@@ -180,10 +186,10 @@ func (e *Engine) Acquire(index int) {
 		e.mu.Lock()
 		delete(e.lanes, index)
 		delete(e.inputs, l)
-		if err != nil && !errors.Is(err, errLost) && work.Err() == nil {
-			e.failed = append(e.failed, err)
-		}
 		e.mu.Unlock()
+		if err != nil && !errors.Is(err, errLost) {
+			e.fail(err)
+		}
 		switch {
 		case e.keeper == nil:
 		case errors.Is(err, errLost):

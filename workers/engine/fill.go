@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"time"
 
@@ -16,15 +15,34 @@ const (
 	maxStepBytes  = 4 << 20
 )
 
-// newDecoder makes the decoder of a lane. What a stage has written may be read by its hints.
-func (l *lane) newDecoder() *event.Decoder {
-	own := !slices.ContainsFunc(l.e.cfg.Inputs, func(in config.Input) bool { return !strings.HasSuffix(in.From, "/"+config.PortOut) })
-	d := event.NewDecoder(event.Limits{Hints: own, Lift: !own})
-	d.Remember(l.contexts)
-	return d
+// newDecoders makes the decoders of one message in hand, by input.
+func (l *lane) newDecoders() []*event.Decoder {
+	made, all := map[bool]*event.Decoder{}, make([]*event.Decoder, len(l.e.cfg.Inputs))
+	for i, in := range l.e.cfg.Inputs {
+		own := framed(in.From)
+		if made[own] == nil {
+			made[own] = event.NewDecoder(event.Limits{Hints: own, Lift: !own})
+			made[own].Remember(l.contexts)
+		}
+		all[i] = made[own]
+	}
+	return all
 }
 
-func (l *lane) putWriter(w *event.FrameWriter) { l.writers.Put(w) }
+// framed says whether a stage writes the frames that a port holds: then their hints may be believed, and events
+// may have grown over the limit of the ingress. Dead letters, and events that no CloudEvent can hold, leave as they
+// came, with the hints of whoever published them.
+func framed(from string) bool {
+	_, port, ok := strings.Cut(from, "/")
+	return ok && port != config.PortDeadLetter && port != config.PortInsights
+}
+
+// putWriter gives a writer back. One that held an unusually large event is not kept.
+func (l *lane) putWriter(w *event.FrameWriter) {
+	if w.Size() <= maxStepBytes {
+		l.writers.Put(w)
+	}
+}
 
 // fill makes steps of what arrives, until the lane is stopped.
 func (l *lane) fill(ctx context.Context, out chan<- *step) {

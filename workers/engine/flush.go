@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"millrace.dev/millrace/workers/event"
@@ -46,7 +47,7 @@ func (l *lane) flush(ctx context.Context, s *step, second int64, final bool, fai
 	if final {
 		now, at.tick = l.e.now(), finalTick
 	}
-	sc := &scene{s: s, now: now, at: at, replayed: l.replaying}
+	sc := &scene{s: s, now: now, at: at, replayed: l.replaying, partition: noPartition}
 	l.hand = nil // what is made is new
 	return l.flushNodes(ctx, sc, l.e.halves[0], final, failed) && l.then(ctx, sc, func(sc *scene) bool {
 		return l.flushNodes(ctx, sc, l.e.halves[1], final, failed)
@@ -80,24 +81,30 @@ func (l *lane) flushNodes(ctx context.Context, sc *scene, nodes []*node, final b
 
 func (l *lane) callFlush(ctx context.Context, n *node, f stage.Flusher, now time.Time, final bool) (err error) {
 	b := &l.scratch[n.index].batch
-	b.Events, b.Now = []event.Event(nil), now
+	b.Events, b.Now, b.Partition = []event.Event(nil), now, noPartition
 	b.Reset(1)
 	defer l.clocked(n)()
 	defer l.e.recovered(&err)
 	return f.Flush(ctx, now, final, b)
 }
 
-// idleMargin is how far behind the clock the stream time is while nothing comes: messages that
-// the server stores now must not find that their second is over.
+// idleMargin is how many seconds the stream time is behind the clock of the server that has the consumer while nothing
+// comes: the clock of the server that stores the messages may be another one, and a replica may be behind.
 const idleMargin = 2
 
-// flushIdle flushes by the clock while no message is there.
+// flushIdle flushes by the clock of the server while no message is there.
 func (l *lane) flushIdle(ctx context.Context) (*step, bool) {
-	second := l.e.now().Unix() - idleMargin
+	if len(l.queue) > 0 || l.working.Load() > 0 || l.pending() {
+		return nil, true
+	}
+	second, known := l.quietUntil()
+	if !known {
+		return nil, true
+	}
 	if l.tick == 0 {
 		l.tick = second - 1
 	}
-	if len(l.queue) > 0 || l.working.Load() > 0 || l.pending() || second <= l.tick {
+	if second <= l.tick {
 		return nil, true
 	}
 	select {
@@ -109,6 +116,21 @@ func (l *lane) flushIdle(ctx context.Context) (*step, bool) {
 	default:
 		return nil, true
 	}
+}
+
+// quietUntil is the second of stream time up to which the lane has received everything, as the server says (input.look).
+func (l *lane) quietUntil() (second int64, known bool) {
+	second = math.MaxInt64
+	for _, in := range l.inputs {
+		in.mu.Lock()
+		second = min(second, in.quiet/int64(time.Second)-idleMargin)
+		known = in.quiet > 0
+		in.mu.Unlock()
+		if !known {
+			return 0, false
+		}
+	}
+	return second, true
 }
 
 // pending says whether the server has messages that did not come yet.

@@ -21,9 +21,10 @@ type job func() bool
 
 // hand is the memory of one message while it is processed.
 type hand struct {
-	decoder *event.Decoder
-	events  []event.Event
-	copies  []copies // by node
+	// decoders are by input: those that stages fill share one, the others another.
+	decoders []*event.Decoder
+	events   []event.Event
+	copies   []copies // by node
 }
 
 // copies are events that a chain passes on beside those of the message.
@@ -32,8 +33,8 @@ type copies struct {
 	forks []event.Event // what the node is given, when others are given the same
 }
 
-// handsPerLane is how many messages a lane with two halves has in hand at once: one in each, one
-// that is decoded, and one between each of these.
+// handsPerLane is how many messages a lane with two halves has in hand at once: one in each half, one that is being
+// decoded, and one waiting in each of the two queues between them.
 const handsPerLane = 5
 
 // cutChain divides the stages: those from a depth on make the second half. Where several stages
@@ -78,7 +79,7 @@ func (l *lane) makeHands() {
 	}
 	l.hands, l.contexts = make(chan *hand, n), event.NewContexts(contextBytes/max(l.e.cfg.Lanes, 1))
 	for range n {
-		l.hands <- &hand{decoder: l.newDecoder(), copies: make([]copies, len(l.e.nodes))}
+		l.hands <- &hand{decoders: l.newDecoders(), copies: make([]copies, len(l.e.nodes))}
 	}
 }
 
@@ -94,15 +95,27 @@ func (l *lane) begun(ctx context.Context) bool {
 }
 
 func (h *hand) empty() {
-	h.decoder.Reset()
-	h.events = h.events[:0]
+	for _, d := range h.decoders {
+		d.Reset()
+	}
+	h.events = emptied(h.events)
+}
+
+// held is how much memory the events in hand take, in bytes, messages apart.
+func (h *hand) held() (bytes int) {
+	for i, d := range h.decoders {
+		if slices.Index(h.decoders, d) == i {
+			bytes += d.Held()
+		}
+	}
+	return bytes
 }
 
 // decode decodes m behind the events in hand.
 func (h *hand) decode(m *message) (bad []event.Undecodable, known measure) {
 	lo := len(h.events)
-	h.events, bad = h.decoder.Decode(h.events, event.Message{
-		Header: m.header, Data: m.data, Input: m.in.index, Sequence: m.seq, Time: m.stored,
+	h.events, bad = h.decoders[m.in.index].Decode(h.events, event.Message{
+		Header: m.header, Data: m.data, Input: m.in.index, Sequence: m.seq, Time: m.stored, Only: m.only,
 	})
 	known.events = len(h.events) - lo + len(bad)
 	if len(h.events) > lo {

@@ -65,11 +65,12 @@ func lines(texts []string) string {
 	return strings.Join(slices.Compact(texts), "\n")
 }
 
-// Alive says whether the process should go on. It should not when a lane has been in one
-// call of a stage for longer than WedgedAfter, or when messages are in hand that long and
-// nothing explains it: no output waits for NATS and no event for its back-off.
+// Alive says whether the process should go on. It should not when any lane has been in one
+// call of a stage for longer than WedgedAfter, or has had messages in hand that long without an
+// acknowledgement, and nothing explains it: none of its outputs waits for NATS and none of its events
+// for a back-off.
 func (e *Engine) Alive() (bool, string) {
-	now := e.now()
+	now, connected := e.now(), e.conn.IsConnected()
 	for _, l := range e.allLanes() {
 		for i := range l.busySince {
 			if since := l.busySince[i].Load(); since != 0 && now.Sub(time.Unix(0, since)) > e.wedgedAfter {
@@ -77,15 +78,10 @@ func (e *Engine) Alive() (bool, string) {
 			}
 		}
 		if l.waiting.Load() > 0 || len(l.outgoing.list()) > 0 || !l.ready.Load() {
-			return true, "ok"
+			continue // the other lanes may be wedged all the same
 		}
-	}
-	if !e.conn.IsConnected() {
-		return true, "ok"
-	}
-	if hand, _, _ := e.inHand(); hand.messages > 0 {
-		if age := now.Sub(time.Unix(0, e.progress.Load())); age > e.wedgedAfter {
-			return false, "messages have been in hand for " + age.Round(time.Second).String() + " without progress"
+		if age := e.waited(l, now); connected && age > e.wedgedAfter {
+			return false, "lane " + strconv.Itoa(l.index) + " has had messages in hand for " + age.Round(time.Second).String() + " without progress"
 		}
 	}
 	return true, "ok"

@@ -40,6 +40,7 @@ type input struct {
 	budget      int // bytes in hand and asked for
 	maxMessages int
 	hand        amount // received and not acknowledged
+	waits       int64  // Unix nanoseconds since when something is in hand, or of the last acknowledgement
 	received    uint64 // stream sequence of the last message in hand or acknowledged
 	acked       uint64 // stream sequence of the last message acknowledged
 	delivered   uint64 // consumer sequence of the last message; counts anew after a reset
@@ -54,6 +55,7 @@ type input struct {
 	stream      string // identity of the stream; another one is another stream of the same name
 	heard       int64  // Unix nanoseconds of the last message
 	looked      int64  // Unix nanoseconds of the last check of the consumer
+	quiet       int64  // the server's time of a check that found nothing to deliver, Unix nanoseconds; 0 = none did
 }
 
 func newInput(l *lane, index int, c config.Input) *input {
@@ -406,6 +408,9 @@ func (in *input) admit(sub *nats.Subscription, raw *nats.Msg, meta *nats.MsgMeta
 		in: in, seq: seq, subject: raw.Subject, header: raw.Header, data: raw.Data,
 		size: raw.Size(), stored: meta.Timestamp.UnixNano(), reply: raw.Reply, generation: in.generation,
 	}
+	if in.hand.messages == 0 {
+		in.waits = now
+	}
 	in.hand.messages++
 	in.hand.bytes += m.size
 	return m
@@ -415,6 +420,7 @@ func (in *input) admit(sub *nats.Subscription, raw *nats.Msg, meta *nats.MsgMeta
 // caused is stored. A lost acknowledgement has it delivered again, and acknowledged again.
 func (in *input) ack(m *message, done amount) {
 	in.mu.Lock()
+	in.waits = in.now()
 	in.hand.messages -= done.messages
 	in.hand.bytes -= done.bytes
 	in.acked = max(in.acked, m.seq)
@@ -430,10 +436,10 @@ func (in *input) ack(m *message, done amount) {
 	in.signal()
 }
 
-// replyTo is how m is acknowledged. A reset has the consumer count its deliveries from one again, so that
-// what it delivered before has a number of the future: acknowledged by that, the server would ignore all
-// acknowledgements until it has delivered as many. Such a message comes again, under a number that is right, and
-// is acknowledged then: here when it has come, else by admit.
+// replyTo is how m is acknowledged. After a reset the consumer numbers deliveries from 1, and a message that was
+// received before still carries its old, higher number. If we acknowledged that number, the server would ignore every
+// acknowledgement until the new numbers catch up. The message is redelivered, so we acknowledge the redelivery: here
+// if it has come, else in admit.
 func (in *input) replyTo(m *message) string {
 	if m.generation == in.generation {
 		return m.reply
@@ -462,13 +468,15 @@ func (in *input) close() {
 }
 
 // look compares the consumer with what is in hand, when nothing has come for a while: the
-// server may wait for an acknowledgement of what another worker received.
+// server may wait for an acknowledgement of what another worker received. What the server says is also
+// the clock of the stages while nothing comes: its time, when it has nothing that it has not delivered. The clock of
+// the worker may be ahead, and a delivery may be late.
 func (in *input) look(ctx context.Context) {
 	in.mu.Lock()
 	now := in.now()
 	quiet := now - in.heard
 	every := int64(lookSeldom)
-	if quiet < int64(lookSeldom) {
+	if quiet < int64(lookSeldom) || in.l.flushes {
 		every = int64(lookOften)
 	}
 	due := in.bound && !in.draining && in.hand.messages == 0 && quiet > int64(lookOften) && now-in.looked > every
@@ -496,10 +504,12 @@ func (in *input) look(ctx context.Context) {
 		in.bound = false
 		in.pulls.reset()
 		in.signal()
+	case cons.CachedInfo().NumPending == 0:
+		in.quiet = cons.CachedInfo().TimeStamp.UnixNano()
 	}
 }
 
-// How often look looks: in the first minute after the last message, and later.
+// How often look looks: in the first minute after the last message, or when a stage is flushed by the clock; and later.
 const (
 	lookOften  = time.Second
 	lookSeldom = time.Minute

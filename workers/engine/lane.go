@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -23,8 +24,8 @@ const stepsPerLane = 3
 // lane is one part of the work of a stage that one worker owns at a time: its messages are
 // processed in stream order, one step after another, in three goroutines:
 //
-//	fill     takes what has arrived and decodes it
-//	process  takes it through the stages, which decide
+//	fill     takes what has arrived
+//	process  decodes it and takes it through the stages, which decide
 //	commit   stores what came out, then acknowledges
 //
 // A lane lives from when the worker got it until it lost it or gave it back. When its state is in
@@ -97,7 +98,7 @@ type lane struct {
 
 // instance is a stage at work in one lane.
 type instance struct {
-	stage   stage.Stage
+	stage   stage.Stage // nil for a stateful one that has not started
 	flusher stage.Flusher
 	metrics *laneMetrics // nil for the shared instance of a stateless stage
 }
@@ -155,8 +156,14 @@ var (
 	errStopped = errors.New("the lane is given back")
 )
 
+// startError says that a stage cannot work: its Factory.New or its Start has failed. The worker ends.
+type startError struct{ err error }
+
+func (e *startError) Error() string { return e.err.Error() }
+func (e *startError) Unwrap() error { return e.err }
+
 // run works until the lane is stopped and its work is stored, or ctx ends. It returns
-// errLost when the lane belongs to another worker.
+// errLost when the lane belongs to another worker, and a startError when a stage does not start.
 func (l *lane) run(ctx context.Context) error {
 	defer close(l.over)
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -173,6 +180,9 @@ func (l *lane) run(ctx context.Context) error {
 		err := l.session(ctx)
 		if errors.Is(err, errLost) || errors.Is(context.Cause(ctx), errLost) {
 			return errLost
+		}
+		if failed := (*startError)(nil); errors.As(err, &failed) {
+			return err
 		}
 		if err == nil || errors.Is(err, errStopped) || ctx.Err() != nil {
 			return nil
@@ -282,12 +292,17 @@ func (l *lane) openInstances(ctx context.Context) error {
 			at.metrics = &laneMetrics{Registerer: l.e.laneRegisterer(n, l.index)}
 			s, err := n.build(&l.e.opts, l.edition.configs[i], at.metrics)
 			if err != nil {
-				return err
+				return &startError{err}
+			}
+			if err := s.Start(ctx); ctx.Err() != nil {
+				if err == nil {
+					at.stage = s
+				}
+				return ctx.Err() // the lane ends: that is no fault of the stage
+			} else if err != nil {
+				return &startError{fmt.Errorf("start stage %s: %w", n.cfg.Stage, err)}
 			}
 			at.stage = s
-			if err := s.Start(ctx); err != nil {
-				return fmt.Errorf("start stage %s: %w", n.cfg.Stage, err)
-			}
 		}
 		at.flusher, _ = at.stage.(stage.Flusher)
 		l.flushes = l.flushes || at.flusher != nil
@@ -295,8 +310,9 @@ func (l *lane) openInstances(ctx context.Context) error {
 	return nil
 }
 
+// closeInstances shuts the stages of the lane down, the last one that started first.
 func (l *lane) closeInstances(ctx context.Context) {
-	for i := range l.instances {
+	for i := range slices.Backward(l.instances) {
 		at := &l.instances[i]
 		if at.metrics == nil {
 			continue

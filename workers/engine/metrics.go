@@ -8,7 +8,7 @@ import (
 type Metrics struct {
 	registerer prometheus.Registerer
 
-	events, deadLetters, redelivered, republished, republishedStored, produced, skipped *prometheus.CounterVec
+	events, deadLetters, redelivered, republished, republishedStored, produced, skipped, late *prometheus.CounterVec
 
 	lagEvents, lagSeconds, inflightFrames, inflightMessages, inflightBytes, blocked, ready, lanes *prometheus.GaugeVec
 
@@ -38,6 +38,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		republished:       counter("stage_republished_total", "Publishes that were repeated because the first was refused or not answered."),
 		republishedStored: counter("stage_publish_confirmed_late_total", "Publishes that were stored although no answer came: the last message of their subject showed it."),
 		skipped:           counter("stage_skipped_events_total", "Events that were not stored again: the worker that had the lane before had stored them."),
+		late:              counter("stage_late_events_total", "Events that came too late for what the stage had closed by event time, such as a window."),
 		lagEvents:         gauge("worker_lag_events", "Events stored and not acknowledged in the lanes of this worker, estimated from what it received last."),
 		lagSeconds:        gauge("worker_lag_seconds", "How long this worker has acknowledged nothing while something is in hand."),
 		lanes:             gauge("worker_lanes", "Lanes that this worker has."),
@@ -49,7 +50,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		process:           histogram("stage_process_seconds", "Duration of one call of the stage with a batch of events.", 20e-6, 18),
 		latency:           histogram("event_latency_seconds", "From the first ingest of an event to the acknowledgement by this stage; one event of each message is measured.", 1e-3, 18),
 	}
-	r.MustRegister(m.events, m.deadLetters, m.produced, m.redelivered, m.republished, m.republishedStored, m.skipped, m.lagEvents, m.lagSeconds,
+	r.MustRegister(m.events, m.deadLetters, m.produced, m.redelivered, m.republished, m.republishedStored, m.skipped, m.late, m.lagEvents, m.lagSeconds,
 		m.inflightFrames, m.inflightMessages, m.inflightBytes, m.blocked, m.ready, m.lanes, m.process, m.latency)
 	return m
 }
@@ -58,7 +59,7 @@ func stageLabels() []string { return []string{"pipeline", "stage"} }
 
 // stageMetrics are the metrics of one engine, with their labels bound.
 type stageMetrics struct {
-	emitted, filtered, duplicate, deadLettered, retried, redelivered, republished, republishedStored, skipped prometheus.Counter
+	emitted, filtered, duplicate, deadLettered, retried, redelivered, republished, republishedStored, skipped, late prometheus.Counter
 
 	lagEvents, lagSeconds, inflightFrames, inflightMessages, inflightBytes, ready, lanes prometheus.Gauge
 
@@ -74,7 +75,7 @@ func (m *Metrics) bind(pipeline, stage string) *stageMetrics {
 	return &stageMetrics{
 		emitted: events.WithLabelValues("emitted"), filtered: events.WithLabelValues("filtered"),
 		duplicate: events.WithLabelValues("duplicate"), deadLettered: events.WithLabelValues("dead_lettered"),
-		retried: events.WithLabelValues("retried"), redelivered: m.redelivered.With(l), republished: m.republished.With(l), republishedStored: m.republishedStored.With(l), skipped: m.skipped.With(l),
+		retried: events.WithLabelValues("retried"), redelivered: m.redelivered.With(l), republished: m.republished.With(l), republishedStored: m.republishedStored.With(l), skipped: m.skipped.With(l), late: m.late.With(l),
 		lagEvents: m.lagEvents.With(l), lagSeconds: m.lagSeconds.With(l), inflightFrames: m.inflightFrames.With(l),
 		inflightMessages: m.inflightMessages.With(l), inflightBytes: m.inflightBytes.With(l), ready: m.ready.With(l), lanes: m.lanes.With(l),
 		process: m.process.With(l), latency: m.latency.With(l),

@@ -27,6 +27,8 @@ const (
 type scratch struct {
 	batch     stage.Batch
 	now       time.Time // of the events
+	partition int       // of their message
+	late      int64     // events that came too late
 	decisions []stage.Decision
 	tried     []int // attempts, where there was more than one
 	made      []event.Event
@@ -75,8 +77,8 @@ const (
 	looseSpan  = int64(100 * time.Millisecond)
 )
 
-// takeTogether takes loose messages from k on through stateless stages at once. It returns how many
-// it took: none when some of them is no event.
+// takeTogether takes loose messages from k on through stateless stages at once, up to the first one that
+// holds something undecodable: that one is taken alone. It returns how many it took.
 func (l *lane) takeTogether(ctx context.Context, s *step, k int) (n int, ok bool) {
 	if !l.begun(ctx) {
 		return 0, false
@@ -84,17 +86,19 @@ func (l *lane) takeTogether(ctx context.Context, s *step, k int) (n int, ok bool
 	n = min(len(s.messages)-k, looseBatch)
 	sc := &scene{
 		s: s, messages: s.messages, m: s.messages[k], k: k, first: k, in: s.messages[k].in.index,
-		now: time.Unix(0, s.messages[k].stored),
+		now: time.Unix(0, s.messages[k].stored), partition: noPartition,
 	}
 	measures := len(s.measures)
 	for i, m := range s.messages[k : k+n] {
-		if i > 0 && (l.hand.decoder.Held() > looseBytes || m.stored-sc.m.stored > looseSpan || m.stored < sc.m.stored) {
+		if i > 0 && (l.hand.held() > looseBytes || m.stored-sc.m.stored > looseSpan || m.stored < sc.m.stored) {
 			n = i
 			break
 		}
+		events := len(l.hand.events)
 		if bad := l.decode(s, m); len(bad) > 0 {
-			s.measures = s.measures[:measures]
-			return 0, l.release(ctx, sc)
+			// Those before it are decoded: to throw them away would have each bad message cost many good ones.
+			n, l.hand.events, s.measures = i, l.hand.events[:events], s.measures[:measures+i]
+			break
 		}
 	}
 	for _, m := range s.messages[k : k+n] {
@@ -109,9 +113,13 @@ func (l *lane) takeMessage(ctx context.Context, s *step, k int, ahead *ahead) bo
 	if !l.flushUntil(ctx, s, m.stored/int64(time.Second)) {
 		return false
 	}
+	if m.only != nil && len(m.only) == 0 { // in a replay
+		l.last[m.in.index] = m.seq
+		return true
+	}
 	sc := &scene{
 		s: s, messages: s.messages, m: m, k: k, first: k, in: m.in.index, now: time.Unix(0, m.stored),
-		at: position{seq: m.seq}, replayed: l.replaying,
+		at: position{seq: m.seq}, replayed: l.replaying, partition: m.partition(l.e.cfg.Partitions),
 	}
 	if ahead != nil {
 		d, ok := <-ahead.out
@@ -156,8 +164,8 @@ func (l *lane) buryUndecodable(sc *scene, index int) {
 func (l *lane) node(ctx context.Context, sc *scene, n *node, events []event.Event) bool {
 	sr := &l.scratch[n.index]
 	sr.decisions = grow(sr.decisions, len(events))
-	sr.tried, sr.made = sr.tried[:0], sr.made[:0]
-	sr.produced, sr.now = sr.produced[:0], sc.now
+	sr.tried, sr.made, sr.picked = emptied(sr.tried), emptied(sr.made), emptied(sr.picked)
+	sr.produced, sr.now, sr.partition, sr.late = emptied(sr.produced), sc.now, sc.partition, 0
 	sc.s.tallies[n.index].events += int64(len(events))
 	sc.s.trace.enter(l, n, events)
 	for lo := 0; lo < len(events); lo += n.limits.maxEvents {
@@ -168,6 +176,7 @@ func (l *lane) node(ctx context.Context, sc *scene, n *node, events []event.Even
 		return false
 	}
 	sc.s.trace.leave(l, n)
+	sc.s.tallies[n.index].late += sr.late
 	kept := l.route(sc, n, events)
 	l.produce(sc, n, sr.produced)
 	return l.children(ctx, sc, n, kept)
@@ -187,9 +196,9 @@ func (l *lane) children(ctx context.Context, sc *scene, n *node, kept []event.Ev
 	}
 	for i, c := range n.children {
 		given := kept
-		if i < len(n.children)-1 { // of two copies of an event only one may be changed
+		if i < len(n.children)-1 { // children may change events, so each but the last gets its own copy
 			forks := &l.copies(n, c).forks
-			given = (*forks)[:0]
+			given = emptied(*forks)
 			for j := range kept {
 				given = append(given, kept[j].Fork())
 			}
@@ -212,7 +221,7 @@ func (l *lane) route(sc *scene, n *node, events []event.Event) []event.Event {
 	t := &sc.s.tallies[n.index]
 	all := true
 	kept := &l.copies(n, n).kept
-	next := (*kept)[:0]
+	next := emptied(*kept)
 	if sc.m != nil {
 		sc.k = sc.first
 		sc.m = sc.messages[sc.k]
@@ -227,12 +236,7 @@ func (l *lane) route(sc *scene, n *node, events []event.Event) []event.Event {
 		out := false
 		switch d.Verdict {
 		case stage.Emit:
-			if l.tooLargeAlone(n, e) {
-				err := fmt.Errorf("the event takes %d bytes: more than max_payload of the NATS server, %d", e.Size(), l.payload.Load())
-				l.deadLetter(sc, n, e, reasonTooLarge, err, 1)
-			} else {
-				out = l.emit(sc, n, e, d.Port)
-			}
+			out = l.emit(sc, n, e, d.Port)
 		case stage.Filter:
 			t.filtered++
 		case stage.Duplicate:
@@ -289,6 +293,7 @@ func (l *lane) decide(ctx context.Context, n *node, events []event.Event, decisi
 			decisions[i] = sr.batch.Decision(i)
 		}
 		sr.produced = append(sr.produced, sr.batch.Produced()...)
+		sr.late += sr.batch.Late()
 	case len(events) == 1:
 		decisions[0] = blame(err)
 	default:
@@ -388,7 +393,7 @@ func (l *lane) pause(ctx context.Context, n *node, attempt int) bool {
 func (l *lane) call(ctx context.Context, n *node, events []event.Event, attempt int) (err error) {
 	sr := &l.scratch[n.index]
 	b := &sr.batch
-	b.Events, b.Now = events, sr.now
+	b.Events, b.Now, b.Partition = events, sr.now, sr.partition
 	b.Reset(attempt)
 	defer l.clocked(n)()
 	defer l.e.recovered(&err)
@@ -455,8 +460,21 @@ func (t *throttle) allow(now time.Time) bool {
 	return true
 }
 
-// grow returns n zero elements, in the memory of s where that is enough.
+// keepItems is how many elements a slice that is used again may have room for. Frames of the operator's
+// default batch fit. What one unusual message needed is given back.
+const keepItems = 8192
+
+// emptied returns no elements, in the memory of s unless that is unusually large.
+func emptied[T any](s []T) []T {
+	if cap(s) > keepItems {
+		return nil
+	}
+	return s[:0]
+}
+
+// grow returns n zero elements, in the memory of s where that is enough and not unusually large.
 func grow[T any](s []T, n int) []T {
+	s = emptied(s)
 	if cap(s) < n {
 		return make([]T, n)
 	}

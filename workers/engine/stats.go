@@ -3,6 +3,7 @@ package engine
 import (
 	"maps"
 	"sync"
+	"time"
 
 	"github.com/DataDog/sketches-go/ddsketch"
 )
@@ -14,15 +15,18 @@ type Snapshot struct {
 	In, Emitted, Filtered, Duplicates, DeadLettered int64
 	// Out is what left on port out: received events that went on, and new ones.
 	Out int64
-	// Produced counts new events, by port.
+	// Produced counts new events, by port: those that were too large count as dead letters here, and not in DeadLettered.
 	Produced map[string]int64
 	// Skipped counts events, by output stream, that were not stored again: a worker that had the
 	// lane before had stored them, before it could acknowledge their input.
 	Skipped map[string]int64
-	// DeadLetters splits DeadLettered by reason.
+	// DeadLetters counts dead letters by reason, of received events and new ones.
 	DeadLetters map[string]int64
 	// Retried counts attempts after the first.
 	Retried int64
+	// Late counts events that came too late for what the stage had closed by event time. They are
+	// in Emitted or Filtered as well.
+	Late int64
 	// Overflowed is 0: no stage has an open breaker yet.
 	Overflowed int64
 	// P50 and P99 are milliseconds from the storing of an event in the input stream to its
@@ -36,7 +40,7 @@ type Snapshot struct {
 	// Lag estimates the events that are stored and not acknowledged, from what the last
 	// received message told; it is exact when the stage has caught up.
 	Lag int64
-	// LagSeconds is how long nothing was acknowledged while something is in hand.
+	// LagSeconds is how long the lane that is slowest has had something in hand without an acknowledgement.
 	LagSeconds float64
 	// Lanes is how many lanes this worker has.
 	Lanes int
@@ -79,6 +83,7 @@ func (s *stats) commit(st *step, t *tally, head bool, now int64) {
 	s.s.Duplicates += t.duplicates
 	s.s.DeadLettered += t.deadLettered
 	s.s.Retried += t.retried
+	s.s.Late += t.late
 	for _, c := range t.reasons {
 		s.s.DeadLetters[c.name] += c.n
 		s.metrics.deadLetters.WithLabelValues(c.name).Add(float64(c.n))
@@ -96,6 +101,7 @@ func (s *stats) commit(st *step, t *tally, head bool, now int64) {
 	add(s.metrics.duplicate, t.duplicates)
 	add(s.metrics.deadLettered, t.deadLettered)
 	add(s.metrics.retried, t.retried)
+	add(s.metrics.late, t.late)
 	s.observe(st, head, now)
 }
 
@@ -167,14 +173,30 @@ func (e *Engine) snapshot(n *node) Snapshot {
 	out := n.stats.snapshot()
 	inHand, pending, lanes := e.inHand()
 	out.InFlightMessages, out.InFlightBytes, out.Lanes = inHand.messages, inHand.bytes, lanes
-	if inHand.messages > 0 {
-		out.LagSeconds = max(0, float64(e.now().UnixNano()-e.progress.Load())/1e9)
+	now := e.now()
+	for _, l := range e.allLanes() {
+		out.LagSeconds = max(out.LagSeconds, e.waited(l, now).Seconds())
 	}
 	e.nodes[0].stats.mu.Lock()
 	perMessage := max(e.nodes[0].stats.perMessage, 1)
 	e.nodes[0].stats.mu.Unlock()
 	out.Lag = int64(perMessage*float64(pending+uint64(inHand.messages)) + 0.5)
 	return out
+}
+
+// waited is how long a lane has had messages of an input in hand without an acknowledgement.
+func (e *Engine) waited(l *lane, now time.Time) (longest time.Duration) {
+	e.mu.Lock()
+	inputs := e.inputs[l]
+	e.mu.Unlock()
+	for _, in := range inputs {
+		in.mu.Lock()
+		if in.hand.messages > 0 {
+			longest = max(longest, now.Sub(time.Unix(0, in.waits)))
+		}
+		in.mu.Unlock()
+	}
+	return longest
 }
 
 // inHand sums what the lanes have in hand, and the messages behind it.

@@ -86,7 +86,7 @@ func (s *step) add(m *message) {
 
 // tally counts what became of the events of one step at one stage.
 type tally struct {
-	events, emitted, out, filtered, duplicates, deadLettered, retried int64
+	events, emitted, out, filtered, duplicates, deadLettered, retried, late int64
 
 	reasons  []countOf
 	produced []countOf

@@ -8,19 +8,22 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
 
 // takeOver finds out where the lane stands: what is acknowledged, and what is stored of
-// what comes after. Then it has the stages know what they knew. It tries until it succeeds.
+// what comes after. Then it has the stages know what they knew. It tries until it succeeds,
+// or a stage does not start.
 func (l *lane) takeOver(ctx context.Context) error {
 	for failures := 0; ; failures++ {
 		err := l.tryTakeOver(ctx)
-		if err == nil || errors.Is(err, errStopped) {
+		if failed := (*startError)(nil); err == nil || errors.Is(err, errStopped) || errors.As(err, &failed) {
 			return err
 		}
 		l.setProblem(err.Error())
@@ -91,8 +94,8 @@ func (l *lane) tryTakeOver(ctx context.Context) error {
 	return l.rebuild(ctx, floors)
 }
 
-// reached is a message of an input that the lane has processed: the last one up to its floor that something stored came
-// from. The floor itself may be another lane's, and what is made by the clock has its place behind the messages of the lane.
+// reached returns the sequence of the last message of an input, at or below floor, that led to a stored output. The
+// floor itself may be a message of another lane, and what the clock makes stands behind the messages of this lane.
 func (l *lane) reached(input int, floor uint64) (seq uint64) {
 	for _, tracks := range l.tracks {
 		for _, t := range tracks {
@@ -147,7 +150,14 @@ func (l *lane) rebuild(ctx context.Context, floors []uint64) error {
 	began := l.e.now()
 	l.replaying = true
 	defer func() { l.replaying = false }()
+	ctx, cancel := context.WithCancel(ctx)
 	var replays []*replay
+	defer func() {
+		cancel()
+		for _, r := range replays {
+			r.fetching.Wait()
+		}
+	}()
 	for i, in := range l.inputs {
 		r, err := l.newReplay(ctx, in, floors[i], horizon)
 		if err != nil {
@@ -160,15 +170,19 @@ func (l *lane) rebuild(ctx context.Context, floors []uint64) error {
 	if len(replays) > 0 {
 		l.setProblem("the state of lane " + strconv.Itoa(l.index) + " is being rebuilt")
 	}
-	events, s := 0, newStep(len(l.e.nodes))
+	events, marked, s := 0, l.onlyMarked(), newStep(len(l.e.nodes))
 	for len(replays) > 0 {
 		first := slices.MinFunc(replays, func(a, b *replay) int { return cmp.Compare(a.messages[0].stored, b.messages[0].stored) })
 		s.reset()
-		s.add(first.messages[0])
+		m := first.messages[0]
+		s.add(m)
+		if marked {
+			m.only = l.marksOf(m, s.events)
+		}
 		if l.stopped() || !l.takeMessage(ctx, s, 0, nil) {
 			return errStopped
 		}
-		events += s.measures[0].events
+		events += s.events
 		more, err := first.next(ctx)
 		if err != nil {
 			return err
@@ -183,15 +197,42 @@ func (l *lane) rebuild(ctx context.Context, floors []uint64) error {
 	return nil
 }
 
+// onlyMarked says whether the stages need no more than the marked events of the input. What is chained to the first one
+// sees nothing else of it.
+func (l *lane) onlyMarked() bool {
+	s, ok := l.instances[0].stage.(stage.Selective)
+	return ok && s.OnlyMarked()
+}
+
+// marksOf returns the positions of the marked events of m, which holds so many; nil = all are to be decoded. The
+// sender of a message of the ingress may have written anything. A message that the stage was given in parts is read
+// as a whole, so that the parts are the same.
+func (l *lane) marksOf(m *message, events int) []int {
+	if h := m.header[event.HeaderMarked]; len(h) == 1 && framed(m.in.cfg.From) && events <= l.e.nodes[0].limits.maxEvents {
+		if marks, ok := event.ParseMarks(h[0]); ok {
+			return marks
+		}
+	}
+	return nil
+}
+
 // replay is what an input received within the horizon of the stages, up to its message floor. Nothing that comes of
-// it is stored.
+// it is stored. While the stages are at some messages, the next ones are fetched.
 type replay struct {
-	l        *lane
-	in       *input
-	floor    uint64
-	since    time.Time
-	messages []*message // the next ones
-	reached  bool       // there are none up to the floor behind these
+	l     *lane
+	in    *input
+	floor uint64
+	since time.Time
+	fetched
+	ahead    chan fetched
+	fetching sync.WaitGroup
+}
+
+// fetched are some messages in a row; reached says that there are none up to the floor behind these.
+type fetched struct {
+	messages []*message
+	reached  bool
+	err      error
 }
 
 // newReplay reads the first messages; nil = there are none.
@@ -208,8 +249,8 @@ func (l *lane) newReplay(ctx context.Context, in *input, floor uint64, horizon t
 	case m.seq != 0:
 		now = m.time
 	}
-	r := &replay{l: l, in: in, floor: floor, since: now.Add(-horizon)}
-	if more, err := r.read(ctx, map[string]any{"start_time": r.since}); !more {
+	r := &replay{l: l, in: in, floor: floor, since: now.Add(-horizon), ahead: make(chan fetched, 1)}
+	if more, err := r.take(ctx, r.fetch(ctx, map[string]any{"start_time": r.since})); !more {
 		return nil, err
 	}
 	return r, nil
@@ -217,30 +258,43 @@ func (l *lane) newReplay(ctx context.Context, in *input, floor uint64, horizon t
 
 // next goes on to the next message, and says whether there is one.
 func (r *replay) next(ctx context.Context) (bool, error) {
-	after := r.messages[0].seq + 1
 	r.messages = r.messages[1:]
 	if len(r.messages) > 0 || r.reached {
 		return len(r.messages) > 0, nil
 	}
-	return r.read(ctx, map[string]any{"seq": after})
+	return r.take(ctx, <-r.ahead)
 }
 
-// read reads messages from where request says, and says whether there are some.
-func (r *replay) read(ctx context.Context, request map[string]any) (more bool, err error) {
-	request["batch"], request["max_bytes"], request["next_by_subj"] = replayBatch, replayBytes, r.in.filter
-	if r.messages, r.reached, err = r.l.history(ctx, r.in, request, r.floor); err != nil {
-		return false, fmt.Errorf("rebuild the state from stream %s: %w", r.in.cfg.Stream, err)
+// take goes on to what was fetched, says whether there is something, and has the next messages fetched.
+func (r *replay) take(ctx context.Context, f fetched) (more bool, err error) {
+	if r.fetched = f; f.err != nil || len(f.messages) == 0 {
+		return false, f.err
 	}
-	if len(r.messages) > 0 || r.reached {
-		return len(r.messages) > 0, nil
+	if after := f.messages[len(f.messages)-1].seq + 1; !f.reached {
+		r.fetching.Go(func() { r.ahead <- r.fetch(ctx, map[string]any{"seq": after}) })
+	}
+	return true, nil
+}
+
+// fetch reads messages from where request says.
+func (r *replay) fetch(ctx context.Context, request map[string]any) (f fetched) {
+	request["batch"], request["max_bytes"], request["next_by_subj"] = replayBatch, replayBytes, r.in.filter
+	if f.messages, f.reached, f.err = r.l.history(ctx, r.in, request, r.floor); f.err != nil {
+		f.err = fmt.Errorf("rebuild the state from stream %s: %w", r.in.cfg.Stream, f.err)
+		return f
+	}
+	if len(f.messages) > 0 || f.reached {
+		return f
 	}
 	// A replica that is behind says the same as one that knows that there is nothing more.
 	if after, ok := request["seq"]; ok {
 		next, err := r.l.leader(ctx, r.in, map[string]any{"seq": after, "next_by_subj": r.in.filter})
-		return false, errors.Join(err, r.behind(next.seq != 0 && next.seq <= r.floor))
+		f.err = errors.Join(err, r.behind(next.seq != 0 && next.seq <= r.floor))
+		return f
 	}
 	last, err := r.l.leader(ctx, r.in, map[string]any{"last_by_subj": r.in.filter})
-	return false, errors.Join(err, r.behind(last.seq != 0 && !last.time.Before(r.since)))
+	f.err = errors.Join(err, r.behind(last.seq != 0 && !last.time.Before(r.since)))
+	return f
 }
 
 func (r *replay) behind(is bool) error {

@@ -49,6 +49,7 @@ type output struct {
 	frame  *event.FrameWriter
 	buffer *[]byte // the pooled memory of msg.Data; nil = not pooled
 	events int
+	marks  string // of the frame: the value of event.HeaderMarked, empty = it has none
 	// reach is how far it reaches into each input.
 	reach []position
 	// produced is the part of events that are new, received the rest.

@@ -16,6 +16,17 @@ const (
 	arenaKeep = 2 << 20
 )
 
+// keptItems is how many elements a slice that is used again may have room for, as arenaKeep is for bytes.
+const keptItems = 8192
+
+// kept returns s without elements, or nil where its room is unusual.
+func kept[T any](s []T) []T {
+	if cap(s) > keptItems {
+		return nil
+	}
+	return s[:0]
+}
+
 // take returns an empty slice with room for n bytes.
 func (a *arena) take(n int) []byte {
 	for ; a.at < len(a.chunks); a.at++ {

@@ -21,59 +21,47 @@ func (d *Decoder) binary(m *Message) error {
 	return nil
 }
 
-type ceHeader struct {
-	name, value string
-	spec        memberSpec
-}
+type ceHeader struct{ name, value string }
 
-// headers returns the encoded event of a binary CloudEvent. The result is valid until the
-// next call.
+// isData tells whether the header has the name of the payload in JSON.
+func (h ceHeader) isData() bool { return h.name == "data" || h.name == "data_base64" }
+
+// headers returns the encoded event of a binary CloudEvent: its attributes mean what members of
+// the same names mean in structured mode. The result is valid until the next call.
 func (t *transcoder) headers(m *Message) ([]byte, error) {
-	t.src, t.out, t.extra, t.members, t.strict = m.Data, t.out[:0], t.extra[:0], t.members[:0], false
-	attributes, err := ceHeaders(m.Header)
-	if err != nil {
+	t.begin(m.Data)
+	if err := t.collectHeaders(m.Header); err != nil {
 		return nil, err
 	}
-	p := payloadOf{contentType: header(m.Header, HeaderContentType), data: m.Data}
-	var known uint64
-	for _, a := range attributes {
-		bit := uint64(1) << a.spec.bit
-		if bit == bitSeverityNumber {
-			if n, ok := whole(StringValue(a.value)); ok && n == 0 {
-				continue // there is none
-			}
-		}
-		known |= bit
+	if err := t.attributes(); err != nil {
+		return nil, err
 	}
-	for _, a := range attributes {
-		switch a.name {
-		case "datacontenttype":
-			p.contentType = a.value
-			continue
-		case "dataschema":
-			p.schema = a.value
-			continue
+	for _, a := range t.headersOf { // they are no attributes in CloudEvents
+		if a.isData() {
+			t.keep(a.name, StringValue(a.value))
 		}
-		if err := t.attribute(a.name, a.spec, StringValue(a.value), known); err != nil {
-			return nil, fmt.Errorf("header ce-%s: %w", clip(a.name), err)
-		}
+	}
+	p := t.payloadOf(t.members)
+	if p.contentType == "" {
+		p.contentType = header(m.Header, HeaderContentType)
 	}
 	if !utf8.ValidString(p.contentType) {
 		return nil, fmt.Errorf("header %s: not valid UTF-8", HeaderContentType)
 	}
+	p.data = m.Data
 	if isJSON(p.contentType) {
+		p.data = p.data[markLength(p.data):]
 		s := scanner{b: p.data, max: t.d.limits.MaxDepth}
 		p.object = s.peek() == '{' && s.only() == nil
 	}
-	if !t.lift(p) {
-		t.appendPayload(p)
-	}
-	return t.out, nil
+	t.headersOf = nil // data has members of its own
+	t.payload(p)
+	return t.finished(), nil
 }
 
-// ceHeaders returns the attributes in the headers, sorted by name. Typed members are not
-// attributes: a header of that name is an extension.
-func ceHeaders(h map[string][]string) ([]ceHeader, error) {
+// collectHeaders makes members of the ce-* headers, sorted by name. Of two that differ in case
+// the last counts, as of two members with one name.
+func (t *transcoder) collectHeaders(h map[string][]string) error {
 	var all []ceHeader
 	for k, v := range h {
 		if len(k) < 4 || len(v) == 0 || !strings.EqualFold(k[:3], "ce-") {
@@ -81,17 +69,21 @@ func ceHeaders(h map[string][]string) ([]ceHeader, error) {
 		}
 		a := ceHeader{name: strings.ToLower(k[3:]), value: percentDecoded(v[0])}
 		if !utf8.ValidString(a.value) || !utf8.ValidString(a.name) {
-			return nil, fmt.Errorf("header ce-%q: not valid UTF-8", clip(a.name))
-		}
-		if spec := memberOf(a.name); !spec.alias && spec.role != roleTyped && spec.role != roleData && spec.role != roleData64 {
-			a.spec = spec
+			return fmt.Errorf("header ce-%q: not valid UTF-8", clip(a.name))
 		}
 		all = append(all, a)
 	}
 	slices.SortFunc(all, func(a, b ceHeader) int {
 		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.value, b.value))
 	})
-	return all, nil
+	t.headersOf = all
+	for i, a := range all {
+		if a.isData() {
+			continue
+		}
+		t.members = append(t.members, member{name: a.name, span: span{from: i}, first: '"'})
+	}
+	return nil
 }
 
 // percentDecoded undoes the encoding of header values (CloudEvents NATS binding, 3.1.3.2). A

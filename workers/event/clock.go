@@ -13,9 +13,10 @@ const (
 	maxSeconds = (1<<63 - 1) / 1_000_000_000
 )
 
-// ParseTime reads an RFC 3339 time with any offset and returns Unix nanoseconds. Digits
-// behind the ninth of a fraction are dropped; a leap second is the first instant of the
-// next minute. It fails for times outside of the years 1678 to 2262.
+// ParseTime reads an RFC 3339 time with any offset, also one without a colon (+0100, as ISO 8601
+// and strftime have it), and returns Unix nanoseconds. Digits behind the ninth of a fraction are
+// dropped; a leap second is the first instant of the next minute. It fails for times outside of the
+// years 1678 to 2262.
 func ParseTime(s string) (int64, error) {
 	if len(s) < len("2006-01-02T15:04:05Z") || s[4] != '-' || s[7] != '-' || s[10]|0x20 != 't' && s[10] != ' ' || s[13] != ':' || s[16] != ':' {
 		return 0, errTime
@@ -85,11 +86,19 @@ func zone(s string) (offset int64, ok bool) {
 	if s == "Z" || s == "z" {
 		return 0, true
 	}
-	if len(s) != 6 || s[0] != '+' && s[0] != '-' || s[3] != ':' {
+	if len(s) < 3 || s[0] != '+' && s[0] != '-' {
 		return 0, false
 	}
 	hours, ok := decimal(s[1:3], true)
-	minutes, ok := decimal(s[4:6], ok)
+	minutes := 0
+	switch rest := s[3:]; {
+	case len(rest) == 3 && rest[0] == ':':
+		minutes, ok = decimal(rest[1:], ok)
+	case len(rest) == 2:
+		minutes, ok = decimal(rest, ok)
+	case rest != "":
+		return 0, false
+	}
 	if !ok || hours > 23 || minutes > 59 {
 		return 0, false
 	}

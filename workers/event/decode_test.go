@@ -39,7 +39,21 @@ func TestForms(t *testing.T) {
 		"lines, one broken":          {nil, "{\"id\":\"a\"}\nnope\n{\"id\":\"c\"}\n", "a ! c", event.FormLine},
 		"broken pretty object":       {nil, "{\n  \"id\": \"a\",\n}\n", "!", 0},
 		"one whole line in it":       {nil, "\n{\n  \"related\": [\n    {\"kind\":\"Pod\",\"name\":\"p\"}\n  ],\n  \"source\": \"s\n}\n", "!", 0},
-		"two objects on a line":      {nil, `{"id":"a"}{"id":"b"}`, "!", 0},
+		"two objects on a line":      {nil, `{"id":"a"}{"id":"b"}`, "a b", event.FormLine},
+		"pretty objects":             {nil, "{\n  \"id\": \"a\"\n}\n{\n  \"id\": \"b\"\n}\n", "a b", event.FormLine},
+		"pretty objects, one broken": {nil, "{\n  \"id\": \"a\",\n}\n{\n  \"id\": \"b\"\n}\n", "! b", event.FormLine},
+		"object, then an array":      {nil, "{\"id\":\"a\"}\n[{\"id\":\"b\"},\n {\"id\":\"c\"}]\n", "a b c", event.FormLine},
+		"object, marked":             {nil, "\uFEFF{\"id\":\"a\"}", "a", event.FormJSON},
+		"structured, marked":         {contentType("application/cloudevents+json"), "\uFEFF{\"id\":\"a\"}", "a", event.FormJSON},
+		"lines, marked":              {nil, "\uFEFF{\"id\":\"a\"}\r\n{\"id\":\"b\"}\r\n", "a b", event.FormLine},
+		"ndjson, each line marked":   {contentType("application/x-ndjson"), "\uFEFF{\"id\":\"a\"}\n\uFEFF{\"id\":\"b\"}\n\uFEFF", "a b", event.FormLine},
+		"array, marked":              {nil, "\uFEFF[{\"id\":\"a\"}]", "a", event.FormElement},
+		"batch, marked":              {contentType("application/cloudevents-batch+json"), "\uFEFF[{\"id\":\"a\"}]", "a", event.FormElement},
+		"batch with a bare NaN":      {nil, `[{"id":"a"},{"id":"b","x":NaN},{"id":"c"},{"id":"d","x":[-Infinity]},{"id":"e"}]`, "a ! c ! e", event.FormElement},
+		"batch, first one broken":    {nil, `[{"id":"a","x":undefined},{"id":"b"}]`, "! b", event.FormElement},
+		"batch, comma missing":       {nil, `[{"id":"a" "x":"}]"},{"id":"b"}]`, "! b", event.FormElement},
+		"batch, quote missing":       {nil, `[{"id":"a"},{"id":"b},{"id":"c"}]`, "a !", event.FormElement},
+		"batch, brace missing":       {nil, `[{"id":"a"},{"id":"b","e":{"x":1},{"id":"c"}]`, "a !", event.FormElement},
 		"frame":                      {contentType(event.ContentTypeFrame), frame, "f1 f2", event.FormFrame},
 		"frame, sniffed":             {nil, frame, "f1 f2", event.FormFrame},
 		"frame type, not a frame":    {contentType(event.ContentTypeFrame), `{"id":"a"}`, "!", 0},
@@ -127,18 +141,19 @@ func TestMembers(t *testing.T) {
 		"escapes":                  {`{"\u0069d":"\u0061\n\"","attributes":{"k\t":"\ud83d\ude00"}}`, `id:"a\n\"" attributes{key:"k\t" string_value:"😀"}`},
 		"correlation":              {`{"correlationid":"c","causationid":"d","correlation":{"incidentId":"i","links":[{"eventId":"e","deltaNs":-7}]}}`, `correlation{correlation_id:"c" causation_id:"d" incident_id:"i" links{event_id:"e" delta_ns:-7}}`},
 		"data kept":                {`{"data":{ "order": 1 }}`, `data:"{ \"order\": 1 }"`},
-		"data of typed members":    {`{"data":{"body":"b","count":2}}`, `body:"b" count:2`},
+		"data like typed members":  {`{"data":{"body":"b","count":2}}`, `data:"{\"body\":\"b\",\"count\":2}"`},
+		"data that says one":       {`{"data":{"count":1}}`, `data:"{\"count\":1}"`},
 		"data almost typed":        {`{"data":{"body":"b","other":2}}`, `data:"{\"body\":\"b\",\"other\":2}"`},
 		"data with an alias":       {`{"data":{"message":"b"}}`, `data:"{\"message\":\"b\"}"`},
 		"data of another type":     {`{"data":{"count":"2"}}`, `data:"{\"count\":\"2\"}"`},
 		"data of 64 bits as text":  {`{"data":{"network":{"bytesSent":"12"}}}`, `data:"{\"network\":{\"bytesSent\":\"12\"}}"`},
-		"data of 64 bits":          {`{"data":{"network":{"bytesSent":18446744073709551615}}}`, `network{bytes_sent:18446744073709551615}`},
+		"data of 64 bits":          {`{"dataschema":"https://millrace.dev/event/v1","data":{"network":{"bytesSent":18446744073709551615}}}`, `network{bytes_sent:18446744073709551615}`},
 		"data that says zero":      {`{"data":{"count":0}}`, `data:"{\"count\":0}"`},
 		"data that says zero too":  {`{"data":{"body":"b","count":0}}`, `data:"{\"body\":\"b\",\"count\":0}"`},
 		"data of empty text":       {`{"data":{"fingerprint":""}}`, `data:"{\"fingerprint\":\"\"}"`},
 		"data of an empty object":  {`{"data":{"resource":{}}}`, `data:"{\"resource\":{}}"`},
 		"data of an empty list":    {`{"data":{"related":[]}}`, `data:"{\"related\":[]}"`},
-		"data, zero inside":        {`{"data":{"metric":{"name":"m","value":0}}}`, `metric{name:"m"}`},
+		"data, zero inside":        {`{"dataschema":"https://millrace.dev/event/v1","data":{"metric":{"name":"m","value":0}}}`, `metric{name:"m"}`},
 		"data of a part typed":     {`{"data":{"metric":{"name":"m","x":1}}}`, `data:"{\"metric\":{\"name\":\"m\",\"x\":1}}"`},
 		"data beside typed":        {`{"body":"a","data":{"body":"b"}}`, `body:"a" data:"{\"body\":\"b\"}"`},
 		"data with its schema":     {`{"dataschema":"urn:x","data":{"body":"b"}}`, `data_schema:"urn:x" data:"{\"body\":\"b\"}"`},
@@ -146,6 +161,9 @@ func TestMembers(t *testing.T) {
 		"data, null inside":        {`{"data":{"body":null}}`, `data:"{\"body\":null}"`},
 		"data, our schema":         {`{"datacontenttype":"application/json","dataschema":"https://millrace.dev/event/v1","data":{"body":"b","payload":{"datacontenttype":"text/plain","data":"x"}}}`, `body:"b" data_content_type:"text/plain" data:"x"`},
 		"data, our schema, zero":   {`{"dataschema":"https://millrace.dev/event/v1","data":{"body":"b","count":0}}`, `body:"b"`},
+		"data, our schema, odd":    {`{"dataschema":"https://millrace.dev/event/v1","data":{"body":"b","count":"few"}}`, `body:"b" attributes{key:"count" string_value:"few"}`},
+		"data, our schema, null":   {`{"dataschema":"https://millrace.dev/event/v1","data":{"body":"b","entity":null}}`, `body:"b"`},
+		"data, our schema, utf-8":  {`{"datacontenttype":"application/json; charset=utf-8","dataschema":"https://millrace.dev/event/v1","data":{"body":"b"}}`, `body:"b"`},
 		"data, a later schema":     {`{"dataschema":"https://millrace.dev/event/v1","data":{"body":"b","new":1}}`, `data_schema:"https://millrace.dev/event/v1" data:"{\"body\":\"b\",\"new\":1}"`},
 		"payload is a plain name":  {`{"payload":"p"}`, `extensions{key:"payload" string_value:"p"}`},
 		"text data":                {`{"datacontenttype":"text/plain","data":"a\nb"}`, `data_content_type:"text/plain" data:"a\nb"`},
@@ -178,29 +196,20 @@ func TestSeverityNumberZeroInHeaders(t *testing.T) {
 
 func TestErrorsNameTheMember(t *testing.T) {
 	for in, want := range map[string]string{
-		`{"time":"2026"}`:                            `member "time" at offset 8: want a time as RFC 3339 has it`,
-		`{"timestamp":1767366246}`:                   `member "timestamp" at offset 13: want a time`,
-		`{"id":{}}`:                                  `member "id" at offset 6: want text`,
-		`{"count":1.5}`:                              `member "count" at offset 9: "1.5" is not a whole number from 0 to 4294967295`,
-		`{"severitynumber":25}`:                      `member "severitynumber" at offset 18: the severity number is 25: want 1 to 24`,
-		`{"entity":"pod"}`:                           `member "entity" at offset 10: JSON, offset 10: '"' where '{' should stand`,
-		`{"metric":{"value": "fast"}}`:               `member "metric": value at offset 20: "fast" is not a number`,
-		`{"related":[{"name":"a"},{"name":[]}]}`:     `member "related": element 1: name at offset 33: want text`,
-		`{"spanLinks":[{"traceId":"xyz"}]}`:          `member "spanLinks": element 0: traceId at offset 25: want bytes in hex`,
-		`{"insight":{"firstSeen":"2026-01-02"}}`:     `member "insight": firstSeen at offset 24: want a time`,
-		`{"specversion":"0.3"}`:                      `member "specversion" at offset 15: CloudEvents "0.3" is not supported, only 1.0`,
-		`{"data":1,"data_base64":"AA=="}`:            `data and data_base64 exclude each other`,
-		`{"data_base64":"%"}`:                        `member "data_base64" at offset 15: want base64`,
-		`{"datacontenttype":[1],"data":1}`:           `member "datacontenttype" at offset 19: want text`,
-		`{"a":"b\x"}`:                                `JSON, offset 7: not an escape that JSON knows`,
-		"{\"a\":\"b\xff\"}":                          `JSON, offset 7: not valid UTF-8`,
-		`{"a":1 "b":2}`:                              `JSON, offset 7: '"' where ',' or '}' should stand`,
-		`{"a":`:                                      `JSON, offset 5: the text ends where a value should stand`,
-		`{"a":` + strings.Repeat("[", 64) + "1":      `JSON, offset 68: nested deeper than 64: larger than the limit`,
-		`{"network":{"sourcePort":4294967296}}`:      `member "network": sourcePort at offset 25: "4294967296" is not a whole number from 0 to 4294967295`,
-		`{"kernel":{"returnCode":1e300}}`:            `member "kernel": returnCode at offset 24: "1e+300" is not a whole number`,
-		`{"network":{"bytesSent":"-1"}}`:             `member "network": bytesSent at offset 24: "-1" is not a whole number from 0 to 2^64-1`,
-		`{"time":"` + strings.Repeat("9", 99) + `"}`: `member "time" at offset 8: want a time`,
+		`{"specversion":"0.3"}`:                 `member "specversion" at offset 15: CloudEvents "0.3" is not supported, only 1.0`,
+		`{"a":"b\x"}`:                           `JSON, offset 7: not an escape that JSON knows`,
+		"{\"a\":\"b\xff\"}":                     `JSON, offset 7: not valid UTF-8`,
+		`{"a":1 "b":2}`:                         `JSON, offset 7: '"' where ',' or '}' should stand`,
+		`{"a":`:                                 `JSON, offset 5: the text ends where a value should stand`,
+		`{"a":` + strings.Repeat("[", 64) + "1": `JSON, offset 68: nested deeper than 64: larger than the limit`,
+		`{"a":NaN}`:                             `JSON, offset 5: 'N' where a value should stand`,
+		"hello":                                 `neither JSON, which begins with { or [, nor a frame: it begins with "hello"`,
+		"\x00\x01":                              `neither JSON, which begins with { or [, nor a frame: it begins with the bytes 00 01`,
+		"\uFEFFhello":                           `neither JSON, which begins with { or [, nor a frame: it begins with the bytes ef bb bf 68`,
+		"\xff\xfe{\x00}\x00":                    `it is UTF-16 text: convert it to UTF-8`,
+		"{\x00}\x00":                            `it is UTF-16 text: convert it to UTF-8`,
+		"\x1f\x8b\x08\x00":                      `it is compressed with gzip: decompress it`,
+		`[{"id":"b}]`:                           `where the next event begins cannot be told, so this is all the rest of the array`,
 	} {
 		events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: []byte(in)})
 		if len(events) != 0 || len(bad) != 1 {
@@ -210,6 +219,113 @@ func TestErrorsNameTheMember(t *testing.T) {
 		if got := bad[0].Err.Error(); !strings.Contains(got, want) {
 			t.Errorf("%s\n got: %s\nwant: %s", in, got, want)
 		}
+	}
+}
+
+// TestOddDetails: one member that cannot be read costs nothing but itself: it is kept as an
+// attribute with its name. One case at least for each kind of field that the JSON form has.
+func TestOddDetails(t *testing.T) {
+	const at = "time_unix_nano:1767607200000000000"
+	for name, c := range map[string]struct{ in, want string }{
+		"id, an object":             {`{"id":{}}`, `attributes{key:"id" string_value:"{}"}`},
+		"source, a list":            {`{"source":[1]}`, `attributes{key:"source" string_value:"[1]"}`},
+		"specversion, a number":     {`{"specversion":1.0,"id":"1"}`, `id:"1"`},
+		"time not set, Go":          {`{"timestamp":"0001-01-01T00:00:00Z"}`, `attributes{key:"timestamp" string_value:"0001-01-01T00:00:00Z"}`},
+		"time not set, .NET":        {`{"time":"9999-12-31T23:59:59Z"}`, `attributes{key:"time" string_value:"9999-12-31T23:59:59Z"}`},
+		"time, empty":               {`{"time":""}`, `attributes{key:"time" string_value:""}`},
+		"time, zero":                {`{"time":0}`, `attributes{key:"time" int_value:0}`},
+		"time, words":               {`{"time":"yesterday","observedtime":"today","ingesttime":true}`, `attributes{key:"time" string_value:"yesterday"} attributes{key:"observedtime" string_value:"today"} attributes{key:"ingesttime" bool_value:true}`},
+		"time, a date as a number":  {`{"time":20260105}`, `attributes{key:"time" int_value:20260105}`},
+		"time without a zone":       {`{"time":"2026-01-05T11:00:00"}`, `attributes{key:"time" string_value:"2026-01-05T11:00:00"}`},
+		"offset without colon":      {`{"time":"2026-01-05T11:00:00+0100"}`, at},
+		"offset of hours":           {`{"time":"2026-01-05T11:00:00+01"}`, at},
+		"epoch, seconds":            {`{"time":1767607200}`, at},
+		"epoch, milliseconds":       {`{"time":1767607200000}`, at},
+		"epoch, microseconds":       {`{"time":1767607200000000}`, at},
+		"epoch, nanoseconds":        {`{"time":1767607200000000000}`, at},
+		"epoch, fraction":           {`{"time":1767607200.123}`, `time_unix_nano:1767607200123000000`},
+		"epoch, text":               {`{"time":"1767607200123"}`, `time_unix_nano:1767607200123000000`},
+		"epoch, text of a fraction": {`{"time":"1767607200.5"}`, `time_unix_nano:1767607200500000000`},
+		"severity number 25":        {`{"severitynumber":25,"severitytext":"ERROR"}`, `severity_text:"ERROR" severity_number:17 attributes{key:"severitynumber" int_value:25}`},
+		"severity number, a word":   {`{"severitynumber":"high","severity":"warn"}`, `severity_text:"warn" severity_number:13 attributes{key:"severitynumber" string_value:"high"}`},
+		"severity text, a list":     {`{"severitytext":[]}`, `attributes{key:"severitytext" string_value:"[]"}`},
+		"severity, an object":       {`{"severity":{"level":1}}`, `attributes{key:"severity" string_value:"{\"level\":1}"}`},
+		"severity of another scale": {`{"severity":40}`, `attributes{key:"severity" int_value:40}`},
+		"partition key, an object":  {`{"partitionkey":{}}`, `attributes{key:"partitionkey" string_value:"{}"}`},
+		"trace, no text":            {`{"traceparent":17,"traceid":true,"spanid":{},"parentspanid":"zz","tracestate":[]}`, `attributes{key:"traceparent" int_value:17} attributes{key:"traceid" bool_value:true} attributes{key:"spanid" string_value:"{}"} attributes{key:"parentspanid" string_value:"zz"} attributes{key:"tracestate" string_value:"[]"}`},
+		"correlation, objects":      {`{"correlationid":{},"causationid":[]}`, `attributes{key:"correlationid" string_value:"{}"} attributes{key:"causationid" string_value:"[]"}`},
+		"count, a word":             {`{"count":"few"}`, `attributes{key:"count" string_value:"few"}`},
+		"count, a fraction":         {`{"count":1.5}`, `attributes{key:"count" double_value:1.5}`},
+		"count, negative":           {`{"count":-1}`, `attributes{key:"count" int_value:-1}`},
+		"count, too large":          {`{"count":4294967296}`, `attributes{key:"count" int_value:4294967296}`},
+		"fingerprint, an object":    {`{"fingerprint":{}}`, `attributes{key:"fingerprint" string_value:"{}"}`},
+		"entity, a text":            {`{"entity":"pod/x"}`, `attributes{key:"entity" string_value:"pod/x"}`},
+		"entity, a part of it":      {`{"entity":{"kind":"Pod","name":["a"]}}`, `entity{kind:"Pod"} attributes{key:"entity.name" string_value:"[\"a\"]"}`},
+		"related, one object":       {`{"related":{"kind":"Node"}}`, `attributes{key:"related" string_value:"{\"kind\":\"Node\"}"}`},
+		"related, elements":         {`{"related":[{"name":"a"},"b",null,{"name":[]}]}`, `related{name:"a"} related{} attributes{key:"related.1" string_value:"b"} attributes{key:"related.3.name" string_value:"[]"}`},
+		"resource, a list":          {`{"resource":[],"attributes":"x"}`, `attributes{key:"resource" string_value:"[]"} attributes{key:"attributes" string_value:"x"}`},
+		"signals that are names":    {`{"network":"wifi","log":"yes","span":1,"metric":{"name":"m","value":1}}`, `metric{name:"m" value:1} attributes{key:"network" string_value:"wifi"} attributes{key:"log" string_value:"yes"} attributes{key:"span" int_value:1}`},
+		"metric that is no number":  {`{"metric":{"name":"m","value":"fast"}}`, `metric{name:"m" value:nan} attributes{key:"metric.value" string_value:"fast"}`},
+		"metric of null":            {`{"metric":{"name":"m","value":null}}`, `metric{name:"m" value:nan}`},
+		"metric beyond a double":    {`{"metric":{"name":"m","value":1e999}}`, `metric{name:"m" value:nan} attributes{key:"metric.value" string_value:"1e999"}`},
+		"infinity, Prometheus":      {`{"metric":{"value":"+Inf"}}`, `metric{value:inf}`},
+		"infinity, negative":        {`{"metric":{"value":"-Inf"}}`, `metric{value:-inf}`},
+		"ports and counters":        {`{"network":{"sourcePort":4294967296,"bytesSent":"-1","protocol":{}}}`, `network{} attributes{key:"network.sourcePort" int_value:4294967296} attributes{key:"network.bytesSent" string_value:"-1"} attributes{key:"network.protocol" string_value:"{}"}`},
+		"return code":               {`{"kernel":{"returnCode":1e300}}`, `kernel{} attributes{key:"kernel.returnCode" double_value:1e300}`},
+		"hex":                       {`{"spanLinks":[{"traceId":"xyz"}]}`, `span_links{} attributes{key:"spanLinks.traceId" string_value:"xyz"}`},
+		"time inside":               {`{"insight":{"firstSeen":"2026-01-02"}}`, `insight{} attributes{key:"insight.firstSeen" string_value:"2026-01-02"}`},
+		"score":                     {`{"impact":{"score":"high","reasons":["a",{}]}}`, `impact{reasons:"a"} attributes{key:"impact.score" string_value:"high"} attributes{key:"impact.reasons.1" string_value:"{}"}`},
+		"links, a text":             {`{"links":"x"}`, `attributes{key:"links" string_value:"x"}`},
+		"both payloads":             {`{"data":1,"data_base64":"AA=="}`, `data:"1" attributes{key:"data_base64" string_value:"AA=="}`},
+		"no base64":                 {`{"data_base64":"%"}`, `attributes{key:"data_base64" string_value:"%"}`},
+		"content type, a list":      {`{"datacontenttype":[1],"dataschema":{},"data":1}`, `data:"1" attributes{key:"datacontenttype" string_value:"[1]"} attributes{key:"dataschema" string_value:"{}"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := &eventv1.Event{}
+			if err := prototext.Unmarshal([]byte(c.want), want); err != nil {
+				t.Fatal(err)
+			}
+			e := one(t, event.Message{Data: []byte(c.in)})[0]
+			same(t, "decoded", want, &e)
+			out, err := e.AppendCloudEvent(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again := one(t, event.Message{Data: out})[0]
+			same(t, "written and read again", want, &again)
+		})
+	}
+}
+
+// TestModesDecideAlike: binary, structured and batch mode make the same event of the same attributes.
+func TestModesDecideAlike(t *testing.T) {
+	for _, c := range []struct{ name, value, data string }{
+		{"network", "wifi", `{"n":1}`}, {"log", "yes", ""}, {"count", "few", ""}, {"count", "5", ""}, {"body", "text", `{"count":0}`},
+		{"message", "text", `{"count":1}`}, {"fingerprint", "f", `{"body":"b"}`}, {"time", "0001-01-01T00:00:00Z", ""},
+		{"time", "1767607200", ""}, {"timestamp", "2026-01-05T11:00:00+0100", ""}, {"severitynumber", "0", ""}, {"severitynumber", "99", ""},
+		{"severity", "error", ""}, {"traceparent", "x", ""}, {"links", "x", ""}, {"correlationid", "c", ""}, {"zone", "eu", `[1]`},
+		{"dataschema", event.DataSchema, `{"body":"b","count":"few"}`}, {"dataschema", "urn:x", `{"body":"b"}`},
+	} {
+		t.Run(c.name+"="+c.value, func(t *testing.T) {
+			text := fmt.Sprintf(`{"specversion":"1.0","id":"1","source":"/s","type":"t",%q:%q`, c.name, c.value)
+			if c.data != "" {
+				text += `,"data":` + c.data
+			}
+			text += "}"
+			header := map[string][]string{"ce-specversion": {"1.0"}, "ce-id": {"1"}, "ce-source": {"/s"}, "ce-type": {"t"}, "ce-" + c.name: {c.value}}
+			want, err := one(t, event.Message{Data: []byte(text)})[0].ToProto()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for mode, m := range map[string]event.Message{
+				"binary":     {Header: header, Data: []byte(c.data)},
+				"structured": {Header: contentType(event.ContentTypeCloudEvent), Data: []byte(text)},
+				"batch":      {Header: contentType(event.ContentTypeBatch), Data: []byte("[" + text + "]")},
+			} {
+				e := one(t, m)[0]
+				same(t, mode, want, &e)
+			}
+		})
 	}
 }
 

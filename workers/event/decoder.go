@@ -13,6 +13,8 @@ type Message struct {
 	// Input and Sequence become the Origin of the events.
 	Input    int
 	Sequence uint64
+	// Only are the positions of the events of a frame that are wanted, ascending; nil = all of them.
+	Only []int
 	// Time is when the stream stored the message, Unix nanoseconds. Events without an
 	// ingest time get this one; 0 = they stay without.
 	Time int64
@@ -114,6 +116,7 @@ func (d *Decoder) memory() *Contexts {
 func (d *Decoder) Reset() {
 	d.arena.reset()
 	d.forget()
+	d.shared, d.spans, d.json.members = kept(d.shared), kept(d.spans), kept(d.json.members)
 }
 
 // forget lets go of the contexts of the last frame.
@@ -165,15 +168,17 @@ func (d *Decoder) whole(m *Message, err error) {
 
 // sniff decodes a message whose headers do not say what it is.
 func (d *Decoder) sniff(m *Message) {
-	text := bytes.TrimLeft(m.Data, " \t\r\n")
+	text := bytes.TrimLeft(m.Data[markLength(m.Data):], " \t\r\n")
 	if len(text) == 0 {
 		d.whole(m, fmt.Errorf("the message is empty"))
 		return
 	}
 	if text[0] != '{' && text[0] != '[' {
-		if err := d.frame(m); err != nil {
-			d.whole(m, d.unknown(m, text, err))
+		err := d.frame(m)
+		if err != nil && !d.looksLikeFrame(m) { // what a reader of frames says about it helps nobody
+			err = unknown(m.Data)
 		}
+		d.whole(m, err)
 		return
 	}
 	// A frame without its content type may begin with the same byte.
@@ -192,95 +197,6 @@ func (d *Decoder) sniff(m *Message) {
 func (d *Decoder) looksLikeFrame(m *Message) bool {
 	const versionField = "\x08\x01"
 	return len(m.Data) > 4 && bytes.Contains(m.Data[1:min(len(m.Data), 8)], []byte(versionField))
-}
-
-// unknown says why a message is neither JSON nor a frame.
-func (d *Decoder) unknown(m *Message, text []byte, frame error) error {
-	if header(m.Header, HeaderContentType) == "" && text[0] >= ' ' && text[0] < 0x7f {
-		return fmt.Errorf("neither JSON (which begins with { or [) nor a frame")
-	}
-	return fmt.Errorf("neither JSON nor a frame: %w", frame)
-}
-
-// object decodes one JSON object, or NDJSON when more follows it. The first try takes it
-// for one object, which it mostly is.
-func (d *Decoder) object(m *Message) {
-	var raw []byte
-	err := ErrTooLarge
-	if len(m.Data) <= d.limits.MaxEvent {
-		raw, err = d.json.event(m.Data)
-	}
-	if err == nil {
-		d.encoded(m, FormJSON, m.Data, raw, nil)
-		return
-	}
-	s := scanner{b: m.Data, max: d.limits.MaxDepth}
-	switch whole := s.only(); {
-	case whole == nil && len(m.Data) > d.limits.MaxEvent:
-		d.fail(FormJSON, m.Data, d.tooLarge(len(m.Data)))
-	case whole != nil && d.isLines(m.Data):
-		d.lines(m)
-	case whole != nil:
-		d.fail(FormJSON, m.Data, whole)
-	default:
-		d.fail(FormJSON, m.Data, err)
-	}
-}
-
-// isLines tells whether the first or the last line of text is a whole JSON object: it is NDJSON then. One between
-// them may be a part of an object that is spread over many lines, and broken.
-func (d *Decoder) isLines(text []byte) bool {
-	text = bytes.TrimSpace(text)
-	end := bytes.IndexByte(text, '\n')
-	if end < 0 {
-		return false
-	}
-	first := scanner{b: text[:end], max: d.limits.MaxDepth}
-	last := scanner{b: text[bytes.LastIndexByte(text, '\n')+1:], max: d.limits.MaxDepth}
-	return first.only() == nil || last.only() == nil
-}
-
-// lines decodes NDJSON.
-func (d *Decoder) lines(m *Message) {
-	n := 0
-	for line := range bytes.Lines(m.Data) {
-		if !blank(line) {
-			n++
-		}
-	}
-	if n > d.limits.MaxEvents {
-		d.whole(m, d.tooMany(n))
-		return
-	}
-	for line := range bytes.Lines(m.Data) {
-		if !blank(line) {
-			d.element(m, FormLine, bytes.TrimRight(line, "\r\n"))
-		}
-	}
-}
-
-func blank(line []byte) bool { return len(bytes.TrimSpace(line)) == 0 }
-
-// array decodes a CloudEvents batch. After a syntax error the rest of the array is one
-// failure: where the next element begins cannot be known.
-func (d *Decoder) array(m *Message) error {
-	s := scanner{b: m.Data, max: d.limits.MaxDepth}
-	d.spans = d.spans[:0]
-	err := s.elements(&d.spans)
-	switch {
-	case len(d.spans) > d.limits.MaxEvents:
-		return d.tooMany(len(d.spans))
-	case len(d.spans) == 0:
-		return err
-	}
-	for _, at := range d.spans {
-		d.element(m, FormElement, m.Data[at.from:at.to])
-	}
-	if err != nil {
-		rest := m.Data[d.spans[len(d.spans)-1].to:]
-		d.fail(FormElement, bytes.TrimLeft(rest, " \t\r\n,"), err)
-	}
-	return nil
 }
 
 // element decodes one JSON object into an event.

@@ -66,6 +66,9 @@ type FrameWriter struct {
 	order    []*Prepared
 	index    map[*Prepared]int
 	entries  bool
+	// marks are the positions of the marked events; unmarked says that they are not known.
+	marks    []int
+	unmarked bool
 }
 
 // Begin starts a frame. Count, MinTime and MaxTime of h are ignored.
@@ -78,10 +81,14 @@ func (w *FrameWriter) Begin(h FrameHeader) {
 	clear(w.order)
 	w.order = w.order[:0]
 	w.contexts, w.entries = w.contexts[:0], false
+	w.marks, w.unmarked = w.marks[:0], false
 }
 
 // Add adds an event with what was appended to it. What it shares with others is written once.
 func (w *FrameWriter) Add(e *Event) {
+	if e.Marked() && len(w.marks) <= maxMarks {
+		w.marks = append(w.marks, w.Len())
+	}
 	w.counted(e.Time)
 	if e.lead != nil || e.sharing > 0 || w.Hints {
 		w.entries = true
@@ -161,6 +168,7 @@ func (w *FrameWriter) context(p *Prepared) int {
 // nanoseconds; 0 = unknown).
 func (w *FrameWriter) AddEncoded(encoded []byte, time int64) {
 	w.Add(&Event{raw: encoded, Time: time})
+	w.unmarked = true // nobody has looked into it
 }
 
 func (w *FrameWriter) counted(time int64) {

@@ -109,10 +109,21 @@ func (d *Decoder) frame(m *Message) error {
 	if events > d.limits.MaxEvents {
 		return d.tooMany(events)
 	}
-	d.events = slices.Grow(d.events, events)
+	only := m.Only
+	if only == nil {
+		d.events = slices.Grow(d.events, events)
+	}
 	for i := 0; i < len(rest) && events > 0; {
 		num, wire, _, from, to := field(rest, i)
 		i = to
+		if wire == wireBytes && m.Only != nil && (num == fieldFrameEvents || num == fieldFrameEntries) {
+			if len(only) == 0 || only[0] != d.index {
+				events--
+				d.index++
+				continue
+			}
+			only = only[1:]
+		}
 		switch {
 		case wire != wireBytes:
 		case num == fieldFrameEvents:

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/klauspost/compress/s2"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
@@ -75,7 +76,7 @@ func sameEvents(t *testing.T, want []event.Event, d *event.Decoder, m event.Mess
 	for i := range got {
 		a, err1 := want[i].ToProto()
 		b, err2 := got[i].ToProto()
-		if diff := cmp.Diff(a, b, protocmp.Transform()); diff != "" || (err1 == nil) != (err2 == nil) {
+		if diff := cmp.Diff(a, b, protocmp.Transform(), cmpopts.EquateNaNs()); diff != "" || (err1 == nil) != (err2 == nil) {
 			t.Fatalf("with a lead (%v, %v; -without +with):\n%s", err1, err2, diff)
 		}
 		if got[i].Key() != want[i].Key() || got[i].Entity != want[i].Entity || got[i].Subject != want[i].Subject || got[i].Time != want[i].Time {
@@ -200,7 +201,7 @@ func FuzzCloudEvent(f *testing.F) {
 		if string(first) != string(second) {
 			a, _ := events[0].ToProto()
 			b, _ := again[0].ToProto()
-			t.Fatalf("%s\ncomes back as\n%s\n%s", first, second, cmp.Diff(a, b, protocmp.Transform()))
+			t.Fatalf("%s\ncomes back as\n%s\n%s", first, second, cmp.Diff(a, b, protocmp.Transform(), cmpopts.EquateNaNs()))
 		}
 	})
 }

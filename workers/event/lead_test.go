@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/klauspost/compress/s2"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
@@ -51,7 +52,7 @@ var frameHeader = map[string][]string{"Content-Type": {event.ContentTypeFrame}}
 func same(t *testing.T, what string, want *eventv1.Event, got *event.Event) {
 	t.Helper()
 	m, err := got.ToProto()
-	if diff := cmp.Diff(want, m, protocmp.Transform()); diff != "" || err != nil {
+	if diff := cmp.Diff(want, m, protocmp.Transform(), cmpopts.EquateNaNs()); diff != "" || err != nil {
 		t.Errorf("%s: %v (-want +got):\n%s", what, err, diff)
 	}
 	if got.ID != want.GetId() || got.Source != want.GetSource() || got.Type != want.GetType() || got.Subject != want.GetSubject() ||

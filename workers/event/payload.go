@@ -2,22 +2,14 @@ package event
 
 import (
 	"encoding/base64"
-	"errors"
-	"fmt"
 	"strings"
 )
 
 // payload encodes data of the CloudEvent in hand, with its content type and schema.
-func (t *transcoder) payload() error {
-	p, err := t.payloadOf(t.members)
-	if err != nil {
-		return err
+func (t *transcoder) payload(p payloadOf) {
+	if !t.lift(p) {
+		t.appendPayload(p)
 	}
-	if t.lift(p) {
-		return nil
-	}
-	t.appendPayload(p)
-	return nil
 }
 
 // payloadOf is what members say about the payload.
@@ -27,7 +19,8 @@ type payloadOf struct {
 	object              bool // data is a JSON object
 }
 
-func (t *transcoder) payloadOf(ms []member) (p payloadOf, err error) {
+// payloadOf reads the payload. What cannot be read of it is kept as an attribute.
+func (t *transcoder) payloadOf(ms []member) (p payloadOf) {
 	var data, data64 *member
 	for i := range ms {
 		m := &ms[i]
@@ -38,54 +31,53 @@ func (t *transcoder) payloadOf(ms []member) (p payloadOf, err error) {
 		case m.spec.role == roleData64:
 			data64 = m
 		case m.spec.role == roleAttribute && m.spec.field.num == fieldDataContentType:
-			p.contentType, err = t.payloadText(m, err)
+			p.contentType = t.payloadText(m)
 		case m.spec.role == roleAttribute && m.spec.field.num == fieldDataSchema:
-			p.schema, err = t.payloadText(m, err)
+			p.schema = t.payloadText(m)
 		}
 	}
-	switch {
-	case err != nil:
-	case data != nil && data64 != nil:
-		err = errors.New("data and data_base64 exclude each other")
-	case data64 != nil:
-		p.data, err = t.base64(data64)
-	case data != nil:
-		err = t.dataOf(data, &p)
+	if data64 != nil && !t.base64(data64, data != nil, &p) {
+		v, _ := t.member(data64) // collect has read it
+		t.keep(data64.name, v)
 	}
-	return p, err
+	if data != nil {
+		t.dataOf(data, &p)
+	}
+	return p
 }
 
-func (t *transcoder) payloadText(m *member, before error) (string, error) {
-	v, err := t.member(m)
-	if err == nil && v.json {
-		err = fmt.Errorf("member %q at offset %d: want text", m.name, m.from)
+func (t *transcoder) payloadText(m *member) string {
+	v, _ := t.member(m) // collect has read it
+	if v.json {
+		t.keep(m.name, v)
+		return ""
 	}
-	return v.Text(), errors.Join(before, err)
+	return v.Text()
 }
 
-func (t *transcoder) base64(m *member) ([]byte, error) {
-	v, err := t.member(m)
-	if err != nil {
-		return nil, err
+// base64 takes member data_base64. It fails for what is no base64, and beside data, which
+// excludes it.
+func (t *transcoder) base64(m *member, excluded bool, p *payloadOf) bool {
+	v, _ := t.member(m) // collect has read it
+	if v.kind != String || v.json || excluded {
+		return false
 	}
-	out := t.d.arena.take(base64.StdEncoding.DecodedLen(len(v.str)))
-	out, err = base64.StdEncoding.AppendDecode(out, bytesOf(v.str))
-	if v.kind != String || err != nil {
-		return nil, fmt.Errorf("member %q at offset %d: want base64 as RFC 4648 section 4 has it", m.name, m.from)
+	out, err := base64.StdEncoding.AppendDecode(t.d.arena.take(base64.StdEncoding.DecodedLen(len(v.str))), bytesOf(v.str))
+	if err == nil {
+		p.data = out
 	}
-	return out, nil
+	return err == nil
 }
 
 // dataOf takes member data: JSON as it is written, or the text of a string when the content
 // type is not JSON.
-func (t *transcoder) dataOf(m *member, p *payloadOf) error {
+func (t *transcoder) dataOf(m *member, p *payloadOf) {
 	if m.first == '"' && !isJSON(p.contentType) {
-		v, err := t.member(m)
+		v, _ := t.member(m) // collect has read it
 		p.data = bytesOf(v.str)
-		return err
+		return
 	}
 	p.data, p.object = t.src[m.from:m.to], m.first == '{'
-	return nil
 }
 
 func (t *transcoder) appendPayload(p payloadOf) {
@@ -94,24 +86,24 @@ func (t *transcoder) appendPayload(p payloadOf) {
 	t.out = appendBytes(t.out, fieldData, p.data)
 }
 
-// lift encodes data as typed fields if it is a JSON object of nothing else, each named and
-// typed exactly, and says so. Otherwise the payload stays byte for byte.
+// lift encodes data as typed fields where dataschema says that they are Millrace's. All other data
+// stays byte for byte, whatever it looks like: its meaning is the sender's. So does data with members
+// that this version does not know.
 func (t *transcoder) lift(p payloadOf) bool {
-	ours := p.schema == DataSchema
-	if !p.object || p.schema != "" && !ours || p.contentType != "" && !strings.EqualFold(p.contentType, ContentTypeJSON) {
+	if p.schema != DataSchema || !p.object || p.contentType != "" && !strings.EqualFold(media(p.contentType), ContentTypeJSON) {
 		return false
 	}
-	outer, src, at := len(t.members), t.src, len(t.out)
+	outer, src, at, extras := len(t.members), t.src, len(t.out), len(t.extra)
 	t.src, t.strict = p.data, true
-	ok := t.liftMembers(outer, ours)
+	ok := t.liftMembers(outer)
 	t.src, t.strict, t.members = src, false, t.members[:outer]
 	if !ok {
-		t.out = t.out[:at]
+		t.out, t.extra, t.path = t.out[:at], t.extra[:extras], t.path[:0]
 	}
 	return ok
 }
 
-func (t *transcoder) liftMembers(outer int, ours bool) bool {
+func (t *transcoder) liftMembers(outer int) bool {
 	s := scanner{b: t.src, max: t.d.limits.MaxDepth}
 	if t.collect(&s, outer) != nil || len(t.members) == outer {
 		return false
@@ -125,24 +117,25 @@ func (t *transcoder) liftMembers(outer int, ours bool) bool {
 	for i := outer; i < len(t.members); i++ {
 		m := &t.members[i]
 		m.spec = members[m.name]
-		if m.spec.alias || seen&m.bit() != 0 || m.secondSignal(seen) || m.first == 'n' {
+		if m.spec.alias || seen&m.bit() != 0 || m.secondSignal(seen) {
 			return false
 		}
 		seen |= m.bit()
-		at := len(t.out)
-		if !t.liftMember(m, ours) || len(t.out) == at && !ours { // zero is no field: it would be lost
+		if !t.liftMember(m) {
 			return false
 		}
 	}
 	return true
 }
 
-func (t *transcoder) liftMember(m *member, ours bool) bool {
-	switch m.spec.role {
-	case roleTyped:
+func (t *transcoder) liftMember(m *member) bool {
+	switch {
+	case m.spec.role == roleTyped && m.first == 'n':
+		return true // absent
+	case m.spec.role == roleTyped:
 		return t.typed(m) == nil
-	case rolePayload:
-		return ours && m.first == '{' && t.liftPayload(m)
+	case m.spec.role == rolePayload:
+		return m.first == '{' && t.liftPayload(m)
 	}
 	return false
 }
@@ -165,8 +158,9 @@ func (t *transcoder) liftPayload(m *member) bool {
 			return false
 		}
 	}
-	p, err := t.payloadOf(t.members[outer:])
-	if err != nil {
+	before := len(t.extra)
+	p := t.payloadOf(t.members[outer:])
+	if len(t.extra) > before {
 		return false
 	}
 	t.appendPayload(p)

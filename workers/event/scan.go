@@ -18,6 +18,22 @@ type scanner struct {
 	max   int // how deep objects and arrays may nest
 }
 
+// newScanner returns a scanner of text, which may begin with a byte order mark (RFC 8259, 8.1).
+func newScanner(text []byte, depth int) scanner {
+	return scanner{b: text, i: markLength(text), max: depth}
+}
+
+// mark is the byte order mark of UTF-8. Windows programs write it at the start of a text.
+const mark = "\uFEFF"
+
+// markLength is the length of the byte order mark at the start of text; 0 = there is none.
+func markLength(text []byte) int {
+	if len(text) >= len(mark) && text[0] == mark[0] && string(text[:len(mark)]) == mark {
+		return len(mark)
+	}
+	return 0
+}
+
 // span is where a value stands.
 type span struct{ from, to int }
 
@@ -73,7 +89,8 @@ func (s *scanner) only() error {
 	return s.end()
 }
 
-// elements appends where each element of the array stands.
+// elements appends where each element of the array stands. An object that is no JSON is an
+// element too where its end can be told: an event of its own, and none of its neighbours.
 func (s *scanner) elements(spans *[]span) error {
 	for more, err := s.enter('['); ; more, err = s.another(']') {
 		if err != nil || !more {
@@ -84,7 +101,7 @@ func (s *scanner) elements(spans *[]span) error {
 		}
 		s.space()
 		from := s.i
-		if err := s.skip(); err != nil {
+		if err := s.skip(); err != nil && !s.resync(from) {
 			return err
 		}
 		*spans = append(*spans, span{from, s.i})
@@ -186,6 +203,19 @@ func (s *scanner) skipArray() error {
 			return err
 		}
 	}
+}
+
+// resync moves behind the object at from, which is no JSON: to where its brackets are closed, and
+// the array goes on or ends. It fails where they are not.
+func (s *scanner) resync(from int) bool {
+	var n nesting
+	end := from + n.next(s.b[from:])
+	if !n.closed() || s.b[from] != '{' {
+		return false
+	}
+	s.i, s.depth = end, 1
+	next := s.peek()
+	return next == ',' || next == ']'
 }
 
 func (s *scanner) word(w string) error {

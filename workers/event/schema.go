@@ -34,8 +34,12 @@ type fieldSpec struct {
 	num  protowire.Number
 	kind fieldKind
 	list bool
-	of   *messageSpec // of kindMessage
-	desc protoreflect.FieldDescriptor
+	// opens is the byte that a value in JSON begins with; 0 = the value is a scalar.
+	opens byte
+	// measured: 0 is a measurement. A value that cannot be read is NaN then, not 0.
+	measured bool
+	of       *messageSpec // of kindMessage
+	desc     protoreflect.FieldDescriptor
 }
 
 type messageSpec struct {
@@ -57,6 +61,7 @@ func describe(d protoreflect.MessageDescriptor, known map[protoreflect.FullName]
 		fd := d.Fields().Get(i)
 		snake, isTime := strings.CutSuffix(string(fd.Name()), "_unix_nano")
 		f := &fieldSpec{name: camel(snake), num: fd.Number(), list: fd.IsList(), desc: fd, kind: kindOf(fd, isTime)}
+		f.opens, f.measured = f.opening(), fd.FullName() == "millrace.event.v1.Metric.value"
 		if f.kind == kindMessage {
 			f.of = describe(fd.Message(), known)
 		}
@@ -64,6 +69,18 @@ func describe(d protoreflect.MessageDescriptor, known map[protoreflect.FullName]
 		spec.byName[f.name], spec.byName[snake] = f, f
 	}
 	return spec
+}
+
+func (f *fieldSpec) opening() byte {
+	switch {
+	case f.kind == kindPairs:
+		return '{'
+	case f.list:
+		return '['
+	case f.kind == kindMessage:
+		return '{'
+	}
+	return 0
 }
 
 func kindOf(fd protoreflect.FieldDescriptor, isTime bool) fieldKind {
@@ -127,6 +144,7 @@ type memberSpec struct {
 	role  role
 	bit   uint8 // names of one thing share a bit
 	alias bool  // another name that counts only when the thing itself is not there
+	opens byte  // the byte that a value begins with; 0 = any
 	field *fieldSpec
 	sub   protowire.Number // of roleCorrelation: the field of Correlation
 }
@@ -186,7 +204,7 @@ func memberTable() map[string]memberSpec {
 		case "kubernetesEvent":
 			aliases = []string{"kubernetes_event"}
 		}
-		add(memberSpec{role: roleTyped, field: f}, f.name, aliases...)
+		add(memberSpec{role: roleTyped, field: f, opens: f.opens}, f.name, aliases...)
 	}
 	if bit > 64 {
 		panic("event: more known members than bits")

@@ -3,8 +3,6 @@ package event
 import (
 	"errors"
 	"fmt"
-
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // DataSchema is the CloudEvents dataschema of events whose data holds typed members.
@@ -18,8 +16,12 @@ type transcoder struct {
 	members []member
 	extra   []extra
 	out     []byte
-	strict  bool // nothing may be unknown, and names are exact
-	unset   bool // the severity number is 0: there is none, and others say what it is
+	// headersOf are what the members were made of in binary mode: member.from is the place there.
+	// nil = the members stand in src.
+	headersOf []ceHeader
+	path      []step // where in a typed member the value in hand stands
+	strict    bool   // nothing may be unknown, and names are exact
+	unset     bool   // there is no severity number that counts, and others say what it is
 }
 
 // member is one member of the object in hand.
@@ -31,7 +33,8 @@ type member struct {
 	drop  bool
 }
 
-// extra is an unknown member of a typed one, kept as an attribute.
+// extra is a part of a typed member that has no field or does not fit its field. It is kept
+// as an attribute.
 type extra struct {
 	key   string
 	value Value
@@ -41,8 +44,8 @@ var errStrict = errors.New("not a typed member") // internal: data stays as it i
 
 // event returns the encoded event. The result is valid until the next call.
 func (t *transcoder) event(b []byte) ([]byte, error) {
-	t.src, t.out, t.extra, t.strict = b, t.out[:0], t.extra[:0], false
-	s := scanner{b: b, max: t.d.limits.MaxDepth}
+	t.begin(b)
+	s := newScanner(b, t.d.limits.MaxDepth)
 	if s.peek() != '{' {
 		return nil, s.unexpected("a JSON object")
 	}
@@ -52,24 +55,38 @@ func (t *transcoder) event(b []byte) ([]byte, error) {
 	if err := s.end(); err != nil {
 		return nil, err
 	}
+	if err := t.attributes(); err != nil {
+		return nil, err
+	}
+	t.payload(t.payloadOf(t.members))
+	return t.finished(), nil
+}
+
+// begin makes t ready for another event.
+func (t *transcoder) begin(src []byte) {
+	t.src, t.out, t.extra, t.members, t.headersOf, t.path, t.strict = src, t.out[:0], t.extra[:0], t.members[:0], nil, t.path[:0], false
+}
+
+// attributes encodes the members apart from the payload.
+func (t *transcoder) attributes() error {
 	known := t.resolve()
 	t.unset = false
 	if err := t.all(known); err != nil {
-		return nil, err
+		return err
 	}
 	if t.unset {
 		t.out, t.extra = t.out[:0], t.extra[:0]
-		if err := t.all(known &^ bitSeverityNumber); err != nil {
-			return nil, err
-		}
+		return t.all(known &^ bitSeverityNumber)
 	}
-	if err := t.payload(); err != nil {
-		return nil, err
-	}
+	return nil
+}
+
+// finished returns the event, with what has no field as attributes.
+func (t *transcoder) finished() []byte {
 	for _, x := range t.extra {
 		t.out = appendKeyValue(t.out, fieldAttributes, x.key, x.value)
 	}
-	return t.out, nil
+	return t.out
 }
 
 // all encodes the top-level members.
@@ -86,10 +103,10 @@ func (t *transcoder) all(known uint64) error {
 	return nil
 }
 
-// blame says which member is wrong. What is inside of a typed one names its own offset.
+// blame says which member is wrong.
 func (t *transcoder) blame(m *member, err error) error {
-	if m.spec.role == roleTyped && (m.first == '{' || m.first == '[') {
-		return fmt.Errorf("member %q: %w", clip(m.name), err)
+	if t.headersOf != nil {
+		return fmt.Errorf("header ce-%s: %w", clip(m.name), err)
 	}
 	return fmt.Errorf("member %q at offset %d: %w", clip(m.name), m.from, err)
 }
@@ -116,8 +133,9 @@ func (t *transcoder) collect(s *scanner, at int) error {
 }
 
 // resolve decides what each member is: of two with one name the last counts, null counts
-// as absent, an alias counts when the thing itself is absent, and of signals the first. It returns the bits of
-// what is there.
+// as absent, an alias counts when the thing itself is absent, and of signals the first. A member that is named
+// like a typed object but is none is an unknown one: CloudEvents lets a sender use any name. It returns the
+// bits of what is there.
 func (t *transcoder) resolve() (known uint64) {
 	aliases, again := false, false
 	for i := range t.members {
@@ -129,6 +147,8 @@ func (t *transcoder) resolve() (known uint64) {
 		m.spec = memberOf(m.name)
 		switch {
 		case m.spec.role == roleUnknown:
+		case m.spec.opens != 0 && m.first != m.spec.opens:
+			m.spec = memberSpec{}
 		case m.spec.alias:
 			aliases = true
 		case known&m.bit() != 0:
@@ -250,140 +270,25 @@ func (t *transcoder) top(m *member, known uint64) error {
 
 // member returns the value of a member; objects and arrays as their JSON text.
 func (t *transcoder) member(m *member) (Value, error) {
+	if t.headersOf != nil {
+		return StringValue(t.headersOf[m.from].value), nil
+	}
 	s := scanner{b: t.src, i: m.from, max: t.d.limits.MaxDepth}
 	return t.scalar(&s)
 }
 
 // typed encodes a typed member.
 func (t *transcoder) typed(m *member) error {
-	s := scanner{b: t.src, i: m.from, max: t.d.limits.MaxDepth}
-	if m.spec.field.num == fieldBody && !t.strict {
-		v, err := t.scalar(&s) // what is no string is kept as its JSON text
+	f := m.spec.field
+	if f.opens != 0 {
+		s := scanner{b: t.src, i: m.from, max: t.d.limits.MaxDepth}
+		return t.value(f, m.name, &s)
+	}
+	v, err := t.member(m)
+	if f.num == fieldBody { // what is no string is kept as its JSON text
 		t.out = appendText(t.out, fieldBody, v.Text())
 		return err
 	}
-	return t.value(m.spec.field, &s, m.name)
-}
-
-// attribute encodes a member that is a CloudEvents attribute or extension, from JSON or
-// from a header.
-func (t *transcoder) attribute(name string, spec memberSpec, v Value, known uint64) error {
-	switch spec.role {
-	case roleSpec:
-		if version := v.Text(); version != "1.0" {
-			return fmt.Errorf("CloudEvents %q is not supported, only 1.0", clip(version))
-		}
-		return nil
-	case roleAttribute:
-		return t.field(name, spec, v, known)
-	case roleTraceparent:
-		t.traceparent(name, v)
-		return nil
-	case roleCorrelation:
-		var start int
-		t.out, start = open(t.out, fieldCorrelation)
-		t.out = appendText(t.out, spec.sub, v.Text())
-		t.out = shut(t.out, start)
-		return nil
-	case roleSeverity:
-		return t.severity(name, v, known)
-	}
-	t.extension(name, v)
-	return nil
-}
-
-// traceparent encodes a trace context. W3C: an invalid one starts no trace; it is kept for
-// a person.
-func (t *transcoder) traceparent(name string, v Value) {
-	trace, err := ParseTraceparent(v.Str())
-	if err != nil {
-		t.extension(name, v)
-		return
-	}
-	t.out = appendBytes(t.out, fieldTraceID, trace.TraceID[:])
-	t.out = appendBytes(t.out, fieldSpanID, trace.SpanID[:])
-	t.out = appendUint(t.out, fieldTraceFlags, uint64(trace.Flags))
-}
-
-// field encodes an attribute that has a field of its own.
-func (t *transcoder) field(name string, spec memberSpec, v Value, known uint64) (err error) {
-	switch spec.field.num {
-	case fieldTraceID, fieldSpanID, fieldParentSpanID:
-		want := 8
-		if spec.field.num == fieldTraceID {
-			want = 16
-		}
-		if len(v.Str()) != 2*want || !isHex(v.Str()) {
-			t.extension(name, v) // not a W3C id: kept, but not as one
-			return nil
-		}
-	case fieldSeverity:
-		if n, ok := whole(v); !ok || n < 0 || n > severityLast {
-			return fmt.Errorf("the severity number is %s: want 1 to 24", clip(v.Text()))
-		} else if n == 0 {
-			t.unset = true
-		}
-	case fieldSeverityText:
-		t.severityOf(v.Text(), known)
-	}
-	t.out, err = appendScalar(t.out, spec.field, v)
+	t.fit(f, m.name, v)
 	return err
-}
-
-// severity takes member severity, a number or a text, where the exact members are absent.
-func (t *transcoder) severity(name string, v Value, known uint64) error {
-	n, isNumber := whole(v)
-	switch {
-	case isNumber && n >= 1 && n <= severityLast && known&bitSeverityNumber == 0:
-		t.out = appendUint(t.out, fieldSeverity, uint64(n))
-	case !isNumber && known&bitSeverityText == 0:
-		t.out = appendText(t.out, fieldSeverityText, v.Text())
-		t.severityOf(v.Text(), known)
-	default:
-		t.extension(name, v)
-	}
-	return nil
-}
-
-// severityOf adds the number that a severity text means, unless there is one.
-func (t *transcoder) severityOf(text string, known uint64) {
-	if known&bitSeverityNumber == 0 {
-		t.out = appendUint(t.out, fieldSeverity, uint64(SeverityNumber(text)))
-	}
-}
-
-// extension keeps a member that has no field: as an extension if CloudEvents allows its
-// name and type, as an attribute otherwise.
-func (t *transcoder) extension(name string, v Value) {
-	num := protowire.Number(fieldAttributes)
-	if freeName(name) && extensionValue(v) {
-		num = fieldExtensions
-	}
-	t.out = appendKeyValue(t.out, num, name, v)
-}
-
-// freeName tells whether an extension can have this name: CloudEvents allows it (lower-case
-// ASCII letters and digits), and nothing else is read from it.
-func freeName(name string) bool {
-	if memberOf(name).role != roleUnknown {
-		return false
-	}
-	for i := 0; i < len(name); i++ {
-		if c := name[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') {
-			return false
-		}
-	}
-	return name != ""
-}
-
-// extensionValue tells whether CloudEvents has the type of v: text, bool and 32-bit integers.
-func extensionValue(v Value) bool {
-	n, _ := v.Int()
-	switch v.kind {
-	case Int:
-		return n == int64(int32(n))
-	case String:
-		return !v.json
-	}
-	return v.kind == Bool
 }

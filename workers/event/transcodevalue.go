@@ -2,61 +2,75 @@ package event
 
 import (
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// value encodes the value at s as field f.
-func (t *transcoder) value(f *fieldSpec, s *scanner, path string) error {
-	if f.kind == kindPairs {
+// step is a part of the way to a value in a typed member.
+type step struct {
+	name  string
+	index int // of the element of a list
+}
+
+// value encodes the value at s as field f, which the sender calls name. A value, or a part of
+// it, that does not fit its field becomes an attribute: one odd detail costs no event.
+func (t *transcoder) value(f *fieldSpec, name string, s *scanner) error {
+	switch {
+	case f.opens == 0:
+		v, err := t.scalar(s)
+		t.fit(f, name, v)
+		return err
+	case s.peek() != f.opens:
+		return t.odd(name, s)
+	case f.kind == kindPairs:
 		return t.pairs(f, s)
 	}
+	t.path = append(t.path, step{name: name})
+	err := t.container(f, s)
+	t.path = t.path[:len(t.path)-1]
+	return err
+}
+
+// container encodes a list or an object.
+func (t *transcoder) container(f *fieldSpec, s *scanner) error {
 	if !f.list {
-		return t.single(f, s, path)
+		return t.message(f, s)
 	}
-	i := 0
 	for more, err := s.enter('['); ; more, err = s.another(']') {
 		if err != nil || !more {
 			return err
 		}
-		if err := t.single(f, s, path); err != nil {
-			return fmt.Errorf("element %d: %w", i, err)
+		if err := t.element(f, s); err != nil {
+			return err
 		}
-		i++
+		t.path[len(t.path)-1].index++
 	}
 }
 
-// single encodes one message or scalar.
-func (t *transcoder) single(f *fieldSpec, s *scanner, path string) error {
-	if f.kind == kindMessage {
-		return t.message(f, s, path)
+// element encodes one element of a list.
+func (t *transcoder) element(f *fieldSpec, s *scanner) error {
+	switch first := s.peek(); {
+	case first == 'n':
+		return s.word("null") // absent
+	case f.kind == kindMessage && first != '{':
+		return t.odd("", s)
+	case f.kind == kindMessage:
+		return t.message(f, s)
 	}
-	s.space()
-	at := s.i
 	v, err := t.scalar(s)
-	if err != nil {
+	if f.kind == kindText && !v.json { // an empty element counts too
+		t.out = protowire.AppendString(protowire.AppendTag(t.out, f.num, protowire.BytesType), v.Text())
 		return err
 	}
-	if t.strict && !v.fits(f.kind, s.b[at] == '"') {
-		return errStrict
-	}
-	if f.list && f.kind == kindText && !v.json { // an empty element counts too
-		t.out = protowire.AppendString(protowire.AppendTag(t.out, f.num, protowire.BytesType), v.Text())
-		return nil
-	}
-	t.out, err = appendScalar(t.out, f, v)
-	if err != nil && f.name != path {
-		return fmt.Errorf("%s at offset %d: %w", f.name, at, err)
-	}
+	t.fit(f, "", v)
 	return err
 }
 
 // message encodes an object as a nested message.
-func (t *transcoder) message(f *fieldSpec, s *scanner, path string) error {
+func (t *transcoder) message(f *fieldSpec, s *scanner) error {
 	var start int
 	t.out, start = open(t.out, f.num)
 	for more, err := s.enter('{'); ; more, err = s.another('}') {
@@ -71,26 +85,63 @@ func (t *transcoder) message(f *fieldSpec, s *scanner, path string) error {
 		if err != nil {
 			return err
 		}
-		if err := t.nested(f.of, t.text(s, name), s, path); err != nil {
+		if err := t.nested(f.of, t.text(s, name), s); err != nil {
 			return err
 		}
 	}
 }
 
 // nested encodes one member of a nested message.
-func (t *transcoder) nested(of *messageSpec, name string, s *scanner, path string) error {
-	if s.peek() == 'n' && !t.strict {
-		return s.word("null") // absent
-	}
-	if f := of.byName[name]; f != nil && (!t.strict || f.name == name) {
-		return t.value(f, s, path)
-	}
-	if t.strict {
+func (t *transcoder) nested(of *messageSpec, name string, s *scanner) error {
+	f := of.byName[name]
+	switch {
+	case s.peek() == 'n': // absent
+		if f != nil && f.measured {
+			t.out = appendFloat(t.out, f.num, math.NaN())
+		}
+		return s.word("null")
+	case f != nil && (!t.strict || f.name == name):
+		return t.value(f, name, s)
+	case t.strict:
 		return errStrict
 	}
+	return t.odd(name, s)
+}
+
+// fit encodes v as the scalar field f where it fits.
+func (t *transcoder) fit(f *fieldSpec, name string, v Value) {
+	out, fits := appendScalar(t.out, f, v)
+	t.out = out
+	if fits {
+		return
+	}
+	if f.measured {
+		t.out = appendFloat(t.out, f.num, math.NaN())
+	}
+	t.keep(name, v)
+}
+
+// odd keeps the value at s as an attribute.
+func (t *transcoder) odd(name string, s *scanner) error {
 	v, err := t.scalar(s)
-	t.extra = append(t.extra, extra{key: path + "." + name, value: v})
+	t.keep(name, v)
 	return err
+}
+
+// keep notes v, which has no field, under the names that lead to it: metric.labels, or
+// related.2.kind. Of the first element of a list the number is left out.
+func (t *transcoder) keep(name string, v Value) {
+	key := ""
+	for _, at := range t.path {
+		key += at.name + "."
+		if at.index > 0 {
+			key += strconv.Itoa(at.index) + "."
+		}
+	}
+	if name == "" {
+		key = strings.TrimSuffix(key, ".")
+	}
+	t.extra = append(t.extra, extra{key: key + name, value: v})
 }
 
 // pairs encodes an object of scalars as repeated KeyValue. What is no scalar is kept as
@@ -109,8 +160,6 @@ func (t *transcoder) pairs(f *fieldSpec, s *scanner) error {
 		switch {
 		case err != nil:
 			return err
-		case t.strict && v.kind == String && first != '"':
-			return errStrict // it would change: null, a large number, an object
 		case first == 'n':
 			continue
 		}
@@ -172,69 +221,40 @@ func (t *transcoder) text(s *scanner, at text) string {
 	return view(appendUnescaped(t.d.arena.take(len(raw)), raw))
 }
 
-// fits tells whether v, quoted or not, has the JSON type that k is written in, without any conversion.
-func (v Value) fits(k fieldKind, quoted bool) bool {
-	switch k {
-	case kindText, kindTime, kindHex:
-		return v.kind == String && !v.json
-	case kindDouble:
-		return v.isNumber() || v.is("NaN") || v.is("Infinity") || v.is("-Infinity")
-	case kindUint64, kindSint64: // a number beyond int64 is held as text
-		return v.kind == Int || v.kind == String && !quoted
-	}
-	return v.kind == Int
-}
-
-// String names what a member of this kind holds, for errors.
-func (k fieldKind) String() string {
-	switch k {
-	case kindText:
-		return "text"
-	case kindTime:
-		return "an RFC 3339 time"
-	case kindHex:
-		return "bytes in hex"
-	case kindDouble:
-		return "a number"
-	case kindMessage, kindPairs:
-		return "an object"
-	}
-	return "a whole number"
-}
-
-// appendScalar appends field f with a value from JSON or from a header.
-func appendScalar(b []byte, f *fieldSpec, v Value) ([]byte, error) {
+// appendScalar appends field f with a value from JSON or from a header; ok is false when it
+// does not fit the field.
+func appendScalar(b []byte, f *fieldSpec, v Value) (_ []byte, ok bool) {
 	if v.json {
-		return b, fmt.Errorf("want %s", f.kind)
+		return b, false
 	}
 	switch f.kind {
 	case kindText:
-		return appendText(b, f.num, v.Text()), nil
+		return appendText(b, f.num, v.Text()), true
 	case kindTime:
-		if v.kind != String {
-			return b, errTime
+		nanos, ok := timeOf(v)
+		if !ok {
+			return b, false
 		}
-		nanos, err := ParseTime(v.str)
-		return appendFixed(b, f.num, uint64(nanos)), err
+		return appendFixed(b, f.num, uint64(nanos)), true
 	case kindHex:
 		return appendHex(b, f.num, v)
 	case kindDouble:
 		d, ok := number(v)
 		if !ok {
-			return b, fmt.Errorf("%q is not a number", clip(v.Text()))
+			return b, false
 		}
-		return appendFloat(b, f.num, d), nil
+		return appendFloat(b, f.num, d), true
 	}
 	return appendWhole(b, f, v)
 }
 
-func appendHex(b []byte, num protowire.Number, v Value) ([]byte, error) {
+func appendHex(b []byte, num protowire.Number, v Value) (_ []byte, ok bool) {
 	if v.kind != String || len(v.str) > 64 || !isHex(v.str) {
-		return b, errors.New("want bytes in hex")
+		return b, false
 	}
 	var buf [32]byte
 	n, _ := hex.Decode(buf[:], bytesOf(v.str)) // checked above
-	return appendBytes(b, num, buf[:n]), nil
+	return appendBytes(b, num, buf[:n]), true
 }
 
 func isHex(s string) bool {
@@ -247,13 +267,13 @@ func isHex(s string) bool {
 	return len(s)%2 == 0
 }
 
-func appendWhole(b []byte, f *fieldSpec, v Value) ([]byte, error) {
+func appendWhole(b []byte, f *fieldSpec, v Value) (_ []byte, ok bool) {
 	if f.kind == kindUint64 && v.kind == String { // beyond int64
 		n, err := strconv.ParseUint(v.str, 10, 64)
 		if err != nil {
-			return b, fmt.Errorf("%q is not a whole number from 0 to 2^64-1", clip(v.str))
+			return b, false
 		}
-		return appendUint(b, f.num, n), nil
+		return appendUint(b, f.num, n), true
 	}
 	n, ok := whole(v)
 	low, high := int64(0), int64(math.MaxInt64)
@@ -266,12 +286,12 @@ func appendWhole(b []byte, f *fieldSpec, v Value) ([]byte, error) {
 		low = math.MinInt64
 	}
 	if !ok || n < low || n > high {
-		return b, fmt.Errorf("%q is not a whole number from %d to %d", clip(v.Text()), low, high)
+		return b, false
 	}
 	if f.kind == kindSint64 {
-		return appendUint(b, f.num, protowire.EncodeZigZag(n)), nil
+		return appendUint(b, f.num, protowire.EncodeZigZag(n)), true
 	}
-	return appendUint(b, f.num, uint64(n)), nil
+	return appendUint(b, f.num, uint64(n)), true
 }
 
 // whole returns the whole number that v holds or that its text says.
@@ -283,19 +303,12 @@ func whole(v Value) (int64, bool) {
 	return v.Int()
 }
 
-// number returns the number that v holds or that its text says.
+// number returns the number that v holds or that its text says: also NaN, and Infinity or Inf
+// with any sign, as Prometheus and others write them.
 func number(v Value) (float64, bool) {
 	if v.kind != String {
 		return v.Float()
 	}
-	switch v.str {
-	case "NaN":
-		return math.NaN(), true
-	case "Infinity":
-		return math.Inf(1), true
-	case "-Infinity":
-		return math.Inf(-1), true
-	}
 	d, err := strconv.ParseFloat(v.str, 64)
-	return d, err == nil && !math.IsInf(d, 0) && !math.IsNaN(d)
+	return d, err == nil
 }

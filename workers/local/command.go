@@ -56,8 +56,9 @@ func Command(newRegistry NewRegistry) *cobra.Command {
 		Long: `Run a whole pipeline in this process, on an embedded NATS server with JetStream on disk.
 The manifest is the one that kubectl apply takes; no cluster is needed.
 
-Input is one event a line, in any accepted form (native JSON or CloudEvents). A line that is
-no event is dead-lettered, not fatal. Ctrl-C stops the input and drains the stages; a second
+Input is JSON, native or CloudEvents: one event a line, objects spread over many lines, or an array
+of events. What is no event is dead-lettered, not fatal. If an array breaks off, or the input is UTF-16 or
+compressed, the run processes what it has read, says so and fails. Ctrl-C stops the input and drains the stages; a second
 one ends at once, and what was not processed stays in --store-dir.`,
 		Example: `  millrace run -f pipeline.yaml --input events.ndjson --until-drained --report report.json
   kubectl get events -A -o json -w | ... | millrace run -f pipeline.yaml --input -
@@ -84,7 +85,7 @@ one ends at once, and what was not processed stays in --store-dir.`,
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.File, "filename", "f", "", "manifest: one Pipeline, and Stages that refer to it (required)")
-	f.StringVar(&o.Input, "input", "", "file of events, one a line; - reads standard input")
+	f.StringVar(&o.Input, "input", "", "file of events, one a line, spread over lines or in an array; - reads standard input")
 	f.Float64Var(&o.Rate, "rate", 0, "input events per second; 0 = as fast as the pipeline takes them")
 	f.DurationVar(&o.For, "for", 0, "stop the input after this long, drain and end")
 	f.BoolVar(&o.UntilDrained, "until-drained", false, "end when the input is read and every stage has processed it")

@@ -1,7 +1,6 @@
 package local
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -26,9 +25,8 @@ const (
 	maxSettleWait = time.Second
 )
 
-// feeder publishes the lines of an input as NDJSON messages on the ingress, as a
-// collector would: it does not look into a line, so what is no event is the pipeline's to
-// dead-letter.
+// feeder publishes the events of an input as NDJSON messages on the ingress, a line each, as a
+// collector would. What is no event is the pipeline's to dead-letter.
 type feeder struct {
 	js      jetstream.JetStream
 	stream  string  // the ingress
@@ -44,11 +42,11 @@ type feeder struct {
 	n    int64        // messages
 }
 
-// feed reads lines until the input ends or ctx does. Every line that it counts is stored.
+// feed reads events until the input ends or ctx does. Every event that it counts is stored.
 func (f *feeder) feed(ctx context.Context, in io.Reader) error {
 	lines := make(chan []byte, feedLines)
 	readErr := make(chan error, 1)
-	go func() { readErr <- readLines(ctx, in, lines); close(lines) }()
+	go func() { readErr <- readTexts(ctx, in, lines); close(lines) }()
 
 	pending := make([]jetstream.PubAckFuture, 0, feedWindow)
 	started := time.Now()
@@ -198,41 +196,38 @@ func (f *feeder) hopeless(ctx context.Context, refused error) error {
 	return fmt.Errorf("publish input: the ingress stream %s takes no more (%w), and every stage has processed what it holds: raise spec.streams.maxBytes", f.stream, refused)
 }
 
-// readLines sends the lines of in that are not blank. A line longer than maxLine is cut
-// there: it is no event, and its beginning is enough to recognise it by.
-func readLines(ctx context.Context, in io.Reader, lines chan<- []byte) error {
-	r := bufio.NewReaderSize(in, 1<<20)
+// inputError says that the input cannot be read on: nothing is wrong with what was read of it.
+type inputError struct{ err error }
+
+func (e inputError) Error() string { return "--input: " + e.err.Error() }
+func (e inputError) Unwrap() error { return e.err }
+
+// readTexts sends the texts of the events of in, each as one line.
+func readTexts(ctx context.Context, in io.Reader, lines chan<- []byte) error {
+	r := event.NewTextReader(in, maxLine)
 	for {
-		line, err := readLine(r)
-		if len(bytes.TrimSpace(line)) > 0 {
-			select {
-			case lines <- line:
-			case <-ctx.Done():
-				return nil
-			}
-		}
+		text, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("read input: %w", err)
+			return inputError{err}
+		}
+		select {
+		case lines <- oneLine(text):
+		case <-ctx.Done():
+			return nil
 		}
 	}
 }
 
-func readLine(r *bufio.Reader) ([]byte, error) {
-	var line []byte
-	for {
-		part, err := r.ReadSlice('\n')
-		if room := maxLine - len(line); room > 0 {
-			line = append(line, part[:min(room, len(part))]...)
+// oneLine returns a copy of text without line breaks. JSON has them between its values only.
+func oneLine(text []byte) []byte {
+	line := bytes.Clone(text)
+	for i, c := range line {
+		if c == '\n' || c == '\r' {
+			line[i] = ' '
 		}
-		if errors.Is(err, bufio.ErrBufferFull) {
-			continue
-		}
-		for len(line) > 0 && (line[len(line)-1] == '\n' || line[len(line)-1] == '\r') {
-			line = line[:len(line)-1]
-		}
-		return line, err
 	}
+	return line
 }

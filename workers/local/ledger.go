@@ -233,7 +233,7 @@ func (l *ledger) given(s plan.Stage) int64 {
 // count counts what this run stored on every port.
 func (l *ledger) count(ctx context.Context, js jetstream.JetStream) (err error) {
 	l.stored = map[string]int64{}
-	ingress := place{stream: l.plan.Ingress.Name, filter: l.plan.Ingress.Subjects[0], open: true}
+	ingress := place{stream: l.plan.Ingress.Name, filter: ">", open: true}
 	if l.stored["ingress"], err = storedEvents(ctx, js, ingress, l.after[ingress.stream]); err != nil {
 		return err
 	}
@@ -266,7 +266,7 @@ func (s StageReport) sentTo(port string) int64 {
 	case config.PortOut:
 		return s.Out
 	case config.PortDeadLetter:
-		return s.DeadLettered
+		return s.DeadLettered + s.Produced[port] // received events, and new ones that were too large
 	default:
 		return s.Produced[port]
 	}

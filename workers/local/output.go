@@ -114,13 +114,15 @@ type deadLetter struct {
 }
 
 type deadLetterData struct {
-	Reason      string `json:"reason"`
-	Error       string `json:"error"`
-	Stage       string `json:"stage"`
-	Attempts    int    `json:"attempts"`
-	Stream      string `json:"stream"`
-	Subject     string `json:"subject"`
-	Sequence    uint64 `json:"sequence"`
+	Reason   string `json:"reason"`
+	Error    string `json:"error"`
+	Stage    string `json:"stage"`
+	Attempts int    `json:"attempts"`
+	Stream   string `json:"stream"`
+	Subject  string `json:"subject"`
+	Sequence uint64 `json:"sequence"`
+	// Index is the place of the event in its message, from 0.
+	Index       int    `json:"index"`
 	ContentType string `json:"contentType,omitempty"`
 	// Original is what was received, when it is text; OriginalBase64 otherwise.
 	Original       string `json:"original,omitempty"`
@@ -131,12 +133,13 @@ func (w *outputWriter) deadLetter(m jetstream.Msg) error {
 	h := m.Headers()
 	attempts, _ := strconv.Atoi(h.Get("Millrace-Attempts"))
 	sequence, _ := strconv.ParseUint(h.Get("Millrace-Sequence"), 10, 64)
+	index, _ := strconv.Atoi(h.Get("Millrace-Index"))
 	d := deadLetter{
-		SpecVersion: "1.0", ID: h.Get(jetstream.MsgIDHeader), Source: "/stages/" + h.Get("Millrace-Stage"),
+		SpecVersion: "1.0", ID: fmt.Sprintf("%s/%d/%d", h.Get("Millrace-Stream"), sequence, index), Source: "/stages/" + h.Get("Millrace-Stage"),
 		Type: "millrace.dead_letter", Time: h.Get("Millrace-Time"),
 		Data: deadLetterData{
 			Reason: h.Get("Millrace-Reason"), Error: h.Get("Millrace-Error"), Stage: h.Get("Millrace-Stage"), Attempts: attempts,
-			Stream: h.Get("Millrace-Stream"), Subject: h.Get("Millrace-Subject"), Sequence: sequence, ContentType: h.Get("Content-Type"),
+			Stream: h.Get("Millrace-Stream"), Subject: h.Get("Millrace-Subject"), Sequence: sequence, Index: index, ContentType: h.Get("Content-Type"),
 		},
 	}
 	if utf8.Valid(m.Data()) {

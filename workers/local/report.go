@@ -11,8 +11,8 @@ import (
 // Report is what `--report` writes when a run ends.
 type Report struct {
 	Pipeline string `json:"pipeline"`
-	// EventsIn is the number of input lines that were stored on the ingress; with --listen, of the
-	// events that are still there.
+	// EventsIn is the number of events of the input that were stored on the ingress, with those that are
+	// no events; with --listen, of the events that are still there.
 	EventsIn int64 `json:"events_in"`
 	// Stages maps the name of a stage to what it did.
 	Stages map[string]StageReport `json:"stages"`
@@ -49,6 +49,9 @@ type StageReport struct {
 	Reasons    map[string]int64 `json:"dead_letter_reasons,omitempty"`
 	Overflowed int64            `json:"overflowed"`
 	Retried    int64            `json:"retried"`
+	// Late is the number of events that came too late for what the stage had closed by event time:
+	// windows of correlate.
+	Late int64 `json:"late"`
 	// P50 and P99 are milliseconds from an event's storing in the input stream to the
 	// acknowledgement, which follows the storing of all it caused.
 	P50 float64 `json:"p50_ms"`

@@ -75,8 +75,10 @@ func runPipeline(ctx context.Context, o Options, env Environment, p *plan.Plan, 
 		return err
 	}
 	defer r.close()
-	if err := r.run(ctx, input); err != nil {
-		return err
+	failed := r.run(ctx, input)
+	var unread inputError // what was read before is processed, and reported
+	if failed != nil && !errors.As(failed, &unread) {
+		return failed
 	}
 	report, insights, err := r.settle(context.WithoutCancel(ctx))
 	if err != nil {
@@ -89,9 +91,9 @@ func runPipeline(ctx context.Context, o Options, env Environment, p *plan.Plan, 
 		}
 	}
 	if report.Lost > 0 || report.Duplicated > 0 {
-		return fmt.Errorf("the ledger does not balance: %d events lost, %d doubled: %s", report.Lost, report.Duplicated, report.unbalanced())
+		failed = errors.Join(failed, fmt.Errorf("the ledger does not balance: %d events lost, %d doubled: %s", report.Lost, report.Duplicated, report.unbalanced()))
 	}
-	return nil
+	return failed
 }
 
 // loadPlan reads the manifest as `millrace lint` does and plans it.
@@ -153,13 +155,18 @@ func (r *runner) run(ctx context.Context, input io.Reader) error {
 	case err = <-failed:
 		return err
 	}
-	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+	var unread inputError
+	switch {
+	case errors.As(err, &unread):
+	case err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded):
 		return err
+	default:
+		err = nil
 	}
 	drained := r.drain(stages)
 	stopStages()
 	// A stage that failed ended the others and the drain with it: its error is the one to tell.
-	return cmp.Or(<-failed, drained)
+	return cmp.Or(<-failed, drained, err)
 }
 
 // feedContext ends with ctx or, with --for, when the time is over.

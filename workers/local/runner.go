@@ -209,7 +209,7 @@ func (r *runner) settle(ctx context.Context) (*Report, []*eventv1.Event, error) 
 		st := r.stats(s)
 		report.Stages[s.Name] = StageReport{
 			In: st.In, Out: st.Out, Produced: st.Produced, Filtered: st.Filtered, Duplicates: st.Duplicates,
-			DeadLettered: st.DeadLettered, Reasons: st.DeadLetters, Overflowed: st.Overflowed, Retried: st.Retried,
+			DeadLettered: st.DeadLettered, Reasons: st.DeadLetters, Overflowed: st.Overflowed, Retried: st.Retried, Late: st.Late,
 			P50: st.P50, P99: st.P99,
 		}
 		// The slowest of the last stages is what the user waits for.

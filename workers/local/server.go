@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// maxPayload lets one input line of up to maxLine through whole.
+// maxPayload lets the text of one event of up to maxLine through whole.
 const (
 	maxPayload = 16 << 20
 	maxLine    = 8 << 20

@@ -53,6 +53,9 @@ func verdict(r *Report) string {
 
 func printReasons(w io.Writer, r *Report, order []string) {
 	for _, name := range order {
+		if late := r.Stages[name].Late; late > 0 {
+			fmt.Fprintf(w, "\n%s: %s events came too late and are in no window (window.lateness)\n", name, grouped(late))
+		}
 		reasons := r.Stages[name].Reasons
 		if len(reasons) == 0 {
 			continue

@@ -36,8 +36,9 @@ type Decision struct {
 	Verdict Verdict
 	// Port is where an emitted event leaves; empty = out.
 	Port string
-	// Reason is the low-cardinality reason of a dead letter (the metric label): rule_failed,
-	// missing_attribute, clock_skew, undecodable, panic, retries_exhausted.
+	// Reason is the low-cardinality reason of a dead letter (the metric label): rule_failed, rule_error,
+	// missing_attribute, clock_skew. The engine adds undecodable, panic, permanent_error, retries_exhausted,
+	// too_large and unknown_port.
 	Reason string
 	// Err is the text for a person; retry and dead-letter only.
 	Err error
@@ -60,10 +61,18 @@ type Batch struct {
 	// 100 ms before the others'). It is the clock of a stateful stage: on a replay of the input it is the same. It may
 	// go back a little where a stage has several inputs or a server's clock was set.
 	Now time.Time
+	// Partition is the partition that the message of these events is of; -1 when it is of none that is
+	// known: at the ingress, and in a batch of several messages. Order is kept inside a partition
+	// only: a backlog of the partitions of one stage is read one after another.
+	Partition int
 
 	decisions []Decision
 	produced  []Produced
+	late      int64
 }
+
+// maxKept is how many new events a batch that is used again has room for.
+const maxKept = 8192
 
 // Reset makes b ready for n events that are in b.Events already.
 func (b *Batch) Reset(attempt int) {
@@ -74,7 +83,10 @@ func (b *Batch) Reset(attempt int) {
 	b.decisions = b.decisions[:n]
 	clear(b.decisions)
 	clear(b.produced)
-	b.produced = b.produced[:0]
+	if b.produced = b.produced[:0]; cap(b.produced) > maxKept {
+		b.produced = nil // what one unusual batch made is not held for ever
+	}
+	b.late = 0
 	b.Attempt = attempt
 }
 
@@ -103,9 +115,20 @@ func (b *Batch) Retry(i int, err error) { b.decisions[i] = Decision{Verdict: Ret
 
 // Produce publishes a new event on port. Its id must follow from its input alone, so that
 // a redelivered input produces the same event and not a second one.
+//
+// One message holds the event, so it must be smaller than max_payload of the NATS server (1 MiB by default). An
+// insight that is larger loses its attributes and most of its evidence; any other event, and an insight that is
+// larger still, becomes a dead letter (too_large). So a stage bounds what it lists.
 func (b *Batch) Produce(port string, e *eventv1.Event) {
 	b.produced = append(b.produced, Produced{Port: port, Event: e})
 }
+
+// TooLate counts an event that came too late for what the stage has closed by event time. The engine
+// shows the count in stats, metrics, the log and the report. It changes no verdict.
+func (b *Batch) TooLate() { b.late++ }
+
+// Late returns how many events came too late.
+func (b *Batch) Late() int64 { return b.late }
 
 // Decision returns the verdict on event i.
 func (b *Batch) Decision(i int) Decision { return b.decisions[i] }

@@ -17,16 +17,21 @@ import (
 // The engine calls Start once, then Process and (if implemented) Flush, then Shutdown once.
 // Process and Flush of a stateless stage are called from several goroutines at once.
 //
+// If Start fails, the engine calls nothing else on that stage: Start itself releases what it took. The stages that
+// started before it are shut down, the last one first, and the worker ends with the error. The same holds when
+// Factory.New fails. A stateful stage starts when its lane comes to the worker, and ends the worker then in the same
+// way: the work in hand of the other lanes is stored before.
+//
 // A stateful stage (Factory.Stateful) has one instance for each lane (partition), and its
-// Process and Flush are never called concurrently. Process is called once for each input
-// message, in stream order: never with the events of several messages, and with a part of
-// one only when it holds more than the engine takes at once, which cuts the same message
-// the same way every time. What the stage decides and produces must follow from the
-// sequence of calls alone: from the events, Batch.Now and the arguments of Flush; not from
+// Process and Flush are never called concurrently. Process is called in stream order, and each call gets
+// the events of one message. A message with more than batch.maxEvents events is split, always at the same
+// places. What the stage decides and produces must follow from the sequence of calls alone: from the events, Batch.Now and the arguments of Flush; not from
 // the wall clock, the order of a map, a pointer, a goroutine or chance. A worker that takes
 // over a lane replays the input, and must come to the same state and the same output.
 type Stage interface {
-	// Start makes the stage ready: it may wait for caches. An error stops the worker.
+	// Start makes the stage ready: it may wait for caches. ctx ends when the worker is told to stop or loses the
+	// lane meanwhile; it is not for goroutines that go on after Start: Shutdown ends these.
+	// An error stops the worker, unless ctx has ended.
 	Start(ctx context.Context) error
 	// Process decides what becomes of every event of b, through b's verdict methods; an
 	// event without a verdict is emitted on port out. It may produce new events on any
@@ -37,7 +42,8 @@ type Stage interface {
 	// one by one to find the one to blame, and retries or dead-letters only that one. So
 	// a stage should return an error only when it cannot tell which event is at fault.
 	Process(ctx context.Context, b *Batch) error
-	// Shutdown releases what Start took. No event is in hand when it is called.
+	// Shutdown releases what Start took. No event is in hand when it is called. It is called once, and only when
+	// Start succeeded.
 	Shutdown(ctx context.Context) error
 }
 
@@ -59,6 +65,15 @@ type Rebuilder interface {
 	// Horizon is how much stream time the state reaches back. It follows from the stage's
 	// config and does not change.
 	Horizon() time.Duration
+}
+
+// Selective is implemented by stages with a Horizon that look at marked events only (event.Event.Marked): Process filters
+// all others, and a batch without them leads to the same state. A takeover then decodes only the marked events of the
+// input, which frames name in a header, and gives Process nothing of a message that has none. Flush is called as
+// ever.
+type Selective interface {
+	// OnlyMarked says whether the stage is one, with its present config.
+	OnlyMarked() bool
 }
 
 // Reloader is implemented by stages whose config has live members (config.StageConfig.Fixed).

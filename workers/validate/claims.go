@@ -51,7 +51,7 @@ func (c *claims) home(tag uint32) int { return int(tag) & (len(c.slots) - 1) }
 
 func (c *claims) next(at int) int { return (at + 1) & (len(c.slots) - 1) }
 
-// touch loads what find looks at first.
+// touch loads the slot of the index that find will read first.
 func (c *claims) touch(id *[16]byte) uint32 { return c.slots[c.home(tagOf(id))].place }
 
 // touchOldest loads what dropOldest looks at in its next n calls.
@@ -185,9 +185,10 @@ func (c *claims) vacate(hole int) {
 	c.slots[hole] = slot{}
 }
 
-// identity is the hash of an event's source and id.
-func identity(b []byte) (id [16]byte) {
-	h := xxh3.Hash128(b)
+// identity is the hash of an event's source and id. The seed keeps who may publish from making two ids with one hash,
+// by which one event would swallow another.
+func identity(b []byte, seed uint64) (id [16]byte) {
+	h := xxh3.Hash128Seed(b, seed)
 	binary.LittleEndian.PutUint64(id[:8], h.Lo)
 	binary.LittleEndian.PutUint64(id[8:], h.Hi)
 	return id

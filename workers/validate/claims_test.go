@@ -3,9 +3,15 @@ package validate
 import (
 	"container/list"
 	"encoding/binary"
+	"math/bits"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"testing"
+
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
 )
 
 // TestClaimsAgainstAMap does the same to claims and to a map with a list.
@@ -63,7 +69,7 @@ func TestMemoryPerID(t *testing.T) {
 			before := heap()
 			c := newClaims(2_000_000)
 			for n := range ids {
-				c.add(identity(binary.AppendUvarint(nil, n)), 0)
+				c.add(identity(binary.AppendUvarint(nil, n), 0), 0)
 			}
 			per := float64(heap()-before) / float64(ids)
 			runtime.KeepAlive(c)
@@ -87,7 +93,7 @@ func BenchmarkClaims(b *testing.B) {
 	c, n := newClaims(defaultMaxEntries), uint64(0)
 	one := func() {
 		n++
-		id := identity(binary.AppendUvarint(make([]byte, 0, 16), n))
+		id := identity(binary.AppendUvarint(make([]byte, 0, 16), n), 0)
 		if c.find(&id) != 0 {
 			b.Fatal("an id was seen before")
 		}
@@ -102,5 +108,46 @@ func BenchmarkClaims(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		one()
+	}
+}
+
+// secret are the first bytes of the secret of XXH3 (xxHash, xxhash.h: XXH3_kSecret).
+var secret = [64]byte{
+	0xb8, 0xfe, 0x6c, 0x39, 0x23, 0xa4, 0x4b, 0xbe, 0x7c, 0x01, 0x81, 0x2c, 0xf7, 0x21, 0xad, 0x1c,
+	0xde, 0xd4, 0x6d, 0xe9, 0x83, 0x90, 0x97, 0xdb, 0x72, 0x40, 0xa4, 0xa4, 0xb7, 0xb3, 0x67, 0x1f,
+	0xcb, 0x79, 0xe6, 0x4e, 0xcc, 0xc0, 0xe5, 0x78, 0x82, 0x5a, 0xd0, 0x7d, 0xcc, 0xff, 0x72, 0x21,
+	0xb8, 0x08, 0x46, 0x74, 0xf7, 0x43, 0x24, 0x8e, 0xe0, 0x35, 0x90, 0xe6, 0x81, 0x3a, 0x26, 0x4c,
+}
+
+// TestIDsThatAreMadeToCollide: XXH3 multiplies a half of each 16 bytes, combined with its secret, with the other
+// half. Where the first is the secret the product is 0, whatever the second is: without a seed, anyone can make ids that
+// have the hash of another one.
+func TestIDsThatAreMadeToCollide(t *testing.T) {
+	word := binary.LittleEndian.Uint64
+	product := func(b []byte, at int) uint64 { // of two words of b with the secret
+		high, low := bits.Mul64(word(b)^word(secret[at:]), word(b[8:])^word(secret[at+8:]))
+		return high ^ low
+	}
+	made := func(x uint64) *event.Event {
+		source := strings.Repeat("s", 31)
+		b := append([]byte{31}, source...) // with 32 bytes of the id behind: what is hashed
+		b = append(b, secret[48:56]...)
+		b = binary.LittleEndian.AppendUint64(b, x)
+		b = append(b, secret[16:24]...)
+		// What x changes in one word of the hash the last eight bytes take back.
+		prime, size := uint64(0x9E3779B185EBCA87), uint64(64)
+		sum := ((prime*size + product(b[16:], 32)) ^ (word(b[32:]) + x)) + product(b, 0)
+		b = binary.LittleEndian.AppendUint64(b, sum-word(secret[16:]))
+		return &event.Event{Source: source, ID: string(b[32:])}
+	}
+	unseeded := newDedupe(config.Dedupe{}, stage.Settings{})
+	unseeded.seed = 0
+	one, another := made(1), made(2)
+	if one.ID == another.ID || unseeded.hash(one) != unseeded.hash(another) {
+		t.Fatal("the two ids do not collide without a seed: the test is wrong")
+	}
+	d := newDedupe(config.Dedupe{}, stage.Settings{})
+	if d.hash(one) == d.hash(another) {
+		t.Error("one id is taken for another")
 	}
 }

@@ -2,6 +2,7 @@ package validate
 
 import (
 	"encoding/binary"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -19,6 +20,8 @@ type dedupe struct {
 	clocks []int64 // of each input: stream time in Unix milliseconds
 	now    int64   // that of the input that is furthest
 	buf    []byte
+	// seed is another one in each instance: whose state is rebuilt sees the ids again.
+	seed uint64
 	// touched keeps the compiler from leaving out loads whose value nobody wants.
 	touched uint32
 
@@ -35,7 +38,7 @@ func newDedupe(c config.Dedupe, s stage.Settings) *dedupe {
 		limit = defaultMaxEntries
 	}
 	d := &dedupe{
-		window: window.Milliseconds(), claims: newClaims(s.Share(limit)),
+		window: window.Milliseconds(), claims: newClaims(s.Share(limit)), seed: rand.Uint64(),
 		evicted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "millrace_dedupe_evictions_total", Help: "Ids forgotten before their window was over, for lack of room (maxEntries).",
 		}),
@@ -90,7 +93,7 @@ func (d *dedupe) duplicate(id *[16]byte) bool {
 // before them, so that no byte can move from one to the other.
 func (d *dedupe) hash(e *event.Event) [16]byte {
 	d.buf = append(append(binary.AppendUvarint(d.buf[:0], uint64(len(e.Source))), e.Source...), e.ID...)
-	return identity(d.buf)
+	return identity(d.buf, d.seed)
 }
 
 // slack is by how many milliseconds stream time may go back and is taken to stand still. Horizon has

@@ -1,3 +1,25 @@
+{{/* millrace.values gives each value that is missing its default, for all templates: each of them includes it first.
+`helm upgrade --reuse-values` renders with the values of the release that runs and drops the defaults of this chart, so
+blocks that are new here are missing. files/values.yaml is a copy of values.yaml: templates cannot read that one. */}}
+{{- define "millrace.values" -}}
+{{- include "millrace.fill" (dict "values" .Values "defaults" (.Files.Get "files/values.yaml" | fromYaml)) -}}
+{{- end -}}
+
+{{/* Lists, and what is in resources and labels, are left as they are: there a missing value is one that its user set to
+null. merge would be shorter, but it takes false and "" for missing. */}}
+{{- define "millrace.fill" -}}
+{{- $values := .values -}}
+{{- range $name, $default := .defaults -}}
+{{- if not (hasKey $values $name) -}}
+{{- if not (or (kindIs "slice" $default) (eq $name "resources")) -}}
+{{- $_ := set $values $name $default -}}
+{{- end -}}
+{{- else if and (kindIs "map" $default) (kindIs "map" (get $values $name)) (not (has $name (list "resources" "labels"))) -}}
+{{- include "millrace.fill" (dict "values" (get $values $name) "defaults" $default) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "millrace.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -209,6 +210,59 @@ func TestConsumersReadsManyAtOnce(t *testing.T) {
 	}
 	if _, err := b.client.Consumers("NONE", names); !errors.Is(err, jetstream.ErrNotFound) {
 		t.Errorf("stream that does not exist: got %v, want ErrNotFound", err)
+	}
+}
+
+// TestLagCountsEventsOfAnyMessage: publishers do not say how many events a message holds.
+func TestLagCountsEventsOfAnyMessage(t *testing.T) {
+	line := `{"id":"1","source":"s","type":"t"}`
+	pretty := "{\n  \"id\": \"1\"\n}\n"
+	b := start(t)
+	b.reconcile(t, wanted(), owner)
+	n := 0
+	for name, c := range map[string]struct {
+		header nats.Header
+		body   string
+		each   int64
+	}{
+		"one":                   {nil, line, 1},
+		"lines":                 {nil, strings.Repeat(line+"\n", 1000), 1000},
+		"lines, marked":         {nil, "\uFEFF" + strings.Repeat(line+"\r\n", 10), 10},
+		"lines, one broken":     {nil, strings.Repeat(line+"\n", 9) + "nope\n\n", 10},
+		"NDJSON":                {nats.Header{"content-type": {"application/x-ndjson; charset=utf-8"}}, strings.Repeat(line+"\n", 7), 7},
+		"array":                 {nil, "[" + strings.Repeat(line+",", 49) + line + "]", 50},
+		"array that is broken":  {nil, "[" + strings.Repeat(line+",", 4) + "{]", 5},
+		"spread over lines":     {nil, strings.Repeat(pretty, 3), 3},
+		"one, spread":           {nil, pretty, 1},
+		"binary, data an array": {nats.Header{"Ce-Id": {"1"}}, "[1,2,3]", 1},
+		"no JSON":               {nil, "hello\nworld", 1},
+		"nothing":               {nil, "", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n++
+			consumer := wantedConsumer()
+			consumer.Durable, consumer.FilterSubject = fmt.Sprintf("count-%d", n), fmt.Sprintf("orders.raw.%d", n)
+			if _, err := b.client.ApplyConsumer(consumer.Stream, jetstream.ConsumerConfig(consumer, stageOwner)); err != nil {
+				t.Fatal(err)
+			}
+			const messages = 20
+			for range messages {
+				if _, err := b.js.PublishMsg(t.Context(), &nats.Msg{Subject: consumer.FilterSubject, Header: c.header, Data: []byte(c.body)}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			harness.Eventually(t, 10*time.Second, func() error {
+				have, err := b.client.Consumer("RAW", consumer.Durable)
+				if err != nil {
+					return err
+				}
+				lag, err := b.client.Lag(t.Context(), "RAW", have)
+				if err == nil && lag.Events != messages*c.each {
+					err = fmt.Errorf("got %d events, want %d", lag.Events, messages*c.each)
+				}
+				return err
+			})
+		})
 	}
 }
 

@@ -19,8 +19,8 @@ const headerEvents = "Millrace-Events"
 
 // Lag is how far a consumer is behind.
 type Lag struct {
-	// Events stored and not yet acknowledged. A frame says how many events it holds; the
-	// number is exact for up to two outstanding messages and else their number times the
+	// Events stored and not yet acknowledged. A frame says how many events it holds, other messages are
+	// looked into. The number is exact for up to two outstanding messages and else their number times the
 	// mean of the oldest and the newest.
 	Events int64
 	// Oldest is when the oldest such event was stored; zero when there is none.
@@ -85,22 +85,17 @@ func (c *Client) message(ctx context.Context, stream string, get api.JSApiMsgGet
 	if response.Message == nil {
 		return message{}, fmt.Errorf("read a message of stream %s: the answer holds none", stream)
 	}
-	return message{events: eventsOf(response.Message.Header), stored: response.Message.Time}, nil
+	return message{events: eventsOf(response.Message.Header, response.Message.Data), stored: response.Message.Time}, nil
 }
 
-// eventsOf reads how many events a message holds: 1 when it does not say, as what
-// collectors publish does not.
-func eventsOf(header []byte) int64 {
-	if len(header) == 0 {
-		return 1
+// eventsOf is how many events a message holds: as its header says, else as its body shows.
+func eventsOf(header, body []byte) int64 {
+	var h nats.Header
+	if len(header) > 0 {
+		h, _ = nats.DecodeHeadersMsg(header) // without headers the body decides
 	}
-	h, err := nats.DecodeHeadersMsg(header)
-	if err != nil {
-		return 1
+	if n, err := strconv.ParseInt(h.Get(headerEvents), 10, 64); err == nil && n > 0 {
+		return n
 	}
-	n, err := strconv.ParseInt(h.Get(headerEvents), 10, 64)
-	if err != nil || n < 1 {
-		return 1
-	}
-	return n
+	return countEvents(h, body)
 }

@@ -106,7 +106,7 @@ func anomalies(ctx context.Context, f file, threshold float64) (rows []int, err 
 		if err != nil {
 			return nil, err
 		}
-		b.Events = append(b.Events[:0], e)
+		b.Events, b.Now = append(b.Events[:0], e), f.times[i]
 		b.Reset(1)
 		if err := s.Process(ctx, b); err != nil {
 			return nil, err

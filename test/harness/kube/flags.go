@@ -16,7 +16,7 @@ const (
 // controllers that a workload needs, without those that talk to a cloud,
 // to volumes or to real kubelets.
 var controllers = strings.Join([]string{
-	"deployment-controller", "replicaset-controller", "statefulset-controller",
+	"deployment-controller", "replicaset-controller", "statefulset-controller", "daemonset-controller",
 	"job-controller", "cronjob-controller", "ttl-after-finished-controller",
 	"horizontal-pod-autoscaler-controller", "disruption-controller",
 	"garbage-collector-controller", "pod-garbage-collector-controller",

@@ -92,7 +92,7 @@ func (a *Agent) start(ctx context.Context) error {
 	return a.watch(ctx)
 }
 
-// watch follows pods, and the ConfigMaps and Secrets that they may mount.
+// watch follows pods, the ConfigMaps and Secrets that they may mount, and the nodes.
 func (a *Agent) watch(ctx context.Context) error {
 	factory := informers.NewSharedInformerFactory(a.client, 0)
 	core := factory.Core().V1()
@@ -104,6 +104,9 @@ func (a *Agent) watch(ctx context.Context) error {
 		DeleteFunc: a.deleted,
 	})
 	if err != nil {
+		return err
+	}
+	if _, err := core.Nodes().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: a.nodeChanged}); err != nil {
 		return err
 	}
 	watching, stop := context.WithCancel(a.ctx)

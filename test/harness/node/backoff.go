@@ -40,9 +40,22 @@ func (c *container) backOff(ctx context.Context, b *backOff, ran time.Duration) 
 		c.wait("CrashLoopBackOff", fmt.Sprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)",
 			delay, c.spec.Name, c.pod.object.Name, c.pod.object.Namespace, c.pod.uid))
 	})
-	c.event(corev1.EventTypeWarning, "BackOff", fmt.Sprintf("Back-off restarting failed container %s in pod %s_%s(%s)",
-		c.spec.Name, c.pod.newest().Name, c.pod.newest().Namespace, c.pod.uid))
-	return sleep(ctx, delay)
+	message := fmt.Sprintf("Back-off restarting failed container %s in pod %s_%s(%s)",
+		c.spec.Name, c.pod.newest().Name, c.pod.newest().Namespace, c.pod.uid)
+	return c.repeat(ctx, delay, func() { c.event(corev1.EventTypeWarning, "BackOff", message) })
+}
+
+// repeat says again that a container is held back, at each look of the kubelet
+// at the pod, until the delay is over; false when ctx ended first.
+func (c *container) repeat(ctx context.Context, delay time.Duration, say func()) bool {
+	look := c.pod.agent.options.BackOff
+	for left := delay; left > 0; left -= look {
+		say()
+		if !sleep(ctx, min(look, left)) {
+			return false
+		}
+	}
+	return true
 }
 
 // pullBackOff reports an image that cannot be pulled and waits; false when
@@ -56,10 +69,11 @@ func (c *container) pullBackOff(ctx context.Context, b *backOff, cause error) bo
 	if !sleep(ctx, b.initial/2) {
 		return false
 	}
-	c.event(corev1.EventTypeNormal, "BackOff", fmt.Sprintf("Back-off pulling image %q", c.spec.Image))
-	c.event(corev1.EventTypeWarning, "Failed", "Error: ImagePullBackOff")
 	c.locked(func() {
 		c.wait("ImagePullBackOff", fmt.Sprintf("Back-off pulling image %q: ErrImagePull: %v", c.spec.Image, cause))
 	})
-	return sleep(ctx, max(b.initial, b.next(0)))
+	return c.repeat(ctx, max(b.initial, b.next(0)), func() {
+		c.event(corev1.EventTypeNormal, "BackOff", fmt.Sprintf("Back-off pulling image %q", c.spec.Image))
+		c.event(corev1.EventTypeWarning, "Failed", "Error: ImagePullBackOff")
+	})
 }

@@ -43,6 +43,12 @@ func (r *recorders) warning(object *corev1.Pod, path, reason, message string) {
 	r.record(object, path, corev1.EventTypeWarning, reason, message)
 }
 
+// node records an event about a node.
+func (r *recorders) node(object *corev1.Node, reason, message string) {
+	ref := &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: object.Name, UID: object.UID}
+	r.byNode[object.Name].Event(ref, corev1.EventTypeNormal, reason, message)
+}
+
 func (r *recorders) record(object *corev1.Pod, path, kind, reason, message string) {
 	ref, err := reference.GetPartialReference(scheme.Scheme, object, path)
 	if err != nil {

@@ -20,6 +20,9 @@ import (
 	"millrace.dev/millrace/test/harness/process"
 )
 
+// maxProbeOutput is how much of a command's output the kubelet quotes, in bytes.
+const maxProbeOutput = 10 << 10
+
 // probe runs one probe; nil is success.
 func (c *container) probe(ctx context.Context, probe *corev1.Probe) error {
 	timeout := time.Duration(max(1, probe.TimeoutSeconds)) * time.Second
@@ -59,7 +62,7 @@ func (c *container) httpGet(ctx context.Context, action *corev1.HTTPGetAction) e
 			request.Host = h.Value
 		}
 	}
-	client := &http.Client{Transport: &http.Transport{
+	client := &http.Client{Timeout: timeLeft(ctx), Transport: &http.Transport{
 		DisableKeepAlives: true,
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, // as the kubelet does
 	}}
@@ -73,6 +76,16 @@ func (c *container) httpGet(ctx context.Context, action *corev1.HTTPGetAction) e
 		return fmt.Errorf("HTTP probe failed with statuscode: %d", response.StatusCode)
 	}
 	return nil
+}
+
+// timeLeft until a deadline, for clients whose own timeout has words of its
+// own; 0, which is none, without a deadline.
+func timeLeft(ctx context.Context) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return 0
+	}
+	return max(time.Millisecond, time.Until(deadline)-time.Millisecond)
 }
 
 func (c *container) tcpSocket(ctx context.Context, action *corev1.TCPSocketAction) error {
@@ -104,8 +117,10 @@ func (c *container) port(port intstr.IntOrString) (int, error) {
 }
 
 // exec runs a command beside the container, with its environment and mounts.
-// A timeout kills it. The error carries the output of a failed command.
+// A timeout kills it. The error of a failed command is its output and nothing
+// else, as the kubelet's Events have it.
 func (c *container) exec(ctx context.Context, command []string) error {
+	began := time.Now()
 	argv := c.replaceEntrypoint(c.entrypoint, c.expandAll(c.values, command))
 	log, err := os.CreateTemp(c.pod.dir, "exec-*.log")
 	if err != nil {
@@ -124,10 +139,11 @@ func (c *container) exec(ctx context.Context, command []string) error {
 	case <-p.Done():
 	case <-ctx.Done():
 		p.Kill()
-		return fmt.Errorf("command timed out: %q", strings.Join(argv, " "))
+		deadline, _ := ctx.Deadline()
+		return fmt.Errorf("command timed out: %q timed out after %s", strings.Join(argv, " "), deadline.Sub(began).Round(time.Second))
 	}
 	if code, _ := p.ExitCode(); code != 0 {
-		return fmt.Errorf("%scommand exited with code %d", p.Tail(1000), code)
+		return errors.New(p.Tail(maxProbeOutput))
 	}
 	return nil
 }

@@ -84,7 +84,7 @@ func (o *Options) entrypoint(image string) ([]string, error) {
 			return entrypoint, nil
 		}
 	}
-	return nil, fmt.Errorf("rpc error: code = NotFound desc = failed to pull and unpack image %q: not found", image)
+	return nil, fmt.Errorf("rpc error: code = NotFound desc = failed to pull and unpack image %[1]q: failed to resolve reference %[1]q: %[1]s: not found", image)
 }
 
 // repository strips the digest and the tag of an image reference.

@@ -20,8 +20,11 @@ var (
 	errCrashed = errors.New("the node crashed")
 )
 
-// retryInterval of calls to the API and of volumes that are not there yet.
+// retryInterval of calls to the API.
 const retryInterval = 200 * time.Millisecond
+
+// firstMountRetry is how long a pod waits for a volume that is not there yet.
+const firstMountRetry = 500 * time.Millisecond
 
 // pod runs one pod, in a goroutine of its own.
 type pod struct {
@@ -154,16 +157,17 @@ func (p *pod) work() {
 
 // setUp makes the address, the folders and the volumes; false when the pod
 // ended before.
+//
+// Retries begin after 500 ms and double, as the kubelet's of a volume do, up to
+// the agent's longest back-off (the kubelet's is two minutes).
 func (p *pod) setUp() bool {
-	for {
+	for delay := firstMountRetry; ; delay = min(2*delay, max(firstMountRetry, p.agent.options.MaxBackOff)) {
 		err := p.trySetUp()
 		if err == nil {
 			break
 		}
 		p.agent.events.warning(p.newest(), "", "FailedMount", "MountVolume.SetUp failed "+err.Error())
-		// The kubelet's back-off starts at 500 ms and doubles; pods under
-		// test wait for an object that is about to be created.
-		if !sleep(p.live, 2*retryInterval) {
+		if !sleep(p.live, delay) {
 			return false
 		}
 	}

@@ -58,6 +58,8 @@ type head struct {
 	// Late are the kinds that were not listed with the others, for lack of a right, with a since
 	// of their own; zero = they have not been listed yet.
 	Late map[string]time.Time `json:"late,omitempty"`
+	// Kinds are those that the collector watches; none = those that the first releases watched.
+	Kinds []string `json:"kinds,omitempty"`
 }
 
 const headVersion = 1

@@ -340,7 +340,7 @@ func TestRecording(t *testing.T) {
 	t.Logf("%d events: %v", len(events), types)
 	for _, want := range []string{
 		typeEvent, typePodCrashLoop, typePodRestarted, typePodImagePull, typePodUnschedulable,
-		typeNodeNotReady, typeDeploymentCreated, typeDeploymentScaled, typeDeploymentImage,
+		typeNodeNotReady, typeOf(kindDeployment, whatCreated), typeOf(kindDeployment, whatScaled), typeOf(kindDeployment, whatImage),
 	} {
 		if types[want] == 0 {
 			t.Errorf("no %s among %v", want, slices.Sorted(maps.Keys(types)))

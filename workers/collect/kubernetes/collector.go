@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/enrich/kubernetes/watch"
@@ -23,8 +24,9 @@ import (
 
 // Options of Run.
 type Options struct {
-	// Clientset reaches the cluster; JetStream reaches NATS. Both are required.
+	// Clientset and Metadata reach the cluster; JetStream reaches NATS. All are required.
 	Clientset kubernetes.Interface
+	Metadata  metadata.Interface
 	JetStream jetstream.JetStream
 	// Subject is where events are published: one literal subject, which no other collector
 	// uses. A stream must store it. Required.
@@ -55,7 +57,7 @@ type Options struct {
 func (o *Options) check() error {
 	var missing []string
 	for name, set := range map[string]bool{
-		"Clientset": o.Clientset != nil, "JetStream": o.JetStream != nil, "Subject": o.Subject != "", "Cluster": o.Cluster != "",
+		"Clientset": o.Clientset != nil, "Metadata": o.Metadata != nil, "JetStream": o.JetStream != nil, "Subject": o.Subject != "", "Cluster": o.Cluster != "",
 	} {
 		if !set {
 			missing = append(missing, name)
@@ -115,10 +117,9 @@ func (c *collector) run(ctx context.Context, p *position) error {
 	// The publisher outlives ctx, so that it can publish what the watches had found.
 	publishing, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
-	observer := &observer{
-		cluster: c.Cluster, now: c.Now, since: p.since, late: p.late, history: c.History, ledger: p.ledger,
-		out: queue, done: publishing.Done(), waiting: map[string]bool{}, unlisted: p.unlisted,
-	}
+	observer := newObserver(c.Cluster, c.Now, p.since, p.ledger, queue)
+	observer.late, observer.history, observer.upgraded = p.late, c.History, p.upgraded
+	observer.done, observer.unlisted = publishing.Done(), p.unlisted
 	feeds := c.feeds(observer)
 	for _, kind := range kinds {
 		observer.waiting[kind] = true
@@ -160,8 +161,11 @@ func (c *collector) run(ctx context.Context, p *position) error {
 // watch runs the feeds, and asks for checkpoints, until ctx ends.
 func (c *collector) watch(ctx context.Context, feeds []*watch.Feed, o *observer) {
 	var done sync.WaitGroup
-	for _, feed := range feeds {
-		done.Go(func() { feed.Run(ctx) })
+	for i, feed := range feeds {
+		done.Go(func() {
+			await(ctx, kinds[i], feeds)
+			feed.Run(ctx)
+		})
 	}
 	done.Go(func() {
 		ticker := time.NewTicker(c.CheckpointInterval)
@@ -169,6 +173,8 @@ func (c *collector) watch(ctx context.Context, feeds []*watch.Feed, o *observer)
 		for {
 			select {
 			case <-ticker.C:
+				o.readLone(ctx, c.Clientset)
+				o.overdue()
 				o.checkpoint()
 			case <-ctx.Done():
 				return

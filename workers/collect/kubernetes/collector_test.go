@@ -20,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/test/harness"
@@ -35,6 +36,7 @@ const (
 // world is a real API server and a real NATS server, with one namespace.
 type world struct {
 	kubernetes.Interface
+	meta      metadata.Interface
 	plane     *kube.ControlPlane
 	url       string
 	js        jetstream.JetStream
@@ -57,14 +59,18 @@ func newWorld(t *testing.T, plane *kube.ControlPlane, url string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{plane.Client(), plane, url, js, harness.NewNamespace(t, plane, nil)}
+	meta, err := metadata.NewForConfig(plane.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &world{plane.Client(), meta, plane, url, js, harness.NewNamespace(t, plane, nil)}
 }
 
 // collect runs a collector until stop is called, which returns its error.
 func (w *world) collect(t *testing.T, options ...func(*Options)) (stop func() error) {
 	t.Helper()
 	o := Options{
-		Clientset: w.Interface, JetStream: w.js, Subject: testSubject, Cluster: "test",
+		Clientset: w.Interface, Metadata: w.meta, JetStream: w.js, Subject: testSubject, Cluster: "test",
 		CheckpointInterval: 100 * time.Millisecond, History: time.Hour,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
@@ -253,6 +259,7 @@ func TestCollector(t *testing.T) {
 		"an OOM kill has no Event":             testOOMKill,
 		"states of pods":                       testPodStates,
 		"conditions of nodes":                  testNodes,
+		"deleted while no collector runs":      testDeletedMeanwhile,
 		"changes of Deployments":               testDeployments,
 		"a restart neither loses nor doubles":  testRestart,
 		"a lost checkpoint is read back":       testLostCheckpoint,
@@ -403,15 +410,64 @@ func testPodStates(t *testing.T, w *world) {
 		"k8s.pod.evicted Pod/evicted x1",
 		"k8s.pod.failed Pod/failed x1",
 		"k8s.pod.not_ready Pod/unready x1",
+		"k8s.pod.succeeded Pod/completed x1",
 	}
 	w.eventually(t, want...)
-	// ErrImagePull and ImagePullBackOff take turns: one problem, one event. Deletion is no news.
+	// ErrImagePull and ImagePullBackOff take turns: one problem, one event.
 	w.status(t, "pulling", func(s *corev1.PodStatus) { s.ContainerStatuses[0].State.Waiting.Reason = "ImagePullBackOff" })
 	zero := int64(0)
 	if err := w.CoreV1().Pods(w.namespace).Delete(t.Context(), "crashing", metav1.DeleteOptions{GracePeriodSeconds: &zero}); err != nil {
 		t.Fatal(err)
 	}
+	want = append(want, "k8s.pod.deleted Pod/crashing x1")
 	w.eventually(t, want...)
+	// Ready again, and not ready again.
+	for i, status := range []corev1.ConditionStatus{corev1.ConditionTrue, corev1.ConditionFalse, corev1.ConditionTrue} {
+		w.status(t, "unready", func(s *corev1.PodStatus) {
+			s.Conditions[0].Status, s.Conditions[0].LastTransitionTime = status, seconds(i)
+		})
+		typ := typePodReady
+		if status == corev1.ConditionFalse {
+			typ = typePodNotReady
+		}
+		want = append(want, typ+" Pod/unready x1")
+		w.eventually(t, want...)
+	}
+}
+
+// What is deleted while no collector runs is published by the next one, with what it was and whose.
+func testDeletedMeanwhile(t *testing.T, w *world) {
+	for name, lose := range map[string]bool{"checkpoint": false, "stream": true} {
+		stop := w.collect(t)
+		w.createPod(t, name)
+		w.status(t, name, func(s *corev1.PodStatus) { s.Phase = corev1.PodSucceeded })
+		w.sees(t, "k8s.pod.succeeded Pod/"+name)
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		if lose {
+			if err := w.js.DeleteKeyValue(t.Context(), "millrace-collect"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		zero := int64(0)
+		if err := w.CoreV1().Pods(w.namespace).Delete(t.Context(), name, metav1.DeleteOptions{GracePeriodSeconds: &zero}); err != nil {
+			t.Fatal(err)
+		}
+		stop = w.collect(t)
+		w.sees(t, "k8s.pod.deleted Pod/"+name)
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.collect(t)
+	w.eventually(t, "k8s.pod.succeeded Pod/checkpoint x1", "k8s.pod.deleted Pod/checkpoint x1",
+		"k8s.pod.succeeded Pod/stream x1", "k8s.pod.deleted Pod/stream x1")
+	for _, e := range w.published(t) {
+		if len(e.Related) == 0 || e.Related[0].Name != "web-abc" || e.Related[0].Role != roleOwner || e.Entity.Uid == "" {
+			t.Errorf("%s: got %v related to %v", e.Type, e.Entity, e.Related)
+		}
+	}
 }
 
 func testNodes(t *testing.T, w *world) {
@@ -441,7 +497,23 @@ func testNodes(t *testing.T, w *world) {
 	set(condition(corev1.NodeReady, corev1.ConditionUnknown, -10), condition(corev1.NodeDiskPressure, corev1.ConditionTrue, -10))
 	w.eventually(t, ready, "k8s.node.memory_pressure Node/"+name+" x1", notReady, "k8s.node.disk_pressure Node/"+name+" x1")
 	set(condition(corev1.NodeReady, corev1.ConditionTrue, -10))
-	w.eventually(t, ready, "k8s.node.memory_pressure Node/"+name+" x1", notReady, "k8s.node.disk_pressure Node/"+name+" x1", ready)
+	want := []string{ready, "k8s.node.memory_pressure Node/" + name + " x1", notReady, "k8s.node.disk_pressure Node/" + name + " x1", ready}
+	w.eventually(t, want...)
+	set(condition(corev1.NodeReady, corev1.ConditionTrue, -10), condition(corev1.NodeMemoryPressure, corev1.ConditionFalse, -8),
+		condition(corev1.NodeDiskPressure, corev1.ConditionFalse, -7))
+	want = append(want, "k8s.node.pressure_ended Node/"+name+" x1")
+	w.eventually(t, want...)
+	for _, cordoned := range []string{"true", "false"} {
+		if node, err = w.CoreV1().Nodes().Patch(t.Context(), name, types.MergePatchType, []byte(`{"spec":{"unschedulable":`+cordoned+`}}`), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, map[string]string{"true": typeNodeCordoned, "false": typeNodeUncordoned}[cordoned]+" Node/"+name+" x1")
+		w.eventually(t, want...)
+	}
+	if err := w.CoreV1().Nodes().Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually(t, append(want, "k8s.node.deleted Node/"+name+" x1")...)
 }
 
 func (w *world) createDeployment(t *testing.T) *appsv1.Deployment {
@@ -483,7 +555,7 @@ func testDeployments(t *testing.T, w *world) {
 		{`{"metadata":{"annotations":{"note":"x"}}}`, nil},
 		{`{"spec":{"replicas":5}}`, []string{"k8s.deployment.scaled Deployment/web x1"}},
 		{`{"spec":{"template":{"spec":{"containers":[{"name":"app","image":"registry.test/app:2"}]}}}}`, []string{"k8s.deployment.image_changed Deployment/web x1"}},
-		{`{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"now"}}}}}`, []string{"k8s.deployment.config_changed Deployment/web x1"}},
+		{`{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"now"}}}}}`, []string{"k8s.deployment.restart_requested Deployment/web x1"}},
 		{`{"spec":{"minReadySeconds":5}}`, []string{"k8s.deployment.config_changed Deployment/web x1"}},
 		{`{"spec":{"replicas":1,"template":{"spec":{"containers":[{"name":"app","image":"registry.test/app:3"}]}}}}`, []string{
 			"k8s.deployment.image_changed Deployment/web x1", "k8s.deployment.scaled Deployment/web x1",

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"millrace.dev/millrace/workers/config"
@@ -38,7 +39,7 @@ func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "kubernetes --subject SUBJECT --cluster NAME",
 		Short: "Publish what happens in a Kubernetes cluster as raw events",
-		Long: `Watches the cluster's events and the state of its pods, nodes and Deployments, and
+		Long: `Watches the cluster's events and the state of its pods, nodes and workloads, and
 publishes what is new as raw events. It resumes without loss and without doubles:
 where it stands is in a NATS KV bucket, and in the stream itself.
 
@@ -56,7 +57,7 @@ lists the rights that it needs in Kubernetes and in NATS.`,
 	fs.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file (default $KUBECONFIG, the pod's service account, ~/.kube/config)")
 	fs.StringVar(&f.cluster, "cluster", "", "name of the cluster: k8s.cluster.name of its events (required)")
 	fs.DurationVar(&f.history, "history", time.Hour, "how far back the first start looks")
-	fs.StringVar(&f.listen, "listen", "", "address of /metrics and /healthz, such as :8080 (default none)")
+	fs.StringVar(&f.listen, "listen", "", "address of /metrics, /healthz and /readyz, such as :8080 (default none)")
 	return cmd
 }
 
@@ -83,7 +84,7 @@ func (f *flags) run(cmd *cobra.Command) error {
 	}
 	ctx := cmd.Context()
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
-	client, err := f.clientset()
+	client, meta, err := f.clients()
 	if err != nil {
 		return err
 	}
@@ -99,12 +100,12 @@ func (f *flags) run(cmd *cobra.Command) error {
 	registry := prometheus.NewRegistry()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	served, err := f.serve(ctx, registry, log)
+	served, err := f.serve(ctx, connection, registry, log)
 	if err != nil {
 		return err
 	}
 	err = Run(ctx, Options{
-		Clientset: client, JetStream: js, Subject: f.subject, Cluster: f.cluster, Bucket: f.bucket,
+		Clientset: client, Metadata: meta, JetStream: js, Subject: f.subject, Cluster: f.cluster, Bucket: f.bucket,
 		History: f.history, Log: log, Now: time.Now, Metrics: registry,
 	})
 	cancel()
@@ -115,43 +116,28 @@ func (f *flags) run(cmd *cobra.Command) error {
 	return err
 }
 
-func (f *flags) clientset() (kubernetes.Interface, error) {
+// clients reach the cluster: one for objects, and one for their metadata alone.
+func (f *flags) clients() (kubernetes.Interface, metadata.Interface, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = f.kubeconfig
 	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("find the cluster: %w", err)
+		return nil, nil, fmt.Errorf("find the cluster: %w", err)
 	}
 	cfg.UserAgent = "millrace-collect"
 	client, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("kubernetes client: %w", err)
+		return nil, nil, fmt.Errorf("kubernetes client: %w", err)
 	}
-	return client, nil
-}
-
-// dial returns a connection that comes up when the server does, and again after it was
-// away, or its credentials were replaced.
-func (f *flags) dial(log *slog.Logger) (*nats.Conn, error) {
-	options := []nats.Option{
-		nats.Name("millrace collect kubernetes " + f.cluster),
-		nats.CustomInboxPrefix(config.CollectorInbox(f.cluster)),
-		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(),
-		nats.ReconnectBufSize(-1), // what cannot be sent now is an error, and is tried again
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn("disconnected from NATS", "error", err) }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("NATS reports an error", "error", err) }),
-		nats.ReconnectHandler(func(c *nats.Conn) { log.Info("connected to NATS again", "url", c.ConnectedUrlRedacted()) }),
-	}
-	login := connect.Login{TLS: f.nats.TLS, Load: func() (connect.Material, error) { return connect.Files(f.nats) }}
-	connection, err := connect.NATS(f.nats.URL, login, options...)
+	meta, err := metadata.NewForConfig(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS: %w", err)
+		return nil, nil, fmt.Errorf("kubernetes metadata client: %w", err)
 	}
-	return connection, nil
+	return client, meta, nil
 }
 
 // serve serves metrics and health until ctx ends; the channel is closed then.
-func (f *flags) serve(ctx context.Context, registry *prometheus.Registry, log *slog.Logger) (<-chan struct{}, error) {
+func (f *flags) serve(ctx context.Context, connection *nats.Conn, registry *prometheus.Registry, log *slog.Logger) (<-chan struct{}, error) {
 	done := make(chan struct{})
 	if f.listen == "" {
 		close(done)
@@ -165,6 +151,11 @@ func (f *flags) serve(ctx context.Context, registry *prometheus.Registry, log *s
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !connection.IsConnected() {
+			http.Error(w, errNotConnected.Error(), http.StatusServiceUnavailable)
+		}
+	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

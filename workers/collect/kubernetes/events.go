@@ -2,7 +2,6 @@ package kubernetes
 
 import (
 	"cmp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -15,18 +14,13 @@ import (
 // eventFindings returns the news of a Kubernetes event: how often it has happened since the
 // count that was published last.
 func eventFindings(e *eventsv1.Event, p past) []finding {
-	count := eventCount(e)
-	delta := p.counted("", count)
+	count, at := eventCount(e), eventTime(e)
+	value, delta := p.count("", count, at)
 	if delta <= 0 {
 		return nil
 	}
-	at := eventTime(e)
-	severity := int32(severityInfo)
-	if e.Type == corev1.EventTypeWarning {
-		severity = severityWarn
-	}
 	out := &eventv1.Event{
-		Type: typeEvent, Source: reporter(e), TimeUnixNano: nanos(at), SeverityNumber: severity,
+		Type: typeEvent, Source: reporter(e), TimeUnixNano: nanos(at), SeverityNumber: eventSeverity(e.Type),
 		Body: e.Note, Count: uint32(delta), Entity: regarding(&e.Regarding),
 		Attributes: []*eventv1.KeyValue{
 			stringValue("k8s.event.name", e.Name),
@@ -38,8 +32,8 @@ func eventFindings(e *eventsv1.Event, p past) []finding {
 			ReportingInstance:   e.ReportingInstance,
 		}},
 	}
-	if first := eventStart(e); !first.IsZero() {
-		out.Attributes = append(out.Attributes, stringValue("k8s.event.start_time", first.UTC().Format(time.RFC3339Nano)))
+	if first := eventStart(e); !first.IsZero() && !first.Equal(at) {
+		out.Attributes = append(out.Attributes, stringValue("k8s.event.first_time", first.UTC().Format(time.RFC3339Nano)))
 	}
 	if name, ok := containerOf(e.Regarding.FieldPath); ok {
 		out.Resource = append(out.Resource, stringValue("k8s.container.name", name))
@@ -52,7 +46,16 @@ func eventFindings(e *eventsv1.Event, p past) []finding {
 		related.Role = "regarding"
 		out.Related = append(out.Related, related)
 	}
-	return []finding{{value: strconv.FormatInt(count, 10), event: out, at: at}}
+	return []finding{{value: value, event: out, at: at}}
+}
+
+// eventSeverity is what the type of an Event means. Kubernetes knows Normal and Warning, but the API server
+// takes any word for an Event of core/v1. A word that is neither, such as Error, is not normal.
+func eventSeverity(typ string) int32 {
+	if typ == "" || strings.EqualFold(typ, corev1.EventTypeNormal) {
+		return severityInfo
+	}
+	return severityWarn
 }
 
 // eventCount is how often the event has happened. Recorders of core/v1 events count in a

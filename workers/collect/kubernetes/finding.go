@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -8,41 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
-)
-
-// The kinds that are watched.
-const (
-	kindEvent      = "Event"
-	kindPod        = "Pod"
-	kindNode       = "Node"
-	kindDeployment = "Deployment"
-)
-
-var kinds = []string{kindEvent, kindPod, kindNode, kindDeployment}
-
-// The event types, as docs/events.md lists them.
-const (
-	typeEvent = "k8s.event"
-
-	typePodOOMKilled     = "k8s.pod.oom_killed"
-	typePodCrashLoop     = "k8s.pod.crash_loop_back_off"
-	typePodImagePull     = "k8s.pod.image_pull_back_off"
-	typePodRestarted     = "k8s.pod.restarted"
-	typePodFailed        = "k8s.pod.failed"
-	typePodEvicted       = "k8s.pod.evicted"
-	typePodUnschedulable = "k8s.pod.unschedulable"
-	typePodNotReady      = "k8s.pod.not_ready"
-
-	typeNodeNotReady       = "k8s.node.not_ready"
-	typeNodeReady          = "k8s.node.ready"
-	typeNodeMemoryPressure = "k8s.node.memory_pressure"
-	typeNodeDiskPressure   = "k8s.node.disk_pressure"
-	typeNodePIDPressure    = "k8s.node.pid_pressure"
-
-	typeDeploymentCreated = "k8s.deployment.created"
-	typeDeploymentImage   = "k8s.deployment.image_changed"
-	typeDeploymentConfig  = "k8s.deployment.config_changed"
-	typeDeploymentScaled  = "k8s.deployment.scaled"
 )
 
 // OpenTelemetry severity numbers.
@@ -60,6 +26,16 @@ type finding struct {
 	event *eventv1.Event
 	// at is when it happened; zero = it lasts.
 	at time.Time
+	// young says that earlier releases did not know the aspect.
+	young bool
+}
+
+// history tells whether a finding is older than what is published.
+func (f finding) history(since, upgraded time.Time) bool {
+	if f.at.IsZero() {
+		return false
+	}
+	return f.at.Before(since) || f.young && f.at.Before(upgraded)
 }
 
 // past tells what was published about an object before.
@@ -68,6 +44,9 @@ type past struct {
 	// old says that the object was there before the collector's first start: what happened
 	// to it before that is not counted.
 	old bool
+	// first says that the kind is listed for the first time in this run. Such a list may come from
+	// an API server that lags behind.
+	first bool
 }
 
 func (p past) value(aspect string) string { return p.record.value(aspect) }
@@ -89,15 +68,33 @@ func later(value, last string) bool {
 	return n > before || n == before && value != last
 }
 
-// counted is a count that went up: by how much, seen from what was published before.
-func (p past) counted(aspect string, count int64) (delta int64) {
-	if last := number(p.value(aspect)); last >= 0 {
-		return count - last
+// count is a count of an object as an id has it, and by how much it went up since the last published
+// one. A count that went down starts anew: the kubelet or the node was reset, and everything that is
+// counted now is new. Its value is then <count>.<epoch>, as are those that follow, for the ids of the
+// first epoch are taken. A first list may be old, so what it says is no reset.
+func (p past) count(aspect string, count int64, at time.Time) (value string, delta int64) {
+	value = strconv.FormatInt(count, 10)
+	last := p.value(aspect)
+	n := number(last)
+	_, epoch, again := strings.Cut(last, ".")
+	if again {
+		value += "." + epoch
 	}
-	if p.old {
-		return min(count, 1)
+	switch {
+	case n < 0 && p.old:
+		return value, min(count, 1)
+	case n < 0:
+		return value, count
+	case count >= n:
+		return value, count - n
+	case p.first:
+		return last, 0
 	}
-	return count
+	begun := max(at.Unix(), 0)
+	if again && begun <= run(last) {
+		begun = run(last) + 1
+	}
+	return fmt.Sprintf("%d.%d", count, begun), count
 }
 
 func unix(t metav1.Time) string { return strconv.FormatInt(t.Unix(), 10) }
@@ -116,15 +113,4 @@ func stringValue(key, value string) *eventv1.KeyValue {
 
 func intValue(key string, value int64) *eventv1.KeyValue {
 	return &eventv1.KeyValue{Key: key, Value: &eventv1.KeyValue_IntValue{IntValue: value}}
-}
-
-// controllerRef is the controller of an object as a related reference; nil without.
-func controllerRef(o *metav1.ObjectMeta) []*eventv1.EntityRef {
-	ref := metav1.GetControllerOfNoCopy(o)
-	if ref == nil {
-		return nil
-	}
-	return []*eventv1.EntityRef{{
-		Kind: ref.Kind, Namespace: o.Namespace, Name: ref.Name, Uid: string(ref.UID), ApiVersion: ref.APIVersion, Role: "owner",
-	}}
 }

@@ -2,8 +2,11 @@ package kubernetes
 
 import (
 	"hash/fnv"
+	"slices"
 	"strings"
 	"time"
+
+	"millrace.dev/millrace/workers/event"
 )
 
 // shards is the number of parts in which the ledger is stored: only changed ones are written.
@@ -25,6 +28,12 @@ type record struct {
 	Values map[string]string `json:"v,omitempty"`
 	// Gone is when the object was deleted, in Unix seconds; 0 = it exists.
 	Gone int64 `json:"g,omitempty"`
+	// Name is [<namespace>/]<name>: of an object that is deleted while no collector runs only this
+	// tells what it was. Empty = not known, or nobody needs it.
+	Name string `json:"n,omitempty"`
+	// Owner is the controller, and Workload what stands at the end of the chain of owners.
+	Owner    ref `json:"o,omitempty"`
+	Workload ref `json:"w,omitempty"`
 }
 
 func newLedger() *ledger {
@@ -80,6 +89,17 @@ func (r *record) value(aspect string) string {
 	return r.Values[aspect]
 }
 
+// know records what an object is called, and whose it is. What is no longer known stays.
+func (l *ledger) know(uid string, r *record, name string, owner, workload ref) {
+	if workload == "" && owner == r.Owner {
+		workload = r.Workload
+	}
+	if r.Name != name || r.Owner != owner || r.Workload != workload {
+		r.Name, r.Owner, r.Workload = name, owner, workload
+		l.dirty[shardOf(uid)] = true
+	}
+}
+
 // gone marks an object as deleted.
 func (l *ledger) gone(uid string, now time.Time) {
 	if r := l.get(uid); r != nil && r.Gone == 0 {
@@ -88,15 +108,18 @@ func (l *ledger) gone(uid string, now time.Time) {
 	}
 }
 
-// only marks all objects of a kind as deleted that are not in there.
-func (l *ledger) only(kind string, there map[string]struct{}, now time.Time) {
+// missing are all objects of a kind that are not in there, and not known to be gone.
+func (l *ledger) missing(kind string, there map[string]struct{}) []string {
+	var all []string
 	for _, objects := range l.objects {
 		for uid, r := range objects {
-			if _, ok := there[uid]; !ok && r.Kind == kind {
-				l.gone(uid, now)
+			if _, ok := there[uid]; !ok && r.Kind == kind && r.Gone == 0 {
+				all = append(all, uid)
 			}
 		}
 	}
+	slices.Sort(all)
+	return all
 }
 
 // forget drops objects that are gone for long.
@@ -130,8 +153,8 @@ func eventID(uid, aspect, value string) string {
 }
 
 // apply takes a published event into the ledger, as a restarted collector reads it back.
-func (l *ledger) apply(id, typ string) {
-	uid, rest, ok := strings.Cut(strings.Clone(id), "/")
+func (l *ledger) apply(e *event.Event) {
+	uid, rest, ok := strings.Cut(strings.Clone(e.ID), "/")
 	if !ok || uid == "" {
 		return
 	}
@@ -139,27 +162,37 @@ func (l *ledger) apply(id, typ string) {
 	if cut := strings.LastIndexByte(rest, '/'); cut >= 0 {
 		aspect, value = rest[:cut], rest[cut+1:]
 	}
-	kind := kindOfType(typ)
+	kind := kindOfType(e.Type)
 	if kind == "" {
 		return
 	}
-	if kind == kindDeployment {
-		aspect = aspectSpec // each of its event types tells the whole state
+	l.set(uid, kind, storedAspect(aspect), value)
+	if kind == kindEvent {
+		return
 	}
-	l.set(uid, kind, aspect, value)
+	name, owner, workload := strings.Clone(e.Entity.Name), ref(""), ref("")
+	if e.Entity.Namespace != "" {
+		name = e.Entity.Namespace + "/" + name
+	}
+	for r := range e.RelatedRefs {
+		switch r.Role {
+		case roleOwner:
+			owner = newRef(r.APIVersion, r.Kind, r.Name, r.UID)
+		case roleWorkload:
+			workload = newRef(r.APIVersion, r.Kind, r.Name, r.UID)
+		}
+	}
+	if workload != "" && workload == owner {
+		workload = sameAsOwner
+	}
+	l.know(uid, l.get(uid), name, owner, workload)
 }
 
-// kindOfType is the kind of the object that an event type of this collector is about.
-func kindOfType(typ string) string {
-	switch {
-	case typ == typeEvent:
-		return kindEvent
-	case strings.HasPrefix(typ, "k8s.pod."):
-		return kindPod
-	case strings.HasPrefix(typ, "k8s.node."):
-		return kindNode
-	case strings.HasPrefix(typ, "k8s.deployment."):
-		return kindDeployment
+// storedAspect is the aspect under which the ledger keeps a value: all changes of a workload tell its
+// whole state.
+func storedAspect(aspect string) string {
+	if strings.HasPrefix(aspect, aspectSpec+"/") {
+		return aspectSpec
 	}
-	return ""
+	return aspect
 }

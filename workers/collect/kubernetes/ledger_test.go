@@ -8,6 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"millrace.dev/millrace/workers/event"
 )
 
 // What is read back from ids must be what was recorded when they were published.
@@ -20,12 +22,12 @@ func TestApply(t *testing.T) {
 		"container":  {typePodOOMKilled, kindPod, "oom_killed/app", "1795436932.3", "oom_killed/app"},
 		"pod":        {typePodNotReady, kindPod, "not_ready", "1795436932", "not_ready"},
 		"node":       {typeNodeReady, kindNode, "condition/Ready", "1795436932.True", "condition/Ready"},
-		"deployment": {typeDeploymentScaled, kindDeployment, "spec/scaled", "4.5.abc.def", aspectSpec},
+		"deployment": {typeOf(kindDeployment, whatScaled), kindDeployment, "spec/scaled", "4.5.abc.def", aspectSpec},
 	} {
 		t.Run(name, func(t *testing.T) {
 			published, readBack := newLedger(), newLedger()
-			published.set("uid", tc.kind, storedAspect(tc.kind, tc.aspect), tc.value)
-			readBack.apply(eventID("uid", tc.aspect, tc.value), tc.typ)
+			published.set("uid", tc.kind, storedAspect(tc.aspect), tc.value)
+			readBack.apply(&event.Event{ID: eventID("uid", tc.aspect, tc.value), Type: tc.typ})
 			if diff := cmp.Diff(published.objects, readBack.objects); diff != "" {
 				t.Errorf("-published +read back\n%s", diff)
 			}
@@ -36,9 +38,9 @@ func TestApply(t *testing.T) {
 	}
 	l := newLedger()
 	for _, id := range []string{"", "no-slash", "/x"} {
-		l.apply(id, typeEvent)
+		l.apply(&event.Event{ID: id, Type: typeEvent})
 	}
-	l.apply("uid/1", "somebody.elses")
+	l.apply(&event.Event{ID: "uid/1", Type: "somebody.elses"})
 	if l.size() != 0 {
 		t.Errorf("ids of others: got %d objects", l.size())
 	}
@@ -51,7 +53,9 @@ func TestForget(t *testing.T) {
 		l.set(fmt.Sprint("pod-", i), kindPod, "failed", "1")
 	}
 	l.set("node", kindNode, "condition/Ready", "1.True")
-	l.only(kindPod, map[string]struct{}{"pod-0": {}}, now)
+	for _, uid := range l.missing(kindPod, map[string]struct{}{"pod-0": {}}) {
+		l.gone(uid, now)
+	}
 	l.forget(now.Add(keepGone))
 	if l.size() != 4 {
 		t.Errorf("within the time: got %d objects, want 4", l.size())
@@ -83,7 +87,7 @@ func TestEndsHaveOneValue(t *testing.T) {
 		pod.Status.ContainerStatuses = []corev1.ContainerStatus{state}
 		for _, f := range podFindings(pod, past{record: l.get("p")}) {
 			l.set("p", kindPod, f.aspect, f.value)
-			if f.event.Type == typePodOOMKilled {
+			if f.event != nil && f.event.Type == typePodOOMKilled {
 				got = append(got, fmt.Sprintf("%d: %s", i, f.value))
 			}
 		}
@@ -94,24 +98,32 @@ func TestEndsHaveOneValue(t *testing.T) {
 }
 
 // Counts begin with what is known: nothing for a new object, everything for one that was
-// there before the collector.
-func TestCounted(t *testing.T) {
-	known := &record{Values: map[string]string{"a": "3"}}
+// there before the collector. One that goes down starts anew, with ids of its own.
+func TestCounts(t *testing.T) {
+	known := func(value string) *record { return &record{Values: map[string]string{"a": value}} }
+	at := time.Unix(1000, 0)
 	for name, tc := range map[string]struct {
 		past  past
 		count int64
-		want  int64
+		value string
+		delta int64
 	}{
-		"new object":              {past{}, 5, 5},
-		"old object":              {past{old: true}, 5, 1},
-		"old object that did not": {past{old: true}, 0, 0},
-		"known":                   {past{record: known, old: true}, 5, 2},
-		"known, the same":         {past{record: known}, 3, 0},
-		"known, counted down":     {past{record: known}, 1, -2},
+		"new object":                        {past{}, 5, "5", 5},
+		"old object":                        {past{old: true}, 5, "5", 1},
+		"old object that did not":           {past{old: true}, 0, "0", 0},
+		"known":                             {past{record: known("3"), old: true}, 5, "5", 2},
+		"known, the same":                   {past{record: known("3")}, 3, "3", 0},
+		"went down":                         {past{record: known("3")}, 1, "1.1000", 1},
+		"went down to 0":                    {past{record: known("3")}, 0, "0.1000", 0},
+		"went up after it had gone down":    {past{record: known("1.1000")}, 4, "4.1000", 3},
+		"went down twice":                   {past{record: known("4.900")}, 2, "2.1000", 2},
+		"went down twice within one second": {past{record: known("4.1000")}, 2, "2.1001", 2},
+		"an old list says less":             {past{record: known("3"), first: true}, 1, "3", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := tc.past.counted("a", tc.count); got != tc.want {
-				t.Errorf("got %d, want %d", got, tc.want)
+			value, delta := tc.past.count("a", tc.count, at)
+			if value != tc.value || delta != tc.delta {
+				t.Errorf("got %s and %d, want %s and %d", value, delta, tc.value, tc.delta)
 			}
 		})
 	}

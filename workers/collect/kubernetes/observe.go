@@ -2,14 +2,10 @@ package kubernetes
 
 import (
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
@@ -39,6 +35,27 @@ type observer struct {
 	late map[string]time.Time
 	// changed says that late is not as in the last checkpoint.
 	changed bool
+	// upgraded is set when an earlier release wrote the checkpoint: from when on the aspects that it
+	// did not know are published.
+	upgraded time.Time
+
+	owners owners
+	// templates are what the specifications of workloads say, to name what changes.
+	templates templates
+	// starting are the pods that run and were never ready.
+	starting map[string]*beginning
+	// deadlines are the progress deadlines of Deployments in seconds.
+	deadlines map[string]int32
+	// lone are the ReplicaSets without a controller that wait to be read.
+	lone map[string]loneSet
+}
+
+func newObserver(cluster string, now func() time.Time, since time.Time, l *ledger, out chan<- item) *observer {
+	return &observer{
+		cluster: cluster, now: now, since: since, ledger: l, out: out,
+		late: map[string]time.Time{}, waiting: map[string]bool{}, unlisted: map[string]bool{},
+		owners: owners{replicaSets: map[string]ref{}, jobs: map[string]ref{}}, templates: templates{}, starting: map[string]*beginning{}, deadlines: map[string]int32{}, lone: map[string]loneSet{},
+	}
 }
 
 // begin is called before the objects of a list are observed.
@@ -68,25 +85,46 @@ type item struct {
 
 // observe publishes what is new about one object. It blocks while the publisher is busy,
 // which holds up the watches.
-func (o *observer) observe(kind string, meta *metav1.ObjectMeta, find func(past) []finding) {
+func (o *observer) observe(kind string, object metav1.Object, find func(past) []finding) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	uid, since := string(meta.UID), o.sinceOf(kind)
-	p := past{record: o.ledger.get(uid), old: meta.CreationTimestamp.Time.Before(since)}
-	findings := find(p)
-	o.ledger.see(uid, kind)
+	uid, since := string(object.GetUID()), o.sinceOf(kind)
+	findings := find(past{
+		record: o.ledger.get(uid), old: object.GetCreationTimestamp().Time.Before(since), first: o.waiting[kind],
+	})
+	r := o.ledger.see(uid, kind)
+	if kind != kindEvent {
+		owner, workload := controllerOf(object), ref("")
+		if kind == kindPod || kind == kindJob {
+			workload = o.owners.workloadOf(owner)
+		}
+		o.ledger.know(uid, r, nameOf(object), owner, workload)
+	}
+	o.publish(kind, uid, findings, since)
+}
+
+// nameOf is [<namespace>/]<name>.
+func nameOf(o metav1.Object) string {
+	if o.GetNamespace() == "" {
+		return text(o.GetName(), maxName)
+	}
+	return o.GetNamespace() + "/" + text(o.GetName(), maxName)
+}
+
+// publish hands on the findings about one object that are no history.
+func (o *observer) publish(kind, uid string, findings []finding, since time.Time) {
 	now := o.now()
 	var events []*eventv1.Event
-	size := 0
+	size, whole := 0, isWorkload(kind)
 	for _, f := range findings {
-		o.ledger.set(uid, kind, storedAspect(kind, f.aspect), f.value)
-		if f.event == nil || !f.at.IsZero() && f.at.Before(since) {
+		o.ledger.set(uid, kind, storedAspect(f.aspect), f.value)
+		if f.event == nil || f.history(since, o.upgraded) {
 			continue
 		}
 		e := o.complete(f, uid, now)
 		n := proto.Size(e)
-		// The findings of a Deployment carry one value: a crash between two frames would lose some.
-		if kind != kindDeployment && size+n > maxFrameBytes && len(events) > 0 {
+		// The changes of a workload carry one value: a crash between two frames would lose some.
+		if !whole && size+n > maxFrameBytes && len(events) > 0 {
 			o.hand(item{events: events})
 			events, size = nil, 0
 		}
@@ -116,6 +154,7 @@ func (o *observer) complete(f finding, uid string, now time.Time) *eventv1.Event
 	}
 	e.SeverityText = severityText(e.SeverityNumber)
 	e.Source = "/clusters/" + o.cluster + "/" + e.Source
+	e.Related = append(o.relatedOf(e, uid), e.Related...)
 	e.Subject = subjectOf(e.Entity)
 	e.Entity.Cluster = o.cluster
 	e.Resource = append([]*eventv1.KeyValue{stringValue("k8s.cluster.name", o.cluster)}, e.Resource...)
@@ -144,27 +183,52 @@ func severityText(number int32) string {
 	}
 }
 
-// storedAspect is the aspect under which the ledger keeps a value: all changes of a
-// Deployment tell its whole state.
-func storedAspect(kind, aspect string) string {
-	if kind == kindDeployment {
-		return aspectSpec
+// relatedOf are the owner and the workload of what an event is about: of the object, or of the one that
+// an Event of Kubernetes regards.
+func (o *observer) relatedOf(e *eventv1.Event, uid string) []*eventv1.EntityRef {
+	if e.Type == typeEvent {
+		uid = e.Entity.Uid
 	}
-	return aspect
+	return o.ledger.get(uid).related()
 }
 
-// gone records that an object was deleted.
-func (o *observer) gone(uid string) {
+// gone publishes that an object was deleted.
+func (o *observer) gone(kind, uid string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.remove(kind, uid)
+}
+
+func (o *observer) remove(kind, uid string) {
+	delete(o.templates, uid)
+	delete(o.starting, uid)
+	delete(o.owners.jobs, uid)
+	delete(o.deadlines, uid)
+	if f, ok := deletion(kind, uid, o.ledger.get(uid)); ok {
+		o.publish(kind, uid, []finding{f}, o.since)
+	}
 	o.ledger.gone(uid, o.now())
 }
 
-// only records that of a kind no other objects exist, after a list.
+// deletion is that an object does not exist any more. What an earlier release saw has no name.
+func deletion(kind, uid string, r *record) (finding, bool) {
+	if r == nil || kind == kindEvent || r.Name == "" || r.Gone != 0 || r.value(whatDeleted) != "" {
+		return finding{}, false
+	}
+	namespace, name := r.names()
+	return finding{aspect: whatDeleted, value: "1", event: &eventv1.Event{
+		Type: typeOf(kind, whatDeleted), Source: sourceOf(kind), SeverityNumber: severityInfo, Count: 1, Body: "deleted",
+		Entity: &eventv1.EntityRef{Kind: kind, Namespace: namespace, Name: name, Uid: uid, ApiVersion: apiVersionOf(kind)},
+	}}, true
+}
+
+// only publishes that of a kind no other objects exist, after a list.
 func (o *observer) only(kind string, there map[string]struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.ledger.only(kind, there, o.now())
+	for _, uid := range o.ledger.missing(kind, there) {
+		o.remove(kind, uid)
+	}
 	delete(o.waiting, kind)
 	delete(o.unlisted, kind)
 }
@@ -193,76 +257,5 @@ func (o *observer) checkpoint() {
 	if c != nil {
 		c.late, o.changed = maps.Clone(o.late), false
 		o.hand(item{checkpoint: c})
-	}
-}
-
-// feedStore delivers one resource to the observer.
-type feedStore[T metav1.Object] struct {
-	*observer
-	kind string
-	// at orders the objects of a list, the older first.
-	at   func(T) time.Time
-	find func(T, past) []finding
-}
-
-// Set observes an object.
-func (s feedStore[T]) Set(o any) {
-	object := o.(T)
-	s.observe(s.kind, metaOf(object), func(p past) []finding { return s.find(object, p) })
-}
-
-// Remove records that an object is gone. Its last state may hold news.
-func (s feedStore[T]) Remove(o any) {
-	s.Set(o)
-	s.gone(string(o.(T).GetUID()))
-}
-
-// Replace observes a list.
-func (s feedStore[T]) Replace(all []any) {
-	s.begin(s.kind)
-	slices.SortStableFunc(all, func(a, b any) int { return s.at(a.(T)).Compare(s.at(b.(T))) })
-	there := make(map[string]struct{}, len(all))
-	for _, o := range all {
-		there[string(o.(T).GetUID())] = struct{}{}
-		s.Set(o)
-	}
-	s.only(s.kind, there)
-}
-
-// metaOf is the metadata that observe reads.
-func metaOf(o metav1.Object) *metav1.ObjectMeta {
-	return &metav1.ObjectMeta{UID: o.GetUID(), CreationTimestamp: o.GetCreationTimestamp()}
-}
-
-func created[T metav1.Object](o T) time.Time { return o.GetCreationTimestamp().Time }
-
-func stripPod(o any) {
-	if pod, ok := o.(*corev1.Pod); ok {
-		pod.ManagedFields, pod.Annotations, pod.Labels = nil, nil, nil
-		pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName}
-		for _, c := range containerStatuses(pod) {
-			c.Name = text(c.Name, maxName) // it is in ids, which are read back
-		}
-	}
-}
-
-func stripNode(o any) {
-	if node, ok := o.(*corev1.Node); ok {
-		node.ManagedFields, node.Annotations, node.Labels = nil, nil, nil
-		node.Spec = corev1.NodeSpec{}
-		node.Status = corev1.NodeStatus{Conditions: node.Status.Conditions}
-	}
-}
-
-func stripDeployment(o any) {
-	if d, ok := o.(*appsv1.Deployment); ok {
-		d.ManagedFields, d.Annotations, d.Labels = nil, nil, nil
-		d.Status = appsv1.DeploymentStatus{}
-	}
-}
-
-func stripEvent(o any) {
-	if e, ok := o.(*eventsv1.Event); ok {
-		e.ManagedFields, e.Annotations, e.Labels = nil, nil, nil
 	}
 }

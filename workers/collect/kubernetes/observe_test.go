@@ -19,9 +19,7 @@ import (
 // watched is an observer whose queue a test reads, an hour after its first start less history.
 func watched() (*observer, chan item) {
 	queue := make(chan item, 1000)
-	return &observer{
-		cluster: "test", now: time.Now, since: time.Now().Add(-time.Hour), late: map[string]time.Time{}, ledger: newLedger(), out: queue,
-	}, queue
+	return newObserver("test", time.Now, time.Now().Add(-time.Hour), newLedger(), queue), queue
 }
 
 // delivered are the items that wait in a queue.
@@ -52,10 +50,10 @@ func TestTextsOfObjectsAreBounded(t *testing.T) {
 		DeprecatedSource: corev1.EventSource{Host: long}, DeprecatedLastTimestamp: seconds(-1),
 	}
 	o, queue := watched()
-	feedStore[*appsv1.Deployment]{o, kindDeployment, created[*appsv1.Deployment], deploymentFindings}.Set(deployment)
-	feedStore[*corev1.Pod]{o, kindPod, created[*corev1.Pod], podFindings}.Set(pod)
-	feedStore[*corev1.Node]{o, kindNode, created[*corev1.Node], nodeFindings}.Set(node)
-	feedStore[*eventsv1.Event]{o, kindEvent, eventTime, eventFindings}.Set(event)
+	deploymentStore(o).Set(deployment)
+	podStore(o).Set(pod)
+	nodeStore(o).Set(node)
+	eventStore(o).Set(event)
 	items := delivered(queue)
 	if len(items) != 4 {
 		t.Fatalf("got %d items, want 4", len(items))
@@ -81,7 +79,7 @@ func TestManyFindingsAreSplit(t *testing.T) {
 			}},
 		})
 	}
-	feedStore[*corev1.Pod]{o, kindPod, created[*corev1.Pod], podFindings}.Set(pod)
+	podStore(o).Set(pod)
 	total := 0
 	for _, i := range delivered(queue) {
 		size := 0
@@ -107,7 +105,9 @@ func TestMissingRightHoldsUpNoCheckpoint(t *testing.T) {
 	for i := range 100 {
 		o.ledger.set(fmt.Sprint("pod-", i), kindPod, "failed", "1")
 	}
-	o.ledger.only(kindPod, map[string]struct{}{"pod-0": {}}, o.now().Add(-time.Hour))
+	for _, uid := range o.ledger.missing(kindPod, map[string]struct{}{"pod-0": {}}) {
+		o.ledger.gone(uid, o.now().Add(-time.Hour))
+	}
 	checkpoint := func() *checkpoint {
 		o.checkpoint()
 		for _, i := range delivered(queue) {
@@ -125,7 +125,7 @@ func TestMissingRightHoldsUpNoCheckpoint(t *testing.T) {
 	if c := checkpoint(); c != nil {
 		t.Error("a checkpoint although pods have not been listed")
 	}
-	pods := feedStore[*corev1.Pod]{o, kindPod, created[*corev1.Pod], podFindings}
+	pods := podStore(o)
 	pods.Replace(nil)
 	c := checkpoint()
 	if c == nil {
@@ -149,7 +149,7 @@ func TestLateKindHasItsOwnHistory(t *testing.T) {
 		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastTransitionTime: seconds(at)}}
 		return n
 	}
-	nodes := feedStore[*corev1.Node]{o, kindNode, created[*corev1.Node], nodeFindings}
+	nodes := nodeStore(o)
 	nodes.Replace([]any{node("old", -7200), node("new", -60)})
 	items := delivered(queue)
 	if len(items) != 1 || items[0].events[0].Entity.Name != "new" {
@@ -208,7 +208,7 @@ func TestPodsOfBeforeTheFirstStart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o, queue := watched()
-			pods := feedStore[*corev1.Pod]{o, kindPod, created[*corev1.Pod], podFindings}
+			pods := podStore(o)
 			for _, pod := range tc.states {
 				pods.Set(pod)
 			}

@@ -229,7 +229,7 @@ func lastOn(ctx context.Context, stream jetstream.Stream, subject string) (uint6
 func (p *publisher) save(ctx context.Context, c *checkpoint) error {
 	h := head{
 		Version: headVersion, Cluster: p.cluster, Stream: p.stream.CachedInfo().Config.Name, Created: p.created,
-		Sequence: p.last, Since: c.since, Late: c.late,
+		Sequence: p.last, Since: c.since, Late: c.late, Kinds: kinds,
 	}
 	return p.retry(ctx, whatCheckpoint, func(ctx context.Context) error {
 		err := p.store.save(ctx, c, h)
@@ -280,7 +280,7 @@ func (p *publisher) failed(what string, err error) {
 		return
 	}
 	p.failing = err.Error()
-	p.log.Warn("cannot write to NATS; holding events back", "what", what, "subject", p.subject, "error", err)
+	p.log.Warn("cannot write to NATS; holding events back", "what", what, "subject", p.subject, "error", explain(err))
 }
 
 func (p *publisher) recovered() {

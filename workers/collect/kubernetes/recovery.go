@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -23,6 +24,8 @@ type position struct {
 	fresh    bool // there was neither a checkpoint nor a frame
 	// unlisted are the kinds that no start has listed.
 	unlisted map[string]bool
+	// upgraded is as in the observer.
+	upgraded time.Time
 }
 
 // resume finds out where the collector stands, and waits for NATS to say so.
@@ -36,7 +39,7 @@ func (c *collector) resume(ctx context.Context) (*position, error) {
 		}
 		if !said {
 			said = true
-			c.Log.Warn("waiting for NATS with JetStream", "error", err)
+			c.Log.Warn("waiting for NATS with JetStream", "error", explain(err))
 		}
 		select {
 		case <-time.After(pause):
@@ -91,7 +94,13 @@ func (c *collector) recover(ctx context.Context) (*position, error) {
 	if p.late == nil {
 		p.late = map[string]time.Time{}
 	}
+	if found && h.Kinds == nil {
+		h.Kinds, p.upgraded = firstKinds, c.Now().Add(-c.History)
+	}
 	for _, kind := range kinds {
+		if found && !slices.Contains(h.Kinds, kind) {
+			p.late[kind] = time.Time{} // an earlier release did not watch it
+		}
 		since, late := p.late[kind]
 		if !found || late && since.IsZero() {
 			p.unlisted[kind] = true
@@ -127,7 +136,7 @@ func (c *collector) replay(ctx context.Context, p *position, from uint64) error 
 			return fmt.Errorf("message %d on %s: %w", msg.Sequence, c.Subject, err)
 		}
 		for i := range events {
-			p.ledger.apply(events[i].ID, events[i].Type)
+			p.ledger.apply(&events[i])
 		}
 		p.replayed++
 		p.fresh = false
@@ -156,18 +165,4 @@ func (c *collector) findStream(ctx context.Context) (jetstream.Stream, error) {
 			return nil, context.Cause(ctx)
 		}
 	}
-}
-
-// bucket opens the bucket of the checkpoints, and makes it when it is not there.
-func bucket(ctx context.Context, js jetstream.JetStream, name string) (jetstream.KeyValue, error) {
-	kv, err := js.KeyValue(ctx, name)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		kv, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: name, Description: "Where Millrace's collectors stand.", History: 1, Storage: jetstream.FileStorage,
-		})
-	}
-	if err != nil {
-		return nil, fmt.Errorf("checkpoint bucket %s: %w", name, err)
-	}
-	return kv, nil
 }

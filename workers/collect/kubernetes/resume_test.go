@@ -98,7 +98,7 @@ func testDeletedBucket(t *testing.T, w *world) {
 		ended := make(chan error, 1)
 		go func() {
 			ended <- Run(t.Context(), Options{
-				Clientset: w.Interface, JetStream: w.js, Subject: testSubject, Cluster: "test", History: time.Hour, CheckpointInterval: 50 * time.Millisecond,
+				Clientset: w.Interface, Metadata: w.meta, JetStream: w.js, Subject: testSubject, Cluster: "test", History: time.Hour, CheckpointInterval: 50 * time.Millisecond,
 			})
 		}()
 		w.createEvent(t, strings.ReplaceAll(name, " ", "-"), "Unhealthy")
@@ -210,7 +210,7 @@ func testBadEvents(t *testing.T, w *world) {
 // The second collector takes over; the first ends when it wants to write.
 func testTwoCollectors(t *testing.T, w *world) {
 	first := make(chan error, 1)
-	o := Options{Clientset: w.Interface, JetStream: w.js, Subject: testSubject, Cluster: "test", CheckpointInterval: time.Hour, History: time.Hour}
+	o := Options{Clientset: w.Interface, Metadata: w.meta, JetStream: w.js, Subject: testSubject, Cluster: "test", CheckpointInterval: time.Hour, History: time.Hour}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go func() { first <- Run(ctx, o) }()

@@ -346,6 +346,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: lag
       type:
         scalar: numeric
+    - name: lastObserved
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: observedGeneration
       type:
         scalar: numeric

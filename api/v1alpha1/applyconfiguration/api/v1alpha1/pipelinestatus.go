@@ -3,6 +3,7 @@
 package v1alpha1
 
 import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
 )
 
@@ -17,7 +18,9 @@ type PipelineStatusApplyConfiguration struct {
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// subjectPrefix in use.
 	SubjectPrefix *string `json:"subjectPrefix,omitempty"`
-	// ingress is the subject that collectors publish below.
+	// lastObserved is when the operator last looked, to within about 5 minutes.
+	LastObserved *metav1.Time `json:"lastObserved,omitempty"`
+	// ingress is the pattern of subjects to publish on; the subject before ".>" is stored too.
 	Ingress *string `json:"ingress,omitempty"`
 	// lag is the number of events stored and not yet processed, over all stages.
 	Lag *int64 `json:"lag,omitempty"`
@@ -59,6 +62,14 @@ func (b *PipelineStatusApplyConfiguration) WithObservedGeneration(value int64) *
 // If called multiple times, the SubjectPrefix field is set to the value of the last call.
 func (b *PipelineStatusApplyConfiguration) WithSubjectPrefix(value string) *PipelineStatusApplyConfiguration {
 	b.SubjectPrefix = &value
+	return b
+}
+
+// WithLastObserved sets the LastObserved field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LastObserved field is set to the value of the last call.
+func (b *PipelineStatusApplyConfiguration) WithLastObserved(value metav1.Time) *PipelineStatusApplyConfiguration {
+	b.LastObserved = &value
 	return b
 }
 

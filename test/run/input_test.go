@@ -1,0 +1,190 @@
+package run
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/test/harness"
+	"millrace.dev/millrace/test/harness/process"
+	"millrace.dev/millrace/workers/event"
+)
+
+func inputFile(t *testing.T, name string) string {
+	t.Helper()
+	return filepath.Join(root(t), "test/run/testdata/cases/input", name)
+}
+
+// runInput runs one validate stage over a file and returns what leaves it, by id, and the dead letters.
+func runInput(t *testing.T, path string) (passed map[string]*eventv1.Event, dead []map[string]any, got result, r report) {
+	t.Helper()
+	dir := t.TempDir()
+	got = millrace(t, "", "run", "-f", inputFile(t, "pipeline.yaml"), "--input", path, "--until-drained", "--report", dir+"/report.json",
+		"--output", "check="+dir+"/out.ndjson", "--output", "check/dead-letter="+dir+"/dead.ndjson")
+	r = readReport(t, dir+"/report.json")
+	if r.Lost != 0 || r.Duplicated != 0 || r.Backlog != 0 {
+		t.Errorf("report: %+v", r)
+	}
+	return byID(cloudEvents(t, dir+"/out.ndjson")), lines(t, dir+"/dead.ndjson"), got, r
+}
+
+func byID(events []*eventv1.Event) map[string]*eventv1.Event {
+	all := map[string]*eventv1.Event{}
+	for _, e := range events {
+		all[e.GetId()] = e
+	}
+	return all
+}
+
+func ids(events map[string]*eventv1.Event) string {
+	var all []string
+	for id := range events {
+		all = append(all, id)
+	}
+	slices.Sort(all)
+	return strings.Join(all, " ")
+}
+
+func attribute(e *eventv1.Event, name string) string {
+	for _, kv := range e.GetAttributes() {
+		if kv.GetKey() == name {
+			return strings.TrimSpace(fmt.Sprint(kv.GetStringValue()))
+		}
+	}
+	return "none"
+}
+
+// TestInputOfEveryShape: a file is read whatever its shape, and counted in events.
+func TestInputOfEveryShape(t *testing.T) {
+	for file, want := range map[string]string{
+		"extension-names.ndjson": "x1 x2 x3", "mark.ndjson": "a b", "mark-message.json": "c", "infinity.ndjson": "1 2 3 4",
+		"times.ndjson": "t0 t1 t2 t3 t4 t5 t6", "array-one-line.json": "j0 j1", "array.json": "j0 j1", "pretty.json": "j0 j1",
+	} {
+		t.Run(file, func(t *testing.T) {
+			passed, dead, got, r := runInput(t, inputFile(t, file))
+			if got.code != 0 || ids(passed) != want || len(dead) != 0 || r.EventsIn != int64(len(passed)) {
+				t.Errorf("exit code %d, %q passed, want %q; %d events in; dead letters %v", got.code, ids(passed), want, r.EventsIn, dead)
+			}
+			switch file {
+			case "extension-names.ndjson":
+				names := []string{attribute(passed["x1"], "network"), attribute(passed["x2"], "log"), attribute(passed["x3"], "count"), string(passed["x1"].GetData())}
+				if diff := cmp.Diff([]string{"wifi", "yes", "few", `{"n": 1}`}, names); diff != "" {
+					t.Errorf("extensions and data (-want +got):\n%s", diff)
+				}
+			case "times.ndjson":
+				times(t, passed)
+			}
+		})
+	}
+}
+
+func times(t *testing.T, passed map[string]*eventv1.Event) {
+	t.Helper()
+	ten := time.Date(2026, 1, 5, 10, 0, 0, 0, time.UTC)
+	for id, want := range map[string]time.Time{"t3": ten, "t4": ten, "t5": ten.Add(123 * time.Millisecond), "t6": ten.Add(time.Hour)} {
+		if got := time.Unix(0, int64(passed[id].GetTimeUnixNano())); !got.Equal(want) {
+			t.Errorf("%s has the time %s, want %s", id, got, want)
+		}
+	}
+	for id, want := range map[string]string{"t0": "0001-01-01T00:00:00Z", "t1": "9999-12-31T23:59:59Z", "t2": ""} {
+		if got := attribute(passed[id], "timestamp"); passed[id].GetTimeUnixNano() != 0 || got != want {
+			t.Errorf("%s has the time %d and attribute timestamp %q, want none and %q", id, passed[id].GetTimeUnixNano(), got, want)
+		}
+	}
+}
+
+// TestBrokenEventOfAFileIsAlone: what is no event is one dead letter, which says where it stood.
+func TestBrokenEventOfAFileIsAlone(t *testing.T) {
+	passed, dead, got, r := runInput(t, inputFile(t, "batch-with-nan.json"))
+	if got.code != 0 || ids(passed) != "5 7" || len(dead) != 1 || r.EventsIn != 3 {
+		t.Fatalf("exit code %d, %q passed, %d events in, dead letters %v", got.code, ids(passed), r.EventsIn, dead)
+	}
+	data := dead[0]["data"].(map[string]any)
+	if want := fmt.Sprintf("%v/%v/1", data["stream"], data["sequence"]); dead[0]["id"] != want || data["index"] != 1.0 || data["stream"] == "" {
+		t.Errorf("the dead letter has the id %v and the index %v, want %s and 1", dead[0]["id"], data["index"], want)
+	}
+	if original := data["original"].(string); !strings.HasPrefix(original, `{"id":"6"`) || !strings.HasSuffix(original, "NaN}}") {
+		t.Errorf("the dead letter holds %s", original)
+	}
+}
+
+// TestInputThatCannotBeRead: the run processes what came before, says what is wrong, and fails.
+func TestInputThatCannotBeRead(t *testing.T) {
+	for name, c := range map[string]struct{ text, passed, want string }{
+		"UTF-16":            {"\xff\xfe{\x00}\x00", "", "--input: it is UTF-16 text: convert it to UTF-8"},
+		"gzip":              {"\x1f\x8b\x08\x00\x00", "", "--input: it is compressed with gzip"},
+		"array cut off":     {`[{"id":"1","source":"s","type":"t"},`, "1", "--input: the array has no end: the input is cut off at byte 36"},
+		"array of no bound": {`[{"id":"1","source":"s","type":"t"},{"id":"2},{"id":"3"}]`, "1", "--input: the array is broken in the element at byte 36"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "in")
+			if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			passed, _, got, _ := runInput(t, path)
+			if got.code != 1 || ids(passed) != c.passed || !strings.Contains(got.stderr, c.want) {
+				t.Errorf("exit code %d, %q passed, want %q and %q in:\n%s", got.code, ids(passed), c.passed, c.want, got.stderr)
+			}
+		})
+	}
+}
+
+// TestTextsAsMessages: the same texts are the same events when each comes as one message.
+func TestTextsAsMessages(t *testing.T) {
+	port, err := process.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen, dir := fmt.Sprintf("127.0.0.1:%d", port), t.TempDir()
+	cmd := command(t, "run", "-f", inputFile(t, "pipeline.yaml"), "--listen", listen, "--report", dir+"/report.json",
+		"--output", "check="+dir+"/out.ndjson", "--output", "check/dead-letter="+dir+"/dead.ndjson")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var nc *nats.Conn
+	harness.Eventually(t, 30*time.Second, func() (err error) {
+		nc, err = nats.Connect("nats://" + listen)
+		return err
+	})
+	t.Cleanup(nc.Close)
+	publish := func(file, contentType string) {
+		text, err := os.ReadFile(inputFile(t, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &nats.Msg{Subject: "input.raw.test", Data: text, Header: nats.Header{}}
+		if contentType != "" {
+			m.Header.Set(event.HeaderContentType, contentType)
+		}
+		harness.Eventually(t, 10*time.Second, func() error {
+			_, err := nc.RequestMsg(m, time.Second)
+			return err
+		})
+	}
+	for _, file := range []string{"extension-names.ndjson", "mark.ndjson", "mark-message.json", "infinity.ndjson", "times.ndjson", "pretty.json", "batch-with-nan.json"} {
+		publish(file, "")
+	}
+	publish("array.json", event.ContentTypeBatch)
+	publish("mark-message.json", event.ContentTypeCloudEvent)
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%v\n%s", err, stderr.String())
+	}
+	passed, dead := byID(cloudEvents(t, dir+"/out.ndjson")), lines(t, dir+"/dead.ndjson")
+	if want := "1 2 3 4 5 7 a b c j0 j1 t0 t1 t2 t3 t4 t5 t6 x1 x2 x3"; ids(passed) != want || len(dead) != 1 {
+		t.Errorf("%q passed, want %q; dead letters %v", ids(passed), want, dead)
+	}
+}

@@ -1,0 +1,145 @@
+package kubernetes
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"millrace.dev/millrace/test/harness"
+	"millrace.dev/millrace/test/harness/natsserver"
+)
+
+const emptyKubeconfig = `
+apiVersion: v1
+kind: Config
+current-context: none
+contexts: [{name: none, context: {cluster: none, user: none}}]
+clusters: [{name: none, cluster: {server: "http://127.0.0.1:1"}}]
+users: [{name: none, user: {}}]
+`
+
+// output is what a command writes, while it is read.
+type output struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.all.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.all.String()
+}
+
+// A collector is ready when it is connected. Of a name that does not resolve it says so.
+func TestReadyWhenConnected(t *testing.T) {
+	kubeconfig := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(kubeconfig, []byte(emptyKubeconfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := harness.RunEmbeddedNATS(t, natsserver.Options{})
+	for name, tc := range map[string]struct {
+		url    string
+		status int
+		log    string
+	}{
+		"no such name": {"nats://nats.nowhere.invalid:4222", http.StatusServiceUnavailable, "the name nats.nowhere.invalid does not resolve: check --nats-url"},
+		"connected":    {server.URL(), http.StatusOK, "waiting for a stream that stores the subject"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			address := listener.Addr().String()
+			_ = listener.Close()
+			ctx, cancel := context.WithCancel(t.Context())
+			var out output
+			cmd := Command()
+			cmd.SetArgs([]string{"--cluster", "x", "--nats-url", tc.url, "--kubeconfig", kubeconfig, "--listen", address})
+			cmd.SetErr(&out)
+			ended := make(chan error, 1)
+			go func() { ended <- cmd.ExecuteContext(ctx) }()
+			harness.Eventually(t, 20*time.Second, func() error {
+				request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", http.NoBody)
+				if err != nil {
+					return err
+				}
+				response, err := http.DefaultClient.Do(request)
+				if err != nil {
+					return err
+				}
+				_ = response.Body.Close()
+				if response.StatusCode != tc.status {
+					return fmt.Errorf("status: got %d, want %d", response.StatusCode, tc.status)
+				}
+				if !strings.Contains(out.String(), tc.log) {
+					return fmt.Errorf("log: got %s, want %q", out.String(), tc.log)
+				}
+				return nil
+			})
+			if strings.Contains(out.String(), "outbound buffer") {
+				t.Errorf("the log has the client's words: %s", out.String())
+			}
+			cancel()
+			if err := <-ended; err != nil {
+				t.Errorf("got %v, want none", err)
+			}
+		})
+	}
+}
+
+// In an account that demands a size the bucket has one, or the error says how to make it.
+func TestBucketInAnAccountThatDemandsASize(t *testing.T) {
+	for name, tc := range map[string]struct{ limits, want string }{
+		"enough":    {"max_file: 3GiB, max_bytes_required: true", ""},
+		"too small": {"max_file: 1MiB, max_bytes_required: true", "nats kv add millrace-collect --history=1 --storage=file --max-bucket-size="},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := harness.RunEmbeddedNATS(t, natsserver.Options{Config: `
+accounts { A { jetstream { ` + tc.limits + ` }, users: [{user: u, password: p}] } }`})
+			connection, err := nats.Connect(strings.Replace(server.URL(), "nats://", "nats://u:p@", 1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(connection.Close)
+			js, err := jetstream.New(connection)
+			if err != nil {
+				t.Fatal(err)
+			}
+			kv, err := bucket(t.Context(), js, "millrace-collect")
+			if tc.want != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.want) {
+					t.Fatalf("got %v, want %q", err, tc.want)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			status, err := kv.Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := status.Config().MaxBytes; got != bucketBytes {
+				t.Errorf("size: got %d, want %d", got, bucketBytes)
+			}
+		})
+	}
+}

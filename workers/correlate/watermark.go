@@ -1,0 +1,122 @@
+package correlate
+
+import (
+	"math"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
+)
+
+// watermark tells how far event time has come. The events of one partition are in order, those of
+// several are not: a backlog is read one partition after another, so the slowest partition counts. A partition
+// that sends nothing for as long as silence, in stream time, does not count until it sends again. At the
+// start, and after a pause of all, every partition is waited for that long.
+//
+// An event is late by the clock of its own source, never by that of another: a host whose clock is
+// behind is in order, too.
+type watermark struct {
+	silence    int64
+	partitions int       // whose clocks are expected, of each input
+	inputs     [][]clock // by number of the input and partition; an input is unknown before its first message
+	begun      int64     // the stream time since when all partitions are expected
+	sources    *simplelru.LRU[string, *clock]
+	key        []byte
+}
+
+// noTime is before all event times, by more than any lateness.
+const noTime = math.MinInt64 / 2
+
+// maxSources bounds the clocks of sources, which are counted in each partition. The one that sent
+// nothing for longest is forgotten first, and begins anew.
+const maxSources = 16_384
+
+func newWatermark(silence int64, s stage.Settings) watermark {
+	w := watermark{silence: silence, partitions: 1}
+	if s.Lanes <= 1 { // a lane among others reads its own partition
+		w.partitions = max(s.Config.Partitions, 1)
+	}
+	w.sources, _ = simplelru.NewLRU[string, *clock](maxSources, nil) // the size is positive
+	return w
+}
+
+// message moves the clock of the partition of a message: by the last of its events that windows take, since those of a
+// partition are in order. Other events do not count: a takeover does not decode them.
+func (w *watermark) message(b *stage.Batch, e *event.Event) {
+	now := b.Now.UnixNano()
+	if w.quiet(now) {
+		w.begun = now
+	}
+	input, partition := e.Origin.Input, max(b.Partition, 0)
+	for len(w.inputs) <= input {
+		w.inputs = append(w.inputs, nil)
+	}
+	expected := partition + 1
+	if b.Partition >= 0 {
+		expected = max(w.partitions, expected)
+	}
+	for len(w.inputs[input]) < expected {
+		w.inputs[input] = append(w.inputs[input], clock{silence: w.silence})
+	}
+	w.inputs[input][partition].see(eventTime(e), now)
+}
+
+// quiet says whether no partition has sent anything for as long as silence.
+func (w *watermark) quiet(now int64) bool {
+	for _, partitions := range w.inputs {
+		for i := range partitions {
+			if c := &partitions[i]; c.latest != 0 && !c.silent(now) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// at is the event time that all partitions have reached; noTime while some are waited for.
+func (w *watermark) at(now int64) int64 {
+	reached := int64(math.MaxInt64)
+	for _, partitions := range w.inputs {
+		for i := range partitions {
+			switch c := &partitions[i]; {
+			case c.latest != 0 && !c.silent(now):
+				reached = min(reached, c.latest)
+			case now-w.begun <= w.silence:
+				return noTime
+			}
+		}
+	}
+	return reached
+}
+
+// ofPartition is what the clock of the partition of a message showed before it; noTime = nothing.
+func (w *watermark) ofPartition(b *stage.Batch, e *event.Event) int64 {
+	input, partition := e.Origin.Input, max(b.Partition, 0)
+	if input >= len(w.inputs) || partition >= len(w.inputs[input]) {
+		return noTime
+	}
+	c := &w.inputs[input][partition]
+	if c.latest == 0 || c.silent(b.Now.UnixNano()) {
+		return noTime
+	}
+	return c.latest
+}
+
+// source moves the clock of the source of an event. It returns the time that the event counts for, and what the
+// clock shows.
+func (w *watermark) source(b *stage.Batch, e *event.Event, o *observation) (at, latest int64) {
+	host, _ := e.Resource("host.name")
+	key := append(w.key[:0], byte(e.Origin.Input), byte(b.Partition), byte(b.Partition>>8))
+	for _, part := range [...]string{o.source, o.keys[sameNode], host} {
+		key = append(append(key, part...), 0)
+	}
+	w.key = key
+	c, ok := w.sources.Get(string(key))
+	if !ok {
+		c = &clock{silence: w.silence}
+		w.sources.Add(string(key), c)
+	}
+	at, _ = c.see(o.time, o.seen)
+	return at, c.latest
+}

@@ -1,0 +1,143 @@
+package engine_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"regexp"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/correlate"
+	"millrace.dev/millrace/workers/engine"
+	"millrace.dev/millrace/workers/event"
+)
+
+// BenchmarkTakeover has correlate rebuild its state from 800,000 events in frames of 2,000, as enrich writes them. One
+// event in a hundred is a warning: of all frames alike, or in rows, as trouble comes. Without marks is how frames were
+// read before they had any. One operation is one takeover.
+func BenchmarkTakeover(b *testing.B) {
+	for _, c := range []struct {
+		name          string
+		in            float64 // part of the frames that hold warnings
+		warns, marked bool
+	}{
+		{"no warnings/without marks", 0, false, false},
+		{"no warnings/marks", 0, false, true},
+		{"in rows/without marks", 0.1, true, false},
+		{"in rows/marks", 0.1, true, true},
+		{"everywhere/without marks", 1, true, false},
+		{"everywhere/marks", 1, true, true},
+	} {
+		b.Run(c.name, func(b *testing.B) { takeovers(b, c.in, c.warns, c.marked) })
+	}
+}
+
+func takeovers(b *testing.B, in float64, warns, marked bool) {
+	const frames, size = 400, 2000
+	r := newRig(b)
+	r.store(frames, size, in, warns, marked)
+	log := &took{}
+	change := func(c *config.StageConfig, o *engine.Options) {
+		c.Kind, c.Validate, c.Correlate = config.KindCorrelate, nil, &config.Correlate{Realtime: &config.CorrelateRealtime{}, Window: &config.CorrelateWindow{}}
+		o.Factory, o.Log = correlate.NewFactory(), slog.New(slog.NewTextHandler(log, nil))
+		c.Inputs[0].From = "enrich/out"
+		c.Batch = config.Batch{MaxEvents: 4096, MaxBytes: 768 << 10, Linger: config.Duration(5 * time.Millisecond), MaxInFlightBytes: 16 << 20}
+	}
+	first := r.run(&testStage{}, change)
+	r.wantDrained(2 * time.Minute)
+	if err := first.end(); err != nil {
+		b.Fatal(err)
+	}
+	var events int64
+	var spent, used time.Duration
+	for b.Loop() {
+		before := cpuTime(b)
+		next := r.run(&testStage{}, change)
+		eventually(b, 2*time.Minute, func() string {
+			if n, d := log.sum(); n > events {
+				events, spent = n, d
+				return ""
+			}
+			return "the state is not rebuilt"
+		})
+		used += cpuTime(b) - before
+		if err := next.end(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(events)/spent.Seconds(), "events/s")
+	b.ReportMetric(float64(used)/float64(events), "cpu-ns/event") // with the NATS server
+}
+
+// cpuTime is what this process has used.
+func cpuTime(t testing.TB) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// store stores frames of which a part holds warnings: one event in a hundred of all is one.
+func (r *rig) store(frames, size int, in float64, warns, marked bool) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for f := range frames {
+		var lines bytes.Buffer
+		for i := range size {
+			severity := 9
+			if warns && float64(f%10) < in*10 && random.Float64() < 0.01/in {
+				severity = 13
+			}
+			pod := random.IntN(500)
+			fmt.Fprintf(&lines, `{"id":"%d.%d.%x","source":"shop/cart-%d","type":"app.request","time":"%s","severitynumber":%d,"entity":{"kind":"Pod","namespace":"shop","name":"cart-%d","uid":"u-%d"},"span":{"name":"GET /","status":"ok","durationNs":%d},"resource":{"service.name":"cart","k8s.node.name":"n1"}}`+"\n",
+				f, i, random.Uint64(), pod, time.Now().UTC().Format(time.RFC3339Nano), severity, pod, pod, random.IntN(5_000_000))
+		}
+		d := event.NewDecoder(event.Limits{Lift: true})
+		events, _ := d.Decode(nil, event.Message{Header: map[string][]string{"Content-Type": {event.ContentTypeNDJSON}}, Data: lines.Bytes()})
+		w := event.FrameWriter{Hints: true}
+		w.Begin(event.FrameHeader{})
+		for i := range events {
+			w.Add(&events[i])
+		}
+		msg := nats.NewMsg("in.frames")
+		msg.Header.Set("Content-Type", event.ContentTypeFrame)
+		msg.Header.Set(event.HeaderEvents, strconv.Itoa(size))
+		if marked {
+			msg.Header.Set(event.HeaderMarked, w.Marks())
+		}
+		r.send(msg, w.AppendTo(nil))
+	}
+}
+
+// took sums what the log of an engine says of its takeovers.
+type took struct {
+	mu    sync.Mutex
+	lines bytes.Buffer
+}
+
+func (t *took) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lines.Write(p)
+}
+
+var rebuilt = regexp.MustCompile(`state rebuilt.* events=(\d+) .* took=(\S+)`)
+
+func (t *took) sum() (events int64, spent time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, m := range rebuilt.FindAllStringSubmatch(t.lines.String(), -1) {
+		n, _ := strconv.ParseInt(m[1], 10, 64)
+		d, _ := time.ParseDuration(m[2])
+		events, spent = events+n, spent+d
+	}
+	return events, spent
+}
