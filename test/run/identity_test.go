@@ -67,11 +67,15 @@ func TestLoneReplicaSetIsItsOwnWorkload(t *testing.T) {
 	equal(t, "its Deployment", "", resource(lone, "k8s.deployment.name"))
 	equal(t, "its impact", []string{"the only pod of ReplicaSet cafe/menu-v2"}, lone.GetImpact().GetReasons())
 	equal(t, "workload of the other", []string{"Deployment cafe/menu apps/v1"}, related(other, "workload"))
+	blamed := map[string]bool{}
 	for _, in := range got.events["correlate/insights"] {
-		if r := in.GetInsight().GetRootCause(); r.GetName() == "menu" {
-			t.Errorf("an insight blames Deployment menu: %s", in.GetInsight().GetTitle())
+		for _, ev := range in.GetInsight().GetEvidence() {
+			if ev.GetEventId() == "1" {
+				blamed[object(in.GetInsight().GetRootCause())] = true
+			}
 		}
 	}
+	equal(t, "what the lone one's insight is about", map[string]bool{"ReplicaSet cafe/menu-v2": true}, blamed)
 }
 
 // TestReleasesOfARolloutAreOneWorkload: Argo's Rollout is above its ReplicaSets, as a Deployment is.
