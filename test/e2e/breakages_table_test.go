@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 )
@@ -48,10 +49,15 @@ var breakages = []breakage{
 		title: `web cannot mount a volume`, says: `configmap ..?settings.* not found`,
 	},
 	{
-		name: "the quota of the namespace is used up", workload: "deployment/web", manifest: sleeper + quota,
-		breaks: kubectl("scale", "deployment/web", "--replicas", "4"),
-		mends:  kubectl("patch", "resourcequota", "pods", "--type", "merge", "-p", `{"spec":{"hard":{"pods":"10"}}}`),
-		title:  `web cannot create its pods`, says: `exceeded quota`,
+		name: "the quota of the namespace is used up", workload: "deployment/web", manifest: sleeper,
+		breaks: func(f *fault) error {
+			if err := errors.Join(f.apply(quota), f.becomes("resourcequota/pods", "{.status.used.pods}", "2")); err != nil {
+				return err
+			}
+			return f.kubectl("scale", "deployment/web", "--replicas", "4")
+		},
+		mends: kubectl("patch", "resourcequota", "pods", "--type", "merge", "-p", `{"spec":{"hard":{"pods":"10"}}}`),
+		title: `web cannot create its pods`, says: `exceeded quota`,
 	},
 	{
 		name: "a Job fails for good", workload: "job/import", manifest: sleeper,
@@ -180,7 +186,6 @@ spec:
 `
 
 const quota = `
----
 apiVersion: v1
 kind: ResourceQuota
 metadata: {name: pods}

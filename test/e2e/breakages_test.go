@@ -67,7 +67,11 @@ func TestBreakages(t *testing.T) {
 	time.Sleep(resolvesIn) // what comes late counts, too
 	told := c.insights(t)
 	for _, f := range faults {
-		t.Run(f.name, func(t *testing.T) { f.judge(t, told) })
+		t.Run(f.name, func(t *testing.T) {
+			if f.judge(t, told); t.Failed() {
+				t.Logf("what the pipeline saw:%s", c.seenOf(t, f.namespace))
+			}
+		})
 	}
 	for _, one := range told {
 		if !slices.ContainsFunc(faults, func(f *fault) bool { return slices.Contains(one.namespaces, f.namespace) }) {

@@ -52,7 +52,7 @@ var healthySteps = []struct {
 	}},
 	{"a node is drained and comes back", func(h *healthyCluster, _ *testing.T, round int) { h.drain(fmt.Sprintf("node-%d", 1+round%2)) }},
 	{"Millrace is upgraded, and its workers are restarted", func(h *healthyCluster, t *testing.T, round int) {
-		h.run("helm", "upgrade", "millrace", h.root+"/charts/millrace", "--namespace", "millrace-system", "--reuse-values",
+		h.run("helm", "upgrade", "millrace", h.root+"/charts/millrace", "--namespace", "millrace-system", "--reset-then-reuse-values",
 			"--set", "image.tag=round-"+strconv.Itoa(round), "--wait", "--timeout", "120s")
 		for _, stage := range seedStages {
 			h.run("kubectl", "annotate", "--overwrite", "stage", "observability-"+stage, "millrace.dev/restart="+strconv.Itoa(round))

@@ -7,11 +7,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/natsserver"
+	"millrace.dev/millrace/workers/event"
 )
 
 // told is an insight as a person or a pager reads it from the stream.
@@ -84,6 +87,29 @@ func readInsight(data []byte) (*told, error) {
 	return one, nil
 }
 
+// TestReadInsight: what the tests read is what the product writes.
+func TestReadInsight(t *testing.T) {
+	data := event.AppendCloudEvent(nil, &eventv1.Event{
+		Id: "i", Source: "/stages/correlate", Type: "millrace.insight", SeverityNumber: 17,
+		Entity: &eventv1.EntityRef{Kind: "Deployment", Namespace: "shop", Name: "web"},
+		Signal: &eventv1.Event_Insight{Insight: &eventv1.Insight{
+			Title: "web crash-loops", Summary: "no cause was seen", Status: "closed",
+			RootCause: &eventv1.EntityRef{Kind: "Deployment", Namespace: "shop", Name: "web"},
+			Affected:  []*eventv1.EntityRef{{Kind: "Pod", Namespace: "bank", Name: "cart-0"}},
+		}},
+	})
+	got, err := readInsight(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.id != "i" || got.severity != 17 || got.title != "web crash-loops" || got.summary != "no cause was seen" || !got.resolved() {
+		t.Errorf("got %+v", got)
+	}
+	if want := []string{"bank", "shop"}; !slices.Equal(got.namespaces, want) {
+		t.Errorf("namespaces: got %v, want %v", got.namespaces, want)
+	}
+}
+
 // watchedCluster has two nodes, the collector of Kubernetes and the six-stream sample, which is ready.
 func watchedCluster(t *testing.T) *cluster {
 	t.Helper()
@@ -106,4 +132,20 @@ func (c *cluster) seenTypes(t *testing.T) map[string]int {
 		}
 	}
 	return types
+}
+
+// seenOf are the events about a namespace that reached the stages behind enrich, one a line.
+func (c *cluster) seenOf(t *testing.T, namespace string) string {
+	t.Helper()
+	var lines []string
+	for m := range c.messages(t, "ENRICHED_EVENTS", "events.enriched.>") {
+		for _, e := range frameEvents(t, m) {
+			if e.GetEntity().GetNamespace() == namespace {
+				lines = append(lines, fmt.Sprintf("%s %s %s %s %s: %s", time.Unix(0, int64(e.GetTimeUnixNano())).UTC().Format("15:04:05.000"),
+					e.GetType(), e.GetEntity().GetName(), e.GetId(), e.GetSeverityText(), e.GetBody()))
+			}
+		}
+	}
+	slices.Sort(lines)
+	return "\n" + strings.Join(lines, "\n")
 }

@@ -167,11 +167,12 @@ func (r *realtime) mendedBefore(o *observation) bool {
 	return false
 }
 
-// relapses is how often what was ill in an incident was well and fell ill again, as far as is remembered. What is
-// gone does not count.
+// relapses is how often what was ill in an incident was well for a while and fell ill again, as far as is
+// remembered. A while is a third of the quiet time, which is long enough for what is well for less: a process that
+// crash-loops is ready for a moment at each start. What is gone does not count.
 func (r *realtime) relapses(inc *incident) (most int) {
 	for _, self := range inc.healed {
-		n, well := -1, true
+		n, well, since := 0, true, int64(0)
 		type turn struct {
 			at   int64
 			well bool
@@ -202,7 +203,10 @@ func (r *realtime) relapses(inc *incident) (most int) {
 			return 1
 		})
 		for _, t := range turns {
-			if t.well && !well {
+			switch {
+			case t.well && !well:
+				since = t.at
+			case !t.well && well && since != 0 && t.at-since >= int64(quiet)/3:
 				n++
 			}
 			well = t.well

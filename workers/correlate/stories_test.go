@@ -500,6 +500,24 @@ func TestRelapse(t *testing.T) {
 	}
 }
 
+// TestReadyForAMoment: a process that crash-loops is ready at each start, which makes no relapse: once it runs, the
+// incident is over after the quiet time.
+func TestReadyForAMoment(t *testing.T) {
+	web := of("Deployment/web")
+	var events []*eventv1.Event
+	for i := range 12 {
+		at := float64(5 * i)
+		events = append(events, happens(at, "k8s.pod.restarted", "Pod/web-a", web), happens(at, "k8s.pod.ready", "Pod/web-a", web),
+			happens(at+1, "k8s.pod.crash_loop_back_off", "Pod/web-a", web), happens(at+1, "k8s.pod.not_ready", "Pod/web-a", web))
+	}
+	events = append(events, happens(60, "k8s.pod.ready", "Pod/web-a", web))
+	lines := play(t, newStage(t, realtimeOnly), events...)
+	last := lines[len(lines)-1]
+	if len(lines) > 3 || last.event.GetInsight().GetStatus() != "closed" || last.at < 60 || last.at > 60+17 {
+		t.Errorf("messages: %v, the last after %g s, want three at most and an end 15 s after 60 s", lines, last.at)
+	}
+}
+
 // TestWhatComesLateIsMended: events about what is well again, or gone, open nothing.
 func TestWhatComesLateIsMended(t *testing.T) {
 	web := of("Deployment/web")
