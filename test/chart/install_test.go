@@ -98,8 +98,10 @@ func enrichReadsOnly(t *testing.T, s *site) {
 		"namespaces":   func() error { _, err := client.CoreV1().Namespaces().List(t.Context(), all); return err },
 		"services":     func() error { _, err := client.CoreV1().Services("").List(t.Context(), all); return err },
 		"deployments":  func() error { _, err := client.AppsV1().Deployments("").List(t.Context(), all); return err },
+		"replicasets":  func() error { _, err := client.AppsV1().ReplicaSets("").List(t.Context(), all); return err },
 		"statefulsets": func() error { _, err := client.AppsV1().StatefulSets("").List(t.Context(), all); return err },
 		"daemonsets":   func() error { _, err := client.AppsV1().DaemonSets("").List(t.Context(), all); return err },
+		"jobs":         func() error { _, err := client.BatchV1().Jobs("").List(t.Context(), all); return err },
 		"cronjobs":     func() error { _, err := client.BatchV1().CronJobs("").List(t.Context(), all); return err },
 	}
 	for name, list := range may {

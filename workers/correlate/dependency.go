@@ -32,13 +32,20 @@ func dependencyOf(e *event.Event, s signal) string {
 	}
 	text := e.Body[:min(len(e.Body), maxSearched)]
 	for _, marker := range [...]string{"lookup ", "dial tcp ", "dial udp ", "nats://", "postgres://", "postgresql://", "redis://", "amqp://", "mongodb://"} {
-		if i := strings.LastIndex(text, marker); i >= 0 {
+		if i := strings.LastIndex(text, marker); i >= 0 && (marker != "lookup " || resolves(text[i+len(marker):])) {
 			if address := elsewhere(addressAt(text[i+len(marker):])); address != "" {
 				return address
 			}
 		}
 	}
 	return ""
+}
+
+// resolves says whether what follows the word lookup is a host as resolvers write it: "x on 10.0.0.10:53", "x: no such
+// host". Programs look up many other things.
+func resolves(text string) bool {
+	host, rest, _ := strings.Cut(text, " ")
+	return strings.HasPrefix(rest, "on ") || strings.HasSuffix(host, ":") && strings.HasPrefix(rest, "no such host")
 }
 
 // maxSearched is how much of a text is searched for an address.

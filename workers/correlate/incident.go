@@ -272,9 +272,11 @@ func (o *observation) depth() (n int) {
 	return n
 }
 
-// symptom is the event that names the incident: the highest rank, then the latest.
+// symptom is the event that names the incident: the highest rank, then one that says more than its kind, then the
+// earliest.
 func (i *incident) symptom() *observation {
 	return slices.MaxFunc(i.events, func(a, b *observation) int {
-		return cmp.Or(cmp.Compare(rules[a.signal].rank, rules[b.signal].rank), cmp.Compare(b.time, a.time), cmp.Compare(b.id, a.id))
+		return cmp.Or(cmp.Compare(rules[a.signal].rank, rules[b.signal].rank), cmp.Compare(min(len(a.detail), 1), min(len(b.detail), 1)),
+			cmp.Compare(b.time, a.time), cmp.Compare(b.id, a.id))
 	})
 }

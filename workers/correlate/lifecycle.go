@@ -21,17 +21,23 @@ func telling(o *observation) bool {
 	case rule.class != symptom:
 		return false
 	case o.signal == signalUnhealthy:
-		return o.time-o.onset >= int64(longSeries)
+		return o.time-o.steady >= int64(longSeries)
 	}
 	return rule.alone || o.cause != nil && rule.rank > requestRank
 }
 
-// holdOf is how long o must last before it is told. Of a Job's pod the Job says whether it matters.
+// holdOf is how long o must last before it is told. Of a Job's pod, which may fail a few times, the Job says whether
+// that matters.
 func holdOf(o *observation) time.Duration {
-	if kind := o.subject.GetKind(); o.signal == signalPodFailed && (kind == "Job" || kind == "CronJob") {
+	if ofJob(o) && (o.signal == signalPodFailed || o.signal == signalCrashLoop || o.signal == signalRestart) {
 		return jobHold
 	}
 	return rules[o.signal].hold
+}
+
+func ofJob(o *observation) bool {
+	kind := o.subject.GetKind()
+	return kind == "Job" || kind == "CronJob"
 }
 
 // due is when o has lasted for its hold.

@@ -49,8 +49,8 @@ type observation struct {
 	cause    *observation
 	link     cause
 	incident *incident
-	// arrived is the event time that it lasts from.
-	arrived int64
+	// arrived is the event time that it lasts from, steady the time since when it was seen without a longer pause.
+	arrived, steady int64
 }
 
 const maxText = 240
@@ -63,7 +63,7 @@ func observe(e *event.Event, s signal, now time.Time) *observation {
 		id: own.keep(e.ID), source: own.keep(e.Source), kind: own.keep(e.Type), signal: s, time: eventTime(e), seen: now.UnixNano(), severity: e.Severity,
 		text: shorten(e.Body), entity: cloneRef(e.Entity),
 	}
-	o.onset = onsetOf(e, o.time)
+	o.onset, o.steady = onsetOf(e, o.time), o.time
 	var r references
 	r.read(e, s)
 	o.subject, o.guessed = r.subject(e, o.entity, o.source)

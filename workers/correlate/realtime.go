@@ -118,8 +118,13 @@ func (r *realtime) goesOn(o *observation) (before *observation) {
 		o.onset = o.time
 	}
 	for x := range r.memory.of(key, o.signal) {
-		if x.self == o.self && sameUID(x, o) && !differ(x.cluster, o.cluster) && x.time <= o.time && x.time > recovered &&
-			(before == nil || x.onset < before.onset) {
+		if x.self != o.self || !sameUID(x, o) || differ(x.cluster, o.cluster) || x.time > o.time || x.time <= recovered {
+			continue
+		}
+		if o.time-x.time <= int64(steadyPause) {
+			o.steady = min(o.steady, x.steady)
+		}
+		if before == nil || x.onset < before.onset {
 			before = x
 		}
 	}

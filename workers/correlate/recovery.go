@@ -56,7 +56,7 @@ func (r *realtime) ail(inc *incident, o *observation) {
 	if o.self == "" || o.ended || inc.closed || !telling(o) {
 		return
 	}
-	if o.signal == signalCrashLoop && slices.Contains(inc.healed, o.self) { // what was well for a moment is no hiccup
+	if o.signal == signalCrashLoop && !ofJob(o) && slices.Contains(inc.healed, o.self) { // what was well for a moment is no hiccup
 		o.urgent = true
 	}
 	for _, a := range r.ailing.by[o.self] {
@@ -175,7 +175,7 @@ func (r *realtime) mendedBefore(o *observation) bool {
 			}
 		}
 		for x := range r.memory.of(o.keys[sameWorkload], s) {
-			if x.time > o.time && x.entity.GetKind() != "Pod" && !differ(x.cluster, o.cluster) {
+			if x.time > o.time && x.entity.GetKind() != "Pod" && !differ(x.cluster, o.cluster) && (s == signalRecovered || x.self == o.keys[sameWorkload]) {
 				return true
 			}
 		}

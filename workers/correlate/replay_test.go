@@ -207,3 +207,49 @@ func TestReplayWithoutRoom(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// TestReplayOfRecoveries: what is held, mended and falls ill again is the same after a takeover.
+func TestReplayOfRecoveries(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 3))
+	var events []*eventv1.Event
+	for app := range 4 {
+		work := of(fmt.Sprint("Deployment/app", app))
+		for at := 10 * r.Float64(); at < 4000; {
+			pod := fmt.Sprint("Pod/app", app, "-", r.IntN(3))
+			broken := []string{"k8s.pod.crash_loop_back_off", "k8s.pod.oom_killed", "k8s.pod.not_ready", "k8s.pod.unschedulable", "k8s.pod.image_pull_back_off"}[r.IntN(5)]
+			events = append(events, happens(at, broken, pod, work))
+			at += 5 + 90*r.Float64()*r.Float64()
+			well := []string{"k8s.pod.ready", "k8s.pod.ready", "k8s.pod.deleted"}[r.IntN(3)]
+			events = append(events, happens(at, well, pod, work))
+			if r.IntN(4) == 0 {
+				events = append(events, happens(at+1, "k8s.deployment.rollout_complete", fmt.Sprint("Deployment/app", app)))
+			}
+			at += 5 + 200*r.Float64()*r.Float64()
+		}
+	}
+	slices.SortStableFunc(events, func(a, b *eventv1.Event) int { return int(int64(a.GetTimeUnixNano()) - int64(b.GetTimeUnixNano())) })
+	var messages []replay.Message
+	for _, e := range events {
+		messages = append(messages, replay.Message{Stored: time.Unix(0, int64(e.GetTimeUnixNano())), Data: event.AppendCloudEvent(nil, e)})
+	}
+	s := newStage(t, realtimeOnly)
+	whole, long := replay.New(t, s), map[int]int{}
+	var all []replay.Step
+	for at := range messages {
+		long[at] = longer(s, messages[at].Stored)
+		all = append(all, whole.Run(messages[at:at+1])...)
+	}
+	compared := 0
+	for at := 1; at < len(messages); at += 7 {
+		if long[at] > 0 {
+			continue
+		}
+		compared++
+		if d := replay.Diff(all[at:], replay.Rebuild(t, newStage(t, realtimeOnly), messages, at).Run(messages[at:]), at); d != "" {
+			t.Fatalf("rebuilt before message %d of %d: %s", at, len(messages), d)
+		}
+	}
+	if n := len(insightsOf(all)); n < 20 || compared < 10 {
+		t.Errorf("%d incidents, %d takeovers compared: too few to tell", n, compared)
+	}
+}

@@ -58,7 +58,10 @@ type rule struct {
 const (
 	// longSeries is how long probe failures must go on to be worth telling by themselves.
 	longSeries = 10 * time.Minute
-	// jobHold is how long the failed pod of a Job waits for the Job's own verdict: the back-off between its six
+	// steadyPause is how far apart the Events of a series that goes on are: recorders send one in five minutes. Kubernetes
+	// counts failures further apart in one Event, too.
+	steadyPause = 6 * time.Minute
+	// jobHold is how long a failure of a Job's pod waits for the Job's own verdict: the back-off between its six
 	// retries lasts about that long.
 	jobHold = 10 * time.Minute
 )
@@ -82,7 +85,7 @@ func failuresOf(over relation) (causes []cause) {
 var rules = [signals]rule{
 	signalOOM: {
 		causes: []cause{{signalImageChange, sameWorkload, 0}, {signalConfigChange, sameWorkload, 0}, {signalNodePressure, sameNode, time.Minute}},
-		alone:  true, severity: 17, says: "was killed for using more memory than its limit", rank: 8,
+		alone:  true, severity: 17, says: "was killed for using more memory than its limit", rank: 9,
 	},
 	signalCrashLoop: {
 		causes: []cause{
@@ -96,15 +99,15 @@ var rules = [signals]rule{
 			{signalRestart, samePod, 0},
 			{signalErrorLog, samePod, time.Minute},
 		},
-		alone: true, lasts: true, hold: 15 * time.Second, severity: 17, says: "crash-loops", rank: 9,
+		alone: true, lasts: true, hold: 15 * time.Second, severity: 17, says: "crash-loops", rank: 10,
 	},
 	signalImagePull: {
 		causes: []cause{{signalImageChange, sameWorkload, 0}, {signalConfigChange, sameWorkload, 0}, {signalRestartRequest, sameWorkload, 0}},
-		alone:  true, lasts: true, hold: 15 * time.Second, severity: 17, says: "cannot pull its image", rank: 9,
+		alone:  true, lasts: true, hold: 15 * time.Second, severity: 17, says: "cannot pull its image", rank: 10,
 	},
 	signalStartFailure: {
 		causes: changesOf(cause{signalMount, samePod, 0}),
-		alone:  true, lasts: true, hold: 15 * time.Second, severity: 17, says: "cannot start its container", rank: 7,
+		alone:  true, lasts: true, hold: 15 * time.Second, severity: 17, says: "cannot start its container", rank: 8,
 	},
 	signalRestart: {
 		causes: []cause{
@@ -114,7 +117,7 @@ var rules = [signals]rule{
 			{signalImageChange, sameWorkload, 0},
 			{signalNodeNotReady, sameNode, 0},
 		},
-		hold: 30 * time.Second, severity: 13, says: "restarted", rank: 2,
+		hold: 30 * time.Second, severity: 13, says: "restarted", rank: 3,
 	},
 	signalNotReady: {
 		causes: []cause{
@@ -128,7 +131,7 @@ var rules = [signals]rule{
 			{signalImageChange, sameWorkload, 0},
 			{signalConfigChange, sameWorkload, 0},
 		},
-		alone: true, lasts: true, hold: 30 * time.Second, severity: 13, says: "is not ready", rank: 3,
+		alone: true, lasts: true, hold: 30 * time.Second, severity: 13, says: "is not ready", rank: 4,
 	},
 	signalUnhealthy: {
 		causes: []cause{{signalOOM, samePod, 0}, {signalRestart, samePod, 0}, {signalImageChange, sameWorkload, 0}, {signalConfigChange, sameWorkload, 0}, {signalRestartRequest, sameWorkload, 0}},
@@ -136,41 +139,41 @@ var rules = [signals]rule{
 	},
 	signalStartOverdue: {
 		causes: changesOf(append(failuresOf(samePod), cause{signalUnhealthy, samePod, 0}, cause{signalRestart, samePod, 0})...),
-		alone:  true, lasts: true, severity: 17, says: "does not become ready in time", rank: 4,
+		alone:  true, lasts: true, severity: 17, says: "does not become ready in time", rank: 5,
 	},
 	signalStuck: {
 		causes: changesOf(append(failuresOf(sameWorkload), cause{signalStartOverdue, sameWorkload, 0}, cause{signalNotReady, sameWorkload, 0}, cause{signalUnhealthy, sameWorkload, 0})...),
-		alone:  true, lasts: true, severity: 17, says: "has a rollout that is stuck", rank: 5,
+		alone:  true, lasts: true, severity: 17, says: "has a rollout that is stuck", rank: 6,
 	},
 	signalCreateFailure: {
 		causes: append([]cause{{signalScaling, sameWorkload, 0}}, changesOf()...),
-		alone:  true, lasts: true, hold: 15 * time.Second, severity: 17, says: "cannot create its pods", rank: 7,
+		alone:  true, lasts: true, hold: 15 * time.Second, severity: 17, says: "cannot create its pods", rank: 8,
 	},
 	signalJobFailed: {
 		causes: append(failuresOf(sameWorkload), cause{signalPodFailed, sameWorkload, 0}, cause{signalConfigChange, sameWorkload, 0}),
-		alone:  true, severity: 17, says: "has failed for good", rank: 10,
+		alone:  true, severity: 17, says: "has failed for good", rank: 11,
 	},
 	signalPodFailed: {
 		causes: []cause{{signalOOM, samePod, 0}, {signalEviction, samePod, 0}, {signalNodeNotReady, sameNode, 0}},
-		alone:  true, hold: 15 * time.Second, severity: 17, says: "failed", rank: 5,
+		alone:  true, hold: 15 * time.Second, severity: 17, says: "failed", rank: 6,
 	},
 	signalEviction: {
 		causes: []cause{{signalNodeNotReady, sameNode, 0}, {signalNodePressure, sameNode, 0}, {signalNotReady, samePod, 0}},
-		alone:  true, hold: 15 * time.Second, severity: 17, says: "was evicted", rank: 5,
+		alone:  true, hold: 15 * time.Second, severity: 17, says: "was evicted", rank: 6,
 	},
 	signalUnschedulable: {
 		causes: changesOf(cause{signalEviction, sameWorkload, 0}, cause{signalScaling, sameWorkload, 0}, cause{signalDisruption, sameWorkload, 0}),
-		alone:  true, lasts: true, hold: 30 * time.Second, severity: 17, says: "cannot be scheduled", rank: 6,
+		alone:  true, lasts: true, hold: 30 * time.Second, severity: 17, says: "cannot be scheduled", rank: 7,
 	},
 	signalMount: {
 		causes: append(changesOf(), cause{signalNodeNotReady, sameNode, 0}),
-		alone:  true, lasts: true, hold: 30 * time.Second, severity: 17, says: "cannot mount a volume", rank: 6,
+		alone:  true, lasts: true, hold: 30 * time.Second, severity: 17, says: "cannot mount a volume", rank: 7,
 	},
 	signalNodeNotReady: {
 		causes: []cause{{signalNodePressure, sameNode, 0}},
-		alone:  true, lasts: true, hold: 10 * time.Second, severity: 17, says: "is not ready", rank: 10,
+		alone:  true, lasts: true, hold: 10 * time.Second, severity: 17, says: "is not ready", rank: 11,
 	},
-	signalNodePressure: {alone: true, lasts: true, hold: 15 * time.Second, severity: 13, says: "is short of memory, disk or process ids", rank: 4},
+	signalNodePressure: {alone: true, lasts: true, hold: 15 * time.Second, severity: 13, says: "is short of memory, disk or process ids", rank: 5},
 	signalErrorSpan: {
 		causes: []cause{
 			{signalCrashLoop, sameService, 0},

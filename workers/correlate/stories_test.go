@@ -224,6 +224,12 @@ func TestHealthyStories(t *testing.T) {
 			happens(40, "k8s.pod.succeeded", "Pod/load-b", of("Job/load"), owner("Job/load")),
 			happens(40, "k8s.job.complete", "Job/load"),
 		},
+		"a container of a Job fails three times and succeeds": join(each("abc", func(_ string, at float64) []*eventv1.Event {
+			job := of("Job/load")
+			return []*eventv1.Event{
+				happens(5+30*at, "k8s.pod.restarted", "Pod/load-a", job), happens(6+30*at, "k8s.pod.crash_loop_back_off", "Pod/load-a", job),
+			}
+		}), []*eventv1.Event{happens(120, "k8s.pod.succeeded", "Pod/load-a", of("Job/load")), happens(120, "k8s.job.complete", "Job/load")}),
 		"runs of a CronJob": each("abcd", func(p string, at float64) []*eventv1.Event {
 			cron := of("CronJob/purge")
 			return []*eventv1.Event{
@@ -655,6 +661,9 @@ func TestProbeFailuresForLong(t *testing.T) {
 	if got := play(t, newStage(t, realtimeOnly), probe(0), probe(300), probe(590)); len(got) != 0 {
 		t.Errorf("within ten minutes: %v", got)
 	}
+	if got := play(t, newStage(t, realtimeOnly), probe(0), probe(1800), probe(3600)); len(got) != 0 {
+		t.Errorf("three failures in an hour, of one Event: %v", got)
+	}
 	if got := play(t, newStage(t, realtimeOnly), probe(0), probe(300), probe(590), probe(650)); len(got) != 1 {
 		t.Errorf("after ten minutes: %v", got)
 	}
@@ -705,10 +714,11 @@ func TestOneDependency(t *testing.T) {
 				ill(5, "a", service), ill(8, "b", service)),
 			[]string{"3 StatefulSet/nats: statefulset shop/nats crash-loops"},
 		},
-		"each its own address":   {join(ill(0, "a", refused("10.0.0.1:8080")), ill(1, "b", refused("10.0.0.2:8080"))), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
-		"each itself":            {join(ill(0, "a", refused("127.0.0.1:8080")), ill(1, "b", refused("127.0.0.1:8080"))), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
-		"no dependency is named": {join(ill(0, "a", "statuscode: 503"), ill(1, "b", "statuscode: 503")), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
-		"minutes later":          {join(ill(0, "a", refused("10.96.0.7:4222")), ill(100, "b", refused("10.96.0.7:4222"))), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
+		"each its own address":       {join(ill(0, "a", refused("10.0.0.1:8080")), ill(1, "b", refused("10.0.0.2:8080"))), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
+		"a lookup of something else": {join(ill(0, "a", "lookup table is empty"), ill(1, "b", "lookup table is empty")), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
+		"each itself":                {join(ill(0, "a", refused("127.0.0.1:8080")), ill(1, "b", refused("127.0.0.1:8080"))), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
+		"no dependency is named":     {join(ill(0, "a", "statuscode: 503"), ill(1, "b", "statuscode: 503")), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
+		"minutes later":              {join(ill(0, "a", refused("10.96.0.7:4222")), ill(100, "b", refused("10.96.0.7:4222"))), []string{"1 Deployment/a: deployment shop/a is not ready", "1 Deployment/b: deployment shop/b is not ready"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string

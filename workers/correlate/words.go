@@ -61,7 +61,7 @@ func explains(root, symptom *observation) bool {
 		return false
 	}
 	same := name(refOf(root)) == name(refOf(symptom))
-	return root != symptom && (!same || (root.signal != symptom.signal && (rules[root.signal].rank == 0 || rules[root.signal].alone)))
+	return root != symptom && (!same || (root.signal != symptom.signal && (rules[root.signal].rank == 0 || rules[root.signal].alone || root.signal == signalUnhealthy)))
 }
 
 // summary tells the chain of causes in plain words, from the links alone.

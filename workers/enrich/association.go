@@ -13,7 +13,7 @@ func (k key) clone() key {
 // association finds out which Kubernetes object an event is about. The first that says
 // something decides, also when nothing is then found under it:
 //
-//  1. the event's entity, by uid, else by kind, namespace and name;
+//  1. the event's entity, by uid, else by API group, kind, namespace and name;
 //  2. resource k8s.pod.uid;
 //  3. resource k8s.pod.name with k8s.namespace.name;
 //  4. resource k8s.pod.ip;
@@ -24,7 +24,7 @@ func (k key) clone() key {
 func association(e *event.Event) (q Query, ok bool) {
 	q.At = e.Time
 	if r := &e.Entity; names(r) {
-		q.Kind, q.Namespace, q.Name, q.UID = r.Kind, r.Namespace, r.Name, r.UID
+		q.Kind, q.Namespace, q.Name, q.UID, q.APIVersion = r.Kind, r.Namespace, r.Name, r.UID, r.APIVersion
 		return q, true
 	}
 	if fromResource(e, &q) {
@@ -48,11 +48,12 @@ func names(r *event.EntityRef) bool { return r.UID != "" || r.Name != "" && r.Ki
 const (
 	maxKind, maxNamespace = 63, 63
 	maxName, maxUID       = 253, 253
+	maxAPIVersion         = maxName + 1 + maxKind
 )
 
 // possible tells whether an object can be called so.
 func (q *Query) possible() bool {
-	return len(q.Kind) <= maxKind && len(q.Namespace) <= maxNamespace && len(q.Name) <= maxName && len(q.UID) <= maxUID
+	return len(q.Kind) <= maxKind && len(q.Namespace) <= maxNamespace && len(q.Name) <= maxName && len(q.UID) <= maxUID && len(q.APIVersion) <= maxAPIVersion
 }
 
 func fromResource(e *event.Event, q *Query) bool {

@@ -24,10 +24,41 @@ func keyOf(q Query) key {
 	case q.UID != "":
 		return key{q.Kind, byUID, q.UID}
 	case q.Name != "":
-		return key{q.Kind, q.Namespace, q.Name}
+		return key{q.keyKind(), q.Namespace, q.Name}
 	default:
 		return key{"", byIP, q.IP}
 	}
+}
+
+// keyKind is the kind, with its apiVersion where that is not the usual one.
+func (q *Query) keyKind() string {
+	if q.APIVersion == "" || q.APIVersion == usualAPIVersion(q.Kind) {
+		return q.Kind
+	}
+	return q.APIVersion + "\x00" + q.Kind
+}
+
+// usualAPIVersion is where the kinds of most events are defined; empty for others.
+func usualAPIVersion(kind string) string {
+	switch kind {
+	case "Pod", "Node", "Service":
+		return "v1"
+	case "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet":
+		return "apps/v1"
+	case "Job", "CronJob":
+		return "batch/v1"
+	}
+	return ""
+}
+
+// isForeign tells whether a query without an apiVersion found an object of an unusual group, which a
+// query with the usual one must not get.
+func (q *Query) isForeign(f *Facts) bool {
+	if q.APIVersion != "" || f.Entity.APIVersion == "" {
+		return false
+	}
+	usual := usualAPIVersion(q.Kind)
+	return usual != "" && usual != f.Entity.APIVersion
 }
 
 // entry is what a look-up found, encoded as what it appends to an event. Entries are shared.
@@ -68,7 +99,7 @@ func newEntry(f *Facts, status Status, at int64, labels labelChoice) *entry {
 		})
 		eachReference(f, func(r event.EntityRef) {
 			b = appendReference(b, &r)
-			e.references = append(e.references, reference{r.Kind, r.Namespace, r.Name, r.UID, uint32(len(b))})
+			e.references = append(e.references, reference{r.Kind, r.Namespace, r.Name, r.UID, uint32(len(b)), roleOf(r.Role)})
 		})
 	}
 	e.encoded = bytes.Clone(appendEnrichment(b, "kubernetes", status, at))

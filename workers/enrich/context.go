@@ -23,13 +23,29 @@ func (e *entry) known(ev *event.Event) (attributes, references mask) {
 		}
 	}
 	for ref := range ev.RelatedRefs {
+		own := roleOf(ref.Role)
+		if own == roleOther {
+			continue
+		}
 		for i := range min(len(e.references), 64) {
-			if e.references[i].is(&ref) {
+			if r := &e.references[i]; r.role == own && (r.is(&ref) || own == roleWorkload && !e.isBelow(&ref)) {
 				references |= 1 << i
 			}
 		}
 	}
 	return attributes, references
+}
+
+// isBelow tells whether what an event calls its workload is only on the way to the topmost one: a
+// ReplicaSet or Job whose owner the sender did not know. Any other workload is the event's own word,
+// which is not contradicted.
+func (e *entry) isBelow(workload *event.EntityRef) bool {
+	for i := range e.references {
+		if r := &e.references[i]; r.role == roleOwner && r.is(workload) {
+			return true
+		}
+	}
+	return false
 }
 
 // parts are what an entry appends, cut in two, since the sources of a pod's events say different
@@ -121,12 +137,14 @@ func (e *entry) only(attributes, references mask, beyond bool) []byte {
 	return b
 }
 
-// completes fills in what an event's own reference lacks; ok is false when it lacks nothing.
+// completes fills in what an event's own reference lacks; ok is false when it lacks nothing. One
+// thing is replaced: the hash that a kubelet gives as the uid of a static pod, which only itself knows
+// as that. Pods are never found under another uid otherwise.
 func completes(have, found event.EntityRef) (whole event.EntityRef, ok bool) {
-	if have.UID != "" && have.Name != "" {
+	if have.UID != "" && have.Name != "" && (found.Kind != "Pod" || found.UID == have.UID) {
 		return have, false
 	}
 	found.Cluster, found.Role = have.Cluster, have.Role
-	found.UID, found.APIVersion = cmp.Or(found.UID, have.UID), cmp.Or(found.APIVersion, have.APIVersion)
+	found.UID, found.APIVersion = cmp.Or(found.UID, have.UID), cmp.Or(have.APIVersion, found.APIVersion)
 	return found, found != have
 }

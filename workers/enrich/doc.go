@@ -21,9 +21,10 @@
 // # Guarantees
 //
 // The stage is stateless: every event is emitted on port out, in its order, with more fields
-// and none removed. An attribute that the event carries already is kept; what enrich found is
+// and none removed. One value is replaced: the uid of a static pod as the kubelet makes it up. An attribute that the event carries already is kept; what enrich found is
 // appended only under keys that the event does not have. No look-up leaves the process, so
-// none can block. An event is never attributed to a pod that did not exist at its time.
+// none can block. An event is never attributed by an address or a name to a pod that did not exist
+// at its time, as far as the source's memory goes, nor to an object of another API group than it states.
 //
 // # Cost
 //

@@ -17,10 +17,36 @@ type attribute struct {
 type reference struct {
 	kind, namespace, name, uid string
 	end                        uint32
+	role                       role
 }
 
-// is tells whether r names the same thing as an event's own reference; one of them may not
-// know the uid.
+// role is what a reference is to the entity, in a byte: an entry of the cache has many.
+type role byte
+
+const (
+	roleOther role = iota // one that enrich does not add
+	roleOwner
+	roleWorkload
+	roleNode
+	roleService
+)
+
+func roleOf(name string) role {
+	switch name {
+	case "owner":
+		return roleOwner
+	case "workload":
+		return roleWorkload
+	case "node":
+		return roleNode
+	case "service":
+		return roleService
+	}
+	return roleOther
+}
+
+// is tells whether r names the same object as an event's own reference, whatever the role; one of
+// them may not know the uid.
 func (r *reference) is(own *event.EntityRef) bool {
 	return r.name == own.Name && r.kind == own.Kind && r.namespace == own.Namespace &&
 		(r.uid == own.UID || r.uid == "" || own.UID == "")
@@ -59,6 +85,9 @@ func eachAttribute(f *Facts, labels labelChoice, add func(key, value string)) {
 			add(prefix+".uid", ref.UID)
 		}
 	}
+	if f.WorkloadGuessed {
+		add("millrace.workload.by", "name")
+	}
 	add("k8s.node.name", f.Node.Name)
 	add("k8s.node.uid", f.Node.UID)
 	add("service.name", serviceName(f))
@@ -74,13 +103,14 @@ func chain(f *Facts) []event.EntityRef {
 }
 
 // serviceName follows the order of the semantic conventions: what the pod says, then the
-// workload (deployment, replicaset, statefulset, daemonset, cronjob, job), then the pod.
+// workload (deployment, replicaset, statefulset, daemonset, cronjob, job), then the pod. A Rollout
+// stands for a Deployment.
 func serviceName(f *Facts) string {
 	if f.ServiceName != "" {
 		return f.ServiceName
 	}
 	owners := chain(f)
-	for _, kind := range []string{"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "CronJob", "Job"} {
+	for _, kind := range []string{"Deployment", "Rollout", "ReplicaSet", "StatefulSet", "DaemonSet", "CronJob", "Job"} {
 		for _, owner := range owners {
 			if owner.Kind == kind {
 				return owner.Name

@@ -229,15 +229,25 @@ func (e *enricher) lookUp(ev *event.Event, now int64, n *tally) *entry {
 	n.misses++
 	facts, status := e.source.Find(q)
 	found := newEntry(facts, status, now, e.settings.labels)
-	if facts == nil && k.a == byIP {
-		return found // nobody had the address at that time; at another time somebody may
+	if facts == nil && (k.a == byIP || e.missesThenOnly(q)) {
+		return found // nobody had the address or the name at that time; at another time somebody may
 	}
-	if facts != nil && !facts.Valid.Holds(now) {
-		return found // an answer for the past alone
+	if facts != nil && (!facts.Valid.Holds(now) || q.isForeign(facts)) {
+		return found // an answer for the past alone, or for who states no group
 	}
 	found.expires = now + e.ttl(status).Nanoseconds()
 	e.cache.put(k, found)
 	return found
+}
+
+// missesThenOnly tells whether what a query misses at its time is there now.
+func (e *enricher) missesThenOnly(q Query) bool {
+	if q.At == 0 || q.UID != "" {
+		return false // a uid means one object at all times
+	}
+	q.At = 0
+	facts, _ := e.source.Find(q)
+	return facts != nil
 }
 
 func (e *enricher) ttl(status Status) time.Duration {

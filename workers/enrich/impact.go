@@ -118,7 +118,7 @@ func reasons(f *Facts) []string {
 	case f.Pod != nil:
 		add("1 of %d pods of %s %s/%s", r.SharePods, of.Kind, of.Namespace, of.Name)
 	default:
-		add("all %d pods of %s %s/%s", r.Pods, f.Entity.Kind, f.Entity.Namespace, f.Entity.Name)
+		add("all %d pods of %s %s/%s", r.Pods, of.Kind, of.Namespace, of.Name)
 	}
 	for _, service := range f.Services {
 		add("behind service %s/%s", service.Namespace, service.Name)

@@ -50,6 +50,9 @@ type SourceSettings struct {
 // that is set decides. Its strings are valid only during the call.
 type Query struct {
 	Kind, Namespace, Name, UID string
+	// APIVersion is the group and version of the kind, as in apps/v1. An object of another group is
+	// another object; empty = of any group.
+	APIVersion string
 	// IP is a pod IP.
 	IP string
 	// At is the time that the answer should hold for, in Unix nanoseconds; 0 = now.
@@ -66,8 +69,10 @@ type Facts struct {
 	// Owners are the controllers, nearest first. Workload is the topmost one.
 	Owners   []event.EntityRef
 	Workload event.EntityRef
-	Node     event.EntityRef
-	Services []event.EntityRef
+	// WorkloadGuessed is true when the topmost owner follows from a name alone.
+	WorkloadGuessed bool
+	Node            event.EntityRef
+	Services        []event.EntityRef
 
 	// ServiceName is what the annotation resource.opentelemetry.io/service.name or a label
 	// says; empty when the name must be derived from the workload.

@@ -41,14 +41,14 @@ func TestOwnReferenceIsCompleted(t *testing.T) {
 	s := start(t, all(), snapshot())
 	in := &eventv1.Event{
 		Id: "1", Type: "k8s.event", TimeUnixNano: uint64(noon.UnixNano()),
-		Entity: &eventv1.EntityRef{Kind: "ReplicaSet", Namespace: "shop", Name: "checkout-7777", ApiVersion: "apps/v1"},
+		Entity: &eventv1.EntityRef{Kind: "Deployment", Namespace: "shop", Name: "checkout", ApiVersion: "apps/v1beta1"},
 	}
 	got := s.process(t, in)[0]
 	if status := statuses(got)["kubernetes"]; status != "ok" {
 		t.Fatalf("kubernetes: got %s, want ok", status)
 	}
-	if e := got.GetEntity(); e.GetApiVersion() != "apps/v1" || e.GetName() != "checkout-7777" {
-		t.Errorf("entity: got %v, want its own apiVersion kept", e)
+	if e := got.GetEntity(); e.GetApiVersion() != "apps/v1beta1" || e.GetUid() != "deployment-checkout-uid" {
+		t.Errorf("entity: got %v, want its own apiVersion kept, and the uid", e)
 	}
 }
 

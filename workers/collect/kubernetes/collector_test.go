@@ -260,6 +260,8 @@ func TestCollector(t *testing.T) {
 		"states of pods":                       testPodStates,
 		"conditions of nodes":                  testNodes,
 		"deleted while no collector runs":      testDeletedMeanwhile,
+		"the chain of owners":                  testChainOfOwners,
+		"Jobs and StatefulSets":                testWorkloads,
 		"changes of Deployments":               testDeployments,
 		"a restart neither loses nor doubles":  testRestart,
 		"a lost checkpoint is read back":       testLostCheckpoint,

@@ -33,7 +33,12 @@ func (s *Store) lease(ip netip.Addr, p *pod, from int64) {
 	current := a[0]
 	if current == nil || from >= current.from {
 		if current != nil {
-			current.end(from)
+			// A pod starts some seconds before it gets its address, which another one may have had
+			// until then.
+			if until := current.until.Load(); until != 0 {
+				next.from = max(from, until)
+			}
+			current.end(next.from)
 		}
 		a[0], a[1] = next, current
 		return
@@ -45,6 +50,28 @@ func (s *Store) lease(ip netip.Addr, p *pod, from int64) {
 	}
 	next.until.Store(current.from)
 	if a[1] == nil || from >= a[1].from {
+		a[1] = next
+	}
+}
+
+// leaseUntil gives ip to p for a time that is over, where the leases that are known leave room for
+// it. s.mu is held.
+func (s *Store) leaseUntil(ip netip.Addr, p *pod, from, until int64) {
+	a := s.addresses[ip]
+	if a == nil {
+		a = &address{}
+		s.addresses[ip] = a
+	}
+	next := &lease{pod: p, from: from}
+	next.until.Store(until)
+	switch current := a[0]; {
+	case current == nil:
+		a[0] = next
+	case from >= current.from && current.until.Load() != 0: // after one that has ended
+		next.from = max(from, current.until.Load())
+		a[0], a[1] = next, current
+	case from < current.from && (a[1] == nil || from >= a[1].from):
+		next.end(current.from)
 		a[1] = next
 	}
 }

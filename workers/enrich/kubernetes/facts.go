@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"cmp"
+	"slices"
 
 	"millrace.dev/millrace/workers/enrich"
 	"millrace.dev/millrace/workers/event"
@@ -27,7 +28,7 @@ func (s *Store) podFacts(p *pod, valid enrich.Validity) *enrich.Facts {
 	if p.node != nil {
 		f.Node = p.node.ref()
 	}
-	f.Owners, f.Workload = s.owners(p)
+	f.Owners, f.Workload, f.WorkloadGuessed = s.owners(p)
 	f.Radius = enrich.Radius{Pods: 1}
 	if w := p.workload; w != nil {
 		f.Radius.ShareOf, f.Radius.SharePods = f.Workload, w.pods
@@ -58,41 +59,6 @@ func (p *pod) service() string {
 	return name
 }
 
-// owners are the controllers of p, nearest first, and the topmost of them.
-func (s *Store) owners(p *pod) (owners []event.EntityRef, top event.EntityRef) {
-	w := p.workload
-	if w == nil {
-		return nil, event.EntityRef{}
-	}
-	if p.controller.kind != w.kind { // the ReplicaSet between the pod and its Deployment
-		owners = append(owners, event.EntityRef{
-			Kind: p.controller.kind.Value(), Namespace: p.namespace.text.Value(),
-			Name: p.controller.name, UID: p.controller.uid, APIVersion: "apps/v1",
-		})
-	}
-	owner := w.ref()
-	if p.controller.kind == w.kind {
-		owner.UID = cmp.Or(p.controller.uid, owner.UID) // w may be another one of that name by now
-	}
-	owners = append(owners, owner)
-	owners = s.ancestors(w, owners)
-	return owners, owners[len(owners)-1]
-}
-
-// maxOwners bounds a chain of owners: names that point at each other end it.
-const maxOwners = 4
-
-// ancestors appends the controllers above w.
-func (s *Store) ancestors(w *workload, owners []event.EntityRef) []event.EntityRef {
-	for range maxOwners {
-		if w = s.parent(w); w == nil {
-			break
-		}
-		owners = append(owners, w.ref())
-	}
-	return owners
-}
-
 func (s *Store) workloadCriticality(w *workload) string {
 	for range maxOwners {
 		if w == nil {
@@ -101,12 +67,15 @@ func (s *Store) workloadCriticality(w *workload) string {
 		if c := w.criticality.Value(); c != "" {
 			return c
 		}
-		w = s.parent(w)
+		w, _, _ = s.parent(w)
 	}
 	return ""
 }
 
 func (s *Store) workloadFacts(w *workload) *enrich.Facts {
+	if up, ref, _ := s.parent(w); up != nil && w.kind.Value() == kindReplicaSet {
+		return s.partFacts(w.ref(), up, ref)
+	}
 	f := &enrich.Facts{
 		Entity:      w.ref(),
 		ClusterUID:  s.clusterUID(),
@@ -116,7 +85,7 @@ func (s *Store) workloadFacts(w *workload) *enrich.Facts {
 		f.Criticality = cmp.Or(f.Criticality, ns.criticality.Value())
 		f.Services = serviceRefs(s.servicesOf(ns, w))
 	}
-	f.Owners = s.ancestors(w, nil)
+	f.Owners, f.WorkloadGuessed = s.ancestors(w, nil)
 	f.Workload = f.Entity
 	if n := len(f.Owners); n > 0 {
 		f.Workload = f.Owners[n-1]
@@ -125,17 +94,32 @@ func (s *Store) workloadFacts(w *workload) *enrich.Facts {
 	return f
 }
 
-// servicesOf are the services of one pod of w: they all match the same template.
+// partFacts describes a workload whose pods count for the one above it: a ReplicaSet.
+func (s *Store) partFacts(part event.EntityRef, up *workload, ref event.EntityRef) *enrich.Facts {
+	f := s.workloadFacts(up)
+	f.Entity, f.Radius.ShareOf = part, ref
+	f.Owners = append([]event.EntityRef{ref}, f.Owners...)
+	f.Workload = f.Owners[len(f.Owners)-1]
+	return f
+}
+
+// servicesOf are the services of all pods of w: in the middle of a rollout their labels differ.
 func (s *Store) servicesOf(ns *namespace, w *workload) []*service {
 	if w.pods == 0 {
 		return nil
 	}
+	var all []*service
 	for p := range ns.pods {
-		if p.workload == w {
-			return p.services
+		if p.workload != w {
+			continue
+		}
+		for _, svc := range p.services {
+			if !slices.Contains(all, svc) {
+				all = append(all, svc)
+			}
 		}
 	}
-	return nil
+	return all
 }
 
 // nodeFacts finds the workload that loses the largest part of its pods with the node.

@@ -40,8 +40,10 @@ func (i *Informers) metadataFeeds() []*watch.Feed {
 		{"Namespace", schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}},
 		{"Node", schema.GroupVersionResource{Version: "v1", Resource: "nodes"}},
 		{"Deployment", schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}},
+		{kindReplicaSet, schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "replicasets"}},
 		{"StatefulSet", schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}},
 		{"DaemonSet", schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "daemonsets"}},
+		{kindJob, schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"}},
 		{"CronJob", schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "cronjobs"}},
 	} {
 		client := i.metadata.Resource(r.gvr)

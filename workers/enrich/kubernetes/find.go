@@ -35,6 +35,9 @@ func (s *Store) findUID(q enrich.Query) *enrich.Facts {
 	if p := s.pods[q.UID]; p != nil && !s.expired(p) {
 		return s.podFacts(p, enrich.Validity{})
 	}
+	if p := s.static[q.UID]; p != nil && !s.expired(p) && (q.Name == "" || q.Name == p.name) {
+		return s.podFacts(p, enrich.Validity{})
+	}
 	if w := s.workloadID[q.UID]; w != nil {
 		return s.workloadFacts(w)
 	}
@@ -50,6 +53,9 @@ func (s *Store) findUID(q enrich.Query) *enrich.Facts {
 // findName finds by kind, namespace and name. A uid in the query must not contradict: then
 // the object of that name is another one.
 func (s *Store) findName(q enrich.Query) *enrich.Facts {
+	if q.APIVersion != "" && group(q.APIVersion) != "" {
+		return s.findWorkload(q) // no kind of the core, whatever it is called
+	}
 	switch q.Kind {
 	case "", "Pod":
 		return s.findPodName(q)
@@ -68,12 +74,14 @@ func (s *Store) findPodName(q enrich.Query) *enrich.Facts {
 		return nil
 	}
 	from := p.created
-	if p.previous != nil && q.At != 0 && q.At < p.created {
-		p, from = p.previous, 0
-	} else if p.previous == nil {
-		from = 0 // the only one of this name: also for an event that a clock ahead dated early
+	if p.previous == nil || q.At != 0 && q.At < p.created {
+		// It is the first of its name that the store knows. As long as the store remembers, it would
+		// know of another one: an event from before the pod is then of this pod, and was dated early by
+		// a clock that is behind. An event from before that is of a pod that nobody knows.
+		p = cmp.Or(p.previous, p)
+		from = min(p.created, s.remembers())
 	}
-	if s.expired(p) {
+	if s.expired(p) || q.At != 0 && q.At < from {
 		return nil
 	}
 	return s.podFacts(p, enrich.Validity{From: from, Until: &p.ended})
@@ -93,6 +101,11 @@ func (s *Store) findIP(q enrich.Query) *enrich.Facts {
 		return nil
 	}
 	return s.podFacts(l.pod, enrich.Validity{From: l.from, Until: &l.until})
+}
+
+// remembers is since when the store knows all objects, those that have ended meanwhile included.
+func (s *Store) remembers() int64 {
+	return max(s.began, s.now().Add(-s.keepDeleted).UnixNano())
 }
 
 // expired tells whether a deleted pod is not to be found any more, swept or not.
@@ -124,63 +137,27 @@ func (s *Store) findService(q enrich.Query) *enrich.Facts {
 	return s.serviceFacts(svc)
 }
 
-// hashSuffix is what the Deployment controller appends to the name of a ReplicaSet.
-var hashSuffix = regexp.MustCompile(`^[a-z0-9]{1,10}$`)
-
 // jobSuffix is what the CronJob controller appends to the name of a Job: minutes since 1970.
 var jobSuffix = regexp.MustCompile(`^[0-9]{8,}$`)
 
 func (s *Store) findWorkload(q enrich.Query) *enrich.Facts {
-	if w := s.workloadNamed(q.Namespace, q.Kind, q.Name); w != nil {
+	if w := s.workloadNamed(q.Namespace, q.APIVersion, q.Kind, q.Name); w != nil {
 		if q.UID != "" && w.uid != "" && q.UID != w.uid {
 			return nil
 		}
 		return s.workloadFacts(w)
 	}
-	parent := s.parentByName(q.Namespace, q.Kind, q.Name)
+	parent := s.cronJobNamed(q.Namespace, q.APIVersion, q.Kind, q.Name)
 	if parent == nil {
 		return nil
 	}
-	f := s.workloadFacts(parent)
 	// The strings of a query belong to an event; facts live longer.
-	child := event.EntityRef{
-		Kind: strings.Clone(q.Kind), Namespace: strings.Clone(q.Namespace), Name: strings.Clone(q.Name), UID: strings.Clone(q.UID),
+	job := event.EntityRef{
+		Kind: kindJob, Namespace: strings.Clone(q.Namespace), Name: strings.Clone(q.Name), UID: strings.Clone(q.UID), APIVersion: "batch/v1",
 	}
-	f.Owners = append([]event.EntityRef{f.Entity}, f.Owners...)
-	f.Entity = child
+	f := s.partFacts(job, parent, parent.ref())
+	f.WorkloadGuessed = true
 	return f
-}
-
-func (s *Store) workloadNamed(namespace, kind, name string) *workload {
-	return s.workloads[workloadName{intern(namespace), intern(kind), name}]
-}
-
-// parentByName finds the Deployment of a ReplicaSet and the CronJob of a Job by their names;
-// nil when there is none of that name.
-func (s *Store) parentByName(namespace, kind, name string) *workload {
-	cut := strings.LastIndexByte(name, '-')
-	if cut < 1 {
-		return nil
-	}
-	switch base, suffix := name[:cut], name[cut+1:]; {
-	case kind == "ReplicaSet" && hashSuffix.MatchString(suffix):
-		return s.workloadNamed(namespace, "Deployment", base)
-	case kind == "Job" && jobSuffix.MatchString(suffix):
-		return s.workloadNamed(namespace, "CronJob", base)
-	}
-	return nil
-}
-
-// parent is the controller of a workload; nil without.
-func (s *Store) parent(w *workload) *workload {
-	ns, kind := w.namespace.Value(), w.kind.Value()
-	if w.parent != nil {
-		return s.workloadNamed(ns, w.parent.kind, w.parent.name)
-	}
-	if w.known && kind == "ReplicaSet" {
-		return nil // the object itself names no controller
-	}
-	return s.parentByName(ns, kind, w.name)
 }
 
 func (s *Store) clusterUID() string {

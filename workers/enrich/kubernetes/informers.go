@@ -28,7 +28,7 @@ type Options struct {
 // Informers is a source that follows a cluster.
 //
 // It watches pods and services, and the metadata alone of nodes, namespaces, Deployments,
-// StatefulSets, DaemonSets and CronJobs. Only pods are needed: a resource that it may not
+// ReplicaSets, StatefulSets, DaemonSets, Jobs and CronJobs. Only pods are needed: a resource that it may not
 // watch costs what it would have told, is logged once and shows in the metrics.
 //
 // While the API server is away the store answers what it last knew, with status stale.

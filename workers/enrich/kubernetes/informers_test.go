@@ -134,6 +134,23 @@ func TestInformers(t *testing.T) {
 		return nil
 	})
 
+	// A ReplicaSet that a quota leaves without a pod is known by itself.
+	set, err := c.AppsV1().ReplicaSets(c.namespace).Create(t.Context(), &appsv1.ReplicaSet{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "web-next", OwnerReferences: []metav1.OwnerReference{*controller("apps/v1", "Deployment", "web", string(deployment.UID))},
+		},
+		Spec: appsv1.ReplicaSetSpec{Selector: deployment.Spec.Selector, Template: deployment.Spec.Template},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	harness.Eventually(t, 10*time.Second, func() error {
+		if f, _ := c.Find(enrich.Query{UID: string(set.UID)}); f == nil || f.Workload.UID != string(deployment.UID) {
+			return fmt.Errorf("facts of the ReplicaSet: got %+v", f)
+		}
+		return nil
+	})
+
 	zero := int64(0)
 	if err := c.CoreV1().Pods(c.namespace).Delete(t.Context(), "web-1", metav1.DeleteOptions{GracePeriodSeconds: &zero}); err != nil {
 		t.Fatal(err)
@@ -155,8 +172,8 @@ func TestInformers(t *testing.T) {
 				t.Errorf("contact: got %v, want 1", m)
 			}
 		}
-		if n := len(family.Metric); n != 8 {
-			t.Errorf("resources in the metrics: got %d, want 8", n)
+		if n := len(family.Metric); n != 10 {
+			t.Errorf("resources in the metrics: got %d, want 10", n)
 		}
 	}
 }

@@ -1,18 +1,12 @@
 package kubernetes
 
 import (
-	"cmp"
-	"net/netip"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
-
-// podTemplateHash is the label that the Deployment controller gives to the pods of each of
-// its ReplicaSets; the ReplicaSet's name ends with its value.
-const podTemplateHash = "pod-template-hash"
 
 // SetPod adds a pod or brings it up to date.
 func (s *Store) SetPod(o *corev1.Pod) {
@@ -63,12 +57,16 @@ func (s *Store) newPod(o *corev1.Pod) *pod {
 // describe copies what look-ups need.
 func (s *Store) describe(p *pod, o *corev1.Pod) {
 	ns := s.namespace(o.Namespace)
+	if p.namespace == nil {
+		ns.references++
+	}
 	p.namespace = ns
 	p.started = 0
 	if o.Status.StartTime != nil {
 		p.started = nanos(*o.Status.StartTime)
 	}
 	p.finished = o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed
+	s.setStaticUID(p, o)
 	p.labels = labelsOf(o.Labels, p.labels)
 	p.serviceName = intern(o.Annotations[annotationServiceName])
 	p.criticality = intern(criticality(&o.ObjectMeta))
@@ -80,39 +78,29 @@ func (s *Store) describe(p *pod, o *corev1.Pod) {
 	p.services = ns.selecting(p.labels, p.services[:0])
 }
 
-// own finds the controller and the workload of p.
-func (s *Store) own(p *pod, o *corev1.Pod) {
-	ref := metav1.GetControllerOfNoCopy(o)
-	if ref == nil {
-		p.controller.kind, p.controller.name, p.controller.uid = intern(""), "", ""
-		s.unreference(p.workload)
-		p.workload = nil
+// The annotations of a static pod's mirror in the API that hold the uid by which the kubelet, which
+// made the pod from a file, calls it in its events: the hash of that file.
+const (
+	annotationMirror = "kubernetes.io/config.mirror"
+	annotationHash   = "kubernetes.io/config.hash"
+)
+
+// setStaticUID notes what the kubelet calls a static pod. The API server has no other pod carry the
+// first annotation; the second counts only where the node is the controller.
+func (s *Store) setStaticUID(p *pod, o *corev1.Pod) {
+	uid := o.Annotations[annotationMirror]
+	if ref := metav1.GetControllerOfNoCopy(o); uid == "" && ref != nil && isNode(ref) {
+		uid = o.Annotations[annotationHash]
+	}
+	if uid == p.staticUID {
 		return
 	}
-	if p.controller.uid == string(ref.UID) && p.workload != nil {
-		return
+	if s.static[p.staticUID] == p {
+		delete(s.static, p.staticUID)
 	}
-	p.controller.kind = intern(ref.Kind)
-	p.controller.name = intern(ref.Name).Value()
-	p.controller.uid = intern(string(ref.UID)).Value()
-	kind, name, apiVersion := ref.Kind, p.controller.name, ref.APIVersion
-	if hash := o.Labels[podTemplateHash]; kind == "ReplicaSet" && hash != "" {
-		if deployment, ok := strings.CutSuffix(name, "-"+hash); ok {
-			kind, name = "Deployment", intern(deployment).Value()
-		}
-	}
-	w := s.workload(p.namespace, kind, name)
-	if w.apiVersion.Value() == "" {
-		w.apiVersion = intern(apiVersion)
-	}
-	if kind == ref.Kind && !w.known && p.created >= w.namedBy {
-		s.setWorkloadID(w, p.controller.uid) // the youngest pod tells of one that was made again
-		w.namedBy = p.created
-	}
-	if p.workload != w {
-		w.references++
-		s.unreference(p.workload)
-		p.workload = w
+	p.staticUID = strings.Clone(uid)
+	if uid != "" {
+		s.static[p.staticUID] = p
 	}
 }
 
@@ -138,62 +126,6 @@ func (s *Store) count(p *pod, by int) {
 	if p.node != nil {
 		delete(p.node.pods, p)
 	}
-}
-
-// leases gives p the addresses that it has, and ends them when its containers have ended.
-func (s *Store) leases(p *pod, o *corev1.Pod) {
-	if o.Spec.HostNetwork {
-		return // the address is the node's and says nothing about the pod
-	}
-	ips, now := podIPs(o), s.now().UnixNano()
-	for _, ip := range p.ips {
-		if ip.IsValid() && (p.finished || !slices.Contains(ips[:], ip)) {
-			s.release(ip, p, now)
-			if !p.finished {
-				s.deleted = append(s.deleted, tombstone{at: now, pod: p, ip: ip})
-			}
-		}
-	}
-	if p.finished {
-		return
-	}
-	for _, ip := range ips {
-		if ip.IsValid() && !slices.Contains(p.ips[:], ip) {
-			s.lease(ip, p, p.gets(ip, now))
-		}
-	}
-	p.ips = ips
-}
-
-// gets notes that p has an address, and tells since when: its start, or now when it had another
-// one before. A pod whose node restarts keeps its start time and gets another address.
-func (p *pod) gets(ip netip.Addr, now int64) int64 {
-	had := &p.hadIPv6
-	if ip.Is4() {
-		had = &p.hadIPv4
-	}
-	if *had {
-		return now
-	}
-	*had = true
-	return cmp.Or(p.started, p.created)
-}
-
-func podIPs(o *corev1.Pod) (ips [2]netip.Addr) {
-	n := 0
-	add := func(text string) {
-		ip, err := netip.ParseAddr(text)
-		if err != nil || n == len(ips) || slices.Contains(ips[:n], ip.Unmap()) {
-			return
-		}
-		ips[n] = ip.Unmap()
-		n++
-	}
-	add(o.Status.PodIP)
-	for _, other := range o.Status.PodIPs {
-		add(other.IP)
-	}
-	return ips
 }
 
 // DeletePod marks the pod with this uid as deleted. A pod of the same name or IP with
@@ -241,7 +173,12 @@ func (s *Store) forgetPod(p *pod) {
 	case head != nil && head.previous == p:
 		head.previous = nil
 	}
-	s.unreference(p.workload)
+	if s.static[p.staticUID] == p {
+		delete(s.static, p.staticUID)
+	}
+	s.belongs(p, nil, nil)
+	p.namespace.references--
+	s.dropNamespace(p.namespace)
 	if p.node != nil {
 		p.node.references--
 		s.dropNode(p.node)

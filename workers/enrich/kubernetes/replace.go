@@ -32,7 +32,7 @@ func (s *Store) ReplaceWorkloads(apiVersion, kind string, all []*metav1.ObjectMe
 	for _, o := range all {
 		there[string(o.UID)] = struct{}{}
 	}
-	for _, gone := range s.missing(kind, there) {
+	for _, gone := range s.missing(apiVersion, kind, there) {
 		s.DeleteWorkload(kind, gone.Namespace, gone.Name, string(gone.UID))
 	}
 	for _, o := range all {
@@ -40,15 +40,17 @@ func (s *Store) ReplaceWorkloads(apiVersion, kind string, all []*metav1.ObjectMe
 	}
 }
 
-func (s *Store) missing(kind string, there map[string]struct{}) (gone []metav1.ObjectMeta) {
+func (s *Store) missing(apiVersion, kind string, there map[string]struct{}) (gone []metav1.ObjectMeta) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for key, w := range s.workloads {
-		if key.kind.Value() != kind || !w.known {
+		if key.kind.Value() != kind {
 			continue
 		}
-		if _, ok := there[w.uid]; !ok {
-			gone = append(gone, refMeta(key.namespace.Value(), key.name, w.uid))
+		for ; w != nil; w = w.namesake {
+			if _, ok := there[w.uid]; !ok && w.known && sameGroup(w.apiVersion.Value(), apiVersion) {
+				gone = append(gone, refMeta(key.namespace.Value(), key.name, w.uid))
+			}
 		}
 	}
 	return gone
@@ -112,6 +114,7 @@ func (s *Store) ReplaceServices(all []*corev1.Service) {
 	}
 	for _, ns := range s.namespaces {
 		ns.reselect()
+		s.dropNamespace(ns)
 	}
 }
 

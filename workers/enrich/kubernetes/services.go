@@ -44,6 +44,7 @@ func (s *Store) DeleteService(namespace, name, uid string) {
 	delete(ns.services, name)
 	delete(s.serviceID, uid)
 	ns.reselect()
+	s.dropNamespace(ns)
 }
 
 // selecting appends the services whose selector matches labels. A service without a selector

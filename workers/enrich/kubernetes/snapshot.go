@@ -140,6 +140,9 @@ func readItem(raw json.RawMessage, list metav1.TypeMeta, where string, items []a
 
 // typed returns the object as the store takes it; nil for kinds that it does not keep.
 func typed(raw json.RawMessage, m *metav1.PartialObjectMetadata) (any, error) {
+	if !sameGroup(m.APIVersion, apiVersionOf(m.Kind)) {
+		return nil, nil // another kind of that name, as Knative's Service
+	}
 	switch m.Kind {
 	case "Pod":
 		pod := &corev1.Pod{}
@@ -154,11 +157,24 @@ func typed(raw json.RawMessage, m *metav1.PartialObjectMetadata) (any, error) {
 		err := json.Unmarshal(raw, service)
 		stripService(service)
 		return service, err
-	case "Node", "Namespace", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob":
+	case "Node", "Namespace", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob", "Rollout":
 		stripMetadata(m)
 		return m, nil
 	}
 	return nil, nil
+}
+
+// apiVersionOf is where a kind that the store keeps is defined.
+func apiVersionOf(kind string) string {
+	switch kind {
+	case "Pod", "Service", "Node", "Namespace":
+		return "v1"
+	case "Job", "CronJob":
+		return "batch/v1"
+	case "Rollout":
+		return "argoproj.io/v1alpha1"
+	}
+	return "apps/v1"
 }
 
 // set stores an object of any kind that the store keeps.

@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,10 +13,12 @@ import (
 type Store struct {
 	now         func() time.Time
 	keepDeleted time.Duration
+	began       int64 // Unix nanoseconds: what ended before is not known
 
 	mu         sync.RWMutex
 	pods       map[string]*pod // by uid
 	podNames   map[objectName]*pod
+	static     map[string]*pod // static pods by the uid that the kubelet gives them
 	addresses  map[netip.Addr]*address
 	nodes      map[string]*node
 	nodeID     map[string]*node // by uid
@@ -48,16 +51,14 @@ type label struct{ key, value text }
 type pod struct {
 	uid, name string
 	namespace *namespace
-	node      *node     // nil before it is scheduled
-	workload  *workload // of its controller, ReplicaSets resolved to Deployments; nil without
-	// controller is the direct owner; its kind is empty without.
-	controller struct {
-		kind text
-		name string
-		uid  string
-	}
-	labels   []label // sorted by key
-	services []*service
+	node      *node // nil before it is scheduled
+	// controller is the direct owner, and workload where the pod counts: the controller, or what is
+	// above a ReplicaSet. Both are nil without an owner, and for static pods.
+	controller, workload *workload
+	controllerUID        string  // the controller's record may be another one of that name by now
+	staticUID            string  // what the kubelet calls a static pod; empty for others
+	labels               []label // sorted by key
+	services             []*service
 	// serviceName and criticality are what the pod's annotations or labels say.
 	serviceName, criticality text
 
@@ -88,10 +89,11 @@ type node struct {
 // workload is a controller of pods, or one named by a pod.
 type workload struct {
 	workloadName
+	namesake    *workload // the next one of this name, of another API group
 	uid         string
 	apiVersion  text
 	criticality text
-	parent      *ownerName // its own controller, where an object said so
+	parent      *ownerName // its own controller, as the object or the label of a pod says
 	pods        int        // pods that count
 	references  int        // pods that point here, also those that ended
 	namedBy     int64      // when the pod was created that told the uid; of no use when known
@@ -107,6 +109,8 @@ type namespace struct {
 	criticality text
 	pods        map[*pod]struct{}
 	services    map[string]*service
+	references  int  // pods that point here, also those that ended
+	known       bool // seen itself, not only named by others
 }
 
 type service struct {
@@ -130,8 +134,8 @@ type tombstone struct {
 // NewStore makes an empty store that keeps deleted objects for keepDeleted.
 func NewStore(now func() time.Time, keepDeleted time.Duration) *Store {
 	return &Store{
-		now: now, keepDeleted: keepDeleted,
-		pods: map[string]*pod{}, podNames: map[objectName]*pod{},
+		now: now, keepDeleted: keepDeleted, began: now().UnixNano(),
+		pods: map[string]*pod{}, podNames: map[objectName]*pod{}, static: map[string]*pod{},
 		addresses: map[netip.Addr]*address{}, nodes: map[string]*node{}, nodeID: map[string]*node{},
 		workloads: map[workloadName]*workload{}, workloadID: map[string]*workload{},
 		serviceID: map[string]*service{}, namespaces: map[string]*namespace{},
@@ -166,12 +170,46 @@ func (s *Store) node(name string) *node {
 }
 
 // workload returns the record of a workload; s.mu is held.
-func (s *Store) workload(ns *namespace, kind, name string) *workload {
-	key := workloadName{ns.text, intern(kind), name}
-	w := s.workloads[key]
-	if w == nil {
-		w = &workload{workloadName: key, apiVersion: intern(""), criticality: intern("")}
-		s.workloads[key] = w
+func (s *Store) workload(namespace text, apiVersion, kind, name string) *workload {
+	key := workloadName{namespace, intern(kind), name}
+	head := s.workloads[key]
+	for w := head; w != nil; w = w.namesake {
+		if sameGroup(w.apiVersion.Value(), apiVersion) {
+			return w
+		}
+	}
+	w := &workload{workloadName: key, namesake: head, apiVersion: intern(apiVersion), criticality: intern("")}
+	s.workloads[key] = w
+	return w
+}
+
+// workloadNamed returns the workload of a name, or nil. Without an apiVersion it may be of any group,
+// of the usual one if there is one.
+func (s *Store) workloadNamed(namespace, apiVersion, kind, name string) *workload {
+	if apiVersion == "" {
+		if usual := s.workloadNamed(namespace, apiVersionOf(kind), kind, name); usual != nil {
+			return usual
+		}
+	}
+	w := s.workloads[workloadName{intern(namespace), intern(kind), name}]
+	for w != nil && !sameGroup(w.apiVersion.Value(), apiVersion) {
+		w = w.namesake
 	}
 	return w
+}
+
+// sameGroup tells whether two apiVersions are of one API group, whatever the version. One that is
+// empty says nothing.
+func sameGroup(a, b string) bool { return a == b || a == "" || b == "" || group(a) == group(b) }
+
+// group is the API group of an apiVersion; empty for the core.
+func group(apiVersion string) string {
+	name, _, ok := strings.Cut(apiVersion, "/")
+	switch {
+	case !ok:
+		return ""
+	case name == "extensions": // where Deployments, ReplicaSets and DaemonSets were once
+		return "apps"
+	}
+	return name
 }

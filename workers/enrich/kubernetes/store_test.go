@@ -59,6 +59,12 @@ func meta(name, uid string) *metav1.ObjectMeta {
 	return &metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID(uid)}
 }
 
+func owned(name, uid string, by *metav1.OwnerReference) *metav1.ObjectMeta {
+	m := meta(name, uid)
+	m.OwnerReferences = []metav1.OwnerReference{*by}
+	return m
+}
+
 // found names what a query found: the uid of the entity, or its name when it has none.
 func found(s *Store, q enrich.Query) string {
 	f := s.Find(q)
@@ -405,9 +411,30 @@ func TestOwners(t *testing.T) {
 			want:  chain{[]string{"ReplicaSet/web-6d5f"}, "ReplicaSet/web-6d5f"},
 		},
 		"ReplicaSet without the label, of a Deployment": {
-			setup: func(s *Store) { s.SetWorkload("apps/v1", "Deployment", meta("web", "d")) },
+			setup: func(s *Store) {
+				s.SetWorkload("apps/v1", "Deployment", meta("web", "d"))
+				s.SetWorkload("apps/v1", "ReplicaSet", owned("web-6d5f", "rs", controller("apps/v1", "Deployment", "web", "d")))
+			},
 			owner: controller("apps/v1", "ReplicaSet", "web-6d5f", "rs"),
 			want:  chain{[]string{"ReplicaSet/web-6d5f", "Deployment/web"}, "Deployment/web"},
+		},
+		"ReplicaSet that is called as if it were of a Deployment": {
+			setup: func(s *Store) { s.SetWorkload("apps/v1", "Deployment", meta("web", "d")) },
+			owner: controller("apps/v1", "ReplicaSet", "web-blue", "rs"),
+			want:  chain{[]string{"ReplicaSet/web-blue"}, "ReplicaSet/web-blue"},
+		},
+		"ReplicaSet with the label that its Deployment has left behind": {
+			setup: func(s *Store) { s.SetWorkload("apps/v1", "ReplicaSet", meta("web-6d5f", "rs")) },
+			owner: controller("apps/v1", "ReplicaSet", "web-6d5f", "rs"), label: hash,
+			want: chain{[]string{"ReplicaSet/web-6d5f"}, "ReplicaSet/web-6d5f"},
+		},
+		"Argo's Rollout": {
+			owner: controller("apps/v1", "ReplicaSet", "web-6d5f", "rs"), label: map[string]string{rolloutHash: "6d5f"},
+			want: chain{[]string{"ReplicaSet/web-6d5f", "Rollout/web"}, "Rollout/web"},
+		},
+		"static pod": {
+			setup: func(s *Store) { s.SetNode(meta("n1", "n")) },
+			owner: controller("v1", "Node", "n1", "n"), want: chain{Workload: "/"},
 		},
 		"ReplicaSet that says itself that it is alone": {
 			setup: func(s *Store) {
@@ -433,6 +460,26 @@ func TestOwners(t *testing.T) {
 			setup: func(s *Store) { s.SetWorkload("batch/v1", "CronJob", meta("report", "cj")) },
 			owner: controller("batch/v1", "Job", "report-29384756", "j"),
 			want:  chain{[]string{"Job/report-29384756", "CronJob/report"}, "CronJob/report"},
+		},
+		"Job that says itself that it is alone": {
+			setup: func(s *Store) {
+				s.SetWorkload("batch/v1", "CronJob", meta("report", "cj"))
+				s.SetWorkload("batch/v1", "Job", meta("report-29384756", "j"))
+			},
+			owner: controller("batch/v1", "Job", "report-29384756", "j"),
+			want:  chain{[]string{"Job/report-29384756"}, "Job/report-29384756"},
+		},
+		"Job of a CronJob that nobody may list": {
+			setup: func(s *Store) {
+				s.SetWorkload("batch/v1", "Job", owned("nightly", "j", controller("batch/v1", "CronJob", "report", "cj")))
+			},
+			owner: controller("batch/v1", "Job", "nightly", "j"),
+			want:  chain{[]string{"Job/nightly", "CronJob/report"}, "CronJob/report"},
+		},
+		"Job of another group": {
+			setup: func(s *Store) { s.SetWorkload("batch/v1", "CronJob", meta("report", "cj")) },
+			owner: controller("batch.volcano.sh/v1alpha1", "Job", "report-29384756", "j"),
+			want:  chain{[]string{"Job/report-29384756"}, "Job/report-29384756"},
 		},
 		"custom controller": {
 			owner: controller("example.com/v1", "Database", "main", "c"),
@@ -463,10 +510,7 @@ func TestOwners(t *testing.T) {
 func TestReplicaSetIsDeleted(t *testing.T) {
 	s := NewStore(newClock().now, time.Minute)
 	s.SetWorkload("apps/v1", "Deployment", meta("web", "d"))
-	s.SetWorkload("apps/v1", "ReplicaSet", &metav1.ObjectMeta{
-		Namespace: "shop", Name: "web-6d5f", UID: "rs",
-		OwnerReferences: []metav1.OwnerReference{*controller("apps/v1", "Deployment", "web", "d")},
-	})
+	s.SetWorkload("apps/v1", "ReplicaSet", owned("web-6d5f", "rs", controller("apps/v1", "Deployment", "web", "d")))
 	s.SetPod(podSpec{
 		uid: "p", name: "p", labels: map[string]string{podTemplateHash: "6d5f"},
 		owner: controller("apps/v1", "ReplicaSet", "web-6d5f", "rs"),
@@ -484,7 +528,7 @@ func TestReplicaSetIsDeleted(t *testing.T) {
 	}
 }
 
-// A Job is deleted and made again under its name. Jobs are not watched: their pods tell.
+// A Job is deleted and made again under its name, where nobody may list Jobs: their pods tell.
 func TestJobIsMadeAgain(t *testing.T) {
 	for name, order := range map[string][]int{"as they come": {0, 1}, "in the other order": {1, 0}} {
 		t.Run(name, func(t *testing.T) {

@@ -33,15 +33,19 @@ func (s *Store) SetWorkload(apiVersion, kind string, o *metav1.ObjectMeta) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sweep()
-	w := s.workload(s.namespace(o.Namespace), kind, intern(o.Name).Value())
+	w := s.workload(intern(o.Namespace), apiVersion, kind, intern(o.Name).Value())
 	s.setWorkloadID(w, intern(string(o.UID)).Value())
 	w.known = true
 	w.ended.Store(0)
 	w.apiVersion = intern(apiVersion)
 	w.criticality = intern(criticality(o))
+	before := w.parent
 	w.parent = nil
 	if ref := metav1.GetControllerOfNoCopy(o); ref != nil {
 		w.parent = &ownerName{ref.Kind, ref.Name, string(ref.UID), ref.APIVersion}
+	}
+	if kind == kindReplicaSet && !before.names(w.parent) {
+		s.regroup(w)
 	}
 }
 
@@ -58,7 +62,10 @@ func (s *Store) DeleteWorkload(kind, namespace, name, uid string) {
 	defer s.mu.Unlock()
 	s.sweep()
 	w := s.workloads[workloadName{intern(namespace), intern(kind), name}]
-	if w == nil || w.uid != uid || w.ended.Load() != 0 {
+	for w != nil && w.uid != uid {
+		w = w.namesake
+	}
+	if w == nil || w.ended.Load() != 0 {
 		return
 	}
 	at := s.now().UnixNano()
@@ -79,9 +86,27 @@ func (s *Store) dropWorkload(w *workload) {
 	if w.references > 0 || w.known {
 		return
 	}
-	delete(s.workloads, w.workloadName)
+	s.unlink(w)
 	if s.workloadID[w.uid] == w {
 		delete(s.workloadID, w.uid)
+	}
+}
+
+// unlink takes w out of those of its name.
+func (s *Store) unlink(w *workload) {
+	head := s.workloads[w.workloadName]
+	switch {
+	case head == w && w.namesake == nil:
+		delete(s.workloads, w.workloadName)
+	case head == w:
+		s.workloads[w.workloadName] = w.namesake
+	default:
+		for head != nil && head.namesake != w {
+			head = head.namesake
+		}
+		if head != nil {
+			head.namesake = w.namesake
+		}
 	}
 }
 
@@ -125,17 +150,25 @@ func (s *Store) SetNamespace(o *metav1.ObjectMeta) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.namespace(o.Name)
-	n.uid = string(o.UID)
+	n.uid, n.known = string(o.UID), true
 	n.criticality = intern(criticality(o))
 }
 
-// DeleteNamespace forgets a namespace once it holds nothing.
+// DeleteNamespace forgets a namespace once it holds nothing: its last pods and services may be
+// told later.
 func (s *Store) DeleteNamespace(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := s.namespaces[name]
-	if n != nil && len(n.pods) == 0 && len(n.services) == 0 {
-		delete(s.namespaces, name)
+	if n := s.namespaces[name]; n != nil {
+		n.known = false
+		s.dropNamespace(n)
+	}
+}
+
+// dropNamespace drops a namespace that nothing names any more.
+func (s *Store) dropNamespace(n *namespace) {
+	if n.references == 0 && len(n.services) == 0 && !n.known {
+		delete(s.namespaces, n.text.Value())
 	}
 }
 
