@@ -43,6 +43,7 @@
 // Recovering: the stage keeps a list of what is ill (recovery.go): the pod, the workload object or the condition of
 // the node that each symptom is about. A recovery of the object itself or of its workload takes it off. When the list
 // is empty, the incident waits for a quiet time, which doubles with each relapse that is remembered.
+// What was well for less than a third of it makes no relapse.
 //
 // Closed: the quiet time has passed, and the last insight says what mended it. What never recovers, such
 // as failed requests, ends when no event came for the idle time. A closed incident stays closed; what comes
