@@ -90,9 +90,13 @@ func (s *server) shell(t *testing.T) func(string) (string, error) {
 		t.Fatal(err)
 	}
 	// What kubectl has cached of the server is from before the neighbours came.
-	replacement := kubectl + " --cache-dir=" + t.TempDir() + " --kubeconfig=" + s.plane.Kubeconfig() + " -n " + s.namespace
+	replacement := kubectl + " --cache-dir=" + t.TempDir() + " --kubeconfig=" + s.plane.Kubeconfig()
 	return func(command string) (string, error) {
-		command = strings.Replace(command, "kubectl", replacement, 1)
+		in := " -n " + s.namespace
+		if strings.Contains(command, "--all-namespaces") { // kubectl takes one of both
+			in = ""
+		}
+		command = strings.Replace(command, "kubectl", replacement+in, 1)
 		out, err := exec.CommandContext(t.Context(), "sh", "-c", command).CombinedOutput()
 		return string(out), err
 	}

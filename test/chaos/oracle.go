@@ -84,19 +84,19 @@ func (o *oracle) take(ctx context.Context, subject string, h nats.Header, data [
 		return err
 	}
 	for _, lanes := range o.lanes {
-		if err := lanes[min(partition, len(lanes)-1)].take(ctx, h, data, meta); err != nil {
+		if err := lanes[min(partition, len(lanes)-1)].take(ctx, partition, h, data, meta); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (in *instance) take(ctx context.Context, h nats.Header, data []byte, meta *jetstream.MsgMetadata) error {
+func (in *instance) take(ctx context.Context, partition int, h nats.Header, data []byte, meta *jetstream.MsgMetadata) error {
 	if err := in.flush(ctx, meta.Timestamp.Unix(), false); err != nil {
 		return err
 	}
 	in.decoder.Reset()
-	b := &stage.Batch{Now: meta.Timestamp}
+	b := &stage.Batch{Now: meta.Timestamp, Partition: partition}
 	b.Events, _ = in.decoder.Decode(nil, event.Message{Header: h, Data: data, Sequence: meta.Sequence.Stream, Time: meta.Timestamp.UnixNano()})
 	b.Reset(1)
 	if err := in.stage.Process(ctx, b); err != nil {
