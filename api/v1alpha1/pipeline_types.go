@@ -143,7 +143,7 @@ type TLSSpec struct {
 	ClientSecretName string `json:"clientSecretName,omitempty"`
 	// handshakeFirst begins TLS before the server's greeting. Default: false.
 	// +optional
-	HandshakeFirst bool `json:"handshakeFirst,omitempty"`
+	HandshakeFirst bool `json:"handshakeFirst,omitempty"` //nolint:kubeapilinter // unset and false are the same
 }
 
 // CASpec names certificates in PEM.

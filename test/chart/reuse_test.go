@@ -37,7 +37,8 @@ func TestUpgradeWithTheValuesOfAnEarlierRelease(t *testing.T) {
 // a template that forgets to include millrace.values.
 func TestEveryValueMayBeMissing(t *testing.T) {
 	h := newHelm(t)
-	for name, file := range valueFiles(t) {
+	for _, name := range []string{"default", "everything"} { // a second or so for each value
+		file := valueFiles(t)[name]
 		t.Run(name, func(t *testing.T) {
 			want, err := h.template(t.Context(), "--values", file)
 			if err != nil {
@@ -45,7 +46,11 @@ func TestEveryValueMayBeMissing(t *testing.T) {
 			}
 			var given map[string]any
 			readYAML(t, file, &given)
-			for _, path := range missing(t, given) {
+			paths := missing(t, given)
+			if name == "default" && len(paths) < 60 {
+				t.Fatalf("found %d values, want all of values.yaml", len(paths))
+			}
+			for _, path := range paths {
 				var values map[string]any
 				readYAML(t, chartDir+"/values.yaml", &values)
 				remove(values, path)
@@ -130,9 +135,6 @@ func missing(t *testing.T, given map[string]any) [][]string {
 	}
 	walk(nil, values, given)
 	sort.Slice(paths, func(i, j int) bool { return strings.Join(paths[i], ".") < strings.Join(paths[j], ".") })
-	if len(paths) < 60 {
-		t.Fatalf("found %d values, want all of values.yaml", len(paths))
-	}
 	return paths
 }
 

@@ -93,13 +93,7 @@ func startCluster(t testing.TB, s setup) *cluster {
 	return c
 }
 
-// startPlane starts a control plane and a node that runs the given images, without NATS and without Millrace.
-func startPlane(t testing.TB, images map[string][]string) *cluster {
-	t.Helper()
-	return startNodes(t, 1, images)
-}
-
-// startNodes is startPlane with a number of nodes.
+// startNodes starts a control plane and nodes that run the given images, without NATS and without Millrace.
 func startNodes(t testing.TB, nodes int, images map[string][]string) *cluster {
 	t.Helper()
 	c := &cluster{t: t}

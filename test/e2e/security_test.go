@@ -138,7 +138,7 @@ func TestSecured(t *testing.T) {
 			"nats.credentialsSecret.name=nats-operator", "nats.credentialsSecret.type=Password",
 			"nats.tls.ca.kind=ConfigMap", "nats.tls.ca.name=nats-ca", "networkPolicy.enabled=true",
 			"collector.kubernetes.enabled=true", "collector.kubernetes.credentialsSecret.name=nats-collector",
-			"collector.kubernetes.subject=default.secured.raw.kubernetes", "operator.watchNamespaces={default}",
+			"collector.kubernetes.subject=default.secured.raw.kubernetes", "operator.watchNamespaces={default}", "admissionWebhook.enabled=false",
 		},
 	})
 	c.run("kubectl", "apply", "-f", filepath.Join(c.root, securedSample))

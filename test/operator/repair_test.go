@@ -299,7 +299,7 @@ func TestForeignStreamIsNeverTouched(t *testing.T) {
 	p := x.small()
 	x.create(p)
 	c := x.condition(p, v1alpha1.ConditionStreamsReady, metav1.ConditionFalse, v1alpha1.ReasonNotOwned)
-	if !strings.Contains(c.Message, foreign.Name) || !strings.Contains(c.Message, "name another stream") {
+	if !strings.Contains(c.Message, foreign.Name) || !strings.Contains(c.Message, "create it again with a name of its own") {
 		t.Errorf("got %q, want the stream and what to do", c.Message)
 	}
 	x.condition(p, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonNotOwned)

@@ -10,9 +10,9 @@ import (
 // maxAilments bounds what is waited for. What finds no room ends by the idle time-out alone.
 const maxAilments = 100_000
 
-// wholeSeconds is how far the time of a recovery may seem to lie before the symptom that it ends: conditions
+// conditionGrain is how far the time of a recovery may seem to lie before the symptom that it ends: conditions
 // of Kubernetes have whole seconds.
-const wholeSeconds = time.Second
+const conditionGrain = time.Second
 
 // ailment is an object that is ill, from its first symptom to its recovery.
 type ailment struct {
@@ -82,7 +82,7 @@ func (r *realtime) ail(inc *incident, o *observation) {
 // see notes a symptom.
 func (a *ailment) see(o *observation) {
 	a.last = max(a.last, o.time)
-	if o.signal == signalCrashLoop && o.time%int64(wholeSeconds) == 0 { // when a process ended, not an Event about its back-off
+	if o.signal == signalCrashLoop && o.time%int64(conditionGrain) == 0 { // when a process ended, not an Event about its back-off
 		a.crash = max(a.crash, o.time)
 	}
 }
@@ -91,7 +91,7 @@ func (a *ailment) see(o *observation) {
 // seem to lie up to a second before the symptom that it ends. Not so after the crash of a loop: a back-off follows,
 // so the pod that was ready in the same second was ready before it crashed.
 func (a *ailment) outlives(o *observation) bool {
-	return o.signal != signalDeleted && (o.time+int64(wholeSeconds) <= a.last || o.entity.GetKind() == "Pod" && o.time <= a.crash)
+	return o.signal != signalDeleted && (o.time+int64(conditionGrain) <= a.last || o.entity.GetKind() == "Pod" && o.time <= a.crash)
 }
 
 // recover ends what o says is well again or gone.
@@ -139,7 +139,7 @@ func (r *realtime) heal(a *ailment, o *observation) {
 	r.ailing.remove(a)
 	inc.ailing = slices.DeleteFunc(inc.ailing, func(b *ailment) bool { return b == a })
 	for _, e := range inc.events {
-		if e.self == a.self && !differ(e.entity.GetUid(), a.uid) && e.time < o.time+int64(wholeSeconds) {
+		if e.self == a.self && !differ(e.entity.GetUid(), a.uid) && e.time < o.time+int64(conditionGrain) {
 			e.ended = true
 		}
 	}

@@ -299,41 +299,51 @@ func TestBreakages(t *testing.T) {
 		want   string // the first line of the last insight
 		says   string // what its summary holds, too
 	}{
-		"image": {join([]*eventv1.Event{
-			happens(0, "k8s.deployment.image_changed", "Deployment/web", changed("container app: image app:1 -> app:9")),
-			told(3, "Failed", "Pod/web-b", `Failed to pull image "reg/app:9": reg/app:9: not found`, web),
-			told(3, "Failed", "Pod/web-b", "Error: ErrImagePull", web),
-			happens(4, "k8s.pod.image_pull_back_off", "Pod/web-b", web, body(`container app waits for image reg/app:9`), attribute("container.image.name", "reg/app:9")),
-			told(15, "BackOff", "Pod/web-b", `Back-off pulling image "reg/app:9"`, web),
-			told(140, "Failed", "Pod/web-b", `Failed to pull image "reg/app:9": reg/app:9: not found`, web, since(3)),
-		}, repair(200, "web-b")), 200,
+		"image": {
+			join([]*eventv1.Event{
+				happens(0, "k8s.deployment.image_changed", "Deployment/web", changed("container app: image app:1 -> app:9")),
+				told(3, "Failed", "Pod/web-b", `Failed to pull image "reg/app:9": reg/app:9: not found`, web),
+				told(3, "Failed", "Pod/web-b", "Error: ErrImagePull", web),
+				happens(4, "k8s.pod.image_pull_back_off", "Pod/web-b", web, body(`container app waits for image reg/app:9`), attribute("container.image.name", "reg/app:9")),
+				told(15, "BackOff", "Pod/web-b", `Back-off pulling image "reg/app:9"`, web),
+				told(140, "Failed", "Pod/web-b", `Failed to pull image "reg/app:9": reg/app:9: not found`, web, since(3)),
+			}, repair(200, "web-b")), 200,
 			"deployment shop/web cannot pull its image reg/app:9, most likely because deployment shop/web was given another image (container app: image app:1 -> app:9)",
-			"reg/app:9: not found"},
+			"reg/app:9: not found",
+		},
 		"crash": {join(crashes(5, "web-b", web), repair(200, "web-b")), 200, "deployment shop/web crash-loops", ""},
-		"config change, then crash": {join([]*eventv1.Event{happens(0, "k8s.deployment.config_changed", "Deployment/web", changed("container app: env DB_URL changed"))},
-			crashes(3, "web-b", web), repair(200, "web-b")), 200,
-			"deployment shop/web crash-loops, most likely because deployment shop/web was given another configuration (container app: env DB_URL changed)", ""},
-		"unschedulable": {join([]*eventv1.Event{
-			happens(0, "k8s.deployment.scaled", "Deployment/web", body("scaled from 2 to 40 replicas")),
-			told(1, "FailedScheduling", "Pod/web-b", "0/3 nodes are available: 3 Insufficient cpu.", web), happens(1, "k8s.pod.unschedulable", "Pod/web-b", web),
-			told(2, "FailedScheduling", "Pod/web-c", "0/3 nodes are available: 3 Insufficient cpu.", web), happens(2, "k8s.pod.unschedulable", "Pod/web-c", web),
-			told(300, "FailedScheduling", "Pod/web-c", "0/3 nodes are available: 3 Insufficient cpu.", web, since(2)),
-		}, repair(310, "web-b", "web-c")), 310,
-			"deployment shop/web cannot be scheduled, most likely because deployment shop/web was scaled from 2 to 40 replicas", "3 Insufficient cpu"},
-		"a probe after a configuration change": {join([]*eventv1.Event{
-			happens(0, "k8s.deployment.config_changed", "Deployment/web", changed("container app: readinessProbe path / -> /nope")),
-			told(4, "Unhealthy", "Pod/web-b", "Readiness probe failed: HTTP probe failed with statuscode: 404", web),
-			told(60, "Unhealthy", "Pod/web-b", "Readiness probe failed: HTTP probe failed with statuscode: 404", web, since(4)),
-			happens(60, "k8s.pod.start_overdue", "Pod/web-b", web, body("readiness probe of container app has failed for 60 s"), attribute("millrace.start.budget_seconds", "60")),
-			happens(61, "k8s.deployment.progress_deadline_exceeded", "Deployment/web"),
-		}, repair(120, "web-b")), 120,
-			"deployment shop/web has a rollout that is stuck, most likely because deployment shop/web was given another configuration (container app: readinessProbe path / -> /nope)", ""},
-		"a volume that is missing": {join([]*eventv1.Event{
-			happens(0, "k8s.deployment.config_changed", "Deployment/web", changed("volume config: configMap a -> b")),
-			told(2, "FailedMount", "Pod/web-b", `MountVolume.SetUp failed for volume "config": configmap "b" not found`, web),
-			told(64, "FailedMount", "Pod/web-b", `MountVolume.SetUp failed for volume "config": configmap "b" not found`, web, since(2)),
-		}, repair(90, "web-b")), 90,
-			"deployment shop/web cannot mount a volume, most likely because deployment shop/web was given another configuration (volume config: configMap a -> b)", "configmap \\\"b\\\" not found"},
+		"config change, then crash": {
+			join([]*eventv1.Event{happens(0, "k8s.deployment.config_changed", "Deployment/web", changed("container app: env DB_URL changed"))},
+				crashes(3, "web-b", web), repair(200, "web-b")), 200,
+			"deployment shop/web crash-loops, most likely because deployment shop/web was given another configuration (container app: env DB_URL changed)", "",
+		},
+		"unschedulable": {
+			join([]*eventv1.Event{
+				happens(0, "k8s.deployment.scaled", "Deployment/web", body("scaled from 2 to 40 replicas")),
+				told(1, "FailedScheduling", "Pod/web-b", "0/3 nodes are available: 3 Insufficient cpu.", web), happens(1, "k8s.pod.unschedulable", "Pod/web-b", web),
+				told(2, "FailedScheduling", "Pod/web-c", "0/3 nodes are available: 3 Insufficient cpu.", web), happens(2, "k8s.pod.unschedulable", "Pod/web-c", web),
+				told(300, "FailedScheduling", "Pod/web-c", "0/3 nodes are available: 3 Insufficient cpu.", web, since(2)),
+			}, repair(310, "web-b", "web-c")), 310,
+			"deployment shop/web cannot be scheduled, most likely because deployment shop/web was scaled from 2 to 40 replicas", "3 Insufficient cpu",
+		},
+		"a probe after a configuration change": {
+			join([]*eventv1.Event{
+				happens(0, "k8s.deployment.config_changed", "Deployment/web", changed("container app: readinessProbe path / -> /nope")),
+				told(4, "Unhealthy", "Pod/web-b", "Readiness probe failed: HTTP probe failed with statuscode: 404", web),
+				told(60, "Unhealthy", "Pod/web-b", "Readiness probe failed: HTTP probe failed with statuscode: 404", web, since(4)),
+				happens(60, "k8s.pod.start_overdue", "Pod/web-b", web, body("readiness probe of container app has failed for 60 s"), attribute("millrace.start.budget_seconds", "60")),
+				happens(61, "k8s.deployment.progress_deadline_exceeded", "Deployment/web"),
+			}, repair(120, "web-b")), 120,
+			"deployment shop/web has a rollout that is stuck, most likely because deployment shop/web was given another configuration (container app: readinessProbe path / -> /nope)", "",
+		},
+		"a volume that is missing": {
+			join([]*eventv1.Event{
+				happens(0, "k8s.deployment.config_changed", "Deployment/web", changed("volume config: configMap a -> b")),
+				told(2, "FailedMount", "Pod/web-b", `MountVolume.SetUp failed for volume "config": configmap "b" not found`, web),
+				told(64, "FailedMount", "Pod/web-b", `MountVolume.SetUp failed for volume "config": configmap "b" not found`, web, since(2)),
+			}, repair(90, "web-b")), 90,
+			"deployment shop/web cannot mount a volume, most likely because deployment shop/web was given another configuration (volume config: configMap a -> b)", "configmap \\\"b\\\" not found",
+		},
 		"quota": {[]*eventv1.Event{
 			happens(0, "k8s.deployment.scaled", "Deployment/web", body("scaled from 2 to 9 replicas")),
 			told(1, "FailedCreate", "ReplicaSet/web-6d4cf56db6", `Error creating: pods "web-6d4cf56db6-x2x9q" is forbidden: exceeded quota: pods, requested: pods=1, used: pods=4, limited: pods=4`, web),
@@ -348,12 +358,14 @@ func TestBreakages(t *testing.T) {
 			happens(46, "k8s.job.failed", "Job/load", body("Job has reached the specified backoff limit"), attribute("k8s.job.failed.reason", "BackoffLimitExceeded")),
 			happens(90, "k8s.job.deleted", "Job/load"),
 		}), 90, "job shop/load has failed for good (BackoffLimitExceeded)", ""},
-		"a rollout is stuck": {join([]*eventv1.Event{
-			happens(0, "k8s.deployment.image_changed", "Deployment/web", changed("container app: image app:1 -> app:2")),
-			told(60, "ProgressDeadlineExceeded", "Deployment/web", `ReplicaSet "web-6d4cf56db6" has timed out progressing.`),
-			happens(60, "k8s.deployment.progress_deadline_exceeded", "Deployment/web", body(`ReplicaSet "web-6d4cf56db6" has timed out progressing.`)),
-		}, repair(100)), 100,
-			"deployment shop/web has a rollout that is stuck, most likely because deployment shop/web was given another image (container app: image app:1 -> app:2)", "timed out progressing"},
+		"a rollout is stuck": {
+			join([]*eventv1.Event{
+				happens(0, "k8s.deployment.image_changed", "Deployment/web", changed("container app: image app:1 -> app:2")),
+				told(60, "ProgressDeadlineExceeded", "Deployment/web", `ReplicaSet "web-6d4cf56db6" has timed out progressing.`),
+				happens(60, "k8s.deployment.progress_deadline_exceeded", "Deployment/web", body(`ReplicaSet "web-6d4cf56db6" has timed out progressing.`)),
+			}, repair(100)), 100,
+			"deployment shop/web has a rollout that is stuck, most likely because deployment shop/web was given another image (container app: image app:1 -> app:2)", "timed out progressing",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			lines := play(t, newStage(t, realtimeOnly), tc.events...)

@@ -107,15 +107,14 @@ func (w *watermark) ofPartition(b *stage.Batch, e *event.Event) int64 {
 // clock shows.
 func (w *watermark) source(b *stage.Batch, e *event.Event, o *observation) (at, latest int64) {
 	host, _ := e.Resource("host.name")
-	key := append(w.key[:0], byte(e.Origin.Input), byte(b.Partition), byte(b.Partition>>8))
+	w.key = append(w.key[:0], byte(e.Origin.Input), byte(b.Partition), byte(b.Partition>>8))
 	for _, part := range [...]string{o.source, o.keys[sameNode], host} {
-		key = append(append(key, part...), 0)
+		w.key = append(append(w.key, part...), 0)
 	}
-	w.key = key
-	c, ok := w.sources.Get(string(key))
+	c, ok := w.sources.Get(string(w.key))
 	if !ok {
 		c = &clock{silence: w.silence}
-		w.sources.Add(string(key), c)
+		w.sources.Add(string(w.key), c)
 	}
 	at, _ = c.see(o.time, o.seen)
 	return at, c.latest

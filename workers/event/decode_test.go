@@ -300,11 +300,25 @@ func TestOddDetails(t *testing.T) {
 // TestModesDecideAlike: binary, structured and batch mode make the same event of the same attributes.
 func TestModesDecideAlike(t *testing.T) {
 	for _, c := range []struct{ name, value, data string }{
-		{"network", "wifi", `{"n":1}`}, {"log", "yes", ""}, {"count", "few", ""}, {"count", "5", ""}, {"body", "text", `{"count":0}`},
-		{"message", "text", `{"count":1}`}, {"fingerprint", "f", `{"body":"b"}`}, {"time", "0001-01-01T00:00:00Z", ""},
-		{"time", "1767607200", ""}, {"timestamp", "2026-01-05T11:00:00+0100", ""}, {"severitynumber", "0", ""}, {"severitynumber", "99", ""},
-		{"severity", "error", ""}, {"traceparent", "x", ""}, {"links", "x", ""}, {"correlationid", "c", ""}, {"zone", "eu", `[1]`},
-		{"dataschema", event.DataSchema, `{"body":"b","count":"few"}`}, {"dataschema", "urn:x", `{"body":"b"}`},
+		{"network", "wifi", `{"n":1}`},
+		{"log", "yes", ""},
+		{"count", "few", ""},
+		{"count", "5", ""},
+		{"body", "text", `{"count":0}`},
+		{"message", "text", `{"count":1}`},
+		{"fingerprint", "f", `{"body":"b"}`},
+		{"time", "0001-01-01T00:00:00Z", ""},
+		{"time", "1767607200", ""},
+		{"timestamp", "2026-01-05T11:00:00+0100", ""},
+		{"severitynumber", "0", ""},
+		{"severitynumber", "99", ""},
+		{"severity", "error", ""},
+		{"traceparent", "x", ""},
+		{"links", "x", ""},
+		{"correlationid", "c", ""},
+		{"zone", "eu", `[1]`},
+		{"dataschema", event.DataSchema, `{"body":"b","count":"few"}`},
+		{"dataschema", "urn:x", `{"body":"b"}`},
 	} {
 		t.Run(c.name+"="+c.value, func(t *testing.T) {
 			text := fmt.Sprintf(`{"specversion":"1.0","id":"1","source":"/s","type":"t",%q:%q`, c.name, c.value)

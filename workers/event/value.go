@@ -50,10 +50,6 @@ func (v Value) Bool() bool { return v.kind == Bool && v.num != 0 }
 // Bytes returns the bytes of a string or bytes value; they must not be changed.
 func (v Value) Bytes() []byte { return bytesOf(v.str) }
 
-func (v Value) isNumber() bool { return v.kind == Int || v.kind == Double }
-
-func (v Value) is(text string) bool { return v.kind == String && v.str == text }
-
 // Str returns the text of a string value; empty for other kinds.
 func (v Value) Str() string {
 	if v.kind != String {

@@ -163,7 +163,8 @@ func (s *Store) parent(w *workload) (up *workload, ref event.EntityRef, guessed 
 	if up = s.cronJobNamed(ns, w.apiVersion.Value(), w.kind.Value(), w.name); up == nil {
 		return nil, event.EntityRef{}, false
 	}
-	return up, up.ref(), true
+	ref = up.ref()
+	return up, ref, true
 }
 
 // cronJobNamed finds the CronJob of a Job that nobody has seen, by the name that the CronJob
