@@ -50,6 +50,7 @@ const (
 	ReasonRetained            = "Retained"
 	ReasonWorkersUnavailable  = "WorkersUnavailable"
 	ReasonStagesNotReady      = "StagesNotReady"
+	ReasonDeadLettered        = "DeadLettered"
 	ReasonSynced              = "Synced"
 	ReasonNotSynced           = "NotSynced"
 	ReasonNotVerified         = "NotVerified"

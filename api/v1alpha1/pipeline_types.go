@@ -14,6 +14,7 @@ import (
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Stages",type=string,JSONPath=`.status.stages`
 // +kubebuilder:printcolumn:name="Lag",type=integer,JSONPath=`.status.lag`
+// +kubebuilder:printcolumn:name="Dead",type=integer,JSONPath=`.status.deadLetters.events`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Observed",type=date,JSONPath=`.status.lastObserved`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be at most 63 lower-case letters, digits and -, without dots: it becomes part of subjects, streams and labels"
@@ -315,12 +316,47 @@ type PipelineStatus struct {
 	// +kubebuilder:validation:MaxLength=32
 	// +optional
 	Stages string `json:"stages,omitempty"`
+	// deadLetters are the events that no stage could process.
+	// +optional
+	DeadLetters *DeadLettersStatus `json:"deadLetters,omitempty"`
 	// streams are the streams of the pipeline.
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=512
 	// +optional
 	Streams []StreamStatus `json:"streams,omitempty"`
+}
+
+// DeadLettersStatus is what the operator saw in the stream of dead letters.
+type DeadLettersStatus struct {
+	// events stored.
+	// +optional
+	Events int64 `json:"events"`
+	// last one stored.
+	// +optional
+	Last *DeadLetterStatus `json:"last,omitempty"`
+}
+
+// DeadLetterStatus is one event that a stage could not process.
+type DeadLetterStatus struct {
+	// sequence in the stream of dead letters.
+	// +optional
+	Sequence int64 `json:"sequence,omitempty"`
+	// time at which it was stored.
+	// +optional
+	Time metav1.Time `json:"time,omitzero"`
+	// stage that could not process it.
+	// +kubebuilder:validation:MaxLength=63
+	// +optional
+	Stage string `json:"stage,omitempty"`
+	// reason of the stage.
+	// +kubebuilder:validation:MaxLength=128
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// message of the error.
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
+	Message string `json:"message,omitempty"`
 }
 
 // StreamStatus is what the operator saw of one stream.

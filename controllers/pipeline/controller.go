@@ -56,6 +56,8 @@ type Reconciler struct {
 	// Concurrency is the number of Pipelines reconciled at the same time.
 	Concurrency int
 
+	// told are the Events about dead letters of the last while.
+	told limiter
 	// failures of deletions.
 	failures cleanup.Failures
 }
@@ -98,6 +100,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	intent := decide(seen, r.Cluster)
 	done := r.apply(ctx, seen, intent)
 	rep := report{seen: seen, intent: intent, done: done, powerSafe: r.powerSafe(ctx, &pipeline)}
+	r.eventDeadLettered(&pipeline, seen.deadLetters)
 	r.follow(seen)
 	before := pipeline.DeepCopy()
 	if err := r.writeStatus(ctx, &pipeline, before, rep); err != nil {

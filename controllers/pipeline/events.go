@@ -3,8 +3,11 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -124,6 +127,43 @@ func (r *Reconciler) eventLeftBehind(ctx context.Context, p *v1alpha1.Pipeline, 
 	log.FromContext(ctx).Info("left streams behind", "streams", names, "cause", cause.Error())
 	r.warn(p, v1alpha1.ReasonRetained, actionCleanup, fmt.Sprintf(
 		"gave up after %s without success: streams %s were left behind; delete them with NATS tools: %v", r.CleanupTimeout, names, cause))
+}
+
+// toldEvery is how long an Event about dead letters of one stage and reason holds.
+const toldEvery = time.Hour
+
+// eventDeadLettered tells of dead letters, once in a while for each stage and reason.
+func (r *Reconciler) eventDeadLettered(p *v1alpha1.Pipeline, letters []jetstream.DeadLetter) {
+	for _, l := range letters {
+		if !r.told.allow(string(p.UID)+"/"+l.Stage+"/"+l.Reason, r.Now()) {
+			continue
+		}
+		note := fmt.Sprintf("stage %s could not process an event: %s", l.Stage, l.Reason)
+		if l.Error != "" {
+			note += " (" + l.Error + ")"
+		}
+		r.warn(p, v1alpha1.ReasonDeadLettered, actionStream, note+fmt.Sprintf("; it is message %d of the dead letters", l.Sequence))
+	}
+}
+
+// limiter lets one of a kind through in toldEvery. Its zero value is ready.
+type limiter struct {
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+func (l *limiter) allow(kind string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.DeleteFunc(l.last, func(_ string, at time.Time) bool { return now.Sub(at) >= toldEvery })
+	if _, ok := l.last[kind]; ok {
+		return false
+	}
+	if l.last == nil {
+		l.last = map[string]time.Time{}
+	}
+	l.last[kind] = now
+	return true
 }
 
 // eventTurned tells what changed in the conditions.

@@ -12,6 +12,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/workers/config"
 )
 
 // snapshot is all that a reconcile reads.
@@ -26,6 +27,8 @@ type snapshot struct {
 	natsErr error
 	// streams that exist, of those in the plan, and that of the leases.
 	streams map[string]*jetstream.Stream
+	// deadLetters that are new since the last look: the first and the last of them.
+	deadLetters []jetstream.DeadLetter
 }
 
 // gather reads everything. Only errors of the API server end a reconcile; those of NATS
@@ -51,7 +54,40 @@ func (r *Reconciler) gather(ctx context.Context, pipeline *v1alpha1.Pipeline) (*
 		return nil, s.natsErr
 	}
 	s.streams, s.natsErr = gatherStreams(s.nats, s.resolved)
+	if s.natsErr == nil {
+		s.deadLetters, s.natsErr = gatherDeadLetters(ctx, s)
+	}
 	return s, nil
+}
+
+// gatherDeadLetters reads the newest dead letters, and nothing while there are no new ones.
+func gatherDeadLetters(ctx context.Context, s *snapshot) ([]jetstream.DeadLetter, error) {
+	name := deadLetterStream(s.resolved.Plan)
+	stream := s.streams[name]
+	if stream == nil {
+		return nil, nil
+	}
+	var seen uint64
+	if before := s.pipeline.Status.DeadLetters; before != nil && before.Last != nil {
+		seen = uint64(before.Last.Sequence)
+	}
+	if stream.State.Msgs == 0 || stream.State.LastSeq == seen {
+		return nil, nil
+	}
+	if stream.State.LastSeq < seen { // the stream was made again
+		seen = 0
+	}
+	return s.nats.DeadLetters(ctx, name, seen)
+}
+
+// deadLetterStream is the one stream that all stages write their dead letters to.
+func deadLetterStream(p *plan.Plan) string {
+	for _, stage := range p.Stages {
+		if out, ok := stage.Config.Outputs[config.PortDeadLetter]; ok {
+			return out.Stream
+		}
+	}
+	return ""
 }
 
 func gatherStreams(nats *jetstream.Client, resolved graph.Resolved) (map[string]*jetstream.Stream, error) {

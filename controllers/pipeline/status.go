@@ -89,8 +89,30 @@ func setFacts(s *v1alpha1.PipelineStatus, rep report) {
 	}
 	s.Stages = fmt.Sprintf("%d/%d", ready, len(stages))
 	if rep.done.natsErr == nil {
+		s.DeadLetters = deadLetterStatus(s.DeadLetters, rep)
 		s.Streams = streamStatus(rep)
 	}
+}
+
+// deadLetterStatus counts the dead letters that are stored and describes the last one; nil before there was any. Each
+// dead letter is one event.
+func deadLetterStatus(before *v1alpha1.DeadLettersStatus, rep report) *v1alpha1.DeadLettersStatus {
+	stream := rep.seen.streams[deadLetterStream(rep.seen.resolved.Plan)]
+	if stream == nil || (before == nil && stream.State.Msgs == 0) {
+		return nil
+	}
+	now := &v1alpha1.DeadLettersStatus{Events: int64(stream.State.Msgs)}
+	if before != nil {
+		now.Last = before.Last
+	}
+	if n := len(rep.seen.deadLetters); n > 0 {
+		last := rep.seen.deadLetters[n-1]
+		now.Last = &v1alpha1.DeadLetterStatus{
+			Sequence: int64(last.Sequence), Time: metav1.NewTime(last.Stored.Truncate(time.Second)),
+			Stage: status.Cut(last.Stage, 63), Reason: status.Cut(last.Reason, 128), Message: status.Cut(last.Error, 512),
+		}
+	}
+	return now
 }
 
 func streamStatus(rep report) []v1alpha1.StreamStatus {

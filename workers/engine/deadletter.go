@@ -46,6 +46,7 @@ func (l *lane) bury(sc *scene, n *node, d letter) {
 	tl := &sc.s.tallies[n.index]
 	tl.deadLettered++
 	tl.reasons = addTo(tl.reasons, d.reason, 1)
+	l.warnDead(sc, n, d)
 	t := l.tracks[n.index][n.ports.trackOf(n.ports.dead, 0)]
 	if !sc.fresh(t, sc.at, 1) {
 		return
@@ -73,6 +74,18 @@ func (l *lane) bury(sc *scene, n *node, d letter) {
 	l.e.truncate(o.msg)
 	// The body may be memory of the step or of the message, which outlive the publish.
 	sc.enqueue(t, o)
+}
+
+// warnDead logs one dead event in a while for each stage: its payload is in the dead letters.
+func (l *lane) warnDead(sc *scene, n *node, d letter) {
+	if l.replaying || !n.dead.allow(l.e.now()) {
+		return
+	}
+	attributes := []any{"stage", n.cfg.Stage, "reason", d.reason, "error", d.err, "attempts", d.attempts, "index", d.index}
+	if m := sc.m; m != nil {
+		attributes = append(attributes, "stream", m.in.cfg.Stream, "sequence", m.seq)
+	}
+	l.log.Warn("an event goes to the dead letters; further ones of this stage are not logged for a minute", attributes...)
 }
 
 // keepHeaders copies what the sender set: content type, ce-* attributes, trace context.

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -22,9 +23,10 @@ type node struct {
 	stats    *stats
 	register prometheus.Registerer
 	children []*node
-	index    int // in Engine.nodes
-	depth    int // in the chain
-	half     int // which of Engine.halves it belongs to
+	index    int      // in Engine.nodes
+	depth    int      // in the chain
+	half     int      // which of Engine.halves it belongs to
+	dead     throttle // of what is logged of dead letters
 }
 
 // newNodes makes the head and what is chained to it, parents first.
@@ -71,7 +73,8 @@ func parentOf(c *config.StageConfig) string {
 
 func newNode(o *Options, c *config.StageConfig, f stage.Factory) (*node, error) {
 	n := &node{
-		cfg: c, limits: limitsOf(c), factory: f, stateful: f.Stateful(c), ports: newPorts(c),
+		dead: throttle{every: time.Minute},
+		cfg:  c, limits: limitsOf(c), factory: f, stateful: f.Stateful(c), ports: newPorts(c),
 		metrics: o.Metrics.bind(c.Pipeline.String(), c.Stage),
 		register: prometheus.WrapRegistererWith(prometheus.Labels{
 			"pipeline": c.Pipeline.String(), "stage": c.Stage,

@@ -30,6 +30,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ConsumerStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CorrelateSpec"):
 		return &apiv1alpha1.CorrelateSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("DeadLettersStatus"):
+		return &apiv1alpha1.DeadLettersStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("DeadLetterStatus"):
+		return &apiv1alpha1.DeadLetterStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DedupeSpec"):
 		return &apiv1alpha1.DedupeSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("EnrichCacheSpec"):

@@ -63,29 +63,38 @@ type message struct {
 	stored time.Time
 }
 
-// message reads one stored message. jsm.go has no call for the next message of a subject.
+// message reads one stored message and counts its events.
 func (c *Client) message(ctx context.Context, stream string, get api.JSApiMsgGetRequest) (message, error) {
+	m, err := c.stored(ctx, stream, get)
+	if err != nil {
+		return message{}, err
+	}
+	return message{events: eventsOf(m.Header, m.Data), stored: m.Time}, nil
+}
+
+// stored reads one stored message. jsm.go has no call for the next message of a subject.
+func (c *Client) stored(ctx context.Context, stream string, get api.JSApiMsgGetRequest) (*api.StoredMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	body, err := json.Marshal(get)
 	if err != nil {
-		return message{}, err
+		return nil, err
 	}
 	reply, err := c.nc.RequestWithContext(ctx, fmt.Sprintf(api.JSApiMsgGetT, stream), body)
 	if err == nil {
 		err = jsm.ParseErrorResponse(reply)
 	}
 	if err != nil {
-		return message{}, c.wrap(err, "read a message of stream %s", stream)
+		return nil, c.wrap(err, "read a message of stream %s", stream)
 	}
 	var response api.JSApiMsgGetResponse
 	if err := json.Unmarshal(reply.Data, &response); err != nil {
-		return message{}, fmt.Errorf("read a message of stream %s: %w", stream, err)
+		return nil, fmt.Errorf("read a message of stream %s: %w", stream, err)
 	}
 	if response.Message == nil {
-		return message{}, fmt.Errorf("read a message of stream %s: the answer holds none", stream)
+		return nil, fmt.Errorf("read a message of stream %s: the answer holds none", stream)
 	}
-	return message{events: eventsOf(response.Message.Header, response.Message.Data), stored: response.Message.Time}, nil
+	return response.Message, nil
 }
 
 // eventsOf is how many events a message holds: as its header says, else as its body shows.

@@ -117,6 +117,33 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: dev.millrace.millrace.api.v1alpha1.WindowSpec
 - name: dev.millrace.millrace.api.v1alpha1.CredentialsType
   scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.DeadLetterStatus
+  map:
+    fields:
+    - name: message
+      type:
+        scalar: string
+    - name: reason
+      type:
+        scalar: string
+    - name: sequence
+      type:
+        scalar: numeric
+    - name: stage
+      type:
+        scalar: string
+    - name: time
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: dev.millrace.millrace.api.v1alpha1.DeadLettersStatus
+  map:
+    fields:
+    - name: events
+      type:
+        scalar: numeric
+    - name: last
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.DeadLetterStatus
 - name: dev.millrace.millrace.api.v1alpha1.DedupeSpec
   map:
     fields:
@@ -340,6 +367,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - type
+    - name: deadLetters
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.DeadLettersStatus
     - name: ingress
       type:
         scalar: string
