@@ -94,9 +94,9 @@ func (s *server) testTable(t *testing.T) {
 		}
 	}
 	for resource, want := range map[string][]string{
-		"mrp":       {"NAME READY REASON STAGES LAG AGE OBSERVED", "shown False StagesNotReady 0/1 42"},
+		"mrp":       {"NAME READY REASON STAGES LAG DEAD AGE OBSERVED", "shown False StagesNotReady 0/1 42"},
 		"mrs":       {"NAME PIPELINE KIND READY REASON WORKERS LAG AGE", "shown other validate False StagesNotReady 3 7"},
-		"pipelines": {"NAME READY REASON STAGES LAG AGE OBSERVED", "shown False StagesNotReady 0/1 42"},
+		"pipelines": {"NAME READY REASON STAGES LAG DEAD AGE OBSERVED", "shown False StagesNotReady 0/1 42"},
 	} {
 		got := s.kubectl(t, "get", resource, "shown")
 		for i, l := range want {
