@@ -117,14 +117,14 @@ func missing(t *testing.T, given map[string]any) [][]string {
 			block, isBlock := value.(map[string]any)
 			set, _ := given[name].(map[string]any)
 			_, isGiven := given[name]
-			if isGiven && !isBlock {
+			if isGiven && !isBlock || name == "resources" { // the user's own: what is left out there stays out
 				continue
 			}
 			if isGiven { // in part: its values, one by one
 				walk(below, block, set)
 				continue
 			}
-			if _, isList := value.([]any); isList || name == "resources" || name == "labels" && len(path) > 0 {
+			if _, isList := value.([]any); isList || name == "labels" && len(path) > 0 {
 				continue
 			}
 			paths = append(paths, below)
