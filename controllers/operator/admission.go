@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"strconv"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -63,11 +62,11 @@ func (w Webhook) listen() (host string, port int, err error) {
 }
 
 func (w Webhook) service() (types.NamespacedName, error) {
-	namespace, name, ok := strings.Cut(w.Service, "/")
-	if !ok || namespace == "" || name == "" {
+	name, ok := namespacedName(w.Service)
+	if !ok {
 		return types.NamespacedName{}, fmt.Errorf("--webhook-service is %q: use the namespace/name of the Service that leads to --webhook-bind-address", w.Service)
 	}
-	return types.NamespacedName{Namespace: namespace, Name: name}, nil
+	return name, nil
 }
 
 // addAdmission serves the admission webhook.

@@ -243,12 +243,18 @@ func (o Options) checkAutoscaling() error {
 
 // metricsService is the Service in front of the external metrics.
 func (o Options) metricsService() (types.NamespacedName, error) {
-	namespace, name, ok := strings.Cut(o.MetricsAPIService, "/")
-	if !ok || namespace == "" || name == "" {
+	name, ok := namespacedName(o.MetricsAPIService)
+	if !ok {
 		return types.NamespacedName{}, fmt.Errorf("--external-metrics-service is %q: the backend external needs the namespace/name of the Service that leads to "+
 			"--external-metrics-bind-address", o.MetricsAPIService)
 	}
-	return types.NamespacedName{Namespace: namespace, Name: name}, nil
+	return name, nil
+}
+
+// namespacedName reads namespace/name; false when one of them is missing.
+func namespacedName(text string) (types.NamespacedName, bool) {
+	namespace, name, ok := strings.Cut(text, "/")
+	return types.NamespacedName{Namespace: namespace, Name: name}, ok && namespace != "" && name != ""
 }
 
 func newLogger(out io.Writer, level, format string) (logr.Logger, error) {
