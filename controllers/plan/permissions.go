@@ -103,8 +103,11 @@ func stageUser(p *Plan, s *Stage) User {
 	replays := false
 	for _, node := range append([]config.StageConfig{c}, c.Chain...) {
 		replays = replays || node.Replays()
-		for _, out := range node.Outputs {
+		for port, out := range node.Outputs {
 			publish = append(publish, outputSubject(node.Stage, out), "$JS.API.STREAM.MSG.GET."+out.Stream)
+			if port == config.PortInsights && node.Replays() { // which of them are open
+				publish = append(publish, "$JS.API.DIRECT.GET."+out.Stream)
+			}
 		}
 	}
 	if replays {

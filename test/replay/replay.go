@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
@@ -55,8 +56,8 @@ func New(t testing.TB, s stage.Stage) *Instance {
 }
 
 // Rebuild starts s and replays what the stage needs of the messages before the one at
-// index at.
-func Rebuild(t testing.TB, s stage.Stage, messages []Message, at int) *Instance {
+// index at. before is what an earlier instance made of these messages.
+func Rebuild(t testing.TB, s stage.Stage, messages []Message, at int, before []Step) *Instance {
 	t.Helper()
 	in := New(t, s)
 	r, ok := s.(stage.Rebuilder)
@@ -64,14 +65,31 @@ func Rebuild(t testing.TB, s stage.Stage, messages []Message, at int) *Instance 
 		t.Fatalf("%T is no stage.Rebuilder", s)
 	}
 	from := at
-	for from > 0 && messages[at].Stored.Sub(messages[from-1].Stored) <= r.Horizon() {
+	for from > 0 && messages[max(at-1, 0)].Stored.Sub(messages[from-1].Stored) <= r.Horizon() { // of what is acknowledged last
 		from--
 	}
 	selective, ok := s.(stage.Selective)
 	in.marked = ok && selective.OnlyMarked()
 	in.Run(messages[from:at])
 	in.marked = false
+	if r, ok := s.(stage.Recaller); ok {
+		r.Recall(told(before[:min(at, len(before))]), time.Time{})
+	}
 	return in
+}
+
+// told are the last revisions of all insights.
+func told(steps []Step) (told []*eventv1.Event) {
+	for _, s := range steps {
+		for _, p := range s.Produced {
+			if p.Port != config.PortInsights {
+				continue
+			}
+			told = slices.DeleteFunc(told, func(e *eventv1.Event) bool { return e.GetId() == p.Event.GetId() })
+			told = append(told, proto.CloneOf(p.Event))
+		}
+	}
+	return told
 }
 
 // Run takes messages, in order.

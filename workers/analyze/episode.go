@@ -54,6 +54,9 @@ func (in *insights) begin(b *stage.Batch, key string, root *eventv1.EntityRef, a
 		id:   id(in.pipeline, TypeInsight, "anomaly", key, strconv.FormatInt(at/int64(episodeSpan), 10)),
 		root: root, begun: at, first: at, last: at,
 	}
+	if told := in.resumed(ep.id); told != nil {
+		ep.revision, ep.told = told.GetInsight().GetRevision(), 1
+	}
 	in.open.Add(key, ep)
 	return ep
 }

@@ -40,8 +40,11 @@ type insights struct {
 	open      *simplelru.LRU[string, *episode]   // by workload; the one that nothing came to for longest first
 	limits    *simplelru.LRU[string, *openLimit] // by id
 	pending   []*episode                         // with an update that is not told
-	max       int                                // of open, and of limits
-	evicted   prometheus.Counter
+	// recalled are open since before a takeover, and closed later than recalledUntil unless they go on.
+	recalled      []*eventv1.Event
+	recalledUntil int64
+	max           int // of open, and of limits
+	evicted       prometheus.Counter
 }
 
 func newInsights(source, pipeline string, set settings, limit int, metrics prometheus.Registerer) insights {
@@ -90,6 +93,7 @@ func (in *insights) flush(b *stage.Batch, final bool) {
 		in.limits.Remove(id)
 		in.closeLimit(b, id, l)
 	}
+	in.closeRecalled(b, final)
 }
 
 // confidence maps a score to 0..1: a half at the threshold, towards one above it. It orders

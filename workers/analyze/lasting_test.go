@@ -253,7 +253,7 @@ func TestEveryInsightIsClosed(t *testing.T) {
 	}
 	for at := 200; at < len(messages); at += 101 {
 		got := status(all[:at], map[string]string{})
-		status(replay.Rebuild(t, newStage(t, c), messages, at).Run(messages[at:]), got)
+		status(replay.Rebuild(t, newStage(t, c), messages, at, all).Run(messages[at:]), got)
 		for id, s := range got {
 			if s != "closed" {
 				t.Errorf("taken over before message %d: insight %s is %s at the end", at, id, s)
@@ -262,5 +262,33 @@ func TestEveryInsightIsClosed(t *testing.T) {
 		if len(got) != 5 {
 			t.Errorf("taken over before message %d: %d insights, want 5", at, len(got))
 		}
+	}
+}
+
+// TestInsightsOfSlowSeriesAreClosed: a series of one value in 5 minutes, of which a rebuilt detector has seen too few to score
+// any.
+func TestInsightsOfSlowSeriesAreClosed(t *testing.T) {
+	c := config.Analyze{Anomaly: &config.AnalyzeAnomaly{}}
+	var messages []replay.Message
+	for i, v := range noise(300, 100) {
+		if i == 250 {
+			v += 500
+		}
+		e := value(30*i, "pay", "latency", v)
+		messages = append(messages, replay.Message{Stored: every10s(30 * i), Data: event.AppendCloudEvent(nil, e)})
+	}
+	all := replay.New(t, newStage(t, c)).Run(messages)
+	got := replay.Rebuild(t, newStage(t, c), messages, 251, all).Run(messages[251:])
+	ids, statuses := map[string]bool{}, []string{}
+	for _, s := range append(all[:251:251], got...) {
+		for _, p := range s.Produced {
+			if in := p.Event.GetInsight(); in != nil {
+				ids[p.Event.GetId()] = true
+				statuses = append(statuses, in.GetStatus())
+			}
+		}
+	}
+	if diff := cmp.Diff([]string{"open", "closed"}, statuses); diff != "" || len(ids) != 1 {
+		t.Errorf("%d ids; statuses (-want +got):\n%s", len(ids), diff)
 	}
 }

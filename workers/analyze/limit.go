@@ -45,7 +45,7 @@ func (in *insights) nears(b *stage.Batch, id, metric string, about *eventv1.Even
 		in.limits.Add(id, l)
 	}
 	*l = openLimit{about, metric + " of " + entityText(about.GetEntity(), about.GetSubject()), b.Now.UnixNano()}
-	return !ok
+	return !ok && in.resumed(id) == nil
 }
 
 // limitID is the id of the insight about the limit of a series. It is the same each time that the limit comes near: a

@@ -69,10 +69,11 @@ func ramps() (messages []replay.Message) {
 func TestRebuiltTrends(t *testing.T) {
 	messages := ramps()
 	c := config.Analyze{Trend: &config.AnalyzeTrend{}}
-	want := trends(replay.New(t, newStage(t, c)).Run(messages))
+	all := replay.New(t, newStage(t, c)).Run(messages)
+	want := trends(all)
 	total, more := 0, 0
 	for at := 130; at < len(messages); at += 60 {
-		got := trends(replay.Rebuild(t, newStage(t, c), messages, at).Run(messages[at:]))
+		got := trends(replay.Rebuild(t, newStage(t, c), messages, at, all).Run(messages[at:]))
 		late := messages[at].Stored.UnixNano()
 		again := map[string]int{}
 		for id, g := range got {
@@ -134,7 +135,7 @@ func TestRebuiltLimits(t *testing.T) {
 	want := replay.New(t, newStage(t, c)).Run(messages)
 	told := 0
 	for at := 150; at < len(messages); at += 150 {
-		got := replay.Rebuild(t, newStage(t, c), messages, at).Run(messages[at:])
+		got := replay.Rebuild(t, newStage(t, c), messages, at, want).Run(messages[at:])
 		told += len(limits(got))
 		if diff := cmp.Diff(limits(want[at:]), limits(got)); diff != "" {
 			t.Errorf("rebuilt before message %d: insights (-want +got):\n%s", at, diff)

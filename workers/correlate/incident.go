@@ -48,7 +48,8 @@ type incident struct {
 	toldSeverity int32
 	toldAffected int
 	mute         deadline
-	dirty        bool // it may say more than was told
+	recalled     *eventv1.Event // what was told before a takeover; nil = all is known
+	dirty        bool           // it may say more than was told
 
 	// What is ill, what is well again, and by what; until quiet it may fall ill again.
 	ailing  []*ailment
@@ -205,7 +206,7 @@ func (i *incident) merge(other *incident) {
 	if other.revision > i.revision { // what people were told already keeps its id
 		i.id, i.revision = other.id, other.revision
 		i.toldRoot, i.toldCount, i.toldAffected = other.toldRoot, other.toldCount, other.toldAffected
-		i.toldTitle, i.toldSeverity, i.mute = other.toldTitle, other.toldSeverity, other.mute
+		i.toldTitle, i.toldSeverity, i.mute, i.recalled = other.toldTitle, other.toldSeverity, other.mute, other.recalled
 	}
 	i.ailing = append(i.ailing, other.ailing...)
 	i.healed = append(i.healed, other.healed...)

@@ -37,6 +37,9 @@ type voice struct {
 // root, or twice as many that are affected. That something happened again is no news.
 func (i *incident) saysMore() bool {
 	root := i.root()
+	if i.stands(root, i.symptom()) {
+		return len(i.affected) >= 2*i.toldAffected
+	}
 	return !sameNews(root, i.toldRoot) || i.severity() != i.toldSeverity || len(i.affected) >= 2*i.toldAffected ||
 		i.title(root, i.symptom()) != i.toldTitle
 }
@@ -53,21 +56,22 @@ func (i *incident) tell(v voice, status string) *eventv1.Event {
 	severity := i.severity()
 	i.revision++
 	i.toldRoot, i.toldCount, i.toldAffected = root, i.count, len(i.affected)
-	i.toldTitle, i.toldSeverity = i.title(root, symptom), severity
 	if status == "" {
 		status = statusUpdated
 		if i.revision == 1 {
 			status = statusOpen
 		}
 	}
+	if i.stands(root, symptom) {
+		return i.again(status)
+	}
+	i.toldTitle, i.toldSeverity, i.recalled = i.title(root, symptom), severity, nil
 	insight := &eventv1.Insight{
 		Title: i.toldTitle, Summary: i.summary(root, symptom, status), RuleId: i.ruleID(root, symptom), Algorithm: algorithm,
 		RootCause: i.cause(root), Evidence: i.evidence(root), Affected: i.affected,
 		FirstSeenUnixNano: uint64(i.first), LastSeenUnixNano: uint64(i.last), Count: i.count, Status: status, Revision: i.revision,
 	}
-	if status == statusClosed && i.mender != nil {
-		insight.Evidence = append(insight.Evidence, evidenceOf(i.mender, "mended-by"))
-	}
+	i.mended(insight)
 	insight.Confidence, insight.ConfidenceMethod = confidence(len(i.kinds))
 	e := &eventv1.Event{
 		Id: hash("insight", v.pipeline, i.id), Source: v.source, Type: TypeInsight, Subject: name(symptom.subject),
@@ -78,6 +82,26 @@ func (i *incident) tell(v voice, status string) *eventv1.Event {
 	}
 	// The event goes out while the incident goes on changing.
 	return fit(proto.CloneOf(e))
+}
+
+// again makes the next revision of an insight of which people know more than this worker does.
+func (i *incident) again(status string) *eventv1.Event {
+	e := proto.CloneOf(i.recalled)
+	insight := e.GetInsight()
+	insight.Affected, insight.LastSeenUnixNano, insight.Count, insight.Status, insight.Revision = i.affected, uint64(i.last), i.count, status, i.revision
+	e.TimeUnixNano = uint64(i.last)
+	if status == statusClosed && i.partOf == nil {
+		insight.Summary += i.ending()
+	}
+	i.mended(insight)
+	return fit(proto.CloneOf(e))
+}
+
+// mended adds by what an incident ended.
+func (i *incident) mended(insight *eventv1.Insight) {
+	if insight.Status == statusClosed && i.mender != nil {
+		insight.Evidence = append(insight.Evidence, evidenceOf(i.mender, "mended-by"))
+	}
 }
 
 // maxInsight bounds an insight, in bytes of protobuf. JSON takes a few times as much, and must fit into the max_payload

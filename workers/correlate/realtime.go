@@ -42,7 +42,10 @@ type realtime struct {
 	news []*eventv1.Event
 	// absorbed are incidents that people were told of and that went into others.
 	absorbed []*incident
-	clock    clock // event time
+	// gone are insights that were open at a takeover and that its replay showed nothing of, to be closed later than goneAfter.
+	gone      []*eventv1.Event
+	goneAfter int64
+	clock     clock // event time
 	// effects is, for a kind of event, what it may cause.
 	effects [signals][]signal
 	links   prometheus.Counter

@@ -614,9 +614,10 @@ func TestTheNextOwnerCloses(t *testing.T) {
 		}
 		return ids
 	}
-	opened := status(replay.New(t, newStage(t, realtimeOnly)).Run(messages[:2]))
+	before := replay.New(t, newStage(t, realtimeOnly)).Run(messages)
+	opened := status(before[:2])
 	for at := 2; at < len(messages); at++ {
-		got := status(replay.Rebuild(t, newStage(t, realtimeOnly), messages, at).Run(messages[at:]))
+		got := status(replay.Rebuild(t, newStage(t, realtimeOnly), messages, at, before).Run(messages[at:]))
 		for id := range opened {
 			if got[id] != "closed" || len(got) != 1 {
 				t.Errorf("a takeover before message %d: %v, want %s closed", at, got, id)

@@ -121,10 +121,12 @@ func (i *incident) quote(symptom *observation) string {
 	return text
 }
 
+const endedUnseen = " Closed, since nothing was seen of it for a while."
+
 // ending says why the incident is closed.
 func (i *incident) ending() string {
 	if !i.recovering() {
-		return " Closed, since nothing was seen of it for a while."
+		return endedUnseen
 	}
 	at := time.Unix(0, i.mender.time).UTC().Format("15:04:05")
 	return fmt.Sprintf(" Mended: %s %s at %s.", name(entityOrSubject(i.mender)), rules[i.mender.signal].says, at)

@@ -74,7 +74,8 @@
 //	$JS.ACK.I.C.>, $JS.ACK.*.*.I.C.>
 //
 // for each output stream O $JS.API.STREAM.MSG.GET.O, for stateful stages
-// $JS.API.STREAM.MSG.GET.I and $JS.API.DIRECT.GET.I (the replay), for leases those of
+// $JS.API.STREAM.MSG.GET.I and $JS.API.DIRECT.GET.I (the replay), for those with insights
+// $JS.API.DIRECT.GET of their stream (which are open), for leases those of
 // package lease and $KV.<bucket>.<stage>.config.*, and a subscription to its inbox, which is its stage's alone
 // (config.StageConfig.InboxPrefix). A consumer or stream that does not exist
 // is waited for: the operator makes it again.

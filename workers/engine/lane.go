@@ -92,6 +92,7 @@ type lane struct {
 	attempts  uint64 // publishes, counted by the committer
 	// lastProblems say why outputs waited when the session ended.
 	lastProblems []string
+	recalls      int // how often the insights of the lane could not be read in a row
 
 	writers sync.Pool // *event.FrameWriter
 }

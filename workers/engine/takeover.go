@@ -91,7 +91,10 @@ func (l *lane) tryTakeOver(ctx context.Context) error {
 		l.last[i] = l.reached(i, floor)
 	}
 	l.tick = 0 // these stages were never flushed
-	return l.rebuild(ctx, floors)
+	if err := l.rebuild(ctx, floors); err != nil {
+		return err
+	}
+	return l.recall(ctx, floors)
 }
 
 // reached returns the sequence of the last message of an input, at or below floor, that led to a stored output. The
@@ -317,46 +320,56 @@ const (
 	replayBytes = 4 << 20
 )
 
-// history reads messages up to sequence last, a batch of direct gets (ADR-31). reached says that it saw last, or what
-// is behind it.
+// history reads messages of an input up to sequence last. reached says that it saw last, or what is behind it.
 func (l *lane) history(ctx context.Context, in *input, request map[string]any, last uint64) (messages []*message, reached bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	body, err := json.Marshal(request)
-	if err != nil {
-		return nil, false, err
-	}
-	inbox := l.e.conn.NewInbox()
-	sub, err := l.e.conn.SubscribeSync(inbox)
-	if err != nil {
-		return nil, false, err
-	}
-	defer sub.Unsubscribe() //nolint:errcheck // nothing is lost
-	_ = sub.SetPendingLimits(-1, -1)
-	api := "$JS.API.DIRECT.GET." + in.cfg.Stream
-	if err := l.e.conn.PublishRequest(api, inbox, body); err != nil {
-		return nil, false, err
-	}
-	for {
-		raw, err := sub.NextMsgWithContext(ctx)
-		if err != nil {
-			return nil, false, fmt.Errorf("%w: does the stream allow direct gets, and is %s allowed for this user?", err, api)
-		}
-		switch status := raw.Header.Get("Status"); status {
-		case "":
-		case "204", "404":
-			return messages, reached, nil
-		default:
-			return nil, false, fmt.Errorf("%s %s (%s)", status, raw.Header.Get("Description"), api)
-		}
+	err = l.e.directGet(ctx, in.cfg.Stream, request, func(raw *nats.Msg) error {
 		m, err := direct(in, raw)
 		if err != nil {
-			return nil, false, err
+			return err
 		}
 		if m.seq <= last {
 			messages = append(messages, m)
 		}
 		reached = reached || m.seq >= last
+		return nil
+	})
+	return messages, reached, err
+}
+
+// directGet yields a batch of stored messages of a stream (ADR-31).
+func (e *Engine) directGet(ctx context.Context, stream string, request map[string]any, yield func(*nats.Msg) error) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	body, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	inbox := e.conn.NewInbox()
+	sub, err := e.conn.SubscribeSync(inbox)
+	if err != nil {
+		return err
+	}
+	defer sub.Unsubscribe() //nolint:errcheck // nothing is lost
+	_ = sub.SetPendingLimits(-1, -1)
+	api := "$JS.API.DIRECT.GET." + stream
+	if err := e.conn.PublishRequest(api, inbox, body); err != nil {
+		return err
+	}
+	for {
+		raw, err := sub.NextMsgWithContext(ctx)
+		if err != nil {
+			return fmt.Errorf("%w: does the stream allow direct gets, and is %s allowed for this user?", err, api)
+		}
+		switch status := raw.Header.Get("Status"); status {
+		case "":
+			if err := yield(raw); err != nil {
+				return err
+			}
+		case "204", "404":
+			return nil
+		default:
+			return fmt.Errorf("%s %s (%s)", status, raw.Header.Get("Description"), api)
+		}
 	}
 }
 

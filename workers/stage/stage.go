@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/config"
 )
 
@@ -65,6 +66,18 @@ type Rebuilder interface {
 	// Horizon is how much stream time the state reaches back. It follows from the stage's
 	// config and does not change.
 	Horizon() time.Duration
+}
+
+// Recaller is implemented by stages that open insights and close them. An insight may have begun before the Horizon: a
+// replay alone would show another beginning, under another id, and the end of the first would be told by nobody.
+type Recaller interface {
+	// Remembers is how long an insight may be open without a revision, in stream time.
+	Remembers() time.Duration
+	// Recall is called once, after the replay of a takeover, also when there was nothing to replay. told are the last
+	// stored revisions of the insights of this instance, oldest first, as far as Remembers reaches back. From then on the stage
+	// publishes under the ids that people know, and closes each that is open. What it makes of told it publishes in a Flush
+	// later than after: all before that is decided already.
+	Recall(told []*eventv1.Event, after time.Time)
 }
 
 // Selective is implemented by stages with a Horizon that look at marked events only (event.Event.Marked): Process filters

@@ -37,7 +37,7 @@ func TestReplay(t *testing.T) {
 			for range 10 {
 				at := 1 + r.IntN(len(messages)-1)
 				end := min(at+200, len(messages)) // two minutes
-				got := replay.Rebuild(t, made(), messages, at).Run(messages[at:end])
+				got := replay.Rebuild(t, made(), messages, at, want).Run(messages[at:end])
 				if d := replay.Diff(want[at:end], got, at); d != "" {
 					t.Errorf("rebuilt before message %d: %s", at, d)
 				}
@@ -65,7 +65,7 @@ func TestReplayAcrossSetClocks(t *testing.T) {
 			want := replay.New(t, made()).Run(messages)
 			for at := first + 1; at < last+100; at++ {
 				end := min(at+100, len(messages))
-				if d := replay.Diff(want[at:end], replay.Rebuild(t, made(), messages, at).Run(messages[at:end]), at); d != "" {
+				if d := replay.Diff(want[at:end], replay.Rebuild(t, made(), messages, at, want).Run(messages[at:end]), at); d != "" {
 					t.Fatalf("rebuilt before message %d: %s", at, d)
 				}
 			}

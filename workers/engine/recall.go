@@ -1,0 +1,123 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
+)
+
+// recallAttempts is how often a takeover is tried anew because the insights of a lane cannot be read. A user with the rights
+// of an older release may never read them: the lane goes on then as if there were none.
+const (
+	recallAttempts = 3
+	recallTimeout  = 3 * time.Second
+)
+
+// recall hands the stages the insights that people were told of by the lane: what is open may have begun before the
+// horizon.
+func (l *lane) recall(ctx context.Context, floors []uint64) error {
+	for i, n := range l.e.nodes {
+		r, ok := l.instances[i].stage.(stage.Recaller)
+		if !ok {
+			continue
+		}
+		var told []*eventv1.Event
+		for _, t := range l.tracks[i] {
+			if t == nil || t.port.name != config.PortInsights || t.fence == 0 {
+				continue
+			}
+			events, err := l.toldOn(ctx, t, r.Remembers(), floors)
+			if err != nil {
+				err = fmt.Errorf("read the insights of the lane: %w", err)
+				if l.recalls++; l.recalls < recallAttempts {
+					return err
+				}
+				l.log.Warn("insights that are open may stay open or be told under another id", "stage", n.cfg.Stage, "lane", l.index, "problem", err)
+			}
+			told = append(told, events...)
+		}
+		r.Recall(told, l.decidedUntil())
+	}
+	l.recalls = 0
+	return nil
+}
+
+// toldOn returns the last revision of each insight on a track, in the order of their first ones. One that began beyond
+// what is acknowledged is left out: the stage will make it again.
+func (l *lane) toldOn(ctx context.Context, t *track, remembers time.Duration, floors []uint64) (told []*eventv1.Event, err error) {
+	index := map[string]int{} // into told; doubtful ones have -1
+	decoder := event.NewDecoder(event.Limits{})
+	take := func(raw *nats.Msg) {
+		decoder.Reset()
+		events, _ := decoder.Decode(nil, event.Message{Header: raw.Header, Data: raw.Data})
+		for i := range events {
+			e, err := events[i].ToProto()
+			if err != nil {
+				continue
+			}
+			at, known := index[e.GetId()]
+			switch {
+			case !known && l.doubtful(raw, floors):
+				index[e.GetId()] = -1
+			case !known:
+				index[e.GetId()] = len(told)
+				told = append(told, e)
+			case at >= 0:
+				told[at] = e
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, recallTimeout)
+	defer cancel()
+	request := map[string]any{"start_time": t.written.Add(-remembers)} // one that nobody has revised for longer was over when the last was told
+	for {
+		request["batch"], request["max_bytes"], request["next_by_subj"] = replayBatch, replayBytes, t.last
+		var last uint64
+		err := l.e.directGet(ctx, t.port.out.Stream, request, func(raw *nats.Msg) error {
+			m, err := direct(nil, raw)
+			if err == nil {
+				last = m.seq
+				take(raw)
+			}
+			return err
+		})
+		if err != nil || last == 0 || last >= t.fence {
+			return told, err
+		}
+		request = map[string]any{"seq": last + 1}
+	}
+}
+
+// doubtful says whether an output lies beyond what is acknowledged of some input: its step is decided again.
+func (l *lane) doubtful(output *nats.Msg, floors []uint64) bool {
+	for i, p := range parseReach(output.Header.Get(headerPosition), l.places) {
+		if p.seq > floors[i] || p.tick != 0 && p.seq >= l.last[i] {
+			return true
+		}
+	}
+	return false
+}
+
+// decidedUntil is the last moment that the worker before has flushed the stages at, as far as an output tells.
+func (l *lane) decidedUntil() (until time.Time) {
+	for _, tracks := range l.tracks {
+		for _, t := range tracks {
+			if t == nil {
+				continue
+			}
+			for _, p := range t.packed {
+				if at := time.Unix(p.tick, 0); p.tick != finalTick && at.After(until) {
+					until = at
+				}
+			}
+		}
+	}
+	return until
+}
