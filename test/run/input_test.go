@@ -200,12 +200,18 @@ func (x *text) String() string {
 // listening starts a run that others may publish to.
 func listening(t *testing.T, args ...string) (*exec.Cmd, *nats.Conn, *text) {
 	t.Helper()
+	return listeningTo(t, inputFile(t, "pipeline.yaml"), args...)
+}
+
+// listeningTo is listening, with another manifest.
+func listeningTo(t *testing.T, manifest string, args ...string) (*exec.Cmd, *nats.Conn, *text) {
+	t.Helper()
 	port, err := process.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
 	listen := fmt.Sprintf("127.0.0.1:%d", port)
-	cmd, output := command(t, append([]string{"run", "-f", inputFile(t, "pipeline.yaml"), "--listen", listen}, args...)...), &text{}
+	cmd, output := command(t, append([]string{"run", "-f", manifest, "--listen", listen}, args...)...), &text{}
 	cmd.Stdout, cmd.Stderr = output, output
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
