@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"millrace.dev/millrace/controllers/check"
+	"millrace.dev/millrace/controllers/deadletter"
 	"millrace.dev/millrace/controllers/manifest"
 	"millrace.dev/millrace/controllers/operator"
 	"millrace.dev/millrace/controllers/permissions"
@@ -72,7 +73,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage.Error{Err: err} })
 	collect := &cobra.Command{Use: "collect", Short: "Run a collector of raw events"}
 	collect.AddCommand(collectkubernetes.Command())
-	root.AddCommand(local.Command(localRegistry), manifest.Command(), permissions.Command(), operator.Command(), check.Command(), worker.Command(workerRegistry), collect)
+	root.AddCommand(local.Command(localRegistry), manifest.Command(), permissions.Command(), operator.Command(), check.Command(), worker.Command(workerRegistry), collect, deadletter.Command())
 	for _, c := range append(root.Commands(), root) {
 		wrapArgs(c)
 	}

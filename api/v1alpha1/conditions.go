@@ -45,6 +45,7 @@ const (
 	ReasonStreamMissing       = "StreamMissing"
 	ReasonRepaired            = "Repaired"
 	ReasonCreated             = "Created"
+	ReasonReadsFromStart      = "ReadsFromStart"
 	ReasonUpdated             = "Updated"
 	ReasonDeleted             = "Deleted"
 	ReasonRetained            = "Retained"

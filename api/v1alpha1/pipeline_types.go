@@ -316,6 +316,9 @@ type PipelineStatus struct {
 	// +kubebuilder:validation:MaxLength=32
 	// +optional
 	Stages string `json:"stages,omitempty"`
+	// duplicates is the sum of status.duplicates.events of the stages; absent without validate.dedupe.
+	// +optional
+	Duplicates *int64 `json:"duplicates,omitempty"`
 	// deadLetters are the events that no stage could process.
 	// +optional
 	DeadLetters *DeadLettersStatus `json:"deadLetters,omitempty"`

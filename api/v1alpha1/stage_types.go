@@ -19,6 +19,7 @@ import (
 // +kubebuilder:printcolumn:name="Workers",type=integer,JSONPath=`.status.readyWorkers`
 // +kubebuilder:printcolumn:name="Desired",type=integer,JSONPath=`.status.autoscaling.desired`,priority=1
 // +kubebuilder:printcolumn:name="Lag",type=integer,JSONPath=`.status.lag`
+// +kubebuilder:printcolumn:name="Duplicates",type=integer,JSONPath=`.status.duplicates.events`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be at most 63 lower-case letters, digits and -, without dots: it becomes part of subjects, streams and labels"
@@ -546,6 +547,9 @@ type StageStatus struct {
 	// lagSeconds is the age of the oldest such event.
 	// +optional
 	LagSeconds *int64 `json:"lagSeconds,omitempty"`
+	// duplicates are the events that validate.dedupe dropped; absent for stages without it.
+	// +optional
+	Duplicates *DuplicatesStatus `json:"duplicates,omitempty"`
 	// revision is the ConfigMap of what the workers are made from.
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
@@ -560,6 +564,16 @@ type StageStatus struct {
 	// +kubebuilder:validation:MaxItems=64
 	// +optional
 	Consumers []ConsumerStatus `json:"consumers,omitempty"`
+}
+
+// DuplicatesStatus counts the events that a stage dropped because it had seen them before.
+type DuplicatesStatus struct {
+	// events dropped since then, by all workers. It lacks what a worker that was killed dropped in its last 2 seconds.
+	// +optional
+	Events int64 `json:"events"`
+	// since is when the count began: with the first worker, or when the bucket of the leases was made again.
+	// +optional
+	Since metav1.Time `json:"since,omitzero"`
 }
 
 // AutoscalingStatus says how many workers there should be, and why.
@@ -609,4 +623,20 @@ type ConsumerStatus struct {
 	// redelivered frames: delivered more than once and not yet acknowledged.
 	// +optional
 	Redelivered int64 `json:"redelivered,omitempty"`
+	// backlog is what was stored before the consumers were made, and so is read by them; absent when nothing was.
+	// +optional
+	Backlog *BacklogStatus `json:"backlog,omitempty"`
+}
+
+// BacklogStatus is what consumers found in their stream when they were made.
+type BacklogStatus struct {
+	// created is when the consumers were made.
+	// +optional
+	Created metav1.Time `json:"created,omitzero"`
+	// events stored before; a number close to it where messages hold several.
+	// +optional
+	Events int64 `json:"events,omitempty"`
+	// oldest is when the oldest of them was stored.
+	// +optional
+	Oldest metav1.Time `json:"oldest,omitzero"`
 }

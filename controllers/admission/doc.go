@@ -11,6 +11,9 @@
 // input that does not exist yet is a warning: the Stage that it names may be the next object of the
 // same file.
 //
+// A new stage, and one whose from is edited, begins at the oldest stored event. The answer warns of how much that is,
+// as far as the status of the Pipeline knows; kubectl shows it, with --dry-run=server too.
+//
 // A Registration keeps the certificate (package serving) and writes its authority into the
 // ValidatingWebhookConfiguration of the chart.
 package admission

@@ -26,7 +26,7 @@ type Handler struct {
 	DefaultNATSURL string
 }
 
-// Handle refuses what the planner refuses.
+// Handle refuses what the planner refuses, and warns of what a new input will bring.
 func (h *Handler) Handle(ctx context.Context, request admission.Request) admission.Response {
 	var v verdict
 	var err error
@@ -56,7 +56,10 @@ func (h *Handler) pipeline(request admission.Request) (verdict, error) {
 	if !now.DeletionTimestamp.IsZero() || equality.Semantic.DeepEqual(now.Spec, before.Spec) {
 		return verdict{}, nil
 	}
-	return judgePipeline(&now, h.DefaultNATSURL), nil
+	if len(request.OldObject.Raw) == 0 {
+		return judgePipeline(&now, nil, h.DefaultNATSURL), nil
+	}
+	return judgePipeline(&now, &before, h.DefaultNATSURL), nil
 }
 
 func (h *Handler) stage(ctx context.Context, request admission.Request) (verdict, error) {

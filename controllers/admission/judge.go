@@ -18,21 +18,37 @@ type verdict struct {
 }
 
 // judgePipeline plans a Pipeline by itself: its stages read no attached Stages, and an attached Stage that
-// does not fit says nothing about the Pipeline.
-func judgePipeline(p *v1alpha1.Pipeline, defaultURL string) verdict {
-	_, errs := plan.Compute(plan.Input{Pipeline: p, DefaultNATSURL: defaultURL})
-	return split(errs)
+// does not fit says nothing about the Pipeline. before is the Pipeline as it was; nil when it is new.
+func judgePipeline(p, before *v1alpha1.Pipeline, defaultURL string) verdict {
+	now, errs := plan.Compute(plan.Input{Pipeline: p, DefaultNATSURL: defaultURL})
+	v := split(errs)
+	if len(errs) > 0 || before == nil {
+		return v
+	}
+	was, errs := plan.Compute(plan.Input{Pipeline: before, DefaultNATSURL: defaultURL})
+	if len(errs) == 0 {
+		v.warnings = append(v.warnings, backlogs(was, now, before.Status.Streams, ofPipeline(p))...)
+	}
+	return v
 }
 
-// judgeStage plans an attached Stage. pipeline is nil when it does not exist yet; attached are the other
-// Stages of the same pipeline.
+// judgeStage plans an attached Stage. pipeline is nil when it does not exist yet; attached are the
+// Stages of the same pipeline, s as it was among them.
 func judgeStage(s *v1alpha1.Stage, pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage, defaultURL string) verdict {
 	if pipeline == nil {
 		return split(ofStage(s, plan.CheckStage(s)))
 	}
 	others := slices.DeleteFunc(slices.Clone(attached), func(o v1alpha1.Stage) bool { return o.Name == s.Name })
-	_, errs := plan.Compute(plan.Input{Pipeline: pipeline, Stages: append(others, *s), DefaultNATSURL: defaultURL})
-	return split(ofStage(s, errs))
+	now, errs := plan.Compute(plan.Input{Pipeline: pipeline, Stages: append(others, *s), DefaultNATSURL: defaultURL})
+	v := split(ofStage(s, errs))
+	if len(errs) > 0 {
+		return v
+	}
+	was, errs := plan.Compute(plan.Input{Pipeline: pipeline, Stages: attached, DefaultNATSURL: defaultURL})
+	if len(errs) == 0 {
+		v.warnings = append(v.warnings, backlogs(was, now, pipeline.Status.Streams, ofAttached(s.Name))...)
+	}
+	return v
 }
 
 // ofStage keeps the refusals of one attached Stage, with field paths that begin at the Stage.

@@ -37,11 +37,11 @@ func TestJudge(t *testing.T) {
 		// refused and warned are parts of the one refusal or warning; empty = none.
 		refused, warned string
 	}{
-		"fits":                       {got: judgePipeline(pipeline(check), server)},
-		"expression":                 {got: judgePipeline(pipeline(v1alpha1.PipelineStage{Name: "check", StageNode: validates("event.id ==", "ingress")}), server), refused: "spec.stages[0].validate.rules[0].expression"},
-		"reads itself":               {got: judgePipeline(pipeline(check, v1alpha1.PipelineStage{Name: "more", StageNode: validates("", "more")}), server), refused: "cannot read itself"},
-		"reads what is not there":    {got: judgePipeline(pipeline(check, v1alpha1.PipelineStage{Name: "more", StageNode: validates("", "chek")}), server), warned: `there is no stage "chek"`},
-		"no NATS server":             {got: judgePipeline(pipeline(check), ""), refused: "spec.nats.url"},
+		"fits":                       {got: judgePipeline(pipeline(check), nil, server)},
+		"expression":                 {got: judgePipeline(pipeline(v1alpha1.PipelineStage{Name: "check", StageNode: validates("event.id ==", "ingress")}), nil, server), refused: "spec.stages[0].validate.rules[0].expression"},
+		"reads itself":               {got: judgePipeline(pipeline(check, v1alpha1.PipelineStage{Name: "more", StageNode: validates("", "more")}), nil, server), refused: "cannot read itself"},
+		"reads what is not there":    {got: judgePipeline(pipeline(check, v1alpha1.PipelineStage{Name: "more", StageNode: validates("", "chek")}), nil, server), warned: `there is no stage "chek"`},
+		"no NATS server":             {got: judgePipeline(pipeline(check), nil, ""), refused: "spec.nats.url"},
 		"Stage fits":                 {got: judgeStage(attached("tap", validates("", "check")), pipeline(check), nil, server)},
 		"Stage without its Pipeline": {got: judgeStage(attached("tap", validates("", "check")), nil, nil, server)},
 		"Stage, expression, without its Pipeline": {

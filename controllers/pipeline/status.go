@@ -78,13 +78,16 @@ func setFacts(s *v1alpha1.PipelineStatus, rep report) {
 	}
 	stages := stagesInPlan(rep.seen)
 	ready := 0
-	s.Lag = nil
+	s.Lag, s.Duplicates = nil, nil
 	for _, stage := range stages {
 		if stage != nil && isReady(stage) {
 			ready++
 		}
 		if stage != nil && stage.Status.Lag != nil {
 			s.Lag = new(value(s.Lag) + *stage.Status.Lag)
+		}
+		if stage != nil && stage.Status.Duplicates != nil {
+			s.Duplicates = new(value(s.Duplicates) + stage.Status.Duplicates.Events)
 		}
 	}
 	s.Stages = fmt.Sprintf("%d/%d", ready, len(stages))

@@ -36,7 +36,8 @@ func stageChanged() builder.Predicates {
 			!maps.Equal(before.Labels, after.Labels) ||
 			!equality.Semantic.DeepEqual(before.OwnerReferences, after.OwnerReferences) ||
 			readiness(before) != readiness(after) ||
-			(value(before.Status.Lag) > 0) != (value(after.Status.Lag) > 0)
+			(value(before.Status.Lag) > 0) != (value(after.Status.Lag) > 0) ||
+			!equality.Semantic.DeepEqual(before.Status.Duplicates, after.Status.Duplicates)
 	}})
 }
 

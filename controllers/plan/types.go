@@ -70,6 +70,9 @@ type Leases struct {
 // Stream is the name of the stream that holds the bucket.
 func (l Leases) Stream() string { return "KV_" + l.Bucket }
 
+// Key is where the table of a stage is stored, by the name of the stage whose workers share it.
+func (l Leases) Key(stage string) string { return "$KV." + l.Bucket + "." + stage }
+
 // Subject is what the keys are stored below.
 func (l Leases) Subject() string { return "$KV." + l.Bucket + ".>" }
 

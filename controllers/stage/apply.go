@@ -23,6 +23,9 @@ type outcome struct {
 	streamMissing bool
 	// created: a consumer was made, and its lag is not known yet.
 	created bool
+	// backlogs are what the consumers that were made will read of what was stored before, by stream and name; without
+	// those that found nothing.
+	backlogs map[string]jetstream.Lag
 	// natsErr: NATS could not be asked, before or in the middle.
 	natsErr error
 	// revision is the ConfigMap that was applied; empty when none was.
@@ -43,13 +46,13 @@ func key(stream, name string) string { return stream + "/" + name }
 // apply does all writes: consumers first, since a worker creates nothing.
 func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome {
 	done := outcome{
-		consumers: map[string]*jetstream.Consumer{}, refusals: map[string]error{},
+		consumers: map[string]*jetstream.Consumer{}, refusals: map[string]error{}, backlogs: map[string]jetstream.Lag{},
 		natsErr: s.natsErr, deployment: apply.Unchanged,
 	}
 	for i, c := range in.consumers {
 		done.consumers[key(c.Stream, c.Name)] = s.inputs[i].have
 	}
-	ready := r.applyConsumers(s, in.consumers, &done)
+	ready := r.applyConsumers(ctx, s, in.consumers, &done)
 	r.dropConsumers(s, in, &done)
 	// Workers that go on with former inputs had all of their consumers before.
 	if in.workers != nil && (ready || s.deployment != nil || len(in.held) > 0) {
@@ -59,10 +62,13 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome 
 }
 
 // applyConsumers reports whether all consumers exist as wanted.
-func (r *Reconciler) applyConsumers(s *snapshot, consumers []consumer, done *outcome) bool {
+func (r *Reconciler) applyConsumers(ctx context.Context, s *snapshot, consumers []consumer, done *outcome) bool {
 	ready := done.natsErr == nil
 	var changed []jetstream.ConsumerChange
-	defer func() { r.eventConsumers(s.stage, changed) }()
+	defer func() {
+		r.eventConsumers(s.stage, changed)
+		r.eventBacklog(s.stage, consumers, done.backlogs)
+	}()
 	for _, c := range consumers {
 		ready = ready && c.ready()
 		done.streamMissing = done.streamMissing || c.streamMissing
@@ -77,11 +83,27 @@ func (r *Reconciler) applyConsumers(s *snapshot, consumers []consumer, done *out
 			done.refusals[key(c.Stream, c.Name)], ready = err, false
 		default:
 			done.consumers[key(c.Stream, c.Name)] = have
-			done.created = done.created || c.Action == jetstream.ActionCreate
 			changed = append(changed, c.ConsumerChange)
+			if c.Action == jetstream.ActionCreate {
+				done.created = true
+				done.natsErr = measureBacklog(ctx, s.nats, c, have, done)
+			}
 		}
 	}
 	return ready
+}
+
+// measureBacklog notes what a consumer that was just made will read of what was stored before. An answer that is no
+// number does not matter: the consumer is there.
+func measureBacklog(ctx context.Context, nats *jetstream.Client, c consumer, have *jetstream.Consumer, done *outcome) error {
+	backlog, err := nats.Lag(ctx, c.Stream, have)
+	if jetstream.IsUnreachable(err) {
+		return err
+	}
+	if backlog.Events > 0 {
+		done.backlogs[key(c.Stream, c.Name)] = backlog
+	}
+	return nil
 }
 
 func (r *Reconciler) dropConsumers(s *snapshot, in intent, done *outcome) {

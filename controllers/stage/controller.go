@@ -81,6 +81,8 @@ type Reconciler struct {
 
 	// failures of deletions.
 	failures cleanup.Failures
+	// progress of stages with dedupe.
+	progress progress
 }
 
 // Settings are the operator's choices for all workers.
@@ -141,6 +143,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		if apierrors.IsNotFound(err) {
 			r.Watch.Forget(watch.Stage, request.NamespacedName)
 			r.failures.Forget(request.NamespacedName)
+			r.progress.forget(request.NamespacedName)
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
@@ -168,7 +171,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err := r.writeStatus(ctx, &stage, before, report{seen: seen, intent: intent, done: done}); err != nil {
 		return reconcile.Result{}, err
 	}
-	return r.next(&stage, before, done), done.kubernetes
+	moved := r.progress.moved(request.NamespacedName, seen, r.Now())
+	return r.next(&stage, before, done, moved), done.kubernetes
 }
 
 // follow has the controller woken when what this pass looked at changes.
@@ -204,7 +208,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, stage, before *v1alpha1.St
 // next says when to look again if nothing wakes the controller before: at once for what was just
 // made, soon and ever less often while NATS is away or a stream is missing, soon while numbers
 // move, else at the resync interval.
-func (r *Reconciler) next(stage, before *v1alpha1.Stage, done outcome) reconcile.Result {
+func (r *Reconciler) next(stage, before *v1alpha1.Stage, done outcome, moved bool) reconcile.Result {
 	const soon = time.Second
 	interval := r.Resync
 	switch {
@@ -214,7 +218,7 @@ func (r *Reconciler) next(stage, before *v1alpha1.Stage, done outcome) reconcile
 		wait := status.Backoff(stage.Status.Conditions, v1alpha1.ConditionConsumersReady, soon, r.Now())
 		return reconcile.Result{RequeueAfter: wait}
 	// Who sets the number of workers, and why it is this one, is not told by NATS.
-	case moving(before.Status, stage.Status), stage.Status.Autoscaling != nil:
+	case moved, moving(before.Status, stage.Status), stage.Status.Autoscaling != nil:
 		interval = min(r.Fresh, r.Resync)
 	}
 	return reconcile.Result{RequeueAfter: status.Spread(interval, stage.UID)}
@@ -228,5 +232,6 @@ func draining(stage *v1alpha1.Stage) bool {
 
 // moving reports whether the numbers of the consumers will be others soon.
 func moving(before, after v1alpha1.StageStatus) bool {
-	return after.Lag != nil && *after.Lag > 0 || !equality.Semantic.DeepEqual(before.Consumers, after.Consumers)
+	return after.Lag != nil && *after.Lag > 0 || !equality.Semantic.DeepEqual(before.Consumers, after.Consumers) ||
+		!equality.Semantic.DeepEqual(before.Duplicates, after.Duplicates)
 }

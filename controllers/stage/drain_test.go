@@ -155,7 +155,7 @@ func TestLookAtFormerInputs(t *testing.T) {
 				Type: v1alpha1.ConditionConsumersReady, Status: metav1.ConditionFalse, LastTransitionTime: metav1.NewTime(time.Unix(1_700_000_000, 0)),
 			})
 			r := &Reconciler{Now: func() time.Time { return time.Unix(1_700_000_100, 0) }, Resync: time.Hour, Fresh: 10 * time.Second}
-			got := r.next(s.stage, s.stage, outcome{natsErr: test.err}).RequeueAfter
+			got := r.next(s.stage, s.stage, outcome{natsErr: test.err}, false).RequeueAfter
 			if soon := got == time.Second; soon != test.want {
 				t.Errorf("looks again after %s", got)
 			}

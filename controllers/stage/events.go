@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -68,6 +69,23 @@ func (r *Reconciler) eventConsumers(s *v1alpha1.Stage, changes []jetstream.Consu
 		default:
 			r.normal(s, v1alpha1.ReasonUpdated, actionConsumer, fmt.Sprintf("updated consumer %s (%s)", what, d.fields))
 		}
+	}
+}
+
+// eventBacklog says, before a worker does so, what new consumers will read of what was stored before: one Event for
+// each stream.
+func (r *Reconciler) eventBacklog(s *v1alpha1.Stage, consumers []consumer, backlogs map[string]jetstream.Lag) {
+	sums := map[string]jetstream.Lag{}
+	for _, c := range consumers {
+		if b, ok := backlogs[key(c.Stream, c.Name)]; ok {
+			sum := sums[c.Stream]
+			sums[c.Stream] = jetstream.Lag{Events: sum.Events + b.Events, Oldest: older(sum.Oldest, b.Oldest)}
+		}
+	}
+	for _, stream := range slices.Sorted(maps.Keys(sums)) {
+		r.normal(s, v1alpha1.ReasonReadsFromStart, actionConsumer, fmt.Sprintf(
+			"the stage begins at the oldest stored event of stream %s: it will read about %d events, stored since %s",
+			stream, sums[stream].Events, sums[stream].Oldest.UTC().Format(time.RFC3339)))
 	}
 }
 

@@ -65,6 +65,8 @@ type snapshot struct {
 	inputs []input
 	// former are inputs that the stage had and that the plan does not name any more.
 	former []former
+	// duplicates that the workers have dropped; nil when the stage does not look for any, or its workers do not count.
+	duplicates *v1alpha1.DuplicatesStatus
 	// leaving: another stage of the pipeline is being deleted.
 	leaving bool
 }
@@ -98,6 +100,9 @@ func (r *Reconciler) gather(ctx context.Context, stage *v1alpha1.Stage) (*snapsh
 	s.nats, s.natsErr = r.Access.Client(ctx, s.pipeline)
 	if s.natsErr == nil {
 		s.natsErr = r.gatherConsumers(ctx, s)
+	}
+	if s.natsErr == nil {
+		s.natsErr = gatherDuplicates(ctx, s)
 	}
 	if s.natsErr != nil && !isNATS(s.natsErr) {
 		return nil, s.natsErr

@@ -43,6 +43,9 @@ func setStatus(s *v1alpha1.StageStatus, rep report, now time.Time) {
 	if len(rep.intent.consumers) > 0 && rep.done.natsErr == nil {
 		setLag(s, rep, now)
 	}
+	if rep.seen.node != nil && rep.done.natsErr == nil {
+		s.Duplicates = rep.seen.duplicates
+	}
 	s.Autoscaling = autoscalingStatus(rep)
 	if rep.done.revision != "" {
 		s.Revision = rep.done.revision
@@ -94,6 +97,7 @@ func setLag(s *v1alpha1.StageStatus, rep report, now time.Time) {
 			continue
 		}
 		if n := len(s.Consumers); n == 0 || s.Consumers[n-1].Stream != entry.Stream || s.Consumers[n-1].Name != entry.Name {
+			entry.Backlog = backlogOf(entry, before)
 			s.Consumers = append(s.Consumers, entry)
 		}
 		if missing {
@@ -103,6 +107,12 @@ func setLag(s *v1alpha1.StageStatus, rep report, now time.Time) {
 		sum.Pending += int64(have.Pending)
 		sum.AckPending += int64(have.AckPending)
 		sum.Redelivered += int64(have.Redelivered)
+		if found, ok := rep.done.backlogs[key(c.Stream, c.Name)]; ok {
+			if sum.Backlog == backlogOf(entry, before) { // of consumers before these
+				sum.Backlog = nil
+			}
+			sum.Backlog = addBacklog(sum.Backlog, have.Created, found)
+		}
 		in := rep.seen.inputs[i]
 		known = known && (in.have != nil || have.Pending == 0)
 		events += in.lag.Events
@@ -122,6 +132,28 @@ func setLag(s *v1alpha1.StageStatus, rep report, now time.Time) {
 	if !oldest.IsZero() {
 		s.LagSeconds = new(max(int64(now.Sub(oldest)/time.Second), 0))
 	}
+}
+
+// backlogOf is what status says of the consumers of an input already.
+func backlogOf(entry v1alpha1.ConsumerStatus, before []v1alpha1.ConsumerStatus) *v1alpha1.BacklogStatus {
+	for _, b := range before {
+		if b.Stream == entry.Stream && b.Name == entry.Name {
+			return b.Backlog
+		}
+	}
+	return nil
+}
+
+// addBacklog adds what one consumer found when it was made to that of the others of its input.
+func addBacklog(sum *v1alpha1.BacklogStatus, created time.Time, found jetstream.Lag) *v1alpha1.BacklogStatus {
+	now := v1alpha1.BacklogStatus{
+		Created: metav1.NewTime(created.Truncate(time.Second)), Events: found.Events, Oldest: metav1.NewTime(found.Oldest.Truncate(time.Second)),
+	}
+	if sum != nil {
+		now.Created, now.Events = sum.Created, now.Events+sum.Events
+		now.Oldest = metav1.NewTime(older(sum.Oldest.Time, now.Oldest.Time))
+	}
+	return &now
 }
 
 func accepted(rep report) status.Verdict {

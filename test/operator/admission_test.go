@@ -43,17 +43,25 @@ func webhookRights(subject rbacv1.Subject) []client.Object {
 	}
 }
 
+// share creates what the tests have in common, unless one of them has done so.
+func (x *tenant) share(object client.Object) {
+	x.t.Helper()
+	if err := x.client.Create(x.t.Context(), object); err != nil && !apierrors.IsAlreadyExists(err) {
+		x.t.Fatal(err)
+	}
+}
+
 // askOperator has the API server ask the operator about the tenant's objects. The harness has no
 // kube-proxy: an ExternalName leads to the operator.
 func (x *tenant) askOperator() {
 	x.t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.ns}}
 	edit(x, namespace, func(n *corev1.Namespace) { n.Labels["admission"] = "on" })
-	x.create(&corev1.Service{
+	x.share(&corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: webhook},
 		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "127.0.0.1"},
 	})
-	x.create(&admissionregistration.ValidatingWebhookConfiguration{
+	x.share(&admissionregistration.ValidatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: webhook},
 		Webhooks: []admissionregistration.ValidatingWebhook{{
 			Name: "planner.millrace.dev",

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -138,17 +140,79 @@ func TestInputThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestTextsAsMessages: the same texts are the same events when each comes as one message.
-func TestTextsAsMessages(t *testing.T) {
+// TestMessagesOfManyEventsAreCountedAsEvents: what others publish need not say how many events it holds. Progress,
+// summary and report count the events of NDJSON and arrays, not the messages.
+func TestMessagesOfManyEventsAreCountedAsEvents(t *testing.T) {
+	report := filepath.Join(t.TempDir(), "report.json")
+	cmd, nc, output := listening(t, "--report", report)
+	var ids int
+	texts := func(n int) []string {
+		var all []string
+		for range n {
+			ids++
+			all = append(all, fmt.Sprintf(`{"id":"%d","source":"s","type":"t"}`, ids))
+		}
+		return all
+	}
+	for _, body := range []string{
+		strings.Join(texts(100), "\n"), "[" + strings.Join(texts(50), ",") + "]", strings.Join(texts(7), "\n") + "\n{broken\n", texts(1)[0],
+	} {
+		harness.Eventually(t, 10*time.Second, func() error {
+			_, err := nc.Request("input.raw.test", []byte(body), time.Second)
+			return err
+		})
+	}
+	const events = 100 + 50 + 8 + 1
+	harness.Eventually(t, 20*time.Second, func() error {
+		if want := fmt.Sprintf(" in=%d ", events); !strings.Contains(output.String(), want) {
+			return fmt.Errorf("the progress does not say %q:\n%s", want, output)
+		}
+		return nil
+	})
+	interrupt(t, cmd, output)
+	if want := fmt.Sprintf("input: %d events in", events); !strings.Contains(output.String(), want) {
+		t.Errorf("the summary does not say %q:\n%s", want, output)
+	}
+	r := readReport(t, report)
+	if check := r.Stages["check"]; r.EventsIn != events || check.In != events || check.Out != events-1 || check.DeadLettered != 1 || r.Lost != 0 || r.Duplicated != 0 {
+		t.Errorf("got %+v, want %d events in, of which one is dead", r, events)
+	}
+}
+
+// text is what a command writes, read while it writes.
+type text struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (x *text) Write(p []byte) (int, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.b.Write(p)
+}
+
+func (x *text) String() string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.b.String()
+}
+
+// listening starts a run that others may publish to.
+func listening(t *testing.T, args ...string) (*exec.Cmd, *nats.Conn, *text) {
+	t.Helper()
+	return listeningTo(t, inputFile(t, "pipeline.yaml"), args...)
+}
+
+// listeningTo is listening, with another manifest.
+func listeningTo(t *testing.T, manifest string, args ...string) (*exec.Cmd, *nats.Conn, *text) {
+	t.Helper()
 	port, err := process.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	listen, dir := fmt.Sprintf("127.0.0.1:%d", port), t.TempDir()
-	cmd := command(t, "run", "-f", inputFile(t, "pipeline.yaml"), "--listen", listen, "--report", dir+"/report.json",
-		"--output", "check="+dir+"/out.ndjson", "--output", "check/dead-letter="+dir+"/dead.ndjson")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
+	listen := fmt.Sprintf("127.0.0.1:%d", port)
+	cmd, output := command(t, append([]string{"run", "-f", manifest, "--listen", listen}, args...)...), &text{}
+	cmd.Stdout, cmd.Stderr = output, output
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -158,6 +222,24 @@ func TestTextsAsMessages(t *testing.T) {
 		return err
 	})
 	t.Cleanup(nc.Close)
+	return cmd, nc, output
+}
+
+// interrupt ends a run as Ctrl-C does.
+func interrupt(t *testing.T, cmd *exec.Cmd, output *text) {
+	t.Helper()
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+}
+
+// TestTextsAsMessages: the same texts are the same events when each comes as one message.
+func TestTextsAsMessages(t *testing.T) {
+	dir := t.TempDir()
+	cmd, nc, output := listening(t, "--output", "check="+dir+"/out.ndjson", "--output", "check/dead-letter="+dir+"/dead.ndjson")
 	publish := func(file, contentType string) {
 		text, err := os.ReadFile(inputFile(t, file))
 		if err != nil {
@@ -177,12 +259,7 @@ func TestTextsAsMessages(t *testing.T) {
 	}
 	publish("array.json", event.ContentTypeBatch)
 	publish("mark-message.json", event.ContentTypeCloudEvent)
-	if err := cmd.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Fatalf("%v\n%s", err, stderr.String())
-	}
+	interrupt(t, cmd, output)
 	passed, dead := byID(cloudEvents(t, dir+"/out.ndjson")), lines(t, dir+"/dead.ndjson")
 	if want := "1 2 3 4 5 7 a b c j0 j1 t0 t1 t2 t3 t4 t5 t6 x1 x2 x3"; ids(passed) != want || len(dead) != 1 {
 		t.Errorf("%q passed, want %q; dead letters %v", ids(passed), want, dead)

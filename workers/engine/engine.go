@@ -104,7 +104,7 @@ func New(o Options) (*Engine, error) {
 	if c.Leases != "" {
 		e.keeper, err = lease.New(lease.Options{
 			Conn: o.Conn, Bucket: c.Leases, Key: c.Stage, Wake: config.WakeSubject(prefix, c.Leases), Worker: o.Worker, Lanes: c.Lanes,
-			Every: o.LeaseEvery, Expire: o.LeaseExpire, Log: e.log, Now: o.Now, Jitter: o.Jitter,
+			Duplicates: e.duplicates, Every: o.LeaseEvery, Expire: o.LeaseExpire, Log: e.log, Now: o.Now, Jitter: o.Jitter,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("leases: %w", err)

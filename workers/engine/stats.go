@@ -136,6 +136,19 @@ func (s *stats) snapshot() Snapshot {
 	return out
 }
 
+// duplicates are those of each stage of the worker that has any, as the table of leases sums them up.
+func (e *Engine) duplicates() map[string]uint64 {
+	all := map[string]uint64{}
+	for _, n := range e.nodes {
+		n.stats.mu.Lock()
+		if d := n.stats.s.Duplicates; d > 0 {
+			all[n.cfg.Stage] = uint64(d)
+		}
+		n.stats.mu.Unlock()
+	}
+	return all
+}
+
 func quantiles(sketch *ddsketch.DDSketch) (p50, p99 float64) {
 	if sketch.IsEmpty() {
 		return 0, 0

@@ -8,6 +8,11 @@
 //	{"workers": {"a": {"beat": 41}, "b": {"beat": 7, "giving": [5]}},
 //	 "lanes": ["a", "a", "a", "b", "b", "b", "", "a"]}
 //
+// It also has the sums of the duplicates that the workers have dropped (config.Counts): each worker adds its own with
+// its beat, and those of workers that have ended stay. What a killed worker had dropped since its last beat is
+// missing. A worker of an earlier release, which does not know the counts, drops them when it writes; the next one
+// begins them anew.
+//
 // Every worker reads it and writes the next version by compare-and-set: the write names the
 // revision that it follows, and the server refuses it when another one came first. The read
 // is answered by the leader of the stream; a direct get could be stale.

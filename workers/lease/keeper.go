@@ -42,6 +42,9 @@ type Options struct {
 	Worker string
 	// Lanes is how many the stage has, at least 1.
 	Lanes int
+	// Duplicates are the events that this process has dropped as duplicates, by stage, since it started. They go into
+	// the table with each beat. Default: none.
+	Duplicates func() map[string]uint64
 	// Every is how often a worker beats, plus or minus a quarter. Default: 1.5 s.
 	Every time.Duration
 	// Expire is after what time without a beat a worker is dead, at least 3 times Every.
@@ -93,8 +96,9 @@ type Keeper struct {
 	looked   time.Time // when the table was asked for that was seen last
 
 	// Of Run alone:
-	beatAt              time.Time // the next beat
-	failures, conflicts int       // in a row
+	beatAt              time.Time         // the next beat
+	counted             map[string]uint64 // duplicates that are in the table
+	failures, conflicts int               // in a row
 }
 
 // New checks the options. It does not talk to NATS.
@@ -211,6 +215,7 @@ func (k *Keeper) round(ctx context.Context, l Lanes) time.Duration {
 		return k.wait(t)
 	}
 	next.beat(k.o.Worker)
+	mine := k.count(&next)
 	revision, err = k.store.write(ctx, next, revision)
 	if errors.Is(err, errConflict) {
 		return k.again()
@@ -219,6 +224,7 @@ func (k *Keeper) round(ctx context.Context, l Lanes) time.Duration {
 		return k.failed(ctx, err)
 	}
 	k.well()
+	k.counted = mine
 	k.beatAt = k.o.Now().Add(k.jittered(k.o.Every))
 	k.settle(next, revision, l)
 	if changed {
@@ -246,7 +252,7 @@ func (k *Keeper) fit(t Table, dead map[string]bool) (Table, error) {
 				id, len(t.Lanes), k.o.Lanes)
 		}
 	}
-	return Table{Lanes: make([]string, k.o.Lanes)}, nil
+	return Table{Lanes: make([]string, k.o.Lanes), Counts: t.Counts}, nil
 }
 
 // wait is how long nothing needs to be done when the table is t.

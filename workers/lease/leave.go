@@ -65,9 +65,13 @@ func (k *Keeper) leave(ctx context.Context) error {
 	}
 	next, changed := t.without(k.o.Worker)
 	if changed {
+		last := t.clone()
+		mine := k.count(&last)
+		next.Counts = last.Counts
 		if revision, err = k.store.write(ctx, next, revision); err != nil {
 			return err
 		}
+		k.counted = mine
 		k.tell(t, next)
 	}
 	k.mu.Lock()

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+
+	"millrace.dev/millrace/workers/config"
 )
 
 // Table is who owns which lane of a stage. It is the whole value of one key, and a version of
@@ -14,6 +16,8 @@ type Table struct {
 	Workers map[string]Worker `json:"workers"`
 	// Lanes has the id of each lane's owner; empty = nobody owns it.
 	Lanes []string `json:"lanes"`
+	// Counts of all workers; nil in a table that a worker of an earlier release wrote.
+	Counts *config.Counts `json:"counts,omitempty"`
 }
 
 // Worker is what one worker says of itself.
@@ -24,6 +28,8 @@ type Worker struct {
 	Giving []int `json:"giving,omitempty"`
 	// Leaving says that the worker gives up all that it has and takes nothing.
 	Leaving bool `json:"leaving,omitempty"`
+	// Counted are the duplicates of this worker that are in Table.Counts, by stage.
+	Counted map[string]uint64 `json:"counted,omitempty"`
 }
 
 // Hand is what a worker alone knows of its lanes.
@@ -94,8 +100,11 @@ func (t Table) without(id string) (next Table, changed bool) {
 func (t Table) clone() Table {
 	c := Table{Workers: make(map[string]Worker, len(t.Workers)+1), Lanes: slices.Clone(t.Lanes)}
 	for id, w := range t.Workers {
-		w.Giving = slices.Clone(w.Giving)
+		w.Giving, w.Counted = slices.Clone(w.Giving), maps.Clone(w.Counted)
 		c.Workers[id] = w
+	}
+	if t.Counts != nil {
+		c.Counts = &config.Counts{Since: t.Counts.Since, Duplicates: maps.Clone(t.Counts.Duplicates)}
 	}
 	return c
 }

@@ -60,13 +60,17 @@ func lastSequence(ctx context.Context, js jetstream.JetStream, pl place) (uint64
 	return m.Sequence, nil
 }
 
-// marks remembers where each stream ended when the run began.
+// marks remembers where each stream ended when the run began; 0 for one that was not there.
 type marks map[string]uint64
 
 func markStreams(ctx context.Context, js jetstream.JetStream, p *plan.Plan) (marks, error) {
 	m := marks{}
 	for _, s := range p.Streams {
 		st, err := js.Stream(ctx, s.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			m[s.Name] = 0
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("stream %s: %w", s.Name, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -45,10 +46,11 @@ func newRunner(ctx context.Context, o Options, env Environment, p *plan.Plan, sr
 	if r.js, err = r.connect(srv, "millrace-run"); err != nil {
 		return nil, err
 	}
-	if err := apply(ctx, r.js, p); err != nil {
+	// Before the streams are made: with --listen, others publish from then on.
+	if r.after, err = markStreams(ctx, r.js, p); err != nil {
 		return nil, err
 	}
-	if r.after, err = markStreams(ctx, r.js, p); err != nil {
+	if err := apply(ctx, r.js, p); err != nil {
 		return nil, err
 	}
 	if r.before, err = r.backlog(ctx); err != nil {
@@ -195,8 +197,24 @@ func (r *runner) progress() *progress {
 				name: s.Name, in: st.In, lag: st.Lag, deadLettered: st.DeadLettered, p50: st.P50, p99: st.P99,
 			})
 		}
-		return r.feeder.sent.Load(), r.feeder.full.Load(), views
+		return r.cameIn(), r.feeder.full.Load(), views
 	}}
+}
+
+// cameIn is how many events have come in so far. What others publish is known from the stages that read the ingress:
+// the messages need not say how many events they hold.
+func (r *runner) cameIn() int64 {
+	if r.opts.Listen == "" {
+		return r.feeder.sent.Load()
+	}
+	var most int64
+	for _, s := range r.plan.Stages {
+		if slices.ContainsFunc(s.Config.Inputs, func(in config.Input) bool { return in.Stream == r.plan.Ingress.Name }) {
+			st := r.stats(s)
+			most = max(most, st.In+st.Lag)
+		}
+	}
+	return most
 }
 
 // settle writes the report from what the streams hold and what the stages say.

@@ -22,6 +22,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.AnomalySpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("AutoscalingStatus"):
 		return &apiv1alpha1.AutoscalingStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BacklogStatus"):
+		return &apiv1alpha1.BacklogStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CASpec"):
 		return &apiv1alpha1.CASpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ClockSkewSpec"):
@@ -36,6 +38,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.DeadLetterStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DedupeSpec"):
 		return &apiv1alpha1.DedupeSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("DuplicatesStatus"):
+		return &apiv1alpha1.DuplicatesStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("EnrichCacheSpec"):
 		return &apiv1alpha1.EnrichCacheSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("EnrichKubernetesSpec"):

@@ -62,6 +62,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: reason
       type:
         scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.BacklogStatus
+  map:
+    fields:
+    - name: created
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: events
+      type:
+        scalar: numeric
+    - name: oldest
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: dev.millrace.millrace.api.v1alpha1.CAKind
   scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.CASpec
@@ -91,6 +103,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: ackPending
       type:
         scalar: numeric
+    - name: backlog
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.BacklogStatus
     - name: lanes
       type:
         scalar: numeric
@@ -155,6 +170,15 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
 - name: dev.millrace.millrace.api.v1alpha1.DeletionPolicy
   scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.DuplicatesStatus
+  map:
+    fields:
+    - name: events
+      type:
+        scalar: numeric
+    - name: since
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: dev.millrace.millrace.api.v1alpha1.Durability
   scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.EnrichCacheSpec
@@ -370,6 +394,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: deadLetters
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.DeadLettersStatus
+    - name: duplicates
+      type:
+        scalar: numeric
     - name: ingress
       type:
         scalar: string
@@ -563,6 +590,9 @@ var schemaYAML = typed.YAMLObject(`types:
           keys:
           - stream
           - name
+    - name: duplicates
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.DuplicatesStatus
     - name: kind
       type:
         scalar: string

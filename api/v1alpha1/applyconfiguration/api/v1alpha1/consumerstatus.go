@@ -19,6 +19,8 @@ type ConsumerStatusApplyConfiguration struct {
 	AckPending *int64 `json:"ackPending,omitempty"`
 	// redelivered frames: delivered more than once and not yet acknowledged.
 	Redelivered *int64 `json:"redelivered,omitempty"`
+	// backlog is what was stored before the consumers were made, and so is read by them; absent when nothing was.
+	Backlog *BacklogStatusApplyConfiguration `json:"backlog,omitempty"`
 }
 
 // ConsumerStatusApplyConfiguration constructs a declarative configuration of the ConsumerStatus type for use with
@@ -72,5 +74,13 @@ func (b *ConsumerStatusApplyConfiguration) WithAckPending(value int64) *Consumer
 // If called multiple times, the Redelivered field is set to the value of the last call.
 func (b *ConsumerStatusApplyConfiguration) WithRedelivered(value int64) *ConsumerStatusApplyConfiguration {
 	b.Redelivered = &value
+	return b
+}
+
+// WithBacklog sets the Backlog field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Backlog field is set to the value of the last call.
+func (b *ConsumerStatusApplyConfiguration) WithBacklog(value *BacklogStatusApplyConfiguration) *ConsumerStatusApplyConfiguration {
+	b.Backlog = value
 	return b
 }

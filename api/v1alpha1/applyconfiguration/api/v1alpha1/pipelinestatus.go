@@ -26,6 +26,8 @@ type PipelineStatusApplyConfiguration struct {
 	Lag *int64 `json:"lag,omitempty"`
 	// stages is "ready/wanted" stages.
 	Stages *string `json:"stages,omitempty"`
+	// duplicates is the sum of status.duplicates.events of the stages; absent without validate.dedupe.
+	Duplicates *int64 `json:"duplicates,omitempty"`
 	// deadLetters are the events that no stage could process.
 	DeadLetters *DeadLettersStatusApplyConfiguration `json:"deadLetters,omitempty"`
 	// streams are the streams of the pipeline.
@@ -96,6 +98,14 @@ func (b *PipelineStatusApplyConfiguration) WithLag(value int64) *PipelineStatusA
 // If called multiple times, the Stages field is set to the value of the last call.
 func (b *PipelineStatusApplyConfiguration) WithStages(value string) *PipelineStatusApplyConfiguration {
 	b.Stages = &value
+	return b
+}
+
+// WithDuplicates sets the Duplicates field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Duplicates field is set to the value of the last call.
+func (b *PipelineStatusApplyConfiguration) WithDuplicates(value int64) *PipelineStatusApplyConfiguration {
+	b.Duplicates = &value
 	return b
 }
 

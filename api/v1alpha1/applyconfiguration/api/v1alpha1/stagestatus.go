@@ -27,6 +27,8 @@ type StageStatusApplyConfiguration struct {
 	Lag *int64 `json:"lag,omitempty"`
 	// lagSeconds is the age of the oldest such event.
 	LagSeconds *int64 `json:"lagSeconds,omitempty"`
+	// duplicates are the events that validate.dedupe dropped; absent for stages without it.
+	Duplicates *DuplicatesStatusApplyConfiguration `json:"duplicates,omitempty"`
 	// revision is the ConfigMap of what the workers are made from.
 	Revision *string `json:"revision,omitempty"`
 	// autoscaling says how many workers there should be, and why; absent without workers.max.
@@ -107,6 +109,14 @@ func (b *StageStatusApplyConfiguration) WithLag(value int64) *StageStatusApplyCo
 // If called multiple times, the LagSeconds field is set to the value of the last call.
 func (b *StageStatusApplyConfiguration) WithLagSeconds(value int64) *StageStatusApplyConfiguration {
 	b.LagSeconds = &value
+	return b
+}
+
+// WithDuplicates sets the Duplicates field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Duplicates field is set to the value of the last call.
+func (b *StageStatusApplyConfiguration) WithDuplicates(value *DuplicatesStatusApplyConfiguration) *StageStatusApplyConfiguration {
+	b.Duplicates = value
 	return b
 }
 
