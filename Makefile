@@ -43,6 +43,10 @@ e2e: controlplane ## Try everything in a cluster, also what takes minutes: autos
 	@hack/prometheus/find.sh >/dev/null
 	go test -tags e2e -count 1 -p 1 -parallel 2 -timeout 1h -v ./test/e2e -args -steady 10m $(E2E)
 
+.PHONY: model
+model: ## Run the protocol of steps and takeovers a million times, with crashes and losses drawn by lot (about two minutes).
+	go test -count 1 -timeout 30m -run '^TestModel' ./workers/engine/progress -args -histories 1000000
+
 .PHONY: bench
 bench: controlplane ## Measure whole pipelines on real processes: a table, and dist/bench.json.
 	go run ./test/bench $(BENCH)

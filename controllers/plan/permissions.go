@@ -116,7 +116,7 @@ func stageUser(p *Plan, s *Stage) User {
 		}
 	}
 	if c.Leases != "" {
-		publish = append(publish, "$KV."+c.Leases+"."+c.Stage, "$KV."+c.Leases+"."+c.Stage+".config.*", "$JS.API.STREAM.MSG.GET.KV_"+c.Leases,
+		publish = append(publish, "$KV."+c.Leases+"."+c.Stage, "$JS.API.STREAM.MSG.GET.KV_"+c.Leases,
 			config.WakeSubject(c.InboxPrefix(), c.Leases))
 	}
 	return user(p.Namespace+"."+p.Name+"."+s.Name, c.InboxPrefix(), publish)

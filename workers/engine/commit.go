@@ -4,13 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"millrace.dev/millrace/workers/engine/progress"
 )
 
 const (
@@ -79,7 +80,6 @@ func (l *lane) commit(ctx context.Context, s *step) error {
 	}
 	l.acknowledge(s)
 	l.working.Add(-1)
-	l.settle()
 	l.free <- s
 	return nil
 }
@@ -178,6 +178,7 @@ func (l *lane) store(ctx context.Context, s *step) error {
 
 // encodeAll completes the messages of q.
 func (l *lane) encodeAll(s *step, q *queue) {
+	since := l.since(q.track, s.done)
 	for _, o := range q.outputs {
 		if o.frame != nil {
 			o.buffer = l.e.buffer()
@@ -187,7 +188,7 @@ func (l *lane) encodeAll(s *step, q *queue) {
 			l.putWriter(o.frame)
 			o.frame = nil
 		}
-		l.header(s, o)
+		l.header(s, o, since)
 	}
 }
 
@@ -329,9 +330,9 @@ func (l *lane) resolve(ctx context.Context, i int, q *queue) (done bool, err err
 		return false, nil
 	}
 	sent := q.outputs[q.next+q.sent-1]
-	reach := parseReach(last.header.Get(headerPosition), l.places)
+	of := progress.ParseOutput(last.header.Get(headerStep), l.places)
 	switch {
-	case last.header.Get(headerOwner) == l.owner && slices.Equal(reach, sent.reach):
+	case last.header.Get(headerOwner) == l.owner && of != nil && of.Number == sent.number:
 		l.e.metrics.republishedStored.Inc()
 		return l.stored(i, q, last.seq), nil
 	case last.seq == t.fence || last.header.Get(headerOwner) == l.owner: // not stored

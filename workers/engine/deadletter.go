@@ -48,7 +48,7 @@ func (l *lane) bury(sc *scene, n *node, d letter) {
 	tl.reasons = addTo(tl.reasons, d.reason, 1)
 	l.warnDead(sc, n, d)
 	t := l.tracks[n.index][n.ports.trackOf(n.ports.dead, 0)]
-	if !sc.fresh(t, sc.at, 1) {
+	if !l.fresh(sc, t) {
 		return
 	}
 	h := nats.Header{
@@ -71,6 +71,7 @@ func (l *lane) bury(sc *scene, n *node, d letter) {
 		keepHeaders(h, sc.m.header)
 	}
 	o := &output{events: 1, reach: slices.Clone(t.packed), msg: &nats.Msg{Subject: t.subject, Header: h, Data: d.body}}
+	o.items.Add(sc.item())
 	l.e.truncate(o.msg)
 	// The body may be memory of the step or of the message, which outlive the publish.
 	sc.enqueue(t, o)

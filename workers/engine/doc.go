@@ -31,8 +31,8 @@
 // A worker that gets a lane (takeover.go)
 //
 //  1. resets the consumers: what is not acknowledged comes again, at once and in order;
-//  2. reads the last message of each track: what that one reaches is stored, and is not
-//     stored again when it comes again, in whatever packing;
+//  2. reads the last message of each track, and of the step that may be stored in part all of them (doubt.go, package
+//     progress): what is stored is not stored again when it comes again, in whatever packing, whatever is decided now;
 //  3. has new instances of stateful stages process the input of the last Horizon, up to what is
 //     acknowledged, and stores nothing of that. A stage that needs marked events only (stage.Selective)
 //     is given only these, which frames name in their header Millrace-Marked.
@@ -51,11 +51,8 @@
 //
 // # Rules that change
 //
-// Reload exchanges the live members of the config (edition.go). A lane takes them up between two
-// steps, when all before is stored, and after it has come as far as in the session before; so what
-// comes again to it is judged as it was. Before that the config is recorded in the bucket of the leases
-// (record.go), and every output names the one that it was decided by (Millrace-Config). Who takes a
-// lane over in the middle of a step begins by the config of that step (resume.go).
+// Reload exchanges the live members of the config (edition.go). A lane takes them up between two steps. What comes again
+// of a step that is stored in part is decided by the rules of that moment; what of it is stored stays.
 //
 // # Stream time
 //
@@ -76,7 +73,7 @@
 // for each output stream O $JS.API.STREAM.MSG.GET.O, for stateful stages
 // $JS.API.STREAM.MSG.GET.I and $JS.API.DIRECT.GET.I (the replay), for those with insights
 // $JS.API.DIRECT.GET of their stream (which are open), for leases those of
-// package lease and $KV.<bucket>.<stage>.config.*, and a subscription to its inbox, which is its stage's alone
+// package lease, and a subscription to its inbox, which is its stage's alone
 // (config.StageConfig.InboxPrefix). A consumer or stream that does not exist
 // is waited for: the operator makes it again.
 package engine

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -21,34 +22,22 @@ type edition struct {
 	// shared are the instances of stateless stages, by node; a stateful one has an instance for each
 	// lane, and nil here.
 	shared []stage.Stage
-	// encoded is the config of the engine, with what is chained, and hash names it (record.go).
-	encoded []byte
-	hash    string
 }
 
 // ErrRestart says that a config differs in more than its live members.
 var ErrRestart = errors.New("the config differs in more than rules and thresholds: that takes a restart")
 
-func newEdition(c *config.StageConfig) (*edition, error) {
-	encoded, err := c.Encode()
-	if err != nil {
-		return nil, err
-	}
-	n := &edition{
-		configs: []*config.StageConfig{c}, shared: make([]stage.Stage, 1+len(c.Chain)), encoded: encoded, hash: configHash(encoded),
-	}
+func newEdition(c *config.StageConfig) *edition {
+	n := &edition{configs: []*config.StageConfig{c}, shared: make([]stage.Stage, 1+len(c.Chain))}
 	for i := range c.Chain {
 		n.configs = append(n.configs, &c.Chain[i])
 	}
-	return n, nil
+	return n
 }
 
 // firstEdition makes the stages as the engine is given them.
 func (e *Engine) firstEdition() (*edition, error) {
-	first, err := newEdition(e.cfg)
-	if err != nil {
-		return nil, err
-	}
+	first := newEdition(e.cfg)
 	for i, n := range e.nodes {
 		if n.stateful {
 			// A mistake in the settings shows when the worker starts, not when it gets a lane.
@@ -57,6 +46,7 @@ func (e *Engine) firstEdition() (*edition, error) {
 			}
 			continue
 		}
+		var err error
 		if first.shared[i], err = n.build(&e.opts, n.cfg, n.register); err != nil {
 			return nil, err
 		}
@@ -65,27 +55,18 @@ func (e *Engine) firstEdition() (*edition, error) {
 }
 
 // Reload has the stages go on with the live members of c (config.StageConfig.Fixed). Each lane takes
-// them up before its next step, when all is stored that it decided before. The error is ErrRestart
+// them up before its next step. The error is ErrRestart
 // when c differs in more than that, or names what the stage refuses; nothing is changed then. Reload
 // may be called before, while and after the engine runs; while the stages start it waits for them.
 func (e *Engine) Reload(c *config.StageConfig) error {
-	runs, err := e.exchange(c)
-	if runs {
-		e.recordLatest(e.work)
-	}
-	return err
-}
-
-// exchange has e go on with an edition of c, and says whether e runs.
-func (e *Engine) exchange(c *config.StageConfig) (runs bool, err error) {
 	e.changing.Lock()
 	defer e.changing.Unlock()
 	next, err := e.editionLike(c)
 	if err != nil {
-		return false, err
+		return err
 	}
 	e.edition.Store(next)
-	return e.recording, nil
+	return nil
 }
 
 // editionLike makes an edition of c that has the stages of the present one, with other rules. The error is
@@ -103,10 +84,7 @@ func (e *Engine) editionLike(c *config.StageConfig) (*edition, error) {
 		return nil, ErrRestart
 	}
 	now := e.edition.Load()
-	next, err := newEdition(c)
-	if err != nil {
-		return nil, err
-	}
+	next := newEdition(c)
 	for i, n := range e.nodes {
 		if same, err := equal(now.configs[i], next.configs[i]); err != nil {
 			return nil, err
@@ -186,12 +164,20 @@ func shutdown(ctx context.Context, stages []stage.Stage) error {
 	return errors.Join(errs...)
 }
 
-// renew has the lane take up another edition, once everything that the one before decided is stored and
-// acknowledged. If the lane restarts, redelivered messages are decided by the same rules as before; positions tell
-// which outputs are stored already. It is called between two steps, in the goroutine that processes them.
+// renew has the lane take up another edition. It is called between two steps, in the goroutine that processes them. What comes
+// again of a step that is stored in part may be decided by other rules: see package progress.
 func (l *lane) renew(ctx context.Context) {
-	next := l.e.usable.Load()
-	if next == l.edition || !l.caughtUp() || !l.allStored(ctx) {
+	next := l.e.edition.Load()
+	if next == l.edition {
+		return
+	}
+	idle := make(chan struct{}) // the second half of a chain, which has what came before
+	if !l.then(ctx, &scene{}, func(*scene) bool { close(idle); return true }) {
+		return
+	}
+	select {
+	case <-idle:
+	case <-ctx.Done():
 		return
 	}
 	for i, n := range l.e.nodes {
@@ -221,64 +207,11 @@ func reload(s stage.Stage, c *config.StageConfig) (stage.Stage, error) {
 	return r.Reload(c)
 }
 
-// caughtUp says whether the lane has come as far as in the sessions before: some of what these
-// decided may be stored in part. An input that has nothing more has been caught up with, too.
-func (l *lane) caughtUp() bool {
-	for i, p := range l.places {
-		if l.judged[p].after(l.at(i)) && !l.inputs[i].idle() {
-			return false
-		}
-	}
-	return true
-}
-
 // at is how far the session has come in an input.
-func (l *lane) at(i int) position {
-	p := position{seq: l.last[i]}
+func (l *lane) at(i int) progress.Position {
+	p := progress.Position{Seq: l.last[i]}
 	if i == 0 { // where flushes belong
-		p.tick = l.tick
+		p.Tick = l.tick
 	}
 	return p
-}
-
-// noteJudged notes how far the session has decided.
-func (l *lane) noteJudged() {
-	for i := range l.places {
-		l.judgedUpTo(i, l.at(i))
-	}
-}
-
-func (l *lane) judgedUpTo(i int, p position) {
-	p.index = 0
-	if p.tick == finalTick {
-		p.tick = 0
-	}
-	if p.after(l.judged[l.places[i]]) {
-		l.judged[l.places[i]] = p
-	}
-}
-
-// allStored waits until every step before is stored; false when the lane ends first.
-func (l *lane) allStored(ctx context.Context) bool {
-	for l.unstored.Load() > 0 {
-		select {
-		case <-l.settled:
-		case <-l.stopping:
-			return false
-		case <-ctx.Done():
-			return false
-		}
-	}
-	return true
-}
-
-// settle notes that a step is stored.
-func (l *lane) settle() {
-	if l.unstored.Add(-1) > 0 {
-		return
-	}
-	select {
-	case l.settled <- struct{}{}:
-	default: // it was told
-	}
 }

@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/zeebo/xxh3"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -47,7 +49,9 @@ type scene struct {
 	bad    []event.Undecodable // of m, not yet dead-lettered
 	// in and at are the input and the position of what is made next; at.index grows.
 	in int
-	at position
+	at progress.Position
+	// made names what is made next, when that is a new event; 0 = it was received.
+	made uint64
 	// replayed says that all of this is stored already.
 	replayed bool
 }
@@ -65,17 +69,53 @@ func (sc *scene) enqueue(t *track, o *output) {
 	t.open.outputs = append(t.open.outputs, o)
 }
 
-// fresh says whether the item at this position is still to be stored on t, and notes that it will be.
-func (sc *scene) fresh(t *track, at position, events int64) bool {
-	if sc.replayed || !at.after(t.packed[sc.in]) {
-		if !sc.replayed {
-			tl := &sc.s.tallies[t.node.index]
-			tl.skips = addTo(tl.skips, t.port.out.Stream, events)
-		}
+// item is what is made next.
+func (sc *scene) item() progress.Item {
+	if sc.made != 0 {
+		return progress.Item{Made: sc.made}
+	}
+	return progress.Item{Input: sc.in, Seq: sc.at.Seq, Index: sc.at.Index}
+}
+
+// fresh says whether the item of the scene is still to be stored on t, and notes that it will be. What is stored of the step in
+// doubt does not come here (lane.went).
+func (l *lane) fresh(sc *scene, t *track) bool {
+	if sc.replayed {
 		return false
 	}
-	t.packed[sc.in] = at
+	if !l.doubt.Fresh(t.number, sc.in, sc.at) {
+		sc.skip(t)
+		return false
+	}
+	if sc.at.After(t.packed[sc.in]) {
+		t.packed[sc.in] = sc.at
+	}
 	return true
+}
+
+// skip counts the item of the scene as stored before.
+func (sc *scene) skip(t *track) {
+	tl := &sc.s.tallies[t.node.index]
+	tl.skips = addTo(tl.skips, t.port.out.Stream, 1)
+}
+
+// went says where the item of the scene went at node n when its step was tried before: on track t, when it is stored.
+func (l *lane) went(sc *scene, n *node) (where progress.Where, t *track) {
+	if sc.replayed {
+		return progress.Unknown, nil
+	}
+	where, number := l.doubt.Went(n.index, sc.in, sc.at, sc.item())
+	if where == progress.Stored {
+		t = l.numbered[number]
+		sc.skip(t)
+	}
+	return where, t
+}
+
+// storedBefore says whether node n stored the item of the scene when its step was tried before.
+func (l *lane) storedBefore(sc *scene, n *node) bool {
+	where, _ := l.went(sc, n)
+	return where == progress.Stored
 }
 
 // emit sends e, which node n received, out through a port of n.
@@ -130,14 +170,14 @@ func (l *lane) errTooLarge(size int) error {
 
 // pack adds e to the frame that is open on t.
 func (l *lane) pack(sc *scene, t *track, q int, e *event.Event, isNew bool) {
-	if !sc.fresh(t, sc.at, 1) {
+	if !l.fresh(sc, t) {
 		return
 	}
 	limits := &t.node.limits
 	var o *output
 	if t.open != nil {
 		o = t.open.outputs[len(t.open.outputs)-1]
-		if o.events >= limits.maxEvents || o.frame.Size()+e.Size() > l.frameBytes(limits) {
+		if o.events >= limits.maxEvents || o.items.Size() >= maxItems || o.frame.Size()+e.Size() > l.frameBytes(limits) {
 			o = nil
 		}
 	}
@@ -154,6 +194,7 @@ func (l *lane) pack(sc *scene, t *track, q int, e *event.Event, isNew bool) {
 		o.trace = nil
 	}
 	o.frame.Add(e)
+	o.items.Add(sc.item())
 	o.events++
 	o.reach = append(o.reach[:0], t.packed...)
 	if isNew {
@@ -177,8 +218,12 @@ func (l *lane) frameBytes(of *limits) int {
 	return of.maxBytes
 }
 
-// frameMargin is what headers and bad compression may add to a frame.
-const frameMargin = 8 << 10
+const (
+	// frameMargin is what headers and bad compression may add to a frame.
+	frameMargin = 24 << 10
+	// maxItems bounds the list of what an output holds, in bytes.
+	maxItems = 12 << 10
+)
 
 // single publishes one event as a message of its own, which is body. The error says that it is too large: whether
 // it is must not hang on what is stored already.
@@ -190,10 +235,11 @@ func (l *lane) single(sc *scene, t *track, e *event.Event, body []byte, contentT
 	if l.e.tooLarge(msg) {
 		return l.errTooLarge(len(body))
 	}
-	if !sc.fresh(t, sc.at, 1) {
+	if !l.fresh(sc, t) {
 		return nil
 	}
 	o := &output{events: 1, reach: slices.Clone(t.packed), msg: msg}
+	o.items.Add(sc.item())
 	if isNew {
 		o.produced = 1
 	}
@@ -214,15 +260,20 @@ func (l *lane) singleBody(t *track, e *event.Event) (body []byte, contentType st
 
 // produce publishes the new events that node n made, and returns those of port out.
 func (l *lane) produce(sc *scene, n *node, made []stage.Produced) {
-	base := producedIndex(n.depth)
+	base := progress.ProducedIndex(n.depth)
 	for i := range made {
 		e := l.encode(n, made[i].Event)
-		e.Origin = event.Origin{Input: sc.in, Sequence: sc.at.seq, Index: int(base) + i}
-		sc.at.index = base + uint32(i)
+		sc.at.Index, sc.made = base+uint32(i), nameOf(&e)
+		e.Origin = event.Origin{Input: sc.in, Sequence: sc.at.Seq, Index: int(sc.at.Index), Made: sc.made}
 		name := made[i].Port
 		t := &sc.s.tallies[n.index]
 		p, ok := n.ports.find(name)
 		switch {
+		case ok && l.storedBefore(sc, n):
+			t.produced = addTo(t.produced, n.ports.all[p].name, 1)
+			if n.ports.all[p].name == config.PortOut {
+				t.out++
+			}
 		case ok:
 			if err := l.publishNew(sc, n, p, &e, made[i].Event); err != nil {
 				t.produced = addTo(t.produced, config.PortDeadLetter, 1)
@@ -245,6 +296,15 @@ func (l *lane) produce(sc *scene, n *node, made []stage.Produced) {
 			l.scratch[n.index].made = append(l.scratch[n.index].made, e)
 		}
 	}
+}
+
+// nameOf names a new event: by its id, or by all of it where it has none.
+func nameOf(e *event.Event) uint64 {
+	name := xxh3.HashString(e.Type + "\x00" + e.ID)
+	if e.ID == "" {
+		name = xxh3.Hash(e.AppendProto(nil))
+	}
+	return max(name, 1)
 }
 
 // publishNew publishes a new event; as a CloudEvent it is written from its message, with less detail where it is
@@ -291,7 +351,7 @@ func (l *lane) encode(n *node, m *eventv1.Event) event.Event {
 }
 
 // header completes the headers of o.
-func (l *lane) header(s *step, o *output) {
+func (l *lane) header(s *step, o *output, since uint64) {
 	h := o.msg.Header
 	if h == nil {
 		h = make(nats.Header, 8)
@@ -310,10 +370,10 @@ func (l *lane) header(s *step, o *output) {
 		}
 	}
 	h[headerOwner] = []string{l.owner}
-	h[headerPosition] = []string{string(appendReach(nil, l.places, o.reach))}
-	if l.e.cfg.Leases != "" { // where it is recorded
-		h[headerConfig] = []string{s.config}
-	}
+	h[headerPosition] = []string{string(progress.AppendReach(nil, l.places, o.reach))}
+	o.number = l.nextAttempt()
+	of := progress.Output{Number: o.number, Since: since, Items: &o.items, Done: s.done}
+	h[headerStep] = []string{string(of.Append(nil, l.places))}
 }
 
 // tooLarge says whether the server would refuse m.

@@ -36,22 +36,14 @@ type Engine struct {
 
 	nodes    []*node // the first stage, then the chained ones, parents first
 	edition  atomic.Pointer[edition]
-	changing sync.Mutex // held while the edition is exchanged, started or stopped
-	// usable is what lanes take up: the edition, once its config is recorded (record.go). anyUsable is
-	// closed when there is one; recording says that the engine runs.
-	usable     atomic.Pointer[edition]
-	anyUsable  chan struct{}
-	recording  bool          // guarded by changing
-	recordMu   sync.Mutex    // held while a config is recorded
-	unrecorded string        // why it could not be, guarded by recordMu
-	connected  chan struct{} // told of a reconnect
-	halves     [2][]*node    // of a chain (half.go)
-	cut        int           // depth of the second half
-	keeper     *lease.Keeper // nil when this worker owns all lanes
-	kept       chan struct{} // closed when the keeper has ended
-	panics     throttle
-	late       throttle  // of what is logged of events that came too late
-	buffers    sync.Pool // *[]byte of published frames
+	changing sync.Mutex    // held while the edition is exchanged, started or stopped
+	halves   [2][]*node    // of a chain (half.go)
+	cut      int           // depth of the second half
+	keeper   *lease.Keeper // nil when this worker owns all lanes
+	kept     chan struct{} // closed when the keeper has ended
+	panics   throttle
+	late     throttle  // of what is logged of events that came too late
+	buffers  sync.Pool // *[]byte of published frames
 
 	mu       sync.Mutex
 	lanes    map[int]*lane
@@ -88,7 +80,6 @@ func New(o Options) (*Engine, error) {
 		worker: o.Worker, inboxPrefix: prefix + ".",
 		panics: throttle{every: time.Second}, late: throttle{every: time.Minute},
 		lanes: map[int]*lane{}, inputs: map[*lane][]*input{}, waiters: make(chan struct{}), kept: make(chan struct{}),
-		anyUsable: make(chan struct{}), connected: make(chan struct{}, 1),
 	}
 	e.opts.Log = e.log
 	if e.nodes, err = newNodes(&e.opts); err != nil {
@@ -138,7 +129,6 @@ func (e *Engine) Run(ctx context.Context) error {
 	var background sync.WaitGroup
 	background.Go(func() { e.watchConnection(work) })
 	background.Go(func() { e.measure(work) })
-	background.Go(func() { e.keepRecords(work) })
 	e.started.Store(true)
 	keeping, stopKeeping := context.WithCancel(work)
 	defer stopKeeping()
@@ -294,10 +284,6 @@ func (e *Engine) watchConnection(ctx context.Context) {
 			close(e.waiters)
 			e.waiters = make(chan struct{})
 			e.mu.Unlock()
-			select {
-			case e.connected <- struct{}{}:
-			default: // it was told
-			}
 		}
 	}
 }

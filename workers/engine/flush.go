@@ -6,6 +6,7 @@ import (
 	"math"
 	"time"
 
+	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -42,10 +43,10 @@ const maxFlushes = 3600
 
 // flush lets the stages emit by stream time. No input waits for that but what they make.
 func (l *lane) flush(ctx context.Context, s *step, second int64, final bool, failed *error) bool {
-	at := position{seq: l.last[0], tick: second}
+	at := progress.Position{Seq: l.last[0], Tick: second}
 	now := time.Unix(second, 0)
 	if final {
-		now, at.tick = l.e.now(), finalTick
+		now, at.Tick = l.e.now(), progress.FinalTick
 	}
 	sc := &scene{s: s, now: now, at: at, replayed: l.replaying, partition: noPartition}
 	l.hand = nil // what is made is new
@@ -162,7 +163,7 @@ func (l *lane) flushFinal(ctx context.Context, r flushRequest) (*step, bool) {
 	s.reset()
 	l.working.Add(1)
 	var failed error
-	ok := l.flush(ctx, s, finalTick, true, &failed) && l.then(ctx, &scene{s: s}, func(*scene) bool {
+	ok := l.flush(ctx, s, progress.FinalTick, true, &failed) && l.then(ctx, &scene{s: s}, func(*scene) bool {
 		r.done <- failed
 		return true
 	})

@@ -175,8 +175,6 @@ type consumerState struct {
 	floor   uint64 // stream sequence up to which all is acknowledged
 	pending uint64
 	stream  string
-	// created is when the consumer was made.
-	created time.Time
 }
 
 // bind resets the consumer to its acknowledgement floor and listens to it.
@@ -246,8 +244,7 @@ const (
 
 // reset has the server deliver again everything behind the acknowledgement floor.
 func (in *input) reset(ctx context.Context) (consumerState, error) {
-	created, err := in.exists(ctx)
-	if err != nil {
+	if err := in.exists(ctx); err != nil {
 		return consumerState{}, err
 	}
 	msg := nats.NewMsg(apiConsumerReset + in.cfg.Stream + "." + in.consumer)
@@ -271,26 +268,26 @@ func (in *input) reset(ctx context.Context) (consumerState, error) {
 	if r.Error != nil {
 		return consumerState{}, errors.New("reset consumer " + in.name() + ": " + r.Error.Description)
 	}
-	return consumerState{floor: r.AckFloor.Stream, pending: r.NumPending, stream: answer.Header.Get(headerStreamIdentity), created: created}, nil
+	return consumerState{floor: r.AckFloor.Stream, pending: r.NumPending, stream: answer.Header.Get(headerStreamIdentity)}, nil
 }
 
 // exists looks the consumer up by its name: that needs no right but CONSUMER.INFO, and says
-// better than a reset what is wrong. It returns when the consumer was made.
-func (in *input) exists(ctx context.Context) (created time.Time, err error) {
+// better than a reset what is wrong.
+func (in *input) exists(ctx context.Context) error {
 	cons, err := in.l.e.js.Consumer(ctx, in.cfg.Stream, in.consumer)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return created, errors.New("stream " + in.cfg.Stream + " does not exist: waiting for the operator to make it")
+		return errors.New("stream " + in.cfg.Stream + " does not exist: waiting for the operator to make it")
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
-		return created, errors.New("consumer " + in.name() + " does not exist: waiting for the operator to make it")
+		return errors.New("consumer " + in.name() + " does not exist: waiting for the operator to make it")
 	case errors.Is(err, context.DeadlineExceeded):
-		return created, errors.New("no answer about consumer " + in.name() + ": is $JS.API.CONSUMER.INFO allowed for this user?")
+		return errors.New("no answer about consumer " + in.name() + ": is $JS.API.CONSUMER.INFO allowed for this user?")
 	case err != nil:
-		return created, errors.New("look up consumer " + in.name() + ": " + err.Error())
+		return errors.New("look up consumer " + in.name() + ": " + err.Error())
 	}
 	c := cons.CachedInfo().Config
 	if c.AckPolicy != jetstream.AckAllPolicy {
-		return created, errors.New("consumer " + in.name() + " does not have the acknowledgement policy all: delete it, the operator makes it again")
+		return errors.New("consumer " + in.name() + " does not have the acknowledgement policy all: delete it, the operator makes it again")
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -298,7 +295,7 @@ func (in *input) exists(ctx context.Context) (created time.Time, err error) {
 	if c.MaxAckPending > 0 {
 		in.maxMessages = min(maxMessages, c.MaxAckPending)
 	}
-	return cons.CachedInfo().Created, nil
+	return nil
 }
 
 // unbind has the consumer looked up again, later.
@@ -448,13 +445,6 @@ func (in *input) replyTo(m *message) string {
 }
 
 func ackBody() []byte { return []byte("+ACK") }
-
-// idle says that there is nothing that was not acknowledged.
-func (in *input) idle() bool {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return in.bound && in.pending == 0 && in.hand.messages == 0
-}
 
 // close ends the subscription.
 func (in *input) close() {

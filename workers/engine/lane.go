@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -48,8 +49,10 @@ type lane struct {
 
 	// Of the session:
 	owner     string // who writes: worker and session
-	places    []place
+	places    []progress.Place
 	tracks    [][]*track // by node
+	numbered  []*track   // the same in a row
+	doubt     *progress.Doubt
 	instances []instance // by node
 	answers   chan answer
 	sub       *nats.Subscription
@@ -72,13 +75,8 @@ type lane struct {
 	hands    chan *hand
 	contexts *event.Contexts
 
-	// edition is what the stages of the lane decide by, and judged how far into its inputs they, or those
-	// of the worker before, have decided over all sessions.
+	// edition is what the stages of the lane decide by.
 	edition *edition
-	judged  map[place]position
-	// unstored steps are processed and not yet stored; settled is told when there is none any more.
-	unstored atomic.Int32
-	settled  chan struct{}
 
 	// busySince is when the call of a stage that goes on now began, in each half of a chain, in
 	// Unix nanoseconds; 0 = there is none.
@@ -112,7 +110,6 @@ func newLane(e *Engine, index int) *lane {
 	l := &lane{
 		e: e, index: index, log: e.log, stopping: make(chan struct{}), over: make(chan struct{}), lost: make(chan struct{}),
 		flushRequests: make(chan flushRequest), scratch: make([]scratch, len(e.nodes)),
-		judged: map[place]position{}, settled: make(chan struct{}, 1),
 	}
 	if e.cfg.Lanes > 1 {
 		l.log = e.log.With("lane", index)
@@ -262,7 +259,6 @@ func (l *lane) begin() {
 		l.free <- s
 	}
 	l.working.Store(0)
-	l.unstored.Store(0)
 	l.replaying, l.tick, l.last = false, 0, make([]uint64, len(l.inputs))
 	l.e.setInputs(l, l.inputs)
 }
@@ -277,7 +273,6 @@ func (l *lane) end(ctx context.Context) {
 	}
 	l.lastProblems = l.outgoing.list()
 	l.outgoing.clear(l)
-	l.noteJudged()
 	l.closeInstances(ctx)
 }
 
@@ -353,7 +348,12 @@ func (l *lane) process(ctx context.Context, in <-chan *step, out chan<- *step) {
 		}
 		l.payload.Store(l.e.conn.MaxPayload())
 		l.renew(ctx)
-		if s, ok := work(); !ok || s != nil && !l.through(ctx, s, out) {
+		done := l.done()
+		s, ok := work()
+		if s != nil {
+			s.done = done
+		}
+		if !ok || s != nil && !l.through(ctx, s, out) {
 			// Stopped in the middle: nothing of the step is stored.
 			<-drained(in)
 			return
@@ -363,8 +363,6 @@ func (l *lane) process(ctx context.Context, in <-chan *step, out chan<- *step) {
 
 // through passes a step on that all stages are done with.
 func (l *lane) through(ctx context.Context, s *step, out chan<- *step) bool {
-	l.unstored.Add(1)
-	s.config = l.edition.hash
 	for _, q := range s.queues {
 		q.track.open = nil
 	}

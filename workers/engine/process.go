@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -88,9 +90,9 @@ func (l *lane) takeTogether(ctx context.Context, s *step, k int) (n int, ok bool
 		s: s, messages: s.messages, m: s.messages[k], k: k, first: k, in: s.messages[k].in.index,
 		now: time.Unix(0, s.messages[k].stored), partition: noPartition,
 	}
-	measures := len(s.measures)
+	measures, side := len(s.measures), l.doubt.Side(sc.in, sc.m.seq)
 	for i, m := range s.messages[k : k+n] {
-		if i > 0 && (l.hand.held() > looseBytes || m.stored-sc.m.stored > looseSpan || m.stored < sc.m.stored) {
+		if i > 0 && (l.hand.held() > looseBytes || l.doubt.Side(m.in.index, m.seq) != side || m.stored-sc.m.stored > looseSpan || m.stored < sc.m.stored) {
 			n = i
 			break
 		}
@@ -119,7 +121,7 @@ func (l *lane) takeMessage(ctx context.Context, s *step, k int, ahead *ahead) bo
 	}
 	sc := &scene{
 		s: s, messages: s.messages, m: m, k: k, first: k, in: m.in.index, now: time.Unix(0, m.stored),
-		at: position{seq: m.seq}, replayed: l.replaying, partition: m.partition(l.e.cfg.Partitions),
+		at: progress.Position{Seq: m.seq}, replayed: l.replaying, partition: m.partition(l.e.cfg.Partitions),
 	}
 	if ahead != nil {
 		d, ok := <-ahead.out
@@ -155,7 +157,11 @@ func (l *lane) buryUndecodable(sc *scene, index int) {
 	for len(sc.bad) > 0 && sc.bad[0].Index < index {
 		u := &sc.bad[0]
 		sc.bad = sc.bad[1:]
-		sc.at = position{seq: sc.m.seq, index: uint32(u.Index)}
+		sc.at, sc.made = progress.Position{Seq: sc.m.seq, Index: uint32(u.Index)}, 0
+		if l.storedBefore(sc, l.e.nodes[0]) {
+			sc.s.tallies[0].deadLettered++
+			continue
+		}
 		l.bury(sc, l.e.nodes[0], letter{index: u.Index, body: bytes.Clone(u.Raw), contentType: u.ContentType, reason: reasonUndecodable, err: u.Err, attempts: 1})
 	}
 }
@@ -218,7 +224,6 @@ func (l *lane) children(ctx context.Context, sc *scene, n *node, kept []event.Ev
 // route does with each event what was decided, and returns those that left on port out.
 func (l *lane) route(sc *scene, n *node, events []event.Event) []event.Event {
 	sr := &l.scratch[n.index]
-	t := &sc.s.tallies[n.index]
 	all := true
 	kept := &l.copies(n, n).kept
 	next := emptied(*kept)
@@ -233,16 +238,14 @@ func (l *lane) route(sc *scene, n *node, events []event.Event) []event.Event {
 			l.buryUndecodable(sc, e.Origin.Index)
 		}
 		l.moveTo(sc, e)
-		out := false
-		switch d.Verdict {
-		case stage.Emit:
-			out = l.emit(sc, n, e, d.Port)
-		case stage.Filter:
-			t.filtered++
-		case stage.Duplicate:
-			t.duplicates++
-		case stage.DeadLetter, stage.Retry:
-			l.deadLetter(sc, n, e, d.Reason, d.Err, sr.attempts(i))
+		var out bool
+		switch where, t := l.went(sc, n); where {
+		case progress.Stored:
+			out = l.repeated(sc, n, t)
+		case progress.Behind: // it may lack on the port itself
+			out = l.emit(sc, n, e, config.PortOut)
+		default:
+			out = l.decided(sc, n, e, d, sr.attempts(i))
 		}
 		if len(n.children) == 0 {
 			continue
@@ -261,10 +264,41 @@ func (l *lane) route(sc *scene, n *node, events []event.Event) []event.Event {
 	return next
 }
 
+// decided does with an event what was decided, and says whether it left on port out.
+func (l *lane) decided(sc *scene, n *node, e *event.Event, d *stage.Decision, attempts int) (out bool) {
+	t := &sc.s.tallies[n.index]
+	switch d.Verdict {
+	case stage.Emit:
+		return l.emit(sc, n, e, d.Port)
+	case stage.Filter:
+		t.filtered++
+	case stage.Duplicate:
+		t.duplicates++
+	case stage.DeadLetter, stage.Retry:
+		l.deadLetter(sc, n, e, d.Reason, d.Err, attempts)
+	}
+	return false
+}
+
+// repeated counts an event that was stored on t when its step was tried before, whatever was decided now, and says
+// whether it left on port out.
+func (l *lane) repeated(sc *scene, n *node, t *track) (out bool) {
+	tl := &sc.s.tallies[n.index]
+	if t.port.name == config.PortDeadLetter {
+		tl.deadLettered++
+		return false
+	}
+	tl.emitted++
+	if out = t.port.name == config.PortOut; out {
+		tl.out++
+	}
+	return out
+}
+
 // moveTo moves the scene to where e came from.
 func (l *lane) moveTo(sc *scene, e *event.Event) {
 	if sc.m == nil { // a flush: e was made by it
-		sc.at.index = uint32(e.Origin.Index)
+		sc.at.Index, sc.made = uint32(e.Origin.Index), e.Origin.Made
 		return
 	}
 	for sc.m.seq != e.Origin.Sequence || sc.in != e.Origin.Input {
@@ -272,7 +306,7 @@ func (l *lane) moveTo(sc *scene, e *event.Event) {
 		sc.m = sc.messages[sc.k]
 		sc.in = sc.m.in.index
 	}
-	sc.at = position{seq: sc.m.seq, index: uint32(e.Origin.Index)}
+	sc.at, sc.made = progress.Position{Seq: sc.m.seq, Index: uint32(e.Origin.Index)}, e.Origin.Made
 }
 
 func (sr *scratch) attempts(i int) int {

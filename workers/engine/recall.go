@@ -9,6 +9,7 @@ import (
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -97,8 +98,8 @@ func (l *lane) toldOn(ctx context.Context, t *track, remembers time.Duration, fl
 
 // doubtful says whether an output lies beyond what is acknowledged of some input: its step is decided again.
 func (l *lane) doubtful(output *nats.Msg, floors []uint64) bool {
-	for i, p := range parseReach(output.Header.Get(headerPosition), l.places) {
-		if p.seq > floors[i] || p.tick != 0 && p.seq >= l.last[i] {
+	for i, p := range progress.ParseReach(output.Header.Get(headerPosition), l.places) {
+		if p.Seq > floors[i] || p.Tick != 0 && p.Seq >= l.last[i] {
 			return true
 		}
 	}
@@ -113,7 +114,7 @@ func (l *lane) decidedUntil() (until time.Time) {
 				continue
 			}
 			for _, p := range t.packed {
-				if at := time.Unix(p.tick, 0); p.tick != finalTick && at.After(until) {
+				if at := time.Unix(p.Tick, 0); p.Tick != progress.FinalTick && at.After(until) {
 					until = at
 				}
 			}

@@ -58,7 +58,9 @@ func (r *remembering) calls() [][]string {
 func TestInsightsAreRecalled(t *testing.T) {
 	r := newRig(t)
 	f := &remembering{}
-	start := func() *running { return r.run(&testStage{}, func(_ *config.StageConfig, o *engine.Options) { o.Factory = f }) }
+	start := func() *running {
+		return r.run(&testStage{}, func(_ *config.StageConfig, o *engine.Options) { o.Factory = f })
+	}
 	first := start()
 	for _, prefix := range []string{"a", "b"} {
 		r.publish(prefix, 2)

@@ -62,19 +62,6 @@ func TestMissingRightIsNamed(t *testing.T) {
 	})
 }
 
-// TestConfigThatMayNotBeRecorded: a user with the rights of an older release works.
-func TestConfigThatMayNotBeRecorded(t *testing.T) {
-	r := newRig(t, withUsers(&server.Permissions{Publish: &server.SubjectPermission{Allow: []string{">"}, Deny: []string{"$KV.leases.validate.config.*"}}}))
-	r.lanes()
-	e := r.run(&testStage{}, withLanes)
-	want := r.publishPartitions("e", 2*partitions, 10)
-	r.drainedLanes(20 * time.Second)
-	if err := e.end(); err != nil {
-		t.Fatal(err)
-	}
-	r.wantOnce("OUT", want)
-}
-
 func TestMetrics(t *testing.T) {
 	r := newRig(t)
 	r.publish("e", 50)

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 
+	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/event"
 )
 
@@ -25,8 +26,8 @@ type step struct {
 	// tallies count by node what becomes of the events.
 	tallies []tally
 	trace   *stepTrace // nil = it is not traced
-	// config names the config that the stages decided by.
-	config string
+	// done is up to where everything is stored before anything of the step is.
+	done []progress.Position
 }
 
 // measure is what is known of a message that was decoded.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -45,11 +46,11 @@ func (l *lane) tryTakeOver(ctx context.Context) error {
 	if !l.e.conn.IsConnected() {
 		return errors.New("not connected to NATS")
 	}
-	if err := l.awaitEdition(ctx); err != nil {
-		return err
+	if l.edition == nil {
+		l.edition = l.e.edition.Load()
 	}
 	l.places = l.places[:0]
-	floors, created := make([]uint64, len(l.inputs)), make([]time.Time, len(l.inputs))
+	floors := make([]uint64, len(l.inputs))
 	for i, in := range l.inputs {
 		state, err := in.bind(ctx)
 		if err != nil {
@@ -59,8 +60,7 @@ func (l *lane) tryTakeOver(ctx context.Context) error {
 		in.received, in.acked = state.floor, state.floor
 		in.mu.Unlock()
 		floors[i] = state.floor
-		created[i] = state.created
-		l.places = append(l.places, place{in.cfg.From, state.stream})
+		l.places = append(l.places, progress.Place{From: in.cfg.From, Stream: state.stream})
 	}
 	// What the worker before has on its way may still arrive: then a publish of this one is
 	// refused, and it looks again.
@@ -77,10 +77,10 @@ func (l *lane) tryTakeOver(ctx context.Context) error {
 		}
 		l.tracks = append(l.tracks, tracks)
 	}
-	if err := l.listen(); err != nil {
+	if err := l.learnDoubt(ctx); err != nil {
 		return err
 	}
-	if err := l.resume(ctx, floors, created); err != nil {
+	if err := l.listen(); err != nil {
 		return err
 	}
 	l.closeInstances(ctx)
@@ -102,32 +102,19 @@ func (l *lane) tryTakeOver(ctx context.Context) error {
 func (l *lane) reached(input int, floor uint64) (seq uint64) {
 	for _, tracks := range l.tracks {
 		for _, t := range tracks {
-			if t != nil && t.packed[input].seq <= floor {
-				seq = max(seq, t.packed[input].seq)
+			if t != nil && t.packed[input].Seq <= floor {
+				seq = max(seq, t.packed[input].Seq)
 			}
 		}
 	}
 	return seq
 }
 
-// awaitEdition waits for the config to be recorded by which the lane is to decide.
-func (l *lane) awaitEdition(ctx context.Context) error {
-	if l.edition != nil {
-		return nil
-	}
-	select {
-	case <-l.e.anyUsable:
-		l.edition = l.e.usable.Load()
-		return nil
-	case <-l.stopping:
-		return errStopped
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+// requestTimeout bounds one question to the server.
+const requestTimeout = 2 * time.Second
 
 func (l *lane) loadWithin(ctx context.Context, t *track) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	return l.load(ctx, t)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/event"
 )
 
@@ -34,12 +35,15 @@ type track struct {
 	// fence is the stream sequence of the last message; 0 = there is none.
 	fence uint64
 	// packed is how far what was packed so far reaches into each input.
-	packed []position
-	// config is the one that the last message was decided by, written when that was stored.
-	config  string
-	written time.Time
-	open    *queue // of the step that is worked on
-	noBatch bool   // the stream takes no atomic batches
+	packed  []progress.Position
+	written time.Time // when the last message was stored
+	number  int       // in lane.numbered
+	begun   bool      // something was stored on it when the lane was taken over
+	inDoubt bool      // something of the step in doubt, namely what stands behind since
+	since   uint64
+	output  *progress.Output // what the last message said then; nil = nothing
+	open    *queue           // of the step that is worked on
+	noBatch bool             // the stream takes no atomic batches
 }
 
 // output is one message to be stored on a track.
@@ -50,8 +54,10 @@ type output struct {
 	buffer *[]byte // the pooled memory of msg.Data; nil = not pooled
 	events int
 	marks  string // of the frame: the value of event.HeaderMarked, empty = it has none
+	items  progress.Items
+	number uint64 // of the outputs of a session
 	// reach is how far it reaches into each input.
-	reach []position
+	reach []progress.Position
 	// produced is the part of events that are new, received the rest.
 	produced int
 	// trace is the message of the only event, whose trace context is carried.
@@ -62,7 +68,7 @@ type output struct {
 const (
 	headerOwner     = "Millrace-Owner"
 	headerPosition  = "Millrace-Position"
-	headerConfig    = "Millrace-Config"
+	headerStep      = "Millrace-Step"
 	headerBatchID   = "Nats-Batch-Id"
 	headerBatchSeq  = "Nats-Batch-Sequence"
 	headerBatchEnd  = "Nats-Batch-Commit"
@@ -79,7 +85,7 @@ func (l *lane) tracksOf(n *node) []*track {
 	for i := range n.ports.all {
 		p := &n.ports.all[i]
 		if p.out.Format != config.FormatFrame {
-			t := &track{node: n, port: p, subject: p.out.Subject + "." + lane, packed: make([]position, inputs)}
+			t := &track{node: n, port: p, subject: p.out.Subject + "." + lane, packed: make([]progress.Position, inputs)}
 			t.last = t.subject
 			if p.out.Format == config.FormatCloudEvent {
 				t.last = p.out.Subject + "." + n.cfg.Stage + ".*." + lane
@@ -92,7 +98,7 @@ func (l *lane) tracksOf(n *node) []*track {
 				all = append(all, nil) // another lane's
 				continue
 			}
-			all = append(all, &track{node: n, port: p, subject: p.subjects[q], last: p.subjects[q], packed: make([]position, inputs)})
+			all = append(all, &track{node: n, port: p, subject: p.subjects[q], last: p.subjects[q], packed: make([]progress.Position, inputs)})
 		}
 	}
 	return all
@@ -168,9 +174,10 @@ func (l *lane) load(ctx context.Context, t *track) error {
 	if err != nil {
 		return err
 	}
-	t.fence = last.seq
-	t.packed = parseReach(last.header.Get(headerPosition), l.places)
-	t.config, t.written = last.header.Get(headerConfig), last.time
+	t.fence, t.begun = last.seq, last.seq != 0
+	t.output = progress.ParseOutput(last.header.Get(headerStep), l.places)
+	t.packed = progress.ParseReach(last.header.Get(headerPosition), l.places)
+	t.written = last.time
 	return nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -34,35 +33,6 @@ func TestBackoff(t *testing.T) {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
 		})
-	}
-}
-
-// The header is part of the contract between an old and a new worker.
-func TestPositions(t *testing.T) {
-	places := []place{{"ingress", "abc"}, {"other/out", "xyz"}}
-	for text, reach := range map[string][]position{
-		"":                                  {{}, {}},
-		"ingress@abc:7.0.3":                 {{seq: 7, index: 3}, {}},
-		"ingress@abc:7.1700000000.67108864": {{seq: 7, tick: 1700000000, index: 67108864}, {}},
-		"ingress@abc:18446744073709551615.0.0 other/out@xyz:2.0.1": {{seq: 1<<64 - 1}, {seq: 2, index: 1}},
-	} {
-		if got := string(appendReach(nil, places, reach)); got != text {
-			t.Errorf("encoded %v as %q, want %q", reach, got, text)
-		}
-		if diff := cmp.Diff(reach, parseReach(text, places), cmp.AllowUnexported(position{})); diff != "" {
-			t.Errorf("decoded %q (-want +got):\n%s", text, diff)
-		}
-	}
-	for _, text := range []string{"ingress@old:7.0.3", "renamed@abc:7.0.3", "ingress@abc:7.0", "ingress@abc:x.0.0", "nonsense", ":"} {
-		if got := parseReach(text, places); got[0] != (position{}) || got[1] != (position{}) {
-			t.Errorf("%q was read as %v", text, got)
-		}
-	}
-	sorted := []position{{seq: 1}, {seq: 1, index: 9}, {seq: 1, index: producedIndex(0)}, {seq: 1, index: producedIndex(1)}, {seq: 1, tick: 5}, {seq: 1, tick: finalTick}, {seq: 2}}
-	for i := range sorted[1:] {
-		if !sorted[i+1].after(sorted[i]) || sorted[i].after(sorted[i+1]) || sorted[i].after(sorted[i]) {
-			t.Errorf("%v and %v are not in order", sorted[i], sorted[i+1])
-		}
 	}
 }
 
@@ -174,36 +144,6 @@ func TestOptionsNameWhatIsWrong(t *testing.T) {
 	}
 	if _, err := New(Options{}); err == nil || !strings.Contains(err.Error(), "factory is missing") {
 		t.Errorf("empty options: got %v", err)
-	}
-}
-
-func TestRecordsAreTheNewest(t *testing.T) {
-	of := func(seqs ...uint64) (slots [recordSlots]record) {
-		for i, seq := range seqs {
-			if slots[i].seq = seq; seq > 0 {
-				slots[i].data = []byte{'a' + byte(i)}
-			}
-		}
-		return slots
-	}
-	for name, c := range map[string]struct {
-		slots [recordSlots]record
-		data  string
-		want  int
-	}{
-		"the first":              {of(), "x", 0},
-		"an empty slot":          {of(5, 9), "x", 2},
-		"the oldest goes":        {of(5, 9, 4, 8, 7, 6, 3, 12), "x", 6},
-		"it is the newest":       {of(5, 9, 4), "b", -1},
-		"it was there before":    {of(5, 9, 4), "c", 2},
-		"the oldest is its own":  {of(5, 9, 4, 8, 7, 6, 3, 12), "g", 6},
-		"the last slot is newer": {of(5, 9, 4, 8, 7, 6, 3, 12), "h", -1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := slotFor(c.slots, configHash([]byte(c.data))); got != c.want {
-				t.Errorf("got slot %d, want %d", got, c.want)
-			}
-		})
 	}
 }
 

@@ -79,6 +79,8 @@ type Origin struct {
 	Sequence uint64
 	// Index is the position of the event in the message, from 0.
 	Index int
+	// Made names a new event that a stage of the worker made of it: a hash of its id. 0 = the event was received.
+	Made uint64
 }
 
 // Size is the length of the encoded event in bytes.

@@ -1,0 +1,162 @@
+package progress
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"slices"
+)
+
+// Item is one event that a lane stores: a received one, or a new one.
+type Item struct {
+	// Input, Seq and Index say where a received event stands.
+	Input int
+	Seq   uint64
+	Index uint32
+	// Made names a new event: a hash of its id. 0 = the event was received.
+	Made uint64
+}
+
+// Items list what one output holds, in few bytes. The zero value is empty. They are added in the order in which
+// they are stored.
+type Items struct {
+	runs []run
+	made []uint64
+	size int // of the runs but the last, encoded
+}
+
+// run is received events of one message, or of messages in a row that hold one event each.
+type run struct {
+	input    int
+	seq      uint64
+	messages uint32 // 1, or how many messages of one event there are
+	index    uint32
+	events   uint32
+}
+
+// Add appends an item.
+func (s *Items) Add(it Item) {
+	if it.Made != 0 {
+		s.made = append(s.made, it.Made)
+		return
+	}
+	n := len(s.runs)
+	if n > 0 {
+		r := &s.runs[n-1]
+		switch {
+		case r.input != it.Input:
+		case r.messages == 1 && r.seq == it.Seq && r.index+r.events == it.Index:
+			r.events++
+			return
+		case r.index == 0 && r.events == 1 && it.Index == 0 && r.seq+uint64(r.messages) == it.Seq:
+			r.messages++
+			return
+		}
+		var buffer [maxRun]byte
+		s.size += len(s.appendRun(buffer[:0], n-1))
+	}
+	s.runs = append(s.runs, run{it.Input, it.Seq, 1, it.Index, 1})
+}
+
+// maxRun is how many bytes a run takes at most.
+const maxRun = 5 * binary.MaxVarintLen64
+
+// Size is how many bytes Append writes at most.
+func (s *Items) Size() int {
+	return base64.RawStdEncoding.EncodedLen(binary.MaxVarintLen64 + s.size + maxRun + len(s.made)*8)
+}
+
+// Append encodes s as text for a header: base64 of varints. A run is the difference of its sequence to the run before, doubled,
+// plus one where its input is another, which follows; then how many events it has, doubled, and the difference of its first
+// index; or how many messages of one event, doubled, plus one.
+func (s *Items) Append(b []byte) []byte {
+	raw := binary.AppendUvarint(make([]byte, 0, 2*binary.MaxVarintLen64+s.size+maxRun+len(s.made)*8), uint64(len(s.runs)))
+	for i := range s.runs {
+		raw = s.appendRun(raw, i)
+	}
+	for _, m := range s.made {
+		raw = binary.LittleEndian.AppendUint64(raw, m)
+	}
+	return base64.RawStdEncoding.AppendEncode(b, raw)
+}
+
+func (s *Items) appendRun(raw []byte, i int) []byte {
+	var before run
+	if i > 0 {
+		before = s.runs[i-1]
+	}
+	r := s.runs[i]
+	apart := int64(r.seq-before.seq) << 1
+	if r.input != before.input {
+		raw = binary.AppendVarint(raw, apart|1)
+		raw = binary.AppendVarint(raw, int64(r.input-before.input))
+	} else {
+		raw = binary.AppendVarint(raw, apart)
+	}
+	if r.messages > 1 {
+		return binary.AppendUvarint(raw, uint64(r.messages)<<1|1)
+	}
+	raw = binary.AppendUvarint(raw, uint64(r.events)<<1)
+	return binary.AppendVarint(raw, int64(r.index)-int64(before.index))
+}
+
+var errItems = errors.New("the list of items in an output cannot be read")
+
+// ParseItems decodes what Append wrote.
+func ParseItems(text string) (*Items, error) {
+	raw, err := base64.RawStdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, errItems
+	}
+	d := varints{raw: raw}
+	s := &Items{}
+	var r run
+	for n := d.unsigned(); n > 0 && !d.bad; n-- {
+		apart := d.signed()
+		r.seq += uint64(apart >> 1)
+		if apart&1 == 1 {
+			r.input += int(d.signed())
+		}
+		count := d.unsigned()
+		if count&1 == 1 {
+			r.messages, r.index, r.events = uint32(count>>1), 0, 1
+		} else {
+			r.messages, r.events = 1, uint32(count>>1)
+			r.index = uint32(int64(r.index) + d.signed())
+		}
+		s.runs = append(s.runs, r)
+	}
+	if d.bad || len(d.raw)%8 != 0 {
+		return nil, errItems
+	}
+	for part := range slices.Chunk(d.raw, 8) {
+		s.made = append(s.made, binary.LittleEndian.Uint64(part))
+	}
+	return s, nil
+}
+
+// varints reads integers of varying length.
+type varints struct {
+	raw []byte
+	bad bool
+}
+
+func (d *varints) unsigned() uint64 {
+	v, n := binary.Uvarint(d.raw)
+	d.took(n)
+	return v
+}
+
+func (d *varints) signed() int64 {
+	v, n := binary.Varint(d.raw)
+	d.took(n)
+	return v
+}
+
+func (d *varints) took(n int) {
+	if n <= 0 {
+		d.bad, d.raw = true, nil
+		return
+	}
+	d.raw = d.raw[n:]
+}

@@ -1,0 +1,86 @@
+package progress
+
+import (
+	"cmp"
+	"strconv"
+	"strings"
+)
+
+// Position is a place in what a lane makes of one input: everything up to it has been made.
+type Position struct {
+	// Seq is the stream sequence of an input message.
+	Seq uint64
+	// Tick is the stream time, in Unix seconds, of a flush after that message; 0 = the message itself.
+	Tick int64
+	// Index counts what the message or the flush led to; for a received event it is its place
+	// in the message.
+	Index uint32
+}
+
+// FinalTick is the tick of the final flush, behind all others.
+const FinalTick = 1 << 60
+
+// Compare orders positions: -1 when p is before q.
+func (p Position) Compare(q Position) int {
+	return cmp.Or(cmp.Compare(p.Seq, q.Seq), cmp.Compare(p.Tick, q.Tick), cmp.Compare(p.Index, q.Index))
+}
+
+// After says whether p is behind q.
+func (p Position) After(q Position) bool { return p.Compare(q) > 0 }
+
+// ProducedIndex is the index of the first new event that a stage made of one message, by its
+// depth in the chain; so what a stage receives stands before what it makes.
+func ProducedIndex(depth int) uint32 { return uint32(depth+1) << 26 }
+
+// Place names an input in a header: the port it comes from, and which stream of that name
+// it was. A stream that was deleted and made again begins to count anew.
+type Place struct{ From, Stream string }
+
+// String is the form in headers.
+func (p Place) String() string { return p.From + "@" + p.Stream }
+
+// AppendReach encodes how far an output reaches into each input: from@stream:seq.tick.index,
+// separated by spaces. Inputs that it does not reach into are left out.
+func AppendReach(b []byte, places []Place, reach []Position) []byte {
+	start := len(b)
+	for i, p := range reach {
+		if p == (Position{}) {
+			continue
+		}
+		if len(b) > start {
+			b = append(b, ' ')
+		}
+		b = append(append(append(append(b, places[i].From...), '@'), places[i].Stream...), ':')
+		b = append(strconv.AppendUint(b, p.Seq, 10), '.')
+		b = append(strconv.AppendInt(b, p.Tick, 10), '.')
+		b = strconv.AppendUint(b, uint64(p.Index), 10)
+	}
+	return b
+}
+
+// ParseReach decodes what AppendReach wrote. Inputs that are not among places, and what is
+// malformed, count as not reached.
+func ParseReach(text string, places []Place) []Position {
+	reach := make([]Position, len(places))
+	for field := range strings.FieldsSeq(text) {
+		name, at, _ := strings.Cut(field, ":")
+		p, ok := parsePosition(at)
+		for i := range places {
+			if ok && name == places[i].String() {
+				reach[i] = p
+			}
+		}
+	}
+	return reach
+}
+
+func parsePosition(text string) (p Position, ok bool) {
+	seq, rest, _ := strings.Cut(text, ".")
+	tick, index, _ := strings.Cut(rest, ".")
+	var err1, err2, err3 error
+	p.Seq, err1 = strconv.ParseUint(seq, 10, 64)
+	p.Tick, err2 = strconv.ParseInt(tick, 10, 64)
+	n, err3 := strconv.ParseUint(index, 10, 32)
+	p.Index = uint32(n)
+	return p, err1 == nil && err2 == nil && err3 == nil
+}

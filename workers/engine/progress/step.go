@@ -1,0 +1,43 @@
+package progress
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Output is what the header of an output says of the step that it is of.
+type Output struct {
+	// Number tells the outputs of one owner apart.
+	Number uint64
+	// Since is the stream sequence of the last output on the subject that is not of the step; 0 = there is none.
+	Since uint64
+	// Items are what the output holds.
+	Items *Items
+	// Done is up to where everything was done when the step began.
+	Done []Position
+}
+
+// Append encodes o as text for a header.
+func (o *Output) Append(b []byte, places []Place) []byte {
+	b = append(strconv.AppendUint(b, o.Number, 10), ' ')
+	b = append(strconv.AppendUint(b, o.Since, 10), ' ')
+	b = append(o.Items.Append(b), ' ')
+	return AppendReach(b, places, o.Done)
+}
+
+// ParseOutput decodes what Append wrote; nil when it cannot be read, as of a release that does not write it.
+func ParseOutput(text string, places []Place) *Output {
+	number, rest, _ := strings.Cut(text, " ")
+	since, rest, _ := strings.Cut(rest, " ")
+	items, done, _ := strings.Cut(rest, " ")
+	var o Output
+	var err1, err2, err3 error
+	o.Number, err1 = strconv.ParseUint(number, 10, 64)
+	o.Since, err2 = strconv.ParseUint(since, 10, 64)
+	o.Items, err3 = ParseItems(items)
+	if err1 != nil || err2 != nil || err3 != nil {
+		return nil
+	}
+	o.Done = ParseReach(done, places)
+	return &o
+}
