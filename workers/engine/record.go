@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"millrace.dev/millrace/workers/config"
 )
 
 // A worker that is killed in the middle of a step leaves it stored in part. Who takes the lane over
@@ -144,7 +146,7 @@ func (e *Engine) record(ctx context.Context, n *edition) error {
 	if i < 0 {
 		return nil
 	}
-	m := nats.NewMsg(e.recordSubject(strconv.Itoa(i)))
+	m := nats.NewMsg(e.domain.Put(e.cfg.Leases, e.recordKey(strconv.Itoa(i))))
 	m.Data = n.encoded
 	m.Header.Set(headerExpected, strconv.FormatUint(slots[i].seq, 10))
 	answer, err := e.conn.RequestMsgWithContext(ctx, m)
@@ -163,8 +165,10 @@ func (e *Engine) record(ctx context.Context, n *edition) error {
 }
 
 func (e *Engine) recordSubject(slot string) string {
-	return "$KV." + e.cfg.Leases + "." + e.cfg.Stage + ".config." + slot
+	return config.KeySubject(e.cfg.Leases, e.recordKey(slot))
 }
+
+func (e *Engine) recordKey(slot string) string { return e.cfg.Stage + ".config." + slot }
 
 // records reads all slots, side by side.
 func (e *Engine) records(ctx context.Context) (slots [recordSlots]record, err error) {

@@ -333,7 +333,7 @@ func (l *lane) history(ctx context.Context, in *input, request map[string]any, l
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // nothing is lost
 	_ = sub.SetPendingLimits(-1, -1)
-	api := "$JS.API.DIRECT.GET." + in.cfg.Stream
+	api := l.e.domain.API("DIRECT.GET." + in.cfg.Stream)
 	if err := l.e.conn.PublishRequest(api, inbox, body); err != nil {
 		return nil, false, err
 	}
