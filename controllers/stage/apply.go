@@ -74,7 +74,7 @@ func (r *Reconciler) applyConsumers(s *snapshot, consumers []consumer, done *out
 		case jetstream.IsUnreachable(err):
 			done.natsErr, ready = err, false
 		case err != nil:
-			done.refusals[key(c.Stream, c.Name)], ready = err, false
+			done.refusals[key(c.Stream, c.Name)], ready = s.nats.ExplainConsumer(err), false
 		default:
 			done.consumers[key(c.Stream, c.Name)] = have
 			done.created = done.created || c.Action == jetstream.ActionCreate
