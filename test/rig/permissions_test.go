@@ -74,7 +74,8 @@ func restrictedLeaf(ctx context.Context, t *testing.T) (*rig.Rig, *natsserver.Se
 		Config: fmt.Sprintf("leafnodes {remotes: [{url: \"nats://127.0.0.1:%d\"}]}\n", port) + users(ctx, t, binary, "--nats-jetstream-domain", domain),
 	})
 	r := startRig(ctx, t, rig.Options{
-		Binary: binary, NATS: natsserver.Options{Domain: domain, Config: fmt.Sprintf("leafnodes {listen: \"127.0.0.1:%d\"}", port)},
+		Binary: binary, NATS: natsserver.Options{Domain: domain, Config: fmt.Sprintf(
+			"leafnodes {listen: \"127.0.0.1:%d\"}\nfeature_flags {js_ack_fc_v2: true}", port)}, // acknowledgements name the domain
 		Change: func(p *v1alpha1.Pipeline) { p.Spec.NATS = &v1alpha1.NATSSpec{URL: leaf.URL(), JetStreamDomain: domain} },
 	})
 	conn, err := leaf.Connect()

@@ -51,27 +51,33 @@ func TestStreamsBeyondALimit(t *testing.T) {
 			"spec.streams.maxBytes is 10Gi, and the account allows file storage of 1Gi a stream and 3Gi in all, of which other streams have 1Gi: lower spec.streams.maxBytes, or raise the limits of the account",
 		},
 		"stream alone": {
-			"{max_file: 30GiB, disk_max_stream_bytes: 1GiB}", []plan.Stream{sized("A", 2)},
+			"{max_file: 30GiB, disk_max_stream_bytes: 1GiB}",
+			[]plan.Stream{sized("A", 2)},
 			"spec.streams.maxBytes is 2Gi, and the account allows file storage of 1Gi a stream and 30Gi in all",
 		},
 		"the sum of all": {
-			"{max_file: 3GiB}", []plan.Stream{sized("A", 2), sized("B", 2)},
+			"{max_file: 3GiB}",
+			[]plan.Stream{sized("A", 2), sized("B", 2)},
 			"spec.streams.maxBytes is 2Gi, and the account allows file storage of 3Gi in all, of which other streams have 2Gi",
 		},
 		"the sum with a stream that grows": {
-			"{max_file: 3GiB}", []plan.Stream{sized("A", 1), sized("B", 1), sized("B", 3)},
+			"{max_file: 3GiB}",
+			[]plan.Stream{sized("A", 1), sized("B", 1), sized("B", 3)},
 			"spec.streams.maxBytes is 3Gi, and the account allows file storage of 3Gi in all, of which other streams have 1Gi",
 		},
 		"memory": {
-			"{max_file: 3GiB, max_mem: 32MiB}", []plan.Stream{memory(sized("A", 1))},
+			"{max_file: 3GiB, max_mem: 32MiB}",
+			[]plan.Stream{memory(sized("A", 1))},
 			"spec.streams.maxBytes is 1Gi, and the account allows memory of 32Mi in all, of which other streams have 0",
 		},
 		"the server": {
-			"enabled", []plan.Stream{sized("A", 2048)},
+			"enabled",
+			[]plan.Stream{sized("A", 2048)},
 			"spec.streams.maxBytes is 2Ti of file storage, and the server has less than that left (max_file_store, max_memory_store)",
 		},
 		"number of streams": {
-			"{max_file: 3GiB, max_streams: 1}", []plan.Stream{sized("A", 1), sized("B", 1)},
+			"{max_file: 3GiB, max_streams: 1}",
+			[]plan.Stream{sized("A", 1), sized("B", 1)},
 			"the account has 1 streams of at most 1: raise its limit",
 		},
 	} {
