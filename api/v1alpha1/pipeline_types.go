@@ -114,6 +114,12 @@ type NATSSpec struct {
 	// +kubebuilder:validation:Enum=Creds;NKey;Password
 	// +optional
 	CredentialsType CredentialsType `json:"credentialsType,omitempty"`
+	// jetStreamDomain that the server reaches, as through a leaf node. Default: its own JetStream.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[\\\\s.*>]')",message="must be the name of a JetStream domain, without dots, spaces, * and >"
+	// +optional
+	JetStreamDomain string `json:"jetStreamDomain,omitempty"`
 	// tls demands TLS; the server is always verified.
 	// +optional
 	TLS *TLSSpec `json:"tls,omitempty"`

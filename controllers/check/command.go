@@ -65,7 +65,7 @@ leads. Each line says what was found; one that fails says what to do. Exit code 
 func checksOf(pool *jetstream.Pool, nats config.NATS, cluster bool, leader string) ([]check, error) {
 	var all []check
 	if nats.URL != "" {
-		server := &natsServer{pool: pool, server: jetstream.Server{URL: nats.URL, Files: nats}}
+		server := &natsServer{pool: pool, server: jetstream.Server{URL: nats.URL, Domain: nats.JetStreamDomain, Files: nats}}
 		all = append(all, check{"nats", server.reach}, check{"version", server.version}, check{"jetstream", server.jetStream})
 	}
 	if !cluster {

@@ -51,6 +51,7 @@ func TestNATS(t *testing.T) {
 }`
 	on := harness.RunEmbeddedNATS(t, natsserver.Options{})
 	off := harness.RunEmbeddedNATS(t, natsserver.Options{NoJetStream: true})
+	_, leaf := harness.RunEmbeddedLeaf(t, "far")
 	tenants := harness.RunEmbeddedNATS(t, natsserver.Options{Config: users})
 	as := func(user string) []string {
 		dir := t.TempDir()
@@ -72,6 +73,11 @@ func TestNATS(t *testing.T) {
 		}},
 		"JetStream is off": {[]string{"--nats-url=" + off.URL()}, "1 of 3 checks failed", []string{
 			"ok    version", "FAIL  jetstream    JetStream is off", "config.jetstream.enabled=true of the NATS chart",
+		}},
+		"JetStream is in a domain": {[]string{"--nats-url=" + leaf.URL()}, "1 of 3 checks failed", []string{"FAIL  jetstream    JetStream is off", "name it: --nats-jetstream-domain"}},
+		"the domain":               {[]string{"--nats-url=" + leaf.URL(), "--nats-jetstream-domain=far"}, "", []string{"ok    jetstream    on: 0 streams"}},
+		"another domain": {[]string{"--nats-url=" + leaf.URL(), "--nats-jetstream-domain=near"}, "1 of 3 checks failed", []string{
+			"no JetStream answers in domain near: check --nats-jetstream-domain",
 		}},
 		"JetStream is off for the account": {as("plain"), "1 of 3 checks failed", []string{"FAIL  jetstream    JetStream is off", "the account of the user"}},
 		"no file storage": {as("no-room"), "1 of 3 checks failed", []string{

@@ -55,11 +55,14 @@ func (n *natsServer) version(context.Context) (string, error) {
 func (n *natsServer) jetStream(context.Context) (string, error) {
 	account, err := n.account()
 	switch {
+	case errors.Is(err, jetstream.ErrNoJetStream) && n.server.Domain != "":
+		return "", fmt.Errorf("%w: no JetStream answers in domain %s: check --nats-jetstream-domain (nats.jetStreamDomain of the chart), "+
+			"and that the leaf node is connected to a server of that domain", err, n.server.Domain)
 	case errors.Is(err, jetstream.ErrNoJetStream):
 		return "", fmt.Errorf("%w: turn it on in the server (config.jetstream.enabled=true of the NATS chart), and for the account of the user. "+
-			"If JetStream runs in a domain that this server reaches through a leaf node, connect to a server of that domain", err)
+			"If JetStream is in a domain that this server reaches as a leaf node, name it: --nats-jetstream-domain (nats.jetStreamDomain of the chart)", err)
 	case err != nil && account.Version != "":
-		return "", fmt.Errorf("%w; the user must be allowed to publish to $JS.API.INFO: millrace nats-permissions prints the operator's rights", err)
+		return "", fmt.Errorf("%w; the user must be allowed to publish to %s: millrace nats-permissions prints the operator's rights", err, n.server.Domain.API("INFO"))
 	case err != nil:
 		return "", err
 	}

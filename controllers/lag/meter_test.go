@@ -23,6 +23,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/natsserver"
+	"millrace.dev/millrace/workers/config"
 )
 
 // scaled is the Stage validate of pipeline obs, which may have eight workers.
@@ -66,7 +67,7 @@ func meterAt(t *testing.T, server string) *gauge {
 	}
 	objects := fake.NewClientBuilder().WithScheme(scheme).WithObjects(obs(), child).WithStatusSubresource(child).
 		WithIndex(&v1alpha1.Stage{}, graph.IndexPipeline, graph.IndexedPipeline).Build()
-	planner, err := graph.NewPlanner(server)
+	planner, err := graph.NewPlanner(config.NATS{URL: server})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +86,7 @@ func meterAt(t *testing.T, server string) *gauge {
 func provide(t *testing.T, server *natsserver.Embedded, p *v1alpha1.Pipeline) natsjs.JetStream {
 	t.Helper()
 	js := harness.JetStream(t, server)
-	planner, err := graph.NewPlanner(server.URL())
+	planner, err := graph.NewPlanner(config.NATS{URL: server.URL()})
 	if err != nil {
 		t.Fatal(err)
 	}

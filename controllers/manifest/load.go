@@ -11,6 +11,7 @@ import (
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/workers/config"
 )
 
 // defaultNATSURL stands for the operator's server, which no file can tell.
@@ -33,6 +34,9 @@ type Set struct {
 // Checker checks manifests against the definitions, which it has compiled once: that takes
 // longer than most checks. It is safe for concurrent use.
 type Checker struct {
+	// JetStreamDomain is that of Pipelines that name neither a NATS server nor a domain.
+	JetStreamDomain config.Domain
+
 	schemas map[string]*kindSchema
 }
 

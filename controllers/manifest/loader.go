@@ -13,10 +13,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/workers/config"
 )
 
 // loader collects objects and problems of several files.
 type loader struct {
+	domain   config.Domain
 	schemas  map[string]*kindSchema
 	set      *Set
 	problems []finding
@@ -28,7 +30,7 @@ type loader struct {
 }
 
 func (c *Checker) loader() *loader {
-	return &loader{schemas: c.schemas, set: &Set{}, files: map[string]int{}, seen: map[string]*document{}}
+	return &loader{domain: c.JetStreamDomain, schemas: c.schemas, set: &Set{}, files: map[string]int{}, seen: map[string]*document{}}
 }
 
 // add reads one file.

@@ -34,7 +34,7 @@ func (l *loader) finish() (*Set, []Problem) {
 // plan plans one pipeline with the stages that are attached to it.
 func (l *loader) plan(i int) *plan.Plan {
 	pipeline := &l.set.Pipelines[i]
-	in := plan.Input{Pipeline: pipeline, DefaultNATSURL: defaultNATSURL}
+	in := plan.Input{Pipeline: pipeline, DefaultNATSURL: defaultNATSURL, DefaultDomain: l.domain}
 	documents := map[string]*document{"": l.pipelines[i]}
 	for k, s := range l.set.Stages {
 		if attached(&s, pipeline) {

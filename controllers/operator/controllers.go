@@ -39,13 +39,13 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) (*la
 	if err := graph.Index(ctx, mgr.GetFieldIndexer()); err != nil {
 		return nil, fmt.Errorf("index stages: %w", err)
 	}
-	planner, err := graph.NewPlanner(options.NATS.URL)
+	planner, err := graph.NewPlanner(options.NATS)
 	if err != nil {
 		return nil, err
 	}
 	nats := access.New(access.Options{
 		Objects: mgr.GetAPIReader(), Pool: pool,
-		Default: jetstream.Server{URL: options.NATS.URL, Files: options.NATS},
+		Default: jetstream.Server{URL: options.NATS.URL, Domain: options.NATS.JetStreamDomain, Files: options.NATS},
 	})
 	watcher = watch.New(nats, options.StatusInterval)
 	if err := mgr.Add(watcher); err != nil {

@@ -10,6 +10,8 @@ import (
 
 	"millrace.dev/millrace/controllers/manifest"
 	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/config/connect"
 	"millrace.dev/millrace/workers/config/usage"
 )
 
@@ -18,6 +20,7 @@ func Command() *cobra.Command {
 	var files []string
 	var format, auth string
 	var collector plan.Collector
+	var domain config.Domain
 	cmd := &cobra.Command{
 		Use:   "nats-permissions -f FILE...",
 		Short: "Print the NATS users of a pipeline and the little that each may do",
@@ -42,7 +45,10 @@ docs/security.md says how workers get the credentials of their stage.`,
 			if !ok {
 				return usage.Error{Err: fmt.Errorf("--format is %q: use nats, nsc or json", format)}
 			}
-			plans, err := load(cmd, files)
+			if err := domain.Check(); err != nil {
+				return usage.Error{Err: fmt.Errorf("--nats-jetstream-domain: %w", err)}
+			}
+			plans, err := load(cmd, files, domain)
 			if err != nil {
 				return err
 			}
@@ -56,16 +62,18 @@ docs/security.md says how workers get the credentials of their stage.`,
 	f.StringVar(&collector.Subject, "collector-subject", "", "subject of the collector (default kubernetes, below the ingress)")
 	f.StringVar(&collector.Cluster, "cluster", "kubernetes", "name of the collector's cluster")
 	f.StringVar(&collector.Bucket, "checkpoint-bucket", "", "bucket of the collector's checkpoints (default millrace-collect)")
+	connect.DomainFlag(cmd, &domain, "JetStream `domain` of Pipelines that name neither spec.nats.url nor spec.nats.jetStreamDomain, as the operator has it")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage.Error{Err: err} })
 	return cmd
 }
 
 // load plans the pipelines of some manifests.
-func load(cmd *cobra.Command, files []string) ([]*plan.Plan, error) {
+func load(cmd *cobra.Command, files []string, domain config.Domain) ([]*plan.Plan, error) {
 	checker, err := manifest.NewChecker()
 	if err != nil {
 		return nil, err
 	}
+	checker.JetStreamDomain = domain
 	var set *manifest.Set
 	var problems []manifest.Problem
 	if slices.Equal(files, []string{"-"}) {

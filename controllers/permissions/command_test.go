@@ -35,6 +35,7 @@ func run(t *testing.T, args ...string) (string, error) {
 func TestGolden(t *testing.T) {
 	for file, args := range map[string][]string{
 		"observability.conf": {"-f", samples + "observability.yaml"},
+		"domain.json":        {"-f", samples + "minimal.yaml", "--format", "json", "--nats-jetstream-domain", "hub"},
 		"chained.sh":         {"-f", samples + "chained.yaml", "--format", "nsc"},
 		"minimal.json":       {"-f", samples + "minimal.yaml", "--format", "json", "--collector-subject", "default.minimal.raw.east", "--cluster", "east"},
 	} {

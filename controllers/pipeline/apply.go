@@ -44,7 +44,7 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome 
 		case jetstream.IsUnreachable(err):
 			done.natsErr = err
 		case err != nil:
-			done.refusals[change.Name] = err
+			done.refusals[change.Name] = s.nats.ExplainStream(err, change, s.streams[change.Name])
 		case stream != nil:
 			done.streams[change.Name] = stream
 		}

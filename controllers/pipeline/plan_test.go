@@ -14,6 +14,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/test/golden"
+	"millrace.dev/millrace/workers/config"
 )
 
 func pipeline() *v1alpha1.Pipeline {
@@ -33,7 +34,7 @@ func pipeline() *v1alpha1.Pipeline {
 
 func snap(t *testing.T, p *v1alpha1.Pipeline, attached ...v1alpha1.Stage) *snapshot {
 	t.Helper()
-	planner, err := graph.NewPlanner("nats://nats:4222")
+	planner, err := graph.NewPlanner(config.NATS{URL: "nats://nats:4222"})
 	if err != nil {
 		t.Fatal(err)
 	}

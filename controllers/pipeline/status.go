@@ -2,7 +2,9 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -199,10 +201,20 @@ func immutable(c jetstream.StreamChange) string {
 
 func failures(rep report) string {
 	var said []string
+	refused := map[string][]string{} // by the limit that they meet, which is the same for most
 	for _, c := range rep.intent.streams {
-		if err := rep.done.refusals[c.Name]; err != nil {
+		err := rep.done.refusals[c.Name]
+		limit := (*jetstream.LimitError)(nil)
+		switch {
+		case err == nil:
+		case errors.As(err, &limit):
+			refused[limit.Says] = append(refused[limit.Says], limit.Err.Error())
+		default:
 			said = append(said, err.Error())
 		}
+	}
+	for _, says := range slices.Sorted(maps.Keys(refused)) {
+		said = append(said, says+" ("+strings.Join(refused[says], "; ")+")")
 	}
 	return strings.Join(said, "; ")
 }

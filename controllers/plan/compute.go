@@ -38,9 +38,9 @@ func Compute(in Input) (*Plan, field.ErrorList) {
 	streams := c.streams(p, ordered)
 	c.leases(p, streams)
 	c.checkStreams(streams)
-	natsURL := c.natsURL()
+	nats := c.nats()
 	for _, n := range ordered {
-		p.Stages = append(p.Stages, c.stage(p, n, streams, natsURL))
+		p.Stages = append(p.Stages, c.stage(p, n, streams, nats))
 	}
 	chain(p)
 	if len(c.errs) > 0 {
@@ -101,19 +101,31 @@ func (c *computation) streamBytes() int64 {
 	return q.Value()
 }
 
-// natsURL is the server that workers connect to.
-func (c *computation) natsURL() string {
-	if n := c.in.Pipeline.Spec.NATS; n != nil && n.URL != "" {
-		return n.URL
+// nats is the server that workers connect to.
+func (c *computation) nats() config.NATS {
+	n := config.NATS{URL: c.in.DefaultNATSURL, JetStreamDomain: c.in.DefaultDomain}
+	if spec := c.in.Pipeline.Spec.NATS; spec != nil {
+		n = config.NATS{URL: or(spec.URL, n.URL), JetStreamDomain: DomainOf(spec, n.JetStreamDomain)}
 	}
-	if c.in.DefaultNATSURL == "" {
+	if n.URL == "" {
 		c.refuse(field.Required(field.NewPath("spec", "nats", "url"), "there is no default NATS server: name one here, or start the operator with --nats-url"))
 	}
-	return c.in.DefaultNATSURL
+	if err := n.JetStreamDomain.Check(); err != nil {
+		c.refuse(field.Invalid(field.NewPath("spec", "nats", "jetStreamDomain"), string(n.JetStreamDomain), err.Error()))
+	}
+	return n
+}
+
+// DomainOf is the JetStream domain of a pipeline: that of the default server belongs to its URL.
+func DomainOf(spec *v1alpha1.NATSSpec, ofDefault config.Domain) config.Domain {
+	if spec == nil || spec.URL == "" && spec.JetStreamDomain == "" {
+		return ofDefault
+	}
+	return config.Domain(spec.JetStreamDomain)
 }
 
 // stage plans one node. It needs the streams that the node reads and writes.
-func (c *computation) stage(p *Plan, n *node, streams []*stream, natsURL string) Stage {
+func (c *computation) stage(p *Plan, n *node, streams []*stream, nats config.NATS) Stage {
 	lanes := n.head.lanes(p.Partitions)
 	s := Stage{
 		Name: n.name, Object: n.object, Lanes: lanes, Replicas: n.replicas,
@@ -122,7 +134,7 @@ func (c *computation) stage(p *Plan, n *node, streams []*stream, natsURL string)
 			APIVersion: config.APIVersion,
 			Pipeline:   config.PipelineRef{Namespace: p.Namespace, Name: p.Name},
 			Stage:      n.name, Kind: n.kind, Partitions: p.Partitions, Lanes: lanes, Leases: p.Leases.Bucket,
-			NATS:         config.NATS{URL: natsURL},
+			NATS:         nats,
 			Batch:        defaultBatch(),
 			Retry:        retry(n.spec.Retry),
 			DrainTimeout: duration(n.head.spec.Workers.DrainTimeout, DefaultDrainTimeout),

@@ -14,6 +14,7 @@ import (
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/workers/config"
 )
 
 // input makes a pipeline default/p of its spec, and attached stages of name: spec.
@@ -266,6 +267,10 @@ func TestRefusals(t *testing.T) {
 			spec: `{streams: {maxBytes: "1e19"}, stages: [{name: a, from: [ingress], validate: {}}]}`,
 			want: []string{`spec.streams.maxBytes: Invalid value: "10e18": must be at least 1Mi, below 8Ei`},
 		},
+		"domain": {
+			spec: `{nats: {jetStreamDomain: "a.b"}, stages: [{name: a, from: [ingress], validate: {}}]}`,
+			want: []string{`spec.nats.jetStreamDomain: Invalid value: "a.b": "a.b" is no JetStream domain: at most 128 characters, no dot, space, * or >`},
+		},
 		"no server": {
 			spec: `stages: [{name: a, from: [ingress], validate: {}}]`,
 			edit: func(in *plan.Input) { in.DefaultNATSURL = "" },
@@ -290,6 +295,27 @@ func TestRefusals(t *testing.T) {
 				t.Error("a refused pipeline has a plan")
 			}
 		})
+	}
+}
+
+// TestDomainBelongsToItsServer: the domain of the default server is that of pipelines on this server alone.
+func TestDomainBelongsToItsServer(t *testing.T) {
+	for spec, want := range map[string]config.NATS{
+		``:                       {URL: "nats://nats:4222", JetStreamDomain: "hub"},
+		`{tls: {}}`:              {URL: "nats://nats:4222", JetStreamDomain: "hub"},
+		`{jetStreamDomain: own}`: {URL: "nats://nats:4222", JetStreamDomain: "own"},
+		`{url: "nats://a"}`:      {URL: "nats://a"},
+		`{url: "nats://a", jetStreamDomain: own}`: {URL: "nats://a", JetStreamDomain: "own"},
+	} {
+		in := input(t, `{nats: `+spec+`, stages: [{name: a, from: [ingress], validate: {}}]}`, nil)
+		in.DefaultDomain = "hub"
+		p, errs := plan.Compute(in)
+		if len(errs) > 0 {
+			t.Fatal(errs.ToAggregate())
+		}
+		if got := p.Stages[0].Config.NATS; got != want {
+			t.Errorf("%s: got %+v, want %+v", spec, got, want)
+		}
 	}
 }
 

@@ -46,29 +46,36 @@ func Permissions(p *Plan) []User {
 
 // OperatorPermissions are the rights of the operator for all plans, which share a NATS account.
 func OperatorPermissions(plans ...*Plan) User {
-	// Which streams a deleted pipeline owns is found by their metadata. INFO tells a server that is silent
-	// from an asset that is.
-	publish := []string{"$JS.API.INFO", "$JS.API.STREAM.LIST"}
+	var publish []string
+	// It is told of what others change. These cannot be bounded to streams.
+	subscribe := []string{
+		"$JS.EVENT.ADVISORY.CONSUMER.DELETED.>",
+		"$JS.EVENT.ADVISORY.STREAM.CREATED.>", "$JS.EVENT.ADVISORY.STREAM.DELETED.>", "$JS.EVENT.ADVISORY.STREAM.UPDATED.>",
+	}
 	for _, p := range plans {
+		api := p.domain().API
+		// Which streams a deleted pipeline owns is found by their metadata. INFO tells a server that is silent
+		// from an asset that is.
+		publish = append(publish, api("INFO"), api("STREAM.LIST"))
 		names := []string{p.Leases.Stream()}
 		for _, s := range p.Streams {
 			names = append(names, s.Name)
 		}
 		for _, name := range names {
 			for _, verb := range []string{"CREATE", "INFO", "UPDATE", "DELETE"} {
-				publish = append(publish, "$JS.API.STREAM."+verb+"."+name)
+				publish = append(publish, api("STREAM."+verb+"."+name))
 			}
-			publish = append(publish, "$JS.API.STREAM.MSG.GET."+name,
-				"$JS.API.CONSUMER.LIST."+name, "$JS.API.CONSUMER.INFO."+name+".*", "$JS.API.CONSUMER.DELETE."+name+".*",
-				"$JS.API.CONSUMER.CREATE."+name+".>", "$JS.API.CONSUMER.DURABLE.CREATE."+name+".*")
+			publish = append(publish, api("STREAM.MSG.GET."+name),
+				api("CONSUMER.LIST."+name), api("CONSUMER.INFO."+name+".*"), api("CONSUMER.DELETE."+name+".*"),
+				api("CONSUMER.CREATE."+name+".>"), api("CONSUMER.DURABLE.CREATE."+name+".*"))
+		}
+		for _, d := range []config.Domain{"", p.domain()} {
+			subscribe = append(subscribe, d.API("CONSUMER.CREATE.>"), d.API("CONSUMER.DURABLE.CREATE.>"), d.API("STREAM.DELETE.>"))
 		}
 	}
 	u := user("millrace-operator", OperatorInbox, publish)
-	// It is told of what others change. These cannot be bounded to streams.
-	u.Subscribe = append([]string{
-		"$JS.API.CONSUMER.CREATE.>", "$JS.API.CONSUMER.DURABLE.CREATE.>", "$JS.EVENT.ADVISORY.CONSUMER.DELETED.>",
-		"$JS.EVENT.ADVISORY.STREAM.CREATED.>", "$JS.EVENT.ADVISORY.STREAM.DELETED.>", "$JS.EVENT.ADVISORY.STREAM.UPDATED.>", "$JS.API.STREAM.DELETE.>",
-	}, u.Subscribe...)
+	slices.Sort(subscribe)
+	u.Subscribe = append(slices.Compact(subscribe), u.Subscribe...)
 	return u
 }
 
@@ -79,14 +86,18 @@ func CollectorPermissions(p *Plan, c Collector) User {
 	}
 	bucket := "KV_" + or(c.Bucket, config.CollectorBucket)
 	stream := p.Ingress.Name
+	d, api := p.domain(), p.domain().API
 	return user("millrace-collector", config.CollectorInbox(or(c.Cluster, "kubernetes")), []string{
-		c.Subject, "$JS.API.STREAM.NAMES", "$JS.API.STREAM.INFO." + stream, "$JS.API.STREAM.MSG.GET." + stream,
-		"$JS.API.DIRECT.GET." + stream, "$JS.API.DIRECT.GET." + stream + ".>",
-		"$JS.API.INFO", "$JS.API.STREAM.CREATE." + bucket, "$JS.API.STREAM.INFO." + bucket,
-		"$JS.API.STREAM.MSG.GET." + bucket, "$JS.API.DIRECT.GET." + bucket + ".>",
-		"$KV." + or(c.Bucket, config.CollectorBucket) + ".>",
+		c.Subject, api("STREAM.NAMES"), api("STREAM.INFO." + stream), api("STREAM.MSG.GET." + stream),
+		api("DIRECT.GET." + stream), api("DIRECT.GET." + stream + ".>"),
+		api("INFO"), api("STREAM.CREATE." + bucket), api("STREAM.INFO." + bucket),
+		api("STREAM.MSG.GET." + bucket), api("DIRECT.GET." + bucket + ".>"),
+		d.Put(or(c.Bucket, config.CollectorBucket), ">"),
 	})
 }
+
+// domain is where the JetStream of a pipeline is: where its workers find it.
+func (p *Plan) domain() config.Domain { return p.Stages[0].Config.NATS.JetStreamDomain }
 
 func user(name, inbox string, publish []string) User {
 	slices.Sort(publish)
@@ -96,6 +107,7 @@ func user(name, inbox string, publish []string) User {
 // stageUser has the rights that workers/engine names in its section Rights.
 func stageUser(p *Plan, s *Stage) User {
 	c := s.Config
+	d, api := c.NATS.JetStreamDomain, c.NATS.JetStreamDomain.API
 	var publish []string
 	for _, in := range c.Inputs {
 		publish = append(publish, inputRights(&c, in)...)
@@ -104,19 +116,19 @@ func stageUser(p *Plan, s *Stage) User {
 	for _, node := range append([]config.StageConfig{c}, c.Chain...) {
 		replays = replays || node.Replays()
 		for port, out := range node.Outputs {
-			publish = append(publish, outputSubject(node.Stage, out), "$JS.API.STREAM.MSG.GET."+out.Stream)
+			publish = append(publish, outputSubject(node.Stage, out), api("STREAM.MSG.GET."+out.Stream))
 			if port == config.PortInsights && node.Replays() { // which of them are open
-				publish = append(publish, "$JS.API.DIRECT.GET."+out.Stream)
+				publish = append(publish, api("DIRECT.GET."+out.Stream))
 			}
 		}
 	}
 	if replays {
 		for _, in := range c.Inputs {
-			publish = append(publish, "$JS.API.STREAM.MSG.GET."+in.Stream, "$JS.API.DIRECT.GET."+in.Stream)
+			publish = append(publish, api("STREAM.MSG.GET."+in.Stream), api("DIRECT.GET."+in.Stream))
 		}
 	}
 	if c.Leases != "" {
-		publish = append(publish, "$KV."+c.Leases+"."+c.Stage, "$JS.API.STREAM.MSG.GET.KV_"+c.Leases,
+		publish = append(publish, d.Put(c.Leases, c.Stage), api("STREAM.MSG.GET.KV_"+c.Leases),
 			config.WakeSubject(c.InboxPrefix(), c.Leases))
 	}
 	return user(p.Namespace+"."+p.Name+"."+s.Name, c.InboxPrefix(), publish)
@@ -124,11 +136,12 @@ func stageUser(p *Plan, s *Stage) User {
 
 func inputRights(c *config.StageConfig, in config.Input) []string {
 	var rights []string
+	api := c.NATS.JetStreamDomain.API
 	for lane := range c.Lanes {
 		consumer := in.Stream + "." + in.Consumer(lane, c.Lanes)
 		rights = append(rights,
-			"$JS.API.CONSUMER.INFO."+consumer, "$JS.API.CONSUMER.RESET."+consumer, "$JS.API.CONSUMER.MSG.NEXT."+consumer,
-			// The second form is that of servers with a JetStream domain.
+			api("CONSUMER.INFO."+consumer), api("CONSUMER.RESET."+consumer), api("CONSUMER.MSG.NEXT."+consumer),
+			// The second form is that of servers with the feature flag js_ack_fc_v2.
 			"$JS.ACK."+consumer+".>", "$JS.ACK.*.*."+consumer+".>")
 	}
 	return rights

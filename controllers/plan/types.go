@@ -17,6 +17,8 @@ type Input struct {
 	Stages []v1alpha1.Stage
 	// DefaultNATSURL is the server of pipelines that name none; without it they are refused.
 	DefaultNATSURL string
+	// DefaultDomain is the JetStream domain that DefaultNATSURL reaches; empty = its own JetStream.
+	DefaultDomain config.Domain
 	// Expressions is celenv.New(), for callers that plan often: it is safe to share and takes
 	// most of the time of a plan to make. Without it Compute makes its own when it needs one.
 	Expressions *cel.Env `json:"-"`
@@ -74,7 +76,7 @@ func (l Leases) Stream() string { return "KV_" + l.Bucket }
 func (l Leases) Key(stage string) string { return "$KV." + l.Bucket + "." + stage }
 
 // Subject is what the keys are stored below.
-func (l Leases) Subject() string { return "$KV." + l.Bucket + ".>" }
+func (l Leases) Subject() string { return config.KeySubject(l.Bucket, ">") }
 
 // Stage is one node of the graph.
 type Stage struct {

@@ -80,7 +80,7 @@ func (r *Reconciler) applyConsumers(ctx context.Context, s *snapshot, consumers 
 		case jetstream.IsUnreachable(err):
 			done.natsErr, ready = err, false
 		case err != nil:
-			done.refusals[key(c.Stream, c.Name)], ready = err, false
+			done.refusals[key(c.Stream, c.Name)], ready = s.nats.ExplainConsumer(err), false
 		default:
 			done.consumers[key(c.Stream, c.Name)] = have
 			changed = append(changed, c.ConsumerChange)

@@ -63,7 +63,7 @@ func child(name string) *v1alpha1.Stage {
 // snap is the snapshot of a stage of which nothing exists yet.
 func snap(t *testing.T, p *v1alpha1.Pipeline, stage *v1alpha1.Stage) *snapshot {
 	t.Helper()
-	planner, err := graph.NewPlanner("nats://nats:4222")
+	planner, err := graph.NewPlanner(config.NATS{URL: "nats://nats:4222"})
 	if err != nil {
 		t.Fatal(err)
 	}

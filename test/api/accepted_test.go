@@ -19,6 +19,7 @@ func (s *server) testAccepted(t *testing.T) {
 		"password":                      `spec: {nats: {credentialsType: Password, credentialsSecretRef: {name: a}}}`,
 		"nkey":                          `spec: {nats: {credentialsType: NKey, credentialsSecretRef: {name: a, key: b}}}`,
 		"stages' own users":             `spec: {nats: {credentialsType: NKey}, stages: [{name: a, from: [ingress], workers: {natsSecretName: b}, validate: {}}]}`,
+		"JetStream domain":              `spec: {nats: {jetStreamDomain: hub-1_x}}`,
 		"TLS with the CAs of the image": `spec: {nats: {url: "nats://a,tls://b", tls: {}}}`,
 		"TLS of both sides":             `spec: {nats: {tls: {ca: {kind: ConfigMap, name: a, key: b.pem}, clientSecretName: c}}}`,
 		"shortest age":                  `spec: {streams: {maxAge: 1m, maxBytes: 1Mi, replicas: 5, storage: Memory}}`,

@@ -191,6 +191,14 @@ func pipelineRefusals() map[string]refusal {
 			patch: `spec: {nats: {url: "nats://a:4222,WS://b"}}`,
 			want:  []string{`spec.nats.url: Invalid value: "nats://a:4222,WS://b": must be URLs such as nats://nats:4222, separated by commas; schemes are nats and tls, or ws and wss`},
 		},
+		"JetStream domain with a dot": {
+			patch: `spec: {nats: {jetStreamDomain: a.b}}`,
+			want:  []string{`spec.nats.jetStreamDomain: Invalid value: "a.b": must be the name of a JetStream domain, without dots, spaces, * and >`},
+		},
+		"JetStream domain with a space": {
+			patch: `spec: {nats: {jetStreamDomain: "a b"}}`,
+			want:  []string{`spec.nats.jetStreamDomain: Invalid value: "a b": must be the name of a JetStream domain, without dots, spaces, * and >`},
+		},
 		"URL with password": {
 			patch: `spec: {nats: {url: "nats://me:secret@a:4222"}}`,
 			want:  []string{`spec.nats.url: Invalid value: "nats://me:secret@a:4222": must hold no user or password: use credentialsSecretRef`},

@@ -1,7 +1,10 @@
 package harness
 
 import (
+	"errors"
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -54,6 +57,27 @@ func RunEmbeddedNATS(t testing.TB, options natsserver.Options) *natsserver.Embed
 	}
 	t.Cleanup(s.Stop)
 	return s
+}
+
+// RunEmbeddedLeaf starts a hub whose JetStream is in a domain, and a leaf node without JetStream, from which that of the
+// hub is reached in the domain alone.
+func RunEmbeddedLeaf(t testing.TB, domain string) (hub, leaf *natsserver.Embedded) {
+	t.Helper()
+	ports, err := process.FreePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hub = RunEmbeddedNATS(t, natsserver.Options{Domain: domain, Config: fmt.Sprintf("leafnodes {listen: \"127.0.0.1:%d\"}", ports[0])})
+	leaf = RunEmbeddedNATS(t, natsserver.Options{
+		NoJetStream: true, Config: fmt.Sprintf("leafnodes {remotes: [{url: \"nats://127.0.0.1:%d\"}]}", ports[0]),
+	})
+	Eventually(t, 10*time.Second, func() error {
+		if leaf.Server.NumLeafNodes() == 0 {
+			return errors.New("the leaf node is not connected to the hub")
+		}
+		return nil
+	})
+	return hub, leaf
 }
 
 // connector is a server, of a process or of the test's own.

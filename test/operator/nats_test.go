@@ -144,3 +144,29 @@ func TestPowerSafe(t *testing.T) {
 	other.condition(p, v1alpha1.ConditionPowerSafe, metav1.ConditionUnknown, v1alpha1.ReasonNotVerified)
 	other.ready(p)
 }
+
+// TestJetStreamInADomain: JetStream behind a leaf node is found once its domain is named, and then watched there.
+func TestJetStreamInADomain(t *testing.T) {
+	x := newTenant(t)
+	hub, leaf := harness.RunEmbeddedLeaf(t, "far")
+	p := x.small()
+	p.Spec.NATS = &v1alpha1.NATSSpec{URL: leaf.URL()}
+	x.create(p)
+	c := x.condition(p, v1alpha1.ConditionStreamsReady, metav1.ConditionFalse, v1alpha1.ReasonNATSUnreachable)
+	if !strings.Contains(c.Message, "set spec.nats.jetStreamDomain") {
+		t.Errorf("got %q, want the setting", c.Message)
+	}
+	edit(x, p, func(p *v1alpha1.Pipeline) { p.Spec.NATS.JetStreamDomain = "far" })
+	x.ready(p)
+	if got := x.configMaps("validate"); len(got) != 1 || !strings.Contains(got[0].Data["stage.json"], `"jetStreamDomain": "far"`) {
+		t.Errorf("got %v, want the domain in the config of the workers", got)
+	}
+	js := harness.JetStream(t, hub)
+	if err := js.DeleteConsumer(t.Context(), x.stream("raw"), x.durable("validate")); err != nil {
+		t.Fatal(err)
+	}
+	x.eventually(func() error { // an advisory crosses the leaf node
+		_, err := js.Consumer(t.Context(), x.stream("raw"), x.durable("validate"))
+		return err
+	})
+}

@@ -18,21 +18,21 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/permissions"
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/natsserver"
+	"millrace.dev/millrace/test/harness/process"
 	"millrace.dev/millrace/test/rig"
 	"millrace.dev/millrace/workers/config"
 )
 
 const sample = "../../config/samples/observability.yaml"
 
-// restricted is the sample on a server that has the users which `millrace nats-permissions` prints,
-// and one that may do everything, for the rig.
-func restricted(ctx context.Context, t *testing.T) *rig.Rig {
+// users are what `millrace nats-permissions` prints for the sample, and one that may do everything, for the rig.
+func users(ctx context.Context, t *testing.T, binary string, args ...string) string {
 	t.Helper()
-	binary := harness.BuildBinary(t, harness.BuildOptions{})
-	printed, err := exec.CommandContext(ctx, binary, "nats-permissions", "-f", sample).Output()
+	printed, err := exec.CommandContext(ctx, binary, append([]string{"nats-permissions", "-f", sample}, args...)...).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,20 +45,65 @@ func restricted(ctx context.Context, t *testing.T) *rig.Rig {
 		fmt.Fprintf(&conf, "%s: %q\n", permissions.Variable(user, "password"), "of-"+user)
 	}
 	conf.WriteString(strings.Replace(string(printed), "users = [\n", "users = [\n{user: admin, password: admin}\n", 1))
-	dir := t.TempDir()
-	r, err := rig.Start(ctx, rig.Options{
-		Manifest: sample, Dir: t.TempDir(), Binary: binary,
-		NATS: natsserver.Options{User: "admin", Password: "admin", Config: conf.String()},
-		Login: func(stage string) config.NATS {
-			login := config.NATS{UserFile: filepath.Join(dir, stage+".user"), PasswordFile: filepath.Join(dir, stage+".password")}
-			for file, content := range map[string]string{login.UserFile: userOf(stage), login.PasswordFile: "of-" + stage} {
-				if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			return login
-		},
+	return conf.String()
+}
+
+// restricted is the sample on a server with these users.
+func restricted(ctx context.Context, t *testing.T) *rig.Rig {
+	t.Helper()
+	binary := harness.BuildBinary(t, harness.BuildOptions{})
+	return startRig(ctx, t, rig.Options{
+		Binary: binary, NATS: natsserver.Options{User: "admin", Password: "admin", Config: users(ctx, t, binary)},
 	})
+}
+
+// domain of the JetStream of restrictedLeaf.
+const domain = "far"
+
+// restrictedLeaf is the sample on a hub with its JetStream in a domain. Its workers connect to a leaf node without
+// JetStream, which has these users.
+func restrictedLeaf(ctx context.Context, t *testing.T) (*rig.Rig, *natsserver.Server) {
+	t.Helper()
+	binary := harness.BuildBinary(t, harness.BuildOptions{})
+	port, err := process.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := harness.StartNATS(t, natsserver.Options{
+		NoJetStream: true, User: "admin", Password: "admin",
+		Config: fmt.Sprintf("leafnodes {remotes: [{url: \"nats://127.0.0.1:%d\"}]}\n", port) + users(ctx, t, binary, "--nats-jetstream-domain", domain),
+	})
+	r := startRig(ctx, t, rig.Options{
+		Binary: binary, NATS: natsserver.Options{Domain: domain, Config: fmt.Sprintf(
+			"leafnodes {listen: \"127.0.0.1:%d\"}\nfeature_flags {js_ack_fc_v2: true}", port)}, // acknowledgements name the domain
+		Change: func(p *v1alpha1.Pipeline) { p.Spec.NATS = &v1alpha1.NATSSpec{URL: leaf.URL(), JetStreamDomain: domain} },
+	})
+	conn, err := leaf.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	harness.Eventually(t, 10*time.Second, func() error { // the leaf node was there before the hub
+		_, err := conn.Request(config.Domain(domain).API("INFO"), nil, time.Second)
+		return err
+	})
+	return r, leaf
+}
+
+func startRig(ctx context.Context, t *testing.T, o rig.Options) *rig.Rig {
+	t.Helper()
+	dir := t.TempDir()
+	o.Manifest, o.Dir = sample, t.TempDir()
+	o.Login = func(stage string) config.NATS {
+		login := config.NATS{UserFile: filepath.Join(dir, stage+".user"), PasswordFile: filepath.Join(dir, stage+".password")}
+		for file, content := range map[string]string{login.UserFile: userOf(stage), login.PasswordFile: "of-" + stage} {
+			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return login
+	}
+	r, err := rig.Start(ctx, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,6 +128,20 @@ func TestPermissionsAreEnough(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	r := restricted(ctx, t)
+	wantEnough(ctx, t, r, r.Server())
+}
+
+// TestPermissionsAreEnoughInADomain does the same with workers that reach the JetStream of a hub through a leaf node.
+func TestPermissionsAreEnoughInADomain(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	r, leaf := restrictedLeaf(ctx, t)
+	wantEnough(ctx, t, r, leaf)
+}
+
+// wantEnough runs the pipeline of r, whose workers are users of server.
+func wantEnough(ctx context.Context, t *testing.T, r *rig.Rig, server *natsserver.Server) {
+	t.Helper()
 	if err := r.StartAll(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +182,7 @@ func TestPermissionsAreEnough(t *testing.T) {
 			t.Errorf("%s: lost %d, doubled %d, want 0 and 0", stream, lost, doubled)
 		}
 	}
-	log, err := os.ReadFile(r.Server().LogFile())
+	log, err := os.ReadFile(server.LogFile())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,13 +324,27 @@ func TestCollectorPermissions(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	r := restricted(ctx, t)
-	conn, err := nats.Connect(r.URL(), nats.UserInfo("millrace-collector", "of-millrace-collector"),
+	wantCollects(ctx, t, r.URL(), "")
+}
+
+// TestCollectorPermissionsInADomain: it does so through a leaf node, too.
+func TestCollectorPermissionsInADomain(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, leaf := restrictedLeaf(ctx, t)
+	wantCollects(ctx, t, leaf.URL(), domain)
+}
+
+// wantCollects does what a collector does, as its user.
+func wantCollects(ctx context.Context, t *testing.T, url string, d config.Domain) {
+	t.Helper()
+	conn, err := nats.Connect(url, nats.UserInfo("millrace-collector", "of-millrace-collector"),
 		nats.CustomInboxPrefix(config.CollectorInbox("kubernetes")), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	js, err := jetstream.New(conn)
+	js, err := jetstream.NewWithAPIPrefix(conn, d.API(""))
 	if err != nil {
 		t.Fatal(err)
 	}

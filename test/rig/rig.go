@@ -150,7 +150,7 @@ func (r *Rig) writeConfigs() error {
 		path := filepath.Join(r.dir, s.Name+".json")
 		if r.o.Login != nil {
 			login := r.o.Login(s.Name)
-			login.URL = s.Config.NATS.URL
+			login.URL, login.JetStreamDomain = s.Config.NATS.URL, s.Config.NATS.JetStreamDomain
 			s.Config.NATS = login
 		}
 		data, err := s.Config.Encode()

@@ -10,6 +10,8 @@ import (
 type NATS struct {
 	// URL is one or more server URLs, separated by commas, without user and password.
 	URL string `json:"url"`
+	// JetStreamDomain is where JetStream is; empty = the server of URL has it itself.
+	JetStreamDomain Domain `json:"jetStreamDomain,omitempty"`
 	// CredentialsFile is the path of a .creds file.
 	CredentialsFile string `json:"credentialsFile,omitempty"`
 	// NKeyFile is the path of an nkey's seed.

@@ -74,6 +74,7 @@
 // $JS.API.STREAM.MSG.GET.I and $JS.API.DIRECT.GET.I (the replay), for those with insights
 // $JS.API.DIRECT.GET of their stream (which are open), for leases those of
 // package lease, and a subscription to its inbox, which is its stage's alone
-// (config.StageConfig.InboxPrefix). A consumer or stream that does not exist
+// (config.StageConfig.InboxPrefix). In a JetStream domain D, $JS.API. is $JS.D.API. everywhere, and keys are
+// written on $JS.D.API.$KV.<bucket>.<key> (config.Domain). A consumer or stream that does not exist
 // is waited for: the operator makes it again.
 package engine

@@ -25,6 +25,7 @@ type Engine struct {
 	limits      limits
 	conn        *nats.Conn
 	js          jetstream.JetStream
+	domain      config.Domain
 	log         *slog.Logger
 	now         func() time.Time
 	jitter      func() float64
@@ -64,7 +65,7 @@ func New(o Options) (*Engine, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	js, err := jetstream.New(o.Conn)
+	js, err := jetstream.NewWithAPIPrefix(o.Conn, o.Config.NATS.JetStreamDomain.API(""))
 	if err != nil {
 		return nil, fmt.Errorf("use JetStream: %w", err)
 	}
@@ -74,7 +75,7 @@ func New(o Options) (*Engine, error) {
 		prefix = o.Conn.Opts.InboxPrefix
 	}
 	e := &Engine{
-		opts: o, cfg: c, limits: limitsOf(c), conn: o.Conn, js: js, now: o.Now, jitter: o.Jitter,
+		opts: o, cfg: c, limits: limitsOf(c), conn: o.Conn, js: js, domain: c.NATS.JetStreamDomain, now: o.Now, jitter: o.Jitter,
 		log:        o.Log.With("pipeline", c.Pipeline.String(), "stage", c.Stage),
 		ackTimeout: o.AckTimeout, wedgedAfter: o.WedgedAfter,
 		worker: o.Worker, inboxPrefix: prefix + ".",
@@ -94,7 +95,7 @@ func New(o Options) (*Engine, error) {
 	e.metrics = e.nodes[0].metrics
 	if c.Leases != "" {
 		e.keeper, err = lease.New(lease.Options{
-			Conn: o.Conn, Bucket: c.Leases, Key: c.Stage, Wake: config.WakeSubject(prefix, c.Leases), Worker: o.Worker, Lanes: c.Lanes,
+			Conn: o.Conn, Domain: e.domain, Bucket: c.Leases, Key: c.Stage, Wake: config.WakeSubject(prefix, c.Leases), Worker: o.Worker, Lanes: c.Lanes,
 			Duplicates: e.duplicates, Every: o.LeaseEvery, Expire: o.LeaseExpire, Log: e.log, Now: o.Now, Jitter: o.Jitter,
 		})
 		if err != nil {

@@ -28,6 +28,7 @@ type input struct {
 	index int
 	// consumer and filter are those of the lane.
 	consumer, filter string
+	next             string          // subject of pull requests
 	wake             chan struct{}   // something changed that may allow a pull
 	queue            chan<- *message // of the session: what is late never gets into that of the next one
 
@@ -63,6 +64,7 @@ func newInput(l *lane, index int, c config.Input) *input {
 	return &input{
 		l: l, cfg: c, index: index, wake: make(chan struct{}, 1), queue: l.queue,
 		consumer: c.Consumer(l.index, lanes), filter: c.Filter(l.index, lanes),
+		next:        l.e.domain.API("CONSUMER.MSG.NEXT." + c.Stream + "." + c.Consumer(l.index, lanes)),
 		pulls:       pulls{open: map[string]amount{}},
 		budget:      max(l.e.limits.maxInFlightBytes/len(l.e.cfg.Inputs)/max(lanes, 1), minBudget),
 		maxMessages: maxMessages,
@@ -235,23 +237,19 @@ func (in *input) listen() error {
 	return nil
 }
 
-// Headers and subjects of the JetStream API (nats-server, server/jetstream_api.go).
-const (
-	headerStreamIdentity = "Nats-Stream-Identity"
-	apiConsumerReset     = "$JS.API.CONSUMER.RESET."
-	apiMessageNext       = "$JS.API.CONSUMER.MSG.NEXT."
-)
+// headerStreamIdentity has the server tell which stream of the name it is (nats-server, server/jetstream_api.go).
+const headerStreamIdentity = "Nats-Stream-Identity"
 
 // reset has the server deliver again everything behind the acknowledgement floor.
 func (in *input) reset(ctx context.Context) (consumerState, error) {
 	if err := in.exists(ctx); err != nil {
 		return consumerState{}, err
 	}
-	msg := nats.NewMsg(apiConsumerReset + in.cfg.Stream + "." + in.consumer)
+	msg := nats.NewMsg(in.l.e.domain.API("CONSUMER.RESET." + in.cfg.Stream + "." + in.consumer))
 	msg.Header[headerStreamIdentity] = []string{"?"} // have it told
 	answer, err := in.l.e.conn.RequestMsgWithContext(ctx, msg)
 	if err != nil {
-		return consumerState{}, errors.New("reset consumer " + in.name() + ": " + err.Error() + ": is $JS.API.CONSUMER.RESET allowed for this user, and the server 2.14 or newer?")
+		return consumerState{}, errors.New("reset consumer " + in.name() + ": " + err.Error() + ": is " + msg.Subject + " allowed for this user, and the server 2.14 or newer?")
 	}
 	var r struct {
 		Error *struct {
@@ -281,7 +279,7 @@ func (in *input) exists(ctx context.Context) error {
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
 		return errors.New("consumer " + in.name() + " does not exist: waiting for the operator to make it")
 	case errors.Is(err, context.DeadlineExceeded):
-		return errors.New("no answer about consumer " + in.name() + ": is $JS.API.CONSUMER.INFO allowed for this user?")
+		return errors.New("no answer about consumer " + in.name() + ": is " + in.l.e.domain.API("CONSUMER.INFO."+in.cfg.Stream+"."+in.consumer) + " allowed for this user?")
 	case err != nil:
 		return errors.New("look up consumer " + in.name() + ": " + err.Error())
 	}
@@ -328,7 +326,7 @@ func (in *input) ask() {
 		id := in.pulls.add(a, in.now())
 		inbox := in.inbox
 		in.mu.Unlock()
-		if err := in.l.e.conn.PublishRequest(apiMessageNext+in.cfg.Stream+"."+in.consumer, inbox+"."+id, a.request()); err != nil {
+		if err := in.l.e.conn.PublishRequest(in.next, inbox+"."+id, a.request()); err != nil {
 			in.mu.Lock()
 			in.pulls.end(id, a)
 			in.pause()

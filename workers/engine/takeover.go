@@ -338,7 +338,7 @@ func (e *Engine) directGet(ctx context.Context, stream string, request map[strin
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // nothing is lost
 	_ = sub.SetPendingLimits(-1, -1)
-	api := "$JS.API.DIRECT.GET." + stream
+	api := e.domain.API("DIRECT.GET." + stream)
 	if err := e.conn.PublishRequest(api, inbox, body); err != nil {
 		return err
 	}

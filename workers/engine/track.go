@@ -124,7 +124,7 @@ func (e *Engine) getMessage(ctx context.Context, stream string, request map[stri
 	if err != nil {
 		return storedMessage{}, err
 	}
-	api := "$JS.API.STREAM.MSG.GET." + stream
+	api := e.domain.API("STREAM.MSG.GET." + stream)
 	answer, err := e.conn.RequestWithContext(ctx, api, body)
 	if err != nil {
 		return storedMessage{}, fmt.Errorf("read the last message of stream %s: %w: does it exist, and is %s allowed for this user?", stream, err, api)

@@ -79,7 +79,8 @@
 // # Rights
 //
 // Publish on $KV.<bucket>.<key> and on $JS.API.STREAM.MSG.GET.KV_<bucket> (which reads any
-// key of the bucket), and on Options.Wake; subscribe to the inbox and to Options.Wake. A
+// key of the bucket), and on Options.Wake; in a JetStream domain the first two are
+// $JS.<domain>.API.$KV.<bucket>.<key> and $JS.<domain>.API.STREAM.MSG.GET.KV_<bucket>; subscribe to the inbox and to Options.Wake. A
 // worker makes no bucket and no stream. The bucket needs a history of 1 and no TTL; it may be
 // in memory, since a table that is gone is written anew, and every lane begins anew then.
 package lease

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"millrace.dev/millrace/workers/config"
 )
 
 // Defaults and limits of Options.
@@ -30,6 +32,8 @@ const (
 type Options struct {
 	// Conn to NATS. It should reconnect for ever; the keeper does not close it.
 	Conn *nats.Conn
+	// Domain is where the JetStream of the bucket is.
+	Domain config.Domain
 	// Bucket is the name of the KV bucket, Key that of the stage's table in it. The
 	// operator makes the bucket.
 	Bucket, Key string
@@ -122,7 +126,7 @@ func New(o Options) (*Keeper, error) {
 		return nil, fmt.Errorf("leases: %w", err)
 	}
 	return &Keeper{
-		o: o, store: newStore(o.Conn, o.Bucket, o.Key, max(o.Expire/4, time.Second)),
+		o: o, store: newStore(&o),
 		poked: make(chan struct{}, 1), hinted: make(chan struct{}, 1),
 		watch: watch{expire: o.Expire}, phases: make([]phase, o.Lanes),
 	}, nil

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"millrace.dev/millrace/workers/config"
 )
 
 var (
@@ -27,14 +29,15 @@ const (
 // store is the key that holds the table.
 type store struct {
 	conn *nats.Conn
-	// subject is that of the key, get the one that reads from the bucket.
-	subject, get string
-	timeout      time.Duration
+	// subject is that of the key; put writes it, and get reads from the bucket.
+	subject, put, get string
+	timeout           time.Duration
 }
 
-func newStore(conn *nats.Conn, bucket, key string, timeout time.Duration) store {
+func newStore(o *Options) store {
 	return store{
-		conn: conn, subject: "$KV." + bucket + "." + key, get: "$JS.API.STREAM.MSG.GET.KV_" + bucket, timeout: timeout,
+		conn: o.Conn, subject: config.KeySubject(o.Bucket, o.Key), put: o.Domain.Put(o.Bucket, o.Key),
+		get: o.Domain.API("STREAM.MSG.GET.KV_" + o.Bucket), timeout: max(o.Expire/4, time.Second),
 	}
 }
 
@@ -86,7 +89,7 @@ func (s store) write(ctx context.Context, t Table, revision uint64) (uint64, err
 	if err != nil {
 		return 0, err
 	}
-	m := nats.NewMsg(s.subject)
+	m := nats.NewMsg(s.put)
 	m.Header.Set("Nats-Expected-Last-Subject-Sequence", strconv.FormatUint(revision, 10))
 	var answer struct {
 		Error    *apiError `json:"error"`

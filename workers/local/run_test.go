@@ -170,6 +170,17 @@ func TestSecondRunOnAStoreBalances(t *testing.T) {
 	}
 }
 
+// TestRunIsInNoDomain: where the manifest finds JetStream in a cluster does not matter here.
+func TestRunIsInNoDomain(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	manifest := pipeline(`nats: {url: "nats://leaf:4222", jetStreamDomain: hub}`, stages)
+	got := run(ctx, t, manifest, `{"id":"1","source":"a","type":"b"}`, Options{Input: "-", UntilDrained: true})
+	if got.err != nil || got.EventsIn != 1 || got.Lost != 0 {
+		t.Errorf("got %v, %d events, %d lost\n%s", got.err, got.EventsIn, got.Lost, got.progress)
+	}
+}
+
 // TestStoreTakesOneRunAtATime: two servers on one directory would delete each other's messages.
 func TestStoreTakesOneRunAtATime(t *testing.T) {
 	t.Parallel()

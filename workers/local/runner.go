@@ -121,7 +121,8 @@ func (r *runner) addEngine(srv *server.Server, s plan.Stage) error {
 		return err
 	}
 	cfg := s.Config
-	cfg.Leases = "" // this process has all lanes
+	cfg.Leases = ""          // this process has all lanes
+	cfg.NATS = config.NATS{} // the embedded server is in no domain
 	e, err := engine.New(engine.Options{Config: &cfg, Factory: factory, Registry: r.env.Registry, Conn: js.Conn(), Log: r.env.Log})
 	if err != nil {
 		return err

@@ -109,6 +109,9 @@ flags, and the volume with their files, which the kubelet keeps up to date. */}}
 - --nats-credentials=/etc/millrace/nats/user.creds
 {{- end }}
 {{- end }}
+{{- with $nats.jetStreamDomain }}
+- --nats-jetstream-domain={{ . }}
+{{- end }}
 {{- if $nats.tls.handshakeFirst }}
 - --nats-tls-handshake-first
 {{- end }}

@@ -10,6 +10,7 @@ import (
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/plan"
 )
 
 // CredentialsError says that a Secret or ConfigMap of a Pipeline cannot be used as it is.
@@ -95,9 +96,11 @@ func (a *Access) DefaultClient() (*jetstream.Client, error) {
 func (a *Access) server(ctx context.Context, pipeline *v1alpha1.Pipeline, keepFor time.Duration) (jetstream.Server, error) {
 	nats := pipeline.Spec.NATS
 	if nats == nil || (nats.URL == "" && nats.CredentialsSecretRef == nil) {
-		return a.options.Default, nil
+		server := a.options.Default
+		server.Domain = plan.DomainOf(nats, server.Domain)
+		return server, nil
 	}
-	server := jetstream.Server{URL: nats.URL, TLS: nats.TLS != nil, HandshakeFirst: nats.TLS != nil && nats.TLS.HandshakeFirst}
+	server := jetstream.Server{URL: nats.URL, Domain: plan.DomainOf(nats, a.options.Default.Domain), TLS: nats.TLS != nil, HandshakeFirst: nats.TLS != nil && nats.TLS.HandshakeFirst}
 	if server.URL == "" {
 		server.URL = a.options.Default.URL
 	}

@@ -13,6 +13,7 @@ import (
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/graph"
+	"millrace.dev/millrace/workers/config"
 )
 
 func pipeline() *v1alpha1.Pipeline {
@@ -39,7 +40,7 @@ func attached(name string, age time.Duration, from ...string) v1alpha1.Stage {
 
 func resolve(t *testing.T, p *v1alpha1.Pipeline, stages ...v1alpha1.Stage) graph.Resolved {
 	t.Helper()
-	planner, err := graph.NewPlanner("nats://nats:4222")
+	planner, err := graph.NewPlanner(config.NATS{URL: "nats://nats:4222"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +127,7 @@ func TestNode(t *testing.T) {
 }
 
 func TestPlannerPlansAnewOnlyWhenASpecChanged(t *testing.T) {
-	planner, err := graph.NewPlanner("nats://nats:4222")
+	planner, err := graph.NewPlanner(config.NATS{URL: "nats://nats:4222"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/workers/config"
 )
 
 // plansKept bounds the plans that are remembered: more pipelines than that work too, and
@@ -19,8 +20,8 @@ const plansKept = 4096
 // of rules, which costs milliseconds, and all stages of a pipeline ask for it every few
 // seconds. Its methods may be called from any goroutine.
 type Planner struct {
-	defaultURL string
-	known      *lru.Cache[types.UID, remembered]
+	defaults config.NATS
+	known    *lru.Cache[types.UID, remembered]
 }
 
 type remembered struct {
@@ -28,13 +29,13 @@ type remembered struct {
 	resolved Resolved
 }
 
-// NewPlanner returns a planner; pipelines that name no NATS server get defaultURL.
-func NewPlanner(defaultURL string) (*Planner, error) {
+// NewPlanner returns a planner; pipelines that name no NATS server get the URL and the JetStream domain of defaults.
+func NewPlanner(defaults config.NATS) (*Planner, error) {
 	known, err := lru.New[types.UID, remembered](plansKept)
 	if err != nil {
 		return nil, err
 	}
-	return &Planner{defaultURL: defaultURL, known: known}, nil
+	return &Planner{defaults: defaults, known: known}, nil
 }
 
 // Resolve plans a pipeline with as many attached stages as fit. The answer is shared: it
@@ -44,7 +45,7 @@ func (p *Planner) Resolve(pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage
 	if r, ok := p.known.Get(pipeline.UID); ok && r.inputs == inputs {
 		return r.resolved
 	}
-	r := resolve(pipeline, attached, p.defaultURL)
+	r := resolve(pipeline, attached, p.defaults)
 	p.known.Add(pipeline.UID, remembered{inputs: inputs, resolved: r})
 	return r
 }

@@ -7,6 +7,7 @@ import (
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/workers/config"
 )
 
 // Resolved is the plan of a pipeline with the attached stages that fit.
@@ -22,11 +23,11 @@ type Resolved struct {
 // resolve plans the pipeline with as many attached stages as fit. A stage that was there
 // first wins over a later one; one that reads another attached stage is tried again when
 // that one has been accepted.
-func resolve(pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage, defaultURL string) Resolved {
+func resolve(pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage, defaults config.NATS) Resolved {
 	candidates := slices.DeleteFunc(slices.Clone(attached), func(s v1alpha1.Stage) bool { return !s.DeletionTimestamp.IsZero() })
 	slices.SortStableFunc(candidates, byAge)
 	compute := func(stages []v1alpha1.Stage) (*plan.Plan, field.ErrorList) {
-		return plan.Compute(plan.Input{Pipeline: pipeline, Stages: stages, DefaultNATSURL: defaultURL})
+		return plan.Compute(plan.Input{Pipeline: pipeline, Stages: stages, DefaultNATSURL: defaults.URL, DefaultDomain: defaults.JetStreamDomain})
 	}
 	if p, errs := compute(candidates); len(errs) == 0 {
 		return Resolved{Plan: p}

@@ -12,6 +12,8 @@ import (
 	"github.com/nats-io/jsm.go"
 	"github.com/nats-io/jsm.go/api"
 	"github.com/nats-io/nats.go"
+
+	"millrace.dev/millrace/workers/config"
 )
 
 // Client administers JetStream on one connection. Errors are ErrNotFound, an
@@ -21,6 +23,7 @@ type Client struct {
 	nc             *nats.Conn
 	manager        *jsm.Manager
 	server         string
+	domain         config.Domain
 	connection     string
 	timeout, retry time.Duration
 	notify         func(Notice)
@@ -67,7 +70,7 @@ func (c *Client) ready() (*Client, error) {
 	if err == nil {
 		err = errors.New("the connection was lost; reconnecting")
 	}
-	return nil, &UnreachableError{Server: c.server, Connection: c.connection, Err: err}
+	return nil, c.unreachable(err)
 }
 
 // Stream reads a stream and its state.
@@ -92,7 +95,7 @@ func (c *Client) stream(s *jsm.Stream) (*Stream, error) {
 func (c *Client) LastSequence(ctx context.Context, name string) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	reply, err := c.nc.RequestWithContext(ctx, fmt.Sprintf(api.JSApiStreamInfoT, name), nil)
+	reply, err := c.nc.RequestWithContext(ctx, c.domain.API("STREAM.INFO."+name), nil)
 	if err != nil {
 		return 0, c.wrap(err, "read stream %s", name)
 	}
@@ -169,7 +172,7 @@ func (c *Client) Consumers(stream string, names []string) (map[string]*Consumer,
 	for _, name := range names {
 		// The server knows them, but nobody answered for them.
 		if _, down := offline[name]; down || slices.Contains(missing, name) {
-			return nil, &UnreachableError{Server: c.server, Connection: c.connection, Err: fmt.Errorf("consumer %s of stream %s has no leader", name, stream)}
+			return nil, c.unreachable(fmt.Errorf("consumer %s of stream %s has no leader", name, stream))
 		}
 	}
 	return found, nil
@@ -246,5 +249,5 @@ func (c *Client) wrap(err error, format string, args ...any) error {
 		return nil
 	}
 	c.suspect(err)
-	return fmt.Errorf(format+": %w", append(args, classify(c.server, c.connection, err))...)
+	return fmt.Errorf(format+": %w", append(args, c.classify(err))...)
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/nats-io/jsm.go/api"
 	"github.com/nats-io/nats.go"
+
+	"millrace.dev/millrace/workers/config"
 )
 
 // ErrNotFound says that the stream, consumer or message does not exist.
@@ -17,15 +19,21 @@ var ErrNotFound = errors.New("not found")
 type UnreachableError struct {
 	// Server is the URL without user and password.
 	Server string
+	// Domain is the JetStream domain that was asked; empty = the server itself.
+	Domain config.Domain
 	// Connection tells the connections of a pool apart.
 	Connection string
 	Err        error
 }
 
 func (e *UnreachableError) Error() string {
-	if noJetStream(e.Err) {
+	switch {
+	case noJetStream(e.Err) && e.Domain != "":
+		return fmt.Sprintf("NATS at %s answers, but no JetStream in domain %s does: check spec.nats.jetStreamDomain of the Pipeline, or "+
+			"--nats-jetstream-domain, and that the leaf node is connected to a server of that domain (%v)", e.Server, e.Domain, e.Err)
+	case noJetStream(e.Err):
 		return fmt.Sprintf("NATS at %s answers, but its JetStream does not: turn JetStream on in the server and in the account of the user. "+
-			"JetStream that is reached in a domain only, as through a leaf node, is not supported: connect to a server of that domain (%v)", e.Server, e.Err)
+			"If it is in a domain that the server reaches as a leaf node, set spec.nats.jetStreamDomain of the Pipeline, or --nats-jetstream-domain (%v)", e.Server, e.Err)
 	}
 	return fmt.Sprintf("NATS at %s is unreachable: %v", e.Server, e.Err)
 }
@@ -55,20 +63,24 @@ func ConnectionOf(err error) string {
 
 // classify turns an error of jsm.go into ErrNotFound, an UnreachableError, or the server's
 // refusal as it is.
-func classify(server, connection string, err error) error {
+func (c *Client) classify(err error) error {
 	if err == nil {
 		return nil
 	}
 	var refusal api.ApiError
 	if !errors.As(err, &refusal) {
-		return &UnreachableError{Server: server, Connection: connection, Err: err}
+		return c.unreachable(err)
 	}
 	switch refusal.Code {
 	case http.StatusNotFound:
 		return fmt.Errorf("%w: %s", ErrNotFound, refusal.Error())
 	case http.StatusServiceUnavailable:
-		return &UnreachableError{Server: server, Connection: connection, Err: err}
+		return c.unreachable(err)
 	default:
 		return err
 	}
+}
+
+func (c *Client) unreachable(err error) *UnreachableError {
+	return &UnreachableError{Server: c.server, Domain: c.domain, Connection: c.connection, Err: err}
 }

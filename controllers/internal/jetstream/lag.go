@@ -80,7 +80,7 @@ func (c *Client) stored(ctx context.Context, stream string, get api.JSApiMsgGetR
 	if err != nil {
 		return nil, err
 	}
-	reply, err := c.nc.RequestWithContext(ctx, fmt.Sprintf(api.JSApiMsgGetT, stream), body)
+	reply, err := c.nc.RequestWithContext(ctx, c.domain.API("STREAM.MSG.GET."+stream), body)
 	if err == nil {
 		err = jsm.ParseErrorResponse(reply)
 	}

@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go"
+
+	"millrace.dev/millrace/workers/config"
 )
 
 // Notice says that something on a server may have changed. It is a hint to look: notices may be
@@ -25,18 +27,31 @@ const (
 	streamCreated   = "$JS.EVENT.ADVISORY.STREAM.CREATED."
 	streamUpdated   = "$JS.EVENT.ADVISORY.STREAM.UPDATED."
 	streamDeleted   = "$JS.EVENT.ADVISORY.STREAM.DELETED."
-	streamDeletion  = "$JS.API.STREAM.DELETE."
 	consumerDeleted = "$JS.EVENT.ADVISORY.CONSUMER.DELETED."
-	consumerApplied = "$JS.API.CONSUMER.CREATE."
-	durableApplied  = "$JS.API.CONSUMER.DURABLE.CREATE."
+	streamDeletion  = "STREAM.DELETE."
+	consumerApplied = "CONSUMER.CREATE."
+	durableApplied  = "CONSUMER.DURABLE.CREATE."
 )
+
+// noticesOf are the subjects that tell of changes in a domain, and whether each is about a consumer. Advisories cross
+// a leaf node. Requests do not cross it without the name of their domain, and the servers of the domain take the name
+// off: so they are heard with it on the side of the leaf node, and without it on the side of the domain.
+func noticesOf(domain config.Domain) map[string]bool {
+	subjects := map[string]bool{streamCreated: false, streamUpdated: false, streamDeleted: false, consumerDeleted: true}
+	for _, d := range []config.Domain{"", domain} {
+		subjects[d.API(streamDeletion)] = false
+		subjects[d.API(consumerApplied)] = true
+		subjects[d.API(durableApplied)] = true
+	}
+	return subjects
+}
 
 // listen tells of what others do on the server. A connection without the right to subscribe to
 // one of the subjects goes on without: the server says no and that is all.
-func listen(nc *nats.Conn, connection string, notify func(Notice)) error {
-	for _, prefix := range []string{streamCreated, streamUpdated, streamDeleted, streamDeletion, consumerDeleted, consumerApplied, durableApplied} {
+func listen(nc *nats.Conn, connection string, domain config.Domain, notify func(Notice)) error {
+	for prefix, consumer := range noticesOf(domain) {
 		_, err := nc.Subscribe(prefix+">", func(m *nats.Msg) {
-			if n, ok := noticeOf(prefix, m.Subject); ok {
+			if n, ok := noticeOf(strings.TrimPrefix(m.Subject, prefix), consumer); ok {
 				n.Connection = connection
 				notify(n)
 			}
@@ -48,17 +63,14 @@ func listen(nc *nats.Conn, connection string, notify func(Notice)) error {
 	return nil
 }
 
-// noticeOf reads a subject: its tokens behind the prefix are the stream and, when it is about
-// one, the consumer.
-func noticeOf(prefix, subject string) (Notice, bool) {
-	names := strings.Split(strings.TrimPrefix(subject, prefix), ".")
-	switch prefix {
-	case streamCreated, streamUpdated, streamDeleted, streamDeletion:
+// noticeOf reads the rest of a subject: its tokens are the stream and, when it is about one, the consumer.
+func noticeOf(rest string, consumer bool) (Notice, bool) {
+	names := strings.Split(rest, ".")
+	switch {
+	case !consumer:
 		return Notice{Stream: names[0]}, true
-	default:
-		if len(names) < 2 { // a consumer without a name is nobody's durable
-			return Notice{}, false
-		}
-		return Notice{Stream: names[0], Consumer: names[1]}, true
+	case len(names) < 2: // a consumer without a name is nobody's durable
+		return Notice{}, false
 	}
+	return Notice{Stream: names[0], Consumer: names[1]}, true
 }

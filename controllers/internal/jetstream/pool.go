@@ -173,7 +173,7 @@ func (p *Pool) entry(server Server) (*entry, string, error) {
 
 func (p *Pool) connect(key string, server Server) (*Client, error) {
 	unreachable := func(err error) error {
-		return &UnreachableError{Server: server.Redacted(), Connection: key, Err: err}
+		return &UnreachableError{Server: server.Redacted(), Domain: server.Domain, Connection: key, Err: err}
 	}
 	everything := func(*nats.Conn) { p.options.Notify(Notice{Connection: key}) }
 	// Credentials that are refused twice end the connection; the next call reads them again.
@@ -193,16 +193,16 @@ func (p *Pool) connect(key string, server Server) (*Client, error) {
 	}
 	// Pedantic: the server refuses what it would otherwise change silently, so that what
 	// it has is what was sent and a second comparison finds no difference.
-	manager, err := jsm.New(nc, jsm.WithTimeout(p.options.RequestTimeout), jsm.WithPedanticRequests())
+	manager, err := jsm.New(nc, jsm.WithTimeout(p.options.RequestTimeout), jsm.WithPedanticRequests(), jsm.WithDomain(string(server.Domain)))
 	if err == nil {
-		err = listen(nc, key, p.options.Notify)
+		err = listen(nc, key, server.Domain, p.options.Notify)
 	}
 	if err != nil {
 		nc.Close()
 		return nil, unreachable(err)
 	}
 	return &Client{
-		nc: nc, manager: manager, server: server.Redacted(), connection: key,
+		nc: nc, manager: manager, server: server.Redacted(), domain: server.Domain, connection: key,
 		timeout: p.options.RequestTimeout, retry: p.options.RetryAfter, notify: p.options.Notify,
 	}, nil
 }

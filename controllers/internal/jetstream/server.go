@@ -17,6 +17,8 @@ import (
 type Server struct {
 	// URL is one or more server URLs, separated by commas.
 	URL string
+	// Domain is where JetStream is; empty = the server has it itself.
+	Domain config.Domain
 	// TLS demands TLS, whatever URL says.
 	TLS bool
 	// HandshakeFirst begins TLS before the greeting of the server.
@@ -51,7 +53,7 @@ func (s Server) key() string {
 	var b []byte
 	m, f := s.Material, s.Files
 	for _, part := range []string{
-		s.URL, strconv.FormatBool(s.TLS), strconv.FormatBool(s.HandshakeFirst), string(m.CA), string(m.Certificate), string(m.Key),
+		s.URL, string(s.Domain), strconv.FormatBool(s.TLS), strconv.FormatBool(s.HandshakeFirst), string(m.CA), string(m.Certificate), string(m.Key),
 		string(m.Credentials), string(m.Seed), m.User, m.Password,
 		f.URL, f.CredentialsFile, f.NKeyFile, f.UserFile, f.PasswordFile, strconv.FormatBool(f.TLS), strconv.FormatBool(f.TLSHandshakeFirst), f.CAFile, f.CertFile, f.KeyFile,
 	} {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/jsm.go/api"
 	"github.com/nats-io/nats.go"
 )
 
@@ -31,7 +30,7 @@ func (c *Client) suspect(err error) {
 	if c.silenced() != nil || c.answers() {
 		return // the asset has no leader; the server is well
 	}
-	failure := error(&UnreachableError{Server: c.server, Connection: c.connection, Err: fmt.Errorf("connected, but JetStream does not answer: %w", err)})
+	failure := error(c.unreachable(fmt.Errorf("connected, but JetStream does not answer: %w", err)))
 	if c.silence.CompareAndSwap(nil, &failure) {
 		c.notify(Notice{Connection: c.connection})
 		go c.untilAnswered()
@@ -39,7 +38,7 @@ func (c *Client) suspect(err error) {
 }
 
 func (c *Client) answers() bool {
-	_, err := c.nc.Request(api.JSApiAccountInfo, nil, c.timeout/4)
+	_, err := c.nc.Request(c.domain.API("INFO"), nil, c.timeout/4)
 	return err == nil
 }
 

@@ -29,6 +29,8 @@ type Options struct {
 	Dir string
 	// NoJetStream switches JetStream off.
 	NoJetStream bool
+	// Domain is the JetStream domain. Default: none.
+	Domain string
 	// MaxPayload of a message in bytes. Default: the server's, 1 MiB.
 	MaxPayload int
 	// SyncAlways makes JetStream fsync each message before it acks.
@@ -88,6 +90,9 @@ func (e *endpoint) config() string {
 		fmt.Fprintf(&b, "jetstream {\n  store_dir: %q\n  max_file_store: 1TB\n", e.StoreDir())
 		if e.options.SyncAlways {
 			b.WriteString("  sync_interval: always\n")
+		}
+		if e.options.Domain != "" {
+			fmt.Fprintf(&b, "  domain: %q\n", e.options.Domain)
 		}
 		b.WriteString("}\n")
 	}

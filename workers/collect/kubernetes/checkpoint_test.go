@@ -14,11 +14,17 @@ import (
 
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/natsserver"
+	"millrace.dev/millrace/workers/config"
 )
 
 func newBucket(t *testing.T) jetstream.KeyValue {
 	t.Helper()
-	kv, err := bucket(t.Context(), harness.JetStream(t, harness.RunEmbeddedNATS(t, natsserver.Options{})), "checkpoints")
+	return bucketIn(t, harness.JetStream(t, harness.RunEmbeddedNATS(t, natsserver.Options{})))
+}
+
+func bucketIn(t *testing.T, js jetstream.JetStream) jetstream.KeyValue {
+	t.Helper()
+	kv, err := bucket(t.Context(), js, "checkpoints")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,8 +48,20 @@ func writeLedger(t *testing.T, s *store, l *ledger, sequence uint64) error {
 	return s.save(t.Context(), newCheckpoint(l, time.Time{}), head{Version: headVersion, Sequence: sequence})
 }
 
-func TestCheckpoint(t *testing.T) {
-	kv := newBucket(t)
+func TestCheckpoint(t *testing.T) { wantCheckpoints(t, newBucket(t)) }
+
+// Behind a leaf node the bucket is in the domain of the hub.
+func TestCheckpointInADomain(t *testing.T) {
+	_, leaf := harness.RunEmbeddedLeaf(t, "far")
+	js, err := jetstream.NewWithAPIPrefix(harness.JetStream(t, leaf).Conn(), config.Domain("far").API(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantCheckpoints(t, bucketIn(t, js))
+}
+
+func wantCheckpoints(t *testing.T, kv jetstream.KeyValue) {
+	t.Helper()
 	s := newStore(kv, "eu/west 1")
 	if _, _, found, err := s.load(t.Context()); found || err != nil {
 		t.Fatalf("empty bucket: got %v, %v", found, err)

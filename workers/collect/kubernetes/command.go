@@ -93,7 +93,7 @@ func (f *flags) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer connection.Close()
-	js, err := jetstream.New(connection)
+	js, err := jetstream.NewWithAPIPrefix(connection, f.nats.JetStreamDomain.API(""))
 	if err != nil {
 		return fmt.Errorf("connect to NATS: %w", err)
 	}

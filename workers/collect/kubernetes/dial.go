@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/config/connect"
@@ -69,6 +70,9 @@ func explain(err error) error {
 	switch {
 	case errors.As(err, &lookup):
 		return fmt.Errorf("the name %s does not resolve: check --nats-url, and the cluster's DNS (%w)", lookup.Name, err)
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("JetStream does not answer: turn it on in the server; where it is in a domain that the server reaches as a leaf node, "+
+			"name the domain with --nats-jetstream-domain (%w)", err)
 	case errors.Is(err, nats.ErrReconnectBufExceeded):
 		return errNotConnected
 	}

@@ -54,13 +54,16 @@ func TestReadyWhenConnected(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := harness.RunEmbeddedNATS(t, natsserver.Options{})
+	_, leaf := harness.RunEmbeddedLeaf(t, "far")
 	for name, tc := range map[string]struct {
-		url    string
-		status int
-		log    string
+		url, domain string
+		status      int
+		log         string
 	}{
-		"no such name": {"nats://nats.nowhere.invalid:4222", http.StatusServiceUnavailable, "the name nats.nowhere.invalid does not resolve: check --nats-url"},
-		"connected":    {server.URL(), http.StatusOK, "waiting for a stream that stores the subject"},
+		"no such name":          {"nats://nats.nowhere.invalid:4222", "", http.StatusServiceUnavailable, "the name nats.nowhere.invalid does not resolve: check --nats-url"},
+		"connected":             {server.URL(), "", http.StatusOK, "waiting for a stream that stores the subject"},
+		"JetStream in a domain": {leaf.URL(), "far", http.StatusOK, "waiting for a stream that stores the subject"},
+		"domain not named":      {leaf.URL(), "", http.StatusOK, "name the domain with --nats-jetstream-domain"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -72,7 +75,7 @@ func TestReadyWhenConnected(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			var out output
 			cmd := Command()
-			cmd.SetArgs([]string{"--cluster", "x", "--nats-url", tc.url, "--kubeconfig", kubeconfig, "--listen", address})
+			cmd.SetArgs([]string{"--cluster", "x", "--nats-url", tc.url, "--nats-jetstream-domain", tc.domain, "--kubeconfig", kubeconfig, "--listen", address})
 			cmd.SetErr(&out)
 			ended := make(chan error, 1)
 			go func() { ended <- cmd.ExecuteContext(ctx) }()

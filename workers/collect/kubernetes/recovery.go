@@ -54,6 +54,7 @@ func isAway(err error) bool {
 	for _, away := range []error{
 		context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrConnectionReconnecting,
 		nats.ErrNoServers, nats.ErrReconnectBufExceeded, nats.ErrDisconnected, nats.ErrStaleConnection,
+		jetstream.ErrJetStreamNotEnabled, // what nats.go makes of ErrNoResponders, as when a leaf node is cut off
 	} {
 		if errors.Is(err, away) {
 			return true

@@ -14,6 +14,7 @@ import (
 // connect and reconnect.
 func Flags(cmd *cobra.Command, n *config.NATS) {
 	f := cmd.Flags()
+	DomainFlag(cmd, &n.JetStreamDomain, "JetStream `domain` that the server at --nats-url reaches, as through a leaf node; default its own JetStream")
 	f.StringVar(&n.CredentialsFile, "nats-credentials", n.CredentialsFile, ".creds `file` for --nats-url")
 	f.StringVar(&n.NKeyFile, "nats-nkey", n.NKeyFile, "`file` with the seed of an nkey for --nats-url")
 	f.StringVar(&n.UserFile, "nats-user", n.UserFile, "`file` with a user name for --nats-url; needs --nats-password")
@@ -24,6 +25,13 @@ func Flags(cmd *cobra.Command, n *config.NATS) {
 	f.StringVar(&n.CertFile, "nats-cert", n.CertFile, "`file` with a client certificate; needs --nats-key")
 	f.StringVar(&n.KeyFile, "nats-key", n.KeyFile, "`file` with the key of --nats-cert")
 }
+
+// DomainFlag adds --nats-jetstream-domain to a command.
+func DomainFlag(cmd *cobra.Command, d *config.Domain, usage string) {
+	cmd.Flags().StringVar((*string)(d), domainFlag, string(*d), usage)
+}
+
+const domainFlag = "nats-jetstream-domain"
 
 // CheckFlags refuses flags that contradict each other.
 func CheckFlags(n config.NATS) error {
@@ -45,6 +53,9 @@ func CheckFlags(n config.NATS) error {
 		return errors.New("--nats-cert and --nats-key: give both or none")
 	case n.URL == "":
 		return nil
+	}
+	if err := n.JetStreamDomain.Check(); err != nil {
+		return fmt.Errorf("--%s: %w", domainFlag, err)
 	}
 	if err := CheckURL(n.URL); err != nil {
 		return fmt.Errorf("--nats-url: %w", err)

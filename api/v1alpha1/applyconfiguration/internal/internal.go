@@ -273,6 +273,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: credentialsType
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.CredentialsType
+    - name: jetStreamDomain
+      type:
+        scalar: string
     - name: tls
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.TLSSpec

@@ -17,6 +17,8 @@ type NATSSpecApplyConfiguration struct {
 	CredentialsSecretRef *SecretKeyRefApplyConfiguration `json:"credentialsSecretRef,omitempty"`
 	// credentialsType is a .creds file, an nkey seed, or username and password. Default: Creds.
 	CredentialsType *apiv1alpha1.CredentialsType `json:"credentialsType,omitempty"`
+	// jetStreamDomain that the server reaches, as through a leaf node. Default: its own JetStream.
+	JetStreamDomain *string `json:"jetStreamDomain,omitempty"`
 	// tls demands TLS; the server is always verified.
 	TLS *TLSSpecApplyConfiguration `json:"tls,omitempty"`
 }
@@ -48,6 +50,14 @@ func (b *NATSSpecApplyConfiguration) WithCredentialsSecretRef(value *SecretKeyRe
 // If called multiple times, the CredentialsType field is set to the value of the last call.
 func (b *NATSSpecApplyConfiguration) WithCredentialsType(value apiv1alpha1.CredentialsType) *NATSSpecApplyConfiguration {
 	b.CredentialsType = &value
+	return b
+}
+
+// WithJetStreamDomain sets the JetStreamDomain field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the JetStreamDomain field is set to the value of the last call.
+func (b *NATSSpecApplyConfiguration) WithJetStreamDomain(value string) *NATSSpecApplyConfiguration {
+	b.JetStreamDomain = &value
 	return b
 }
 
