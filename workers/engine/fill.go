@@ -57,7 +57,7 @@ func (l *lane) fill(ctx context.Context, out chan<- *step) {
 		}
 		s.reset()
 		select {
-		case m := <-l.queue:
+		case m := <-l.source:
 			l.working.Add(1)
 			s.add(m)
 		case <-l.stopping:
@@ -77,7 +77,7 @@ func (l *lane) fillUp(ctx context.Context, s *step, out chan<- *step) bool {
 	lingers := l.e.limits.linger > 0
 	for !l.full(s) {
 		select {
-		case m := <-l.queue:
+		case m := <-l.source:
 			s.add(m)
 			continue
 		default:
@@ -88,7 +88,7 @@ func (l *lane) fillUp(ctx context.Context, s *step, out chan<- *step) bool {
 				linger = time.After(l.e.limits.linger)
 			}
 			select {
-			case m := <-l.queue:
+			case m := <-l.source:
 				s.add(m)
 			case <-linger:
 				lingers = false
@@ -102,7 +102,7 @@ func (l *lane) fillUp(ctx context.Context, s *step, out chan<- *step) bool {
 		select {
 		case out <- s:
 			return true
-		case m := <-l.queue:
+		case m := <-l.source:
 			s.add(m)
 		case <-ctx.Done():
 			return false

@@ -45,6 +45,8 @@ type lane struct {
 
 	inputs        []*input
 	queue         chan *message // received, not yet in a step
+	sorted        chan *message // the same in order, where the lane merges its inputs
+	source        chan *message // the one of both that steps are made of
 	flushRequests chan flushRequest
 
 	// Of the session:
@@ -53,7 +55,8 @@ type lane struct {
 	tracks    [][]*track // by node
 	numbered  []*track   // the same in a row
 	doubt     *progress.Doubt
-	instances []instance // by node
+	refed     [][]*message // by input: what is acknowledged and still to be processed in its turn
+	instances []instance   // by node
 	answers   chan answer
 	sub       *nats.Subscription
 	inbox     string
@@ -82,7 +85,7 @@ type lane struct {
 	// Unix nanoseconds; 0 = there is none.
 	busySince [2]atomic.Int64
 	payload   atomic.Int64 // the server's max_payload; to ask for it takes a lock
-	waiting   atomic.Int32 // halves that wait for the back-off of a retry
+	waiting   atomic.Int32 // how much of it waits: halves for the back-off of a retry, messages for their turn
 	working   atomic.Int32 // steps that are not stored
 	ready     atomic.Bool
 	problem   atomic.Pointer[string]
@@ -223,6 +226,9 @@ func (l *lane) session(ctx context.Context) error {
 			}
 		})
 	}
+	if l.merges() {
+		all.Go(func() { l.merge(ctx) })
+	}
 	all.Go(func() { defer close(filled); l.fill(ctx, filled); stopPulling() })
 	all.Go(func() { defer close(processed); l.process(ctx, filled, processed) })
 	all.Go(func() {
@@ -260,6 +266,10 @@ func (l *lane) begin() {
 	}
 	l.working.Store(0)
 	l.replaying, l.tick, l.last = false, 0, make([]uint64, len(l.inputs))
+	if l.source = l.queue; l.merges() {
+		l.sorted = make(chan *message)
+		l.source = l.sorted
+	}
 	l.e.setInputs(l, l.inputs)
 }
 

@@ -57,10 +57,13 @@ func (l *lane) tryTakeOver(ctx context.Context) error {
 			return err
 		}
 		in.mu.Lock()
-		in.received, in.acked = state.floor, state.floor
+		in.received, in.acked, in.hand = state.floor, state.floor, amount{}
 		in.mu.Unlock()
 		floors[i] = state.floor
 		l.places = append(l.places, progress.Place{From: in.cfg.From, Stream: state.stream})
+	}
+	if err := l.alignFloors(ctx, floors); err != nil {
+		return err
 	}
 	// What the worker before has on its way may still arrive: then a publish of this one is
 	// refused, and it looks again.

@@ -102,6 +102,9 @@ func (s *Items) appendRun(raw []byte, i int) []byte {
 
 var errItems = errors.New("the list of items in an output cannot be read")
 
+// maxListed bounds how many received events a list that is read may have: no step has as many.
+const maxListed = 1 << 24
+
 // ParseItems decodes what Append wrote.
 func ParseItems(text string) (*Items, error) {
 	raw, err := base64.RawStdEncoding.DecodeString(text)
@@ -111,6 +114,7 @@ func ParseItems(text string) (*Items, error) {
 	d := varints{raw: raw}
 	s := &Items{}
 	var r run
+	listed := 0
 	for n := d.unsigned(); n > 0 && !d.bad; n-- {
 		apart := d.signed()
 		r.seq += uint64(apart >> 1)
@@ -124,6 +128,9 @@ func ParseItems(text string) (*Items, error) {
 			r.messages, r.events = 1, uint32(count>>1)
 			r.index = uint32(int64(r.index) + d.signed())
 		}
+		if listed += int(r.messages) * int(r.events); count>>1 > maxListed || listed > maxListed {
+			return nil, errItems
+		}
 		s.runs = append(s.runs, r)
 	}
 	if d.bad || len(d.raw)%8 != 0 {
@@ -133,6 +140,14 @@ func ParseItems(text string) (*Items, error) {
 		s.made = append(s.made, binary.LittleEndian.Uint64(part))
 	}
 	return s, nil
+}
+
+// renumber gives each input the number that inputs has for it, and forgets what is of none.
+func (s *Items) renumber(inputs []int) {
+	s.runs = slices.DeleteFunc(s.runs, func(r run) bool { return r.input < 0 || r.input >= len(inputs) || inputs[r.input] < 0 })
+	for i := range s.runs {
+		s.runs[i].input = inputs[s.runs[i].input]
+	}
 }
 
 // varints reads integers of varying length.

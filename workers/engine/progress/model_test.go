@@ -3,7 +3,6 @@ package progress
 import (
 	"flag"
 	"fmt"
-	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -32,12 +31,14 @@ type modelEvent struct {
 
 // What stages do with events of a kind.
 const (
-	goes    = iota // on, or to the dead letters
-	may            // the same, or it is left out
-	makes          // a new one is made of it, and it is left out
-	kinds          //
-	mostTry = 40
+	goes  = iota // on, or to the dead letters
+	may          // the same, or it is left out
+	makes        // a new one is made of it, and it is left out
+	kinds        // how many there are
 )
+
+// mostTries is how many workers of a history may die.
+const mostTries = 40
 
 // modelOutput is one stored message.
 type modelOutput struct {
@@ -84,6 +85,7 @@ type world struct {
 	owner      uint64
 	verdicts   map[string]map[string]bool // of stage and id: what was ever decided
 	story      []string
+	script     func(owner uint64, node int, e modelEvent) string // what is decided; nil = it is drawn
 }
 
 func newWorld(seed uint64, f faults) *world {
@@ -189,6 +191,9 @@ func (w *world) takeOver() *session {
 
 // verdict draws what stage node decides about an event: "out", "dead" or "none".
 func (s *session) verdict(node int, e modelEvent) string {
+	if s.script != nil {
+		return s.script(s.owner, node, e)
+	}
 	n := s.r.IntN(100)
 	if s.repeatable {
 		n = int(xxh3.HashString(fmt.Sprint(node, e.id)) % 100)
@@ -269,27 +274,11 @@ func (s *session) judge(node int, e modelEvent, sc scene) {
 
 // step takes some messages through the stages and stores what comes of it. It says whether the worker lives on.
 func (s *session) step(crashes bool) bool {
-	done := make([]Position, len(s.inputs))
-	for i := range done {
-		done[i] = Position{Seq: s.last[i], Index: math.MaxUint32}
-	}
-	done = s.doubt.AtLeast(done)
-	ends := slices.Clone(s.last)
+	done, ends := s.begin()
 	for range 1 + s.r.IntN(4) {
-		s.batch(ends)
+		s.batch(s.r.IntN(len(s.inputs)), 1+s.r.IntN(3), ends)
 	}
-	s.last = ends
-	for _, t := range s.tracks {
-		since := t.fence
-		if t.inDoubt && s.doubt.Open(done) && !s.faults.forgets {
-			since = t.since
-		}
-		for _, p := range t.queue {
-			s.number++
-			o := Output{Number: s.number, Since: since, Items: &p.items, Done: done}
-			p.owner, p.header = s.owner, string(o.Append(nil, s.places))
-		}
-	}
+	s.seal(done)
 	for {
 		var busy []*sessionTrack
 		for _, t := range s.tracks {
@@ -312,17 +301,45 @@ func (s *session) step(crashes bool) bool {
 		s.say("worker %d dies before it acknowledges", s.owner)
 		return false
 	}
+	s.acknowledge(ends)
+	return true
+}
+
+// begin returns up to where everything is done when a step begins, and where it ends so far.
+func (s *session) begin() (done []Position, ends []uint64) {
+	done = make([]Position, len(s.inputs))
+	for i := range done {
+		done[i] = Position{Seq: s.last[i], Index: math.MaxUint32}
+	}
+	return s.doubt.AtLeast(done), slices.Clone(s.last)
+}
+
+// seal writes the headers of the outputs of a step.
+func (s *session) seal(done []Position) {
+	for _, t := range s.tracks {
+		since := t.fence
+		if t.inDoubt && s.doubt.Open(done) && !s.faults.forgets {
+			since = t.since
+		}
+		for _, p := range t.queue {
+			s.number++
+			o := Output{Number: s.number, Since: since, Items: &p.items, Done: done}
+			p.owner, p.header = s.owner, string(o.Append(nil, s.places))
+		}
+	}
+}
+
+func (s *session) acknowledge(ends []uint64) {
+	s.last = ends
 	s.floors = append(s.floors, slices.Clone(s.floor))
 	for i, f := range ends {
 		s.floor[i] = max(s.floor[i], f)
 	}
-	return true
 }
 
-// batch takes one batch of messages of an input: what is made of them stands behind the last one.
-func (s *session) batch(ends []uint64) {
-	in := s.r.IntN(len(s.inputs))
-	n, made := 1+s.r.IntN(3), uint32(0)
+// batch takes a batch of n messages of an input at most: what is made of them stands behind the last one.
+func (s *session) batch(in, n int, ends []uint64) {
+	made := uint32(0)
 	type making struct {
 		e  modelEvent
 		at uint64
@@ -403,7 +420,7 @@ func (s *session) publish(t *sessionTrack) bool {
 func (w *world) run() {
 	var zombie *session
 	for try := 0; ; try++ {
-		crashes := try < mostTry
+		crashes := try < mostTries
 		s := w.takeOver()
 		for s.left() {
 			// A worker that was frozen may go on with what it had begun: its outputs come late. Verdicts that differ are out of what
@@ -443,7 +460,12 @@ func (s *session) ends() (ends []uint64) {
 }
 
 func (s *session) left() bool {
-	return slices.ContainsFunc(slices.Collect(maps.Keys(map[int]bool{0: true, len(s.inputs) - 1: true})), func(in int) bool { return s.next[in] <= uint64(len(s.inputs[in])) })
+	for in, messages := range s.inputs {
+		if s.next[in] <= uint64(len(messages)) {
+			return true
+		}
+	}
+	return false
 }
 
 // violations are what is lost, doubled or out of order.

@@ -1,6 +1,7 @@
 package progress
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -22,14 +23,41 @@ func (o *Output) Append(b []byte, places []Place) []byte {
 	b = append(strconv.AppendUint(b, o.Number, 10), ' ')
 	b = append(strconv.AppendUint(b, o.Since, 10), ' ')
 	b = append(o.Items.Append(b), ' ')
+	b = append(appendInputs(b, places), ' ')
 	return AppendReach(b, places, o.Done)
+}
+
+// appendInputs names the inputs that the items count, where there are several: the next worker may have them in another order.
+func appendInputs(b []byte, places []Place) []byte {
+	if len(places) == 1 {
+		return append(b, '-')
+	}
+	for i, p := range places {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, p.String()...)
+	}
+	return b
+}
+
+// parseInputs returns for each input of the writer which of places it is, or -1.
+func parseInputs(text string, places []Place) (inputs []int) {
+	if text == "-" {
+		return []int{0}
+	}
+	for name := range strings.SplitSeq(text, ",") {
+		inputs = append(inputs, slices.IndexFunc(places, func(p Place) bool { return p.String() == name }))
+	}
+	return inputs
 }
 
 // ParseOutput decodes what Append wrote; nil when it cannot be read, as of a release that does not write it.
 func ParseOutput(text string, places []Place) *Output {
 	number, rest, _ := strings.Cut(text, " ")
 	since, rest, _ := strings.Cut(rest, " ")
-	items, done, _ := strings.Cut(rest, " ")
+	items, rest, _ := strings.Cut(rest, " ")
+	inputs, done, _ := strings.Cut(rest, " ")
 	var o Output
 	var err1, err2, err3 error
 	o.Number, err1 = strconv.ParseUint(number, 10, 64)
@@ -38,6 +66,7 @@ func ParseOutput(text string, places []Place) *Output {
 	if err1 != nil || err2 != nil || err3 != nil {
 		return nil
 	}
+	o.Items.renumber(parseInputs(inputs, places))
 	o.Done = ParseReach(done, places)
 	return &o
 }
