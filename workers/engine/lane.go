@@ -79,7 +79,11 @@ type lane struct {
 	contexts *event.Contexts
 
 	// edition is what the stages of the lane decide by.
-	edition *edition
+	edition  *edition
+	suspects suspects
+	// abort ends the session; broken says that it was called.
+	abort  context.CancelCauseFunc
+	broken atomic.Bool
 
 	// busySince is when the call of a stage that goes on now began, in each half of a chain, in
 	// Unix nanoseconds; 0 = there is none.
@@ -209,7 +213,11 @@ func (l *lane) session(ctx context.Context) error {
 	defer cancel(nil)
 	l.begin()
 	defer l.end(context.WithoutCancel(ctx))
+	l.abort = cancel
 	if err := l.takeOver(ctx); err != nil {
+		if l.broken.Load() {
+			return context.Cause(ctx)
+		}
 		return err
 	}
 	l.ready.Store(true)
@@ -257,6 +265,7 @@ func (l *lane) begin() {
 	for i, c := range l.e.cfg.Inputs {
 		l.inputs = append(l.inputs, newInput(l, i, c))
 	}
+	l.broken.Store(false)
 	l.makeHands()
 	l.free = make(chan *step, stepsPerLane)
 	for range stepsPerLane {

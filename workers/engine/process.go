@@ -174,9 +174,15 @@ func (l *lane) node(ctx context.Context, sc *scene, n *node, events []event.Even
 	sr.produced, sr.now, sr.partition, sr.late = emptied(sr.produced), sc.now, sc.partition, 0
 	sc.s.tallies[n.index].events += int64(len(events))
 	sc.s.trace.enter(l, n, events)
-	for lo := 0; lo < len(events); lo += n.limits.maxEvents {
-		hi := min(lo+n.limits.maxEvents, len(events))
-		l.decide(ctx, n, events[lo:hi], sr.decisions[lo:hi], 1)
+	size := n.limits.maxEvents
+	if n.stateful && len(events) > 0 && l.suspects.isAlone(&events[0]) {
+		size = 1
+	}
+	for lo := 0; lo < len(events); lo += size {
+		hi := min(lo+size, len(events))
+		if l.decide(ctx, n, events[lo:hi], sr.decisions[lo:hi], 1); l.broken.Load() {
+			return false
+		}
 	}
 	if !l.retry(ctx, sc, n, events) {
 		return false
@@ -317,11 +323,20 @@ func (sr *scratch) attempts(i int) int {
 }
 
 // decide has the stage decide about events. When it fails on several at once they are
-// processed one by one, to find the one to blame.
+// processed one by one, to find the one to blame. When a stage with state panics, the lane begins anew first (broken).
 func (l *lane) decide(ctx context.Context, n *node, events []event.Event, decisions []stage.Decision, attempt int) {
 	sr := &l.scratch[n.index]
+	if len(events) == 1 {
+		if err := l.suspects.poisoned(n.index, &events[0]); err != nil {
+			decisions[0] = blame(err)
+			return
+		}
+	}
 	err := l.call(ctx, n, events, attempt)
 	switch {
+	case n.stateful && panicked(err) && l.suspects.add(n.index, events, err, l.e.now()):
+		l.broken.Store(true)
+		l.abort(errPanicked)
 	case err == nil:
 		for i := range events {
 			decisions[i] = sr.batch.Decision(i)
@@ -332,9 +347,16 @@ func (l *lane) decide(ctx context.Context, n *node, events []event.Event, decisi
 		decisions[0] = blame(err)
 	default:
 		for i := range events {
-			l.decide(ctx, n, events[i:i+1], decisions[i:i+1], attempt)
+			if l.decide(ctx, n, events[i:i+1], decisions[i:i+1], attempt); l.broken.Load() {
+				return
+			}
 		}
 	}
+}
+
+func panicked(err error) bool {
+	_, ok := err.(*panicError) //nolint:errorlint // made by call and never wrapped
+	return ok
 }
 
 // blame turns the failure of the stage on one event into a verdict.
@@ -385,7 +407,9 @@ func (l *lane) retry(ctx context.Context, sc *scene, n *node, events []event.Eve
 			return false
 		}
 		sc.s.tallies[n.index].retried += int64(len(left))
-		l.again(ctx, n, events, left, attempt+1)
+		if l.again(ctx, n, events, left, attempt+1); l.broken.Load() {
+			return false
+		}
 	}
 }
 
