@@ -27,6 +27,7 @@ type node struct {
 	depth    int      // in the chain
 	half     int      // which of Engine.halves it belongs to
 	dead     throttle // of what is logged of dead letters
+	away     throttle // of what is logged of things that are away
 }
 
 // newNodes makes the head and what is chained to it, parents first.
@@ -73,8 +74,8 @@ func parentOf(c *config.StageConfig) string {
 
 func newNode(o *Options, c *config.StageConfig, f stage.Factory) (*node, error) {
 	n := &node{
-		dead: throttle{every: time.Minute},
-		cfg:  c, limits: limitsOf(c), factory: f, stateful: f.Stateful(c), ports: newPorts(c),
+		dead: throttle{every: time.Minute}, away: throttle{every: time.Minute},
+		cfg: c, limits: limitsOf(c), factory: f, stateful: f.Stateful(c), ports: newPorts(c),
 		metrics: o.Metrics.bind(c.Pipeline.String(), c.Stage),
 		register: prometheus.WrapRegistererWith(prometheus.Labels{
 			"pipeline": c.Pipeline.String(), "stage": c.Stage,

@@ -343,6 +343,10 @@ func (l *lane) decide(ctx context.Context, n *node, events []event.Event, decisi
 		}
 		sr.produced = append(sr.produced, sr.batch.Produced()...)
 		sr.late += sr.batch.Late()
+	case stage.IsUnavailable(err):
+		for i := range events {
+			decisions[i] = stage.Decision{Verdict: stage.Retry, Err: err}
+		}
 	case len(events) == 1:
 		decisions[0] = blame(err)
 	default:
@@ -372,38 +376,16 @@ func blame(err error) stage.Decision {
 }
 
 // retry processes again, after a back-off, what the stage wants to retry. The lane waits
-// meanwhile, so that nothing overtakes it. After the last attempt an event is dead.
+// meanwhile, so that nothing overtakes it. After its last attempt an event is dead; while what the stage calls is away, no attempt
+// is counted.
 func (l *lane) retry(ctx context.Context, sc *scene, n *node, events []event.Event) bool {
 	sr := &l.scratch[n.index]
 	for attempt := 1; ; attempt++ {
-		var left []int
-		for i := range sr.decisions {
-			if sr.decisions[i].Verdict == stage.Retry {
-				left = append(left, i)
-			}
-		}
+		left, away := sr.toRetry(n)
 		if len(left) == 0 {
 			return true
 		}
-		if len(sr.tried) < len(events) {
-			sr.tried = grow(sr.tried, len(events))
-		}
-		for _, i := range left {
-			sr.tried[i] = attempt
-		}
-		if attempt >= n.limits.attempts {
-			for _, i := range left {
-				err := sr.decisions[i].Err
-				if err == nil {
-					err = errNoReason
-				}
-				sr.decisions[i] = stage.Decision{
-					Verdict: stage.DeadLetter, Reason: reasonRetriesExhausted, Err: fmt.Errorf("after %d attempts: %w", attempt, err),
-				}
-			}
-			return true
-		}
-		if !l.pause(ctx, n, attempt) {
+		if !l.pause(ctx, n, attempt, away) {
 			return false
 		}
 		sc.s.tallies[n.index].retried += int64(len(left))
@@ -411,6 +393,34 @@ func (l *lane) retry(ctx context.Context, sc *scene, n *node, events []event.Eve
 			return false
 		}
 	}
+}
+
+// toRetry returns the events that are to be processed again, and why, if something is away. What has had its last attempt is
+// dead from now on.
+func (sr *scratch) toRetry(n *node) (left []int, away error) {
+	for i := range sr.decisions {
+		d := &sr.decisions[i]
+		if d.Verdict != stage.Retry {
+			continue
+		}
+		if len(sr.tried) < len(sr.decisions) {
+			sr.tried = grow(sr.tried, len(sr.decisions))
+		}
+		if stage.IsUnavailable(d.Err) {
+			left, away = append(left, i), d.Err
+			continue
+		}
+		if sr.tried[i]++; sr.tried[i] < n.limits.attempts {
+			left = append(left, i)
+			continue
+		}
+		err := d.Err
+		if err == nil {
+			err = errNoReason
+		}
+		*d = stage.Decision{Verdict: stage.DeadLetter, Reason: reasonRetriesExhausted, Err: fmt.Errorf("after %d attempts: %w", sr.tried[i], err)}
+	}
+	return left, away
 }
 
 // again processes some events once more, side by side.
@@ -431,10 +441,18 @@ func (l *lane) again(ctx context.Context, n *node, events []event.Event, left []
 	}
 }
 
-// pause waits before the attempt after attempt; false when the lane ends: another worker goes on.
-func (l *lane) pause(ctx context.Context, n *node, attempt int) bool {
+// pause waits before the attempt after attempt; false when the lane ends: another worker goes on. away is why nothing can be
+// done before, if something is.
+func (l *lane) pause(ctx context.Context, n *node, attempt int, away error) bool {
 	l.waiting.Add(1)
 	defer l.waiting.Add(-1)
+	if away != nil && !l.replaying {
+		l.setProblem("stage " + n.cfg.Stage + " waits: " + away.Error())
+		defer l.setProblem("")
+		if n.away.allow(l.e.now()) {
+			l.log.Warn("the stage waits for what it calls; no event is blamed", "stage", n.cfg.Stage, "lane", l.index, "problem", away)
+		}
+	}
 	t := time.NewTimer(backoff(n.limits.backoff, n.limits.maxBackoff, attempt-1, l.e.jitter()))
 	defer t.Stop()
 	select {

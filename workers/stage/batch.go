@@ -110,7 +110,7 @@ func (b *Batch) DeadLetter(i int, reason string, err error) {
 	b.decisions[i] = Decision{Verdict: DeadLetter, Reason: reason, Err: err}
 }
 
-// Retry has event i processed again later.
+// Retry has event i processed again later. An err that is Unavailable counts no attempt.
 func (b *Batch) Retry(i int, err error) { b.decisions[i] = Decision{Verdict: Retry, Err: err} }
 
 // Produce publishes a new event on port. Its id must follow from its input alone, so that

@@ -39,9 +39,12 @@ type Stage interface {
 	// port of the stage. It must not keep references to b or its events after it returns:
 	// their memory is used again. (strings.Clone what must live.)
 	//
-	// An error or a panic concerns the whole batch: the engine then processes the events
-	// one by one to find the one to blame, and retries or dead-letters only that one. So
-	// a stage should return an error only when it cannot tell which event is at fault.
+	// An error concerns the whole batch: the engine then processes the events one by one to find the one to blame,
+	// and retries or dead-letters only that one (but see Permanent and Unavailable). So a stage should return an error only when it
+	// cannot tell which event is at fault. A stage with state that returns one has taken nothing of the batch into its state.
+	//
+	// A panic is a fault of the stage. The event that panics alone is a dead letter. The engine drops an instance with state that
+	// panicked, and rebuilds another: see Rebuilder.
 	Process(ctx context.Context, b *Batch) error
 	// Shutdown releases what Start took. No event is in hand when it is called. It is called once, and only when
 	// Start succeeded.
@@ -154,14 +157,28 @@ func (r Registry) Factory(k config.Kind) (Factory, error) {
 	return nil, fmt.Errorf("kind %q has no factory in this worker", k)
 }
 
+// An error says whose fault it is. Without a mark it is the event's, and another attempt may mend it: after the stage's
+// attempts the event is a dead letter.
+
+// Permanent marks err as the event's fault, which no attempt mends: the event is a dead letter at once.
+func Permanent(err error) error { return permanentError{err} }
+
+// IsPermanent tells whether err was marked by Permanent.
+func IsPermanent(err error) bool { return errors.As(err, &permanentError{}) }
+
+// Unavailable marks err as the fault of the moment: what the stage calls is away. No event is blamed. The lane waits, for ever if
+// need be, and calls again after a back-off; no attempt is counted. Meanwhile the worker is not ready, and says why.
+func Unavailable(err error) error { return unavailableError{err} }
+
+// IsUnavailable tells whether err was marked by Unavailable.
+func IsUnavailable(err error) bool { return errors.As(err, &unavailableError{}) }
+
 type permanentError struct{ err error }
 
 func (e permanentError) Error() string { return e.err.Error() }
 func (e permanentError) Unwrap() error { return e.err }
 
-// Permanent marks err as one that another attempt cannot mend: the event is dead-lettered
-// at once. Every other error is retryable.
-func Permanent(err error) error { return permanentError{err} }
+type unavailableError struct{ err error }
 
-// IsPermanent tells whether err was marked by Permanent.
-func IsPermanent(err error) bool { return errors.As(err, &permanentError{}) }
+func (e unavailableError) Error() string { return e.err.Error() }
+func (e unavailableError) Unwrap() error { return e.err }
