@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"slices"
@@ -38,7 +39,9 @@ type Step struct {
 
 // Instance is one instance of a stage and where it is in its input.
 type Instance struct {
-	Stage   stage.Stage
+	Stage stage.Stage
+	// Poison has the memory of each message overwritten after the call that saw it.
+	Poison  bool
 	decoder *event.Decoder
 	next    int64 // Unix second of the next flush
 	seen    uint64
@@ -145,7 +148,11 @@ func (in *Instance) process(m Message, w *writer) {
 	in.seen++
 	in.decoder.Reset()
 	b := &stage.Batch{Now: m.Stored, Partition: m.Partition}
-	b.Events, _ = in.decoder.Decode(nil, event.Message{Header: m.Header, Data: m.Data, Sequence: in.seen, Time: m.Stored.UnixNano()})
+	data := m.Data
+	if in.Poison {
+		data = bytes.Clone(data)
+	}
+	b.Events, _ = in.decoder.Decode(nil, event.Message{Header: m.Header, Data: data, Sequence: in.seen, Time: m.Stored.UnixNano()})
 	if in.marked {
 		if b.Events = slices.DeleteFunc(b.Events, func(e event.Event) bool { return !e.Marked() }); len(b.Events) == 0 {
 			return
@@ -163,7 +170,17 @@ func (in *Instance) process(m Message, w *writer) {
 		}
 	}
 	w.produced(b)
+	if in.Poison {
+		for i := range data {
+			data[i] = 0xdb
+		}
+		in.decoder.Reset()
+		in.decoder.Decode(nil, event.Message{Header: m.Header, Data: garbage})
+	}
 }
+
+// garbage takes the place of what was decoded.
+var garbage = []byte(`{"id":"` + strings.Repeat("garbage ", 1000) + `","attributes":{"a":"` + strings.Repeat("garbage ", 1000) + `"}}`)
 
 // writer collects what leaves the stage.
 type writer struct {

@@ -11,8 +11,6 @@ import (
 	"millrace.dev/millrace/workers/stage"
 )
 
-var _ stage.Recaller = (*analyzer)(nil)
-
 // Remembers is how long the longest-lived insight is left as it is.
 func (a *analyzer) Remembers() time.Duration { return max(a.insights.far, 4*episodeSpan) + a.Horizon() }
 

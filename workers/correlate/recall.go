@@ -8,10 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
-	"millrace.dev/millrace/workers/stage"
 )
-
-var _ stage.Recaller = (*correlator)(nil)
 
 // Remembers is the longest life of an incident, and how long it takes to be over.
 func (c *correlator) Remembers() time.Duration {

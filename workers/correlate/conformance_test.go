@@ -1,0 +1,19 @@
+package correlate
+
+import (
+	"testing"
+
+	"millrace.dev/millrace/test/stagetest"
+	"millrace.dev/millrace/workers/config"
+)
+
+func TestConformance(t *testing.T) {
+	for name, c := range map[string]config.Correlate{
+		"realtime": {Realtime: &config.CorrelateRealtime{}},
+		"window":   {Window: &config.CorrelateWindow{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stagetest.Run(t, stagetest.Suite{Factory: NewFactory(), Config: config.StageConfig{Partitions: 1, Correlate: &c}})
+		})
+	}
+}
