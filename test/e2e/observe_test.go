@@ -3,16 +3,21 @@
 package e2e
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"millrace.dev/millrace/test/harness"
+	"millrace.dev/millrace/test/harness/natsserver"
 )
 
 // The alerts are tried with a window and a `for` of seconds.
@@ -37,7 +42,7 @@ type observer struct {
 func TestSeenFromOutside(t *testing.T) {
 	together(t)
 	otlp := startOTLP(t)
-	o := &observer{cluster: newCluster(t,
+	o := &observer{cluster: newClusterOn(t, []*natsserver.Server{harness.StartNATS(t, natsserver.Options{MaxPayload: observedPayload})},
 		"collector.kubernetes.enabled=true", "operator.extraArgs={--resync-interval=1s}",
 		"tracing.endpoint="+otlp.url, "tracing.sampleRatio=1"), otlp: otlp, alerts: map[string]bool{}}
 	o.run("kubectl", "apply", "-f", o.root+"/config/samples/observability.yaml")
@@ -64,6 +69,7 @@ func TestSeenFromOutside(t *testing.T) {
 		{"the operator is down, a stream and a consumer are gone", o.operatorDown},
 		{"NATS is down", o.natsDown},
 		{"the operator loses its rights", o.rightsLost},
+		{"an event is larger than NATS takes", o.tooLarge},
 		{"every alert was seen", o.allSeen},
 		{"every metric of alerts, dashboard and docs is there", o.everyMetric},
 	}
@@ -268,6 +274,26 @@ func (o *observer) rightsLost(*testing.T) {
 	o.prometheus.wantClear(window+2*soon, "MillraceReconcileErrors")
 }
 
+// observedPayload is the max_payload of the NATS server, so that an event of Kubernetes may be larger.
+const observedPayload = 256 << 10
+
+// tooLarge has the collector drop an event. The alert stays for an hour.
+func (o *observer) tooLarge(t *testing.T) {
+	text := make([]byte, 2*observedPayload)
+	if _, err := rand.Read(text); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "event.json")
+	if err := os.WriteFile(file, fmt.Appendf(nil, `{"apiVersion": "v1", "kind": "Event", "metadata": {"name": "large", "namespace": "default"}, "type": "Warning",
+	"reason": "Large", "involvedObject": {"kind": "Pod", "namespace": "default", "name": "large"}, "message": %q}`, hex.EncodeToString(text)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o.run("kubectl", "create", "-f", file)
+	o.fires(soon, dropsEvents)
+}
+
+const dropsEvents = "MillraceCollectorDropsEvents"
+
 func (o *observer) allSeen(t *testing.T) {
 	for name, seen := range o.alerts {
 		if !seen {
@@ -277,7 +303,8 @@ func (o *observer) allSeen(t *testing.T) {
 	if len(o.alerts) == 0 {
 		t.Error("there are no alerts")
 	}
-	o.prometheus.wantClear(2 * soon)
+	delete(o.alerts, dropsEvents)
+	o.prometheus.wantClear(2*soon, slices.Sorted(maps.Keys(o.alerts))...)
 }
 
 var metricName = regexp.MustCompile(`\b(?:millrace|controller_runtime)_[a-z0-9_]+`)

@@ -190,8 +190,9 @@ func (r *realtime) relapses(inc *incident) (most int) {
 	for _, self := range inc.healed {
 		n, well, since := 0, true, int64(0)
 		type turn struct {
-			at   int64
-			well bool
+			at    int64
+			well  bool
+			crash bool // of a loop
 		}
 		var turns []turn
 		gone := false
@@ -201,9 +202,9 @@ func (r *realtime) relapses(inc *incident) (most int) {
 			case x.signal == signalDeleted && slices.Contains(x.recovers(), self):
 				gone = true
 			case x.signal == signalRecovered && slices.Contains(x.recovers(), self):
-				turns = append(turns, turn{x.time, true})
+				turns = append(turns, turn{at: x.time, well: true})
 			case x.self == self && telling(x):
-				turns = append(turns, turn{x.time, false})
+				turns = append(turns, turn{at: x.time, crash: x.signal == signalCrashLoop && x.time%int64(conditionGrain) == 0})
 			}
 		}
 		if gone {
@@ -213,7 +214,8 @@ func (r *realtime) relapses(inc *incident) (most int) {
 			if c := cmp.Compare(a.at, b.at); c != 0 || a.well == b.well {
 				return c
 			}
-			if b.well {
+			// In the same second a symptom comes before its recovery, but a pod was ready before it crashed: see outlives.
+			if b.well != (a.crash || b.crash) {
 				return -1
 			}
 			return 1

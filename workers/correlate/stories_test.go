@@ -626,6 +626,24 @@ func TestTheNextOwnerCloses(t *testing.T) {
 	}
 }
 
+// TestCrashInTheSecondOfItsStart: a process that crash-loops every 5 s is ready and crashes within the same second. That is no
+// relapse: once it runs, the incident is over after the quiet time.
+func TestCrashInTheSecondOfItsStart(t *testing.T) {
+	web := of("Deployment/web")
+	var events []*eventv1.Event
+	for i := range 12 {
+		at := float64(5 * i)
+		events = append(events, happens(at, "k8s.pod.restarted", "Pod/web-a", web), happens(at, "k8s.pod.ready", "Pod/web-a", web),
+			happens(at, "k8s.pod.crash_loop_back_off", "Pod/web-a", web))
+	}
+	events = append(events, happens(60, "k8s.pod.ready", "Pod/web-a", web))
+	lines := play(t, newStage(t, realtimeOnly), events...)
+	last := lines[len(lines)-1]
+	if len(lines) > 3 || last.event.GetInsight().GetStatus() != "closed" || last.at < 60 || last.at > 60+17 {
+		t.Errorf("messages: %v, the last after %g s, want three at most and an end 15 s after 60 s", lines, last.at)
+	}
+}
+
 // TestALargeInsightIsWhole: it drops evidence until it fits.
 func TestALargeInsightIsWhole(t *testing.T) {
 	long := strings.Repeat("x", 20_000)
