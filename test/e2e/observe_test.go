@@ -275,11 +275,11 @@ func (o *observer) rightsLost(*testing.T) {
 }
 
 // observedPayload is the max_payload of the NATS server, so that an event of Kubernetes may be larger.
-const observedPayload = 256 << 10
+const observedPayload = 24 << 10
 
 // tooLarge has the collector drop an event. The alert stays for an hour.
 func (o *observer) tooLarge(t *testing.T) {
-	text := make([]byte, 2*observedPayload)
+	text := make([]byte, observedPayload) // twice as much in hexadecimal, of which the collector takes 32 KiB
 	if _, err := rand.Read(text); err != nil {
 		t.Fatal(err)
 	}

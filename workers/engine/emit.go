@@ -177,7 +177,7 @@ func (l *lane) pack(sc *scene, t *track, q int, e *event.Event, isNew bool) {
 	var o *output
 	if t.open != nil {
 		o = t.open.outputs[len(t.open.outputs)-1]
-		if o.events >= limits.maxEvents || o.items.Size() >= maxItems || o.frame.Size()+e.Size() > l.frameBytes(limits) {
+		if o.events >= limits.maxEvents || o.items.Size() >= l.maxItems() || o.frame.Size()+e.Size() > l.frameBytes(limits) {
 			o = nil
 		}
 	}
@@ -213,17 +213,21 @@ func (l *lane) originOf(sc *scene) (stream string, first uint64) {
 // compresses. A single event may be larger.
 func (l *lane) frameBytes(of *limits) int {
 	if limit := int(l.payload.Load()); limit > 0 {
-		return min(of.maxBytes, limit-frameMargin)
+		return min(of.maxBytes, limit-frameMargin(limit))
 	}
 	return of.maxBytes
 }
 
-const (
-	// frameMargin is what headers and bad compression may add to a frame.
-	frameMargin = 24 << 10
-	// maxItems bounds the list of what an output holds, in bytes.
-	maxItems = 12 << 10
-)
+// frameMargin is what headers and bad compression may add to a frame, where the server takes messages of limit bytes.
+func frameMargin(limit int) int { return min(24<<10, limit/4) }
+
+// maxItems bounds the list of what an output holds, in bytes: half of the margin.
+func (l *lane) maxItems() int {
+	if limit := int(l.payload.Load()); limit > 0 {
+		return frameMargin(limit) / 2
+	}
+	return 12 << 10
+}
 
 // single publishes one event as a message of its own, which is body. The error says that it is too large: whether
 // it is must not hang on what is stored already.
@@ -326,14 +330,14 @@ func (l *lane) publishNew(sc *scene, n *node, p int, e *event.Event, m *eventv1.
 // tooLargeAlone says whether a frame of e alone is more than the server takes.
 func (l *lane) tooLargeAlone(n *node, e *event.Event) bool {
 	limit := int(l.payload.Load())
-	if limit <= 0 || e.Size() <= l.frameBytes(&n.limits) || e.Size() <= limit-frameMargin {
+	if limit <= 0 || e.Size() <= l.frameBytes(&n.limits) || e.Size() <= limit-frameMargin(limit) {
 		return false
 	}
 	w := l.writer()
 	defer l.putWriter(w)
 	w.Begin(event.FrameHeader{})
 	w.Add(e)
-	return len(w.AppendTo(nil)) > limit-frameMargin
+	return len(w.AppendTo(nil)) > limit-frameMargin(limit)
 }
 
 // encode makes an event of what a stage produced. Text that is not UTF-8, which a stage
