@@ -76,7 +76,7 @@ func Rebuild(t testing.TB, s stage.Stage, messages []Message, at int, before []S
 	in.Run(messages[from:at])
 	in.marked = false
 	if r, ok := s.(stage.Recaller); ok {
-		r.Recall(told(before[:min(at, len(before))]), time.Time{})
+		r.Recall(told(before[:min(at, len(before))]), time.Unix(messages[max(at-1, 0)].Stored.Unix(), 0))
 	}
 	return in
 }
@@ -88,8 +88,12 @@ func told(steps []Step) (told []*eventv1.Event) {
 			if p.Port != config.PortInsights {
 				continue
 			}
-			told = slices.DeleteFunc(told, func(e *eventv1.Event) bool { return e.GetId() == p.Event.GetId() })
-			told = append(told, proto.CloneOf(p.Event))
+			e := proto.CloneOf(p.Event)
+			if i := slices.IndexFunc(told, func(o *eventv1.Event) bool { return o.GetId() == e.GetId() }); i >= 0 {
+				told[i] = e
+			} else {
+				told = append(told, e)
+			}
 		}
 	}
 	return told

@@ -156,7 +156,7 @@ func (c *correlator) Flush(_ context.Context, now time.Time, final bool, b *stag
 	r.settle()
 	r.advance(now.UnixNano())
 	r.sweep(now.UnixNano())
-	r.closeGone(now.UnixNano())
+	r.catchUp(now.UnixNano())
 	if final {
 		r.end()
 	}

@@ -45,7 +45,8 @@ type realtime struct {
 	// gone are insights that were open at a takeover and that its replay showed nothing of, to be closed later than goneAfter.
 	gone      []*eventv1.Event
 	goneAfter int64
-	clock     clock // event time
+	unheard   []*incident // that the replay told of, and no output does
+	clock     clock       // event time
 	// effects is, for a kind of event, what it may cause.
 	effects [signals][]signal
 	links   prometheus.Counter

@@ -54,11 +54,9 @@ func (r *realtime) recall(told []*eventv1.Event, after time.Time) {
 	}
 	for _, inc := range all { // what the replay told of nobody has heard of
 		if inc.merged == nil && !inc.closed && inc.revision > 0 && !known[inc.id] {
-			inc.revision = 0
-			r.touch(inc)
+			r.unheard = append(r.unheard, inc)
 		}
 	}
-	r.followed = slices.DeleteFunc(r.followed, func(i *incident) bool { return i.find().revision == 0 })
 	r.goneAfter = after.UnixNano()
 }
 
@@ -130,10 +128,21 @@ func (i *incident) stands(root, symptom *observation) bool {
 		(strings.Contains(e.GetInsight().GetRuleId(), ">") || !explains(root, symptom))
 }
 
-// closeGone closes the insights that the replay showed nothing of.
-func (r *realtime) closeGone(now int64) {
+// catchUp closes the insights that the replay showed nothing of, and has what nobody has heard of told.
+func (r *realtime) catchUp(now int64) {
 	if now <= r.goneAfter {
 		return
+	}
+	for _, inc := range r.unheard {
+		if inc = inc.find(); !inc.closed && inc.recalled == nil {
+			inc.revision = 0
+			r.touch(inc)
+		}
+	}
+	if len(r.unheard) > 0 {
+		r.followed = slices.DeleteFunc(r.followed, func(i *incident) bool { return i.find().revision == 0 })
+		r.unheard = nil
+		r.settle()
 	}
 	for _, e := range r.gone {
 		r.news = append(r.news, closing(e))

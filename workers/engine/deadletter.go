@@ -112,13 +112,13 @@ func (e *Engine) truncate(m *nats.Msg) {
 		limit = min(limit, payload)
 	}
 	for _, name := range sendersHeaders(m.Header) {
-		if headerSize(m.Header)+trackHeaders <= limit {
+		if headerSize(m.Header)+e.trackHeaders() <= limit {
 			break
 		}
 		delete(m.Header, name)
 	}
 	if payload > 0 {
-		m.Data = m.Data[:max(0, min(payload-headerSize(m.Header)-trackHeaders, len(m.Data)))]
+		m.Data = m.Data[:max(0, min(payload-headerSize(m.Header)-e.trackHeaders(), len(m.Data)))]
 	}
 }
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"math"
+	"slices"
 
 	"millrace.dev/millrace/workers/engine/progress"
 )
@@ -19,11 +20,11 @@ func (l *lane) learnDoubt(ctx context.Context) error {
 			}
 			t.number = len(l.numbered)
 			l.numbered = append(l.numbered, t)
-			w := progress.Written{Node: t.node.index, Track: t.number, Reach: t.packed}
+			w := progress.Written{Node: t.node.index, Track: t.number, Reach: slices.Clone(t.packed)}
 			if t.output != nil {
 				w.Done, t.since = t.output.Done, t.output.Since
 			}
-			if t.begun {
+			if t.fence != 0 {
 				written = append(written, w)
 			}
 		}
@@ -55,6 +56,9 @@ func (l *lane) learnDoubt(ctx context.Context) error {
 // readBack reads what the outputs of the step in doubt on a track hold, the last one included.
 func (l *lane) readBack(ctx context.Context, t *track) (items []*progress.Items, err error) {
 	for seq := t.since; seq < t.fence; {
+		if l.stopped() {
+			return nil, errStopped
+		}
 		m, err := l.readNext(ctx, t, seq+1)
 		if err != nil {
 			return nil, err

@@ -112,9 +112,10 @@ func (l *lane) went(sc *scene, n *node) (where progress.Where, t *track) {
 	return where, t
 }
 
-// storedBefore says whether node n stored the item of the scene when its step was tried before.
-func (l *lane) storedBefore(sc *scene, n *node) bool {
-	where, _ := l.went(sc, n)
+// storedBefore says whether node n stored the item of the scene when its step was tried before, and on which track.
+func (l *lane) storedBefore(sc *scene, n *node, on **track) bool {
+	where, t := l.went(sc, n)
+	*on = t
 	return where == progress.Stored
 }
 
@@ -270,12 +271,16 @@ func (l *lane) produce(sc *scene, n *node, made []stage.Produced) {
 		sc.at.Index, sc.made = base+uint32(i), nameOf(&e)
 		e.Origin = event.Origin{Input: sc.in, Sequence: sc.at.Seq, Index: int(sc.at.Index), Made: sc.made}
 		name := made[i].Port
+		var before *track
 		t := &sc.s.tallies[n.index]
 		p, ok := n.ports.find(name)
 		switch {
-		case ok && l.storedBefore(sc, n):
-			t.produced = addTo(t.produced, n.ports.all[p].name, 1)
-			if n.ports.all[p].name == config.PortOut {
+		case ok && l.storedBefore(sc, n, &before):
+			t.produced = addTo(t.produced, before.port.name, 1)
+			if before.port.name == config.PortDeadLetter { // it was too large
+				continue
+			}
+			if before.port.name == config.PortOut {
 				t.out++
 			}
 		case ok:
@@ -330,15 +335,22 @@ func (l *lane) publishNew(sc *scene, n *node, p int, e *event.Event, m *eventv1.
 // tooLargeAlone says whether a frame of e alone is more than the server takes.
 func (l *lane) tooLargeAlone(n *node, e *event.Event) bool {
 	limit := int(l.payload.Load())
-	if limit <= 0 || e.Size() <= l.frameBytes(&n.limits) || e.Size() <= limit-frameMargin(limit) {
+	if limit <= 0 {
+		return false
+	}
+	limit -= l.e.trackHeaders() + alone
+	if e.Size() <= l.frameBytes(&n.limits) || e.Size() <= limit {
 		return false
 	}
 	w := l.writer()
 	defer l.putWriter(w)
 	w.Begin(event.FrameHeader{})
 	w.Add(e)
-	return len(w.AppendTo(nil)) > limit-frameMargin(limit)
+	return len(w.AppendTo(nil)) > limit
 }
+
+// alone is the room for the other headers of a frame of one event.
+const alone = 2 << 10
 
 // encode makes an event of what a stage produced. Text that is not UTF-8, which a stage
 // may have copied from an event, is mended: protobuf does not carry it.
@@ -382,7 +394,7 @@ func (l *lane) header(s *step, o *output, since uint64) {
 
 // tooLarge says whether the server would refuse m.
 func (e *Engine) tooLarge(m *nats.Msg) bool {
-	headers, limit := headerSize(m.Header)+trackHeaders, e.conn.MaxPayload()
+	headers, limit := headerSize(m.Header)+e.trackHeaders(), e.conn.MaxPayload()
 	return headers > maxHeaders || limit > 0 && int64(len(m.Data)+headers) > limit
 }
 
@@ -394,9 +406,20 @@ const maxHeaders = 1<<16 - 1
 // W3C Trace Context has vendors pass on 512 characters of tracestate at least.
 const maxTraceHeader = 512
 
-// trackHeaders is the room for the headers that are added when a message is published: the position in up to 16
-// inputs is most of it.
-const trackHeaders = 4 << 10
+// trackHeaders is the room for the headers that are added when a message is published: each input has its name and the
+// identity of its stream three times in them, and two positions.
+func (e *Engine) trackHeaders() int {
+	room := 512
+	for _, in := range e.cfg.Inputs {
+		room += 3*(len(in.From)+maxIdentity) + 2*maxPosition
+	}
+	return room
+}
+
+const (
+	maxIdentity = 64 // of a stream, with what stands around it
+	maxPosition = 52 // three numbers
+)
 
 // headerSize is the encoded size of h, which counts as payload.
 func headerSize(h nats.Header) int {

@@ -464,7 +464,7 @@ func (in *input) look(ctx context.Context) {
 	now := in.now()
 	quiet := now - in.heard
 	every := int64(lookSeldom)
-	if quiet < int64(lookSeldom) || in.l.flushes {
+	if quiet < int64(lookSeldom) || in.l.flushes || in.l.merges() {
 		every = int64(lookOften)
 	}
 	due := in.bound && !in.draining && in.hand.messages == 0 && quiet > int64(lookOften) && now-in.looked > every

@@ -97,7 +97,6 @@ type lane struct {
 	attempts  uint64 // publishes, counted by the committer
 	// lastProblems say why outputs waited when the session ended.
 	lastProblems []string
-	recalls      int // how often the insights of the lane could not be read in a row
 
 	writers sync.Pool // *event.FrameWriter
 }
@@ -111,6 +110,14 @@ type instance struct {
 
 type flushRequest struct {
 	done chan error
+}
+
+// fail answers a request that the lane does not come to the end of, if there is one.
+func (r flushRequest) fail() {
+	select {
+	case r.done <- errors.New("the lane began anew during the final flush"):
+	default: // none, or answered
+	}
 }
 
 func newLane(e *Engine, index int) *lane {
@@ -220,6 +227,7 @@ func (l *lane) session(ctx context.Context) error {
 		}
 		return err
 	}
+	l.suspects.rebuiltAt(l.e.now())
 	l.ready.Store(true)
 	defer l.ready.Store(false)
 	l.setProblem("")
@@ -352,6 +360,7 @@ func (l *lane) process(ctx context.Context, in <-chan *step, out chan<- *step) {
 	}
 	for {
 		var work func() (*step, bool)
+		var asked flushRequest
 		select {
 		case s, more := <-in:
 			if !more {
@@ -360,8 +369,8 @@ func (l *lane) process(ctx context.Context, in <-chan *step, out chan<- *step) {
 			work = func() (*step, bool) { return s, l.take(ctx, s) }
 		case <-idle:
 			work = func() (*step, bool) { return l.flushIdle(ctx) }
-		case r := <-l.flushRequests:
-			work = func() (*step, bool) { return l.flushFinal(ctx, r) }
+		case asked = <-l.flushRequests:
+			work = func() (*step, bool) { return l.flushFinal(ctx, asked) }
 		case <-ctx.Done():
 			work = func() (*step, bool) { return nil, false }
 		}
@@ -374,6 +383,7 @@ func (l *lane) process(ctx context.Context, in <-chan *step, out chan<- *step) {
 		}
 		if !ok || s != nil && !l.through(ctx, s, out) {
 			// Stopped in the middle: nothing of the step is stored.
+			asked.fail()
 			<-drained(in)
 			return
 		}

@@ -18,7 +18,7 @@ func (m *message) before(o *message) bool {
 	return cmp.Or(cmp.Compare(m.stored, o.stored), cmp.Compare(m.in.index, o.in.index), cmp.Compare(m.seq, o.seq)) < 0
 }
 
-// mergeTick is how often it is looked whether the server has told more of an input that is idle.
+// mergeTick is how often merge checks whether an idle input has moved on.
 const mergeTick = 20 * time.Millisecond
 
 // merge passes what arrives on to l.sorted, in order.
@@ -40,6 +40,7 @@ func (l *lane) merge(ctx context.Context) {
 		case m := <-l.queue:
 			waiting[m.in.index] = append(waiting[m.in.index], m)
 		case out <- first:
+			waiting[first.in.index][0] = nil // it is not held on to
 			waiting[first.in.index] = waiting[first.in.index][1:]
 		case <-tick.C:
 		case <-l.stopping:
@@ -85,7 +86,8 @@ func (in *input) quietAt() int64 {
 
 // alignFloors moves the floors of several inputs back to one place in their common order: behind the first message that is not
 // acknowledged. What is acknowledged and stands behind it is processed again, in turn: its outputs are stored, and the state is to
-// come about in the same order as before.
+// come about in the same order as before. An input of which that is more than the lane may have in hand stays where it is:
+// another one has a backlog then, as one that is new to the stage, and its messages come late.
 func (l *lane) alignFloors(ctx context.Context, floors []uint64) error {
 	l.refed = make([][]*message, len(l.inputs))
 	if !l.merges() {
@@ -101,32 +103,21 @@ func (l *lane) alignFloors(ctx context.Context, floors []uint64) error {
 			first = next
 		}
 	}
-	if first == nil {
-		return nil
-	}
 	for i, in := range l.inputs {
-		request := map[string]any{"start_time": time.Unix(0, first.stored)}
-		for reached := floors[i] == 0; !reached; {
-			request["batch"], request["max_bytes"], request["next_by_subj"] = replayBatch, replayBytes, in.filter
-			messages, all, err := l.history(ctx, in, request, floors[i])
-			if err != nil {
-				return err
-			}
-			for _, m := range messages {
-				if first.before(m) {
-					l.refed[i] = append(l.refed[i], m)
-				}
-			}
-			if reached = all || len(messages) == 0; !reached {
-				request = map[string]any{"seq": messages[len(messages)-1].seq + 1}
-			}
-		}
-		if len(l.refed[i]) == 0 {
+		if first == nil || floors[i] == 0 {
 			continue
 		}
-		floors[i] = l.refed[i][0].seq - 1
+		messages, err := l.behind(ctx, in, first, floors[i])
+		if err != nil {
+			return err
+		}
+		if len(messages) == 0 {
+			continue
+		}
+		l.refed[i] = messages
+		floors[i] = messages[0].seq - 1
 		in.mu.Lock()
-		for _, m := range l.refed[i] {
+		for _, m := range messages {
 			m.generation = in.generation - 1 // they are acknowledged
 			in.hand.messages++
 			in.hand.bytes += m.size
@@ -134,4 +125,33 @@ func (l *lane) alignFloors(ctx context.Context, floors []uint64) error {
 		in.mu.Unlock()
 	}
 	return nil
+}
+
+// behind reads the messages of an input behind first, up to floor; none when they are more than the input may have in hand.
+func (l *lane) behind(ctx context.Context, in *input, first *message, floor uint64) (all []*message, err error) {
+	request := map[string]any{"start_time": time.Unix(0, first.stored)}
+	for size := 0; ; {
+		request["batch"], request["max_bytes"], request["next_by_subj"] = replayBatch, replayBytes, in.filter
+		messages, reached, err := l.history(ctx, in, request, floor)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range messages {
+			if !first.before(m) {
+				continue
+			}
+			if size += m.size; size > in.budget {
+				l.log.Info("an input is far ahead of another one: its messages are not taken again in the order of both", "stream", in.cfg.Stream, "stored", time.Unix(0, first.stored))
+				return nil, nil
+			}
+			all = append(all, m)
+		}
+		switch {
+		case reached || len(messages) == 0:
+			return all, nil
+		case l.stopped():
+			return nil, errStopped
+		}
+		request = map[string]any{"seq": messages[len(messages)-1].seq + 1}
+	}
 }

@@ -158,7 +158,7 @@ func (l *lane) buryUndecodable(sc *scene, index int) {
 		u := &sc.bad[0]
 		sc.bad = sc.bad[1:]
 		sc.at, sc.made = progress.Position{Seq: sc.m.seq, Index: uint32(u.Index)}, 0
-		if l.storedBefore(sc, l.e.nodes[0]) {
+		if l.storedBefore(sc, l.e.nodes[0], new(*track)) {
 			sc.s.tallies[0].deadLettered++
 			continue
 		}
@@ -380,18 +380,40 @@ func blame(err error) stage.Decision {
 // is counted.
 func (l *lane) retry(ctx context.Context, sc *scene, n *node, events []event.Event) bool {
 	sr := &l.scratch[n.index]
+	waits := false
+	defer func() {
+		if waits {
+			l.waiting.Add(-1)
+			l.setProblem("")
+		}
+	}()
 	for attempt := 1; ; attempt++ {
 		left, away := sr.toRetry(n)
 		if len(left) == 0 {
 			return true
 		}
-		if !l.pause(ctx, n, attempt, away) {
+		if away != nil {
+			if !waits { // also while it is called
+				waits = true
+				l.waiting.Add(1)
+			}
+			l.sayAway(n, away)
+		}
+		if !l.pause(ctx, n, attempt) {
 			return false
 		}
 		sc.s.tallies[n.index].retried += int64(len(left))
 		if l.again(ctx, n, events, left, attempt+1); l.broken.Load() {
 			return false
 		}
+	}
+}
+
+// sayAway says that a stage waits for what it calls.
+func (l *lane) sayAway(n *node, away error) {
+	l.setProblem("stage " + n.cfg.Stage + " waits: " + away.Error())
+	if n.away.allow(l.e.now()) {
+		l.log.Warn("the stage waits for what it calls; no event is blamed", "stage", n.cfg.Stage, "lane", l.index, "problem", away)
 	}
 }
 
@@ -441,18 +463,10 @@ func (l *lane) again(ctx context.Context, n *node, events []event.Event, left []
 	}
 }
 
-// pause waits before the attempt after attempt; false when the lane ends: another worker goes on. away is why nothing can be
-// done before, if something is.
-func (l *lane) pause(ctx context.Context, n *node, attempt int, away error) bool {
+// pause waits before the attempt after attempt; false when the lane ends: another worker goes on.
+func (l *lane) pause(ctx context.Context, n *node, attempt int) bool {
 	l.waiting.Add(1)
 	defer l.waiting.Add(-1)
-	if away != nil && !l.replaying {
-		l.setProblem("stage " + n.cfg.Stage + " waits: " + away.Error())
-		defer l.setProblem("")
-		if n.away.allow(l.e.now()) {
-			l.log.Warn("the stage waits for what it calls; no event is blamed", "stage", n.cfg.Stage, "lane", l.index, "problem", away)
-		}
-	}
 	t := time.NewTimer(backoff(n.limits.backoff, n.limits.maxBackoff, attempt-1, l.e.jitter()))
 	defer t.Stop()
 	select {

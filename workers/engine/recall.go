@@ -14,8 +14,8 @@ import (
 	"millrace.dev/millrace/workers/stage"
 )
 
-// recallAttempts is how often a takeover is tried anew because the insights of a lane cannot be read. A user with the rights
-// of an older release may never read them: the lane goes on then as if there were none.
+// The insights of a lane are asked for recallAttempts times, each request for recallTimeout. A user with the rights of an older
+// release may never read them: the lane goes on then as if there were none.
 const (
 	recallAttempts = 3
 	recallTimeout  = 3 * time.Second
@@ -35,18 +35,20 @@ func (l *lane) recall(ctx context.Context, floors []uint64) error {
 				continue
 			}
 			events, err := l.toldOn(ctx, t, r.Remembers(), floors)
-			if err != nil {
-				err = fmt.Errorf("read the insights of the lane: %w", err)
-				if l.recalls++; l.recalls < recallAttempts {
-					return err
-				}
-				l.log.Warn("insights that are open may stay open or be told under another id", "stage", n.cfg.Stage, "lane", l.index, "problem", err)
+			for attempt := 1; err != nil && attempt < recallAttempts && !l.stopped() && ctx.Err() == nil; attempt++ {
+				events, err = l.toldOn(ctx, t, r.Remembers(), floors)
 			}
-			told = append(told, events...)
+			switch {
+			case l.stopped() || ctx.Err() != nil:
+				return errStopped
+			case err != nil:
+				l.log.Warn("the insights of the lane cannot be read: those that are open may stay open or be told under another id", "stage", n.cfg.Stage, "lane", l.index, "problem", err)
+			default:
+				told = append(told, events...)
+			}
 		}
 		r.Recall(told, l.decidedUntil())
 	}
-	l.recalls = 0
 	return nil
 }
 
@@ -70,27 +72,34 @@ func (l *lane) toldOn(ctx context.Context, t *track, remembers time.Duration, fl
 			case !known:
 				index[e.GetId()] = len(told)
 				told = append(told, e)
-			case at >= 0:
+			case at >= 0 && !l.doubtful(raw, floors): // what is beyond is made again, too
 				told[at] = e
 			}
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, recallTimeout)
-	defer cancel()
 	request := map[string]any{"start_time": t.written.Add(-remembers)} // one that nobody has revised for longer was over when the last was told
 	for {
 		request["batch"], request["max_bytes"], request["next_by_subj"] = replayBatch, replayBytes, t.last
 		var last uint64
-		err := l.e.directGet(ctx, t.port.out.Stream, request, func(raw *nats.Msg) error {
-			m, err := direct(nil, raw)
-			if err == nil {
-				last = m.seq
-				take(raw)
-			}
-			return err
-		})
-		if err != nil || last == 0 || last >= t.fence {
-			return told, err
+		err := func() error {
+			ctx, cancel := context.WithTimeout(ctx, recallTimeout)
+			defer cancel()
+			return l.e.directGet(ctx, t.port.out.Stream, request, func(raw *nats.Msg) error {
+				m, err := direct(nil, raw)
+				if err == nil {
+					last = m.seq
+					take(raw)
+				}
+				return err
+			})
+		}()
+		switch {
+		case err != nil:
+			return nil, err
+		case last >= t.fence:
+			return told, nil
+		case last == 0:
+			return nil, fmt.Errorf("the replica of stream %s that answered is behind", t.port.out.Stream)
 		}
 		request = map[string]any{"seq": last + 1}
 	}
@@ -106,19 +115,20 @@ func (l *lane) doubtful(output *nats.Msg, floors []uint64) bool {
 	return false
 }
 
-// decidedUntil is the last moment that the worker before has flushed the stages at, as far as an output tells.
-func (l *lane) decidedUntil() (until time.Time) {
-	for _, tracks := range l.tracks {
-		for _, t := range tracks {
-			if t == nil {
-				continue
-			}
-			for _, p := range t.packed {
-				if at := time.Unix(p.Tick, 0); p.Tick != progress.FinalTick && at.After(until) {
-					until = at
-				}
-			}
+// decidedUntil is the last moment that the stages were flushed at, by this worker in the replay or by the one before, as far as
+// an output tells.
+func (l *lane) decidedUntil() time.Time {
+	until := l.tick
+	see := func(p progress.Position) {
+		if p.Tick != progress.FinalTick {
+			until = max(until, p.Tick)
 		}
 	}
-	return until
+	see(l.done()[0])
+	for _, t := range l.numbered {
+		for _, p := range t.packed {
+			see(p)
+		}
+	}
+	return time.Unix(until, 0)
 }

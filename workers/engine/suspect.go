@@ -21,8 +21,9 @@ type suspects struct {
 	// alone are messages whose events are given to the stages one by one; poison are events that panicked alone, by stage.
 	alone  map[progress.Item]bool
 	poison map[poisonous]error
-	// rebuilt is when the lane began anew for it, the last maxRebuilds times.
+	// rebuilt is when the state was whole again, the last maxRebuilds times; pending says that it is not yet.
 	rebuilt []time.Time
+	pending bool
 }
 
 type poisonous struct {
@@ -57,6 +58,7 @@ func (s *suspects) add(node int, events []event.Event, err error, now time.Time)
 	}
 	s.rebuilt = append(s.rebuilt, now)
 	s.rebuilt = s.rebuilt[max(0, len(s.rebuilt)-maxRebuilds):]
+	s.pending = true
 	if s.alone == nil {
 		s.alone, s.poison = map[progress.Item]bool{}, map[poisonous]error{}
 	}
@@ -66,6 +68,23 @@ func (s *suspects) add(node int, events []event.Event, err error, now time.Time)
 	}
 	s.some.Store(true)
 	return true
+}
+
+// rebuiltAt notes that the state is whole again: a replay may take longer than rebuildSpan.
+func (s *suspects) rebuiltAt(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pending {
+		s.rebuilt[len(s.rebuilt)-1], s.pending = now, false
+	}
+}
+
+// forget drops what is known of messages: the inputs are others now.
+func (s *suspects) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.alone, s.poison = nil, nil
+	s.some.Store(false)
 }
 
 // isAlone says whether the events of the message of e are to be given to stages one by one.

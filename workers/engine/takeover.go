@@ -49,6 +49,7 @@ func (l *lane) tryTakeOver(ctx context.Context) error {
 	if l.edition == nil {
 		l.edition = l.e.edition.Load()
 	}
+	before := slices.Clone(l.places)
 	l.places = l.places[:0]
 	floors := make([]uint64, len(l.inputs))
 	for i, in := range l.inputs {
@@ -61,6 +62,9 @@ func (l *lane) tryTakeOver(ctx context.Context) error {
 		in.mu.Unlock()
 		floors[i] = state.floor
 		l.places = append(l.places, progress.Place{From: in.cfg.From, Stream: state.stream})
+	}
+	if !slices.Equal(before, l.places) {
+		l.suspects.forget()
 	}
 	if err := l.alignFloors(ctx, floors); err != nil {
 		return err

@@ -38,7 +38,6 @@ type track struct {
 	packed  []progress.Position
 	written time.Time // when the last message was stored
 	number  int       // in lane.numbered
-	begun   bool      // something was stored on it when the lane was taken over
 	inDoubt bool      // something of the step in doubt, namely what stands behind since
 	since   uint64
 	output  *progress.Output // what the last message said then; nil = nothing
@@ -174,7 +173,7 @@ func (l *lane) load(ctx context.Context, t *track) error {
 	if err != nil {
 		return err
 	}
-	t.fence, t.begun = last.seq, last.seq != 0
+	t.fence = last.seq
 	t.output = progress.ParseOutput(last.header.Get(headerStep), l.places)
 	t.packed = progress.ParseReach(last.header.Get(headerPosition), l.places)
 	t.written = last.time

@@ -59,7 +59,7 @@ type Batch struct {
 	// Now is the stream time: when the input stream stored the message that these events came
 	// in (of events that came one by one to a stage without state: that of the first of them, at most
 	// 100 ms before the others'). It is the clock of a stateful stage: on a replay of the input it is the same. It may
-	// go back a little where a stage has several inputs or a server's clock was set.
+	// go back a little where a stage without state has several inputs, or a server's clock was set.
 	Now time.Time
 	// Partition is the partition that the message of these events is of; -1 when it is of none that is
 	// known: at the ingress, and in a batch of several messages. Order is kept inside a partition
@@ -114,7 +114,7 @@ func (b *Batch) DeadLetter(i int, reason string, err error) {
 func (b *Batch) Retry(i int, err error) { b.decisions[i] = Decision{Verdict: Retry, Err: err} }
 
 // Produce publishes a new event on port. Its id must follow from its input alone, so that
-// a redelivered input produces the same event and not a second one.
+// a redelivered input produces the same event and not a second one. Two events of one call have different ids, or the same port.
 //
 // One message holds the event, so it must be smaller than max_payload of the NATS server (1 MiB by default). An
 // insight that is larger loses its attributes and most of its evidence; any other event, and an insight that is

@@ -26,7 +26,7 @@ import (
 // A stateful stage (Factory.Stateful) has one instance for each lane (partition), and its
 // Process and Flush are never called concurrently. Process is called in stream order, and each call gets
 // the events of one message. A message with more than batch.maxEvents events is split, always at the same
-// places. What the stage decides and produces must follow from the sequence of calls alone: from the events, Batch.Now and the arguments of Flush; not from
+// places; after an error or a panic its events come one by one. What the stage decides and produces must follow from the sequence of calls alone: from the events, Batch.Now and the arguments of Flush; not from
 // the wall clock, the order of a map, a pointer, a goroutine or chance. A worker that takes
 // over a lane replays the input, and must come to the same state and the same output.
 type Stage interface {
@@ -72,12 +72,12 @@ type Rebuilder interface {
 }
 
 // Recaller is implemented by stages that open insights and close them. An insight may have begun before the Horizon: a
-// replay alone would show another beginning, under another id, and the end of the first would be told by nobody.
+// replay alone would show another beginning, under another id, and no stage would close the first insight.
 type Recaller interface {
 	// Remembers is how long an insight may be open without a revision, in stream time.
 	Remembers() time.Duration
 	// Recall is called once, after the replay of a takeover, also when there was nothing to replay. told are the last
-	// stored revisions of the insights of this instance, oldest first, as far as Remembers reaches back. From then on the stage
+	// stored revisions of the insights of this instance, in the order in which these began, of the last Remembers. From then on the stage
 	// publishes under the ids that people know, and closes each that is open. What it makes of told it publishes in a Flush
 	// later than after: all before that is decided already.
 	Recall(told []*eventv1.Event, after time.Time)

@@ -62,8 +62,8 @@ func (w *Written) InDoubt(done []Position) bool {
 	return false
 }
 
-// NewDoubt makes it of what is written on each subject of a lane that has anything; Items need to be there of those that are
-// InDoubt. The lane has so many inputs, and parents names for each stage the one whose events it is given, -1 for the first.
+// NewDoubt makes it of what is written on each subject of a lane that has anything. Fill Items only where
+// InDoubt is true. The lane has so many inputs, and parents names for each stage the one whose events it is given, -1 for the first.
 func NewDoubt(inputs int, parents []int, written []Written) *Doubt {
 	d := &Doubt{
 		done: Done(inputs, written), end: make([]Position, inputs), parents: parents,
@@ -180,8 +180,8 @@ const (
 	Behind               // on to stages behind this one, which have stored it
 )
 
-// Went says where an item went at a stage when its step was tried before, and if it is Stored, on which track. A new event
-// counts as stored as often as it is: the next one of that id is another.
+// Went says where an item went at a stage when its step was tried before, and if it is Stored, on which track. Each stored copy
+// of a new event answers for one event of that id.
 func (d *Doubt) Went(node, input int, at Position, it Item) (where Where, track int) {
 	if !d.within(input, at) {
 		return Unknown, 0

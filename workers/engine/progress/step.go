@@ -27,11 +27,8 @@ func (o *Output) Append(b []byte, places []Place) []byte {
 	return AppendReach(b, places, o.Done)
 }
 
-// appendInputs names the inputs that the items count, where there are several: the next worker may have them in another order.
+// appendInputs names the inputs that the items count: the next worker may have others, and in another order.
 func appendInputs(b []byte, places []Place) []byte {
-	if len(places) == 1 {
-		return append(b, '-')
-	}
 	for i, p := range places {
 		if i > 0 {
 			b = append(b, ',')
@@ -43,9 +40,6 @@ func appendInputs(b []byte, places []Place) []byte {
 
 // parseInputs returns for each input of the writer which of places it is, or -1.
 func parseInputs(text string, places []Place) (inputs []int) {
-	if text == "-" {
-		return []int{0}
-	}
 	for name := range strings.SplitSeq(text, ",") {
 		inputs = append(inputs, slices.IndexFunc(places, func(p Place) bool { return p.String() == name }))
 	}

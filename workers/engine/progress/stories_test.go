@@ -245,7 +245,7 @@ func FuzzOutput(f *testing.F) {
 	places := []Place{{"in", "x"}}
 	f.Add(string(o.Append(nil, places)))
 	f.Add("1 2  ")
-	f.Add("1 2 gICAgICAgICAgAE - in@x:1.2.3")
+	f.Add("1 2 gICAgICAgICAgAE in@x in@x:1.2.3")
 	f.Fuzz(func(t *testing.T, text string) {
 		o := ParseOutput(text, places)
 		if o == nil {
