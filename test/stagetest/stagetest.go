@@ -48,7 +48,9 @@ func Run(t *testing.T, s Suite) {
 	want := s.run(t)
 	t.Run("the same input makes the same output", func(t *testing.T) { s.same(t, want, s.run(t)) })
 	t.Run("lent memory is not kept", s.memory)
-	t.Run("a config like the one it has changes nothing", func(t *testing.T) { s.reload(t, want) })
+	if _, ok := s.instance(t).(stage.Reloader); ok {
+		t.Run("a config like the one it has changes nothing", func(t *testing.T) { s.same(t, want, s.start(t).RunReloading(s.Messages, 7, &s.Config)) })
+	}
 	t.Run("nothing runs on after Shutdown", s.shutdown)
 	if s.Factory.Stateful(&s.Config) {
 		t.Run("a rebuilt state is the same", func(t *testing.T) { s.rebuild(t, want) })
@@ -113,14 +115,6 @@ func (s *Suite) memory(t *testing.T) {
 	lent := s.start(t)
 	lent.Poison = true
 	s.same(t, s.run(t), lent.Run(s.Messages))
-}
-
-func (s *Suite) reload(t *testing.T, want []replay.Step) {
-	in := s.start(t)
-	if _, ok := in.Stage.(stage.Reloader); !ok {
-		t.Skip("the kind has no live members")
-	}
-	s.same(t, want, in.RunReloading(s.Messages, 7, &s.Config))
 }
 
 func (s *Suite) rebuild(t *testing.T, want []replay.Step) {
