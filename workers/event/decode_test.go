@@ -471,7 +471,11 @@ func TestManyMembers(t *testing.T) {
 			return time.Since(began)
 		}
 		// Four times as many take four times as long. Squared, they would take sixteen times as long, and seconds.
-		if few, many := takes(n/4), takes(n); many > 10*few && many > time.Second {
+		few, many := takes(n/4), takes(n)
+		for range 2 { // a busy machine may slow down one of the two
+			few, many = max(few, takes(n/4)), min(many, takes(n))
+		}
+		if many > 10*few && many > time.Second {
 			t.Errorf("%s: %d of them take %s, %d take %s", name, n/4, few, n, many)
 		}
 	}

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -36,7 +37,7 @@ func TestLedgerCountsTheEventsOfMessagesOfOthers(t *testing.T) {
 			msg := nats.NewMsg("events.raw.test")
 			msg.Header.Set(event.HeaderContentType, m.contentType)
 			msg.Data = []byte(m.data)
-			if err := s.js.Conn().PublishMsg(msg); err != nil {
+			if _, err := s.js.PublishMsg(context.WithoutCancel(t.Context()), msg); err != nil { // stored before the run begins
 				t.Error(err)
 			}
 			events += m.events
