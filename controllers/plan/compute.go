@@ -133,7 +133,7 @@ func (c *computation) stage(p *Plan, n *node, streams []*stream, nats config.NAT
 		Config: config.StageConfig{
 			APIVersion: config.APIVersion,
 			Pipeline:   config.PipelineRef{Namespace: p.Namespace, Name: p.Name},
-			Stage:      n.name, Kind: n.kind, Partitions: p.Partitions, Lanes: lanes, Leases: p.Leases.Bucket,
+			Stage:      n.name, Kind: n.kind.Kind, Partitions: p.Partitions, Lanes: lanes, Leases: p.Leases.Bucket,
 			NATS:         nats,
 			Batch:        defaultBatch(),
 			Retry:        retry(n.spec.Retry),
@@ -202,10 +202,9 @@ func (c *computation) leases(p *Plan, streams []*stream) {
 }
 
 // lanes is the number of lanes of a stage. A lane reads one partition where all inputs have
-// them. One lane reads everything where an input has none, and in correlate, which finds what
-// belongs together over all keys.
+// them. One lane reads everything where an input has none, and where the kind must see it all.
 func (n *node) lanes(partitions int) int {
-	if n.kind == config.KindCorrelate {
+	if n.kind.OneLane != "" {
 		return 1
 	}
 	for _, in := range n.inputs {

@@ -79,9 +79,9 @@ func (c *computation) checkInput(n *node, in input, from string, byName map[stri
 		c.refuse(c.noStage(in.path, from, in.source))
 	case in.source == n.name:
 		c.refuse(field.Invalid(in.path, from, "a stage cannot read itself"))
-	case source.kind != "" && !slices.Contains(ports(source.kind), in.port):
+	case source.kind.Kind != "" && !slices.Contains(source.kind.Ports(), in.port):
 		c.refuse(field.Invalid(in.path, from, fmt.Sprintf("stage %s (%s) has no port %s; its ports are %s",
-			quote(in.source), source.kind, quote(in.port), strings.Join(ports(source.kind), ", "))))
+			quote(in.source), source.kind.Kind, quote(in.port), strings.Join(source.kind.Ports(), ", "))))
 	}
 }
 

@@ -14,8 +14,9 @@ import (
 type node struct {
 	name string
 	// object is the name of the attached Stage object, or empty.
-	object   string
-	kind     config.Kind
+	object string
+	// kind is empty when the manifest names none, or several.
+	kind     config.Traits
 	replicas int32
 	spec     *v1alpha1.StageNode
 	// path of the node's fields, and of its name.
@@ -61,7 +62,7 @@ func (c *computation) nodes() []*node {
 	// In whatever order they were listed, the plan is the same.
 	slices.SortFunc(all[own:], func(a, b *node) int { return strings.Compare(a.object, b.object) })
 	for _, n := range all {
-		n.kind = c.kind(n)
+		n.kind = c.kindOf(n)
 		n.inputs = readInputs(n)
 	}
 	return all
@@ -120,48 +121,4 @@ func readInputs(n *node) []input {
 		inputs[i] = in
 	}
 	return inputs
-}
-
-// kind is the kind of a stage; a stage with none or several is refused.
-func (c *computation) kind(n *node) config.Kind {
-	var set []string
-	for _, k := range kindsOf(n.spec) {
-		set = append(set, string(k))
-	}
-	switch len(set) {
-	case 1:
-		return config.Kind(set[0])
-	case 0:
-		c.refuse(field.Required(n.path, "set one of validate, enrich, correlate, analyze"))
-	default:
-		c.refuse(field.Forbidden(n.path, "has several kinds ("+strings.Join(set, ", ")+"): make a stage of each"))
-	}
-	return ""
-}
-
-func kindsOf(s *v1alpha1.StageNode) []config.Kind {
-	var kinds []config.Kind
-	for _, k := range []struct {
-		kind config.Kind
-		set  bool
-	}{
-		{config.KindValidate, s.Validate != nil},
-		{config.KindEnrich, s.Enrich != nil},
-		{config.KindCorrelate, s.Correlate != nil},
-		{config.KindAnalyze, s.Analyze != nil},
-	} {
-		if k.set {
-			kinds = append(kinds, k.kind)
-		}
-	}
-	return kinds
-}
-
-// ports are the outputs of a kind.
-func ports(k config.Kind) []string {
-	all := []string{config.PortOut, config.PortDeadLetter}
-	if k == config.KindCorrelate || k == config.KindAnalyze {
-		all = append(all, config.PortInsights)
-	}
-	return all
 }

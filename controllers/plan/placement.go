@@ -59,10 +59,13 @@ func (c *computation) checkChained(n *node, partitions int) {
 		c.refuse(field.Invalid(with, n.spec.Placement.With, fmt.Sprintf(
 			"events are handed over in memory, so from must be port out of one stage that runs in the workers of %q, and nothing else", head)))
 	}
-	if lanes := n.head.lanes(partitions); n.kind == config.KindCorrelate && lanes > 1 {
+	if why := n.kind.Unchained; why != "" {
+		c.refuse(field.Invalid(with, n.spec.Placement.With, fmt.Sprintf("%s %s: leave placement out", n.kind.Kind, why)))
+	}
+	if lanes := n.head.lanes(partitions); n.kind.OneLane != "" && lanes > 1 {
 		c.refuse(field.Invalid(with, n.spec.Placement.With, fmt.Sprintf(
-			"correlate finds what belongs together over all keys, so one lane must see all events; %q has %d lanes, one for each partition, "+
-				"which different workers may have: leave placement out, or chain it to a stage that reads the ingress", head, lanes)))
+			"%s %s, so one lane must see all events; %q has %d lanes, one for each partition, "+
+				"which different workers may have: leave placement out, or chain it to a stage that reads the ingress", n.kind.Kind, n.kind.OneLane, head, lanes)))
 	}
 }
 

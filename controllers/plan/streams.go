@@ -43,7 +43,7 @@ func (c *computation) streams(p *Plan, ordered []*node) []*stream {
 		}
 		out := c.stream(p, streamSpec{
 			name: n.spec.Output.Stream, defaultName: n.name, path: n.path.Child("output"),
-			base: p.SubjectPrefix + "." + or(n.spec.Output.Subject, n.name), format: config.FormatFrame,
+			base: p.SubjectPrefix + "." + or(n.spec.Output.Subject, n.name), format: config.PortFormat(config.PortOut),
 		})
 		out.add(n, config.PortOut)
 		out.refused = n.refused
@@ -51,14 +51,14 @@ func (c *computation) streams(p *Plan, ordered []*node) []*stream {
 	}
 	found := c.stream(p, streamSpec{
 		name: spec.Insights.Stream, defaultName: streamFound, path: root.Child("insights"), subjectField: "subjectPrefix",
-		base: or(spec.Insights.SubjectPrefix, p.SubjectPrefix+"."+subjectFound), format: config.FormatCloudEvent,
+		base: or(spec.Insights.SubjectPrefix, p.SubjectPrefix+"."+subjectFound), format: config.PortFormat(config.PortInsights),
 	})
 	dead := c.stream(p, streamSpec{
 		name: spec.DeadLetters.Stream, defaultName: streamDead, path: root.Child("deadLetters"),
-		base: p.SubjectPrefix + "." + or(spec.DeadLetters.Subject, subjectDead), format: config.FormatRaw,
+		base: p.SubjectPrefix + "." + or(spec.DeadLetters.Subject, subjectDead), format: config.PortFormat(config.PortDeadLetter),
 	})
 	for _, n := range ordered {
-		if n.kind != "" && slices.Contains(ports(n.kind), config.PortInsights) {
+		if slices.Contains(n.kind.Finds, config.PortInsights) {
 			found.add(n, config.PortInsights)
 		}
 		dead.add(n, config.PortDeadLetter)

@@ -11,12 +11,11 @@ import (
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/jetstream"
-	"millrace.dev/millrace/controllers/plan"
 )
 
 // gatherDuplicates reads how many duplicates the workers have dropped; one request, for stages with dedupe alone.
 func gatherDuplicates(ctx context.Context, s *snapshot) error {
-	if !dedupes(s.node) {
+	if !s.node.Config.Dedupes() {
 		return nil
 	}
 	workers := s.node.Name
@@ -33,10 +32,6 @@ func gatherDuplicates(ctx context.Context, s *snapshot) error {
 	}
 	s.duplicates = &v1alpha1.DuplicatesStatus{Events: int64(counts.Duplicates[s.node.Name]), Since: metav1.NewTime(counts.Since)}
 	return nil
-}
-
-func dedupes(node *plan.Stage) bool {
-	return node.Config.Validate != nil && node.Config.Validate.Dedupe != nil
 }
 
 // progress remembers how far the consumers of stages with dedupe were: the last of what their workers have dropped
@@ -57,7 +52,7 @@ const settled = 5 * time.Second
 
 // moved says whether the workers of a stage have acknowledged something in the last while.
 func (p *progress) moved(name types.NamespacedName, s *snapshot, now time.Time) bool {
-	if s.node == nil || !dedupes(s.node) {
+	if s.node == nil || !s.node.Config.Dedupes() {
 		return false
 	}
 	at := acked{since: now}

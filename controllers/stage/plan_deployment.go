@@ -14,7 +14,6 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/labels"
-	"millrace.dev/millrace/workers/config"
 )
 
 const (
@@ -58,7 +57,7 @@ func podSpec(s *snapshot, settings Settings) *corev1ac.PodSpecApplyConfiguration
 	drain := time.Duration(s.node.Config.DrainTimeout)
 	spec := corev1ac.PodSpec().
 		WithTerminationGracePeriodSeconds(int64(drain.Round(time.Second)/time.Second)+exitMargin).
-		WithAutomountServiceAccountToken(readsCluster(s)).
+		WithAutomountServiceAccountToken(s.node.Config.ReadsCluster()).
 		WithEnableServiceLinks(false).
 		WithSecurityContext(corev1ac.PodSecurityContext().
 			WithRunAsNonRoot(true).
@@ -81,22 +80,11 @@ func podSpec(s *snapshot, settings Settings) *corev1ac.PodSpecApplyConfiguration
 // spec is the node as the user wrote it.
 func (s *snapshot) spec() v1alpha1.StageNode { return graph.Spec(s.stage, s.pipeline) }
 
-// readsCluster says whether the stage, or one that is chained to it, looks up objects of the
-// cluster: kubernetes and impact do.
-func readsCluster(s *snapshot) bool {
-	for _, c := range append([]config.StageConfig{s.node.Config}, s.node.Config.Chain...) {
-		if c.Enrich != nil && (c.Enrich.Kubernetes != nil || c.Enrich.Impact != nil) {
-			return true
-		}
-	}
-	return false
-}
-
 func serviceAccount(s *snapshot, settings Settings) string {
 	if name := s.spec().Workers.ServiceAccountName; name != "" {
 		return name
 	}
-	if readsCluster(s) {
+	if s.node.Config.ReadsCluster() {
 		return settings.ServiceAccount
 	}
 	return ""

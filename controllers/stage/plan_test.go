@@ -181,10 +181,10 @@ func TestTokensOnlyWhereTheClusterIsRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := pipeline(func(p *v1alpha1.Pipeline) { p.Spec.Stages[1].Enrich = &test.enrich })
-			if got := readsCluster(snap(t, p, child("enrich"))); got != test.want {
+			if got := snap(t, p, child("enrich")).node.Config.ReadsCluster(); got != test.want {
 				t.Errorf("got %v, want %v", got, test.want)
 			}
-			if got := readsCluster(snap(t, p, child("validate"))); got {
+			if got := snap(t, p, child("validate")).node.Config.ReadsCluster(); got {
 				t.Error("validate has a token")
 			}
 		})

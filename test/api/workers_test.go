@@ -34,6 +34,7 @@ func TestWorkersTakeWhatIsAccepted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	made := map[config.Kind]bool{}
 	for name, patch := range accepted {
 		t.Run(name, func(t *testing.T) {
 			encoded, err := yaml.Marshal(form.wrap(t, form.base, patch).Object)
@@ -46,8 +47,14 @@ func TestWorkersTakeWhatIsAccepted(t *testing.T) {
 			}
 			for _, s := range set.Plans[0].Stages {
 				run(t, kinds, s)
+				made[s.Config.Kind] = true
 			}
 		})
+	}
+	for _, k := range config.Kinds() {
+		if !made[k.Kind] {
+			t.Errorf("no stage of kind %s is among what is accepted: add some", k.Kind)
+		}
 	}
 }
 

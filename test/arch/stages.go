@@ -3,13 +3,21 @@ package arch
 import (
 	"fmt"
 	"strings"
+
+	"millrace.dev/millrace/workers/config"
 )
 
 // infrastructure is what stages are built from; a stage imports these of the project and itself.
-var infrastructure = [...]string{"api/event/v1", "workers/config", "workers/event", "workers/stage"}
+var infrastructure = [...]string{"api/event/v1", "workers/cel", "workers/config", "workers/event", "workers/stage"}
 
 // kinds are the stages that exist; each has its folder below workers.
-var kinds = [...]string{"validate", "enrich", "correlate", "analyze"}
+func kinds() []string {
+	var names []string
+	for _, k := range config.Kinds() {
+		names = append(names, string(k.Kind))
+	}
+	return names
+}
 
 // stageOf is the folder of the stage that dir belongs to, or empty. A folder directly below
 // workers is a stage when it is named by a kind or has a factory.go.
@@ -19,7 +27,7 @@ func stageOf(tree *Tree, dir string) string {
 		return ""
 	}
 	name, _, _ := strings.Cut(rest, "/")
-	for _, kind := range kinds {
+	for _, kind := range kinds() {
 		if name == kind {
 			return "workers/" + name
 		}
@@ -52,7 +60,7 @@ func stagesApart(tree *Tree) []Violation {
 // stageShape: whoever knows one stage finds their way in all.
 func stageShape(tree *Tree) []Violation {
 	var found []Violation
-	for _, kind := range kinds {
+	for _, kind := range kinds() {
 		pkg := tree.pkg("workers/" + kind)
 		if pkg == nil {
 			continue

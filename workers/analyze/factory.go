@@ -16,7 +16,7 @@ type factory struct{}
 func (factory) Kind() config.Kind { return config.KindAnalyze }
 
 // Stateful is true: a series is seen in one place.
-func (factory) Stateful(*config.StageConfig) bool { return true }
+func (factory) Stateful(c *config.StageConfig) bool { return c.Replays() }
 
 // New makes the stage.
 func (factory) New(s stage.Settings) (stage.Stage, error) {

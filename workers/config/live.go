@@ -3,36 +3,18 @@ package config
 import (
 	"crypto/sha256"
 	"fmt"
+	"reflect"
+	"strings"
 )
 
-// Fixed returns c without its live members: those that a running worker takes over from a changed
-// config between two steps, without a restart and with its state. They are rules and thresholds:
-//
-//	validate   rules, requiredAttributes, maxFuture, maxAge
-//	enrich     semantic.rules
-//	correlate  window.minEvents
-//	analyze    anomaly.threshold, trend.minPoints
-//
-// in the stage and in those that are chained to it. Everything else takes a restart, also to set or
-// unset a member that has live ones.
+// Fixed returns c without its live members (Traits.Live), in the stage and in those that are chained to it.
+// Everything else takes a restart, also to set or unset a member that has live ones.
 func (c *StageConfig) Fixed() StageConfig {
 	f := *c
-	if c.Validate != nil {
-		f.Validate = &Validate{Dedupe: c.Validate.Dedupe}
-	}
-	if c.Enrich != nil && c.Enrich.Semantic != nil {
-		e := *c.Enrich
-		e.Semantic = &EnrichSemantic{}
-		f.Enrich = &e
-	}
-	if c.Correlate != nil && c.Correlate.Window != nil {
-		correlate, w := *c.Correlate, *c.Correlate.Window
-		w.MinEvents = 0
-		correlate.Window = &w
-		f.Correlate = &correlate
-	}
-	if c.Analyze != nil {
-		f.Analyze = c.Analyze.fixed()
+	for i := range kinds {
+		for _, path := range kinds[i].Live {
+			unset(reflect.ValueOf(&f).Elem(), append([]string{string(kinds[i].Kind)}, strings.Split(path, ".")...))
+		}
 	}
 	f.Chain = nil
 	for i := range c.Chain {
@@ -41,19 +23,19 @@ func (c *StageConfig) Fixed() StageConfig {
 	return f
 }
 
-func (c *Analyze) fixed() *Analyze {
-	f := *c
-	if c.Anomaly != nil {
-		anomaly := *c.Anomaly
-		anomaly.Threshold = 0
-		f.Anomaly = &anomaly
+// unset takes the value at a path of members from s, which shares none of the structs on the way with others
+// afterwards.
+func unset(s reflect.Value, path []string) {
+	m := member(s, path[0])
+	switch {
+	case len(path) == 1:
+		m.SetZero()
+	case !m.IsNil():
+		own := reflect.New(m.Type().Elem())
+		own.Elem().Set(m.Elem())
+		m.Set(own)
+		unset(own.Elem(), path[1:])
 	}
-	if c.Trend != nil {
-		trend := *c.Trend
-		trend.MinPoints = 0
-		f.Trend = &trend
-	}
-	return &f
 }
 
 // Revision names what a worker must be started with: two configs of one revision differ in live

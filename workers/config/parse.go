@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 )
 
@@ -44,15 +43,10 @@ func (c *StageConfig) Encode() ([]byte, error) {
 }
 
 func (c *StageConfig) check() error {
-	set := map[Kind]bool{
-		KindValidate: c.Validate != nil, KindEnrich: c.Enrich != nil,
-		KindCorrelate: c.Correlate != nil, KindAnalyze: c.Analyze != nil,
-	}
-	have, known := set[c.Kind]
 	switch {
-	case !known:
+	case c.Kind.Traits().Kind == "":
 		return fmt.Errorf("kind %q is unknown", c.Kind)
-	case !have:
+	case !c.has(c.Kind):
 		return fmt.Errorf("kind is %q but its member is missing", c.Kind)
 	case len(c.Inputs) == 0:
 		return fmt.Errorf("inputs is empty: a stage reads at least one stream")
@@ -69,10 +63,22 @@ func (c *StageConfig) check() error {
 			return fmt.Errorf("chain[%d]: lanes is %d, the first stage has %d", i, got, c.Lanes)
 		}
 	}
-	for _, k := range slices.Sorted(maps.Keys(set)) {
-		if set[k] && k != c.Kind {
+	for _, k := range c.set() {
+		if k != c.Kind {
 			return fmt.Errorf("kind is %q but %s is set too", c.Kind, k)
 		}
 	}
 	return nil
+}
+
+// set are the kinds whose settings are set, by name.
+func (c *StageConfig) set() []Kind {
+	var set []Kind
+	for i := range kinds {
+		if c.has(kinds[i].Kind) {
+			set = append(set, kinds[i].Kind)
+		}
+	}
+	slices.Sort(set)
+	return set
 }

@@ -16,7 +16,7 @@ type factory struct{}
 func (factory) Kind() config.Kind { return config.KindCorrelate }
 
 // Stateful is true: what belongs together must meet in one place.
-func (factory) Stateful(*config.StageConfig) bool { return true }
+func (factory) Stateful(c *config.StageConfig) bool { return c.Replays() }
 
 // New makes the stage.
 func (factory) New(s stage.Settings) (stage.Stage, error) {

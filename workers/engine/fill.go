@@ -34,7 +34,7 @@ func (l *lane) newDecoders() []*event.Decoder {
 // came, with the hints of whoever published them.
 func framed(from string) bool {
 	_, port, ok := strings.Cut(from, "/")
-	return ok && port != config.PortDeadLetter && port != config.PortInsights
+	return ok && config.PortFormat(port) == config.FormatFrame
 }
 
 // putWriter gives a writer back. One that held an unusually large event is not kept.

@@ -22,7 +22,7 @@ type factory struct{ open Open }
 func (factory) Kind() config.Kind { return config.KindEnrich }
 
 // Stateful is false: enrich keeps nothing between events but a cache.
-func (factory) Stateful(*config.StageConfig) bool { return false }
+func (factory) Stateful(c *config.StageConfig) bool { return c.Replays() }
 
 // New builds an enrich stage.
 func (f factory) New(s stage.Settings) (stage.Stage, error) {

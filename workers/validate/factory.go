@@ -16,9 +16,7 @@ type factory struct{}
 func (factory) Kind() config.Kind { return config.KindValidate }
 
 // Stateful is true with dedupe: duplicates must meet in one place.
-func (factory) Stateful(c *config.StageConfig) bool {
-	return c.Replays()
-}
+func (factory) Stateful(c *config.StageConfig) bool { return c.Replays() }
 
 // New compiles the rules.
 func (factory) New(s stage.Settings) (stage.Stage, error) {

@@ -1,4 +1,4 @@
-package validate
+package cel
 
 import (
 	"maps"
@@ -9,8 +9,8 @@ import (
 	"github.com/google/cel-go/common/types/traits"
 )
 
-// ordered makes maps that a rule goes through in the order of their keys: Go's has none, and
-// a rule must say the same of the same event every time.
+// ordered makes maps that an expression goes through in the order of their keys: Go's has none, and
+// an expression must say the same of the same event every time.
 type ordered struct{ types.Adapter }
 
 // NativeToValue implements types.Adapter.

@@ -1,4 +1,4 @@
-package validate
+package cel
 
 import (
 	"slices"
@@ -12,15 +12,15 @@ import (
 	"millrace.dev/millrace/workers/event"
 )
 
-// predicate is a rule as a Go function. It makes no value and cannot fail.
-type predicate func(e *event.Event) bool
+// Predicate is a condition as a Go function. It makes no value and cannot fail.
+type Predicate func(e *event.Event) bool
 
 // native turns a checked expression into a function that says the same, for the shape that
-// most rules have: fields of event and event.entity compared with literals, has(), startsWith(),
+// most conditions have: fields of event and event.entity compared with literals, has(), startsWith(),
 // endsWith(), contains() and in, joined by &&, || and !. It is nil for every other shape, which
 // is left to CEL. Nothing in this shape can be an error, so the order of evaluation does not
 // show. TestNativeSaysWhatCELSays and FuzzNative compare both.
-func native(x celast.Expr) predicate {
+func native(x celast.Expr) Predicate {
 	switch x.Kind() {
 	case celast.LiteralKind:
 		if v, ok := x.AsLiteral().(types.Bool); ok {
@@ -36,7 +36,7 @@ func native(x celast.Expr) predicate {
 	return nil
 }
 
-func nativeCall(c celast.CallExpr) predicate {
+func nativeCall(c celast.CallExpr) Predicate {
 	args := c.Args()
 	switch c.FunctionName() {
 	case operators.LogicalNot:
@@ -95,7 +95,7 @@ func selected(s celast.SelectExpr) (r reader, ok bool) {
 	return r, ok
 }
 
-func nativeHas(s celast.SelectExpr) predicate {
+func nativeHas(s celast.SelectExpr) Predicate {
 	r, ok := selected(s)
 	if !ok {
 		return nil
@@ -104,7 +104,7 @@ func nativeHas(s celast.SelectExpr) predicate {
 }
 
 // nativeIn is for a text in a list of literals.
-func nativeIn(x, list celast.Expr) predicate {
+func nativeIn(x, list celast.Expr) Predicate {
 	r, ok := readerOf(x)
 	if !ok || r.text == nil || list.Kind() != celast.ListKind || len(list.AsList().OptionalIndices()) > 0 {
 		return nil
@@ -120,7 +120,7 @@ func nativeIn(x, list celast.Expr) predicate {
 	return func(e *event.Event) bool { return slices.Contains(of, r.text(r.target(e))) }
 }
 
-func nativeMatch(function string, x, with celast.Expr) predicate {
+func nativeMatch(function string, x, with celast.Expr) Predicate {
 	r, ok := readerOf(x)
 	s, isText := literal[types.String](with)
 	if !ok || !isText || r.text == nil {
@@ -140,7 +140,7 @@ var mirrored = map[string]string{
 }
 
 // nativeCompare is for a field and a literal of its own type, on either side.
-func nativeCompare(operator string, left, right celast.Expr) predicate {
+func nativeCompare(operator string, left, right celast.Expr) Predicate {
 	if left.Kind() == celast.LiteralKind {
 		operator, left, right = mirrored[operator], right, left
 	}
@@ -157,7 +157,7 @@ func nativeCompare(operator string, left, right celast.Expr) predicate {
 	return nil
 }
 
-func compared[T string | int64](operator string, get func(e *event.Event) T, with T) predicate {
+func compared[T string | int64](operator string, get func(e *event.Event) T, with T) Predicate {
 	switch operator {
 	case operators.Equals:
 		return func(e *event.Event) bool { return get(e) == with }

@@ -1,4 +1,4 @@
-package validate
+package cel
 
 import (
 	"math/rand/v2"
@@ -6,12 +6,21 @@ import (
 	"testing"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
-	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
 )
 
-// TestNativeShapes: the rules that people write most are functions, others are left to CEL.
+func newEnv(t testing.TB) *Env {
+	t.Helper()
+	env, err := NewEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return env
+}
+
+// TestNativeShapes: the conditions that people write most are functions, others are left to CEL.
 func TestNativeShapes(t *testing.T) {
+	env := newEnv(t)
 	for expression, want := range map[string]bool{
 		"event.id != ''":                                            true,
 		"'' != event.id && event.severity >= 9":                     true,
@@ -35,11 +44,11 @@ func TestNativeShapes(t *testing.T) {
 		"event.severity in [1, 2]":                                  false,
 		"event.id != '' ? event.severity > 1 : event.severity == 2": false,
 	} {
-		r, err := compile([]config.Rule{{Expression: expression}})
+		c, err := env.Condition(expression)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := r.list[0].native != nil; got != want {
+		if got := c.native != nil; got != want {
 			t.Errorf("%s: native is %t, want %t", expression, got, want)
 		}
 	}
@@ -130,23 +139,22 @@ func TestNativeSaysWhatCELSays(t *testing.T) {
 		}
 		events = append(events, e)
 	}
-	held := 0
+	env, held := newEnv(t), 0
 	for range 1000 {
 		expression := r.bool(3)
-		list, err := compile([]config.Rule{{Expression: expression}})
+		c, err := env.Condition(expression)
 		if err != nil {
 			t.Fatalf("%s: %v", expression, err)
 		}
-		rule := &list.list[0]
-		if rule.native == nil {
+		if c.native == nil {
 			t.Fatalf("%s is left to CEL", expression)
 		}
 		for i := range events {
-			want, err := rule.evaluate(&events[i])
+			want, err := c.evaluate(&events[i])
 			if err != nil {
 				t.Fatalf("%s: %v", expression, err)
 			}
-			if got := rule.native(&events[i]); got != want {
+			if got := c.native(&events[i]); got != want {
 				t.Fatalf("%s is %t for %+v, CEL says %t", expression, got, events[i], want)
 			}
 			if want {
@@ -155,12 +163,13 @@ func TestNativeSaysWhatCELSays(t *testing.T) {
 		}
 	}
 	if share := float64(held) / 50_000; share < 0.2 || share > 0.8 {
-		t.Errorf("%.2f of the rules hold: the comparison shows little", share)
+		t.Errorf("%.2f of the conditions hold: the comparison shows little", share)
 	}
 }
 
 // FuzzNative compares what is a function with CEL, for any expression.
 func FuzzNative(f *testing.F) {
+	env := newEnv(f)
 	for _, expression := range []string{
 		"event.id != ''", "'a' < event.type || event.severity == -1", "has(event.entity) && event.entity.name in ['a']",
 		"!event.body.contains('x')", "event.reason.endsWith('Off')", "[1].exists(event, event == 1) && event.id == 'a'", "has(event.time)",
@@ -168,8 +177,8 @@ func FuzzNative(f *testing.F) {
 		f.Add(expression, "a", "Pod", int32(9))
 	}
 	f.Fuzz(func(t *testing.T, expression, text, kind string, severity int32) {
-		list, err := compile([]config.Rule{{Expression: expression}})
-		if err != nil || list.list[0].native == nil {
+		c, err := env.Condition(expression)
+		if err != nil || c.native == nil {
 			return
 		}
 		text, kind = strings.ToValidUTF8(text, "?"), strings.ToValidUTF8(kind, "?")
@@ -179,9 +188,40 @@ func FuzzNative(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want, err := list.list[0].evaluate(&e)
-		if got := list.list[0].native(&e); err != nil || got != want {
+		want, err := c.evaluate(&e)
+		if got := c.native(&e); err != nil || got != want {
 			t.Errorf("%s is %t for %q, %q, %d; CEL says %t, %v", expression, got, text, kind, severity, want, err)
 		}
 	})
+}
+
+// TestHolds: both ways to decide are behind one method.
+func TestHolds(t *testing.T) {
+	env := newEnv(t)
+	e, err := event.FromProto(&eventv1.Event{Id: "ab", SeverityNumber: 9}, event.Origin{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for expression, want := range map[string]bool{
+		"event.severity > 8": true, "event.severity > 9": false, // native
+		"event.id.size() == 2": true, "event.id.size() == 3": false, // left to CEL
+	} {
+		c, err := env.Condition(expression)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := c.Holds(&e); err != nil || got != want {
+			t.Errorf("%s: got %t, %v, want %t", expression, got, err, want)
+		}
+	}
+	c, err := env.Condition("event.attributes['code'] == 503")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Holds(&e); err == nil {
+		t.Error("a key that the event does not have is no error")
+	}
+	if _, err := env.Condition("event.nothing"); err == nil {
+		t.Error("an expression that does not compile is no error")
+	}
 }

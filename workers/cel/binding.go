@@ -1,4 +1,4 @@
-package validate
+package cel
 
 import (
 	"encoding/hex"
@@ -11,7 +11,7 @@ import (
 	"millrace.dev/millrace/workers/event"
 )
 
-// binding reads the fields of rules from the view of an event: what a rule does not name
+// binding reads the fields of expressions from the view of an event: what an expression does not name
 // is not decoded.
 type binding struct{}
 
@@ -110,7 +110,7 @@ func eventFields() map[string]field {
 	}
 }
 
-// pairs makes a map of attributes when a rule asks for it.
+// pairs makes a map of attributes when an expression asks for it.
 func pairs(visit func(*event.Event, func(string, event.Value) bool), value func(event.Value) any) field {
 	return field{
 		get: func(t any) any {

@@ -1,0 +1,27 @@
+package plan
+
+import (
+	"strconv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/workers/config"
+)
+
+func (c *computation) analyze(s *v1alpha1.AnalyzeSpec, path *field.Path) *config.Analyze {
+	to := &config.Analyze{MaxSeries: int(or(s.MaxSeries, 100_000))}
+	if a := s.Anomaly; a != nil {
+		text := or(a.Threshold, "6")
+		threshold, err := strconv.ParseFloat(text, 64)
+		if err != nil || threshold <= 0 {
+			c.refuse(field.Invalid(path.Child("anomaly", "threshold"), text, "must be a decimal greater than 0"))
+		}
+		to.Anomaly = &config.AnalyzeAnomaly{Threshold: threshold, Warmup: int(or(a.Warmup, 30))}
+	}
+	if t := s.Trend; t != nil {
+		to.Trend = &config.AnalyzeTrend{Window: duration(t.Window, 10*time.Minute), MinPoints: int(or(t.MinPoints, 12))}
+	}
+	return to
+}

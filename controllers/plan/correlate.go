@@ -1,0 +1,26 @@
+package plan
+
+import (
+	"time"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/workers/config"
+)
+
+func correlate(s *v1alpha1.CorrelateSpec) *config.Correlate {
+	var to config.Correlate
+	if r := s.Realtime; r != nil {
+		to.Realtime = &config.CorrelateRealtime{
+			Within:       duration(r.Within, 5*time.Minute),
+			MaxEntities:  int(or(r.MaxEntities, 100_000)),
+			IncidentIdle: duration(r.IncidentIdle, 15*time.Minute),
+		}
+	}
+	if w := s.Window; w != nil {
+		to.Window = &config.CorrelateWindow{
+			Size: duration(w.Size, 5*time.Second), Lateness: duration(w.Lateness, 5*time.Second),
+			MinEvents: int(or(w.MinEvents, 3)), MaxEvents: int(or(w.MaxEvents, 1000)),
+		}
+	}
+	return &to
+}

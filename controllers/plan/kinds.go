@@ -1,0 +1,76 @@
+package plan
+
+import (
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/workers/config"
+)
+
+// reader reads the settings of one kind from the manifest. What else the planner knows of a kind is in the
+// table of kinds (config.Kinds).
+type reader struct {
+	kind config.Kind
+	// set says whether the manifest has the member of the kind.
+	set func(*v1alpha1.StageNode) bool
+	// read makes the settings of the member, which stands at path.
+	read func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig)
+}
+
+// readers are in the order of the table of kinds.
+var readers = [...]reader{
+	{
+		config.KindValidate, func(s *v1alpha1.StageNode) bool { return s.Validate != nil },
+		func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig) {
+			to.Validate = c.validate(from.Validate, path)
+		},
+	},
+	{
+		config.KindEnrich, func(s *v1alpha1.StageNode) bool { return s.Enrich != nil },
+		func(_ *computation, from *v1alpha1.StageNode, _ *field.Path, to *config.StageConfig) {
+			to.Enrich = enrich(from.Enrich)
+		},
+	},
+	{
+		config.KindCorrelate, func(s *v1alpha1.StageNode) bool { return s.Correlate != nil },
+		func(_ *computation, from *v1alpha1.StageNode, _ *field.Path, to *config.StageConfig) {
+			to.Correlate = correlate(from.Correlate)
+		},
+	},
+	{
+		config.KindAnalyze, func(s *v1alpha1.StageNode) bool { return s.Analyze != nil },
+		func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig) {
+			to.Analyze = c.analyze(from.Analyze, path)
+		},
+	},
+}
+
+// settings fills the member of the stage's kind.
+func (c *computation) settings(n *node, to *config.StageConfig) {
+	for i := range readers {
+		if k := readers[i].kind; k == n.kind.Kind {
+			readers[i].read(c, n.spec, n.path.Child(string(k)), to)
+		}
+	}
+}
+
+// kindOf is the kind of a stage; a stage with none or several is refused.
+func (c *computation) kindOf(n *node) config.Traits {
+	var set []string
+	for i := range readers {
+		if readers[i].set(n.spec) {
+			set = append(set, string(readers[i].kind))
+		}
+	}
+	switch len(set) {
+	case 1:
+		return config.Kind(set[0]).Traits()
+	case 0:
+		c.refuse(field.Required(n.path, "set one of "+config.KindNames()))
+	default:
+		c.refuse(field.Forbidden(n.path, "has several kinds ("+strings.Join(set, ", ")+"): make a stage of each"))
+	}
+	return config.Traits{}
+}

@@ -1,0 +1,25 @@
+package config
+
+// Analyze configures an analyze stage; a nil member is off.
+type Analyze struct {
+	Anomaly *AnalyzeAnomaly `json:"anomaly,omitempty"`
+	Trend   *AnalyzeTrend   `json:"trend,omitempty"`
+	// MaxSeries bounds the series that are remembered; the least recently used is forgotten first.
+	MaxSeries int `json:"maxSeries"`
+}
+
+// AnalyzeAnomaly scores each value of a series against what came before.
+type AnalyzeAnomaly struct {
+	// Threshold is the score, -log10 of the tail probability, from which a value is an anomaly.
+	Threshold float64 `json:"threshold"`
+	// Warmup is the number of values of a series before any is scored.
+	Warmup int `json:"warmup"`
+}
+
+// AnalyzeTrend tests each series for a monotonic trend.
+type AnalyzeTrend struct {
+	// Window is the length of the series that is tested, in event time.
+	Window Duration `json:"window"`
+	// MinPoints is the number of points a test needs.
+	MinPoints int `json:"minPoints"`
+}

@@ -1,0 +1,28 @@
+package config
+
+// Correlate configures a correlate stage; a nil member is off.
+type Correlate struct {
+	Realtime *CorrelateRealtime `json:"realtime,omitempty"`
+	Window   *CorrelateWindow   `json:"window,omitempty"`
+}
+
+// CorrelateRealtime configures causal and topological rules over a bounded window.
+type CorrelateRealtime struct {
+	// Within is how far back a cause may lie, in event time.
+	Within Duration `json:"within"`
+	// MaxEntities bounds the entities that are remembered; the least recently used is forgotten first.
+	MaxEntities int `json:"maxEntities"`
+	// IncidentIdle closes an incident that saw no event for this long, in event time.
+	IncidentIdle Duration `json:"incidentIdle"`
+}
+
+// CorrelateWindow groups notable events into tumbling event-time windows.
+type CorrelateWindow struct {
+	Size Duration `json:"size"`
+	// Lateness is how long a window stays open for late events, in event time.
+	Lateness Duration `json:"lateness"`
+	// MinEvents is how many events make a group worth reporting.
+	MinEvents int `json:"minEvents"`
+	// MaxEvents closes a group early.
+	MaxEvents int `json:"maxEvents"`
+}

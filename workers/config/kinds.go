@@ -1,0 +1,126 @@
+package config
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Kind names what a stage does. It is also the name of the member of StageConfig, and of a stage in a
+// manifest, that holds the settings, of the package below workers and of the page in docs/stages.
+type Kind string
+
+// The kinds of stage.
+const (
+	KindValidate  Kind = "validate"
+	KindEnrich    Kind = "enrich"
+	KindCorrelate Kind = "correlate"
+	KindAnalyze   Kind = "analyze"
+)
+
+// kinds is the table of kinds, in the order in which messages and pages name them.
+var kinds = [...]Traits{
+	{
+		Kind:     KindValidate,
+		Live:     []string{"rules", "requiredAttributes", "maxFuture", "maxAge"},
+		stateful: (*StageConfig).Dedupes,
+	},
+	{
+		Kind:         KindEnrich,
+		Live:         []string{"semantic.rules"},
+		readsCluster: (*StageConfig).looksUp,
+	},
+	{
+		Kind:     KindCorrelate,
+		Finds:    []string{PortInsights},
+		OneLane:  "finds what belongs together over all keys",
+		Live:     []string{"window.minEvents"},
+		stateful: always,
+	},
+	{
+		Kind:     KindAnalyze,
+		Finds:    []string{PortInsights},
+		Live:     []string{"anomaly.threshold", "trend.minPoints"},
+		stateful: always,
+	},
+}
+
+// Traits are what both planes know of a kind: its row in the table of kinds. CONTRIBUTING.md says what
+// else a kind needs ("Add a kind").
+type Traits struct {
+	Kind Kind
+	// Finds are the ports beyond those that every stage has.
+	Finds []string
+	// OneLane says why one lane has to see all events, as the end of a sentence that the kind begins. Empty
+	// = it has a lane for each partition where all that it reads has partitions. The ingress has none: a
+	// stage that reads it has one lane, of any kind.
+	OneLane string
+	// Unchained says why a stage of this kind cannot run in the workers of another one, as the end of a
+	// sentence that the kind begins; empty = it can.
+	Unchained string
+	// Live are the members that a running worker takes over from a changed config between two steps,
+	// without a restart and with its state: rules and thresholds, by their path below the settings.
+	Live []string
+
+	// stateful says whether a stage of this kind keeps state between events; nil = never.
+	stateful func(*StageConfig) bool
+	// readsCluster says whether it asks the API server of Kubernetes, which is all that a stage calls
+	// today but NATS; nil = never.
+	readsCluster func(*StageConfig) bool
+}
+
+func always(*StageConfig) bool { return true }
+
+// Kinds returns the table of kinds.
+func Kinds() []Traits { return slices.Clone(kinds[:]) }
+
+// KindNames lists the kinds as messages do: validate, enrich, and so on.
+func KindNames() string {
+	var names []string
+	for i := range kinds {
+		names = append(names, string(kinds[i].Kind))
+	}
+	return strings.Join(names, ", ")
+}
+
+// Traits are the row of k in the table of kinds; of an unknown kind they are empty.
+func (k Kind) Traits() Traits {
+	for i := range kinds {
+		if kinds[i].Kind == k {
+			return kinds[i]
+		}
+	}
+	return Traits{}
+}
+
+// Ports are all ports of a stage of the kind.
+func (t Traits) Ports() []string { return append([]string{PortOut, PortDeadLetter}, t.Finds...) }
+
+// Replays says whether a worker of the stage that takes over a lane reads stored input again, to
+// know what the one before knew. So it is with stages that keep state between events.
+func (c *StageConfig) Replays() bool {
+	stateful := c.Kind.Traits().stateful
+	return stateful != nil && stateful(c)
+}
+
+// ReadsCluster says whether the stage, or one that is chained to it, looks up objects of the cluster.
+func (c *StageConfig) ReadsCluster() bool {
+	reads := c.Kind.Traits().readsCluster
+	return reads != nil && reads(c) || slices.ContainsFunc(c.Chain, func(s StageConfig) bool { return s.ReadsCluster() })
+}
+
+// has says whether the settings of a kind are set.
+func (c *StageConfig) has(k Kind) bool {
+	settings := member(reflect.ValueOf(c).Elem(), string(k))
+	return settings.IsValid() && !settings.IsNil()
+}
+
+// member finds a member of a struct by its name in JSON.
+func member(s reflect.Value, name string) reflect.Value {
+	for i := range s.NumField() {
+		if key, _, _ := strings.Cut(s.Type().Field(i).Tag.Get("json"), ","); key == name {
+			return s.Field(i)
+		}
+	}
+	return reflect.Value{}
+}

@@ -1,0 +1,42 @@
+package config
+
+// The ports. Out and dead-letter exist on every stage, others where the kind has them (Traits.Finds).
+const (
+	PortOut        = "out"
+	PortDeadLetter = "dead-letter"
+	PortInsights   = "insights"
+)
+
+// OutputFormat says what the messages of an output hold.
+type OutputFormat string
+
+// The output formats.
+const (
+	// FormatFrame packs events of one partition into frames, on <subject>.<partition>.
+	FormatFrame OutputFormat = "frame"
+	// FormatCloudEvent publishes one structured CloudEvent per message, on
+	// <subject>.<stage>.<severity>.<lane>. For what people and other programs read.
+	FormatCloudEvent OutputFormat = "cloudevent"
+	// FormatRaw publishes what was received, byte for byte, on <subject>.<lane>. For dead letters.
+	FormatRaw OutputFormat = "raw"
+)
+
+// Output is where a port publishes.
+type Output struct {
+	Stream string `json:"stream"`
+	// Subject is the subject, or its fixed leading tokens (see OutputFormat).
+	Subject string       `json:"subject"`
+	Format  OutputFormat `json:"format"`
+}
+
+// PortFormat is what the stream of a port holds.
+func PortFormat(port string) OutputFormat {
+	switch port {
+	case PortDeadLetter:
+		return FormatRaw
+	case PortInsights:
+		return FormatCloudEvent
+	default:
+		return FormatFrame
+	}
+}
