@@ -104,27 +104,22 @@ func eventFields() map[string]field {
 			get: func(t any) any { s, _ := t.(*event.Event).Semantic(); return s },
 			set: func(t any) bool { _, ok := t.(*event.Event).Semantic(); return ok },
 		},
-		"attributes": pairs((*event.Event).Attributes, event.Value.Any),
-		"resource":   pairs((*event.Event).Resources, func(v event.Value) any { return v.Text() }),
-		"extensions": pairs((*event.Event).Extensions, func(v event.Value) any { return v.Text() }),
+		"attributes": (&pairs{
+			find:  func(e *event.Event, key string) (any, bool) { v, ok := e.Attribute(key); return v.Any(), ok },
+			visit: (*event.Event).Attributes, value: event.Value.Any,
+		}).field(),
+		"resource": (&pairs{
+			find:  func(e *event.Event, key string) (any, bool) { return e.Resource(key) },
+			visit: (*event.Event).Resources, value: textOf,
+		}).field(),
+		"extensions": (&pairs{
+			find:  func(e *event.Event, key string) (any, bool) { v, ok := e.Extension(key); return v.Text(), ok },
+			visit: (*event.Event).Extensions, value: textOf,
+		}).field(),
 	}
 }
 
-// pairs makes a map of attributes when an expression asks for it.
-func pairs(visit func(*event.Event, func(string, event.Value) bool), value func(event.Value) any) field {
-	return field{
-		get: func(t any) any {
-			m := map[string]any{}
-			visit(t.(*event.Event), func(k string, v event.Value) bool { m[k] = value(v); return true })
-			return m
-		},
-		set: func(t any) bool {
-			found := false
-			visit(t.(*event.Event), func(string, event.Value) bool { found = true; return false })
-			return found
-		},
-	}
-}
+func textOf(v event.Value) any { return v.Text() }
 
 // Getter implements celenv.Binding.
 func (binding) Getter(object, name string) ref.FieldGetter {
@@ -135,6 +130,6 @@ func (binding) Getter(object, name string) ref.FieldGetter {
 // Tester implements celenv.Binding.
 func (binding) Tester(object, name string) ref.FieldTester { return fieldsOf(object)[name].set }
 
-// Adapter implements celenv.Binding: the values of getters are Go values that CEL knows,
+// Adapter implements celenv.Binding: the values of getters are values of CEL, Go values that it knows,
 // and objects that only its getters open.
-func (binding) Adapter(base types.Adapter) types.Adapter { return ordered{base} }
+func (binding) Adapter(base types.Adapter) types.Adapter { return base }
