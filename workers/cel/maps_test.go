@@ -27,9 +27,11 @@ func TestMaps(t *testing.T) {
 	e := view(t, &eventv1.Event{
 		Id: "a",
 		Attributes: []*eventv1.KeyValue{
-			{Key: "code", Value: &eventv1.KeyValue_IntValue{IntValue: 500}}, pair("host", "web-1"),
+			{Key: "code", Value: &eventv1.KeyValue_IntValue{IntValue: 500}},
+			pair("host", "web-1"),
 			{Key: "code", Value: &eventv1.KeyValue_IntValue{IntValue: 503}}, // what comes again replaces
-			{Key: "share", Value: &eventv1.KeyValue_DoubleValue{DoubleValue: 0.5}}, {Key: "up", Value: &eventv1.KeyValue_BoolValue{BoolValue: true}},
+			{Key: "share", Value: &eventv1.KeyValue_DoubleValue{DoubleValue: 0.5}},
+			{Key: "up", Value: &eventv1.KeyValue_BoolValue{BoolValue: true}},
 		},
 		Resource:   []*eventv1.KeyValue{pair("k8s.pod.name", "web-1")},
 		Extensions: []*eventv1.KeyValue{pair("tenant", "blue")},
