@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"millrace.dev/millrace/workers/engine/backoff"
+	"millrace.dev/millrace/workers/engine/chain"
 	"millrace.dev/millrace/workers/engine/progress"
 )
 
@@ -34,12 +37,8 @@ func (l *lane) listen() error {
 	if l.sub != nil {
 		_ = l.sub.Unsubscribe()
 	}
-	tracks := 0
-	for _, t := range l.tracks {
-		tracks += len(t)
-	}
 	// Each track has one publish under way; answers to ones that were given up come on top.
-	answers := make(chan answer, 4*tracks+16)
+	answers := make(chan answer, 4*len(l.tracks)+16)
 	l.answers, l.inbox = answers, l.e.conn.NewInbox()
 	var err error
 	l.sub, err = l.e.conn.Subscribe(l.inbox+".*.*", func(raw *nats.Msg) {
@@ -72,13 +71,14 @@ func (l *lane) commit(ctx context.Context, s *step) error {
 	}
 	now := l.e.now().UnixNano()
 	for i, n := range l.e.nodes {
-		n.stats.commit(s, &s.tallies[i], i == 0, now)
-		l.warnLate(n, s.tallies[i].late)
+		n.stats.commit(s, &s.Tallies[i], i == 0, now)
+		l.warnLate(n, s.Tallies[i].Late)
 	}
 	if err := l.stillOurs(ctx); err != nil { // it may have been stopped since it has stored
 		return err
 	}
 	l.acknowledge(s)
+	s.forget()
 	l.working.Add(-1)
 	l.free <- s
 	return nil
@@ -86,7 +86,7 @@ func (l *lane) commit(ctx context.Context, s *step) error {
 
 // warnLate logs events that came too late, once a minute at most.
 func (l *lane) warnLate(n *node, late int64) {
-	if late == 0 || !l.e.late.allow(l.e.now()) {
+	if late == 0 || !l.e.late.Allow(l.e.now()) {
 		return
 	}
 	l.log.Warn("events came too late and are left out of what the stage closes by event time", "stage", n.cfg.Stage, "events", late,
@@ -127,18 +127,24 @@ func (l *lane) acknowledge(s *step) {
 
 // store publishes the outputs of s, on every track one after another, and waits for their PubAcks.
 func (l *lane) store(ctx context.Context, s *step) error {
-	if len(s.queues) == 0 {
+	if len(s.Pending) == 0 {
 		return ctx.Err()
 	}
+	s.queues = s.queues[:0]
+	for _, p := range s.Pending {
+		s.queue(l.tracks[p.Outlet.Number], p.Outputs)
+	}
 	left := len(s.queues)
-	for i, q := range s.queues {
+	for i := range s.queues {
+		q := &s.queues[i]
 		l.encodeAll(s, q)
 		s.trace.inject(q)
 		l.e.metrics.inflightFrames.Add(float64(len(q.outputs)))
 		l.send(i, q)
 	}
 	defer func() {
-		for _, q := range s.queues {
+		for i := range s.queues {
+			q := &s.queues[i]
 			l.e.metrics.inflightFrames.Sub(float64(len(q.outputs)))
 		}
 	}()
@@ -151,7 +157,7 @@ func (l *lane) store(ctx context.Context, s *step) error {
 			if a.queue >= len(s.queues) || s.queues[a.queue].attempt != a.attempt {
 				continue // of a publish that was given up
 			}
-			done, err := l.answered(ctx, a.queue, s.queues[a.queue], a.ack)
+			done, err := l.answered(ctx, a.queue, &s.queues[a.queue], a.ack)
 			if err != nil {
 				return err
 			}
@@ -160,8 +166,8 @@ func (l *lane) store(ctx context.Context, s *step) error {
 			}
 		case <-reconnected: // nothing is known about what was under way
 			reconnected = l.e.reconnects(l)
-			for _, q := range s.queues {
-				q.due = 0
+			for i := range s.queues {
+				s.queues[i].due = 0
 			}
 		case <-tick.C:
 			n, err := l.overdue(ctx, s)
@@ -176,21 +182,81 @@ func (l *lane) store(ctx context.Context, s *step) error {
 	return nil
 }
 
+// queue holds the outputs of one step on one track.
+type queue struct {
+	track    *track
+	outputs  []output
+	next     int // the first one that is not stored
+	sent     int // how many are under way from next on
+	attempt  uint64
+	failures int
+	failed   bool
+	due      int64 // Unix nanoseconds of the next look
+}
+
+// queue adds outputs to what is stored of s, in the memory of an earlier step.
+func (s *step) queue(t *track, outputs []*chain.Output) {
+	n := len(s.queues)
+	s.queues = slices.Grow(s.queues, 1)[:n+1]
+	q := &s.queues[n]
+	*q = queue{track: t, outputs: q.outputs[:0]}
+	for _, o := range outputs {
+		q.outputs = append(q.outputs, output{of: o})
+	}
+}
+
+// keepOutputs is how many outputs a queue that is used again may have room for.
+const keepOutputs = 1024
+
+// forget lets go of what the queues of s hold.
+func (s *step) forget() {
+	for i := range s.queues {
+		q := &s.queues[i]
+		clear(q.outputs)
+		if cap(q.outputs) > keepOutputs {
+			q.outputs = nil
+		}
+	}
+}
+
 // encodeAll completes the messages of q.
 func (l *lane) encodeAll(s *step, q *queue) {
 	since := l.since(q.track, s.done)
-	for _, o := range q.outputs {
-		if o.frame != nil {
+	for i := range q.outputs {
+		o := &q.outputs[i]
+		if o.of.IsFrame() {
 			o.buffer = l.e.buffer()
-			*o.buffer = o.frame.AppendTo((*o.buffer)[:0])
-			o.marks = o.frame.Marks()
-			o.msg.Data = *o.buffer
-			l.putWriter(o.frame)
-			o.frame = nil
+			*o.buffer = l.chain.Encode(o.of, (*o.buffer)[:0])
 		}
+		o.msg = nats.Msg{Subject: o.of.Subject, Header: o.of.Header, Data: o.of.Data}
 		l.header(s, o, since)
 	}
 }
+
+// header adds the headers that say who wrote o, and where in the input it is from.
+func (l *lane) header(s *step, o *output, since uint64) {
+	h := o.msg.Header
+	h[headerOwner] = []string{l.owner}
+	h[headerPosition] = []string{string(progress.AppendReach(nil, l.places, o.of.Reach))}
+	o.number = l.nextAttempt()
+	of := progress.Output{Number: o.number, Since: since, Items: &o.of.Items, Done: s.done}
+	h[headerStep] = []string{string(of.Append(nil, l.places))}
+}
+
+// trackHeaders is the room for the headers that are added when a message is published: each input has its name and the
+// identity of its stream three times in them, and two positions.
+func (e *Engine) trackHeaders() int {
+	room := 512
+	for _, in := range e.cfg.Inputs {
+		room += 3*(len(in.From)+maxIdentity) + 2*maxPosition
+	}
+	return room
+}
+
+const (
+	maxIdentity = 64 // of a stream, with what stands around it
+	maxPosition = 52 // three numbers
+)
 
 // attempts numbers publishes, so that answers to ones that were given up are told apart.
 func (l *lane) nextAttempt() uint64 {
@@ -209,7 +275,7 @@ func (l *lane) send(i int, q *queue) {
 		l.delay(q, "not connected to NATS")
 		return
 	}
-	if q.track.port.single() && !q.track.noBatch {
+	if q.track.outlet.Port.Single() && !q.track.noBatch {
 		q.sent = min(len(rest), maxBatch)
 	}
 	reply := l.inbox + "." + strconv.Itoa(i) + "." + strconv.FormatUint(q.attempt, 10)
@@ -217,15 +283,16 @@ func (l *lane) send(i int, q *queue) {
 	if q.sent > 1 {
 		id = rand.Text()
 	}
-	for k, o := range rest[:q.sent] {
+	for k := range rest[:q.sent] {
+		o := &rest[k]
 		h := o.msg.Header
 		for _, name := range [...]string{headerBatchID, headerBatchSeq, headerBatchEnd, headerExpected, headerExpectedS} {
 			delete(h, name)
 		}
 		if k == 0 {
 			h[headerExpected] = []string{strconv.FormatUint(q.track.fence, 10)}
-			if q.track.last != o.msg.Subject {
-				h[headerExpectedS] = []string{q.track.last}
+			if q.track.outlet.Pattern != o.msg.Subject {
+				h[headerExpectedS] = []string{q.track.outlet.Pattern}
 			}
 		}
 		if id != "" {
@@ -238,7 +305,7 @@ func (l *lane) send(i int, q *queue) {
 				h[headerBatchEnd] = []string{"1"}
 			}
 		}
-		if err := l.e.conn.PublishMsg(o.msg); err != nil {
+		if err := l.e.conn.PublishMsg(&o.msg); err != nil {
 			l.delay(q, err.Error())
 			return
 		}
@@ -247,7 +314,7 @@ func (l *lane) send(i int, q *queue) {
 
 // delay has q sent again later, because of reason.
 func (l *lane) delay(q *queue, reason string) {
-	wait := backoff(publishBackoff, publishMaxBackoff, q.failures, l.e.jitter())
+	wait := backoff.Wait(publishBackoff, publishMaxBackoff, q.failures, l.e.jitter())
 	q.failures++
 	q.failed = true
 	q.due = l.e.now().Add(wait).UnixNano()
@@ -273,7 +340,8 @@ func (l *lane) answered(ctx context.Context, i int, q *queue, ack pubAck) (done 
 
 // stored notes that what was sent of q is stored, the last of it as sequence, and sends what is next.
 func (l *lane) stored(i int, q *queue, sequence uint64) (done bool) {
-	for _, o := range q.outputs[q.next : q.next+q.sent] {
+	for i := range q.outputs[q.next : q.next+q.sent] {
+		o := &q.outputs[q.next+i]
 		if o.buffer != nil {
 			l.e.buffers.Put(o.buffer)
 			o.buffer = nil
@@ -295,7 +363,8 @@ func (l *lane) stored(i int, q *queue, sequence uint64) (done bool) {
 // it found stored.
 func (l *lane) overdue(ctx context.Context, s *step) (stored int, err error) {
 	now := l.e.now().UnixNano()
-	for i, q := range s.queues {
+	for i := range s.queues {
+		q := &s.queues[i]
 		if q.attempt == 0 || now < q.due {
 			continue
 		}
@@ -321,7 +390,7 @@ func (l *lane) resolve(ctx context.Context, i int, q *queue) (done bool, err err
 	look, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	t := q.track
-	last, err := l.e.lastStored(look, t.port.out.Stream, t.last)
+	last, err := l.e.lastStored(look, t.outlet.Port.Out.Stream, t.outlet.Pattern)
 	if err != nil {
 		if ctx.Err() != nil {
 			return false, ctx.Err()
@@ -346,13 +415,13 @@ func (l *lane) resolve(ctx context.Context, i int, q *queue) (done bool, err err
 		l.delay(q, err.Error())
 		return false, nil
 	case !owns:
-		return false, fmt.Errorf("%w: %s has written to %s", errLost, last.header.Get(headerOwner), t.last)
+		return false, fmt.Errorf("%w: %s has written to %s", errLost, last.header.Get(headerOwner), t.outlet.Pattern)
 	case last.seq < t.fence: // what stood there before was deleted: by age, or by a person
 		t.fence = last.seq
 		l.send(i, q)
 		return false, nil
 	}
-	return false, fmt.Errorf("%w: %q to %s", errDoubt, last.header.Get(headerOwner), t.last)
+	return false, fmt.Errorf("%w: %q to %s", errDoubt, last.header.Get(headerOwner), t.outlet.Pattern)
 }
 
 // problems say why outputs wait, by stream.
@@ -364,20 +433,20 @@ type problems struct {
 func (p *problems) set(l *lane, t *track, reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	stream := t.port.out.Stream
+	stream := t.outlet.Port.Out.Stream
 	before := p.all[stream]
 	switch {
 	case reason == "" && before != "":
 		delete(p.all, stream)
 		l.log.Info("output flows again", "stream", stream)
-		t.node.metrics.blocked(stream, false)
+		l.e.nodes[t.outlet.Node.Index].metrics.blocked(stream, false)
 	case reason != "" && before != reason:
 		if p.all == nil {
 			p.all = map[string]string{}
 		}
 		p.all[stream] = reason
-		l.log.Warn("output waits", "stream", stream, "subject", t.last, "reason", reason)
-		t.node.metrics.blocked(stream, true)
+		l.log.Warn("output waits", "stream", stream, "subject", t.outlet.Pattern, "reason", reason)
+		l.e.nodes[t.outlet.Node.Index].metrics.blocked(stream, true)
 	}
 }
 

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"math"
 	"slices"
 
 	"millrace.dev/millrace/workers/engine/progress"
@@ -11,22 +10,14 @@ import (
 // learnDoubt finds out what is stored of the step that the worker before was at (package progress): it reads the outputs of
 // that step back.
 func (l *lane) learnDoubt(ctx context.Context) error {
-	l.numbered = l.numbered[:0]
 	var written []progress.Written
-	for _, tracks := range l.tracks {
-		for _, t := range tracks {
-			if t == nil {
-				continue
-			}
-			t.number = len(l.numbered)
-			l.numbered = append(l.numbered, t)
-			w := progress.Written{Node: t.node.index, Track: t.number, Reach: slices.Clone(t.packed)}
-			if t.output != nil {
-				w.Done, t.since = t.output.Done, t.output.Since
-			}
-			if t.fence != 0 {
-				written = append(written, w)
-			}
+	for _, t := range l.tracks {
+		w := progress.Written{Node: t.outlet.Node.Index, Track: t.outlet.Number, Reach: slices.Clone(t.outlet.Packed)}
+		if t.output != nil {
+			w.Done, t.since = t.output.Done, t.output.Since
+		}
+		if t.fence != 0 {
+			written = append(written, w)
 		}
 	}
 	done := progress.Done(len(l.inputs), written)
@@ -35,21 +26,14 @@ func (l *lane) learnDoubt(ctx context.Context) error {
 		if w.Done == nil || !w.InDoubt(done) {
 			continue
 		}
-		t := l.numbered[w.Track]
+		t := l.tracks[w.Track]
 		t.inDoubt = true
 		var err error
 		if w.Items, err = l.readBack(ctx, t); err != nil {
 			return err
 		}
 	}
-	parents := make([]int, len(l.e.nodes))
-	parents[0] = -1
-	for _, n := range l.e.nodes {
-		for _, c := range n.children {
-			parents[c.index] = n.index
-		}
-	}
-	l.doubt = progress.NewDoubt(len(l.inputs), parents, written)
+	l.doubt = progress.NewDoubt(len(l.inputs), l.e.graph.Parents(), written)
 	return nil
 }
 
@@ -77,17 +61,7 @@ func (l *lane) readBack(ctx context.Context, t *track) (items []*progress.Items,
 func (l *lane) readNext(ctx context.Context, t *track, seq uint64) (storedMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	return l.e.getMessage(ctx, t.port.out.Stream, map[string]any{"seq": seq, "next_by_subj": t.last})
-}
-
-// done is up to where everything is stored that the lane has processed so far, once the steps before are.
-func (l *lane) done() []progress.Position {
-	done := make([]progress.Position, len(l.inputs))
-	for i := range done {
-		done[i] = l.at(i)
-		done[i].Index = math.MaxUint32
-	}
-	return l.doubt.AtLeast(done)
+	return l.e.getMessage(ctx, t.outlet.Port.Out.Stream, map[string]any{"seq": seq, "next_by_subj": t.outlet.Pattern})
 }
 
 // since is the last message on a track that is not of the step which begins at done. While that may be stored in part

@@ -10,7 +10,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"millrace.dev/millrace/workers/config"
-	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -39,7 +38,7 @@ func newEdition(c *config.StageConfig) *edition {
 func (e *Engine) firstEdition() (*edition, error) {
 	first := newEdition(e.cfg)
 	for i, n := range e.nodes {
-		if n.stateful {
+		if n.Stateful {
 			// A mistake in the settings shows when the worker starts, not when it gets a lane.
 			if _, err := n.build(&e.opts, n.cfg, prometheus.NewRegistry()); err != nil {
 				return nil, err
@@ -113,8 +112,8 @@ func equal(a, b *config.StageConfig) (bool, error) {
 
 // withRules checks that n can go on with c, and returns the shared instance that does.
 func (e *Engine) withRules(n *node, c *config.StageConfig) (stage.Stage, error) {
-	s := e.edition.Load().shared[n.index]
-	if n.stateful { // what the lanes will be told
+	s := e.edition.Load().shared[n.Index]
+	if n.Stateful { // what the lanes will be told
 		var err error
 		if s, err = n.build(&e.opts, c, prometheus.NewRegistry()); err != nil {
 			return nil, err
@@ -124,7 +123,7 @@ func (e *Engine) withRules(n *node, c *config.StageConfig) (stage.Stage, error) 
 	if err != nil {
 		return nil, fmt.Errorf("stage %s: %w", c.Stage, err)
 	}
-	if n.stateful {
+	if n.Stateful {
 		return nil, nil
 	}
 	return next, nil
@@ -171,13 +170,7 @@ func (l *lane) renew(ctx context.Context) {
 	if next == l.edition {
 		return
 	}
-	idle := make(chan struct{}) // the second half of a chain, which has what came before
-	if !l.then(ctx, &scene{}, func(*scene) bool { close(idle); return true }) {
-		return
-	}
-	select {
-	case <-idle:
-	case <-ctx.Done():
+	if !l.chain.Settle(ctx) { // what came before is done
 		return
 	}
 	for i, n := range l.e.nodes {
@@ -185,14 +178,14 @@ func (l *lane) renew(ctx context.Context) {
 		if next.configs[i] == l.edition.configs[i] {
 			continue
 		}
-		if !n.stateful {
+		if !n.Stateful {
 			at.stage = next.shared[i]
 		} else if s, err := reload(at.stage, next.configs[i]); err == nil {
 			at.stage = s
 		} else { // Engine.Reload has tried it
 			l.log.Error("the lane goes on with the rules that it has", "stage", n.cfg.Stage, "error", err)
 		}
-		at.flusher, _ = at.stage.(stage.Flusher)
+		l.chain.Replace(i, at.stage)
 	}
 	l.edition = next
 	l.log.Debug("the lane goes on with other rules", "lane", l.index)
@@ -205,13 +198,4 @@ func reload(s stage.Stage, c *config.StageConfig) (stage.Stage, error) {
 		return nil, ErrRestart
 	}
 	return r.Reload(c)
-}
-
-// at is how far the session has come in an input.
-func (l *lane) at(i int) progress.Position {
-	p := progress.Position{Seq: l.last[i]}
-	if i == 0 { // where flushes belong
-		p.Tick = l.tick
-	}
-	return p
 }

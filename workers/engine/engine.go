@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/engine/chain"
 	"millrace.dev/millrace/workers/lease"
 )
 
@@ -36,15 +37,14 @@ type Engine struct {
 	wedgedAfter time.Duration
 
 	nodes    []*node // the first stage, then the chained ones, parents first
+	graph    *chain.Graph
 	edition  atomic.Pointer[edition]
 	changing sync.Mutex    // held while the edition is exchanged, started or stopped
-	halves   [2][]*node    // of a chain (half.go)
-	cut      int           // depth of the second half
 	keeper   *lease.Keeper // nil when this worker owns all lanes
 	kept     chan struct{} // closed when the keeper has ended
-	panics   throttle
-	late     throttle  // of what is logged of events that came too late
-	buffers  sync.Pool // *[]byte of published frames
+	panics   chain.Throttle
+	late     chain.Throttle // of what is logged of events that came too late
+	buffers  sync.Pool      // *[]byte of published frames
 
 	mu       sync.Mutex
 	lanes    map[int]*lane
@@ -79,7 +79,7 @@ func New(o Options) (*Engine, error) {
 		log:        o.Log.With("pipeline", c.Pipeline.String(), "stage", c.Stage),
 		ackTimeout: o.AckTimeout, wedgedAfter: o.WedgedAfter,
 		worker: o.Worker, inboxPrefix: prefix + ".",
-		panics: throttle{every: time.Second}, late: throttle{every: time.Minute},
+		panics: chain.Throttle{Every: time.Second}, late: chain.Throttle{Every: time.Minute},
 		lanes: map[int]*lane{}, inputs: map[*lane][]*input{}, waiters: make(chan struct{}), kept: make(chan struct{}),
 	}
 	e.opts.Log = e.log
@@ -91,7 +91,7 @@ func New(o Options) (*Engine, error) {
 		return nil, err
 	}
 	e.edition.Store(first)
-	e.halves, e.cut = cutChain(e.nodes)
+	e.graph = graphOf(e.nodes)
 	e.metrics = e.nodes[0].metrics
 	if c.Leases != "" {
 		e.keeper, err = lease.New(lease.Options{

@@ -72,12 +72,14 @@ func lines(texts []string) string {
 func (e *Engine) Alive() (bool, string) {
 	now, connected := e.now(), e.conn.IsConnected()
 	for _, l := range e.allLanes() {
-		for i := range l.busySince {
-			if since := l.busySince[i].Load(); since != 0 && now.Sub(time.Unix(0, since)) > e.wedgedAfter {
-				return false, "lane " + strconv.Itoa(l.index) + " has been in one call of the stage for " + now.Sub(time.Unix(0, since)).Round(time.Second).String()
-			}
+		c := l.current.Load()
+		if c == nil {
+			continue // between two sessions
 		}
-		if l.waiting.Load() > 0 || len(l.outgoing.list()) > 0 || !l.ready.Load() {
+		if called := c.InCall(now); called > e.wedgedAfter {
+			return false, "lane " + strconv.Itoa(l.index) + " has been in one call of the stage for " + called.Round(time.Second).String()
+		}
+		if c.Waiting() || l.waiting.Load() > 0 || len(l.outgoing.list()) > 0 || !l.ready.Load() {
 			continue // the other lanes may be wedged all the same
 		}
 		if age := e.waited(l, now); connected && age > e.wedgedAfter {

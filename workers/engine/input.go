@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/engine/backoff"
 )
 
 // input receives the messages of one lane from one durable consumer, in stream order.
@@ -308,7 +309,7 @@ func (in *input) unbind(problem string) {
 
 // pause waits longer with each failure in a row.
 func (in *input) pause() {
-	wait := backoff(50*time.Millisecond, 2*time.Second, in.failures, in.l.e.jitter())
+	wait := backoff.Wait(50*time.Millisecond, 2*time.Second, in.failures, in.l.e.jitter())
 	in.failures++
 	in.notBefore = in.now() + int64(wait)
 	time.AfterFunc(wait, in.signal)
@@ -464,7 +465,7 @@ func (in *input) look(ctx context.Context) {
 	now := in.now()
 	quiet := now - in.heard
 	every := int64(lookSeldom)
-	if quiet < int64(lookSeldom) || in.l.flushes || in.l.merges() {
+	if quiet < int64(lookSeldom) || in.l.chain.Flushes() || in.l.merges() {
 		every = int64(lookOften)
 	}
 	due := in.bound && !in.draining && in.hand.messages == 0 && quiet > int64(lookOften) && now-in.looked > every

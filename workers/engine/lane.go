@@ -14,8 +14,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"millrace.dev/millrace/workers/engine/backoff"
+	"millrace.dev/millrace/workers/engine/chain"
 	"millrace.dev/millrace/workers/engine/progress"
-	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -52,8 +53,7 @@ type lane struct {
 	// Of the session:
 	owner     string // who writes: worker and session
 	places    []progress.Place
-	tracks    [][]*track // by node
-	numbered  []*track   // the same in a row
+	tracks    []*track // by the numbers of the outlets of the chain
 	doubt     *progress.Doubt
 	refed     [][]*message // by input: what is acknowledged and still to be processed in its turn
 	instances []instance   // by node
@@ -62,49 +62,26 @@ type lane struct {
 	inbox     string
 	free      chan *step
 
-	// Of the process goroutine:
-	hand       *hand     // the memory of the message in hand; nil in a flush
-	scratch    []scratch // by node
-	perMessage bool
-	flushes    bool // some stage has a Flusher
-	replaying  bool
-	tick       int64    // Unix seconds of stream time up to which the stages are flushed
-	last       []uint64 // stream sequence of the last message processed, by input
-
-	// second is where the second half of a chain takes its work from; nil = there is none, or it
-	// is not at work.
-	second chan job
-	// hands are the ones that are free; contexts is what their decoders remember.
-	hands    chan *hand
-	contexts *event.Contexts
+	// chain is what the events go through; current is the same for other goroutines.
+	chain   *chain.Chain
+	current atomic.Pointer[chain.Chain]
 
 	// edition is what the stages of the lane decide by.
 	edition  *edition
-	suspects suspects
-	// abort ends the session; broken says that it was called.
-	abort  context.CancelCauseFunc
-	broken atomic.Bool
-
-	// busySince is when the call of a stage that goes on now began, in each half of a chain, in
-	// Unix nanoseconds; 0 = there is none.
-	busySince [2]atomic.Int64
-	payload   atomic.Int64 // the server's max_payload; to ask for it takes a lock
-	waiting   atomic.Int32 // how much of it waits: halves for the back-off of a retry, messages for their turn
-	working   atomic.Int32 // steps that are not stored
-	ready     atomic.Bool
-	problem   atomic.Pointer[string]
-	outgoing  problems
-	attempts  uint64 // publishes, counted by the committer
+	suspects chain.Suspects
+	waiting  atomic.Int32 // messages wait for their turn
+	working  atomic.Int32 // steps that are not stored
+	ready    atomic.Bool
+	problem  atomic.Pointer[string]
+	outgoing problems
+	attempts uint64 // publishes, counted by the committer
 	// lastProblems say why outputs waited when the session ended.
 	lastProblems []string
-
-	writers sync.Pool // *event.FrameWriter
 }
 
 // instance is a stage at work in one lane.
 type instance struct {
-	stage   stage.Stage // nil for a stateful one that has not started
-	flusher stage.Flusher
+	stage   stage.Stage  // nil for a stateful one that has not started
 	metrics *laneMetrics // nil for the shared instance of a stateless stage
 }
 
@@ -123,13 +100,10 @@ func (r flushRequest) fail() {
 func newLane(e *Engine, index int) *lane {
 	l := &lane{
 		e: e, index: index, log: e.log, stopping: make(chan struct{}), over: make(chan struct{}), lost: make(chan struct{}),
-		flushRequests: make(chan flushRequest), scratch: make([]scratch, len(e.nodes)),
+		flushRequests: make(chan flushRequest),
 	}
 	if e.cfg.Lanes > 1 {
 		l.log = e.log.With("lane", index)
-	}
-	for _, n := range e.nodes {
-		l.perMessage = l.perMessage || n.stateful
 	}
 	l.setProblem("lane " + strconv.Itoa(index) + " is being taken over")
 	return l
@@ -205,7 +179,7 @@ func (l *lane) run(ctx context.Context) error {
 		l.setProblem(err.Error())
 		l.log.Warn("the lane begins anew", "lane", l.index, "reason", err)
 		select {
-		case <-time.After(backoff(50*time.Millisecond, 2*time.Second, failures, l.e.jitter())):
+		case <-time.After(backoff.Wait(50*time.Millisecond, 2*time.Second, failures, l.e.jitter())):
 		case <-l.stopping:
 			return nil
 		case <-ctx.Done():
@@ -218,16 +192,15 @@ func (l *lane) run(ctx context.Context) error {
 func (l *lane) session(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	l.begin()
+	l.begin(cancel)
 	defer l.end(context.WithoutCancel(ctx))
-	l.abort = cancel
 	if err := l.takeOver(ctx); err != nil {
-		if l.broken.Load() {
+		if l.chain.Broken() {
 			return context.Cause(ctx)
 		}
 		return err
 	}
-	l.suspects.rebuiltAt(l.e.now())
+	l.suspects.Rebuilt(l.e.now())
 	l.ready.Store(true)
 	defer l.ready.Store(false)
 	l.setProblem("")
@@ -265,29 +238,55 @@ func (l *lane) session(ctx context.Context) error {
 }
 
 // begin makes what a session needs.
-func (l *lane) begin() {
+func (l *lane) begin(abort context.CancelCauseFunc) {
 	l.owner = l.e.worker + "/" + rand.Text()[:8]
-	l.payload.Store(l.e.conn.MaxPayload())
 	l.queue = make(chan *message, (maxMessages+1024)*len(l.e.cfg.Inputs))
 	l.inputs = nil
 	for i, c := range l.e.cfg.Inputs {
 		l.inputs = append(l.inputs, newInput(l, i, c))
 	}
-	l.broken.Store(false)
-	l.makeHands()
+	l.chain = l.newChain(abort)
+	l.current.Store(l.chain)
 	l.free = make(chan *step, stepsPerLane)
 	for range stepsPerLane {
 		s := newStep(len(l.e.nodes))
-		s.trace = l.e.newStepTrace()
+		if s.trace = l.e.newStepTrace(); s.trace != nil {
+			s.Trace = s.trace
+		}
 		l.free <- s
 	}
 	l.working.Store(0)
-	l.replaying, l.tick, l.last = false, 0, make([]uint64, len(l.inputs))
 	if l.source = l.queue; l.merges() {
 		l.sorted = make(chan *message)
 		l.source = l.sorted
 	}
 	l.e.setInputs(l, l.inputs)
+}
+
+func (l *lane) newChain(abort context.CancelCauseFunc) *chain.Chain {
+	inputs := make([]chain.Input, len(l.e.cfg.Inputs))
+	for i, c := range l.e.cfg.Inputs {
+		inputs[i] = chain.Input{From: c.From, Stream: c.Stream}
+	}
+	return chain.New(&chain.Options{
+		Graph: l.e.graph, Inputs: inputs, Lane: l.index, Lanes: l.e.cfg.Lanes, Log: l.log, Now: l.e.now, Jitter: l.e.jitter,
+		Pause: l.pause, Stopped: l.stopped, Abort: abort, Problem: l.setProblem, Panics: &l.e.panics, Suspects: &l.suspects,
+		HeaderRoom: l.e.trackHeaders(), MaxPayload: l.e.conn.MaxPayload(),
+	})
+}
+
+// pause waits; false when the lane ends meanwhile.
+func (l *lane) pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return ctx.Err() == nil
+	case <-l.stopping:
+		return false
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // end releases what a session took.
@@ -306,10 +305,9 @@ func (l *lane) end(ctx context.Context) {
 // openInstances makes the stages of the lane.
 func (l *lane) openInstances(ctx context.Context) error {
 	l.instances = make([]instance, len(l.e.nodes))
-	l.flushes = false
 	for i, n := range l.e.nodes {
 		at := &l.instances[i]
-		if !n.stateful {
+		if !n.Stateful {
 			at.stage = l.edition.shared[i]
 		} else {
 			at.metrics = &laneMetrics{Registerer: l.e.laneRegisterer(n, l.index)}
@@ -327,8 +325,6 @@ func (l *lane) openInstances(ctx context.Context) error {
 			}
 			at.stage = s
 		}
-		at.flusher, _ = at.stage.(stage.Flusher)
-		l.flushes = l.flushes || at.flusher != nil
 	}
 	return nil
 }
@@ -350,10 +346,10 @@ func (l *lane) closeInstances(ctx context.Context) {
 
 // process takes steps through the stages, and flushes these while nothing comes.
 func (l *lane) process(ctx context.Context, in <-chan *step, out chan<- *step) {
-	ctx, end := l.beginSecond(ctx)
+	ctx, end := l.chain.Start(ctx)
 	defer end()
 	var idle <-chan time.Time
-	if l.flushes {
+	if l.chain.Flushes() {
 		t := time.NewTicker(time.Second)
 		defer t.Stop()
 		idle = t.C
@@ -374,9 +370,9 @@ func (l *lane) process(ctx context.Context, in <-chan *step, out chan<- *step) {
 		case <-ctx.Done():
 			work = func() (*step, bool) { return nil, false }
 		}
-		l.payload.Store(l.e.conn.MaxPayload())
+		l.chain.SetMaxPayload(l.e.conn.MaxPayload())
 		l.renew(ctx)
-		done := l.done()
+		done := l.chain.Done()
 		s, ok := work()
 		if s != nil {
 			s.done = done
@@ -390,16 +386,18 @@ func (l *lane) process(ctx context.Context, in <-chan *step, out chan<- *step) {
 	}
 }
 
+// take takes the messages of s through the stages. It returns false when the work ended
+// before that was done: then nothing of s may be stored.
+func (l *lane) take(ctx context.Context, s *step) bool {
+	ok := l.chain.Take(ctx, &s.Step)
+	clear(s.messages[len(s.Messages):]) // another worker goes on with these
+	s.messages = s.messages[:len(s.Messages)]
+	return ok
+}
+
 // through passes a step on that all stages are done with.
 func (l *lane) through(ctx context.Context, s *step, out chan<- *step) bool {
-	for _, q := range s.queues {
-		q.track.open = nil
-	}
-	return l.then(ctx, &scene{s: s}, func(*scene) bool {
-		for _, q := range s.later {
-			q.track.open = nil
-		}
-		s.queues = append(s.queues, s.later...)
+	return l.chain.Through(ctx, &s.Step, func() bool {
 		select {
 		case out <- s:
 			return true
@@ -418,11 +416,4 @@ func drained(in <-chan *step) <-chan struct{} {
 		}
 	}()
 	return done
-}
-
-func (l *lane) writer() *event.FrameWriter {
-	if w, ok := l.writers.Get().(*event.FrameWriter); ok {
-		return w
-	}
-	return &event.FrameWriter{Hints: true}
 }

@@ -3,31 +3,24 @@ package engine
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/engine/chain"
 	"millrace.dev/millrace/workers/stage"
 )
 
-// node is one stage of the worker: the first one, or one that is chained to another.
+// node is one stage of the worker: the first one, or one that is chained to another. What all lanes know of it is here,
+// what its events need is in the chain.Node.
 type node struct {
+	*chain.Node
 	// cfg is what it was started with; its live members may be others by now (edition).
 	cfg      *config.StageConfig
-	limits   limits
 	factory  stage.Factory
-	stateful bool
-	ports    *ports
 	metrics  *stageMetrics
 	stats    *stats
 	register prometheus.Registerer
-	children []*node
-	index    int      // in Engine.nodes
-	depth    int      // in the chain
-	half     int      // which of Engine.halves it belongs to
-	dead     throttle // of what is logged of dead letters
-	away     throttle // of what is logged of things that are away
 }
 
 // newNodes makes the head and what is chained to it, parents first.
@@ -52,12 +45,20 @@ func newNodes(o *Options) ([]*node, error) {
 		if parent == nil {
 			return nil, fmt.Errorf("stage config: chain[%d] reads %q, which no earlier stage of the chain fills", i, c.Inputs[0].From)
 		}
-		n.index, n.depth = len(nodes), parent.depth+1
-		parent.children = append(parent.children, n)
+		parent.Chain(n.Node, len(nodes))
 		byName[c.Stage] = n
 		nodes = append(nodes, n)
 	}
 	return nodes, nil
+}
+
+// graphOf is the chain of the nodes.
+func graphOf(nodes []*node) *chain.Graph {
+	all := make([]*chain.Node, len(nodes))
+	for i, n := range nodes {
+		all[i] = n.Node
+	}
+	return chain.NewGraph(all)
 }
 
 // parentOf is the stage whose port out a chained stage reads.
@@ -73,10 +74,10 @@ func parentOf(c *config.StageConfig) string {
 }
 
 func newNode(o *Options, c *config.StageConfig, f stage.Factory) (*node, error) {
+	metrics := o.Metrics.bind(c.Pipeline.String(), c.Stage)
 	n := &node{
-		dead: throttle{every: time.Minute}, away: throttle{every: time.Minute},
-		cfg: c, limits: limitsOf(c), factory: f, stateful: f.Stateful(c), ports: newPorts(c),
-		metrics: o.Metrics.bind(c.Pipeline.String(), c.Stage),
+		Node: chain.NewNode(c, limitsOf(c).Limits, f.Stateful(c), metrics.process),
+		cfg:  c, factory: f, metrics: metrics,
 		register: prometheus.WrapRegistererWith(prometheus.Labels{
 			"pipeline": c.Pipeline.String(), "stage": c.Stage,
 		}, o.Metrics.registerer),

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/engine/chain"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -98,24 +99,25 @@ func (o *Options) complete() error {
 
 // limits are the bounds of the config with its gaps filled.
 type limits struct {
-	maxEvents, maxBytes, maxInFlightBytes, attempts int
-
-	linger, backoff, maxBackoff, drain time.Duration
+	chain.Limits
+	maxInFlightBytes int
+	linger, drain    time.Duration
 }
 
 func limitsOf(c *config.StageConfig) limits {
 	l := limits{
-		maxEvents: c.Batch.MaxEvents, maxBytes: c.Batch.MaxBytes,
-		maxInFlightBytes: c.Batch.MaxInFlightBytes,
-		attempts:         c.Retry.MaxAttempts, linger: c.Batch.Linger.D(),
-		backoff: c.Retry.InitialBackoff.D(), maxBackoff: c.Retry.MaxBackoff.D(), drain: c.DrainTimeout.D(),
+		Limits: chain.Limits{
+			MaxEvents: c.Batch.MaxEvents, MaxBytes: c.Batch.MaxBytes, Attempts: c.Retry.MaxAttempts,
+			Backoff: c.Retry.InitialBackoff.D(), MaxBackoff: c.Retry.MaxBackoff.D(),
+		},
+		maxInFlightBytes: c.Batch.MaxInFlightBytes, linger: c.Batch.Linger.D(), drain: c.DrainTimeout.D(),
 	}
-	fallback(&l.maxEvents, defaultMaxEvents)
-	fallback(&l.maxBytes, defaultMaxBytes)
+	fallback(&l.MaxEvents, defaultMaxEvents)
+	fallback(&l.MaxBytes, defaultMaxBytes)
 	fallback(&l.maxInFlightBytes, defaultInFlight)
-	fallback(&l.attempts, defaultAttempts)
-	fallback(&l.backoff, defaultBackoff)
-	fallback(&l.maxBackoff, defaultMaxBackoff)
+	fallback(&l.Attempts, defaultAttempts)
+	fallback(&l.Backoff, defaultBackoff)
+	fallback(&l.MaxBackoff, defaultMaxBackoff)
 	fallback(&l.drain, defaultDrain)
 	return l
 }

@@ -11,7 +11,7 @@ import (
 // before it (input.look), with idleMargin for clocks of servers that differ.
 
 // merges says whether the lane has to bring its inputs into one order.
-func (l *lane) merges() bool { return l.perMessage && len(l.inputs) > 1 }
+func (l *lane) merges() bool { return l.e.graph.Stateful && len(l.inputs) > 1 }
 
 // before orders messages of several inputs: by when they were stored, then by input.
 func (m *message) before(o *message) bool {

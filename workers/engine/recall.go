@@ -30,8 +30,8 @@ func (l *lane) recall(ctx context.Context, floors []uint64) error {
 			continue
 		}
 		var told []*eventv1.Event
-		for _, t := range l.tracks[i] {
-			if t == nil || t.port.name != config.PortInsights || t.fence == 0 {
+		for _, t := range l.tracks {
+			if t.outlet.Node != n.Node || t.outlet.Port.Name != config.PortInsights || t.fence == 0 {
 				continue
 			}
 			events, err := l.toldOn(ctx, t, r.Remembers(), floors)
@@ -79,12 +79,12 @@ func (l *lane) toldOn(ctx context.Context, t *track, remembers time.Duration, fl
 	}
 	request := map[string]any{"start_time": t.written.Add(-remembers)} // one that nobody has revised for longer was over when the last was told
 	for {
-		request["batch"], request["max_bytes"], request["next_by_subj"] = replayBatch, replayBytes, t.last
+		request["batch"], request["max_bytes"], request["next_by_subj"] = replayBatch, replayBytes, t.outlet.Pattern
 		var last uint64
 		err := func() error {
 			ctx, cancel := context.WithTimeout(ctx, recallTimeout)
 			defer cancel()
-			return l.e.directGet(ctx, t.port.out.Stream, request, func(raw *nats.Msg) error {
+			return l.e.directGet(ctx, t.outlet.Port.Out.Stream, request, func(raw *nats.Msg) error {
 				m, err := direct(nil, raw)
 				if err == nil {
 					last = m.seq
@@ -99,7 +99,7 @@ func (l *lane) toldOn(ctx context.Context, t *track, remembers time.Duration, fl
 		case last >= t.fence:
 			return told, nil
 		case last == 0:
-			return nil, fmt.Errorf("the replica of stream %s that answered is behind", t.port.out.Stream)
+			return nil, fmt.Errorf("the replica of stream %s that answered is behind", t.outlet.Port.Out.Stream)
 		}
 		request = map[string]any{"seq": last + 1}
 	}
@@ -108,7 +108,7 @@ func (l *lane) toldOn(ctx context.Context, t *track, remembers time.Duration, fl
 // doubtful says whether an output lies beyond what is acknowledged of some input: its step is decided again.
 func (l *lane) doubtful(output *nats.Msg, floors []uint64) bool {
 	for i, p := range progress.ParseReach(output.Header.Get(headerPosition), l.places) {
-		if p.Seq > floors[i] || p.Tick != 0 && p.Seq >= l.last[i] {
+		if p.Seq > floors[i] || p.Tick != 0 && p.Seq >= l.chain.Last(i) {
 			return true
 		}
 	}
@@ -118,15 +118,15 @@ func (l *lane) doubtful(output *nats.Msg, floors []uint64) bool {
 // decidedUntil is the last moment that the stages were flushed at, by this worker in the replay or by the one before, as far as
 // an output tells.
 func (l *lane) decidedUntil() time.Time {
-	until := l.tick
+	until := l.chain.Tick()
 	see := func(p progress.Position) {
 		if p.Tick != progress.FinalTick {
 			until = max(until, p.Tick)
 		}
 	}
-	see(l.done()[0])
-	for _, t := range l.numbered {
-		for _, p := range t.packed {
+	see(l.chain.Done()[0])
+	for _, t := range l.tracks {
+		for _, p := range t.outlet.Packed {
 			see(p)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/DataDog/sketches-go/ddsketch"
+
+	"millrace.dev/millrace/workers/engine/chain"
 )
 
 // Snapshot is what a stage did in this worker since it was made. Events count when all they
@@ -73,35 +75,35 @@ func newStats(m *stageMetrics) (*stats, error) {
 }
 
 // commit counts a step that is stored.
-func (s *stats) commit(st *step, t *tally, head bool, now int64) {
+func (s *stats) commit(st *step, t *chain.Tally, head bool, now int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.s.In += t.events
-	s.s.Emitted += t.emitted
-	s.s.Out += t.out
-	s.s.Filtered += t.filtered
-	s.s.Duplicates += t.duplicates
-	s.s.DeadLettered += t.deadLettered
-	s.s.Retried += t.retried
-	s.s.Late += t.late
-	for _, c := range t.reasons {
-		s.s.DeadLetters[c.name] += c.n
-		s.metrics.deadLetters.WithLabelValues(c.name).Add(float64(c.n))
+	s.s.In += t.Events
+	s.s.Emitted += t.Emitted
+	s.s.Out += t.Out
+	s.s.Filtered += t.Filtered
+	s.s.Duplicates += t.Duplicates
+	s.s.DeadLettered += t.DeadLettered
+	s.s.Retried += t.Retried
+	s.s.Late += t.Late
+	for _, c := range t.Reasons {
+		s.s.DeadLetters[c.Name] += c.N
+		s.metrics.deadLetters.WithLabelValues(c.Name).Add(float64(c.N))
 	}
-	for _, c := range t.produced {
-		s.s.Produced[c.name] += c.n
-		s.metrics.produced.WithLabelValues(c.name).Add(float64(c.n))
+	for _, c := range t.Produced {
+		s.s.Produced[c.Name] += c.N
+		s.metrics.produced.WithLabelValues(c.Name).Add(float64(c.N))
 	}
-	for _, c := range t.skips {
-		s.s.Skipped[c.name] += c.n
-		s.metrics.skipped.Add(float64(c.n))
+	for _, c := range t.Skips {
+		s.s.Skipped[c.Name] += c.N
+		s.metrics.skipped.Add(float64(c.N))
 	}
-	add(s.metrics.emitted, t.emitted)
-	add(s.metrics.filtered, t.filtered)
-	add(s.metrics.duplicate, t.duplicates)
-	add(s.metrics.deadLettered, t.deadLettered)
-	add(s.metrics.retried, t.retried)
-	add(s.metrics.late, t.late)
+	add(s.metrics.emitted, t.Emitted)
+	add(s.metrics.filtered, t.Filtered)
+	add(s.metrics.duplicate, t.Duplicates)
+	add(s.metrics.deadLettered, t.DeadLettered)
+	add(s.metrics.retried, t.Retried)
+	add(s.metrics.late, t.Late)
 	s.observe(st, head, now)
 }
 
@@ -110,8 +112,8 @@ func (s *stats) commit(st *step, t *tally, head bool, now int64) {
 func (s *stats) observe(st *step, head bool, now int64) {
 	every := max(len(st.messages)/16, 1)
 	for k := 0; k < len(st.messages); k += every {
-		m, known := st.messages[k], st.measures[k]
-		events := float64(max(known.events, 1))
+		m, known := st.messages[k], st.Measures[k]
+		events := float64(max(known.Events, 1))
 		if head {
 			if s.perMessage == 0 {
 				s.perMessage = events
@@ -119,9 +121,9 @@ func (s *stats) observe(st *step, head bool, now int64) {
 			s.perMessage += (events - s.perMessage) / 64
 		}
 		_ = s.latency.AddWithCount(millis(now-m.stored), events*float64(every)) // fails for NaN and negative values only
-		if known.ingest > 0 {
-			_ = s.endToEnd.Add(millis(now - known.ingest))
-			s.metrics.latency.Observe(max(0, float64(now-known.ingest)) / 1e9)
+		if known.Ingest > 0 {
+			_ = s.endToEnd.Add(millis(now - known.Ingest))
+			s.metrics.latency.Observe(max(0, float64(now-known.Ingest)) / 1e9)
 		}
 	}
 }

@@ -13,8 +13,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"millrace.dev/millrace/workers/engine/backoff"
 	"millrace.dev/millrace/workers/engine/progress"
-	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -28,11 +28,11 @@ func (l *lane) takeOver(ctx context.Context) error {
 			return err
 		}
 		l.setProblem(err.Error())
-		if failures == 0 || l.e.panics.allow(l.e.now()) {
+		if failures == 0 || l.e.panics.Allow(l.e.now()) {
 			l.log.Warn("the lane cannot be taken over yet", "lane", l.index, "problem", err)
 		}
 		select {
-		case <-time.After(backoff(50*time.Millisecond, 2*time.Second, failures, l.e.jitter())):
+		case <-time.After(backoff.Wait(50*time.Millisecond, 2*time.Second, failures, l.e.jitter())):
 		case <-l.e.reconnects(l):
 		case <-l.stopping:
 			return errStopped
@@ -64,7 +64,7 @@ func (l *lane) tryTakeOver(ctx context.Context) error {
 		l.places = append(l.places, progress.Place{From: in.cfg.From, Stream: state.stream})
 	}
 	if !slices.Equal(before, l.places) {
-		l.suspects.forget()
+		l.suspects.Forget()
 	}
 	if err := l.alignFloors(ctx, floors); err != nil {
 		return err
@@ -72,17 +72,12 @@ func (l *lane) tryTakeOver(ctx context.Context) error {
 	// What the worker before has on its way may still arrive: then a publish of this one is
 	// refused, and it looks again.
 	l.tracks = l.tracks[:0]
-	for _, n := range l.e.nodes {
-		tracks := l.tracksOf(n)
-		for _, t := range tracks {
-			if t == nil {
-				continue
-			}
-			if err := l.loadWithin(ctx, t); err != nil {
-				return err
-			}
+	for _, o := range l.chain.NewOutlets() {
+		t := &track{outlet: o}
+		if err := l.loadWithin(ctx, t); err != nil {
+			return err
 		}
-		l.tracks = append(l.tracks, tracks)
+		l.tracks = append(l.tracks, t)
 	}
 	if err := l.learnDoubt(ctx); err != nil {
 		return err
@@ -94,10 +89,14 @@ func (l *lane) tryTakeOver(ctx context.Context) error {
 	if err := l.openInstances(ctx); err != nil {
 		return err
 	}
-	for i, floor := range floors {
-		l.last[i] = l.reached(i, floor)
+	stages, last := make([]stage.Stage, len(l.instances)), make([]uint64, len(floors))
+	for i := range l.instances {
+		stages[i] = l.instances[i].stage
 	}
-	l.tick = 0 // these stages were never flushed
+	for i, floor := range floors {
+		last[i] = l.reached(i, floor)
+	}
+	l.chain.Open(stages, l.doubt, last)
 	if err := l.rebuild(ctx, floors); err != nil {
 		return err
 	}
@@ -107,11 +106,9 @@ func (l *lane) tryTakeOver(ctx context.Context) error {
 // reached returns the sequence of the last message of an input, at or below floor, that led to a stored output. The
 // floor itself may be a message of another lane, and what the clock makes stands behind the messages of this lane.
 func (l *lane) reached(input int, floor uint64) (seq uint64) {
-	for _, tracks := range l.tracks {
-		for _, t := range tracks {
-			if t != nil && t.packed[input].Seq <= floor {
-				seq = max(seq, t.packed[input].Seq)
-			}
+	for _, t := range l.tracks {
+		if packed := t.outlet.Packed[input].Seq; packed <= floor {
+			seq = max(seq, packed)
 		}
 	}
 	return seq
@@ -126,27 +123,14 @@ func (l *lane) loadWithin(ctx context.Context, t *track) error {
 	return l.load(ctx, t)
 }
 
-// horizon is how far back in time the stages of the lane remember.
-func (l *lane) horizon() time.Duration {
-	var horizon time.Duration
-	for i := range l.instances {
-		if r, ok := l.instances[i].stage.(stage.Rebuilder); ok {
-			horizon = max(horizon, r.Horizon())
-		}
-	}
-	return horizon
-}
-
 // rebuild replays the input that the stages need to know what they knew: of several inputs together, in the order
 // in which their messages were stored.
 func (l *lane) rebuild(ctx context.Context, floors []uint64) error {
-	horizon := l.horizon()
+	horizon := l.chain.Horizon()
 	if horizon <= 0 {
 		return nil
 	}
 	began := l.e.now()
-	l.replaying = true
-	defer func() { l.replaying = false }()
 	ctx, cancel := context.WithCancel(ctx)
 	var replays []*replay
 	defer func() {
@@ -167,16 +151,16 @@ func (l *lane) rebuild(ctx context.Context, floors []uint64) error {
 	if len(replays) > 0 {
 		l.setProblem("the state of lane " + strconv.Itoa(l.index) + " is being rebuilt")
 	}
-	events, marked, s := 0, l.onlyMarked(), newStep(len(l.e.nodes))
+	events, marked, s := 0, l.chain.OnlyMarked(), newStep(len(l.e.nodes))
 	for len(replays) > 0 {
 		first := slices.MinFunc(replays, func(a, b *replay) int { return cmp.Compare(a.messages[0].stored, b.messages[0].stored) })
 		s.reset()
 		m := first.messages[0]
 		s.add(m)
 		if marked {
-			m.only = l.marksOf(m, s.events)
+			s.Messages[0].Only = l.chain.Marks(&s.Messages[0], s.events)
 		}
-		if l.stopped() || !l.takeMessage(ctx, s, 0, nil) {
+		if l.stopped() || !l.chain.Replay(ctx, &s.Step) {
 			return errStopped
 		}
 		events += s.events
@@ -190,25 +174,6 @@ func (l *lane) rebuild(ctx context.Context, floors []uint64) error {
 	}
 	if events > 0 {
 		l.log.Info("state rebuilt", "lane", l.index, "events", events, "horizon", horizon, "took", l.e.now().Sub(began))
-	}
-	return nil
-}
-
-// onlyMarked says whether the stages need no more than the marked events of the input. What is chained to the first one
-// sees nothing else of it.
-func (l *lane) onlyMarked() bool {
-	s, ok := l.instances[0].stage.(stage.Selective)
-	return ok && s.OnlyMarked()
-}
-
-// marksOf returns the positions of the marked events of m, which holds so many; nil = all are to be decoded. The
-// sender of a message of the ingress may have written anything. A message that the stage was given in parts is read
-// as a whole, so that the parts are the same.
-func (l *lane) marksOf(m *message, events int) []int {
-	if h := m.header[event.HeaderMarked]; len(h) == 1 && framed(m.in.cfg.From) && events <= l.e.nodes[0].limits.maxEvents {
-		if marks, ok := event.ParseMarks(h[0]); ok {
-			return marks
-		}
 	}
 	return nil
 }

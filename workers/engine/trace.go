@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/engine/chain"
 	"millrace.dev/millrace/workers/event"
 )
 
@@ -25,8 +26,8 @@ import (
 // Without a tracer a step has no stepTrace, and each of its methods returns at once.
 
 const (
-	headerTraceparent = "traceparent"
-	headerTracestate  = "tracestate"
+	headerTraceparent = chain.HeaderTraceparent
+	headerTracestate  = chain.HeaderTracestate
 	// maxLinks bounds the links of a span to messages, and those to events.
 	maxLinks = 16
 	// maxLooked bounds how many events of one call are looked at for links.
@@ -36,6 +37,7 @@ const (
 // stepTrace is what is traced of one step.
 type stepTrace struct {
 	tracer trace.Tracer
+	now    func() time.Time
 	// parents are the stages that the stages are chained to, by node; that of the first is itself.
 	parents []int
 	// began and ended are when the stages took the step up and had decided, Unix nanoseconds; 0 = never.
@@ -52,13 +54,10 @@ func (e *Engine) newStepTrace() *stepTrace {
 	}
 	n := len(e.nodes)
 	t := &stepTrace{
-		tracer: e.opts.Tracer, parents: make([]int, n), began: make([]int64, n), ended: make([]int64, n), spans: make([]trace.Span, n),
+		tracer: e.opts.Tracer, now: e.now, parents: make([]int, n), began: make([]int64, n), ended: make([]int64, n), spans: make([]trace.Span, n),
 	}
-	for _, parent := range e.nodes {
-		for _, child := range parent.children {
-			t.parents[child.index] = parent.index
-		}
-	}
+	copy(t.parents, e.graph.Parents())
+	t.parents[0] = 0
 	return t
 }
 
@@ -73,18 +72,13 @@ func (t *stepTrace) reset() {
 	t.links = t.links[:0]
 }
 
-// enter notes that stage n takes events up.
-func (t *stepTrace) enter(l *lane, n *node, events []event.Event) {
-	if t != nil {
-		t.entered(l.e.now(), n, events)
+// Enter notes that stage n takes events up.
+func (t *stepTrace) Enter(n *chain.Node, events []event.Event) {
+	now := t.now()
+	if t.began[n.Index] == 0 {
+		t.began[n.Index] = now.UnixNano()
 	}
-}
-
-func (t *stepTrace) entered(now time.Time, n *node, events []event.Event) {
-	if t.began[n.index] == 0 {
-		t.began[n.index] = now.UnixNano()
-	}
-	if n.index > 0 {
+	if n.Index > 0 {
 		return // the links are those of the first stage
 	}
 	for i := range events[:min(len(events), maxLooked)] {
@@ -102,24 +96,20 @@ func (t *stepTrace) entered(now time.Time, n *node, events []event.Event) {
 	}
 }
 
-// leave notes that stage n has decided.
-func (t *stepTrace) leave(l *lane, n *node) {
-	if t != nil {
-		t.ended[n.index] = l.e.now().UnixNano()
-	}
-}
+// Leave notes that stage n has decided.
+func (t *stepTrace) Leave(n *chain.Node) { t.ended[n.Index] = t.now().UnixNano() }
 
 // begin makes the spans of a step that is about to be stored.
 func (t *stepTrace) begin(ctx context.Context, l *lane, s *step) {
-	if t == nil || len(s.messages) == 0 && len(s.queues) == 0 {
+	if t == nil || len(s.messages) == 0 && len(s.Pending) == 0 {
 		return // off, or a flush that led to nothing
 	}
 	now := l.e.now().UnixNano()
 	parent, links := contexts(s)
 	ctx = trace.ContextWithRemoteSpanContext(ctx, parent)
 	for i, n := range l.e.nodes {
-		tl := &s.tallies[i]
-		if i > 0 && t.began[i] == 0 && len(tl.produced) == 0 {
+		tl := &s.Tallies[i]
+		if i > 0 && t.began[i] == 0 && len(tl.Produced) == 0 {
 			continue // nothing reached it
 		}
 		options := []trace.SpanStartOption{trace.WithTimestamp(unixNano(t.began[i], now))}
@@ -138,9 +128,9 @@ func (t *stepTrace) begin(ctx context.Context, l *lane, s *step) {
 		if span.IsRecording() {
 			span.SetAttributes(
 				attribute.String("millrace.pipeline", n.cfg.Pipeline.String()), attribute.String("millrace.stage", n.cfg.Stage),
-				attribute.Int("millrace.lane", l.index), attribute.Int64("millrace.events", tl.events),
-				attribute.Int64("millrace.emitted", tl.emitted), attribute.Int64("millrace.filtered", tl.filtered),
-				attribute.Int64("millrace.duplicates", tl.duplicates), attribute.Int64("millrace.dead_lettered", tl.deadLettered),
+				attribute.Int("millrace.lane", l.index), attribute.Int64("millrace.events", tl.Events),
+				attribute.Int64("millrace.emitted", tl.Emitted), attribute.Int64("millrace.filtered", tl.Filtered),
+				attribute.Int64("millrace.duplicates", tl.Duplicates), attribute.Int64("millrace.dead_lettered", tl.DeadLettered),
 			)
 			if i == 0 {
 				span.SetAttributes(messaging(s)...)
@@ -167,10 +157,10 @@ func (t *stepTrace) end(l *lane, err error) {
 // inject has the messages of q carry the span of the stage that made them. Dead letters keep the
 // headers that their sender gave them.
 func (t *stepTrace) inject(q *queue) {
-	if t == nil || q.track.port.out.Format == config.FormatRaw {
+	if t == nil || q.track.outlet.Port.Out.Format == config.FormatRaw {
 		return
 	}
-	span := t.spans[q.track.node.index]
+	span := t.spans[q.track.outlet.Node.Index]
 	if span == nil {
 		span = t.spans[0]
 	}
@@ -181,10 +171,11 @@ func (t *stepTrace) inject(q *queue) {
 	id, spanID := c.TraceID(), c.SpanID()
 	parent := []string{string(event.AppendTraceparent(nil, id[:], spanID[:], byte(c.TraceFlags())))}
 	state := c.TraceState().String()
-	for _, o := range q.outputs {
+	for i := range q.outputs {
+		o := &q.outputs[i]
 		o.msg.Header[headerTraceparent] = parent
 		delete(o.msg.Header, headerTracestate)
-		if state != "" && len(state) <= maxTraceHeader && q.track.port.out.Format == config.FormatFrame { // others may have no room for it
+		if state != "" && len(state) <= chain.MaxTraceHeader && q.track.outlet.Port.Out.Format == config.FormatFrame { // others may have no room for it
 			o.msg.Header[headerTracestate] = []string{state}
 		}
 	}

@@ -3,14 +3,19 @@ package engine
 import (
 	"testing"
 
+	"millrace.dev/millrace/workers/engine/chain"
 	"millrace.dev/millrace/workers/event"
 )
 
 // untraced is all that the engine asks of the trace of a step, once for a step or a message.
-func untraced(l *lane, n *node, s *step, q *queue, events []event.Event) {
+func untraced(l *lane, n *chain.Node, s *step, q *queue, events []event.Event) {
 	s.trace.reset()
-	s.trace.enter(l, n, events)
-	s.trace.leave(l, n)
+	if s.Trace != nil {
+		s.Trace.Enter(n, events)
+	}
+	if s.Trace != nil {
+		s.Trace.Leave(n)
+	}
 	s.trace.begin(l.e.work, l, s)
 	s.trace.inject(q)
 	s.trace.end(l, nil)
@@ -18,7 +23,7 @@ func untraced(l *lane, n *node, s *step, q *queue, events []event.Event) {
 
 // TestNoTracerCostsNothing: without a tracer no step has a trace, nothing is allocated, and no clock is read (there is none).
 func TestNoTracerCostsNothing(t *testing.T) {
-	l, n, q, events := &lane{e: &Engine{}}, &node{}, &queue{}, make([]event.Event, 500)
+	l, n, q, events := &lane{e: &Engine{}}, &chain.Node{}, &queue{}, make([]event.Event, 500)
 	s := newStep(1)
 	s.trace = l.e.newStepTrace()
 	if s.trace != nil {
@@ -31,7 +36,7 @@ func TestNoTracerCostsNothing(t *testing.T) {
 
 // BenchmarkNoTracer is what a step pays for the hooks of traces that are off.
 func BenchmarkNoTracer(b *testing.B) {
-	l, n, q, s, events := &lane{e: &Engine{}}, &node{}, &queue{}, newStep(1), make([]event.Event, 500)
+	l, n, q, s, events := &lane{e: &Engine{}}, &chain.Node{}, &queue{}, newStep(1), make([]event.Event, 500)
 	b.ReportAllocs()
 	for b.Loop() {
 		untraced(l, n, s, q, events)

@@ -6,15 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
-	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/engine/chain"
 	"millrace.dev/millrace/workers/engine/progress"
-	"millrace.dev/millrace/workers/event"
 )
 
 // A track is one subject that one lane publishes on, alone. Every message on it says who wrote it
@@ -26,41 +23,22 @@ import (
 // The idea is that of Kafka Streams' exactly-once processing, offsets stored with the output,
 // built from what a JetStream stream offers.
 type track struct {
-	node *node
-	port *port
-	// subject is where frames and dead letters go; insights go to one of several subjects.
-	subject string
-	// last is the subject, or the pattern of subjects, whose last message is the last one of the track.
-	last string
+	outlet *chain.Outlet
 	// fence is the stream sequence of the last message; 0 = there is none.
-	fence uint64
-	// packed is how far what was packed so far reaches into each input.
-	packed  []progress.Position
+	fence   uint64
 	written time.Time // when the last message was stored
-	number  int       // in lane.numbered
 	inDoubt bool      // something of the step in doubt, namely what stands behind since
 	since   uint64
 	output  *progress.Output // what the last message said then; nil = nothing
-	open    *queue           // of the step that is worked on
 	noBatch bool             // the stream takes no atomic batches
 }
 
 // output is one message to be stored on a track.
 type output struct {
-	msg *nats.Msg
-	// frame holds the events of a frame until it is encoded; nil when msg.Data is complete.
-	frame  *event.FrameWriter
+	of     *chain.Output
+	msg    nats.Msg
 	buffer *[]byte // the pooled memory of msg.Data; nil = not pooled
-	events int
-	marks  string // of the frame: the value of event.HeaderMarked, empty = it has none
-	items  progress.Items
-	number uint64 // of the outputs of a session
-	// reach is how far it reaches into each input.
-	reach []progress.Position
-	// produced is the part of events that are new, received the rest.
-	produced int
-	// trace is the message of the only event, whose trace context is carried.
-	trace *message
+	number uint64  // of the outputs of a session
 }
 
 // Headers that outputs carry for their own track.
@@ -74,34 +52,6 @@ const (
 	headerExpected  = "Nats-Expected-Last-Subject-Sequence"
 	headerExpectedS = "Nats-Expected-Last-Subject-Sequence-Subject"
 )
-
-// tracksOf makes the tracks of one node in a lane, numbered port * partitions + partition
-// for ports of frames, and one for each other port behind them.
-func (l *lane) tracksOf(n *node) []*track {
-	var all []*track
-	inputs := len(l.e.cfg.Inputs)
-	lane := strconv.Itoa(l.index)
-	for i := range n.ports.all {
-		p := &n.ports.all[i]
-		if p.out.Format != config.FormatFrame {
-			t := &track{node: n, port: p, subject: p.out.Subject + "." + lane, packed: make([]progress.Position, inputs)}
-			t.last = t.subject
-			if p.out.Format == config.FormatCloudEvent {
-				t.last = p.out.Subject + "." + n.cfg.Stage + ".*." + lane
-			}
-			all = append(all, t)
-			continue
-		}
-		for q := range n.cfg.Partitions {
-			if l.e.cfg.Lanes > 1 && q != l.index {
-				all = append(all, nil) // another lane's
-				continue
-			}
-			all = append(all, &track{node: n, port: p, subject: p.subjects[q], last: p.subjects[q], packed: make([]progress.Position, inputs)})
-		}
-	}
-	return all
-}
 
 // storedMessage is the last message of a track.
 type storedMessage struct {
@@ -169,31 +119,13 @@ const (
 
 // load reads where the track stands.
 func (l *lane) load(ctx context.Context, t *track) error {
-	last, err := l.e.lastStored(ctx, t.port.out.Stream, t.last)
+	last, err := l.e.lastStored(ctx, t.outlet.Port.Out.Stream, t.outlet.Pattern)
 	if err != nil {
 		return err
 	}
 	t.fence = last.seq
 	t.output = progress.ParseOutput(last.header.Get(headerStep), l.places)
-	t.packed = progress.ParseReach(last.header.Get(headerPosition), l.places)
+	t.outlet.Packed = progress.ParseReach(last.header.Get(headerPosition), l.places)
 	t.written = last.time
 	return nil
-}
-
-// subjectOf is where an event of this severity goes on the track of a port of single events.
-func (t *track) subjectOf(severity int32) string {
-	if t.port.out.Format != config.FormatCloudEvent {
-		return t.subject
-	}
-	return strings.Replace(t.last, ".*.", "."+severityToken(severity)+".", 1)
-}
-
-// severityToken names an OpenTelemetry severity number in a subject.
-func severityToken(n int32) string {
-	switch level := event.SeverityLevel(n); level {
-	case "fatal", "error", "warn":
-		return level
-	default:
-		return "info"
-	}
 }

@@ -1,4 +1,4 @@
-package engine
+package chain
 
 import (
 	"errors"
@@ -14,8 +14,8 @@ import (
 // rebuilt from the input, and gives the events of that message to the stage one by one. The event that panics alone is not given
 // to it again, and becomes a dead letter.
 
-// suspects are what a lane knows of messages that a stage with state panicked on, over all sessions.
-type suspects struct {
+// Suspects are what a lane knows of messages that a stage with state panicked on, over all sessions.
+type Suspects struct {
 	some atomic.Bool // there is one
 	mu   sync.Mutex
 	// alone are messages whose events are given to the stages one by one; poison are events that panicked alone, by stage.
@@ -38,8 +38,8 @@ const (
 	rebuildSpan = 10 * time.Minute
 )
 
-// errPanicked ends a session whose state cannot be trusted.
-var errPanicked = errors.New("a stage with state panicked, and its state is rebuilt")
+// ErrPanicked ends a session whose state cannot be trusted.
+var ErrPanicked = errors.New("a stage with state panicked, and its state is rebuilt")
 
 func messageOf(e *event.Event) progress.Item {
 	return progress.Item{Input: e.Origin.Input, Seq: e.Origin.Sequence}
@@ -50,7 +50,7 @@ func itemOf(e *event.Event) progress.Item {
 }
 
 // add notes that a stage panicked on events of one message, and says whether the lane is to begin anew.
-func (s *suspects) add(node int, events []event.Event, err error, now time.Time) bool {
+func (s *Suspects) add(node int, events []event.Event, err error, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.rebuilt) == maxRebuilds && now.Sub(s.rebuilt[0]) < rebuildSpan {
@@ -70,8 +70,8 @@ func (s *suspects) add(node int, events []event.Event, err error, now time.Time)
 	return true
 }
 
-// rebuiltAt notes that the state is whole again: a replay may take longer than rebuildSpan.
-func (s *suspects) rebuiltAt(now time.Time) {
+// Rebuilt notes that the state is whole again: a replay may take longer than rebuildSpan.
+func (s *Suspects) Rebuilt(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pending {
@@ -79,8 +79,8 @@ func (s *suspects) rebuiltAt(now time.Time) {
 	}
 }
 
-// forget drops what is known of messages: the inputs are others now.
-func (s *suspects) forget() {
+// Forget drops what is known of messages: the inputs are others now.
+func (s *Suspects) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.alone, s.poison = nil, nil
@@ -88,7 +88,7 @@ func (s *suspects) forget() {
 }
 
 // isAlone says whether the events of the message of e are to be given to stages one by one.
-func (s *suspects) isAlone(e *event.Event) bool {
+func (s *Suspects) isAlone(e *event.Event) bool {
 	if !s.some.Load() {
 		return false
 	}
@@ -98,7 +98,7 @@ func (s *suspects) isAlone(e *event.Event) bool {
 }
 
 // poisoned is how a stage panicked on e alone; nil = it did not.
-func (s *suspects) poisoned(node int, e *event.Event) error {
+func (s *Suspects) poisoned(node int, e *event.Event) error {
 	if !s.some.Load() {
 		return nil
 	}

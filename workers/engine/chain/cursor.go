@@ -1,0 +1,124 @@
+package chain
+
+import (
+	"time"
+
+	"millrace.dev/millrace/workers/engine/progress"
+	"millrace.dev/millrace/workers/event"
+)
+
+// cursor is where in the input the chain is: the position of what it makes now follows from that.
+type cursor struct {
+	s *Step
+	m *Message // nil in a flush
+	// messages are those of s; k is the number of m, first that of the first message that the cursor moves over.
+	messages []Message
+	k, first int
+	// now is the stream time.
+	now time.Time
+	// partition is that of m, or noPartition.
+	partition int
+	// downstream says that the stages downstream of the cut are at it.
+	downstream bool
+	bad        []event.Undecodable // of m, not yet dead-lettered
+	// in and at are the input and the position of what is made next; at.index grows.
+	in int
+	at progress.Position
+	// made names what is made next, when that is a new event; 0 = it was received.
+	made uint64
+	// replayed says that all of this is stored already.
+	replayed bool
+}
+
+// moveTo moves the cursor to where e came from.
+func (cur *cursor) moveTo(e *event.Event) {
+	if cur.m == nil { // a flush: e was made by it
+		cur.at.Index, cur.made = uint32(e.Origin.Index), e.Origin.Made
+		return
+	}
+	for cur.m.Sequence != e.Origin.Sequence || cur.in != e.Origin.Input {
+		cur.k++
+		cur.m = &cur.messages[cur.k]
+		cur.in = cur.m.Input
+	}
+	cur.at, cur.made = progress.Position{Seq: cur.m.Sequence, Index: uint32(e.Origin.Index)}, e.Origin.Made
+}
+
+// rewind moves the cursor back to its first message.
+func (cur *cursor) rewind() {
+	if cur.m != nil {
+		cur.k = cur.first
+		cur.m = &cur.messages[cur.k]
+		cur.in = cur.m.Input
+	}
+}
+
+// origin is the stream and the sequence of the message, for the header of a frame.
+func (cur *cursor) origin() (stream string, first uint64) {
+	if cur.m == nil {
+		return "flush", 0
+	}
+	return cur.m.Stream, cur.m.Sequence
+}
+
+// enqueue appends o to what the step stores on an outlet.
+func (cur *cursor) enqueue(at *Outlet, o *Output) {
+	if at.open == nil {
+		at.open = &Pending{Outlet: at}
+		if cur.downstream {
+			cur.s.later = append(cur.s.later, at.open)
+		} else {
+			cur.s.Pending = append(cur.s.Pending, at.open)
+		}
+	}
+	at.open.Outputs = append(at.open.Outputs, o)
+}
+
+// item is what is made next.
+func (cur *cursor) item() progress.Item {
+	if cur.made != 0 {
+		return progress.Item{Made: cur.made}
+	}
+	return progress.Item{Input: cur.in, Seq: cur.at.Seq, Index: cur.at.Index}
+}
+
+// skip counts the item of the cursor as stored before.
+func (cur *cursor) skip(at *Outlet) {
+	tl := &cur.s.Tallies[at.Node.Index]
+	tl.Skips = addTo(tl.Skips, at.Port.Out.Stream, 1)
+}
+
+// fresh says whether the item of the cursor is still to be stored on an outlet, and notes that it will be. What is stored of the
+// step in doubt does not come here (Chain.went).
+func (c *Chain) fresh(cur *cursor, at *Outlet) bool {
+	if cur.replayed {
+		return false
+	}
+	if !c.doubt.Fresh(at.Number, cur.in, cur.at) {
+		cur.skip(at)
+		return false
+	}
+	if cur.at.After(at.Packed[cur.in]) {
+		at.Packed[cur.in] = cur.at
+	}
+	return true
+}
+
+// went says where the item of the cursor went at node n when its step was tried before: on an outlet, when it is stored.
+func (c *Chain) went(cur *cursor, n *Node) (where progress.Where, at *Outlet) {
+	if cur.replayed {
+		return progress.Unknown, nil
+	}
+	where, number := c.doubt.Went(n.Index, cur.in, cur.at, cur.item())
+	if where == progress.Stored {
+		at = c.numbered[number]
+		cur.skip(at)
+	}
+	return where, at
+}
+
+// storedBefore says whether node n stored the item of the cursor when its step was tried before, and on which outlet.
+func (c *Chain) storedBefore(cur *cursor, n *Node) (at *Outlet, stored bool) {
+	where, at := c.went(cur, n)
+	return at, where == progress.Stored
+}

@@ -1,0 +1,115 @@
+package chain
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"millrace.dev/millrace/workers/event"
+)
+
+// maxErrorText bounds the header Millrace-Error.
+const maxErrorText = 1024
+
+func errUnknownPort(name string) error {
+	return fmt.Errorf("the stage sent the event to port %q, which it does not have", name)
+}
+
+var errNoReason = errors.New("no reason given")
+
+// deadLetter publishes e, as the worker received it, to the dead letters of node n.
+func (c *Chain) deadLetter(cur *cursor, n *Node, e *event.Event, reason string, err error, attempts int) {
+	body, contentType := e.AppendReceived(nil)
+	c.deadLetterRaw(cur, n, letter{index: e.Origin.Index, body: body, contentType: contentType, reason: reason, err: err, attempts: attempts})
+}
+
+// letter is one dead event.
+type letter struct {
+	index int // in its message
+	body  []byte
+	// contentType is that of body; empty = body is the whole message, whose headers belong to it.
+	contentType string
+	reason      string
+	err         error
+	attempts    int
+}
+
+func (c *Chain) deadLetterRaw(cur *cursor, n *Node, d letter) {
+	if d.reason == "" {
+		d.reason = "unspecified"
+	}
+	tl := &cur.s.Tallies[n.Index]
+	tl.DeadLettered++
+	tl.Reasons = addTo(tl.Reasons, d.reason, 1)
+	c.warnDead(cur, n, d)
+	at := c.outlets[n.Index][n.Ports.outletOf(n.Ports.dead, 0)]
+	if !c.fresh(cur, at) {
+		return
+	}
+	h := map[string][]string{
+		headerEvents: {"1"},
+		headerReason: {headerText(d.reason, maxErrorText)},
+		headerStage:  {n.Stage}, headerAttempts: {strconv.Itoa(d.attempts)},
+		headerIndex: {strconv.Itoa(d.index)},
+	}
+	if m := cur.m; m != nil {
+		h[headerStream], h[headerSubject] = []string{m.Stream}, []string{m.Subject}
+		h[headerSequence] = []string{strconv.FormatUint(m.Sequence, 10)}
+		h[headerTime] = []string{timeOf(m.Time)}
+	}
+	if d.err != nil {
+		h[headerError] = []string{headerText(d.err.Error(), maxErrorText)}
+	}
+	if d.contentType != "" {
+		h[event.HeaderContentType] = []string{d.contentType}
+	} else if cur.m != nil {
+		keepHeaders(h, cur.m.Header)
+	}
+	o := &Output{Subject: at.Subject, Header: h, Data: d.body, Events: 1, Reach: slices.Clone(at.Packed)}
+	o.Items.Add(cur.item())
+	c.truncate(o)
+	// The body may be memory of the step or of the message, which outlive the publish.
+	cur.enqueue(at, o)
+}
+
+// warnDead logs one dead event in a while for each stage: its payload is in the dead letters.
+func (c *Chain) warnDead(cur *cursor, n *Node, d letter) {
+	if c.replaying || !n.dead.Allow(c.now()) {
+		return
+	}
+	attributes := []any{"stage", n.Stage, "reason", d.reason, "error", d.err, "attempts", d.attempts, "index", d.index}
+	if m := cur.m; m != nil {
+		attributes = append(attributes, "stream", m.Stream, "sequence", m.Sequence)
+	}
+	c.log.Warn("an event goes to the dead letters; further ones of this stage are not logged for a minute", attributes...)
+}
+
+// keepHeaders copies what the sender set: content type, ce-* attributes, trace context.
+// Names of the server and of the project mean something else in the new message.
+func keepHeaders(h, from map[string][]string) {
+	for k, v := range from {
+		if !strings.HasPrefix(k, "Nats-") && !strings.HasPrefix(k, "Millrace-") {
+			h[k] = v
+		}
+	}
+}
+
+// headerText makes s fit into a header: one line of at most limit bytes of valid UTF-8.
+func headerText(s string, limit int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	s = strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\r' || r == '\t' || r == 0 {
+			return ' '
+		}
+		return r
+	}, s))
+	if len(s) <= limit {
+		return s
+	}
+	return strings.ToValidUTF8(s[:limit], "")
+}
+
+func timeOf(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }

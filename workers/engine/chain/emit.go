@@ -1,0 +1,89 @@
+package chain
+
+import (
+	"fmt"
+	"slices"
+
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/event"
+)
+
+// emit sends e, which node n received, out through a port of n, and says whether it left on port out.
+func (c *Chain) emit(cur *cursor, n *Node, e *event.Event, name string) (out bool) {
+	tl := &cur.s.Tallies[n.Index]
+	if name == "" {
+		name = config.PortOut
+	}
+	p, ok := n.Ports.find(name)
+	if !ok {
+		if name == config.PortOut && len(n.Children) > 0 {
+			tl.Emitted++
+			tl.Out++
+			return true // not stored: only the chain reads it
+		}
+		c.deadLetter(cur, n, e, reasonUnknownPort, errUnknownPort(name), 1)
+		return false
+	}
+	if err := c.publish(cur, n, p, e); err != nil {
+		c.deadLetter(cur, n, e, reasonTooLarge, err, 1)
+		return false
+	}
+	tl.Emitted++
+	if name == config.PortOut {
+		tl.Out++
+	}
+	return name == config.PortOut
+}
+
+// publish puts e on the outlet of a port. The error says that it is too large for that.
+func (c *Chain) publish(cur *cursor, n *Node, p int, e *event.Event) error {
+	outlets := c.outlets[n.Index]
+	if p >= n.Ports.frames {
+		at := outlets[n.Ports.outletOf(p, 0)]
+		body, contentType := c.singleBody(at, e)
+		return c.single(cur, at, e, body, contentType)
+	}
+	if c.tooLargeAlone(n, e) {
+		return c.errTooLarge(e.Size())
+	}
+	q := c.lane
+	if c.lanes == 1 {
+		q = e.PartitionOf(n.Partitions)
+	}
+	c.pack(cur, outlets[n.Ports.outletOf(p, q)], q, e)
+	return nil
+}
+
+func (c *Chain) errTooLarge(size int) error {
+	return fmt.Errorf("the event takes %d bytes: more than max_payload of the NATS server, %d", size, c.maxPayload.Load())
+}
+
+// single publishes one event as a message of its own, which is body. The error says that it is too large: whether
+// it is must not hang on what is stored already.
+func (c *Chain) single(cur *cursor, at *Outlet, e *event.Event, body []byte, contentType string) error {
+	o := &Output{Subject: at.subjectOf(e.Severity), Header: map[string][]string{headerEvents: {"1"}}, Data: body, Events: 1}
+	if contentType != "" {
+		o.Header[event.HeaderContentType] = []string{contentType}
+	}
+	if c.tooLarge(o) {
+		return c.errTooLarge(len(body))
+	}
+	if !c.fresh(cur, at) {
+		return nil
+	}
+	o.Reach = slices.Clone(at.Packed)
+	o.Items.Add(cur.item())
+	cur.enqueue(at, o)
+	return nil
+}
+
+// singleBody is an event in the form that a port takes. An event that cannot be written as
+// a CloudEvent leaves as it came.
+func (c *Chain) singleBody(at *Outlet, e *event.Event) (body []byte, contentType string) {
+	if at.Port.Out.Format == config.FormatCloudEvent {
+		if body, err := e.AppendCloudEvent(nil); err == nil {
+			return body, event.ContentTypeCloudEvent
+		}
+	}
+	return e.AppendReceived(nil)
+}

@@ -1,0 +1,107 @@
+package chain
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"millrace.dev/millrace/workers/engine/progress"
+	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
+)
+
+// FlushUntil flushes the stages for each whole second of stream time up to second.
+func (c *Chain) FlushUntil(ctx context.Context, s *Step, second int64) bool {
+	if !c.flushes {
+		return true
+	}
+	if c.tick == 0 {
+		c.tick = second
+		return true
+	}
+	// What ends by the clock has ended, in a lane that was at work all the time, in a certain second behind the last
+	// message: so these are flushed one by one. Later there is nothing left to end.
+	gradual := second
+	if second-c.tick > maxFlushes {
+		gradual = c.tick + max(maxFlushes, int64(c.Horizon()/time.Second))
+	}
+	for c.tick < second {
+		c.tick++
+		if c.tick > gradual {
+			c.tick = second
+		}
+		if ctx.Err() != nil || !c.flush(ctx, s, c.tick, false, new(error)) {
+			return false
+		}
+	}
+	return true
+}
+
+// maxFlushes is how many seconds without input are flushed one by one at most, where the stages do not remember longer.
+const maxFlushes = 3600
+
+// flush lets the stages emit by stream time. No input waits for that but what they make.
+func (c *Chain) flush(ctx context.Context, s *Step, second int64, final bool, failed *error) bool {
+	at := progress.Position{Seq: c.last[0], Tick: second}
+	now := time.Unix(second, 0)
+	if final {
+		now, at.Tick = c.now(), progress.FinalTick
+	}
+	cur := &cursor{s: s, now: now, at: at, replayed: c.replaying, partition: noPartition}
+	c.memory = nil // what is made is new
+	return c.flushNodes(ctx, cur, c.parts[0], final, failed) && c.then(ctx, cur, func(cur *cursor) bool {
+		return c.flushNodes(ctx, cur, c.parts[1], final, failed)
+	})
+}
+
+// flushNodes flushes some stages, and notes in failed what went wrong.
+func (c *Chain) flushNodes(ctx context.Context, cur *cursor, nodes []*Node, final bool, failed *error) bool {
+	for _, n := range nodes {
+		f := c.instances[n.Index].flusher
+		if f == nil {
+			continue
+		}
+		sr := &c.scratch[n.Index]
+		sr.made = sr.made[:0]
+		if err := c.callFlush(ctx, n, f, cur.now, final); err != nil {
+			*failed = fmt.Errorf("flush stage %s: %w", n.Stage, err)
+			if c.panics.Allow(c.now()) {
+				c.log.Error("the stage failed to flush", "stage", n.Stage, "error", err)
+			}
+			continue
+		}
+		sr.produced = append(sr.produced[:0], sr.batch.Produced()...)
+		c.produce(cur, n, sr.produced)
+		if !c.children(ctx, cur, n, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Chain) callFlush(ctx context.Context, n *Node, f stage.Flusher, now time.Time, final bool) (err error) {
+	b := &c.scratch[n.Index].batch
+	b.Events, b.Now, b.Partition = []event.Event(nil), now, noPartition
+	b.Reset(1)
+	defer c.clocked(n)()
+	defer c.recovered(&err)
+	return f.Flush(ctx, now, final, b)
+}
+
+// DueAt says whether FlushUntil has something to do at a second. Where the stages were never flushed, they are flushed at it.
+func (c *Chain) DueAt(second int64) bool {
+	if c.tick == 0 {
+		c.tick = second - 1
+	}
+	return second > c.tick
+}
+
+// FlushFinal has the stages emit everything that they still hold, and calls done when all of them have. It returns false when
+// the work ended before that.
+func (c *Chain) FlushFinal(ctx context.Context, s *Step, done func(error)) bool {
+	var failed error
+	return c.flush(ctx, s, progress.FinalTick, true, &failed) && c.then(ctx, &cursor{s: s}, func(*cursor) bool {
+		done(failed)
+		return true
+	})
+}

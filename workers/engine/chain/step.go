@@ -1,0 +1,86 @@
+package chain
+
+import (
+	"slices"
+
+	"millrace.dev/millrace/workers/event"
+)
+
+// Step is what a chain takes at once: some messages in stream order, and what they led to. It is used again and again.
+type Step struct {
+	Messages []Message
+	// Frames is how many of them are frames. When none is, they may be decoded together.
+	Frames int
+	// Measures are of the messages that are processed, in the same order.
+	Measures []Measure
+	// Pending are the outputs, by outlet, in the order in which they are to be stored.
+	Pending []*Pending
+	// later are those of the stages downstream of the cut, until the step is through.
+	later []*Pending
+	// Tallies count by node what becomes of the events.
+	Tallies []Tally
+	// Trace is told when stages are at work; nil = nobody is.
+	Trace Trace
+}
+
+// Trace is told when a stage takes events up, and when it has decided.
+type Trace interface {
+	Enter(n *Node, events []event.Event)
+	Leave(n *Node)
+}
+
+// Measure is what is known of a message that was decoded.
+type Measure struct {
+	Events int
+	// Ingest is the ingest time of the first event, Unix nanoseconds; 0 = unknown.
+	Ingest int64
+}
+
+// Pending holds the outputs of one step on one outlet.
+type Pending struct {
+	Outlet  *Outlet
+	Outputs []*Output
+}
+
+// NewStep makes a step of a chain of so many stages.
+func NewStep(nodes int) *Step { return &Step{Tallies: make([]Tally, nodes)} }
+
+// Reset makes s empty.
+func (s *Step) Reset() {
+	clear(s.Messages)
+	clear(s.Pending)
+	clear(s.later)
+	s.later = s.later[:0]
+	s.Messages, s.Measures, s.Pending = s.Messages[:0], s.Measures[:0], s.Pending[:0]
+	s.Frames = 0
+	for i := range s.Tallies {
+		s.Tallies[i].reset()
+	}
+}
+
+// Tally counts what became of the events of one step at one stage.
+type Tally struct {
+	Events, Emitted, Out, Filtered, Duplicates, DeadLettered, Retried, Late int64
+
+	Reasons  []Count
+	Produced []Count
+	Skips    []Count // by stream
+}
+
+// Count is a number under a name.
+type Count struct {
+	Name string
+	N    int64
+}
+
+func (t *Tally) reset() {
+	*t = Tally{Reasons: t.Reasons[:0], Produced: t.Produced[:0], Skips: t.Skips[:0]}
+}
+
+func addTo(counts []Count, name string, n int64) []Count {
+	if i := slices.IndexFunc(counts, func(c Count) bool { return c.Name == name }); i >= 0 {
+		counts[i].N += n
+		return counts
+	}
+	return append(counts, Count{name, n})
+}
