@@ -132,7 +132,7 @@ func (s *seedStage) handle(ctx context.Context, decoder *event.Decoder, m jetstr
 		if err != nil {
 			return err
 		}
-		if err := s.emit(d.Port, data); err != nil {
+		if err := s.emit(d.Ports, data); err != nil {
 			return err
 		}
 	}
@@ -159,11 +159,8 @@ func (s *seedStage) emitProduced(b *stage.Batch) error {
 	return nil
 }
 
-func (s *seedStage) emit(port string, data []byte) error {
-	if port == "" {
-		port = config.PortOut
-	}
-	_, err := s.publish(&nats.Msg{Subject: s.config.Outputs[port].Subject + ".event", Data: data})
+func (s *seedStage) emit(port stage.Ports, data []byte) error {
+	_, err := s.publish(&nats.Msg{Subject: s.config.Outputs[max(port, stage.Out).String()].Subject + ".event", Data: data})
 	return err
 }
 

@@ -109,7 +109,7 @@ func (in *instance) take(ctx context.Context, partition int, h nats.Header, data
 			if err != nil {
 				return err
 			}
-			in.emit(d.Port, e, false)
+			in.emit(d.Ports, e, false)
 		case stage.Filter:
 		default:
 			return fmt.Errorf("%s: verdict %s on event %s", in.name, d.Verdict, b.Events[i].ID)
@@ -147,11 +147,8 @@ func (in *instance) produced(b *stage.Batch, tail bool) {
 }
 
 // emit notes that e is to be stored.
-func (in *instance) emit(port string, e *eventv1.Event, tail bool) {
-	if port == "" {
-		port = config.PortOut
-	}
-	out := in.outputs[port]
+func (in *instance) emit(port stage.Ports, e *eventv1.Event, tail bool) {
+	out := in.outputs[max(port, stage.Out).String()]
 	var key string
 	m := made{tail: tail}
 	if out.Format == config.FormatCloudEvent {

@@ -85,7 +85,7 @@ func Rebuild(t testing.TB, s stage.Stage, messages []Message, at int, before []S
 func told(steps []Step) (told []*eventv1.Event) {
 	for _, s := range steps {
 		for _, p := range s.Produced {
-			if p.Port != config.PortInsights {
+			if p.Port != stage.Insights {
 				continue
 			}
 			e := proto.CloneOf(p.Event)
@@ -168,7 +168,7 @@ func (in *Instance) process(m Message, w *writer) {
 	}
 	for i := range b.Events {
 		d := b.Decision(i)
-		w.line(b.Events[i].ID, d.Verdict.String(), d.Port, d.Reason, fmt.Sprint(d.Err))
+		w.line(b.Events[i].ID, d.Verdict.String(), d.Ports.String(), d.Reason, fmt.Sprint(d.Err))
 		if d.Verdict == stage.Emit {
 			w.bytes = b.Events[i].AppendProto(w.bytes)
 		}
@@ -203,7 +203,7 @@ func (w *writer) produced(b *stage.Batch) {
 	w.made = append(w.made, b.Produced()...)
 	for _, p := range b.Produced() {
 		e := p.Event
-		w.line(p.Port, e.GetType(), e.GetId(), e.GetInsight().GetStatus(), e.GetBody())
+		w.line(p.Port.String(), e.GetType(), e.GetId(), e.GetInsight().GetStatus(), e.GetBody())
 		var err error
 		if w.bytes, err = (proto.MarshalOptions{Deterministic: true}).MarshalAppend(w.bytes, e); err != nil {
 			w.t.Fatal(err)

@@ -173,10 +173,10 @@ func (s *Suite) judge(t *testing.T, of stage.Stage, size int) outcome {
 		}
 		for i := range b.Events {
 			d := b.Decision(i)
-			all[fmt.Sprint(d.Verdict, " ", d.Port, " ", d.Reason, " ", string(bytes.ToValidUTF8(b.Events[i].AppendProto(nil), []byte("?"))))]++
+			all[fmt.Sprint(d.Verdict, " ", d.Ports, " ", d.Reason, " ", string(bytes.ToValidUTF8(b.Events[i].AppendProto(nil), []byte("?"))))]++
 		}
 		for _, p := range b.Produced() {
-			all[p.Port+" "+p.Event.GetId()]++
+			all[p.Port.String()+" "+p.Event.GetId()]++
 		}
 	}
 	return all

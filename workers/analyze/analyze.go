@@ -86,11 +86,11 @@ func (a *analyzer) Process(_ context.Context, b *stage.Batch) error {
 			unit = s.counter.unit(over)
 		}
 		if a.anomaly {
-			a.score(b, e, m, s, l, unit)
+			a.score(b, i, m, s, l, unit)
 		}
 		// A rate over more than the window is of no time in it, and a rebuilt instance may not know it.
 		if a.trend && e.Time > 0 && over <= maxPoints*a.span {
-			a.follow(b, e, m, s, l)
+			a.follow(b, i, m, s, l)
 		}
 	}
 	a.store.size.Set(float64(a.store.lru.Len()))
@@ -113,19 +113,21 @@ func (a *analyzer) Flush(_ context.Context, now time.Time, final bool, b *stage.
 	return nil
 }
 
-func (a *analyzer) score(b *stage.Batch, e *event.Event, m event.Metric, s *series, l labels, unit float64) {
+func (a *analyzer) score(b *stage.Batch, i int, m event.Metric, s *series, l labels, unit float64) {
+	e := &b.Events[i]
 	score, expected, ok := s.detector.add(m.Value, unit, a.warmup)
 	if !ok || !s.detector.news(score, a.threshold, happened(b, e)) {
 		return
 	}
 	found := a.results.anomaly(b, e, m, l.clone(), s.detector.n, score, expected)
-	b.Produce("out", found)
+	b.Produce(i, stage.Out, found)
 	a.insights.anomaly(b, e, found)
 }
 
 // follow tells a trend when it begins or turns round, and that the limit of a series that rises has come near. The
 // latter does not ask for the trend that was told: a rebuilt instance has not seen when a slow leak began.
-func (a *analyzer) follow(b *stage.Batch, e *event.Event, m event.Metric, s *series, l labels) {
+func (a *analyzer) follow(b *stage.Batch, i int, m event.Metric, s *series, l labels) {
+	e := &b.Events[i]
 	did := s.points.add(happened(b, e), m.Value, int64(a.span))
 	if did.anew { // a trend that was told went with its points
 		s.direction = 0
@@ -173,7 +175,7 @@ func (a *analyzer) follow(b *stage.Batch, e *event.Event, m event.Metric, s *ser
 	found := a.results.trend(b, e, m, l, r, a.span.Seconds())
 	if begins {
 		s.direction = direction
-		b.Produce("out", found)
+		b.Produce(i, stage.Out, found)
 	}
 	if nears {
 		a.insights.limit(b, limit, e, m, found, left)

@@ -7,7 +7,6 @@ import (
 	"strconv"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
-	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -127,7 +126,7 @@ func (in *insights) produce(b *stage.Batch, ep *episode, status string) {
 	if ep.count > 1 {
 		title = fmt.Sprintf("%d unusual values of %s", ep.count, entityText(ep.root, ep.worst.GetSubject()))
 	}
-	b.Produce(config.PortInsights, in.event(ep.id, ep.worst, 17, &eventv1.Insight{
+	b.Produce(stage.NoParent, stage.Insights, in.event(ep.id, ep.worst, 17, &eventv1.Insight{
 		Title: title, Summary: ep.worst.GetBody(), RuleId: "anomaly", Algorithm: anomalyAlgorithm,
 		Confidence: confidence(a.GetScore(), in.threshold), ConfidenceMethod: fmt.Sprintf("tail-score, n=%d values", a.GetObservations()),
 		RootCause: ep.root, Evidence: slices.Clone(ep.evidence), Affected: []*eventv1.EntityRef{ep.root},

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
-	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -57,7 +56,7 @@ func (in *insights) limitID(series, source string) string {
 // closeLimit tells that a limit is not near any more. It says nothing of how that began, which a rebuilt stage has not seen.
 func (in *insights) closeLimit(b *stage.Batch, id string, l *openLimit) {
 	root := workload(l.about)
-	b.Produce(config.PortInsights, in.event(id, l.about, 13, &eventv1.Insight{
+	b.Produce(stage.NoParent, stage.Insights, in.event(id, l.about, 13, &eventv1.Insight{
 		Title: l.name + " does not near its limit any more", Summary: "The series ended, or no longer rises towards its limit.",
 		RuleId: "trend-to-limit", Algorithm: trendAlgorithm, RootCause: root, Affected: []*eventv1.EntityRef{root},
 		LastSeenUnixNano: l.about.GetTimeUnixNano(), Count: 1, Status: "closed", Revision: 2,
@@ -74,7 +73,7 @@ func (in *insights) limit(b *stage.Batch, id string, e *event.Event, m event.Met
 		when += " or later"
 	}
 	root := workload(found)
-	b.Produce(config.PortInsights, in.event(id, found, 13, &eventv1.Insight{
+	b.Produce(stage.NoParent, stage.Insights, in.event(id, found, 13, &eventv1.Insight{
 		Title: fmt.Sprintf("%s of %s nears its limit", m.Name, entityText(found.GetEntity(), found.GetSubject())),
 		Summary: fmt.Sprintf("%s; at this rate the limit of %s is reached in %s", found.GetBody(),
 			quantity(m.Value+left, m.Unit), when),

@@ -7,7 +7,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
-	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -50,7 +49,7 @@ func (in *insights) closeRecalled(b *stage.Batch, final bool) {
 	for _, told := range in.recalled {
 		e := proto.CloneOf(told)
 		e.GetInsight().Status, e.GetInsight().Revision = "closed", e.GetInsight().GetRevision()+1
-		b.Produce(config.PortInsights, e)
+		b.Produce(stage.NoParent, stage.Insights, e)
 	}
 	in.recalled = nil
 }

@@ -1,11 +1,31 @@
 package config
 
+import (
+	"maps"
+	"slices"
+)
+
 // The ports. Out and dead-letter exist on every stage, others where the kind has them (Traits.Finds).
 const (
 	PortOut        = "out"
 	PortDeadLetter = "dead-letter"
 	PortInsights   = "insights"
 )
+
+// MaxPorts is how many ports a stage has at most.
+const MaxPorts = 64
+
+// Ports are the names of the ports of the stage, in the order of their numbers: out, dead-letter and insights are the first three, whether
+// the stage has them or not. Those that its settings name follow, by name.
+func (c *StageConfig) Ports() []string {
+	names := []string{PortOut, PortDeadLetter, PortInsights}
+	for _, name := range slices.Sorted(maps.Keys(c.Outputs)) {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
 
 // OutputFormat says what the messages of an output hold.
 type OutputFormat string

@@ -101,7 +101,7 @@ func (c *correlator) Process(_ context.Context, b *stage.Batch) error {
 func (c *correlator) take(b *stage.Batch, e *event.Event, o *observation) bool {
 	if c.windows != nil && rules[o.signal].class != recovery {
 		if g := c.windows.take(b, e, o); g != nil {
-			b.Produce(config.PortOut, g.event(c.source, c.windows.size))
+			b.Produce(stage.NoParent, stage.Out, g.event(c.source, c.windows.size))
 		}
 	}
 	if c.realtime == nil {
@@ -129,7 +129,7 @@ func (c *correlator) tell(b *stage.Batch) {
 		return
 	}
 	for _, e := range c.realtime.news {
-		b.Produce(config.PortInsights, e)
+		b.Produce(stage.NoParent, stage.Insights, e)
 	}
 	clear(c.realtime.news)
 	c.realtime.news = c.realtime.news[:0]
@@ -140,7 +140,7 @@ func (c *correlator) closeWindows(b *stage.Batch, all bool) {
 		return
 	}
 	for _, g := range c.windows.close(b.Now.UnixNano(), all) {
-		b.Produce(config.PortOut, g.event(c.source, c.windows.size))
+		b.Produce(stage.NoParent, stage.Out, g.event(c.source, c.windows.size))
 	}
 }
 

@@ -128,7 +128,7 @@ func (m *made) collect(b *stage.Batch) {
 		m.verdicts = append(m.verdicts, b.Decision(i).Verdict)
 	}
 	for _, p := range b.Produced() {
-		if p.Port == config.PortInsights {
+		if p.Port == stage.Insights {
 			m.insights = append(m.insights, p.Event)
 		} else {
 			m.groups = append(m.groups, p.Event)

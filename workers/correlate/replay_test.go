@@ -119,7 +119,7 @@ func insightsOf(steps []replay.Step) map[string]bool {
 	ids := map[string]bool{}
 	for _, s := range steps {
 		for _, p := range s.Produced {
-			if p.Port == config.PortInsights {
+			if p.Port == stage.Insights {
 				ids[p.Event.GetId()] = true
 			}
 		}
@@ -166,7 +166,7 @@ func lastRevision(steps []replay.Step) map[string]*eventv1.Event {
 	last := map[string]*eventv1.Event{}
 	for _, s := range steps {
 		for _, p := range s.Produced {
-			if p.Port == config.PortInsights {
+			if p.Port == stage.Insights {
 				last[p.Event.GetId()] = p.Event
 			}
 		}

@@ -94,12 +94,12 @@ func TestMemoryOfOneLargeMessageIsGivenBack(t *testing.T) {
 }
 
 // produces is a stage that makes these events of the first one that it gets.
-func produces(port string, made ...*eventv1.Event) *testStage {
+func produces(port stage.Ports, made ...*eventv1.Event) *testStage {
 	return &testStage{process: func(_ context.Context, b *stage.Batch) error {
 		for i := range b.Events {
 			if b.Events[i].ID == "e0" {
 				for _, e := range made {
-					b.Produce(port, e)
+					b.Produce(stage.NoParent, port, e)
 				}
 			}
 		}
@@ -122,7 +122,7 @@ func TestInsightThatIsTooLargeIsStillOne(t *testing.T) {
 		return &eventv1.Event{Id: id, Source: "s", Type: "t", SeverityNumber: 17, Signal: &eventv1.Event_Insight{Insight: in}}
 	}
 	vast := &eventv1.Event{Id: "vast", Source: "s", Type: "t", Subject: randomText(2 << 20)}
-	e := r.run(produces(config.PortInsights, made("many", insight), made("few", few), vast, made("last", &eventv1.Insight{Title: "small"})), nil)
+	e := r.run(produces(stage.Insights, made("many", insight), made("few", few), vast, made("last", &eventv1.Insight{Title: "small"})), nil)
 	r.publish("e", 2)
 	r.wantDrained(20 * time.Second)
 	if err := e.end(); err != nil {
@@ -162,7 +162,7 @@ func TestEventThatIsTooLargeAsACloudEventIsDeadLettered(t *testing.T) {
 	r := newRig(t)
 	s := &testStage{process: func(_ context.Context, b *stage.Batch) error {
 		for i := range b.Events {
-			b.Emit(i, config.PortInsights)
+			b.Emit(i, stage.Insights)
 		}
 		return nil
 	}}

@@ -41,7 +41,7 @@ func (c *closer) Process(_ context.Context, b *stage.Batch) error {
 func (c *closer) Flush(_ context.Context, now time.Time, _ bool, b *stage.Batch) error {
 	for id, at := range c.open {
 		if now.Unix() >= at+2 {
-			b.Produce(config.PortInsights, &eventv1.Event{
+			b.Produce(stage.NoParent, stage.Insights, &eventv1.Event{
 				Id: "closed-" + id, Source: "test", Type: "test.closed", Signal: &eventv1.Event_Insight{Insight: &eventv1.Insight{Title: id}},
 			})
 			delete(c.open, id)

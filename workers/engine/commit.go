@@ -229,17 +229,17 @@ func (l *lane) encodeAll(s *step, q *queue) {
 			*o.buffer = l.chain.Encode(o.of, (*o.buffer)[:0])
 		}
 		o.msg = nats.Msg{Subject: o.of.Subject, Header: o.of.Header, Data: o.of.Data}
-		l.header(s, o, since)
+		l.header(s, q.track, o, since)
 	}
 }
 
 // header adds the headers that say who wrote o, and where in the input it is from.
-func (l *lane) header(s *step, o *output, since uint64) {
+func (l *lane) header(s *step, t *track, o *output, since uint64) {
 	h := o.msg.Header
 	h[headerOwner] = []string{l.owner}
 	h[headerPosition] = []string{string(progress.AppendReach(nil, l.places, o.of.Reach))}
 	o.number = l.nextAttempt()
-	of := progress.Output{Number: o.number, Since: since, Items: &o.of.Items, Done: s.done}
+	of := progress.Output{Number: o.number, Since: since, Items: &o.of.Items, Ports: t.outlet.Node.Ports.Names, Done: s.done}
 	h[headerStep] = []string{string(of.Append(nil, l.places))}
 }
 
@@ -250,6 +250,11 @@ func (e *Engine) trackHeaders() int {
 	for _, in := range e.cfg.Inputs {
 		room += 3*(len(in.From)+maxIdentity) + 2*maxPosition
 	}
+	names := 0
+	for _, n := range e.graph.Nodes {
+		names = max(names, len(strings.Join(n.Ports.Names, ",")))
+	}
+	room += names
 	return room
 }
 
@@ -399,7 +404,7 @@ func (l *lane) resolve(ctx context.Context, i int, q *queue) (done bool, err err
 		return false, nil
 	}
 	sent := q.outputs[q.next+q.sent-1]
-	of := progress.ParseOutput(last.header.Get(headerStep), l.places)
+	of := l.parseOutput(t, last.header)
 	switch {
 	case last.header.Get(headerOwner) == l.owner && of != nil && of.Number == sent.number:
 		l.e.metrics.republishedStored.Inc()

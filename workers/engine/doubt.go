@@ -12,7 +12,7 @@ import (
 func (l *lane) learnDoubt(ctx context.Context) error {
 	var written []progress.Written
 	for _, t := range l.tracks {
-		w := progress.Written{Node: t.outlet.Node.Index, Track: t.outlet.Number, Reach: slices.Clone(t.outlet.Packed)}
+		w := progress.Written{Node: t.outlet.Node.Index, Track: t.outlet.Number, Port: t.outlet.Port.Number, Reach: slices.Clone(t.outlet.Packed)}
 		if t.output != nil {
 			w.Done, t.since = t.output.Done, t.output.Since
 		}
@@ -50,7 +50,7 @@ func (l *lane) readBack(ctx context.Context, t *track) (items []*progress.Items,
 		if m.seq == 0 || m.seq > t.fence { // deleted meanwhile; or another worker writes still, and this one will be refused
 			break
 		}
-		if of := progress.ParseOutput(m.header.Get(headerStep), l.places); of != nil {
+		if of := l.parseOutput(t, m.header); of != nil {
 			items = append(items, of.Items)
 		}
 		seq = m.seq

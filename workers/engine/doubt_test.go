@@ -90,7 +90,7 @@ func TestNewEventsOfLooseMessages(t *testing.T) {
 	r := newRig(t)
 	s := &testStage{process: func(_ context.Context, b *stage.Batch) error {
 		for i := range b.Events {
-			b.Produce(config.PortOut, &eventv1.Event{Id: "copy-" + strings.Clone(b.Events[i].ID), Source: "s", Type: "t", PartitionKey: "one"})
+			b.Produce(stage.NoParent, stage.Out, &eventv1.Event{Id: "copy-" + strings.Clone(b.Events[i].ID), Source: "s", Type: "t", PartitionKey: "one"})
 			b.Filter(i)
 		}
 		return nil

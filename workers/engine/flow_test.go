@@ -14,7 +14,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
-	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
@@ -104,7 +103,7 @@ func TestVerdicts(t *testing.T) {
 			case strings.HasPrefix(id, "dead"):
 				b.DeadLetter(i, "rule_failed", fmt.Errorf("no\ngood"))
 			case strings.HasPrefix(id, "port"):
-				b.Emit(i, "nowhere")
+				b.Emit(i, stage.Out|1<<20)
 			}
 		}
 		return nil
@@ -209,14 +208,14 @@ func TestProducedEventsAndFinalFlush(t *testing.T) {
 				b.Filter(i)
 			}
 			if seen == 50 {
-				b.Produce(config.PortInsights, insight("i1", 1))
-				b.Produce(config.PortOut, &eventv1.Event{Id: "made", Source: "test", Type: "test.made"})
+				b.Produce(stage.NoParent, stage.Insights, insight("i1", 1))
+				b.Produce(stage.NoParent, stage.Out, &eventv1.Event{Id: "made", Source: "test", Type: "test.made"})
 			}
 			return nil
 		},
 		flush: func(_ time.Time, final bool, b *stage.Batch) error {
 			if final {
-				b.Produce(config.PortInsights, insight("i1", 2))
+				b.Produce(stage.NoParent, stage.Insights, insight("i1", 2))
 			}
 			return nil
 		},

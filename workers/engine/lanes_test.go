@@ -295,9 +295,9 @@ func (c *count) Process(_ context.Context, b *stage.Batch) error {
 		c.n++
 		id := fmt.Sprintf("%s=%d", b.Events[i].ID, c.n)
 		b.Filter(i)
-		b.Produce(config.PortOut, &eventv1.Event{Id: id, Source: "s", Type: "t"})
+		b.Produce(stage.NoParent, stage.Out, &eventv1.Event{Id: id, Source: "s", Type: "t"})
 		if c.n%10 == 0 {
-			b.Produce(config.PortInsights, &eventv1.Event{Id: "insight-" + id, Source: "s", Type: "t", Signal: &eventv1.Event_Insight{Insight: &eventv1.Insight{Title: "x"}}})
+			b.Produce(stage.NoParent, stage.Insights, &eventv1.Event{Id: "insight-" + id, Source: "s", Type: "t", Signal: &eventv1.Event_Insight{Insight: &eventv1.Insight{Title: "x"}}})
 		}
 	}
 	return nil
@@ -552,7 +552,7 @@ func TestChain(t *testing.T) {
 		for i := range b.Events {
 			seen++
 			b.Filter(i)
-			b.Produce(config.PortOut, &eventv1.Event{Id: "made-" + b.Events[i].ID, Source: "s", Type: "t"})
+			b.Produce(stage.NoParent, stage.Out, &eventv1.Event{Id: "made-" + b.Events[i].ID, Source: "s", Type: "t"})
 		}
 		return nil
 	}}}

@@ -24,12 +24,12 @@ func TestFlushByTheClock(t *testing.T) {
 		}
 		switch n.Add(1) {
 		case 1:
-			b.Produce(config.PortOut, &eventv1.Event{Id: "lost with the error", Source: "s", Type: "t"})
+			b.Produce(stage.NoParent, stage.Out, &eventv1.Event{Id: "lost with the error", Source: "s", Type: "t"})
 			return errors.New("not now")
 		case 2:
 			panic("oops")
 		case 3:
-			b.Produce(config.PortOut, &eventv1.Event{Id: "made", Source: "s", Type: "t"})
+			b.Produce(stage.NoParent, stage.Out, &eventv1.Event{Id: "made", Source: "s", Type: "t"})
 		}
 		return nil
 	}}

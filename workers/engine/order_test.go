@@ -112,7 +112,7 @@ func (s *pair) Process(_ context.Context, b *stage.Batch) error {
 		}
 		s.seen[id] = true
 		insight := func(id string) {
-			b.Produce(config.PortInsights, &eventv1.Event{Id: id, Source: "s", Type: "t", Signal: &eventv1.Event_Insight{Insight: &eventv1.Insight{Title: id}}})
+			b.Produce(stage.NoParent, stage.Insights, &eventv1.Event{Id: id, Source: "s", Type: "t", Signal: &eventv1.Event_Insight{Insight: &eventv1.Insight{Title: id}}})
 		}
 		if s.seen["a0"] && s.seen["b0"] && !s.seen["Y"] {
 			s.seen["Y"] = true

@@ -32,7 +32,7 @@ func (*remembering) Remembers() time.Duration                  { return time.Hou
 func (*remembering) Process(_ context.Context, b *stage.Batch) error {
 	for i := range b.Events {
 		id := strings.Clone(b.Events[i].ID)
-		b.Produce(config.PortInsights, &eventv1.Event{Id: id[:1], Source: "s", Type: "t", Body: id, Signal: &eventv1.Event_Insight{Insight: &eventv1.Insight{Title: id}}})
+		b.Produce(stage.NoParent, stage.Insights, &eventv1.Event{Id: id[:1], Source: "s", Type: "t", Body: id, Signal: &eventv1.Event_Insight{Insight: &eventv1.Insight{Title: id}}})
 	}
 	return nil
 }

@@ -346,18 +346,26 @@ func (r *rig) count(stream string) (map[string]int, []string) {
 	counts := map[string]int{}
 	var order []string
 	for _, m := range r.stored(stream) {
-		d := event.NewDecoder(event.Limits{})
-		events, bad := d.Decode(nil, event.Message{Header: m.Headers(), Data: m.Data()})
-		for _, b := range bad {
-			r.t.Errorf("%s holds what is no event: %v", stream, b.Err)
-		}
-		for i := range events {
-			id := strings.Clone(events[i].ID)
+		for _, id := range idsOf(r.t, m) {
 			counts[id]++
 			order = append(order, id)
 		}
 	}
 	return counts, order
+}
+
+// idsOf are the ids of the events in a message.
+func idsOf(t testing.TB, m jetstream.Msg) (ids []string) {
+	t.Helper()
+	d := event.NewDecoder(event.Limits{})
+	events, bad := d.Decode(nil, event.Message{Header: m.Headers(), Data: m.Data()})
+	for _, b := range bad {
+		t.Errorf("%s holds what is no event: %v", m.Subject(), b.Err)
+	}
+	for i := range events {
+		ids = append(ids, strings.Clone(events[i].ID))
+	}
+	return ids
 }
 
 // wantOnce fails the test unless the stream holds exactly these events, each once.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/DataDog/sketches-go/ddsketch"
 
+	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine/chain"
 )
 
@@ -17,9 +18,11 @@ type Snapshot struct {
 	In, Emitted, Filtered, Duplicates, DeadLettered int64
 	// Out is what left on port out: received events that went on, and new ones.
 	Out int64
+	// Ports counts what left on ports other than out, received and new events, by port. An event that left on several counts on each.
+	Ports map[string]int64
 	// Produced counts new events, by port: those that were too large count as dead letters here, and not in DeadLettered.
 	Produced map[string]int64
-	// Skipped counts events, by output stream, that were not stored again: a worker that had the
+	// Skipped counts events, by port, that were not stored again: a worker that had the
 	// lane before had stored them, before it could acknowledge their input.
 	Skipped map[string]int64
 	// DeadLetters counts dead letters by reason, of received events and new ones.
@@ -64,7 +67,7 @@ type stats struct {
 }
 
 func newStats(m *stageMetrics) (*stats, error) {
-	s := &stats{metrics: m, s: Snapshot{Produced: map[string]int64{}, DeadLetters: map[string]int64{}, Skipped: map[string]int64{}}}
+	s := &stats{metrics: m, s: Snapshot{Ports: map[string]int64{}, Produced: map[string]int64{}, DeadLetters: map[string]int64{}, Skipped: map[string]int64{}}}
 	for _, sketch := range []**ddsketch.DDSketch{&s.latency, &s.endToEnd} {
 		var err error
 		if *sketch, err = ddsketch.LogCollapsingLowestDenseDDSketch(0.01, latencyBins); err != nil {
@@ -89,6 +92,11 @@ func (s *stats) commit(st *step, t *chain.Tally, head bool, now int64) {
 	for _, c := range t.Reasons {
 		s.s.DeadLetters[c.Name] += c.N
 		s.metrics.deadLetters.WithLabelValues(c.Name).Add(float64(c.N))
+	}
+	add(s.metrics.ports.WithLabelValues(config.PortOut), t.Out)
+	for _, c := range t.Ports {
+		s.s.Ports[c.Name] += c.N
+		s.metrics.ports.WithLabelValues(c.Name).Add(float64(c.N))
 	}
 	for _, c := range t.Produced {
 		s.s.Produced[c.Name] += c.N
@@ -132,7 +140,7 @@ func (s *stats) snapshot() Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := s.s
-	out.Produced, out.DeadLetters, out.Skipped = maps.Clone(s.s.Produced), maps.Clone(s.s.DeadLetters), maps.Clone(s.s.Skipped)
+	out.Ports, out.Produced, out.DeadLetters, out.Skipped = maps.Clone(s.s.Ports), maps.Clone(s.s.Produced), maps.Clone(s.s.DeadLetters), maps.Clone(s.s.Skipped)
 	out.P50, out.P99 = quantiles(s.latency)
 	out.EndToEndP50, out.EndToEndP99 = quantiles(s.endToEnd)
 	return out

@@ -37,7 +37,7 @@ func (s *fragileStage) Process(_ context.Context, b *stage.Batch) error {
 			panic("poison")
 		}
 		b.Filter(i)
-		b.Produce(config.PortOut, &eventv1.Event{Id: fmt.Sprintf("%s=%d", b.Events[i].ID, s.n), Source: "s", Type: "t"})
+		b.Produce(stage.NoParent, stage.Out, &eventv1.Event{Id: fmt.Sprintf("%s=%d", b.Events[i].ID, s.n), Source: "s", Type: "t"})
 	}
 	return nil
 }

@@ -117,6 +117,11 @@ const (
 	codeNoStream  = 10059
 )
 
+// parseOutput reads what an output on a track says of its step; nil when that cannot be read.
+func (l *lane) parseOutput(t *track, h nats.Header) *progress.Output {
+	return progress.ParseOutput(h.Get(headerStep), l.places, t.outlet.Node.Ports.Names)
+}
+
 // load reads where the track stands.
 func (l *lane) load(ctx context.Context, t *track) error {
 	last, err := l.e.lastStored(ctx, t.outlet.Port.Out.Stream, t.outlet.Pattern)
@@ -124,7 +129,7 @@ func (l *lane) load(ctx context.Context, t *track) error {
 		return err
 	}
 	t.fence = last.seq
-	t.output = progress.ParseOutput(last.header.Get(headerStep), l.places)
+	t.output = l.parseOutput(t, last.header)
 	t.outlet.Packed = progress.ParseReach(last.header.Get(headerPosition), l.places)
 	t.written = last.time
 	return nil

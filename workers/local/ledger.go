@@ -175,7 +175,7 @@ type ledger struct {
 	// before and left are the events that each stage had not acknowledged when the run began,
 	// and has not now. It may have stored what came of them.
 	before, left map[string]int64
-	// skipped is what a stage says an earlier run had stored, by stage and stream.
+	// skipped is what a stage says an earlier run had stored, by stage and port.
 	skipped map[string]map[string]int64
 	// open: others than this run may publish on the ingress.
 	open bool
@@ -203,13 +203,13 @@ func (l *ledger) fill(ctx context.Context, js jetstream.JetStream) error {
 			out, name := s.Config.Outputs[port], s.Name+"/"+port
 			// An earlier run may have stored it, also where it left no input: a state that is built
 			// again is flushed again. Where nothing was stored, an output that was skipped is lost.
-			skipped := l.skipped[s.Name][out.Stream]
+			skipped := l.skipped[s.Name][port]
 			if l.after[out.Stream] == 0 {
 				skipped = 0
 			}
 			l.add(name+": stored", did.sentTo(port)-skipped, l.stored[name], out.Stream)
 		}
-		l.add(s.Name+": accounted for", did.In, did.Out-did.Produced[config.PortOut]+did.Filtered+did.Duplicates+did.DeadLettered)
+		l.add(s.Name+": accounted for", did.In, did.Emitted+did.Filtered+did.Duplicates+did.DeadLettered)
 	}
 	return nil
 }
@@ -272,7 +272,7 @@ func (s StageReport) sentTo(port string) int64 {
 	case config.PortDeadLetter:
 		return s.DeadLettered + s.Produced[port] // received events, and new ones that were too large
 	default:
-		return s.Produced[port]
+		return s.Ports[port]
 	}
 }
 

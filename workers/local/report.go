@@ -40,7 +40,10 @@ type Report struct {
 type StageReport struct {
 	In int64 `json:"in"`
 	// Out is what left on port out: events that went on, and events that the stage made.
-	Out          int64            `json:"out"`
+	Out int64 `json:"out"`
+	// Emitted are the events of In that went on, on whatever ports; Ports counts what left on ports other than out, by port.
+	Emitted      int64            `json:"emitted"`
+	Ports        map[string]int64 `json:"ports,omitempty"`
 	Produced     map[string]int64 `json:"produced,omitempty"`
 	Filtered     int64            `json:"filtered"`
 	Duplicates   int64            `json:"duplicates"`

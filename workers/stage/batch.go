@@ -1,10 +1,12 @@
 package stage
 
 import (
+	"math/bits"
+	"strconv"
+	"strings"
 	"time"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
-	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
 )
 
@@ -34,8 +36,8 @@ func (v Verdict) String() string {
 // Decision is the verdict on one event with what belongs to it.
 type Decision struct {
 	Verdict Verdict
-	// Port is where an emitted event leaves; empty = out.
-	Port string
+	// Ports are where an emitted event leaves; empty = out.
+	Ports Ports
 	// Reason is the low-cardinality reason of a dead letter (the metric label): rule_failed, rule_error,
 	// missing_attribute, clock_skew. The engine adds undecodable, panic, permanent_error, retries_exhausted,
 	// too_large and unknown_port.
@@ -44,9 +46,50 @@ type Decision struct {
 	Err error
 }
 
+// Ports is a set of ports of one stage. Settings.Port returns the set of one port; the union of two is a | b.
+type Ports uint64
+
+// The ports whose numbers are the same in all stages (StageConfig.Ports); Settings.Port knows the others. Every stage has port out,
+// and those that find something have insights.
+const (
+	Out      Ports = 1 << 0
+	Insights Ports = 1 << 2
+)
+
+// Numbers yields the numbers of the ports in the set, which index StageConfig.Ports.
+func (p Ports) Numbers(yield func(int) bool) {
+	for ; p != 0; p &= p - 1 {
+		if !yield(bits.TrailingZeros64(uint64(p))) {
+			return
+		}
+	}
+}
+
+// String names the ports whose numbers are the same in all stages, and gives the numbers of others.
+func (p Ports) String() string {
+	var names []string
+	for i := range p.Numbers {
+		switch Ports(1) << i {
+		case Out:
+			names = append(names, "out")
+		case Insights:
+			names = append(names, "insights")
+		default:
+			names = append(names, strconv.Itoa(i))
+		}
+	}
+	return strings.Join(names, "+")
+}
+
+// NoParent is the parent of a new event that is made of no single one.
+const NoParent = -1
+
 // Produced is a new event that a stage made.
 type Produced struct {
-	Port  string
+	// Parent is the event of the batch that it was made of, or NoParent.
+	Parent int
+	// Port is the one port where it leaves.
+	Port  Ports
 	Event *eventv1.Event
 }
 
@@ -90,12 +133,10 @@ func (b *Batch) Reset(attempt int) {
 	b.Attempt = attempt
 }
 
-// Emit sends event i out through port (one of the stage's ports).
-func (b *Batch) Emit(i int, port string) {
-	if port == config.PortOut {
-		port = ""
-	}
-	b.decisions[i] = Decision{Verdict: Emit, Port: port}
+// Emit sends event i out through ports, once through each. Either it is stored on all of them or, after a crash, on those that the
+// stage decides on then.
+func (b *Batch) Emit(i int, ports Ports) {
+	b.decisions[i] = Decision{Verdict: Emit, Ports: ports}
 }
 
 // Filter ends event i here on purpose.
@@ -113,14 +154,16 @@ func (b *Batch) DeadLetter(i int, reason string, err error) {
 // Retry has event i processed again later. An err that is Unavailable counts no attempt.
 func (b *Batch) Retry(i int, err error) { b.decisions[i] = Decision{Verdict: Retry, Err: err} }
 
-// Produce publishes a new event on port. Its id must follow from its input alone, so that
+// Produce publishes a new event on one port. It was made of event parent of the batch: it leaves right behind that one, before the next
+// event of the batch, and not at all when the verdict on that one is Retry. With NoParent, as in a Flush, it leaves behind the whole batch.
+// Its id must follow from its input alone, so that
 // a redelivered input produces the same event and not a second one. Two events of one call have different ids, or the same port.
 //
 // One message holds the event, so it must be smaller than max_payload of the NATS server (1 MiB by default). An
 // insight that is larger loses its attributes and most of its evidence; any other event, and an insight that is
 // larger still, becomes a dead letter (too_large). So a stage bounds what it lists.
-func (b *Batch) Produce(port string, e *eventv1.Event) {
-	b.produced = append(b.produced, Produced{Port: port, Event: e})
+func (b *Batch) Produce(parent int, port Ports, e *eventv1.Event) {
+	b.produced = append(b.produced, Produced{parent, port, e})
 }
 
 // TooLate counts an event that came too late for what the stage has closed by event time. The engine

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -135,6 +137,19 @@ type Settings struct {
 func (s Settings) Share(bound int) int {
 	lanes := max(s.Lanes, 1)
 	return (bound + lanes - 1) / lanes
+}
+
+// Port returns the set of one port of the stage, by its name. An error names the ports that there are.
+func (s Settings) Port(name string) (Ports, error) {
+	names := s.Config.Ports()
+	i := slices.Index(names, name)
+	switch {
+	case name == config.PortDeadLetter:
+		return 0, errors.New("port dead-letter takes what the verdict DeadLetter sends there, and nothing else")
+	case i < 0:
+		return 0, fmt.Errorf("the stage has no port %q; its ports are %s", name, strings.Join(names, ", "))
+	}
+	return 1 << i, nil
 }
 
 // Registry finds the factory of a kind. It is a value that main builds; there is no global one.

@@ -5,6 +5,7 @@ import (
 
 	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
 )
 
 // cursor is where in the input the chain is: the position of what it makes now follows from that.
@@ -26,6 +27,8 @@ type cursor struct {
 	at progress.Position
 	// made names what is made next, when that is a new event; 0 = it was received.
 	made uint64
+	// ports are where the received event at the cursor leaves, if these are several.
+	ports stage.Ports
 	// replayed says that all of this is stored already.
 	replayed bool
 }
@@ -79,14 +82,11 @@ func (cur *cursor) item() progress.Item {
 	if cur.made != 0 {
 		return progress.Item{Made: cur.made}
 	}
-	return progress.Item{Input: cur.in, Seq: cur.at.Seq, Index: cur.at.Index}
+	return progress.Item{Input: cur.in, Seq: cur.at.Seq, Index: cur.at.Index, Ports: uint64(cur.ports)}
 }
 
 // skip counts the item of the cursor as stored before.
-func (cur *cursor) skip(at *Outlet) {
-	tl := &cur.s.Tallies[at.Node.Index]
-	tl.Skips = addTo(tl.Skips, at.Port.Out.Stream, 1)
-}
+func (cur *cursor) skip(at *Outlet) { cur.s.Tallies[at.Node.Index].skip(at.Port.Name) }
 
 // fresh says whether the item of the cursor is still to be stored on an outlet, and notes that it will be. What is stored of the
 // step in doubt does not come here (Chain.went).
@@ -104,21 +104,20 @@ func (c *Chain) fresh(cur *cursor, at *Outlet) bool {
 	return true
 }
 
-// went says where the item of the cursor went at node n when its step was tried before: on an outlet, when it is stored.
-func (c *Chain) went(cur *cursor, n *Node) (where progress.Where, at *Outlet) {
+// went says where the item of the cursor went at node n when its step was tried before, and on which ports it is stored.
+func (c *Chain) went(cur *cursor, n *Node) (where progress.Where, on progress.Copies) {
 	if cur.replayed {
-		return progress.Unknown, nil
+		return progress.Unknown, on
 	}
-	where, number := c.doubt.Went(n.Index, cur.in, cur.at, cur.item())
-	if where == progress.Stored {
-		at = c.numbered[number]
-		cur.skip(at)
+	where, on = c.doubt.Went(n.Index, cur.in, cur.at, cur.item())
+	for i := range stage.Ports(on.Stored).Numbers {
+		cur.s.Tallies[n.Index].skip(n.Ports.Names[i])
 	}
-	return where, at
+	return where, on
 }
 
-// storedBefore says whether node n stored the item of the cursor when its step was tried before, and on which outlet.
-func (c *Chain) storedBefore(cur *cursor, n *Node) (at *Outlet, stored bool) {
-	where, at := c.went(cur, n)
-	return at, where == progress.Stored
+// storedBefore says whether node n stored the item of the cursor when its step was tried before, and on which ports.
+func (c *Chain) storedBefore(cur *cursor, n *Node) (on progress.Copies, stored bool) {
+	where, on := c.went(cur, n)
+	return on, where == progress.Stored
 }

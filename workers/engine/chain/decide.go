@@ -26,9 +26,9 @@ func (sr *scratch) attempts(i int) int {
 	return 1
 }
 
-// decide has the stage decide about events. When it fails on several at once they are
+// decide has the stage decide about events, which stand at these places. When it fails on several at once they are
 // processed one by one, to find the one to blame. When a stage with state panics, the lane begins anew first (broken).
-func (c *Chain) decide(ctx context.Context, n *Node, events []event.Event, decisions []stage.Decision, attempt int) {
+func (c *Chain) decide(ctx context.Context, n *Node, events []event.Event, decisions []stage.Decision, at places, attempt int) {
 	sr := &c.scratch[n.Index]
 	if len(events) == 1 {
 		if err := c.suspects.poisoned(n.Index, &events[0]); err != nil {
@@ -45,7 +45,7 @@ func (c *Chain) decide(ctx context.Context, n *Node, events []event.Event, decis
 		for i := range events {
 			decisions[i] = sr.batch.Decision(i)
 		}
-		sr.produced = append(sr.produced, sr.batch.Produced()...)
+		sr.keep(at)
 		sr.late += sr.batch.Late()
 	case stage.IsUnavailable(err):
 		for i := range events {
@@ -55,7 +55,7 @@ func (c *Chain) decide(ctx context.Context, n *Node, events []event.Event, decis
 		decisions[0] = blame(err)
 	default:
 		for i := range events {
-			if c.decide(ctx, n, events[i:i+1], decisions[i:i+1], attempt); c.broken.Load() {
+			if c.decide(ctx, n, events[i:i+1], decisions[i:i+1], at.from(i), attempt); c.broken.Load() {
 				return
 			}
 		}
@@ -160,7 +160,7 @@ func (c *Chain) again(ctx context.Context, n *Node, events []event.Event, left [
 	decisions := make([]stage.Decision, len(left))
 	for lo := 0; lo < len(left); lo += n.Limits.MaxEvents {
 		hi := min(lo+n.Limits.MaxEvents, len(left))
-		c.decide(ctx, n, picked[lo:hi], decisions[lo:hi], attempt)
+		c.decide(ctx, n, picked[lo:hi], decisions[lo:hi], places{lo, left}, attempt)
 	}
 	for j, i := range left {
 		events[i], sr.decisions[i] = picked[j], decisions[j] // with what the stage added

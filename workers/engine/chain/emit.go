@@ -6,33 +6,49 @@ import (
 
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
 )
 
-// emit sends e, which node n received, out through a port of n, and says whether it left on port out.
-func (c *Chain) emit(cur *cursor, n *Node, e *event.Event, name string) (out bool) {
-	tl := &cur.s.Tallies[n.Index]
-	if name == "" {
-		name = config.PortOut
-	}
-	p, ok := n.Ports.find(name)
-	if !ok {
-		if name == config.PortOut && len(n.Children) > 0 {
-			tl.Emitted++
-			tl.Out++
-			return true // not stored: only the chain reads it
-		}
+// emit sends e, which node n received, out through ports of n, and says whether it left on port out.
+func (c *Chain) emit(cur *cursor, n *Node, e *event.Event, to stage.Ports) (out bool) {
+	to = max(to, stage.Out)
+	if name, missing := n.missing(to); missing {
 		c.deadLetter(cur, n, e, reasonUnknownPort, errUnknownPort(name), 1)
 		return false
 	}
-	if err := c.publish(cur, n, p, e); err != nil {
-		c.deadLetter(cur, n, e, reasonTooLarge, err, 1)
-		return false
+	return c.leave(cur, n, e, to, 0)
+}
+
+// leave has e leave on ports of n that exist, and stores it on those that do not have it. It says whether it left on port out.
+func (c *Chain) leave(cur *cursor, n *Node, e *event.Event, to, have stage.Ports) (out bool) {
+	if to&(to-1) != 0 {
+		cur.ports = to
 	}
-	tl.Emitted++
-	if name == config.PortOut {
-		tl.Out++
+	var refused error
+	for i := range (to &^ have).Numbers {
+		p := n.Ports.stored[i]
+		if p < 0 { // only the chain reads it
+			continue
+		}
+		if err := c.publish(cur, n, p, e); err != nil {
+			refused, to = err, to&^(1<<i)
+		}
 	}
-	return name == config.PortOut
+	cur.ports = 0
+	tl := &cur.s.Tallies[n.Index]
+	switch {
+	case have&deadLetter != 0: // it was refused before
+		tl.DeadLettered++
+		to &^= deadLetter
+	case refused != nil:
+		c.deadLetter(cur, n, e, reasonTooLarge, refused, 1)
+	default:
+		tl.Emitted++
+	}
+	for i := range to.Numbers {
+		tl.left(n, i)
+	}
+	return to&stage.Out != 0
 }
 
 // publish puts e on the outlet of a port. The error says that it is too large for that.

@@ -62,7 +62,6 @@ func (c *Chain) flushNodes(ctx context.Context, cur *cursor, nodes []*Node, fina
 			continue
 		}
 		sr := &c.scratch[n.Index]
-		sr.made = sr.made[:0]
 		if err := c.callFlush(ctx, n, f, cur.now, final); err != nil {
 			*failed = fmt.Errorf("flush stage %s: %w", n.Stage, err)
 			if c.panics.Allow(c.now()) {
@@ -70,9 +69,10 @@ func (c *Chain) flushNodes(ctx context.Context, cur *cursor, nodes []*Node, fina
 			}
 			continue
 		}
-		sr.produced = append(sr.produced[:0], sr.batch.Produced()...)
-		c.produce(cur, n, sr.produced)
-		if !c.children(ctx, cur, n, nil) {
+		sr.produced = emptied(sr.produced)
+		sr.keep(places{})
+		sr.made = c.produce(cur, n, sr.produced, emptied(sr.made))
+		if !c.children(ctx, cur, n, sr.made) {
 			return false
 		}
 	}

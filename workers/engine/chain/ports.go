@@ -5,14 +5,18 @@ import (
 	"strconv"
 
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/stage"
 )
 
 // Ports are where a stage publishes. Frame ports come first: their packs are numbered.
 type Ports struct {
+	// Names are all ports of the stage, by the numbers of stage.Ports.
+	Names []string
+
 	all    []Port
-	frames int // how many of all carry frames
-	index  map[string]int
-	dead   int // the number of port dead-letter
+	stored []int // which of all a port is, by its number; -1 = nothing stores it
+	frames int   // how many of all carry frames
+	dead   int   // which of all is dead-letter
 
 	partitions int
 }
@@ -20,7 +24,9 @@ type Ports struct {
 // Port is one of them.
 type Port struct {
 	Name string
-	Out  config.Output
+	// Number is that of the port in stage.Ports.
+	Number int
+	Out    config.Output
 	// subjects are those of the partitions, for frames.
 	subjects []string
 }
@@ -29,9 +35,9 @@ type Port struct {
 func (p *Port) Single() bool { return p.Out.Format != config.FormatFrame }
 
 func newPorts(c *config.StageConfig) *Ports {
-	p := &Ports{index: map[string]int{}, partitions: c.Partitions}
+	p := &Ports{Names: c.Ports(), partitions: c.Partitions}
 	for name, out := range c.Outputs {
-		one := Port{Name: name, Out: out}
+		one := Port{Name: name, Number: slices.Index(p.Names, name), Out: out}
 		if out.Format == config.FormatFrame {
 			p.frames++
 			for n := range c.Partitions {
@@ -43,10 +49,13 @@ func newPorts(c *config.StageConfig) *Ports {
 	slices.SortFunc(p.all, func(a, b Port) int {
 		return slices.Compare([]string{strconv.FormatBool(len(a.subjects) == 0), a.Name}, []string{strconv.FormatBool(len(b.subjects) == 0), b.Name})
 	})
-	for i := range p.all {
-		p.index[p.all[i].Name] = i
+	for range p.Names {
+		p.stored = append(p.stored, -1)
 	}
-	p.dead = p.index[config.PortDeadLetter]
+	for i := range p.all {
+		p.stored[p.all[i].Number] = i
+	}
+	p.dead = p.stored[slices.Index(p.Names, config.PortDeadLetter)]
 	return p
 }
 
@@ -59,11 +68,20 @@ func (p *Ports) outletOf(port, partition int) int {
 	return p.frames*p.partitions + port - p.frames
 }
 
-// find returns the number of a port; empty = out.
-func (p *Ports) find(name string) (int, bool) {
-	if name == "" {
-		name = config.PortOut
+// deadLetter is the set of port dead-letter.
+const deadLetter stage.Ports = 1 << 1
+
+// missing returns a port of the set where the stage may send nothing, if there is one. Port out need not be stored where other stages are
+// chained to this one.
+func (n *Node) missing(set stage.Ports) (name string, missing bool) {
+	for i := range set.Numbers {
+		switch {
+		case i >= len(n.Ports.Names):
+			return strconv.Itoa(i), true
+		case i == 0 && len(n.Children) > 0:
+		case n.Ports.stored[i] < 0 || stage.Ports(1)<<i == deadLetter:
+			return n.Ports.Names[i], true
+		}
 	}
-	i, ok := p.index[name]
-	return i, ok && name != config.PortDeadLetter
+	return "", false
 }

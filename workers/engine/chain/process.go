@@ -2,9 +2,9 @@ package chain
 
 import (
 	"context"
+	"slices"
 	"time"
 
-	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
@@ -21,7 +21,7 @@ type scratch struct {
 	made      []event.Event
 	copies    copies // where no memory has them (Chain.copies)
 	picked    []event.Event
-	produced  []stage.Produced
+	produced  []product
 }
 
 // node takes events through one stage and what is chained to it.
@@ -40,7 +40,7 @@ func (c *Chain) node(ctx context.Context, cur *cursor, n *Node, events []event.E
 	}
 	for lo := 0; lo < len(events); lo += size {
 		hi := min(lo+size, len(events))
-		if c.decide(ctx, n, events[lo:hi], sr.decisions[lo:hi], 1); c.broken.Load() {
+		if c.decide(ctx, n, events[lo:hi], sr.decisions[lo:hi], places{first: lo}, 1); c.broken.Load() {
 			return false
 		}
 	}
@@ -51,21 +51,12 @@ func (c *Chain) node(ctx context.Context, cur *cursor, n *Node, events []event.E
 		cur.s.Trace.Leave(n)
 	}
 	cur.s.Tallies[n.Index].Late += sr.late
-	kept := c.route(cur, n, events)
-	c.produce(cur, n, sr.produced)
-	return c.children(ctx, cur, n, kept)
+	return c.children(ctx, cur, n, c.route(cur, n, events))
 }
 
 // children hands what left on port out to the chained stages.
 func (c *Chain) children(ctx context.Context, cur *cursor, n *Node, kept []event.Event) bool {
-	if len(n.Children) == 0 {
-		return true
-	}
-	made := c.scratch[n.Index].made
-	if len(made) > 0 {
-		kept = append(kept[:len(kept):len(kept)], made...)
-	}
-	if len(kept) == 0 {
+	if len(n.Children) == 0 || len(kept) == 0 {
 		return true
 	}
 	for i, child := range n.Children {
@@ -89,43 +80,53 @@ func (c *Chain) children(ctx context.Context, cur *cursor, n *Node, kept []event
 	return true
 }
 
-// route does with each event what was decided, and returns those that left on port out.
+// route does with each event what was decided, and returns what left on port out: received events, and new ones behind their parents.
 func (c *Chain) route(cur *cursor, n *Node, events []event.Event) []event.Event {
-	sr := &c.scratch[n.Index]
-	all := true
 	kept := &c.copies(n, n).kept
-	next := emptied(*kept)
+	left := leaving{events: events, next: emptied(*kept)}
 	cur.rewind()
+	products := c.scratch[n.Index].products()
 	for i := range events {
-		e, d := &events[i], &sr.decisions[i]
 		if len(cur.bad) > 0 && n.Depth == 0 {
-			c.deadLetterUndecodable(cur, e.Origin.Index)
+			c.deadLetterUndecodable(cur, events[i].Origin.Index)
 		}
-		cur.moveTo(e)
-		var out bool
-		switch where, at := c.went(cur, n); where {
-		case progress.Stored:
-			out = c.repeated(cur, n, at)
-		case progress.Behind: // it may lack on the port itself
-			out = c.emit(cur, n, e, config.PortOut)
-		default:
-			out = c.decided(cur, n, e, d, sr.attempts(i))
-		}
-		if len(n.Children) == 0 {
-			continue
-		}
-		if !out && all { // the first one that is left out
-			all = false
-			next = append(next, events[:i]...)
-		} else if out && !all {
-			next = append(next, *e)
+		cur.moveTo(&events[i])
+		left.take(i, c.settle(cur, n, &events[i], i))
+		if len(products) > 0 && products[0].parent == i {
+			products = c.produceOf(cur, n, products, &left, i)
 		}
 	}
-	*kept = next
-	if all {
-		return events
+	if len(products) > 0 {
+		c.produceOf(cur, n, products, &left, behindAll)
 	}
-	return next
+	*kept = left.next
+	return left.all()
+}
+
+// settle does with event i of a message what was decided, now or when its step was tried before. It says whether the event left on port
+// out.
+func (c *Chain) settle(cur *cursor, n *Node, e *event.Event, i int) (out bool) {
+	switch where, on := c.went(cur, n); where {
+	case progress.Stored:
+		return c.leave(cur, n, e, stage.Ports(on.Decided), stage.Ports(on.Stored))
+	case progress.Behind: // it may lack on the port itself
+		return c.emit(cur, n, e, stage.Out)
+	default:
+		sr := &c.scratch[n.Index]
+		return c.decided(cur, n, e, &sr.decisions[i], sr.attempts(i))
+	}
+}
+
+// produceOf publishes the products of one parent, which are the first ones, and returns the others.
+func (c *Chain) produceOf(cur *cursor, n *Node, products []product, left *leaving, parent int) []product {
+	k := slices.IndexFunc(products, func(p product) bool { return p.parent != parent })
+	if k < 0 {
+		k = len(products)
+	}
+	sr := &c.scratch[n.Index]
+	sr.made = c.produce(cur, n, products[:k], sr.made[:0])
+	left.add(min(parent, len(left.events)-1)+1, sr.made)
+	return products[k:]
 }
 
 // decided does with an event what was decided, and says whether it left on port out.
@@ -133,7 +134,7 @@ func (c *Chain) decided(cur *cursor, n *Node, e *event.Event, d *stage.Decision,
 	t := &cur.s.Tallies[n.Index]
 	switch d.Verdict {
 	case stage.Emit:
-		return c.emit(cur, n, e, d.Port)
+		return c.emit(cur, n, e, d.Ports)
 	case stage.Filter:
 		t.Filtered++
 	case stage.Duplicate:
@@ -142,19 +143,4 @@ func (c *Chain) decided(cur *cursor, n *Node, e *event.Event, d *stage.Decision,
 		c.deadLetter(cur, n, e, d.Reason, d.Err, attempts)
 	}
 	return false
-}
-
-// repeated counts an event that was stored at an outlet when its step was tried before, whatever was decided now, and says
-// whether it left on port out.
-func (c *Chain) repeated(cur *cursor, n *Node, at *Outlet) (out bool) {
-	tl := &cur.s.Tallies[n.Index]
-	if at.Port.Name == config.PortDeadLetter {
-		tl.DeadLettered++
-		return false
-	}
-	tl.Emitted++
-	if out = at.Port.Name == config.PortOut; out {
-		tl.Out++
-	}
-	return out
 }

@@ -1,6 +1,10 @@
 package chain
 
 import (
+	"cmp"
+	"math"
+	"math/bits"
+	"slices"
 	"strings"
 
 	"github.com/zeebo/xxh3"
@@ -12,49 +16,87 @@ import (
 	"millrace.dev/millrace/workers/stage"
 )
 
-// produce publishes the new events that node n made, and returns those of port out.
-func (c *Chain) produce(cur *cursor, n *Node, made []stage.Produced) {
-	base := progress.ProducedIndex(n.Depth)
-	for i := range made {
-		e := c.eventOf(n, made[i].Event)
-		cur.at.Index, cur.made = base+uint32(i), nameOf(&e)
-		e.Origin = event.Origin{Input: cur.in, Sequence: cur.at.Seq, Index: int(cur.at.Index), Made: cur.made}
-		name := made[i].Port
-		tl := &cur.s.Tallies[n.Index]
-		p, ok := n.Ports.find(name)
-		switch {
-		case ok:
-			if before, stored := c.storedBefore(cur, n); stored {
-				tl.Produced = addTo(tl.Produced, before.Port.Name, 1)
-				if before.Port.Name == config.PortDeadLetter { // it was too large
-					continue
-				}
-				if before.Port.Name == config.PortOut {
-					tl.Out++
-				}
-				break
-			}
-			if err := c.publishNew(cur, n, p, &e, made[i].Event); err != nil {
-				tl.Produced = addTo(tl.Produced, config.PortDeadLetter, 1)
-				tl.DeadLettered-- // which counts received events
-				c.deadLetter(cur, n, &e, reasonTooLarge, err, 1)
+// product is a new event that a stage made.
+type product struct {
+	parent int    // of the events of the message, or behindAll
+	number uint32 // of the products of the message
+	port   stage.Ports
+	event  *eventv1.Event
+}
+
+// behindAll is the parent of what a stage makes of no single event.
+const behindAll = math.MaxInt
+
+// places say which events of a message a batch has: those from first on, or from first on in a list of them.
+type places struct {
+	first int
+	list  []int
+}
+
+func (p places) from(i int) places { return places{p.first + i, p.list} }
+
+func (p places) of(i int) int {
+	if p.list != nil {
+		return p.list[p.first+i]
+	}
+	return p.first + i
+}
+
+// keep keeps what the stage made of a batch, but of events that it wants to have again.
+func (sr *scratch) keep(at places) {
+	for _, m := range sr.batch.Produced() {
+		p := product{parent: behindAll, number: uint32(len(sr.produced)), port: m.Port, event: m.Event}
+		if m.Parent >= 0 && m.Parent < len(sr.batch.Events) {
+			if sr.batch.Decision(m.Parent).Verdict == stage.Retry {
 				continue
 			}
-			tl.Produced = addTo(tl.Produced, n.Ports.all[p].Name, 1)
-			if n.Ports.all[p].Name == config.PortOut {
-				tl.Out++
-			}
-		case (name == "" || name == config.PortOut) && len(n.Children) > 0:
-			tl.Produced = addTo(tl.Produced, config.PortOut, 1)
-			tl.Out++
-		default:
-			c.log.Error("the stage made an event for a port that it does not have", "stage", n.Stage, "port", name, "event", e.ID)
+			p.parent = at.of(m.Parent)
+		}
+		sr.produced = append(sr.produced, p)
+	}
+}
+
+// products are what the stage made, in the order of their parents.
+func (sr *scratch) products() []product {
+	slices.SortStableFunc(sr.produced, func(a, b product) int { return cmp.Compare(a.parent, b.parent) })
+	return sr.produced
+}
+
+// produce publishes new events that node n made at the place of the cursor, and appends to kept those that left on port out.
+func (c *Chain) produce(cur *cursor, n *Node, made []product, kept []event.Event) []event.Event {
+	for i := range made {
+		e, port := c.eventOf(n, made[i].event), made[i].port
+		cur.at.Index, cur.made = progress.ProducedIndex(n.Depth)+made[i].number, nameOf(&e)
+		e.Origin = event.Origin{Input: cur.in, Sequence: cur.at.Seq, Index: int(cur.at.Index), Made: cur.made}
+		if name, missing := n.missing(port); missing || bits.OnesCount64(uint64(port)) != 1 {
+			c.log.Error("the stage made an event for a port that it does not have, or not for one port", "stage", n.Stage, "port", name, "event", e.ID)
 			continue
 		}
-		if name == "" || name == config.PortOut {
-			c.scratch[n.Index].made = append(c.scratch[n.Index].made, e)
+		if c.publishNew(cur, n, &e, made[i].event, bits.TrailingZeros64(uint64(port))) {
+			kept = append(kept, e)
 		}
 	}
+	return kept
+}
+
+// publishNew publishes a new event on the port of a number, unless it is stored already. It says whether it left on port out.
+func (c *Chain) publishNew(cur *cursor, n *Node, e *event.Event, m *eventv1.Event, number int) (out bool) {
+	tl := &cur.s.Tallies[n.Index]
+	if p := n.Ports.stored[number]; p >= 0 {
+		if on, stored := c.storedBefore(cur, n); stored {
+			number = bits.TrailingZeros64(on.Stored)
+		} else if err := c.publishMade(cur, n, p, e, m); err != nil {
+			tl.Produced = addTo(tl.Produced, config.PortDeadLetter, 1)
+			tl.DeadLettered-- // which counts received events
+			c.deadLetter(cur, n, e, reasonTooLarge, err, 1)
+			return false
+		}
+	}
+	tl.Produced = addTo(tl.Produced, n.Ports.Names[number], 1)
+	if stage.Ports(1)<<number != deadLetter { // where it was too large
+		tl.left(n, number)
+	}
+	return number == 0
 }
 
 // nameOf names a new event: by its id, or by all of it where it has none.
@@ -66,9 +108,9 @@ func nameOf(e *event.Event) uint64 {
 	return max(name, 1)
 }
 
-// publishNew publishes a new event; as a CloudEvent it is written from its message, with less detail where it is
+// publishMade publishes a new event on a port; as a CloudEvent it is written from its message, with less detail where it is
 // too large. The error says that it is too large all the same.
-func (c *Chain) publishNew(cur *cursor, n *Node, p int, e *event.Event, m *eventv1.Event) error {
+func (c *Chain) publishMade(cur *cursor, n *Node, p int, e *event.Event, m *eventv1.Event) error {
 	if n.Ports.all[p].Out.Format != config.FormatCloudEvent {
 		return c.publish(cur, n, p, e)
 	}

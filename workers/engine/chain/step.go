@@ -64,8 +64,22 @@ type Tally struct {
 
 	Reasons  []Count
 	Produced []Count
-	Skips    []Count // by stream
+	Skips    []Count // by port
+	// Ports count what left, received or new, on ports other than out.
+	Ports []Count
 }
+
+// left counts an event that left on the port of a number.
+func (t *Tally) left(n *Node, number int) {
+	if number == 0 {
+		t.Out++
+		return
+	}
+	t.Ports = addTo(t.Ports, n.Ports.Names[number], 1)
+}
+
+// skip counts an event that is stored on a port already.
+func (t *Tally) skip(port string) { t.Skips = addTo(t.Skips, port, 1) }
 
 // Count is a number under a name.
 type Count struct {
@@ -74,7 +88,7 @@ type Count struct {
 }
 
 func (t *Tally) reset() {
-	*t = Tally{Reasons: t.Reasons[:0], Produced: t.Produced[:0], Skips: t.Skips[:0]}
+	*t = Tally{Reasons: t.Reasons[:0], Produced: t.Produced[:0], Skips: t.Skips[:0], Ports: t.Ports[:0]}
 }
 
 func addTo(counts []Count, name string, n int64) []Count {

@@ -10,8 +10,8 @@ import (
 type Written struct {
 	// Node is the stage that writes the subject.
 	Node int
-	// Track numbers the subjects of the lane.
-	Track int
+	// Track numbers the subjects of the lane; Port is the number of the port that it is of.
+	Track, Port int
 	// Reach is how far the last output reaches into each input.
 	Reach []Position
 	// Done is up to where everything was done when its step began; nil = the output does not say (it is of a release
@@ -35,9 +35,15 @@ type Doubt struct {
 
 // stored is what the outputs of one stage hold.
 type stored struct {
-	received map[Item]int     // to the track
-	made     map[uint64][]int // to their tracks
+	received map[Item]Copies  // by its place
+	made     map[uint64][]int // by id: the port of each copy
 }
+
+// Copies say on which ports of a stage an item is stored, and on which it was to be stored: sets of their numbers.
+type Copies struct{ Stored, Decided uint64 }
+
+// Lacks are the ports on which the item is still to be stored.
+func (c Copies) Lacks() uint64 { return c.Decided &^ c.Stored }
 
 // Done returns up to where everything is done, as the last outputs of a lane say together.
 func Done(inputs int, written []Written) []Position {
@@ -86,16 +92,17 @@ func NewDoubt(inputs int, parents []int, written []Written) *Doubt {
 		}
 		n := d.nodes[w.Node]
 		if n == nil {
-			n = &stored{map[Item]int{}, map[uint64][]int{}}
+			n = &stored{map[Item]Copies{}, map[uint64][]int{}}
 			d.nodes[w.Node] = n
 		}
 		for _, items := range w.Items {
 			items.each(func(it Item) {
 				if it.Made != 0 {
-					n.made[it.Made] = append(n.made[it.Made], w.Track)
-				} else {
-					n.received[it] = w.Track
+					n.made[it.Made] = append(n.made[it.Made], w.Port)
+					return
 				}
+				c, on := n.received[it.place()], uint64(1)<<w.Port
+				n.received[it.place()] = Copies{c.Stored | on, c.Decided | it.Ports | on}
 			})
 		}
 	}
@@ -107,7 +114,7 @@ func (s *Items) each(yield func(Item)) {
 	for _, r := range s.runs {
 		for m := range r.messages {
 			for k := range r.events {
-				yield(Item{Input: r.input, Seq: r.seq + uint64(m), Index: r.index + k})
+				yield(Item{Input: r.input, Seq: r.seq + uint64(m), Index: r.index + k, Ports: r.ports})
 			}
 		}
 	}
@@ -176,25 +183,25 @@ type Where uint8
 // The places.
 const (
 	Unknown Where = iota // nowhere, or it was left out: it is decided now
-	Stored               // on a track of the stage itself
+	Stored               // on ports of the stage itself
 	Behind               // on to stages behind this one, which have stored it
 )
 
-// Went says where an item went at a stage when its step was tried before, and if it is Stored, on which track. Each stored copy
+// Went says where an item went at a stage when its step was tried before, and if it is Stored, on which ports. Each stored copy
 // of a new event answers for one event of that id.
-func (d *Doubt) Went(node, input int, at Position, it Item) (where Where, track int) {
+func (d *Doubt) Went(node, input int, at Position, it Item) (where Where, on Copies) {
 	if !d.within(input, at) {
-		return Unknown, 0
+		return Unknown, on
 	}
-	if track, ok := d.take(node, it); ok {
-		return Stored, track
+	if on = d.take(node, it); on.Stored != 0 {
+		return Stored, on
 	}
 	for n := range d.nodes {
 		if n != node && d.isBehind(n, node) && d.has(n, it) {
-			return Behind, 0
+			return Behind, on
 		}
 	}
-	return Unknown, 0
+	return Unknown, on
 }
 
 func (d *Doubt) isBehind(n, node int) bool {
@@ -204,30 +211,28 @@ func (d *Doubt) isBehind(n, node int) bool {
 	return n == node
 }
 
-func (d *Doubt) take(node int, it Item) (track int, ok bool) {
+func (d *Doubt) take(node int, it Item) (on Copies) {
 	n := d.nodes[node]
 	if n == nil {
-		return 0, false
+		return on
 	}
 	if it.Made == 0 {
-		track, ok = n.received[it]
-		return track, ok
+		return n.received[it.place()]
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	tracks := n.made[it.Made]
-	if len(tracks) == 0 {
-		return 0, false
+	ports := n.made[it.Made]
+	if len(ports) == 0 {
+		return on
 	}
-	n.made[it.Made] = tracks[1:]
-	return tracks[0], true
+	n.made[it.Made] = ports[1:]
+	return Copies{1 << ports[0], 1 << ports[0]}
 }
 
 func (d *Doubt) has(node int, it Item) bool {
 	n := d.nodes[node]
 	if it.Made == 0 {
-		_, ok := n.received[it]
-		return ok
+		return n.received[it.place()].Stored != 0
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

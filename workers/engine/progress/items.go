@@ -15,14 +15,25 @@ type Item struct {
 	Index uint32
 	// Made names a new event: a hash of its id. 0 = the event was received.
 	Made uint64
+	// Ports are all ports that a received event leaves on, where these are several: a set of the numbers that the stage gives its
+	// ports. 0 = it leaves on one port, the one that it is stored on.
+	Ports uint64
+}
+
+// place is the item without what was decided about it.
+func (it Item) place() Item {
+	it.Ports = 0
+	return it
 }
 
 // Items list what one output holds, in few bytes. The zero value is empty. They are added in the order in which
 // they are stored.
 type Items struct {
-	runs []run
-	made []uint64
-	size int // of the runs but the last, encoded
+	runs   []run
+	made   []uint64
+	size   int  // of the runs but the last, encoded
+	ported bool // some run has ports
+	ports  int  // the size of the ports of all runs, encoded
 }
 
 // run is received events of one message, or of messages in a row that hold one event each.
@@ -32,6 +43,7 @@ type run struct {
 	messages uint32 // 1, or how many messages of one event there are
 	index    uint32
 	events   uint32
+	ports    uint64
 }
 
 // Add appends an item.
@@ -44,7 +56,7 @@ func (s *Items) Add(it Item) {
 	if n > 0 {
 		r := &s.runs[n-1]
 		switch {
-		case r.input != it.Input:
+		case r.input != it.Input || r.ports != it.Ports:
 		case r.messages == 1 && r.seq == it.Seq && r.index+r.events == it.Index:
 			r.events++
 			return
@@ -55,29 +67,50 @@ func (s *Items) Add(it Item) {
 		var buffer [maxRun]byte
 		s.size += len(s.appendRun(buffer[:0], n-1))
 	}
-	s.runs = append(s.runs, run{it.Input, it.Seq, 1, it.Index, 1})
+	s.runs = append(s.runs, run{it.Input, it.Seq, 1, it.Index, 1, it.Ports})
+	s.ported = s.ported || it.Ports != 0
+	s.ports += len(binary.AppendUvarint(make([]byte, 0, binary.MaxVarintLen64), it.Ports))
 }
 
 // maxRun is how many bytes a run takes at most.
 const maxRun = 5 * binary.MaxVarintLen64
 
 // Size is how many bytes Append writes at most.
-func (s *Items) Size() int {
-	return base64.RawStdEncoding.EncodedLen(binary.MaxVarintLen64 + s.size + maxRun + len(s.made)*8)
+func (s *Items) Size() int { return base64.RawStdEncoding.EncodedLen(s.rawSize()) }
+
+func (s *Items) rawSize() int {
+	size := binary.MaxVarintLen64 + s.size + maxRun + len(s.made)*8
+	if s.ported {
+		size += s.ports
+	}
+	return size
 }
 
-// Append encodes s as text for a header: base64 of varints. A run is the difference of its sequence to the run before, doubled,
+// Append encodes s as text for a header: base64 of varints. First is the number of runs, doubled, plus one where runs have ports: these follow
+// behind the runs, and the hashes of new events behind them. A run is the difference of its sequence to the run before, doubled,
 // plus one where its input is another, which follows; then how many events it has, doubled, and the difference of its first
 // index; or how many messages of one event, doubled, plus one.
 func (s *Items) Append(b []byte) []byte {
-	raw := binary.AppendUvarint(make([]byte, 0, 2*binary.MaxVarintLen64+s.size+maxRun+len(s.made)*8), uint64(len(s.runs)))
+	raw := binary.AppendUvarint(make([]byte, 0, s.rawSize()), uint64(len(s.runs))<<1|bit(s.ported))
 	for i := range s.runs {
 		raw = s.appendRun(raw, i)
+	}
+	if s.ported {
+		for i := range s.runs {
+			raw = binary.AppendUvarint(raw, s.runs[i].ports)
+		}
 	}
 	for _, m := range s.made {
 		raw = binary.LittleEndian.AppendUint64(raw, m)
 	}
 	return base64.RawStdEncoding.AppendEncode(b, raw)
+}
+
+func bit(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (s *Items) appendRun(raw []byte, i int) []byte {
@@ -115,7 +148,8 @@ func ParseItems(text string) (*Items, error) {
 	s := &Items{}
 	var r run
 	listed := 0
-	for n := d.unsigned(); n > 0 && !d.bad; n-- {
+	runs := d.unsigned()
+	for n := runs >> 1; n > 0 && !d.bad; n-- {
 		apart := d.signed()
 		r.seq += uint64(apart >> 1)
 		if apart&1 == 1 {
@@ -133,6 +167,11 @@ func ParseItems(text string) (*Items, error) {
 		}
 		s.runs = append(s.runs, r)
 	}
+	if s.ported = runs&1 == 1; s.ported {
+		for i := range s.runs {
+			s.runs[i].ports = d.unsigned()
+		}
+	}
 	if d.bad || len(d.raw)%8 != 0 {
 		return nil, errItems
 	}
@@ -142,12 +181,22 @@ func ParseItems(text string) (*Items, error) {
 	return s, nil
 }
 
-// renumber gives each input the number that inputs has for it, and forgets what is of none.
-func (s *Items) renumber(inputs []int) {
+// renumber gives each input and port the number that inputs and ports have for it, and forgets what is of none.
+func (s *Items) renumber(inputs, ports []int) {
 	s.runs = slices.DeleteFunc(s.runs, func(r run) bool { return r.input < 0 || r.input >= len(inputs) || inputs[r.input] < 0 })
 	for i := range s.runs {
 		s.runs[i].input = inputs[s.runs[i].input]
+		s.runs[i].ports = renumbered(s.runs[i].ports, ports)
 	}
+}
+
+func renumbered(set uint64, ports []int) (to uint64) {
+	for i, p := range ports {
+		if set&(1<<i) != 0 && p >= 0 {
+			to |= 1 << p
+		}
+	}
+	return to
 }
 
 // varints reads integers of varying length.

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"math"
+	"math/bits"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -20,7 +21,8 @@ var (
 // The model is a lane without NATS and without a clock: streams are slices, and whatever may go wrong between a worker
 // and the server is drawn by lot. It decides about items by the same code as the engine (Doubt).
 //
-// The lane has the stage 0, and in half of the histories the stage 1, which is chained to it.
+// The lane has the stage 0, and in half of the histories the stage 1, which is chained to it. In some of the others
+// stage 0 has a second port, side, and sends events there, to out, or to both.
 
 // modelEvent is one event of the input.
 type modelEvent struct {
@@ -51,10 +53,26 @@ type modelOutput struct {
 // modelTrack is a subject and what is stored on it.
 type modelTrack struct {
 	node int
-	dead bool
+	port int
 	part int // partition of the port out
 	all  []modelOutput
 }
+
+// The ports of stages.
+const (
+	out = iota
+	dead
+	side
+)
+
+// ports are the ports that an event is sent to, by what is decided; a missing one ends it.
+func ports(verdict string) uint64 {
+	return map[string]uint64{"out": 1 << out, "dead": 1 << dead, "side": 1 << side, "both": 1<<out | 1<<side}[verdict]
+}
+
+func portNames() []string { return []string{"out", "dead", "side"} }
+
+func (w *world) parse(header string) *Output { return ParseOutput(header, w.places, portNames()) }
 
 func (t *modelTrack) last() *modelOutput {
 	if len(t.all) == 0 {
@@ -69,6 +87,7 @@ type faults struct {
 	together   bool // batches across the border of the step in doubt (B7)
 	forgets    bool // a second kill: what the first worker stored of the step is not read back
 	reachIsAll bool // an output is known again by how far it reaches
+	onePort    bool // an event that is stored on one port counts as stored on all
 }
 
 type world struct {
@@ -81,6 +100,7 @@ type world struct {
 	floors     [][]uint64
 	chained    bool
 	storesOut  bool // the port out of stage 0 has subjects, too
+	routes     bool // stage 0 has the port side
 	repeatable bool // stages decide alike at each try
 	owner      uint64
 	verdicts   map[string]map[string]bool // of stage and id: what was ever decided
@@ -92,6 +112,7 @@ func newWorld(seed uint64, f faults) *world {
 	w := &world{r: rand.New(rand.NewPCG(seed, 7)), faults: f, verdicts: map[string]map[string]bool{}}
 	w.chained, w.repeatable = w.r.IntN(2) == 0, w.r.IntN(4) == 0
 	w.storesOut = !w.chained || w.r.IntN(2) == 0
+	w.routes = !w.chained && w.r.IntN(2) == 0
 	for i := range 1 + w.r.IntN(2) {
 		var messages [][]modelEvent
 		for m := range 1 + w.r.IntN(8) {
@@ -112,7 +133,10 @@ func newWorld(seed uint64, f faults) *world {
 		if node == 1 || w.storesOut {
 			w.tracks = append(w.tracks, &modelTrack{node: node}, &modelTrack{node: node, part: 1})
 		}
-		w.tracks = append(w.tracks, &modelTrack{node: node, dead: true})
+		w.tracks = append(w.tracks, &modelTrack{node: node, port: dead})
+	}
+	if w.routes {
+		w.tracks = append(w.tracks, &modelTrack{port: side})
 	}
 	return w
 }
@@ -160,9 +184,9 @@ func (w *world) takeOver() *session {
 			continue
 		}
 		copy(st.packed, last.reach)
-		o := ParseOutput(last.header, w.places)
+		o := w.parse(last.header)
 		st.since = o.Since
-		written = append(written, Written{Node: t.node, Track: i, Reach: slices.Clone(last.reach), Done: o.Done})
+		written = append(written, Written{Node: t.node, Track: i, Port: t.port, Reach: slices.Clone(last.reach), Done: o.Done})
 		for in, p := range last.reach {
 			if p.Seq <= w.floor[in] {
 				s.last[in] = max(s.last[in], p.Seq)
@@ -176,7 +200,7 @@ func (w *world) takeOver() *session {
 			st.inDoubt = true
 			for _, o := range st.all {
 				if o.seq > st.since {
-					wr.Items = append(wr.Items, ParseOutput(o.header, w.places).Items)
+					wr.Items = append(wr.Items, w.parse(o.header).Items)
 				}
 			}
 		}
@@ -189,7 +213,7 @@ func (w *world) takeOver() *session {
 	return s
 }
 
-// verdict draws what stage node decides about an event: "out", "dead" or "none".
+// verdict draws what stage node decides about an event: "out", "dead", "side", "both" or "none".
 func (s *session) verdict(node int, e modelEvent) string {
 	if s.script != nil {
 		return s.script(s.owner, node, e)
@@ -206,6 +230,10 @@ func (s *session) verdict(node int, e modelEvent) string {
 		v = "dead"
 	case n < 45 && e.kind == may:
 		v = "none"
+	case n < 60 && s.routes && node == 0:
+		v = "side"
+	case n < 80 && s.routes && node == 0:
+		v = "both"
 	}
 	name := fmt.Sprint(node, e.id)
 	if s.verdicts[name] == nil {
@@ -222,24 +250,24 @@ type scene struct {
 	item  Item
 }
 
-// put has an event stored on a track, if that is fresh.
-func (s *session) put(node int, dead bool, e modelEvent, sc scene) {
+// put has an event stored on the tracks of some ports, where it is fresh.
+func (s *session) put(node int, on uint64, e modelEvent, sc scene) {
 	for _, t := range s.tracks {
-		if t.node != node || t.dead != dead || !dead && t.part != e.key {
+		if t.node != node || on&(1<<t.port) == 0 || t.port == out && t.part != e.key {
 			continue
 		}
 		if s.faults.position {
 			if !sc.at.After(t.packed[sc.input]) {
-				return
+				continue
 			}
 		} else if !s.doubt.Fresh(t.number, sc.input, sc.at) {
-			return
+			continue
 		}
 		if sc.at.After(t.packed[sc.input]) {
 			t.packed[sc.input] = sc.at
 		}
 		n := len(t.queue)
-		if n == 0 || len(t.queue[n-1].ids) >= 2 || dead {
+		if n == 0 || len(t.queue[n-1].ids) >= 2 || t.port == dead {
 			t.queue = append(t.queue, &pending{})
 			n++
 		}
@@ -252,22 +280,27 @@ func (s *session) put(node int, dead bool, e modelEvent, sc scene) {
 
 // judge takes an event through a stage, as lane.route does.
 func (s *session) judge(node int, e modelEvent, sc scene) {
-	v := s.verdict(node, e)
-	where, track := Unknown, 0
+	decided := ports(s.verdict(node, e))
+	where, was := Unknown, Copies{}
 	if !s.faults.position {
-		where, track = s.doubt.Went(node, sc.input, sc.at, sc.item)
+		where, was = s.doubt.Went(node, sc.input, sc.at, sc.item)
 	}
-	out := false
-	switch {
-	case where == Stored:
-		out = !s.tracks[track].dead
-	case where == Behind, v == "out":
-		s.put(node, false, e, sc)
-		out = true
-	case v == "dead":
-		s.put(node, true, e, sc)
+	lacks := decided
+	switch where {
+	case Stored:
+		decided, lacks = was.Decided, was.Lacks()
+		if s.faults.onePort {
+			lacks = 0
+		}
+	case Behind:
+		decided, lacks = 1<<out, 1<<out
 	}
-	if out && node == 0 && s.chained {
+	if bits.OnesCount64(decided) > 1 && sc.item.Made == 0 {
+		sc.item.Ports = decided
+	}
+	s.put(node, lacks, e, sc)
+	sc.item.Ports = 0
+	if decided&(1<<out) != 0 && node == 0 && s.chained {
 		s.judge(1, e, sc)
 	}
 }
@@ -323,7 +356,7 @@ func (s *session) seal(done []Position) {
 		}
 		for _, p := range t.queue {
 			s.number++
-			o := Output{Number: s.number, Since: since, Items: &p.items, Done: done}
+			o := Output{Number: s.number, Since: since, Items: &p.items, Ports: portNames(), Done: done}
 			p.owner, p.header = s.owner, string(o.Append(nil, s.places))
 		}
 	}
@@ -377,7 +410,7 @@ func (s *session) batch(in, n int, ends []uint64) {
 			}
 			continue
 		}
-		s.put(0, false, m.e, sc)
+		s.put(0, 1<<out, m.e, sc)
 		if s.chained {
 			s.judge(1, m.e, sc)
 		}
@@ -392,7 +425,7 @@ func (s *session) publish(t *sessionTrack) bool {
 		if stored {
 			p.seq = t.fence + 1 + uint64(s.r.IntN(2))
 			t.all = append(t.all, p.modelOutput)
-			s.say("worker %d: %s on %d.%v.%d", s.owner, strings.Join(p.ids, " "), t.node, t.dead, t.part)
+			s.say("worker %d: %s on %d.%s.%d", s.owner, strings.Join(p.ids, " "), t.node, portNames()[t.port], t.part)
 		}
 		if stored && s.r.IntN(4) > 0 {
 			break
@@ -402,7 +435,7 @@ func (s *session) publish(t *sessionTrack) bool {
 			if last.owner == s.owner && slices.Equal(last.reach, p.reach) {
 				break
 			}
-		} else if of := ParseOutput(last.header, s.places); last.owner == s.owner && of.Number == ParseOutput(p.header, s.places).Number {
+		} else if of := s.parse(last.header); last.owner == s.owner && of.Number == s.parse(p.header).Number {
 			break
 		}
 		if last.seq != t.fence && last.owner != s.owner {
@@ -473,7 +506,7 @@ func (w *world) violations() (bad []string) {
 	at := map[string]map[string]int{} // id: stage and port: times
 	order := map[string]int{}
 	for _, t := range w.tracks {
-		port := map[bool]string{false: "out", true: "dead"}[t.dead]
+		port := portNames()[t.port]
 		place := 0
 		for _, o := range t.all {
 			for _, id := range o.ids {
@@ -491,6 +524,10 @@ func (w *world) violations() (bad []string) {
 		final := n["0dead"] + n["0out"]
 		if w.chained {
 			final = n["0dead"] + n["1dead"] + n["1out"]
+		}
+		if w.routes {
+			bad = append(bad, w.misrouted(e, n)...)
+			return
 		}
 		mayEnd := e.kind == may && (w.verdicts["0"+e.id]["none"] || w.verdicts["1"+e.id]["none"])
 		switch {
@@ -514,7 +551,7 @@ func (w *world) violations() (bad []string) {
 				}
 				check(e)
 				for _, b := range before { // of the same key, and of the same input
-					for _, port := range []string{"0out", "1out"} {
+					for _, port := range []string{"0out", "0side", "1out"} {
 						if !w.repeatable || b.key != e.key || at[b.id][port] == 0 || at[e.id][port] == 0 {
 							continue
 						}
@@ -528,6 +565,32 @@ func (w *world) violations() (bad []string) {
 		}
 	}
 	return bad
+}
+
+// misrouted says whether an event of a stage with several ports is not stored once on each port of one of the sets that were ever
+// decided, so often n on each.
+func (w *world) misrouted(e modelEvent, n map[string]int) (bad []string) {
+	var on uint64
+	for i, port := range portNames() {
+		switch times := n["0"+port]; {
+		case times > 1:
+			bad = append(bad, fmt.Sprintf("%s is stored %d times on %s", e.id, times, port))
+		case times == 1:
+			on |= 1 << i
+		}
+	}
+	if strings.HasPrefix(e.id, "new-") {
+		if on != 1<<out {
+			bad = append(bad, fmt.Sprintf("%s is stored on %v", e.id, n))
+		}
+		return bad
+	}
+	for verdict := range w.verdicts["0"+e.id] {
+		if ports(verdict) == on {
+			return bad
+		}
+	}
+	return append(bad, fmt.Sprintf("%s is stored on %v; what was decided: %v", e.id, n, w.verdicts["0"+e.id]))
 }
 
 // TestModel runs random histories of crashes, lost messages, lost answers, forgotten acknowledgements, frozen workers, and
@@ -549,6 +612,7 @@ func TestModelFindsFaults(t *testing.T) {
 		"batches across the border":                       {together: true},
 		"a second kill forgets what the first one stored": {forgets: true},
 		"outputs are known by how far they reach":         {reachIsAll: true},
+		"one port stands for all":                         {onePort: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(5000) {

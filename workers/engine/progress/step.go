@@ -14,6 +14,8 @@ type Output struct {
 	Since uint64
 	// Items are what the output holds.
 	Items *Items
+	// Ports are the names of the ports of the stage, in the order of their numbers.
+	Ports []string
 	// Done is up to where everything was done when the step began.
 	Done []Position
 }
@@ -23,8 +25,11 @@ func (o *Output) Append(b []byte, places []Place) []byte {
 	b = append(strconv.AppendUint(b, o.Number, 10), ' ')
 	b = append(strconv.AppendUint(b, o.Since, 10), ' ')
 	b = append(o.Items.Append(b), ' ')
-	b = append(appendInputs(b, places), ' ')
-	return AppendReach(b, places, o.Done)
+	b = appendInputs(b, places)
+	if o.Items.ported { // else nobody asks for them
+		b = append(append(b, ';'), strings.Join(o.Ports, ",")...)
+	}
+	return AppendReach(append(b, ' '), places, o.Done)
 }
 
 // appendInputs names the inputs that the items count: the next worker may have others, and in another order.
@@ -38,6 +43,17 @@ func appendInputs(b []byte, places []Place) []byte {
 	return b
 }
 
+// parsePorts returns for each port of the writer which of ports it is, or -1.
+func parsePorts(text string, ports []string) (numbers []int) {
+	for name := range strings.SplitSeq(text, ",") {
+		if len(numbers) == 64 { // a set has no more
+			break
+		}
+		numbers = append(numbers, slices.Index(ports, name))
+	}
+	return numbers
+}
+
 // parseInputs returns for each input of the writer which of places it is, or -1.
 func parseInputs(text string, places []Place) (inputs []int) {
 	for name := range strings.SplitSeq(text, ",") {
@@ -46,13 +62,15 @@ func parseInputs(text string, places []Place) (inputs []int) {
 	return inputs
 }
 
-// ParseOutput decodes what Append wrote; nil when it cannot be read, as of a release that does not write it.
-func ParseOutput(text string, places []Place) *Output {
+// ParseOutput decodes what Append wrote, for a reader whose inputs are places and whose stage has ports; nil when it cannot be
+// read, as of a release that does not write it.
+func ParseOutput(text string, places []Place, ports []string) *Output {
 	number, rest, _ := strings.Cut(text, " ")
 	since, rest, _ := strings.Cut(rest, " ")
 	items, rest, _ := strings.Cut(rest, " ")
 	inputs, done, _ := strings.Cut(rest, " ")
-	var o Output
+	inputs, named, _ := strings.Cut(inputs, ";")
+	o := Output{Ports: ports}
 	var err1, err2, err3 error
 	o.Number, err1 = strconv.ParseUint(number, 10, 64)
 	o.Since, err2 = strconv.ParseUint(since, 10, 64)
@@ -60,7 +78,7 @@ func ParseOutput(text string, places []Place) *Output {
 	if err1 != nil || err2 != nil || err3 != nil {
 		return nil
 	}
-	o.Items.renumber(parseInputs(inputs, places))
+	o.Items.renumber(parseInputs(inputs, places), parsePorts(named, ports))
 	o.Done = ParseReach(done, places)
 	return &o
 }

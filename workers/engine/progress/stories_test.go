@@ -36,9 +36,10 @@ func newTeller(chained bool, messages ...string) *teller {
 	w.inputs = [][][]modelEvent{input}
 	for node := range 2 {
 		if node == 0 || chained {
-			w.tracks = append(w.tracks, &modelTrack{node: node}, &modelTrack{node: node, dead: true})
+			w.tracks = append(w.tracks, &modelTrack{node: node}, &modelTrack{node: node, port: dead})
 		}
 	}
+	w.tracks = append(w.tracks, &modelTrack{port: side})
 	t := &teller{world: w}
 	w.script = func(_ uint64, node int, e modelEvent) string {
 		if d, ok := t.decisions[fmt.Sprint(e.id, "@", node)]; ok {
@@ -78,7 +79,7 @@ func (t *teller) worker(decisions, stores string, batches ...int) {
 }
 
 func (t *modelTrack) name() string {
-	return fmt.Sprint(t.node, map[bool]string{false: "out", true: "dead"}[t.dead])
+	return fmt.Sprint(t.node, portNames()[t.port])
 }
 
 // stored is what lies on each track.
@@ -111,6 +112,33 @@ func TestStories(t *testing.T) {
 				t.worker("", "all", 1)
 			},
 			want: map[string]string{"0out": "b a"},
+		},
+		"an event on two ports comes to the second one, whatever is decided at the second try": {
+			messages: []string{"a b"},
+			tell: func(t *teller) {
+				t.worker("a@0 both", "0side", 1) // the port out is full
+				t.worker("a@0 dead, b@0 side", "all", 1)
+			},
+			want: map[string]string{"0side": "a b", "0out": "a"},
+		},
+		"an event on two ports of which none is stored goes where it is sent at the second try": {
+			messages: []string{"a b"},
+			tell: func(t *teller) {
+				t.worker("a@0 both", "", 1)
+				t.worker("a@0 side", "0out", 1)
+				t.worker("a@0 both", "all", 1)
+			},
+			want: map[string]string{"0side": "a", "0out": "b a"},
+		},
+		"three workers for an event on two ports": {
+			messages: []string{"a"},
+			tell: func(t *teller) {
+				t.worker("a@0 both", "0out", 1)
+				t.worker("a@0 dead", "", 1)
+				t.worker("a@0 none", "0side", 1)
+				t.worker("a@0 dead", "all", 1)
+			},
+			want: map[string]string{"0side": "a", "0out": "a"},
 		},
 		"a dead letter stays one": {
 			messages: []string{"a b"},
@@ -190,6 +218,7 @@ func TestItems(t *testing.T) {
 		"several inputs and new ones":            {append(append(message(9, 3), Item{Input: 2, Seq: 3, Index: 5}, Item{Made: 7}), message(12, 1)...), 48},
 		"back in the stream":                     {append(message(100, 2), message(50, 2)...), 24},
 		"the largest numbers":                    {[]Item{{Seq: 1<<64 - 1, Index: 1<<32 - 1}, {Made: 1<<64 - 1}}, 48},
+		"on several ports":                       {[]Item{{Seq: 5, Ports: 5}, {Seq: 5, Index: 1, Ports: 5}, {Seq: 5, Index: 2}, {Seq: 6, Ports: 1 << 63}}, 48},
 		"a message of one event, and one of two": {append(message(5, 1), message(6, 2)...), 16},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -226,13 +255,31 @@ func TestInputsInAnotherOrder(t *testing.T) {
 		s.Add(Item{Input: i, Seq: uint64(10 + i)})
 	}
 	o := Output{Number: 1, Items: &s, Done: []Position{{Seq: 9}, {Seq: 8}, {Seq: 7}}}
-	got := ParseOutput(string(o.Append(nil, before)), now)
+	got := ParseOutput(string(o.Append(nil, before)), now, nil)
 	var items []Item
 	got.Items.each(func(it Item) { items = append(items, it) })
 	if diff := cmp.Diff([]Item{{Input: 3, Seq: 10}, {Input: 2, Seq: 11}}, items); diff != "" {
 		t.Errorf("items (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]Position{{}, {}, {Seq: 8}, {Seq: 9}}, got.Done); diff != "" {
+		t.Errorf("done (-want +got):\n%s", diff)
+	}
+}
+
+// TestPortsInAnotherOrder: the next worker numbers the ports of a stage in another way, and one is gone.
+func TestPortsInAnotherOrder(t *testing.T) {
+	places := []Place{{"in", "x"}}
+	var s Items
+	s.Add(Item{Seq: 1, Ports: 0b111})
+	s.Add(Item{Seq: 2, Ports: 0b011})
+	o := Output{Items: &s, Ports: []string{"out", "orders", "payments"}, Done: []Position{{Seq: 9}}}
+	got := ParseOutput(string(o.Append(nil, places)), places, []string{"out", "audit", "payments", "stock"})
+	var ports []uint64
+	got.Items.each(func(it Item) { ports = append(ports, it.Ports) })
+	if diff := cmp.Diff([]uint64{0b101, 0b001}, ports); diff != "" {
+		t.Errorf("ports (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]Position{{Seq: 9}}, got.Done); diff != "" {
 		t.Errorf("done (-want +got):\n%s", diff)
 	}
 }
@@ -244,10 +291,13 @@ func FuzzOutput(f *testing.F) {
 	o := Output{Number: 4, Since: 17, Items: &s, Done: []Position{{Seq: 4, Index: 9}}}
 	places := []Place{{"in", "x"}}
 	f.Add(string(o.Append(nil, places)))
+	s.Add(Item{Seq: 6, Ports: 3})
+	o.Ports = []string{"side", "out"}
+	f.Add(string(o.Append(nil, places)))
 	f.Add("1 2  ")
 	f.Add("1 2 gICAgICAgICAgAE in@x in@x:1.2.3")
 	f.Fuzz(func(t *testing.T, text string) {
-		o := ParseOutput(text, places)
+		o := ParseOutput(text, places, []string{"out", "side"})
 		if o == nil {
 			return
 		}
