@@ -154,7 +154,7 @@ func (b *Batch) DeadLetter(i int, reason string, err error) {
 // Retry has event i processed again later. An err that is Unavailable counts no attempt.
 func (b *Batch) Retry(i int, err error) { b.decisions[i] = Decision{Verdict: Retry, Err: err} }
 
-// Produce publishes a new event on one port. It was made of event parent of the batch: it leaves right behind that one, before the next
+// Produce publishes a new event on one port; 0 is out. It was made of event parent of the batch: it leaves right behind that one, before the next
 // event of the batch, and not at all when the verdict on that one is Retry. With NoParent, as in a Flush, it leaves behind the whole batch.
 // Its id must follow from its input alone, so that
 // a redelivered input produces the same event and not a second one. Two events of one call have different ids, or the same port.

@@ -65,7 +65,7 @@ func (sr *scratch) products() []product {
 // produce publishes new events that node n made at the place of the cursor, and appends to kept those that left on port out.
 func (c *Chain) produce(cur *cursor, n *Node, made []product, kept []event.Event) []event.Event {
 	for i := range made {
-		e, port := c.eventOf(n, made[i].event), made[i].port
+		e, port := c.eventOf(n, made[i].event), max(made[i].port, stage.Out)
 		cur.at.Index, cur.made = progress.ProducedIndex(n.Depth)+made[i].number, nameOf(&e)
 		e.Origin = event.Origin{Input: cur.in, Sequence: cur.at.Seq, Index: int(cur.at.Index), Made: cur.made}
 		if name, missing := n.missing(port); missing || bits.OnesCount64(uint64(port)) != 1 {
