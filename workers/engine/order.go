@@ -70,7 +70,7 @@ func (l *lane) inTurn(waiting [][]*message) (first *message, some bool) {
 		}
 	}
 	for i, messages := range waiting {
-		if first != nil && len(messages) == 0 && l.inputs[i].quietAt()-int64(idleMargin*time.Second) < first.stored {
+		if first != nil && len(messages) == 0 && l.inputs[i].quietAt()-int64(idleMargin) < first.stored {
 			return nil, true
 		}
 	}

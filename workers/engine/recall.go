@@ -130,5 +130,5 @@ func (l *lane) decidedUntil() time.Time {
 			see(p)
 		}
 	}
-	return time.Unix(until, 0)
+	return time.UnixMilli(until)
 }

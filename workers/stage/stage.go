@@ -54,13 +54,33 @@ type Stage interface {
 }
 
 // Flusher is implemented by stages that emit without input: windows that close, incidents
-// that end. The engine calls Flush about once a second: for a stateful stage at whole
-// seconds of stream time, between two messages, and by the clock while the input is idle.
+// that end. The engine calls Flush about once a second (see Ticker): for a stateful stage at whole
+// seconds of stream time, between two messages, and by the clock while the input is idle, two seconds behind it.
 // It calls Flush with final=true when the input is drained for good (millrace run), after
 // which everything must be emitted. now is the stream time (see Batch.Now). b holds no
 // events; Flush may only produce.
 type Flusher interface {
 	Flush(ctx context.Context, now time.Time, final bool, b *Batch) error
+}
+
+// Ticker is implemented by a Flusher that wants to be called more often than once a second.
+type Ticker interface {
+	// Every is the time between two calls of Flush, in stream time: at least MinTick, and a second is a multiple of it. Any other
+	// value is taken for a second. It does not change.
+	Every() time.Duration
+}
+
+// MinTick is the least time between two calls of Flush.
+const MinTick = 10 * time.Millisecond
+
+// TickOf is the time between two calls of Flush of a stage.
+func TickOf(s Stage) time.Duration {
+	if t, ok := s.(Ticker); ok {
+		if every := t.Every(); every >= MinTick && every < time.Second && time.Second%every == 0 {
+			return every
+		}
+	}
+	return time.Second
 }
 
 // Rebuilder is implemented by stateful stages whose state can be made again from their

@@ -74,7 +74,8 @@ type Chain struct {
 	scratch   []scratch // by node
 	flushes   bool      // some stage has a Flusher
 	replaying bool
-	tick      int64    // Unix seconds of stream time up to which the stages are flushed
+	tick      int64    // Unix milliseconds of stream time up to which the stages are flushed
+	every     int64    // milliseconds between two ticks
 	last      []uint64 // stream sequence of the last message processed, by input
 
 	// downstream is where the stages behind the cut take their work from; nil = there are none, or they
@@ -98,6 +99,7 @@ type Chain struct {
 type instance struct {
 	stage   stage.Stage
 	flusher stage.Flusher
+	every   int64 // milliseconds between two flushes
 }
 
 // New makes a chain that has no stages yet: see Open.
@@ -117,10 +119,12 @@ func New(o *Options) *Chain {
 
 // Open has the stages work, one for each node. They were never flushed, and last is up to where the input is processed.
 func (c *Chain) Open(stages []stage.Stage, doubt *progress.Doubt, last []uint64) {
-	c.flushes = false
+	c.flushes, c.every = false, 0
 	for i, s := range stages {
 		c.Replace(i, s)
-		c.flushes = c.flushes || c.instances[i].flusher != nil
+		if c.instances[i].flusher != nil {
+			c.flushes, c.every = true, commonTick(c.every, c.instances[i].every)
+		}
 	}
 	c.doubt, c.tick = doubt, 0
 	copy(c.last, last)
@@ -131,6 +135,15 @@ func (c *Chain) Replace(i int, s stage.Stage) {
 	at := &c.instances[i]
 	at.stage = s
 	at.flusher, _ = s.(stage.Flusher)
+	at.every = stage.TickOf(s).Milliseconds()
+}
+
+// commonTick is the longest time of which both are multiples, by Euclid's algorithm; 0 is a multiple of any.
+func commonTick(a, b int64) int64 {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 // SetMaxPayload says how large a message may be from now on. To ask the connection takes a lock, so that is done once for a step.
@@ -166,7 +179,7 @@ func (c *Chain) Horizon() time.Duration {
 	return horizon
 }
 
-// Tick is the second of stream time up to which the stages are flushed.
+// Tick is the stream time up to which the stages are flushed, in Unix milliseconds.
 func (c *Chain) Tick() int64 { return c.tick }
 
 // Last is the stream sequence of the last message of an input that was processed.

@@ -27,6 +27,6 @@
 //
 // # Time
 //
-// FlushUntil flushes the stages at each whole second of stream time (flush.go). A replay of the same input makes the same
+// FlushUntil flushes the stages at each whole second of stream time, or more often where one asks for it (flush.go). A replay of the same input makes the same
 // outputs at the same positions.
 package chain

@@ -11,25 +11,26 @@ import (
 	"millrace.dev/millrace/workers/stage"
 )
 
-// FlushUntil flushes the stages for each whole second of stream time up to second.
-func (c *Chain) FlushUntil(ctx context.Context, s *Step, second int64) bool {
+// FlushUntil flushes the stages at each tick of theirs up to a moment of stream time, in Unix milliseconds.
+func (c *Chain) FlushUntil(ctx context.Context, s *Step, until int64) bool {
 	if !c.flushes {
 		return true
 	}
+	until -= until % c.every
 	if c.tick == 0 {
-		c.tick = second
+		c.tick = until
 		return true
 	}
-	// What ends by the clock has ended, in a lane that was at work all the time, in a certain second behind the last
+	// What ends by the clock has ended, in a lane that was at work all the time, at a certain tick behind the last
 	// message: so these are flushed one by one. Later there is nothing left to end.
-	gradual := second
-	if second-c.tick > maxFlushes {
-		gradual = c.tick + max(maxFlushes, int64(c.Horizon()/time.Second))
+	gradual := until
+	if until-c.tick > oneByOne.Milliseconds() {
+		gradual = c.tick + max(oneByOne, c.Horizon()).Milliseconds()
 	}
-	for c.tick < second {
-		c.tick++
+	for c.tick < until {
+		c.tick += c.every
 		if c.tick > gradual {
-			c.tick = second
+			c.tick = until
 		}
 		if ctx.Err() != nil || !c.flush(ctx, s, c.tick, false, new(error)) {
 			return false
@@ -38,13 +39,13 @@ func (c *Chain) FlushUntil(ctx context.Context, s *Step, second int64) bool {
 	return true
 }
 
-// maxFlushes is how many seconds without input are flushed one by one at most, where the stages do not remember longer.
-const maxFlushes = 3600
+// oneByOne is how much time without input is flushed tick by tick at most, where the stages do not remember longer.
+const oneByOne = time.Hour
 
-// flush lets the stages emit by stream time. No input waits for that but what they make.
-func (c *Chain) flush(ctx context.Context, s *Step, second int64, final bool, failed *error) bool {
-	at := progress.Position{Seq: c.last[0], Tick: second}
-	now := time.Unix(second, 0)
+// flush lets the stages emit by stream time, at a tick. No input waits for that but what they make.
+func (c *Chain) flush(ctx context.Context, s *Step, tick int64, final bool, failed *error) bool {
+	at := progress.Position{Seq: c.last[0], Tick: tick}
+	now := time.UnixMilli(tick)
 	if final {
 		now, at.Tick = c.now(), progress.FinalTick
 	}
@@ -59,7 +60,7 @@ func (c *Chain) flush(ctx context.Context, s *Step, second int64, final bool, fa
 func (c *Chain) flushNodes(ctx context.Context, cur *cursor, nodes []*Node, final bool, failed *error) bool {
 	for _, n := range nodes {
 		f := c.instances[n.Index].flusher
-		if f == nil {
+		if f == nil || !final && cur.at.Tick%c.instances[n.Index].every != 0 {
 			continue
 		}
 		sr := &c.scratch[n.Index]
@@ -89,12 +90,13 @@ func (c *Chain) callFlush(ctx context.Context, n *Node, f stage.Flusher, now tim
 	return f.Flush(ctx, now, final, b)
 }
 
-// DueAt says whether FlushUntil has something to do at a second. Where the stages were never flushed, they are flushed at it.
-func (c *Chain) DueAt(second int64) bool {
+// DueAt says whether FlushUntil has something to do at a moment. Where the stages were never flushed, they are flushed at it.
+func (c *Chain) DueAt(until int64) bool {
+	until -= until % c.every
 	if c.tick == 0 {
-		c.tick = second - 1
+		c.tick = until - c.every
 	}
-	return second > c.tick
+	return until > c.tick
 }
 
 // FlushFinal has the stages emit everything that they still hold, and calls done when all of them have. It returns false when

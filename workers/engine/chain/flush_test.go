@@ -24,29 +24,29 @@ const maxFlushes = 3600
 func TestFlushOfHours(t *testing.T) {
 	var seconds []int64
 	r := newRig(t, fake{horizon: time.Minute, flush: func(now time.Time, _ bool, _ *stage.Batch) error {
-		seconds = append(seconds, now.Unix())
+		seconds = append(seconds, now.UnixMilli())
 		return nil
 	}})
 	r.stateful = true
 	r.open(nil)
-	began := began.Unix()
-	if !r.chain.FlushUntil(t.Context(), r.step, began) || !r.chain.FlushUntil(t.Context(), r.step, began+2*3600) {
+	began := began.UnixMilli()
+	if !r.chain.FlushUntil(t.Context(), r.step, began) || !r.chain.FlushUntil(t.Context(), r.step, began+2*3600_000) {
 		t.Fatal("the lane does not go on")
 	}
 	for i, second := range seconds[:len(seconds)-1] {
-		if second != began+1+int64(i) {
-			t.Fatalf("flush %d is of second %d", i, second-began)
+		if second != began+1000+1000*int64(i) {
+			t.Fatalf("flush %d is of second %d", i, (second-began)/1000)
 		}
 	}
-	if n, last := len(seconds), seconds[len(seconds)-1]; n != maxFlushes+1 || last != began+2*3600 {
+	if n, last := len(seconds), seconds[len(seconds)-1]; n != maxFlushes+1 || last != began+2*3600_000 {
 		t.Errorf("%d flushes, the last one of second %d", n, last-began)
 	}
-	if got := r.chain.Tick(); got != began+2*3600 {
+	if got := r.chain.Tick(); got != began+2*3600_000 {
 		t.Errorf("flushed up to second %d", got-began)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if r.chain.FlushUntil(ended, r.step, began+3*3600) {
+	if r.chain.FlushUntil(ended, r.step, began+3*3600_000) {
 		t.Error("the chain goes on behind the end of its context")
 	}
 }
@@ -90,16 +90,44 @@ func TestFlushBetweenMessages(t *testing.T) {
 func TestIdleFlush(t *testing.T) {
 	r := newRig(t, fake{flush: func(now time.Time, final bool, b *stage.Batch) error { return windows(b, now, final) }}).open(nil)
 	flush := func(second int64) []string {
-		if !r.chain.DueAt(began.Unix() + second) {
+		if !r.chain.DueAt((began.Unix() + second) * 1000) {
 			return nil
 		}
 		r.step.Reset()
-		got, _ := r.run(func(ctx context.Context) bool { return r.chain.FlushUntil(ctx, r.step, began.Unix()+second) })
+		got, _ := r.run(func(ctx context.Context) bool { return r.chain.FlushUntil(ctx, r.step, (began.Unix()+second)*1000) })
 		return got
 	}
 	r.want(flush(5), "a.out.0: w5") // it was never flushed before
 	r.want(flush(5))
 	r.want(flush(7), "a.out.0: w6 w7")
+}
+
+// quick is a stage that is flushed more often than once a second.
+type quick struct {
+	flushing
+	every time.Duration
+}
+
+func (q quick) Every() time.Duration { return q.every }
+
+// TestTicks: a stage is flushed as often as it asks for, and at the same moments in a chain with others.
+func TestTicks(t *testing.T) {
+	seen := [3][]int64{}
+	note := func(i int) fake {
+		return fake{flush: func(now time.Time, _ bool, _ *stage.Batch) error {
+			seen[i] = append(seen[i], now.Sub(began).Milliseconds())
+			return nil
+		}}
+	}
+	r := newRig(t, fake{}, fake{}, fake{})
+	r.stages = []stage.Stage{quick{flushing{note(0)}, 200 * time.Millisecond}, quick{flushing{note(1)}, 500 * time.Millisecond}, quick{flushing{note(2)}, 300 * time.Millisecond}}
+	r.open(nil)
+	r.chain.FlushUntil(t.Context(), r.step, began.UnixMilli()+50)
+	r.chain.FlushUntil(t.Context(), r.step, began.UnixMilli()+999)
+	r.chain.FlushUntil(t.Context(), r.step, began.UnixMilli()+1001)
+	if diff := cmp.Diff([3][]int64{{200, 400, 600, 800, 1000}, {500, 1000}, {1000}}, seen); diff != "" {
+		t.Errorf("flushes, in ms (-want +got):\n%s", diff)
+	}
 }
 
 // TestFinalFlush: at the end everything is emitted, and it is known when.
@@ -139,8 +167,8 @@ func TestFinalFlush(t *testing.T) {
 // TestPanicInAFlush is an error of the flush.
 func TestPanicInAFlush(t *testing.T) {
 	r := newRig(t, fake{flush: func(time.Time, bool, *stage.Batch) error { panic("in a flush") }}).open(nil)
-	r.chain.FlushUntil(t.Context(), r.step, began.Unix())
-	r.run(func(ctx context.Context) bool { return r.chain.FlushUntil(ctx, r.step, began.Unix()+1) })
+	r.chain.FlushUntil(t.Context(), r.step, began.UnixMilli())
+	r.run(func(ctx context.Context) bool { return r.chain.FlushUntil(ctx, r.step, began.UnixMilli()+1000) })
 	r.wantLog("in a flush")
 }
 

@@ -58,7 +58,6 @@ func (f fake) stage() stage.Stage {
 // that has others behind it, may lack out.
 type rig struct {
 	t        *testing.T
-	config   *config.StageConfig
 	limits   chain.Limits
 	graph    *chain.Graph
 	stateful bool

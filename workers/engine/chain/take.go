@@ -87,7 +87,7 @@ func (c *Chain) takeTogether(ctx context.Context, s *Step, k int) (n int, ok boo
 // takeMessage takes one message through the stages. It is decoded already when ahead is not nil.
 func (c *Chain) takeMessage(ctx context.Context, s *Step, k int, ahead *ahead) bool {
 	m := &s.Messages[k]
-	if !c.FlushUntil(ctx, s, m.Time/int64(time.Second)) {
+	if !c.FlushUntil(ctx, s, m.Time/int64(time.Millisecond)) {
 		return false
 	}
 	if m.Only != nil && len(m.Only) == 0 { // in a replay

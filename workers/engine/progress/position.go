@@ -10,12 +10,15 @@ import (
 type Position struct {
 	// Seq is the stream sequence of an input message.
 	Seq uint64
-	// Tick is the stream time, in Unix seconds, of a flush after that message; 0 = the message itself.
+	// Tick is the stream time, in Unix milliseconds, of a flush after that message; 0 = the message itself.
 	Tick int64
 	// Index counts what the message or the flush led to; for a received event it is its place
 	// in the message.
 	Index uint32
 }
+
+// maxSeconds is more than any time in Unix seconds of a flush, and less than any in milliseconds.
+const maxSeconds = 1e11
 
 // FinalTick is the tick of the final flush, behind all others.
 const FinalTick = 1 << 60
@@ -82,5 +85,8 @@ func parsePosition(text string) (p Position, ok bool) {
 	p.Tick, err2 = strconv.ParseInt(tick, 10, 64)
 	n, err3 := strconv.ParseUint(index, 10, 32)
 	p.Index = uint32(n)
+	if p.Tick < maxSeconds { // as releases wrote that flushed at whole seconds alone
+		p.Tick *= 1000
+	}
 	return p, err1 == nil && err2 == nil && err3 == nil
 }

@@ -1,18 +1,28 @@
 package progress
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
 
 // The header is part of the contract between an old and a new worker.
+// TestPositionsInSeconds: releases that flushed at whole seconds alone wrote these.
+func TestPositionsInSeconds(t *testing.T) {
+	got := ParseReach("in@x:7.1700000000.1 out@y:8.1152921504606846976.0 dead@z:9.0.3", []Place{{"in", "x"}, {"out", "y"}, {"dead", "z"}})
+	want := []Position{{Seq: 7, Tick: 1700000000_000, Index: 1}, {Seq: 8, Tick: FinalTick}, {Seq: 9, Index: 3}}
+	if !slices.Equal(want, got) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 func TestPositions(t *testing.T) {
 	places := []Place{{"ingress", "abc"}, {"other/out", "xyz"}}
 	for text, reach := range map[string][]Position{
-		"":                                  {{}, {}},
-		"ingress@abc:7.0.3":                 {{Seq: 7, Index: 3}, {}},
-		"ingress@abc:7.1700000000.67108864": {{Seq: 7, Tick: 1700000000, Index: 67108864}, {}},
+		"":                                     {{}, {}},
+		"ingress@abc:7.0.3":                    {{Seq: 7, Index: 3}, {}},
+		"ingress@abc:7.1700000000000.67108864": {{Seq: 7, Tick: 1700000000_000, Index: 67108864}, {}},
 		"ingress@abc:18446744073709551615.0.0 other/out@xyz:2.0.1": {{Seq: 1<<64 - 1}, {Seq: 2, Index: 1}},
 	} {
 		if got := string(AppendReach(nil, places, reach)); got != text {
