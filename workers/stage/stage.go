@@ -53,6 +53,19 @@ type Stage interface {
 	Shutdown(ctx context.Context) error
 }
 
+// Async is implemented by stages without state that ask others and wait for answers. While they wait for one batch they are given the next
+// ones; what comes of the batches is stored in the order of the input all the same. A stage that is chained to another, or keeps state, is
+// given one batch after another, by Process.
+type Async interface {
+	// InFlight is how many batches may wait for their answers at once, 1 to 256. It does not change.
+	InFlight() int
+	// Begin is Process in the background: it returns soon, and done is called once, from any goroutine, when the stage has
+	// decided about all events of b. Process is called as well: for what is tried again, and to find the event to blame after an error.
+	// b and its events are the stage's until it calls done. When ctx ends, nobody waits for done any more. A panic in a goroutine of
+	// the stage ends the worker.
+	Begin(ctx context.Context, b *Batch, done func(error))
+}
+
 // Flusher is implemented by stages that emit without input: windows that close, incidents
 // that end. The engine calls Flush about once a second (see Ticker): for a stateful stage at whole
 // seconds of stream time, between two messages, and by the clock while the input is idle, two seconds behind it.

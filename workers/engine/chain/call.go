@@ -22,7 +22,7 @@ func (c *Chain) call(ctx context.Context, n *Node, events []event.Event, attempt
 
 // clocked notes how long a call of the stage takes, and that it goes on.
 func (c *Chain) clocked(n *Node) (end func()) {
-	began, busy := c.now(), &c.busySince[n.part]
+	began, busy := c.now(), &c.busySince[c.partOf(n)]
 	busy.Store(began.UnixNano())
 	return func() {
 		busy.Store(0)

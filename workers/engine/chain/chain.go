@@ -53,6 +53,8 @@ type Chain struct {
 	perMessage  bool // messages are taken one by one
 	parts       [2][]*Node
 	cut         int
+	inFlight    int           // batches of an asynchronous first stage that wait for answers at most; 0 = it is none
+	asked       chan struct{} // those that do
 	headerRoom  int
 
 	log      *slog.Logger
@@ -113,12 +115,17 @@ func New(o *Options) *Chain {
 		instances: make([]instance, len(g.Nodes)), scratch: make([]scratch, len(g.Nodes)), last: make([]uint64, len(o.Inputs)),
 	}
 	c.maxPayload.Store(o.MaxPayload)
-	c.makeMemories()
 	return c
 }
 
 // Open has the stages work, one for each node. They were never flushed, and last is up to where the input is processed.
 func (c *Chain) Open(stages []stage.Stage, doubt *progress.Doubt, last []uint64) {
+	if a, ok := stages[0].(stage.Async); ok && !c.head.Stateful {
+		c.inFlight = min(max(a.InFlight(), 1), maxInFlight)
+		c.asked = make(chan struct{}, c.inFlight)
+		c.parts, c.cut = [2][]*Node{nil, c.nodes}, 0 // behind the answers
+	}
+	c.makeMemories()
 	c.flushes, c.every = false, 0
 	for i, s := range stages {
 		c.Replace(i, s)

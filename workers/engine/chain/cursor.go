@@ -29,6 +29,8 @@ type cursor struct {
 	made uint64
 	// ports are where the received event at the cursor leaves, if these are several.
 	ports stage.Ports
+	// asked are the batches of the message that the first stage was given already.
+	asked []*question
 	// replayed says that all of this is stored already.
 	replayed bool
 }

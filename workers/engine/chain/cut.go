@@ -37,6 +37,14 @@ func cutChain(nodes []*Node) (parts [2][]*Node, cut int) {
 	return parts, cut
 }
 
+// partOf is the part of the chain that n belongs to.
+func (c *Chain) partOf(n *Node) int {
+	if c.inFlight > 0 {
+		return 1
+	}
+	return n.part
+}
+
 // deepest is the largest depth among n and what is behind it.
 func (n *Node) deepest() int {
 	depth := n.Depth
@@ -68,7 +76,7 @@ func (c *Chain) Start(parent context.Context) (ctx context.Context, end func()) 
 		return parent, func() {}
 	}
 	ctx, cancel := context.WithCancel(parent)
-	jobs := make(chan job, 16)
+	jobs := make(chan job, 16+c.inFlight)
 	c.downstream = jobs
 	var done sync.WaitGroup
 	done.Go(func() {

@@ -36,17 +36,22 @@ func (c *Chain) decide(ctx context.Context, n *Node, events []event.Event, decis
 			return
 		}
 	}
-	err := c.call(ctx, n, events, attempt)
+	c.judge(ctx, n, &sr.batch, c.call(ctx, n, events, attempt), decisions, at, attempt)
+}
+
+// judge takes over what the stage has decided about a batch, or finds the event to blame for its error.
+func (c *Chain) judge(ctx context.Context, n *Node, b *stage.Batch, err error, decisions []stage.Decision, at places, attempt int) {
+	sr, events := &c.scratch[n.Index], b.Events
 	switch {
 	case n.Stateful && panicked(err) && c.suspects.add(n.Index, events, err, c.now()):
 		c.broken.Store(true)
 		c.abort(ErrPanicked)
 	case err == nil:
 		for i := range events {
-			decisions[i] = sr.batch.Decision(i)
+			decisions[i] = b.Decision(i)
 		}
-		sr.keep(at)
-		sr.late += sr.batch.Late()
+		sr.keep(b, at)
+		sr.late += b.Late()
 	case stage.IsUnavailable(err):
 		for i := range events {
 			decisions[i] = stage.Decision{Verdict: stage.Retry, Err: err}

@@ -19,6 +19,10 @@
 // A long chain is cut in two (cut.go). While the stages downstream of the cut are at a message, those before it take the next
 // one, and a third goroutine decodes the one after that.
 //
+// # Stages that wait for answers
+//
+// An asynchronous first stage is given the next messages while it waits; outputs keep the order of the input (async.go).
+//
 // # What goes wrong
 //
 // A stage that fails on several events is given them one by one. An event that it cannot take becomes a dead letter

@@ -72,7 +72,7 @@ func (c *Chain) flushNodes(ctx context.Context, cur *cursor, nodes []*Node, fina
 			continue
 		}
 		sr.produced = emptied(sr.produced)
-		sr.keep(places{})
+		sr.keep(&sr.batch, places{})
 		sr.made = c.produce(cur, n, sr.produced, emptied(sr.made))
 		if !c.children(ctx, cur, n, slices.Clone(sr.made)) { // the stages downstream of the cut may be at it when sr.made is used again
 			return false

@@ -32,7 +32,7 @@ const contextBytes = 32 << 20
 func (c *Chain) makeMemories() {
 	n := 1
 	if len(c.parts[1]) > 0 {
-		n = memoriesPerLane
+		n = memoriesPerLane + c.inFlight
 	}
 	c.memories, c.contexts = make(chan *memory, n), event.NewContexts(contextBytes/max(c.lanes, 1))
 	for range n {
@@ -105,7 +105,7 @@ func (h *memory) decode(m *Message) (bad []event.Undecodable, known Measure) {
 // copies is the memory that node n has for the copies of node of: itself or a child.
 func (c *Chain) copies(n, of *Node) *copies {
 	switch {
-	case n.part > 0 || c.downstream == nil:
+	case c.partOf(n) > 0 || c.downstream == nil:
 		return &c.scratch[of.Index].copies
 	case c.memory != nil:
 		return &c.memory.copies[of.Index]

@@ -40,7 +40,12 @@ func (c *Chain) node(ctx context.Context, cur *cursor, n *Node, events []event.E
 	}
 	for lo := 0; lo < len(events); lo += size {
 		hi := min(lo+size, len(events))
-		if c.decide(ctx, n, events[lo:hi], sr.decisions[lo:hi], places{first: lo}, 1); c.broken.Load() {
+		if n.Depth == 0 && lo/size < len(cur.asked) {
+			c.answered(ctx, n, cur.asked[lo/size], sr.decisions[lo:hi], places{first: lo})
+		} else {
+			c.decide(ctx, n, events[lo:hi], sr.decisions[lo:hi], places{first: lo}, 1)
+		}
+		if c.broken.Load() {
 			return false
 		}
 	}

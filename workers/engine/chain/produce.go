@@ -43,11 +43,11 @@ func (p places) of(i int) int {
 }
 
 // keep keeps what the stage made of a batch, but of events that it wants to have again.
-func (sr *scratch) keep(at places) {
-	for _, m := range sr.batch.Produced() {
+func (sr *scratch) keep(b *stage.Batch, at places) {
+	for _, m := range b.Produced() {
 		p := product{parent: behindAll, number: uint32(len(sr.produced)), port: m.Port, event: m.Event}
-		if m.Parent >= 0 && m.Parent < len(sr.batch.Events) {
-			if sr.batch.Decision(m.Parent).Verdict == stage.Retry {
+		if m.Parent >= 0 && m.Parent < len(b.Events) {
+			if b.Decision(m.Parent).Verdict == stage.Retry {
 				continue
 			}
 			p.parent = at.of(m.Parent)

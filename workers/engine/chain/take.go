@@ -81,7 +81,7 @@ func (c *Chain) takeTogether(ctx context.Context, s *Step, k int) (n int, ok boo
 		m := &s.Messages[k+i]
 		c.last[m.Input] = m.Sequence
 	}
-	return n, (len(c.memory.events) == 0 || c.node(ctx, cur, c.head, c.memory.events)) && c.release(ctx, cur)
+	return n, c.through(ctx, cur) && c.release(ctx, cur)
 }
 
 // takeMessage takes one message through the stages. It is decoded already when ahead is not nil.
@@ -111,13 +111,29 @@ func (c *Chain) takeMessage(ctx context.Context, s *Step, k int, ahead *ahead) b
 		}
 		cur.bad = c.decode(s, m)
 	}
-	s.Tallies[0].Events += int64(len(cur.bad))
-	if len(c.memory.events) > 0 && !c.node(ctx, cur, c.head, c.memory.events) {
+	if !c.through(ctx, cur) {
 		return false
 	}
-	c.deadLetterUndecodable(cur, math.MaxInt)
 	c.last[m.Input] = m.Sequence
 	return c.release(ctx, cur)
+}
+
+// through takes the events in hand through the stages, and dead-letters what of their message is no event.
+func (c *Chain) through(ctx context.Context, cur *cursor) bool {
+	events := c.memory.events
+	work := func(cur *cursor) bool {
+		cur.s.Tallies[0].Events += int64(len(cur.bad))
+		if len(events) > 0 && !c.node(ctx, cur, c.head, events) {
+			return false
+		}
+		c.deadLetterUndecodable(cur, math.MaxInt)
+		return true
+	}
+	if c.inFlight == 0 || c.downstream == nil {
+		return work(cur)
+	}
+	cur.asked = c.ask(ctx, cur, events)
+	return c.then(ctx, cur, work)
 }
 
 // decode decodes m behind the events in hand.

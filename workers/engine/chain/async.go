@@ -1,0 +1,76 @@
+package chain
+
+import (
+	"context"
+	"time"
+
+	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
+)
+
+// A first stage that is asynchronous (stage.Async) is given the next messages while it waits for the answers to those before. Everything
+// else is downstream of the cut: a job for each message waits for its answers, and the jobs are in the order of the input.
+
+// maxInFlight is how many batches may wait for answers at most.
+const maxInFlight = 256
+
+// question is a batch that the first stage was given, and waits for answers about.
+type question struct {
+	batch stage.Batch
+	began time.Time
+	// done takes what Process would have returned.
+	done chan error
+	// waiting has room for as many as may wait at once.
+	waiting chan struct{}
+}
+
+// ask gives the first stage the events of a message, cut as node cuts them.
+func (c *Chain) ask(ctx context.Context, cur *cursor, events []event.Event) (asked []*question) {
+	size := c.head.Limits.MaxEvents
+	for lo := 0; lo < len(events); lo += size {
+		select {
+		case c.asked <- struct{}{}:
+		case <-ctx.Done(): // the job that is given these will see that, too
+			return asked
+		}
+		q := &question{began: c.now(), done: make(chan error, 1), waiting: c.asked}
+		q.batch.Events, q.batch.Now, q.batch.Partition = events[lo:min(lo+size, len(events))], cur.now, cur.partition
+		q.batch.Reset(1)
+		if err := c.begin(ctx, q); err != nil {
+			q.answer(err)
+		}
+		asked = append(asked, q)
+	}
+	return asked
+}
+
+// begin has the first stage begin; a panic becomes an error.
+func (c *Chain) begin(ctx context.Context, q *question) (err error) {
+	defer c.recovered(&err)
+	c.instances[0].stage.(stage.Async).Begin(ctx, &q.batch, q.answer)
+	return nil
+}
+
+// answer ends the wait. What comes after the first answer counts for nothing.
+func (q *question) answer(err error) {
+	select {
+	case q.done <- err:
+		<-q.waiting
+	default:
+	}
+}
+
+// answered waits until the first stage has decided about a batch, and takes over what it decided.
+func (c *Chain) answered(ctx context.Context, n *Node, q *question, decisions []stage.Decision, at places) {
+	busy := &c.busySince[c.partOf(n)]
+	busy.Store(c.now().UnixNano())
+	defer busy.Store(0)
+	var err error
+	select {
+	case err = <-q.done:
+		n.Calls.Observe(c.now().Sub(q.began).Seconds())
+	case <-ctx.Done(): // it is decided again by the next owner
+		err = stage.Unavailable(ctx.Err())
+	}
+	c.judge(ctx, n, &q.batch, err, decisions, at, 1)
+}
