@@ -201,7 +201,11 @@ func knownOf(ev *event.Event, lead *event.Prepared, found *entry) *known {
 		return k
 	}
 	if entity, more := completes(ev.Entity, found.facts.Entity); more {
-		if whole, err := lead.LeadWith(event.EncodedEntity(entity)); err == nil {
+		fields := event.EncodedEntity(entity)
+		if key, changes := ev.KeyWith(entity); changes {
+			fields = event.AppendPartitionKey(fields, key)
+		}
+		if whole, err := lead.LeadWith(fields); err == nil {
 			k.lead = whole
 		}
 	}
@@ -265,6 +269,9 @@ func (e *enricher) addContext(ev *event.Event, found *entry) {
 		return
 	}
 	if entity, more := completes(ev.Entity, found.facts.Entity); more {
+		if key, changes := ev.KeyWith(entity); changes {
+			ev.SetPartitionKey(key)
+		}
 		ev.SetEntity(entity)
 	}
 }

@@ -155,6 +155,27 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// TestKeyStays: an event whose entity is completed has the key that it was partitioned by, also when it shares its lead with others.
+func TestKeyStays(t *testing.T) {
+	s := start(t, all(), snapshot())
+	key := func(m *eventv1.Event) string {
+		v, err := event.FromProto(m, event.Origin{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v.Key()
+	}
+	for name, in := range goldenEvents() {
+		for _, copies := range [][]*eventv1.Event{{in}, {in, in, in}} {
+			for i, out := range s.process(t, copies...) {
+				if got, want := key(out), key(in); got != want {
+					t.Errorf("%s: the key of event %d of %d is %q, and was %q", name, i, len(copies), got, want)
+				}
+			}
+		}
+	}
+}
+
 // asJSON is proto JSON with stable white space.
 func asJSON(t testing.TB, m *eventv1.Event) string {
 	t.Helper()

@@ -2,13 +2,24 @@ package event
 
 // Key is what the partition of an event is computed from: its partition key, else the uid
 // of its entity, else kind/namespace/name, else its subject, else its source. Order is kept
-// among events with one key.
+// among events with one key. The key is fixed by the stage that reads the ingress: a stage that completes the entity
+// later sets the partition key where the key would change (KeyWith).
 func (e *Event) Key() string {
 	key, ref := e.key()
 	if ref {
 		return e.Entity.Kind + "/" + e.Entity.Namespace + "/" + e.Entity.Name
 	}
 	return key
+}
+
+// KeyWith returns the key, and whether another entity would change it.
+func (e *Event) KeyWith(entity EntityRef) (key string, changes bool) {
+	if e.PartitionKey != "" {
+		return e.PartitionKey, false
+	}
+	key = e.Key()
+	with := Event{Entity: entity, Subject: e.Subject, Source: e.Source}
+	return key, with.Key() != key
 }
 
 // key returns the key; ref means kind/namespace/name of the entity.

@@ -1,6 +1,10 @@
 package event
 
-import "strings"
+import (
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
 
 // Most of an event says where it comes from, and many events come from there. A lead are the
 // fields that say so, apart from the event: they are read once, stand once in a frame, and
@@ -46,6 +50,11 @@ func (p *Prepared) LeadWith(encoded []byte) (*Prepared, error) {
 
 // EncodedEntity encodes r as what an event is about.
 func EncodedEntity(r EntityRef) []byte { return appendRef(nil, fieldEntity, &r) }
+
+// AppendPartitionKey encodes the partition key of an event.
+func AppendPartitionKey(b []byte, key string) []byte {
+	return protowire.AppendString(protowire.AppendTag(b, fieldPartitionKey, protowire.BytesType), key)
+}
 
 // prepareLead prepares encoded fields, which it keeps, as a lead.
 func prepareLead(encoded []byte) (*Prepared, error) {

@@ -192,8 +192,7 @@ func (e *Event) setFixed(num protowire.Number, at int64) {
 // SetPartitionKey sets what the partition is computed from.
 func (e *Event) SetPartitionKey(key string) {
 	var s scratch
-	b := protowire.AppendTag(s[:0], fieldPartitionKey, protowire.BytesType)
-	e.AppendEncoded(protowire.AppendString(b, key))
+	e.AppendEncoded(AppendPartitionKey(s[:0], key))
 }
 
 // replace removes every occurrence of field num, so that what is appended next stands
