@@ -40,6 +40,7 @@ func Rules() []Rule {
 		{"embedded-server", embeddedServer},
 		{"stages-apart", stagesApart},
 		{"stage-shape", stageShape},
+		{"engine-rooms", engineRooms},
 		{"plans-are-pure", plansArePure},
 		{"no-init", noInit},
 		{"no-made-up-context", noMadeUpContext},

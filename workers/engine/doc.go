@@ -8,19 +8,19 @@
 // for each partition: lane n reads partition n and writes partition n. A stage that reads
 // the ingress, or that has to see everything (correlate), has one lane, which spreads what it
 // writes over the partitions. One worker owns a lane at a time, by a lease (package lease);
-// what it does then is done in stream order:
+// what it does then, in one session after another (session.go), is done in stream order:
 //
-//	input    one durable consumer for each input of a lane, read in order (input.go, pull.go)
+//	input    one durable consumer for each input of a lane, read in order      (package source)
 //	fill     what has arrived becomes a step                               (fill.go, step.go)
-//	process  decodes; the stages decide; verdicts become outputs         (process.go, emit.go)
-//	commit   outputs are stored, then the input is acknowledged                  (commit.go)
+//	process  decodes; the stages decide; verdicts become outputs        (process.go, package chain)
+//	commit   outputs are stored, then the input is acknowledged       (commit.go, package track)
 //
-// The last three are goroutines, each of which works on another step. While one step is stored the
-// next one grows: the busier a lane, the larger its steps and its frames.
+// These packages do not know each other; the engine puts them together. The last three are goroutines, each of which works on
+// another step. While one step is stored the next one grows: the busier a lane, the larger its steps and its frames.
 //
 // # Tracks
 //
-// Each subject that a lane publishes on is a track: nobody else writes there (track.go). Every
+// Each subject that a lane publishes on is a track: nobody else writes there (package track). Every
 // message on it says who wrote it (Millrace-Owner) and how far it reaches into the input
 // (Millrace-Position), and is stored only if the message before it is still the last one
 // (Nats-Expected-Last-Subject-Sequence). Several single messages of one step are stored as
@@ -31,7 +31,7 @@
 // A worker that gets a lane (takeover.go)
 //
 //  1. resets the consumers: what is not acknowledged comes again, at once and in order;
-//  2. reads the last message of each track, and of the step that may be stored in part all of them (doubt.go, package
+//  2. reads the last message of each track, and of the step that may be stored in part all of them (track.Log.Open, package
 //     progress): what is stored is not stored again when it comes again, in whatever packing, whatever is decided now;
 //  3. has new instances of stateful stages process the input of the last Horizon, up to what is
 //     acknowledged, and stores nothing of that. A stage that needs marked events only (stage.Selective)

@@ -68,7 +68,7 @@ func (e *Engine) finish(work context.Context, lanes []*lane) error {
 	}
 	var waiting []string
 	for _, l := range lanes {
-		if l.working.Load() > 0 {
+		if l.busy() {
 			waiting = append(waiting, l.lastProblems...)
 		}
 	}
@@ -86,12 +86,12 @@ func (e *Engine) WaitIdle(ctx context.Context) error {
 
 func (e *Engine) idle() bool {
 	for _, l := range e.allLanes() {
-		if l.working.Load() > 0 {
+		if l.busy() {
 			return false
 		}
 	}
 	hand, _, _ := e.inHand()
-	return hand.messages == 0
+	return hand.Messages == 0
 }
 
 func (e *Engine) wait(ctx context.Context, done func() bool) error {
@@ -158,4 +158,10 @@ func (l *lane) finalFlush(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// busy says whether something is processed and not stored.
+func (l *lane) busy() bool {
+	s := l.current.Load()
+	return s != nil && s.working.Load() > 0
 }

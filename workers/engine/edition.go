@@ -165,7 +165,7 @@ func shutdown(ctx context.Context, stages []stage.Stage) error {
 
 // renew has the lane take up another edition. It is called between two steps, in the goroutine that processes them. What comes
 // again of a step that is stored in part may be decided by other rules: see package progress.
-func (l *lane) renew(ctx context.Context) {
+func (l *session) renew(ctx context.Context) {
 	next := l.e.edition.Load()
 	if next == l.edition {
 		return

@@ -16,6 +16,8 @@ import (
 
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine/chain"
+	"millrace.dev/millrace/workers/engine/source"
+	"millrace.dev/millrace/workers/engine/stored"
 	"millrace.dev/millrace/workers/lease"
 )
 
@@ -27,6 +29,7 @@ type Engine struct {
 	conn        *nats.Conn
 	js          jetstream.JetStream
 	domain      config.Domain
+	stored      stored.Client
 	log         *slog.Logger
 	now         func() time.Time
 	jitter      func() float64
@@ -48,7 +51,6 @@ type Engine struct {
 
 	mu       sync.Mutex
 	lanes    map[int]*lane
-	inputs   map[*lane][]*input
 	running  sync.WaitGroup
 	work     context.Context //nolint:containedctx // of the run: lanes come and go in it
 	waiters  chan struct{}   // closed at a reconnect
@@ -75,12 +77,12 @@ func New(o Options) (*Engine, error) {
 		prefix = o.Conn.Opts.InboxPrefix
 	}
 	e := &Engine{
-		opts: o, cfg: c, limits: limitsOf(c), conn: o.Conn, js: js, domain: c.NATS.JetStreamDomain, now: o.Now, jitter: o.Jitter,
+		opts: o, cfg: c, limits: limitsOf(c), conn: o.Conn, js: js, domain: c.NATS.JetStreamDomain, stored: stored.Client{Conn: o.Conn, Domain: c.NATS.JetStreamDomain}, now: o.Now, jitter: o.Jitter,
 		log:        o.Log.With("pipeline", c.Pipeline.String(), "stage", c.Stage),
 		ackTimeout: o.AckTimeout, wedgedAfter: o.WedgedAfter,
 		worker: o.Worker, inboxPrefix: prefix + ".",
 		panics: chain.Throttle{Every: time.Second}, late: chain.Throttle{Every: time.Minute},
-		lanes: map[int]*lane{}, inputs: map[*lane][]*input{}, waiters: make(chan struct{}), kept: make(chan struct{}),
+		lanes: map[int]*lane{}, waiters: make(chan struct{}), kept: make(chan struct{}),
 	}
 	e.opts.Log = e.log
 	if e.nodes, err = newNodes(&e.opts); err != nil {
@@ -176,7 +178,6 @@ func (e *Engine) Acquire(index int) {
 		err := l.run(work)
 		e.mu.Lock()
 		delete(e.lanes, index)
-		delete(e.inputs, l)
 		e.mu.Unlock()
 		if err != nil && !errors.Is(err, errLost) {
 			e.fail(err)
@@ -225,18 +226,12 @@ func (e *Engine) owns(ctx context.Context, index int) (bool, error) {
 // fresh says that the lanes of this worker are its own as far as it can know without asking.
 func (e *Engine) fresh() bool { return e.keeper == nil || e.keeper.Fresh() }
 
-func (e *Engine) setInputs(l *lane, inputs []*input) {
-	e.mu.Lock()
-	e.inputs[l] = inputs
-	e.mu.Unlock()
-}
-
-func (e *Engine) allInputs() [][]*input {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	all := make([][]*input, 0, len(e.inputs))
-	for _, inputs := range e.inputs {
-		all = append(all, inputs)
+// allInputs are those of the lanes that have begun.
+func (e *Engine) allInputs() (all [][]*source.Input) {
+	for _, l := range e.allLanes() {
+		if s := l.current.Load(); s != nil {
+			all = append(all, s.inputs)
+		}
 	}
 	return all
 }
@@ -257,7 +252,7 @@ func (e *Engine) laneRegisterer(n *node, lane int) prometheus.Registerer {
 }
 
 // reconnects returns a channel that is closed at the next reconnect.
-func (e *Engine) reconnects(*lane) <-chan struct{} {
+func (e *Engine) reconnects() <-chan struct{} {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.waiters
@@ -278,7 +273,7 @@ func (e *Engine) watchConnection(ctx context.Context) {
 			e.log.Info("connected to NATS again")
 			for _, inputs := range e.allInputs() {
 				for _, in := range inputs {
-					in.reconnected()
+					in.Reconnected()
 				}
 			}
 			e.mu.Lock()

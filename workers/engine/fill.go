@@ -12,7 +12,7 @@ const (
 )
 
 // fill makes steps of what arrives, until the lane is stopped.
-func (l *lane) fill(ctx context.Context, out chan<- *step) {
+func (l *session) fill(ctx context.Context, out chan<- *step) {
 	for {
 		var s *step
 		select {
@@ -24,7 +24,7 @@ func (l *lane) fill(ctx context.Context, out chan<- *step) {
 		}
 		s.reset()
 		select {
-		case m := <-l.source:
+		case m := <-l.ordered:
 			l.working.Add(1)
 			s.add(m)
 		case <-l.stopping:
@@ -39,12 +39,12 @@ func (l *lane) fill(ctx context.Context, out chan<- *step) {
 }
 
 // fillUp adds what else has arrived to s until the next goroutine takes it.
-func (l *lane) fillUp(ctx context.Context, s *step, out chan<- *step) bool {
+func (l *session) fillUp(ctx context.Context, s *step, out chan<- *step) bool {
 	var linger <-chan time.Time
 	lingers := l.e.limits.linger > 0
 	for !l.full(s) {
 		select {
-		case m := <-l.source:
+		case m := <-l.ordered:
 			s.add(m)
 			continue
 		default:
@@ -55,7 +55,7 @@ func (l *lane) fillUp(ctx context.Context, s *step, out chan<- *step) bool {
 				linger = time.After(l.e.limits.linger)
 			}
 			select {
-			case m := <-l.source:
+			case m := <-l.ordered:
 				s.add(m)
 			case <-linger:
 				lingers = false
@@ -69,7 +69,7 @@ func (l *lane) fillUp(ctx context.Context, s *step, out chan<- *step) bool {
 		select {
 		case out <- s:
 			return true
-		case m := <-l.source:
+		case m := <-l.ordered:
 			s.add(m)
 		case <-ctx.Done():
 			return false
@@ -83,7 +83,7 @@ func (l *lane) fillUp(ctx context.Context, s *step, out chan<- *step) bool {
 	}
 }
 
-func (l *lane) full(s *step) bool {
+func (l *session) full(s *step) bool {
 	limit := l.e.limits.MaxEvents
 	if l.e.cfg.Lanes == 1 { // it is spread over the partitions
 		limit = min(limit*l.e.cfg.Partitions, max(maxStepEvents, limit))

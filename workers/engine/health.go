@@ -36,15 +36,15 @@ func (e *Engine) Ready() (bool, string) {
 		if p := *l.problem.Load(); p != "" {
 			problems = append(problems, p)
 		}
-		waiting = append(waiting, l.outgoing.list()...)
+		if s := l.current.Load(); s != nil {
+			waiting = append(waiting, s.out.Problems()...)
+		}
 	}
 	for _, inputs := range e.allInputs() {
 		for _, in := range inputs {
-			in.mu.Lock()
-			if in.everBound && in.problem != "" {
-				problems = append(problems, in.problem)
+			if s := in.State(); s.EverBound && s.Problem != "" {
+				problems = append(problems, s.Problem)
 			}
-			in.mu.Unlock()
 		}
 	}
 	if len(problems) > 0 {
@@ -72,19 +72,24 @@ func lines(texts []string) string {
 func (e *Engine) Alive() (bool, string) {
 	now, connected := e.now(), e.conn.IsConnected()
 	for _, l := range e.allLanes() {
-		c := l.current.Load()
-		if c == nil {
-			continue // between two sessions
+		s := l.current.Load()
+		if s == nil {
+			continue // it has not begun
 		}
-		if called := c.InCall(now); called > e.wedgedAfter {
+		if called := s.chain.InCall(now); called > e.wedgedAfter {
 			return false, "lane " + strconv.Itoa(l.index) + " has been in one call of the stage for " + called.Round(time.Second).String()
 		}
-		if c.Waiting() || l.waiting.Load() > 0 || len(l.outgoing.list()) > 0 || !l.ready.Load() {
+		if s.waits() || !s.ready.Load() {
 			continue // the other lanes may be wedged all the same
 		}
-		if age := e.waited(l, now); connected && age > e.wedgedAfter {
+		if age := l.waited(now); connected && age > e.wedgedAfter {
 			return false, "lane " + strconv.Itoa(l.index) + " has had messages in hand for " + age.Round(time.Second).String() + " without progress"
 		}
 	}
 	return true, "ok"
+}
+
+// waits says that something outside holds the session up: the back-off of a retry, another input, or an output.
+func (l *session) waits() bool {
+	return l.chain.Waiting() || l.merger != nil && l.merger.Holds() || len(l.out.Problems()) > 0
 }

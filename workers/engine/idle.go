@@ -4,15 +4,13 @@ import (
 	"context"
 	"math"
 	"time"
+
+	"millrace.dev/millrace/workers/engine/source"
 )
 
-// idleMargin is how far the stream time is behind the clock of the server that has the consumer while nothing
-// comes: the clock of the server that stores the messages may be another one, and a replica may be behind.
-const idleMargin = 2 * time.Second
-
 // flushIdle flushes by the clock of the server while no message is there.
-func (l *lane) flushIdle(ctx context.Context) (*step, bool) {
-	if len(l.queue) > 0 || l.working.Load() > 0 || l.pending() {
+func (l *session) flushIdle(ctx context.Context) (*step, bool) {
+	if len(l.received) > 0 || l.working.Load() > 0 || l.pending() {
 		return nil, true
 	}
 	until, known := l.quietUntil()
@@ -30,29 +28,23 @@ func (l *lane) flushIdle(ctx context.Context) (*step, bool) {
 	}
 }
 
-// quietUntil is the stream time up to which the lane has received everything, in Unix milliseconds, as the server says (input.look).
-func (l *lane) quietUntil() (until int64, known bool) {
+// quietUntil is the stream time up to which the lane has received everything, in Unix milliseconds, as the server says (source.Input).
+func (l *session) quietUntil() (until int64, known bool) {
 	until = math.MaxInt64
 	for _, in := range l.inputs {
-		in.mu.Lock()
-		until = min(until, (in.quiet-int64(idleMargin))/int64(time.Millisecond))
-		known = in.quiet > 0
-		in.mu.Unlock()
-		if !known {
+		quiet := in.State().Quiet
+		if quiet <= 0 {
 			return 0, false
 		}
+		until = min(until, (quiet-int64(source.Margin))/int64(time.Millisecond))
 	}
 	return until, true
 }
 
 // pending says whether the server has messages that did not come yet.
-func (l *lane) pending() bool {
+func (l *session) pending() bool {
 	for _, in := range l.inputs {
-		in.mu.Lock()
-		n := in.pending
-		ok := in.bound
-		in.mu.Unlock()
-		if n > 0 || !ok {
+		if s := in.State(); s.Pending > 0 || !s.Bound {
 			return true
 		}
 	}
@@ -60,7 +52,7 @@ func (l *lane) pending() bool {
 }
 
 // flushFinal has the stages emit everything that they still hold.
-func (l *lane) flushFinal(ctx context.Context, r flushRequest) (*step, bool) {
+func (l *session) flushFinal(ctx context.Context, r flushRequest) (*step, bool) {
 	if !l.chain.Flushes() {
 		r.done <- nil
 		return nil, true

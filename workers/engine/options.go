@@ -59,8 +59,6 @@ const (
 	defaultDrain       = 30 * time.Second
 	defaultAckTimeout  = 5 * time.Second
 	defaultWedgedAfter = 2 * time.Minute
-	// maxMessages bounds messages in hand per input, for inputs of tiny messages.
-	maxMessages = 8192
 )
 
 func (o *Options) complete() error {

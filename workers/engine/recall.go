@@ -9,7 +9,10 @@ import (
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/engine/chain"
 	"millrace.dev/millrace/workers/engine/progress"
+	"millrace.dev/millrace/workers/engine/stored"
+	"millrace.dev/millrace/workers/engine/track"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -23,15 +26,16 @@ const (
 
 // recall hands the stages the insights that people were told of by the lane: what is open may have begun before the
 // horizon.
-func (l *lane) recall(ctx context.Context, floors []uint64) error {
+func (l *session) recall(ctx context.Context, outlets []*chain.Outlet, floors []uint64) error {
 	for i, n := range l.e.nodes {
 		r, ok := l.instances[i].stage.(stage.Recaller)
 		if !ok {
 			continue
 		}
 		var told []*eventv1.Event
-		for _, t := range l.tracks {
-			if t.outlet.Node != n.Node || t.outlet.Port.Name != config.PortInsights || t.fence == 0 {
+		for _, o := range outlets {
+			t := l.tracks[o.Number]
+			if o.Node != n.Node || o.Port.Name != config.PortInsights || t.Fence == 0 {
 				continue
 			}
 			events, err := l.toldOn(ctx, t, r.Remembers(), floors)
@@ -47,14 +51,14 @@ func (l *lane) recall(ctx context.Context, floors []uint64) error {
 				told = append(told, events...)
 			}
 		}
-		r.Recall(told, l.decidedUntil())
+		r.Recall(told, l.decidedUntil(outlets))
 	}
 	return nil
 }
 
 // toldOn returns the last revision of each insight on a track, in the order of their first ones. One that began beyond
 // what is acknowledged is left out: the stage will make it again.
-func (l *lane) toldOn(ctx context.Context, t *track, remembers time.Duration, floors []uint64) (told []*eventv1.Event, err error) {
+func (l *session) toldOn(ctx context.Context, t *track.Track, remembers time.Duration, floors []uint64) (told []*eventv1.Event, err error) {
 	index := map[string]int{} // into told; doubtful ones have -1
 	decoder := event.NewDecoder(event.Limits{})
 	take := func(raw *nats.Msg) {
@@ -77,17 +81,17 @@ func (l *lane) toldOn(ctx context.Context, t *track, remembers time.Duration, fl
 			}
 		}
 	}
-	request := map[string]any{"start_time": t.written.Add(-remembers)} // one that nobody has revised for longer was over when the last was told
+	request := map[string]any{"start_time": t.Written.Add(-remembers)} // one that nobody has revised for longer was over when the last was told
 	for {
-		request["batch"], request["max_bytes"], request["next_by_subj"] = replayBatch, replayBytes, t.outlet.Pattern
+		request["batch"], request["max_bytes"], request["next_by_subj"] = stored.Batch, stored.Bytes, t.Last
 		var last uint64
 		err := func() error {
 			ctx, cancel := context.WithTimeout(ctx, recallTimeout)
 			defer cancel()
-			return l.e.directGet(ctx, t.outlet.Port.Out.Stream, request, func(raw *nats.Msg) error {
-				m, err := direct(nil, raw)
+			return l.e.stored.Direct(ctx, t.Stream, request, func(raw *nats.Msg) error {
+				seq, _, err := stored.Place(raw)
 				if err == nil {
-					last = m.seq
+					last = seq
 					take(raw)
 				}
 				return err
@@ -96,18 +100,18 @@ func (l *lane) toldOn(ctx context.Context, t *track, remembers time.Duration, fl
 		switch {
 		case err != nil:
 			return nil, err
-		case last >= t.fence:
+		case last >= t.Fence:
 			return told, nil
 		case last == 0:
-			return nil, fmt.Errorf("the replica of stream %s that answered is behind", t.outlet.Port.Out.Stream)
+			return nil, fmt.Errorf("the replica of stream %s that answered is behind", t.Stream)
 		}
 		request = map[string]any{"seq": last + 1}
 	}
 }
 
 // doubtful says whether an output lies beyond what is acknowledged of some input: its step is decided again.
-func (l *lane) doubtful(output *nats.Msg, floors []uint64) bool {
-	for i, p := range progress.ParseReach(output.Header.Get(headerPosition), l.places) {
+func (l *session) doubtful(output *nats.Msg, floors []uint64) bool {
+	for i, p := range progress.ParseReach(output.Header.Get(track.HeaderPosition), l.places) {
 		if p.Seq > floors[i] || p.Tick != 0 && p.Seq >= l.chain.Last(i) {
 			return true
 		}
@@ -117,7 +121,7 @@ func (l *lane) doubtful(output *nats.Msg, floors []uint64) bool {
 
 // decidedUntil is the last moment that the stages were flushed at, by this worker in the replay or by the one before, as far as
 // an output tells.
-func (l *lane) decidedUntil() time.Time {
+func (l *session) decidedUntil(outlets []*chain.Outlet) time.Time {
 	until := l.chain.Tick()
 	see := func(p progress.Position) {
 		if p.Tick != progress.FinalTick {
@@ -125,8 +129,8 @@ func (l *lane) decidedUntil() time.Time {
 		}
 	}
 	see(l.chain.Done()[0])
-	for _, t := range l.tracks {
-		for _, p := range t.outlet.Packed {
+	for _, o := range outlets {
+		for _, p := range o.Packed {
 			see(p)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine/chain"
+	"millrace.dev/millrace/workers/engine/source"
 )
 
 // Snapshot is what a stage did in this worker since it was made. Events count when all they
@@ -128,7 +129,7 @@ func (s *stats) observe(st *step, head bool, now int64) {
 			}
 			s.perMessage += (events - s.perMessage) / 64
 		}
-		_ = s.latency.AddWithCount(millis(now-m.stored), events*float64(every)) // fails for NaN and negative values only
+		_ = s.latency.AddWithCount(millis(now-m.Stored), events*float64(every)) // fails for NaN and negative values only
 		if known.Ingest > 0 {
 			_ = s.endToEnd.Add(millis(now - known.Ingest))
 			s.metrics.latency.Observe(max(0, float64(now-known.Ingest)) / 1e9)
@@ -195,43 +196,41 @@ func (e *Engine) StatsOf(name string) (Snapshot, bool) {
 func (e *Engine) snapshot(n *node) Snapshot {
 	out := n.stats.snapshot()
 	inHand, pending, lanes := e.inHand()
-	out.InFlightMessages, out.InFlightBytes, out.Lanes = inHand.messages, inHand.bytes, lanes
+	out.InFlightMessages, out.InFlightBytes, out.Lanes = inHand.Messages, inHand.Bytes, lanes
 	now := e.now()
 	for _, l := range e.allLanes() {
-		out.LagSeconds = max(out.LagSeconds, e.waited(l, now).Seconds())
+		out.LagSeconds = max(out.LagSeconds, l.waited(now).Seconds())
 	}
 	e.nodes[0].stats.mu.Lock()
 	perMessage := max(e.nodes[0].stats.perMessage, 1)
 	e.nodes[0].stats.mu.Unlock()
-	out.Lag = int64(perMessage*float64(pending+uint64(inHand.messages)) + 0.5)
+	out.Lag = int64(perMessage*float64(pending+uint64(inHand.Messages)) + 0.5)
 	return out
 }
 
 // waited is how long a lane has had messages of an input in hand without an acknowledgement.
-func (e *Engine) waited(l *lane, now time.Time) (longest time.Duration) {
-	e.mu.Lock()
-	inputs := e.inputs[l]
-	e.mu.Unlock()
-	for _, in := range inputs {
-		in.mu.Lock()
-		if in.hand.messages > 0 {
-			longest = max(longest, now.Sub(time.Unix(0, in.waits)))
+func (l *lane) waited(now time.Time) (longest time.Duration) {
+	session := l.current.Load()
+	if session == nil {
+		return 0
+	}
+	for _, in := range session.inputs {
+		if s := in.State(); s.InHand.Messages > 0 {
+			longest = max(longest, now.Sub(time.Unix(0, s.Since)))
 		}
-		in.mu.Unlock()
 	}
 	return longest
 }
 
 // inHand sums what the lanes have in hand, and the messages behind it.
-func (e *Engine) inHand() (sum amount, pending uint64, lanes int) {
+func (e *Engine) inHand() (sum source.Amount, pending uint64, lanes int) {
 	for _, inputs := range e.allInputs() {
 		lanes++
 		for _, in := range inputs {
-			in.mu.Lock()
-			sum.messages += in.hand.messages
-			sum.bytes += in.hand.bytes
-			pending += in.pending
-			in.mu.Unlock()
+			s := in.State()
+			sum.Messages += s.InHand.Messages
+			sum.Bytes += s.InHand.Bytes
+			pending += s.Pending
 		}
 	}
 	return sum, pending, lanes

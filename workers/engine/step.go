@@ -5,6 +5,8 @@ import (
 
 	"millrace.dev/millrace/workers/engine/chain"
 	"millrace.dev/millrace/workers/engine/progress"
+	"millrace.dev/millrace/workers/engine/source"
+	"millrace.dev/millrace/workers/engine/track"
 	"millrace.dev/millrace/workers/event"
 )
 
@@ -14,11 +16,11 @@ import (
 type step struct {
 	chain.Step
 	// messages are those of the chain's step as they came.
-	messages []*message
+	messages []*source.Message
 	// events is how many the messages say that they hold, bytes their size.
 	events, bytes int
-	queues        []queue    // what is stored of it, by Step.Pending
-	trace         *stepTrace // nil = it is not traced
+	append        track.Append // what is stored of it
+	trace         *stepTrace   // nil = it is not traced
 	// done is up to where everything is stored before anything of the step is.
 	done []progress.Position
 }
@@ -37,21 +39,21 @@ func (s *step) reset() {
 const guessedBytes = 100
 
 // add puts m behind what is there.
-func (s *step) add(m *message) {
+func (s *step) add(m *source.Message) {
 	s.messages = append(s.messages, m)
 	s.Messages = append(s.Messages, chain.Message{
-		Message: event.Message{Header: m.header, Data: m.data, Input: m.in.index, Sequence: m.seq, Time: m.stored},
-		Stream:  m.in.cfg.Stream, Subject: m.subject,
+		Message: event.Message{Header: m.Header, Data: m.Data, Input: m.Input.Index, Sequence: m.Sequence, Time: m.Stored},
+		Stream:  m.Input.Config.Stream, Subject: m.Subject,
 	})
-	s.bytes += len(m.data)
+	s.bytes += len(m.Data)
 	n := 1
-	if h := m.header[event.HeaderContentType]; len(h) == 1 && h[0] == event.ContentTypeFrame {
+	if h := m.Header[event.HeaderContentType]; len(h) == 1 && h[0] == event.ContentTypeFrame {
 		s.Frames++
-		n += len(m.data) / guessedBytes
+		n += len(m.Data) / guessedBytes
 	}
-	if h := m.header[event.HeaderEvents]; len(h) == 1 {
-		if told, err := strconv.Atoi(h[0]); err == nil && told > 0 {
-			n = told
+	if h := m.Header[event.HeaderEvents]; len(h) == 1 {
+		if count, err := strconv.Atoi(h[0]); err == nil && count > 0 {
+			n = count
 		}
 	}
 	s.events += n

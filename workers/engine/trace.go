@@ -12,6 +12,7 @@ import (
 
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine/chain"
+	"millrace.dev/millrace/workers/engine/track"
 	"millrace.dev/millrace/workers/event"
 )
 
@@ -154,13 +155,13 @@ func (t *stepTrace) end(l *lane, err error) {
 	t.spans[0].End(trace.WithTimestamp(l.e.now()))
 }
 
-// inject has the messages of q carry the span of the stage that made them. Dead letters keep the
+// inject has the records for an outlet carry the span of the stage that made them. Dead letters keep the
 // headers that their sender gave them.
-func (t *stepTrace) inject(q *queue) {
-	if t == nil || q.track.outlet.Port.Out.Format == config.FormatRaw {
+func (t *stepTrace) inject(at *chain.Outlet, records []track.Record) {
+	if t == nil || at.Port.Out.Format == config.FormatRaw {
 		return
 	}
-	span := t.spans[q.track.outlet.Node.Index]
+	span := t.spans[at.Node.Index]
 	if span == nil {
 		span = t.spans[0]
 	}
@@ -171,12 +172,12 @@ func (t *stepTrace) inject(q *queue) {
 	id, spanID := c.TraceID(), c.SpanID()
 	parent := []string{string(event.AppendTraceparent(nil, id[:], spanID[:], byte(c.TraceFlags())))}
 	state := c.TraceState().String()
-	for i := range q.outputs {
-		o := &q.outputs[i]
-		o.msg.Header[headerTraceparent] = parent
-		delete(o.msg.Header, headerTracestate)
-		if state != "" && len(state) <= chain.MaxTraceHeader && q.track.outlet.Port.Out.Format == config.FormatFrame { // others may have no room for it
-			o.msg.Header[headerTracestate] = []string{state}
+	for i := range records {
+		h := records[i].Message.Header
+		h[headerTraceparent] = parent
+		delete(h, headerTracestate)
+		if state != "" && len(state) <= chain.MaxTraceHeader && at.Port.Out.Format == config.FormatFrame { // others may have no room for it
+			h[headerTracestate] = []string{state}
 		}
 	}
 }
@@ -185,7 +186,7 @@ func (t *stepTrace) inject(q *queue) {
 // others.
 func contexts(s *step) (parent trace.SpanContext, links []trace.Link) {
 	for _, m := range s.messages {
-		c, ok := contextOf(m.header)
+		c, ok := contextOf(m.Header)
 		switch {
 		case !ok:
 		case !parent.IsValid():
@@ -229,8 +230,8 @@ func messaging(s *step) []attribute.KeyValue {
 	if len(s.messages) > 0 {
 		m := s.messages[0]
 		all = append(all,
-			attribute.String("messaging.destination.name", m.in.cfg.Stream), attribute.String("messaging.consumer.group.name", m.in.cfg.Durable),
-			attribute.String("messaging.message.id", strconv.FormatUint(m.seq, 10)))
+			attribute.String("messaging.destination.name", m.Input.Config.Stream), attribute.String("messaging.consumer.group.name", m.Input.Config.Durable),
+			attribute.String("messaging.message.id", strconv.FormatUint(m.Sequence, 10)))
 	}
 	return all
 }

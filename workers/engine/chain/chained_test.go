@@ -136,10 +136,10 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-// TestTraceIsTold when each stage begins and has decided.
-func TestTraceIsTold(t *testing.T) {
+// TestTraceOfEachStage when each stage begins and has decided.
+func TestTraceOfEachStage(t *testing.T) {
 	r := newRig(t, fake{}, fake{}).open(nil)
-	trace := &told{}
+	trace := &traced{}
 	r.step.Trace = trace
 	ctx := context.Background()
 	r.add(frame(t, "e0", "e1"))
@@ -151,9 +151,9 @@ func TestTraceIsTold(t *testing.T) {
 	}
 }
 
-type told struct{ calls []string }
+type traced struct{ calls []string }
 
-func (l *told) Enter(n *chain.Node, events []event.Event) {
+func (l *traced) Enter(n *chain.Node, events []event.Event) {
 	l.calls = append(l.calls, fmt.Sprint(n.Stage, " takes ", len(events)))
 }
-func (l *told) Leave(n *chain.Node) { l.calls = append(l.calls, n.Stage+" decided") }
+func (l *traced) Leave(n *chain.Node) { l.calls = append(l.calls, n.Stage+" decided") }

@@ -1,6 +1,8 @@
 package chain
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"millrace.dev/millrace/workers/config"
@@ -71,6 +73,13 @@ func NewGraph(nodes []*Node) *Graph {
 		g.Stateful = g.Stateful || n.Stateful
 	}
 	return g
+}
+
+// LongestPorts are the names of the ports of the stage whose names are longest together.
+func (g *Graph) LongestPorts() []string {
+	return slices.MaxFunc(g.Nodes, func(a, b *Node) int {
+		return len(strings.Join(a.Ports.Names, ",")) - len(strings.Join(b.Ports.Names, ","))
+	}).Ports.Names
 }
 
 // Parents names for each stage the one whose events it is given; -1 for the first.

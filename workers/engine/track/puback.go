@@ -1,4 +1,4 @@
-package engine
+package track
 
 import (
 	"encoding/json"

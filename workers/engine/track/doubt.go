@@ -1,74 +1,75 @@
-package engine
+package track
 
 import (
 	"context"
 	"slices"
 
 	"millrace.dev/millrace/workers/engine/progress"
+	"millrace.dev/millrace/workers/engine/stored"
 )
 
 // learnDoubt finds out what is stored of the step that the worker before was at (package progress): it reads the outputs of
 // that step back.
-func (l *lane) learnDoubt(ctx context.Context) error {
+func (l *Log) learnDoubt(ctx context.Context, tracks []*Track, parents []int) error {
 	var written []progress.Written
-	for _, t := range l.tracks {
-		w := progress.Written{Node: t.outlet.Node.Index, Track: t.outlet.Number, Port: t.outlet.Port.Number, Reach: slices.Clone(t.outlet.Packed)}
+	for _, t := range tracks {
+		w := progress.Written{Node: t.Node, Track: t.Number, Port: t.Port, Reach: slices.Clone(t.Reach)}
 		if t.output != nil {
 			w.Done, t.since = t.output.Done, t.output.Since
 		}
-		if t.fence != 0 {
+		if t.Fence != 0 {
 			written = append(written, w)
 		}
 	}
-	done := progress.Done(len(l.inputs), written)
+	done := progress.Done(len(l.places), written)
 	for i := range written {
 		w := &written[i]
 		if w.Done == nil || !w.InDoubt(done) {
 			continue
 		}
-		t := l.tracks[w.Track]
+		t := tracks[w.Track]
 		t.inDoubt = true
 		var err error
 		if w.Items, err = l.readBack(ctx, t); err != nil {
 			return err
 		}
 	}
-	l.doubt = progress.NewDoubt(len(l.inputs), l.e.graph.Parents(), written)
+	l.doubt = progress.NewDoubt(len(l.places), parents, written)
 	return nil
 }
 
 // readBack reads what the outputs of the step in doubt on a track hold, the last one included.
-func (l *lane) readBack(ctx context.Context, t *track) (items []*progress.Items, err error) {
-	for seq := t.since; seq < t.fence; {
-		if l.stopped() {
-			return nil, errStopped
+func (l *Log) readBack(ctx context.Context, t *Track) (items []*progress.Items, err error) {
+	for seq := t.since; seq < t.Fence; {
+		if err := l.stopped(); err != nil {
+			return nil, err
 		}
 		m, err := l.readNext(ctx, t, seq+1)
 		if err != nil {
 			return nil, err
 		}
-		if m.seq == 0 || m.seq > t.fence { // deleted meanwhile; or another worker writes still, and this one will be refused
+		if m.Sequence == 0 || m.Sequence > t.Fence { // deleted meanwhile; or another worker writes still, and this one will be refused
 			break
 		}
-		if of := l.parseOutput(t, m.header); of != nil {
+		if of := progress.ParseOutput(m.Header.Get(headerStep), l.places, t.Ports); of != nil {
 			items = append(items, of.Items)
 		}
-		seq = m.seq
+		seq = m.Sequence
 	}
 	return items, nil
 }
 
-func (l *lane) readNext(ctx context.Context, t *track, seq uint64) (storedMessage, error) {
+func (l *Log) readNext(ctx context.Context, t *Track, seq uint64) (stored.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	return l.e.getMessage(ctx, t.outlet.Port.Out.Stream, map[string]any{"seq": seq, "next_by_subj": t.outlet.Pattern})
+	return l.messages.Get(ctx, t.Stream, map[string]any{"seq": seq, "next_by_subj": t.Last})
 }
 
 // since is the last message on a track that is not of the step which begins at done. While that may be stored in part
 // by the worker before, its outputs count as of the same step.
-func (l *lane) since(t *track, done []progress.Position) uint64 {
+func (l *Log) since(t *Track, done []progress.Position) uint64 {
 	if t.inDoubt && l.doubt.Open(done) {
 		return t.since
 	}
-	return t.fence
+	return t.Fence
 }

@@ -1,4 +1,4 @@
-package engine
+package source
 
 import (
 	"strconv"
@@ -22,57 +22,57 @@ const (
 	messageOverhead = 64 << 10
 )
 
-// amount is a number of messages and their bytes.
-type amount struct{ messages, bytes int }
+// Amount is a number of messages and their bytes.
+type Amount struct{ Messages, Bytes int }
 
 // pulls are the requests that the server has not finished. A delivered message does not
 // say which request it answers, so what is still to come is counted over all of them.
 type pulls struct {
-	open map[string]amount // as asked for, by id
+	open map[string]Amount // as asked for, by id
 	// asked is what may still come.
-	asked amount
+	asked Amount
 	heard int64 // Unix nanoseconds of the last word from the server
 	last  uint64
 }
 
-func (p *pulls) add(a amount, now int64) (id string) {
+func (p *pulls) add(a Amount, now int64) (id string) {
 	if len(p.open) == 0 {
 		p.heard = now
 	}
 	p.last++
 	id = strconv.FormatUint(p.last, 36)
 	p.open[id] = a
-	p.asked.messages += a.messages
-	p.asked.bytes += a.bytes
+	p.asked.Messages += a.Messages
+	p.asked.Bytes += a.Bytes
 	return id
 }
 
 // take counts a delivered message.
 func (p *pulls) take(size int, now int64) {
 	p.heard = now
-	p.asked.messages--
-	p.asked.bytes -= size
-	if p.asked.messages <= 0 || p.asked.bytes <= 0 {
+	p.asked.Messages--
+	p.asked.Bytes -= size
+	if p.asked.Messages <= 0 || p.asked.Bytes <= 0 {
 		p.reset() // requests that are filled end without a word
 	}
 }
 
 // end takes back what request id will not deliver any more.
-func (p *pulls) end(id string, left amount) {
+func (p *pulls) end(id string, left Amount) {
 	if _, ok := p.open[id]; !ok {
 		return
 	}
 	delete(p.open, id)
-	p.asked.messages -= left.messages
-	p.asked.bytes -= left.bytes
-	if len(p.open) == 0 || p.asked.messages <= 0 || p.asked.bytes <= 0 {
+	p.asked.Messages -= left.Messages
+	p.asked.Bytes -= left.Bytes
+	if len(p.open) == 0 || p.asked.Messages <= 0 || p.asked.Bytes <= 0 {
 		p.reset()
 	}
 }
 
 func (p *pulls) reset() {
 	clear(p.open)
-	p.asked = amount{}
+	p.asked = Amount{}
 }
 
 // dropSilent forgets all requests when the server said nothing about any for too long.
@@ -85,29 +85,29 @@ func (p *pulls) dropSilent(now int64) bool {
 }
 
 // nextPull returns the request to make now, if any: when half of what may be in hand is free.
-func (in *input) nextPull(maxPayload int) (amount, bool) {
-	half := amount{max(in.maxMessages/2, 1), max(in.budget/2, 1)}
-	if in.hand.messages == 0 && in.pulls.asked.messages == 0 {
+func (in *Input) nextPull(maxPayload int) (Amount, bool) {
+	half := Amount{max(in.maxMessages/2, 1), max(in.budget/2, 1)}
+	if in.inHand.Messages == 0 && in.pulls.asked.Messages == 0 {
 		// The largest message there can be must fit when nothing is in hand.
-		return amount{half.messages, max(half.bytes, maxPayload+messageOverhead)}, true
+		return Amount{half.Messages, max(half.Bytes, maxPayload+messageOverhead)}, true
 	}
-	free := amount{
-		in.maxMessages - in.hand.messages - in.pulls.asked.messages,
-		in.budget - in.hand.bytes - in.pulls.asked.bytes,
+	free := Amount{
+		in.maxMessages - in.inHand.Messages - in.pulls.asked.Messages,
+		in.budget - in.inHand.Bytes - in.pulls.asked.Bytes,
 	}
-	if in.oversize || free.messages < max(half.messages/2, 1) || free.bytes < max(half.bytes/2, 1) {
-		return amount{}, false
+	if in.oversize || free.Messages < max(half.Messages/2, 1) || free.Bytes < max(half.Bytes/2, 1) {
+		return Amount{}, false
 	}
-	return amount{min(free.messages, half.messages), min(free.bytes, half.bytes)}, true
+	return Amount{min(free.Messages, half.Messages), min(free.Bytes, half.Bytes)}, true
 }
 
 // request encodes the body of a pull request by hand: it is made hundreds of times a second.
-func (a amount) request() []byte {
+func (a Amount) request() []byte {
 	b := make([]byte, 0, 112)
 	b = append(b, `{"batch":`...)
-	b = strconv.AppendInt(b, int64(a.messages), 10)
+	b = strconv.AppendInt(b, int64(a.Messages), 10)
 	b = append(b, `,"max_bytes":`...)
-	b = strconv.AppendInt(b, int64(a.bytes), 10)
+	b = strconv.AppendInt(b, int64(a.Bytes), 10)
 	b = append(b, `,"expires":`...)
 	b = strconv.AppendInt(b, int64(pullExpiry), 10)
 	b = append(b, `,"idle_heartbeat":`...)
@@ -116,7 +116,7 @@ func (a amount) request() []byte {
 }
 
 // status handles a message of the server that ends or prolongs a request.
-func (in *input) status(sub *nats.Subscription, raw *nats.Msg) {
+func (in *Input) status(sub *nats.Subscription, raw *nats.Msg) {
 	h := raw.Header
 	code, text := h.Get("Status"), h.Get("Description")
 	id := raw.Subject[strings.LastIndexByte(raw.Subject, '.')+1:]
@@ -139,7 +139,7 @@ func (in *input) status(sub *nats.Subscription, raw *nats.Msg) {
 	case !known && code != "503": // of a request that was given up
 	case code == "404" || code == "408" || text == "Batch Completed":
 	case strings.HasPrefix(text, "Message Size Exceeds"):
-		in.oversize = in.oversize || left.bytes >= asked.bytes
+		in.oversize = in.oversize || left.Bytes >= asked.Bytes
 	case code == "503":
 		in.unbind("nothing answers for consumer " + in.name() + ": it does not exist, or JetStream is not available")
 	case text == "Consumer Deleted":
@@ -155,11 +155,11 @@ func (in *input) status(sub *nats.Subscription, raw *nats.Msg) {
 }
 
 // pendingOf reads what a request has not delivered; all of it when the server does not say.
-func pendingOf(h nats.Header, asked amount) amount {
+func pendingOf(h nats.Header, asked Amount) Amount {
 	messages, err1 := strconv.Atoi(h.Get("Nats-Pending-Messages"))
 	bytes, err2 := strconv.Atoi(h.Get("Nats-Pending-Bytes"))
 	if err1 != nil || err2 != nil {
 		return asked
 	}
-	return amount{messages, bytes}
+	return Amount{messages, bytes}
 }

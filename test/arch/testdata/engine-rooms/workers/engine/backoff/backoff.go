@@ -1,0 +1,6 @@
+package backoff
+
+import (
+	_ "millrace.dev/millrace/workers/config"
+	_ "time"
+)

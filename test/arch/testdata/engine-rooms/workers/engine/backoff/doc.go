@@ -1,0 +1,2 @@
+// Package backoff is a room.
+package backoff

@@ -1,0 +1,2 @@
+// Package chain is a room.
+package chain

@@ -1,0 +1,2 @@
+// Package source is a room.
+package source

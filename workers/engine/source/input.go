@@ -1,0 +1,342 @@
+package source
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/engine/stored"
+)
+
+// Input receives the messages of one lane from one durable consumer, in stream order.
+//
+// The consumer is reset to its acknowledgement floor whenever something is amiss: when the lane is
+// taken over, after a reconnect, and when a message is missing, because another worker that
+// thinks it owns the lane received it. What was received before is not delivered to the lane twice.
+type Input struct {
+	// Config and Index are those of the input in the config of the stage.
+	Config config.Input
+	Index  int
+
+	conn        *nats.Conn
+	js          jetstream.JetStream
+	domain      config.Domain
+	stored      *stored.Client
+	inboxPrefix string
+	laneLog     *slog.Logger
+	clock       func() time.Time
+	jitter      func() float64
+	owned       func() bool
+	redelivered Counter
+
+	// consumer and filter are those of the lane.
+	consumer, filter string
+	next             string          // subject of pull requests
+	wake             chan struct{}   // something changed that may allow a pull
+	queue            chan<- *Message // of the session: what is late never gets into that of the next one
+	over             <-chan struct{}
+	often            bool // how often look looks
+
+	mu          sync.Mutex
+	sub         *nats.Subscription // of the present generation
+	inbox       string             // where its messages arrive: <inbox>.<pull id>
+	generation  int                // how often the consumer was bound to
+	again       map[uint64]string  // how to acknowledge what is in hand and came again, by stream sequence
+	pulls       pulls
+	budget      int // bytes in hand and asked for
+	maxMessages int
+	inHand      Amount // received and not acknowledged
+	waits       int64  // Unix nanoseconds since when something is in hand, or of the last acknowledgement
+	received    uint64 // stream sequence of the last message in hand or acknowledged
+	acked       uint64 // stream sequence of the last message acknowledged
+	delivered   uint64 // consumer sequence of the last message; counts anew after a reset
+	bound       bool
+	everBound   bool
+	oversize    bool // the next message is larger than what is left of the budget
+	draining    bool
+	problem     string // why there is no input; empty = all is well
+	failures    int    // in a row
+	notBefore   int64  // Unix nanoseconds of the next try
+	pending     uint64 // messages in the stream behind the last one received
+	stream      string // identity of the stream; another one is another stream of the same name
+	heard       int64  // Unix nanoseconds of the last message
+	looked      int64  // Unix nanoseconds of the last check of the consumer
+	quiet       int64  // the server's time of a check that found nothing to deliver, Unix nanoseconds; 0 = none did
+}
+
+// Options are what an Input is made of.
+type Options struct {
+	Conn   *nats.Conn
+	JS     jetstream.JetStream
+	Domain config.Domain
+	Stored *stored.Client
+	// InboxPrefix begins the subjects that the server answers on.
+	InboxPrefix string
+	// Config and Index are those of the input in the config of the stage, which has so many Inputs.
+	Config        config.Input
+	Index, Inputs int
+	// Lane is the number of the lane, Lanes how many there are.
+	Lane, Lanes int
+	// MaxInFlightBytes is what all inputs of all lanes may have in hand.
+	MaxInFlightBytes int
+	Log              *slog.Logger
+	Now              func() time.Time
+	Jitter           func() float64
+	// Out takes the messages, until Over is closed.
+	Out  chan<- *Message
+	Over <-chan struct{}
+	// Owned says whether the lane is this worker's, as far as it can know without asking.
+	Owned func() bool
+	// Redelivered counts messages that the server had delivered before.
+	Redelivered Counter
+}
+
+// Counter counts, as one of Prometheus does.
+type Counter interface{ Inc() }
+
+// New makes an input that is not bound to its consumer.
+func New(o *Options) *Input {
+	c := o.Config
+	in := &Input{
+		Config: c, Index: o.Index,
+		conn: o.Conn, js: o.JS, domain: o.Domain, stored: o.Stored, inboxPrefix: o.InboxPrefix, laneLog: o.Log, clock: o.Now, jitter: o.Jitter,
+		owned: o.Owned, redelivered: o.Redelivered,
+		wake: make(chan struct{}, 1), queue: o.Out, over: o.Over,
+		consumer: c.Consumer(o.Lane, o.Lanes), filter: c.Filter(o.Lane, o.Lanes),
+		pulls:       pulls{open: map[string]Amount{}},
+		budget:      max(o.MaxInFlightBytes/o.Inputs/max(o.Lanes, 1), minBudget),
+		maxMessages: MaxMessages,
+	}
+	in.problem = "not yet bound to consumer " + in.name()
+	in.next = in.domain.API("CONSUMER.MSG.NEXT." + c.Stream + "." + in.consumer)
+	return in
+}
+
+// MaxMessages bounds messages in hand, for inputs of tiny messages.
+const MaxMessages = 8192
+
+// minBudget is what one input of a lane may have in hand at least, in bytes.
+const minBudget = 1 << 20
+
+func (in *Input) name() string { return in.Config.Stream + "/" + in.consumer }
+
+func (in *Input) now() int64 { return in.clock().UnixNano() }
+
+func (in *Input) log() *slog.Logger {
+	return in.laneLog.With("stream", in.Config.Stream, "consumer", in.consumer)
+}
+
+func (in *Input) signal() {
+	select {
+	case in.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run asks for messages until ctx ends. It binds to the consumer again when that was lost;
+// when the stream is not the same any more, it ends with ErrAnotherStream. often has it ask often for the time of the server
+// while nothing comes (QuietUntil).
+func (in *Input) Run(ctx context.Context, often bool) error {
+	in.often = often
+	defer in.Close() // what it has asked for is not to go to a worker that has lost the lane
+	tick := time.NewTicker(inputTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-in.wake:
+		case <-tick.C:
+			in.look(ctx)
+		}
+		ok, err := in.ready(ctx)
+		if err != nil {
+			return err
+		}
+		if ok {
+			in.ask()
+		}
+	}
+}
+
+const inputTick = 250 * time.Millisecond
+
+// ask sends the pull requests that there is room for.
+func (in *Input) ask() {
+	for {
+		in.mu.Lock()
+		a, ok := in.nextPull(int(in.conn.MaxPayload()))
+		if !ok || !in.bound || in.draining {
+			in.mu.Unlock()
+			return
+		}
+		id := in.pulls.add(a, in.now())
+		inbox := in.inbox
+		in.mu.Unlock()
+		if err := in.conn.PublishRequest(in.next, inbox+"."+id, a.request()); err != nil {
+			in.mu.Lock()
+			in.pulls.end(id, a)
+			in.pause()
+			in.mu.Unlock()
+			return
+		}
+	}
+}
+
+// Reconnected forgets what the old connection made.
+func (in *Input) Reconnected() {
+	in.mu.Lock()
+	in.pulls.reset()
+	in.bound, in.notBefore, in.failures = false, 0, 0
+	in.mu.Unlock()
+	in.signal()
+}
+
+// receive takes one message from the connection. It never waits for long.
+func (in *Input) receive(sub *nats.Subscription, raw *nats.Msg) {
+	defer in.signal()
+	// Only what the server says itself arrives under the inbox; an event keeps its subject.
+	if strings.HasPrefix(raw.Subject, in.inboxPrefix) {
+		in.status(sub, raw)
+		return
+	}
+	meta, err := raw.Metadata()
+	if err != nil {
+		return // not from a consumer: nothing to acknowledge
+	}
+	if m := in.admit(sub, raw, meta); m != nil {
+		select {
+		case in.queue <- m:
+		case <-in.over:
+		}
+	}
+}
+
+// admit takes a message into hand, unless it was there before or one before it is missing.
+func (in *Input) admit(sub *nats.Subscription, raw *nats.Msg, meta *nats.MsgMetadata) *Message {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if sub != in.sub || !in.bound {
+		return nil
+	}
+	now := in.now()
+	in.pending, in.failures, in.oversize, in.heard = meta.NumPending, 0, false, now
+	in.pulls.take(raw.Size(), now)
+	in.problem = ""
+	if meta.NumDelivered > 1 {
+		in.redelivered.Inc()
+	}
+	if meta.Sequence.Consumer != in.delivered+1 {
+		// Somebody else received what is missing: the worker that had the lane before.
+		in.log().Info("a message is missing: the consumer is reset", "want", in.delivered+1, "got", meta.Sequence.Consumer)
+		in.bound = false
+		in.pulls.reset()
+		in.pause()
+		return nil
+	}
+	in.delivered = meta.Sequence.Consumer
+	seq := meta.Sequence.Stream
+	if seq <= in.acked && in.owned() {
+		_ = in.conn.Publish(raw.Reply, ackBody()) // not sent: it comes again
+	}
+	if seq <= in.received {
+		if seq > in.acked {
+			in.again[seq] = raw.Reply
+		}
+		return nil
+	}
+	in.received = seq
+	m := &Message{
+		Input: in, Sequence: seq, Subject: raw.Subject, Header: raw.Header, Data: raw.Data,
+		Size: raw.Size(), Stored: meta.Timestamp.UnixNano(), reply: raw.Reply, generation: in.generation,
+	}
+	if in.inHand.Messages == 0 {
+		in.waits = now
+	}
+	in.inHand.Messages++
+	in.inHand.Bytes += m.Size
+	return m
+}
+
+// Ack acknowledges everything up to m, which was messages and bytes in hand: all that it
+// caused is stored. A lost acknowledgement has it delivered again, and acknowledged again.
+func (in *Input) Ack(m *Message, done Amount) {
+	in.mu.Lock()
+	in.waits = in.now()
+	in.inHand.Messages -= done.Messages
+	in.inHand.Bytes -= done.Bytes
+	in.acked = max(in.acked, m.Sequence)
+	var err error
+	if reply := in.replyTo(m); reply != "" {
+		err = in.conn.Publish(reply, ackBody())
+	}
+	maps.DeleteFunc(in.again, func(seq uint64, _ string) bool { return seq <= in.acked })
+	in.mu.Unlock()
+	if err != nil {
+		in.log().Warn("acknowledgement was not sent, the message will come again", "sequence", m.Sequence, "error", err)
+	}
+	in.signal()
+}
+
+// replyTo is how m is acknowledged. After a reset the consumer numbers deliveries from 1, and a message that was
+// received before still carries its old, higher number. If we acknowledged that number, the server would ignore every
+// acknowledgement until the new numbers catch up. The message is redelivered, so we acknowledge the redelivery: here
+// if it has come, else in admit.
+func (in *Input) replyTo(m *Message) string {
+	if m.generation == in.generation {
+		return m.reply
+	}
+	return in.again[m.Sequence]
+}
+
+func ackBody() []byte { return []byte("+ACK") }
+
+// Close ends the subscription.
+func (in *Input) Close() {
+	in.mu.Lock()
+	sub := in.sub
+	in.sub, in.bound, in.draining = nil, false, true
+	in.mu.Unlock()
+	if sub != nil {
+		_ = sub.Unsubscribe()
+	}
+}
+
+// State is what an input says of itself.
+type State struct {
+	// InHand is received and not acknowledged.
+	InHand Amount
+	// Since is since when something is in hand, or when the last acknowledgement was, Unix nanoseconds.
+	Since int64
+	// Pending is how many messages are in the stream behind the last one received.
+	Pending uint64
+	// Bound says that it has its consumer, EverBound that it had it once.
+	Bound, EverBound bool
+	// Problem says why there is no input; empty = all is well.
+	Problem string
+	// Quiet is until when the server had nothing more to deliver, Unix nanoseconds; 0 = unknown.
+	Quiet int64
+}
+
+// State is cheap enough to ask several times a second.
+func (in *Input) State() State {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return State{
+		InHand: in.inHand, Since: in.waits, Pending: in.pending, Bound: in.bound, EverBound: in.everBound, Problem: in.problem, Quiet: in.quiet,
+	}
+}
+
+// Begin has nothing in hand, and all up to floor acknowledged.
+func (in *Input) Begin(floor uint64) {
+	in.mu.Lock()
+	in.received, in.acked, in.inHand = floor, floor, Amount{}
+	in.mu.Unlock()
+}
