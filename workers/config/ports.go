@@ -47,7 +47,20 @@ type Output struct {
 	// Subject is the subject, or its fixed leading tokens (see OutputFormat).
 	Subject string       `json:"subject"`
 	Format  OutputFormat `json:"format"`
+	// OnFull says what becomes of events while the stream is full; empty = Block.
+	OnFull OnFull `json:"onFull,omitempty"`
 }
+
+// OnFull says what becomes of events while the stream of an output takes no more.
+type OnFull string
+
+// What becomes of them.
+const (
+	// Block has the lane wait until there is room, with all its ports: nothing is lost.
+	Block OnFull = "Block"
+	// Drop leaves the event out on this port, and counts it; on other ports it is stored. For copies that nobody must wait for.
+	Drop OnFull = "Drop"
+)
 
 // PortFormat is what the stream of a port holds.
 func PortFormat(port string) OutputFormat {

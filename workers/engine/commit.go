@@ -20,6 +20,10 @@ func (l *session) commit(ctx context.Context, s *step) error {
 	if err != nil {
 		return err
 	}
+	for t, events := range s.append.Dropped {
+		s.Tallies[t.Node].Drop(t.Ports[t.Port], int64(events))
+		l.warnDropped(t, events)
+	}
 	now := l.e.now().UnixNano()
 	for i, n := range l.e.nodes {
 		n.stats.commit(s, &s.Tallies[i], i == 0, now)
@@ -33,6 +37,14 @@ func (l *session) commit(ctx context.Context, s *step) error {
 	l.working.Add(-1)
 	l.free <- s
 	return nil
+}
+
+// warnDropped logs events that are left out, once a minute at most.
+func (l *session) warnDropped(t *track.Track, events int) {
+	if l.e.dropped.Allow(l.e.now()) {
+		l.log.Warn("events are left out on a port with onFull: Drop, whose stream is full", "stage", l.e.nodes[t.Node].cfg.Stage, "port", t.Ports[t.Port],
+			"stream", t.Stream, "events", events)
+	}
 }
 
 // warnLate logs events that came too late, once a minute at most.
@@ -82,7 +94,7 @@ func (l *session) store(ctx context.Context, s *step) error {
 	for _, p := range s.Pending {
 		records := s.append.Add(l.tracks[p.Outlet.Number], len(p.Outputs))
 		for i, o := range p.Outputs {
-			records[i] = track.Record{Items: &o.Items, Reach: o.Reach}
+			records[i] = track.Record{Events: o.Events, Items: &o.Items, Reach: o.Reach}
 		}
 	}
 	return l.out.Store(ctx, &s.append, func(i int, records []track.Record) {

@@ -47,6 +47,7 @@ type Engine struct {
 	kept     chan struct{} // closed when the keeper has ended
 	panics   chain.Throttle
 	late     chain.Throttle // of what is logged of events that came too late
+	dropped  chain.Throttle // of what is logged of events that are left out
 	buffers  sync.Pool      // *[]byte of published frames
 
 	mu       sync.Mutex
@@ -81,7 +82,7 @@ func New(o Options) (*Engine, error) {
 		log:        o.Log.With("pipeline", c.Pipeline.String(), "stage", c.Stage),
 		ackTimeout: o.AckTimeout, wedgedAfter: o.WedgedAfter,
 		worker: o.Worker, inboxPrefix: prefix + ".",
-		panics: chain.Throttle{Every: time.Second}, late: chain.Throttle{Every: time.Minute},
+		panics: chain.Throttle{Every: time.Second}, late: chain.Throttle{Every: time.Minute}, dropped: chain.Throttle{Every: time.Minute},
 		lanes: map[int]*lane{}, waiters: make(chan struct{}), kept: make(chan struct{}),
 	}
 	e.opts.Log = e.log

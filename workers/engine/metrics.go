@@ -8,7 +8,7 @@ import (
 type Metrics struct {
 	registerer prometheus.Registerer
 
-	events, deadLetters, redelivered, republished, republishedStored, produced, skipped, late, ports *prometheus.CounterVec
+	events, deadLetters, redelivered, republished, republishedStored, produced, skipped, late, ports, dropped *prometheus.CounterVec
 
 	lagEvents, lagSeconds, inflightFrames, inflightMessages, inflightBytes, blocked, ready, lanes *prometheus.GaugeVec
 
@@ -35,6 +35,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		deadLetters:       counter("dead_letter_events_total", "Events stored in the dead letters, by reason.", "reason"),
 		produced:          counter("stage_produced_events_total", "New events that the stage made and that are stored, by port.", "port"),
 		ports:             counter("stage_port_events_total", "Events that left on a port, received and new ones, counted when they are stored; one that leaves on several counts on each.", "port"),
+		dropped:           counter("stage_dropped_events_total", "Events that are not stored on a port because its stream was full and the port says Drop.", "port"),
 		redelivered:       counter("stage_redelivered_total", "Messages that the server had delivered before, to this worker or another."),
 		republished:       counter("stage_republished_total", "Publishes that were repeated because the first was refused or not answered."),
 		republishedStored: counter("stage_publish_confirmed_late_total", "Publishes that were stored although no answer came: the last message of their subject showed it."),
@@ -51,7 +52,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		process:           histogram("stage_process_seconds", "Duration of one call of the stage with a batch of events.", 20e-6, 18),
 		latency:           histogram("event_latency_seconds", "From the first ingest of an event to the acknowledgement by this stage; one event of each message is measured.", 1e-3, 18),
 	}
-	r.MustRegister(m.events, m.deadLetters, m.produced, m.redelivered, m.republished, m.republishedStored, m.skipped, m.late, m.ports, m.lagEvents, m.lagSeconds,
+	r.MustRegister(m.events, m.deadLetters, m.produced, m.redelivered, m.republished, m.republishedStored, m.skipped, m.late, m.ports, m.dropped, m.lagEvents, m.lagSeconds,
 		m.inflightFrames, m.inflightMessages, m.inflightBytes, m.blocked, m.ready, m.lanes, m.process, m.latency)
 	return m
 }
@@ -66,8 +67,8 @@ type stageMetrics struct {
 
 	process, latency prometheus.Observer
 
-	deadLetters, produced, ports *prometheus.CounterVec
-	blockedBy                    *prometheus.GaugeVec
+	deadLetters, produced, ports, dropped *prometheus.CounterVec
+	blockedBy                             *prometheus.GaugeVec
 }
 
 func (m *Metrics) bind(pipeline, stage string) *stageMetrics {
@@ -80,7 +81,7 @@ func (m *Metrics) bind(pipeline, stage string) *stageMetrics {
 		lagEvents: m.lagEvents.With(l), lagSeconds: m.lagSeconds.With(l), inflightFrames: m.inflightFrames.With(l),
 		inflightMessages: m.inflightMessages.With(l), inflightBytes: m.inflightBytes.With(l), ready: m.ready.With(l), lanes: m.lanes.With(l),
 		process: m.process.With(l), latency: m.latency.With(l),
-		deadLetters: m.deadLetters.MustCurryWith(l), produced: m.produced.MustCurryWith(l), ports: m.ports.MustCurryWith(l), blockedBy: m.blocked.MustCurryWith(l),
+		deadLetters: m.deadLetters.MustCurryWith(l), produced: m.produced.MustCurryWith(l), ports: m.ports.MustCurryWith(l), dropped: m.dropped.MustCurryWith(l), blockedBy: m.blocked.MustCurryWith(l),
 	}
 }
 

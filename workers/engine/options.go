@@ -139,6 +139,9 @@ func checkConfig(c *config.StageConfig) error {
 	if _, ok := c.Outputs[config.PortDeadLetter]; !ok {
 		return fmt.Errorf("stage config: outputs has no port %q: every stage needs one", config.PortDeadLetter)
 	}
+	if n := len(c.Ports()); n > config.MaxPorts {
+		return fmt.Errorf("stage config: outputs has %d ports, %d at most", n, config.MaxPorts)
+	}
 	for port, out := range c.Outputs {
 		if out.Subject == "" {
 			return fmt.Errorf("stage config: outputs.%s.subject is empty", port)
@@ -147,6 +150,15 @@ func checkConfig(c *config.StageConfig) error {
 		case config.FormatFrame, config.FormatCloudEvent, config.FormatRaw:
 		default:
 			return fmt.Errorf("stage config: outputs.%s.format is %q: frame, cloudevent or raw", port, out.Format)
+		}
+		switch out.OnFull {
+		case "", config.Block:
+		case config.Drop:
+			if port == config.PortDeadLetter {
+				return errors.New("stage config: outputs.dead-letter.onFull is Drop: a dead letter is never left out")
+			}
+		default:
+			return fmt.Errorf("stage config: outputs.%s.onFull is %q: Block or Drop", port, out.OnFull)
 		}
 	}
 	return nil

@@ -206,3 +206,48 @@ func TestNewEventsFollowTheirParents(t *testing.T) {
 		}
 	}
 }
+
+// TestPortThatDrops: while the stream of a port that may drop is full, the other ports go on and the events that are left out are counted.
+func TestPortThatDrops(t *testing.T) {
+	r := newRig(t)
+	orders, insights := r.port("orders"), stage.Insights
+	change := r.routing(func(c *config.StageConfig) {
+		for _, port := range []string{"orders", config.PortInsights} {
+			out := c.Outputs[port]
+			out.OnFull = config.Drop
+			c.Outputs[port] = out
+		}
+	})
+	both := &testStage{process: func(_ context.Context, b *stage.Batch) error {
+		for i := range b.Events {
+			b.Emit(i, stage.Out|orders|insights)
+		}
+		return nil
+	}}
+	for stream, subjects := range map[string]string{"SIDE": "side.>", "INSIGHTS": "insights.>"} {
+		r.stream(stream, subjects, func(s *jetstream.StreamConfig) { s.MaxMsgs = 1 })
+		r.send(nats.NewMsg(strings.Replace(subjects, ">", "filler", 1)), []byte(eventJSON("foreign.0")))
+	}
+	e := r.run(both, change)
+	first := r.publishFrames("f", 20, 4)
+	r.wantDrained(10 * time.Second)
+	for stream, subjects := range map[string]string{"SIDE": "side.>", "INSIGHTS": "insights.>"} {
+		r.stream(stream, subjects, nil)
+	}
+	second := r.publishFrames("g", 20, 4)
+	r.wantDrained(10 * time.Second)
+	if err := e.end(); err != nil {
+		t.Fatal(err)
+	}
+	r.wantOnce("OUT", append(first, second...))
+	r.wantOnce("SIDE", append(second, "foreign.0"))
+	r.wantOnce("INSIGHTS", append(second, "foreign.0"))
+	stats := e.Stats()
+	want := map[string]int64{"orders": 80, "insights": 80}
+	if diff := cmp.Diff(want, stats.Dropped); diff != "" {
+		t.Errorf("dropped (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(want, stats.Ports); diff != "" {
+		t.Errorf("stored (-want +got):\n%s", diff)
+	}
+}

@@ -21,6 +21,8 @@ type Snapshot struct {
 	Out int64
 	// Ports counts what left on ports other than out, received and new events, by port. An event that left on several counts on each.
 	Ports map[string]int64
+	// Dropped counts what is not stored on a port whose stream was full (config.Drop), by port. Out and Ports do not count it.
+	Dropped map[string]int64
 	// Produced counts new events, by port: those that were too large count as dead letters here, and not in DeadLettered.
 	Produced map[string]int64
 	// Skipped counts events, by port, that were not stored again: a worker that had the
@@ -68,7 +70,7 @@ type stats struct {
 }
 
 func newStats(m *stageMetrics) (*stats, error) {
-	s := &stats{metrics: m, s: Snapshot{Ports: map[string]int64{}, Produced: map[string]int64{}, DeadLetters: map[string]int64{}, Skipped: map[string]int64{}}}
+	s := &stats{metrics: m, s: Snapshot{Ports: map[string]int64{}, Dropped: map[string]int64{}, Produced: map[string]int64{}, DeadLetters: map[string]int64{}, Skipped: map[string]int64{}}}
 	for _, sketch := range []**ddsketch.DDSketch{&s.latency, &s.endToEnd} {
 		var err error
 		if *sketch, err = ddsketch.LogCollapsingLowestDenseDDSketch(0.01, latencyBins); err != nil {
@@ -98,6 +100,10 @@ func (s *stats) commit(st *step, t *chain.Tally, head bool, now int64) {
 	for _, c := range t.Ports {
 		s.s.Ports[c.Name] += c.N
 		s.metrics.ports.WithLabelValues(c.Name).Add(float64(c.N))
+	}
+	for _, c := range t.Dropped {
+		s.s.Dropped[c.Name] += c.N
+		s.metrics.dropped.WithLabelValues(c.Name).Add(float64(c.N))
 	}
 	for _, c := range t.Produced {
 		s.s.Produced[c.Name] += c.N
@@ -141,7 +147,7 @@ func (s *stats) snapshot() Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := s.s
-	out.Ports, out.Produced, out.DeadLetters, out.Skipped = maps.Clone(s.s.Ports), maps.Clone(s.s.Produced), maps.Clone(s.s.DeadLetters), maps.Clone(s.s.Skipped)
+	out.Ports, out.Dropped, out.Produced, out.DeadLetters, out.Skipped = maps.Clone(s.s.Ports), maps.Clone(s.s.Dropped), maps.Clone(s.s.Produced), maps.Clone(s.s.DeadLetters), maps.Clone(s.s.Skipped)
 	out.P50, out.P99 = quantiles(s.latency)
 	out.EndToEndP50, out.EndToEndP99 = quantiles(s.endToEnd)
 	return out

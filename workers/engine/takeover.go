@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine/backoff"
 	"millrace.dev/millrace/workers/engine/chain"
 	"millrace.dev/millrace/workers/engine/progress"
@@ -72,7 +73,7 @@ func (l *session) tryTakeOver(ctx context.Context) error {
 	l.tracks = l.tracks[:0]
 	for _, o := range outlets {
 		l.tracks = append(l.tracks, &track.Track{
-			Number: o.Number, Node: o.Node.Index, Port: o.Port.Number, Ports: o.Node.Ports.Names, Stream: o.Port.Out.Stream, Last: o.Pattern, Single: o.Port.Single(),
+			Number: o.Number, Node: o.Node.Index, Port: o.Port.Number, Ports: o.Node.Ports.Names, Stream: o.Port.Out.Stream, Last: o.Pattern, Single: o.Port.Single(), Drop: o.Port.Out.OnFull == config.Drop,
 			Blocked: l.e.nodes[o.Node.Index].metrics.blocked,
 		})
 	}

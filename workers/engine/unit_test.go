@@ -23,7 +23,13 @@ func TestOptionsNameWhatIsWrong(t *testing.T) {
 		"lanes":       {func(c *config.StageConfig) { c.Lanes = 3 }, "lanes is 3"},
 		"dead-letter": {func(c *config.StageConfig) { c.Outputs = nil }, `no port "dead-letter"`},
 		"subject":     {func(c *config.StageConfig) { c.Outputs["out"] = config.Output{Format: config.FormatFrame} }, "outputs.out.subject is empty"},
-		"format":      {func(c *config.StageConfig) { c.Outputs["out"] = config.Output{Subject: "s", Format: "xml"} }, `outputs.out.format is "xml"`},
+		"onFull": {func(c *config.StageConfig) {
+			c.Outputs["out"] = config.Output{Subject: "s", Format: config.FormatFrame, OnFull: "Burn"}
+		}, `outputs.out.onFull is "Burn": Block or Drop`},
+		"onFull of dead letters": {func(c *config.StageConfig) {
+			c.Outputs[config.PortDeadLetter] = config.Output{Subject: "s", Format: config.FormatRaw, OnFull: config.Drop}
+		}, "a dead letter is never left out"},
+		"format": {func(c *config.StageConfig) { c.Outputs["out"] = config.Output{Subject: "s", Format: "xml"} }, `outputs.out.format is "xml"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := good()

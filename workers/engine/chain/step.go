@@ -3,6 +3,7 @@ package chain
 import (
 	"slices"
 
+	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
 )
 
@@ -65,8 +66,18 @@ type Tally struct {
 	Reasons  []Count
 	Produced []Count
 	Skips    []Count // by port
-	// Ports count what left, received or new, on ports other than out.
-	Ports []Count
+	// Ports count what left, received or new, on ports other than out; Dropped what was left out because the stream was full, by port.
+	Ports, Dropped []Count
+}
+
+// Drop counts events that left on a port and are not stored there.
+func (t *Tally) Drop(port string, events int64) {
+	t.Dropped = addTo(t.Dropped, port, events)
+	if port == config.PortOut {
+		t.Out -= events
+		return
+	}
+	t.Ports = addTo(t.Ports, port, -events)
 }
 
 // left counts an event that left on the port of a number.
@@ -88,7 +99,7 @@ type Count struct {
 }
 
 func (t *Tally) reset() {
-	*t = Tally{Reasons: t.Reasons[:0], Produced: t.Produced[:0], Skips: t.Skips[:0], Ports: t.Ports[:0]}
+	*t = Tally{Reasons: t.Reasons[:0], Produced: t.Produced[:0], Skips: t.Skips[:0], Ports: t.Ports[:0], Dropped: t.Dropped[:0]}
 }
 
 func addTo(counts []Count, name string, n int64) []Count {

@@ -21,6 +21,7 @@ type queue struct {
 	next     int // the first one that is not stored
 	sent     int // how many are under way from next on
 	attempt  uint64
+	dropped  int // events that are left out
 	failures int
 	failed   bool
 	due      int64 // Unix nanoseconds of the next look
@@ -36,6 +37,15 @@ func (a *Append) Add(t *Track, n int) []Record {
 	q := &a.queues[k]
 	*q = queue{track: t, records: slices.Grow(q.records[:0], n)[:n]}
 	return q.records
+}
+
+// Dropped yields the tracks whose stream was full, and how many events are left out there.
+func (a *Append) Dropped(yield func(t *Track, events int) bool) {
+	for i := range a.queues {
+		if q := &a.queues[i]; q.dropped > 0 && !yield(q.track, q.dropped) {
+			return
+		}
+	}
 }
 
 // keepRecords is how many records a queue that is used again may have room for.

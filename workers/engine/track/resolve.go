@@ -19,6 +19,11 @@ func (l *Log) answered(ctx context.Context, i int, q *queue, ack pubAck) (done b
 		q.track.noBatch = true
 		l.send(i, q)
 		return false, nil
+	case ack.code == codeStreamStoreFailed && q.track.Drop:
+		for _, o := range q.records[q.next : q.next+q.sent] {
+			q.dropped += o.Events
+		}
+		return l.next(i, q), nil
 	default:
 		l.delay(q, ack.problem)
 		return false, nil
@@ -27,6 +32,12 @@ func (l *Log) answered(ctx context.Context, i int, q *queue, ack pubAck) (done b
 
 // stored notes that what was sent of q is stored, the last of it as sequence, and sends what is next.
 func (l *Log) stored(i int, q *queue, sequence uint64) (done bool) {
+	q.track.Fence = sequence
+	return l.next(i, q)
+}
+
+// next is done with what was sent of q, and sends what is next.
+func (l *Log) next(i int, q *queue) (done bool) {
 	for i := range q.records[q.next : q.next+q.sent] {
 		o := &q.records[q.next+i]
 		if o.Buffer != nil {
@@ -34,7 +45,6 @@ func (l *Log) stored(i int, q *queue, sequence uint64) (done bool) {
 			o.Buffer = nil
 		}
 	}
-	q.track.Fence = sequence
 	q.next += q.sent
 	q.failures = 0
 	l.problems.set(l, q.track, "")

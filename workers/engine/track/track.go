@@ -28,6 +28,8 @@ type Track struct {
 	Last string
 	// Single says that each event is a message of its own: then several are stored as an atomic batch.
 	Single bool
+	// Drop has records left out while the stream is full, instead of waiting.
+	Drop bool
 	// Blocked is called when output to the stream begins and ends to wait.
 	Blocked func(stream string, yes bool)
 
@@ -48,7 +50,9 @@ type Track struct {
 // Record is one message to be stored on a track.
 type Record struct {
 	Message nats.Msg
-	// Items names what it holds, Reach is how far it reaches into each input.
+	// Events is how many events it holds.
+	Events int
+	// Items names them, Reach is how far it reaches into each input.
 	Items *progress.Items
 	Reach []progress.Position
 	// Buffer is the memory of Message.Data, which goes back to Options.Buffers when the message is stored; nil = it does not.
