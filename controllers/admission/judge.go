@@ -22,7 +22,11 @@ type verdict struct {
 func judgePipeline(p, before *v1alpha1.Pipeline, defaultURL string) verdict {
 	now, errs := plan.Compute(plan.Input{Pipeline: p, DefaultNATSURL: defaultURL})
 	v := split(errs)
-	if len(errs) > 0 || before == nil {
+	if len(errs) > 0 {
+		return v
+	}
+	v.warnings = append(v.warnings, now.Warnings...)
+	if before == nil {
 		return v
 	}
 	was, errs := plan.Compute(plan.Input{Pipeline: before, DefaultNATSURL: defaultURL})
@@ -43,6 +47,11 @@ func judgeStage(s *v1alpha1.Stage, pipeline *v1alpha1.Pipeline, attached []v1alp
 	v := split(ofStage(s, errs))
 	if len(errs) > 0 {
 		return v
+	}
+	for _, w := range now.Warnings {
+		if object, path := plan.Place(w); object == s.Name {
+			v.warnings = append(v.warnings, path)
+		}
 	}
 	was, errs := plan.Compute(plan.Input{Pipeline: pipeline, Stages: attached, DefaultNATSURL: defaultURL})
 	if len(errs) == 0 {

@@ -37,8 +37,16 @@ func TestJudge(t *testing.T) {
 		// refused and warned are parts of the one refusal or warning; empty = none.
 		refused, warned string
 	}{
-		"fits":                       {got: judgePipeline(pipeline(check), nil, server)},
-		"expression":                 {got: judgePipeline(pipeline(v1alpha1.PipelineStage{Name: "check", StageNode: validates("event.id ==", "ingress")}), nil, server), refused: "spec.stages[0].validate.rules[0].expression"},
+		"fits":       {got: judgePipeline(pipeline(check), nil, server)},
+		"expression": {got: judgePipeline(pipeline(v1alpha1.PipelineStage{Name: "check", StageNode: validates("event.id ==", "ingress")}), nil, server), refused: "spec.stages[0].validate.rules[0].expression"},
+		"dear": {
+			got:    judgePipeline(pipeline(v1alpha1.PipelineStage{Name: "check", StageNode: validates("event.attributes.all(k, event.attributes.all(l, k != '' && l != ''))", "ingress")}), nil, server),
+			warned: "spec.stages[0].validate.rules[0].expression: may take ",
+		},
+		"Stage, dear": {got: judgeStage(attached("tap", validates("event.attributes.all(k, event.attributes.all(l, k != '' && l != ''))", "check")), pipeline(check), nil, server), warned: "spec.validate.rules[0].expression: may take "},
+		"Pipeline of a Stage that is dear": {
+			got: judgeStage(attached("tap", validates("", "check")), pipeline(v1alpha1.PipelineStage{Name: "check", StageNode: validates("event.attributes.all(k, event.attributes.all(l, k != '' && l != ''))", "ingress")}), nil, server),
+		},
 		"reads itself":               {got: judgePipeline(pipeline(check, v1alpha1.PipelineStage{Name: "more", StageNode: validates("", "more")}), nil, server), refused: "cannot read itself"},
 		"reads what is not there":    {got: judgePipeline(pipeline(check, v1alpha1.PipelineStage{Name: "more", StageNode: validates("", "chek")}), nil, server), warned: `there is no stage "chek"`},
 		"no NATS server":             {got: judgePipeline(pipeline(check), nil, ""), refused: "spec.nats.url"},

@@ -50,6 +50,11 @@ func lint(cmd *cobra.Command, files []string) error {
 	if n := len(problems); n > 0 {
 		return errors.New(count(n, "problem"))
 	}
+	for i, p := range set.Plans {
+		for _, w := range p.Warnings {
+			fmt.Fprintf(cmd.ErrOrStderr(), "warning: pipeline %s: %s\n", set.Pipelines[i].Name, w)
+		}
+	}
 	fmt.Fprintln(out, summary(set))
 	return nil
 }

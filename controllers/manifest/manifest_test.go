@@ -278,6 +278,11 @@ func TestCommand(t *testing.T) {
 	}{
 		"fine":           {args: []string{"-f", fine}, out: "ok: 1 pipeline, 1 stage\n"},
 		"standard input": {args: []string{"-f", "-"}, stdin: good, out: "ok: 1 pipeline, 1 stage\n"},
+		"dear": {
+			args: []string{"-f", "-"}, stdin: strings.Replace(good, "validate: {}", `validate: {rules: [{message: m, expression: "event.attributes.all(k, event.attributes.all(l, k != '' && l != ''))"}]}`, 1),
+			out: "warning: pipeline p: spec.stages[0].validate.rules[0].expression: may take 180µs an event (1379 units, more than 1000): " +
+				"nest fewer loops, or name the attributes that you look for\nok: 1 pipeline, 1 stage\n",
+		},
 		"folder": {
 			args: []string{"-f", dir}, error: "2 problems", code: 1,
 			out: bad + ":6: spec.stages[0].enrich: Invalid value: set at least one of kubernetes, semantic, trace, impact: a member that is not set is off\n" +

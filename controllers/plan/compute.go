@@ -18,6 +18,7 @@ type computation struct {
 	prefixRefused bool
 	maxBytes      int64
 	expressions   *cel.Env
+	warnings      []string
 }
 
 func (c *computation) refuse(err *field.Error) { c.errs = append(c.errs, err) }
@@ -46,7 +47,7 @@ func Compute(in Input) (*Plan, field.ErrorList) {
 	if len(c.errs) > 0 {
 		return nil, c.errs
 	}
-	p.Ingress = streams[0].Stream
+	p.Ingress, p.Warnings = streams[0].Stream, c.warnings
 	for _, s := range streams {
 		p.Streams = append(p.Streams, s.Stream)
 	}

@@ -39,6 +39,8 @@ type Plan struct {
 	Streams []Stream
 	// Leases is where the workers agree on who owns which lane.
 	Leases Leases
+	// Warnings are what the manifest may have and users should know, with field paths.
+	Warnings []string `json:",omitempty"`
 	// Stages are in topological order: a stage stands behind all stages it reads; otherwise
 	// as in the manifest.
 	Stages []Stage

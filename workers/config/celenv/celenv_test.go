@@ -45,8 +45,11 @@ func TestCompile(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			got := ""
-			if _, err := celenv.Compile(env, test.expression); err != nil {
+			ast, err := celenv.Compile(env, test.expression)
+			if err != nil {
 				got = err.Error()
+			} else if dear := celenv.Dear(env, ast); dear != "" {
+				t.Errorf("an everyday expression %s", dear)
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)

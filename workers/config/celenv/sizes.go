@@ -25,12 +25,13 @@ func (s size) or(t size) size { return size{max(s.text, t.text), max(s.count, t.
 // text could double at each step.
 type sizes struct {
 	ast   *celast.AST
+	event size           // of what an event holds
 	of    map[int64]size // by the id of the part
 	scope map[string]size
 }
 
-func measure(ast *cel.Ast) *sizes {
-	s := &sizes{ast: ast.NativeRep(), of: map[int64]size{}, scope: map[string]size{}}
+func measure(ast *cel.Ast, event size) *sizes {
+	s := &sizes{ast: ast.NativeRep(), event: event, of: map[int64]size{}, scope: map[string]size{}}
 	s.measure(s.ast.Expr())
 	return s
 }
@@ -61,7 +62,7 @@ func (s *sizes) measured(x celast.Expr) (out size) {
 		if local, ok := s.scope[x.AsIdent()]; ok {
 			return local
 		}
-		return size{maxText, maxEntries}
+		return s.event
 	case celast.SelectKind:
 		return s.measure(x.AsSelect().Operand())
 	case celast.CallKind:
