@@ -44,6 +44,9 @@ func decide(s *snapshot, cluster string) intent {
 	}
 	leases := s.resolved.Plan.Leases
 	in.streams = append(in.streams, jetstream.CompareLeases(leases, owner, s.streams[leases.Stream()]))
+	if states := s.resolved.Plan.States; states.Bucket != "" {
+		in.streams = append(in.streams, jetstream.CompareStates(states, owner, s.streams[states.Stream()]))
+	}
 	return in
 }
 
@@ -94,11 +97,11 @@ func decideRetained(s *snapshot) []string {
 	return retained
 }
 
-// streamsOf names the streams of a plan; the last one is the bucket of the leases.
+// streamsOf names the streams of a plan; the last ones are its buckets.
 func streamsOf(p *plan.Plan) []string {
 	var names []string
 	for _, s := range p.Streams {
 		names = append(names, s.Name)
 	}
-	return append(names, p.Leases.Stream())
+	return append(names, p.Buckets()...)
 }

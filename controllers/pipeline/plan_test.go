@@ -87,13 +87,13 @@ func TestDecide(t *testing.T) {
 		change func(*snapshot)
 		want   map[string]int
 	}{
-		"new": {func(*snapshot) {}, map[string]int{"children": 2, "streams": 6}},
+		"new": {func(*snapshot) {}, map[string]int{"children": 2, "streams": 7}},
 		"NATS away: children all the same": {
 			func(s *snapshot) { s.natsErr = &jetstream.UnreachableError{} }, map[string]int{"children": 2},
 		},
 		"an entry is gone": {
 			func(s *snapshot) { s.stages.Children = []v1alpha1.Stage{child("validate"), child("old")} },
-			map[string]int{"children": 2, "streams": 6, "prune": 1},
+			map[string]int{"children": 2, "streams": 7, "prune": 1},
 		},
 		"an old child is being deleted": {
 			func(s *snapshot) {
@@ -102,21 +102,21 @@ func TestDecide(t *testing.T) {
 				*old.DeletionTimestamp = metav1.Now()
 				s.stages.Children = []v1alpha1.Stage{old}
 			},
-			map[string]int{"children": 2, "streams": 6},
+			map[string]int{"children": 2, "streams": 7},
 		},
 		"a name is taken": {
 			func(s *snapshot) { s.taken["obs-validate"] = &v1alpha1.Stage{} },
-			map[string]int{"children": 1, "streams": 6},
+			map[string]int{"children": 1, "streams": 7},
 		},
 		"a stream is not planned any more": {
 			func(s *snapshot) {
 				s.pipeline.Status.Streams = []v1alpha1.StreamStatus{{Name: "SHOP_OBS_RAW"}, {Name: "OLD"}}
 			},
-			map[string]int{"children": 2, "streams": 6, "retained": 1},
+			map[string]int{"children": 2, "streams": 7, "retained": 1},
 		},
 		"a foreign stream": {
 			func(s *snapshot) { s.streams["SHOP_OBS_RAW"] = &jetstream.Stream{Config: api.StreamConfig{}} },
-			map[string]int{"children": 2, "streams": 6, "refused": 1},
+			map[string]int{"children": 2, "streams": 7, "refused": 1},
 		},
 		"refused": {func(s *snapshot) { s.resolved = graph.Resolved{} }, map[string]int{}},
 	}

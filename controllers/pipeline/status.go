@@ -187,7 +187,7 @@ func refusals(changes []jetstream.StreamChange, action jetstream.Action, say fun
 func notOwned(c jetstream.StreamChange) string {
 	remedy := "delete this Pipeline and create it again with a name of its own for this stream (spec.ingress.stream, spec.deadLetters.stream, " +
 		"spec.insights.stream or output.stream of the stage; these fields are immutable)"
-	if c.Leases {
+	if c.Bucket != "" {
 		remedy = "delete it if nobody uses it, or make the Pipeline anew with a spec.subjectPrefix of its own"
 	}
 	return fmt.Sprintf("stream %s exists and %s: %s, or hand this one over by its metadata %s",

@@ -1,6 +1,9 @@
 package plan
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Clashes says where two pipelines claim the same Stage object, or on one NATS server the same
 // stream or subject: the operator gives it to the one that was there first.
@@ -40,8 +43,8 @@ func streamClashes(p, other *Plan) []string {
 	var clashes []string
 	who := other.Namespace + "/" + other.Name
 	for _, mine := range p.Streams {
-		if mine.Name == other.Leases.Stream() {
-			clashes = append(clashes, fmt.Sprintf("stream %s has the name of the leases of Pipeline %s", mine.Name, who))
+		if slices.Contains(other.Buckets(), mine.Name) {
+			clashes = append(clashes, fmt.Sprintf("stream %s has the name of the leases or snapshots of Pipeline %s", mine.Name, who))
 		}
 		for _, theirs := range other.Streams {
 			if mine.Name == theirs.Name {
@@ -55,8 +58,8 @@ func streamClashes(p, other *Plan) []string {
 		}
 	}
 	for _, theirs := range other.Streams {
-		if theirs.Name == p.Leases.Stream() {
-			clashes = append(clashes, fmt.Sprintf("the leases have the name of stream %s of Pipeline %s", theirs.Name, who))
+		if slices.Contains(p.Buckets(), theirs.Name) {
+			clashes = append(clashes, fmt.Sprintf("the leases or snapshots have the name of stream %s of Pipeline %s", theirs.Name, who))
 		}
 	}
 	return clashes

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"slices"
+
 	"github.com/google/cel-go/cel"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -44,6 +46,7 @@ func Compute(in Input) (*Plan, field.ErrorList) {
 		p.Stages = append(p.Stages, c.stage(p, n, streams, nats))
 	}
 	chain(p)
+	c.states(p, streams)
 	if len(c.errs) > 0 {
 		return nil, c.errs
 	}
@@ -198,6 +201,24 @@ func (c *computation) leases(p *Plan, streams []*stream) {
 	for _, s := range streams {
 		if s.Name == name {
 			c.refuse(duplicate(s.namePath, s.Name, "the stream of the leases has this name"))
+		}
+	}
+}
+
+// states names the bucket of snapshots, which is where that of the leases is.
+func (c *computation) states(p *Plan, streams []*stream) {
+	if !slices.ContainsFunc(p.Stages, func(s Stage) bool { return s.Config.KeepsState() }) {
+		return
+	}
+	p.States = States{Bucket: config.StateBucket(p.Leases.Bucket), Memory: p.Leases.Memory, Replicas: p.Leases.Replicas}
+	name := p.States.Stream()
+	if problem := checkNATSName(name); problem != "" && !c.prefixRefused && checkNATSName(p.Leases.Stream()) == "" {
+		c.refuse(field.Invalid(field.NewPath("spec", "subjectPrefix"), c.in.Pipeline.Spec.SubjectPrefix,
+			"the stream "+quote(name)+" of the snapshots "+problem))
+	}
+	for _, s := range streams {
+		if s.Name == name {
+			c.refuse(duplicate(s.namePath, s.Name, "the stream of the snapshots has this name"))
 		}
 	}
 }

@@ -544,6 +544,24 @@ func TestLeases(t *testing.T) {
 	}
 }
 
+// TestStates: the bucket of snapshots is beside that of the leases, where a stage has state to keep. No pipeline's leases have its
+// name: there is no namespace with capitals.
+func TestStates(t *testing.T) {
+	for spec, want := range map[string]plan.States{
+		`{stages: [{name: a, from: [ingress], validate: {dedupe: {}}}]}`:                                                                               {},
+		`{stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [a], analyze: {trend: {}}}]}`:                                             {Bucket: "STATE_default_p", Replicas: 1},
+		`{streams: {storage: Memory, replicas: 3}, stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [a], correlate: {window: {}}}]}`: {Bucket: "STATE_default_p", Memory: true, Replicas: 3},
+	} {
+		p, errs := plan.Compute(input(t, spec, nil))
+		if len(errs) > 0 {
+			t.Fatal(errs.ToAggregate())
+		}
+		if diff := cmp.Diff(want, p.States); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", spec, diff)
+		}
+	}
+}
+
 // TestUnique: over all stages, no two consumers of a stream share a name, whatever dashes the
 // names of stages hold.
 func TestUnique(t *testing.T) {
@@ -645,10 +663,10 @@ func TestClashes(t *testing.T) {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	named := compute(`{subjectPrefix: c, stages: [{name: x, from: [ingress], output: {stream: KV_default_p_b}, validate: {}}]}`)
-	if diff := cmp.Diff([]string{"stream KV_default_p_b has the name of the leases of Pipeline default/p"}, plan.Clashes(named, apart)); diff != "" {
+	if diff := cmp.Diff([]string{"stream KV_default_p_b has the name of the leases or snapshots of Pipeline default/p"}, plan.Clashes(named, apart)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"the leases have the name of stream KV_default_p_b of Pipeline default/p"}, plan.Clashes(apart, named)); diff != "" {
+	if diff := cmp.Diff([]string{"the leases or snapshots have the name of stream KV_default_p_b of Pipeline default/p"}, plan.Clashes(apart, named)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }

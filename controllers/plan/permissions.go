@@ -57,7 +57,7 @@ func OperatorPermissions(plans ...*Plan) User {
 		// Which streams a deleted pipeline owns is found by their metadata. INFO tells a server that is silent
 		// from an asset that is.
 		publish = append(publish, api("INFO"), api("STREAM.LIST"))
-		names := []string{p.Leases.Stream()}
+		names := p.Buckets()
 		for _, s := range p.Streams {
 			names = append(names, s.Name)
 		}
@@ -112,9 +112,9 @@ func stageUser(p *Plan, s *Stage) User {
 	for _, in := range c.Inputs {
 		publish = append(publish, inputRights(&c, in)...)
 	}
-	replays := false
+	replays, keeps := false, false
 	for _, node := range append([]config.StageConfig{c}, c.Chain...) {
-		replays = replays || node.Replays()
+		replays, keeps = replays || node.Replays(), keeps || node.KeepsState()
 		for port, out := range node.Outputs {
 			publish = append(publish, outputSubject(node.Stage, out), api("STREAM.MSG.GET."+out.Stream))
 			if port == config.PortInsights && node.Replays() { // which of them are open
@@ -130,6 +130,10 @@ func stageUser(p *Plan, s *Stage) User {
 	if c.Leases != "" {
 		publish = append(publish, d.Put(c.Leases, c.Stage), api("STREAM.MSG.GET.KV_"+c.Leases),
 			config.WakeSubject(c.InboxPrefix(), c.Leases))
+		if keeps {
+			states := config.StateBucket(c.Leases)
+			publish = append(publish, d.Put(states, c.Stage+".>"), api("STREAM.MSG.GET.KV_"+states))
+		}
 	}
 	return user(p.Namespace+"."+p.Name+"."+s.Name, c.InboxPrefix(), publish)
 }

@@ -23,6 +23,8 @@ const (
 	// DefaultAckWait is how long a silent worker keeps a message before it is delivered again.
 	// A takeover does not wait for it.
 	DefaultAckWait = 5 * time.Minute
+	// StatesMaxAge is how long a snapshot of the state of a lane is kept. That of a lane without input is not renewed.
+	StatesMaxAge = 24 * time.Hour
 	// LeasesMaxValueBytes bounds the value of one key of the bucket of leases.
 	LeasesMaxValueBytes = 64 << 10
 	// FrameMaxAckPending bounds the frames of a lane in the hands of its worker.

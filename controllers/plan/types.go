@@ -39,6 +39,8 @@ type Plan struct {
 	Streams []Stream
 	// Leases is where the workers agree on who owns which lane.
 	Leases Leases
+	// States is where lanes keep snapshots of their state; zero when no stage has any to keep.
+	States States `json:",omitzero"`
 	// Warnings are what the manifest may have and users should know, with field paths.
 	Warnings []string `json:",omitempty"`
 	// Stages are in topological order: a stage stands behind all stages it reads; otherwise
@@ -79,6 +81,29 @@ func (l Leases) Key(stage string) string { return "$KV." + l.Bucket + "." + stag
 
 // Subject is what the keys are stored below.
 func (l Leases) Subject() string { return config.KeySubject(l.Bucket, ">") }
+
+// States is a NATS KV bucket: of each key its newest value only, until it is StatesMaxAge old. A lane has some keys for the pieces of
+// its last two snapshots. None is needed: without one, a takeover replays more input.
+type States struct {
+	Bucket string
+	// Memory selects memory storage instead of files.
+	Memory   bool
+	Replicas int
+}
+
+// Stream is the name of the stream that holds the bucket.
+func (s States) Stream() string { return "KV_" + s.Bucket }
+
+// Subject is what the keys are stored below.
+func (s States) Subject() string { return config.KeySubject(s.Bucket, ">") }
+
+// Buckets are the names of the streams that hold the KV buckets of the plan.
+func (p *Plan) Buckets() []string {
+	if p.States.Bucket == "" {
+		return []string{p.Leases.Stream()}
+	}
+	return []string{p.Leases.Stream(), p.States.Stream()}
+}
 
 // Stage is one node of the graph.
 type Stage struct {

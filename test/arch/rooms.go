@@ -20,6 +20,7 @@ var rooms = [...]room{
 		"api/event/v1", "workers/config", "workers/event", "workers/stage", "workers/engine/progress", "workers/engine/backoff",
 	}, false},
 	{"workers/engine/stored", []string{"workers/config"}, true},
+	{"workers/engine/snapshot", []string{"workers/config", "workers/engine/progress", "workers/engine/stored"}, true},
 	{"workers/engine/source", []string{"workers/config", "workers/engine/backoff", "workers/engine/stored"}, true},
 	{"workers/engine/track", []string{"workers/config", "workers/engine/progress", "workers/engine/backoff", "workers/engine/stored"}, true},
 }

@@ -62,6 +62,9 @@ func TestDeletionPolicyDelete(t *testing.T) {
 	if x.hasStream(x.leases()) {
 		t.Error("the bucket of the leases is still there")
 	}
+	if x.hasStream(x.snapshots()) {
+		t.Error("the bucket of the snapshots is still there")
+	}
 	x.event("obs", v1alpha1.ReasonDeleted, x.stream("raw"))
 	x.ready(bystander)
 	x.delete(bystander)

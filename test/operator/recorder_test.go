@@ -46,7 +46,7 @@ func (r *recorder) of(namespace string) []string {
 	return slices.Collect(func(yield func(string) bool) {
 		for _, request := range r.requests {
 			if strings.Contains(request, "/"+namespace+"/") || strings.Contains(request, stream) ||
-				strings.Contains(request, "KV_"+namespace) {
+				strings.Contains(request, "KV_"+namespace) || strings.Contains(request, "KV_STATE_"+namespace) {
 				if !yield(request) {
 					return
 				}

@@ -139,6 +139,9 @@ func (x *tenant) lane(stage string, lane int) string {
 // leases is the stream of the bucket of pipeline obs.
 func (x *tenant) leases() string { return "KV_" + x.ns + "_obs" }
 
+// snapshots is the stream of the bucket of snapshots of pipeline obs.
+func (x *tenant) snapshots() string { return "KV_STATE_" + x.ns + "_obs" }
+
 func (x *tenant) create(objects ...client.Object) {
 	x.t.Helper()
 	for _, o := range objects {
@@ -348,7 +351,7 @@ func (x *tenant) dropStreams() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(x.t.Context()), 10*time.Second)
 		defer cancel()
 		for name := range x.js.StreamNames(ctx).Name() {
-			if strings.HasPrefix(name, x.stream("")) || name == x.leases() {
+			if strings.HasPrefix(name, x.stream("")) || name == x.leases() || name == x.snapshots() {
 				_ = x.js.DeleteStream(ctx, name)
 			}
 		}

@@ -75,10 +75,22 @@ func Rebuild(t testing.TB, s stage.Stage, messages []Message, at int, before []S
 	in.marked = ok && selective.OnlyMarked()
 	in.Run(messages[from:at])
 	in.marked = false
-	if r, ok := s.(stage.Recaller); ok {
+	in.recall(messages, at, before)
+	return in
+}
+
+// Recall starts s before the message at index at without a replay, as where the input has expired.
+func Recall(t testing.TB, s stage.Stage, messages []Message, at int, before []Step) *Instance {
+	t.Helper()
+	in := New(t, s)
+	in.recall(messages, at, before)
+	return in
+}
+
+func (in *Instance) recall(messages []Message, at int, before []Step) {
+	if r, ok := in.Stage.(stage.Recaller); ok {
 		r.Recall(told(before[:min(at, len(before))]), time.Unix(messages[max(at-1, 0)].Stored.Unix(), 0))
 	}
-	return in
 }
 
 // told are the last revisions of all insights.
@@ -127,6 +139,48 @@ func (in *Instance) RunReloading(messages []Message, n int, c *config.StageConfi
 		steps = append(steps, in.Run(part)...)
 	}
 	return steps
+}
+
+// Move has a new instance go on, with a snapshot of the one that was at work.
+func (in *Instance) Move(to stage.Stage) {
+	in.t.Helper()
+	b := in.Snapshot()
+	if err := to.Start(in.t.Context()); err != nil {
+		in.t.Fatal(err)
+	}
+	next, ok := to.(stage.Snapshotter)
+	if !ok {
+		in.t.Fatalf("%T is no stage.Snapshotter", to)
+	}
+	lent := bytes.Clone(b)
+	if err := next.Restore(lent); err != nil {
+		in.t.Fatalf("restore a snapshot: %v", err)
+	}
+	for i := range lent {
+		lent[i] = 0xdb
+	}
+	in.Stage = to
+	if again := in.Snapshot(); !bytes.Equal(b, again) {
+		in.t.Fatalf("a snapshot of what was restored has %d bytes and differs from the one that it was restored from (%d bytes)", len(again), len(b))
+	}
+}
+
+// Snapshot is the state of the stage.
+func (in *Instance) Snapshot() []byte {
+	in.t.Helper()
+	s, ok := in.Stage.(stage.Snapshotter)
+	if !ok {
+		in.t.Fatalf("%T is no stage.Snapshotter", in.Stage)
+	}
+	const before = "what stands before"
+	b, err := s.Snapshot([]byte(before))
+	if err != nil {
+		in.t.Fatalf("snapshot: %v", err)
+	}
+	if !bytes.HasPrefix(b, []byte(before)) {
+		in.t.Fatal("a snapshot overwrites what stands before it")
+	}
+	return b[len(before):]
 }
 
 // flush lets every whole second pass that lies before a message.

@@ -9,11 +9,11 @@ import (
 	"millrace.dev/millrace/controllers/plan"
 )
 
-// Apply makes again what is missing of the streams, the consumers and the bucket of leases, as
+// Apply makes again what is missing of the streams, the consumers and the buckets, as
 // the operator does in a cluster, and sets what differs.
 func (r *Rig) Apply(ctx context.Context) error { return apply(ctx, r.js, r.plan) }
 
-// apply makes the streams, the consumers and the bucket of leases of p.
+// apply makes the streams, the consumers and the buckets of p.
 func apply(ctx context.Context, js jetstream.JetStream, p *plan.Plan) error {
 	for _, s := range p.Streams {
 		if _, err := js.CreateOrUpdateStream(ctx, streamConfig(s)); err != nil {
@@ -33,6 +33,13 @@ func apply(ctx context.Context, js jetstream.JetStream, p *plan.Plan) error {
 	}
 	if _, err := js.CreateOrUpdateKeyValue(ctx, bucket); err != nil {
 		return fmt.Errorf("bucket %s of the leases: %w", p.Leases.Bucket, err)
+	}
+	if p.States.Bucket == "" {
+		return nil
+	}
+	bucket = jetstream.KeyValueConfig{Bucket: p.States.Bucket, History: 1, TTL: plan.StatesMaxAge, MaxBytes: 256 << 20, Replicas: 1, Storage: storageOf(p.States.Memory)}
+	if _, err := js.CreateOrUpdateKeyValue(ctx, bucket); err != nil {
+		return fmt.Errorf("bucket %s of the snapshots: %w", p.States.Bucket, err)
 	}
 	return nil
 }

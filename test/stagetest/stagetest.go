@@ -37,14 +37,7 @@ var story = generator.Options{Seed: 11, Events: 6000, Duplicates: 200, End: time
 
 // Run runs the suite.
 func Run(t *testing.T, s Suite) {
-	s.Config.Kind = s.Factory.Kind()
-	if s.Config.Stage == "" {
-		s.Config.Stage = "stage"
-	}
-	s.Config.Pipeline = config.PipelineRef{Namespace: "default", Name: "p"}
-	if s.Messages == nil {
-		s.Messages = append(replay.Story(t, story, 30*time.Second), oddities()...)
-	}
+	s.complete(t)
 	want := s.run(t)
 	t.Run("the same input makes the same output", func(t *testing.T) { s.same(t, want, s.run(t)) })
 	t.Run("lent memory is not kept", s.memory)
@@ -54,10 +47,32 @@ func Run(t *testing.T, s Suite) {
 	t.Run("nothing runs on after Shutdown", s.shutdown)
 	if s.Factory.Stateful(&s.Config) {
 		t.Run("a rebuilt state is the same", func(t *testing.T) { s.rebuild(t, want) })
+		if _, ok := s.instance(t).(stage.Snapshotter); ok {
+			s.snapshots(t, want)
+		}
 		return
 	}
 	t.Run("batches do not matter", s.batches)
 	t.Run("several goroutines at once", s.concurrent)
+}
+
+// Snapshots runs the part of the suite that is about stage.Snapshotter. Run does so, too: this is for what a replay
+// does not make the same.
+func Snapshots(t *testing.T, s Suite) {
+	s.complete(t)
+	s.snapshots(t, s.run(t))
+}
+
+func (s *Suite) complete(t *testing.T) {
+	t.Helper()
+	s.Config.Kind = s.Factory.Kind()
+	if s.Config.Stage == "" {
+		s.Config.Stage = "stage"
+	}
+	s.Config.Pipeline = config.PipelineRef{Namespace: "default", Name: "p"}
+	if s.Messages == nil {
+		s.Messages = append(replay.Story(t, story, 30*time.Second), oddities()...)
+	}
 }
 
 // oddities are events that hardly are any, an hour behind the story.

@@ -9,6 +9,7 @@ import (
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
+	"millrace.dev/millrace/workers/stage/state"
 )
 
 type analyzer struct {
@@ -17,6 +18,7 @@ type analyzer struct {
 	results  results
 	line     line // of the series that is tested for a trend
 	insights insights
+	kept     state.Format
 }
 
 func newAnalyzer(s stage.Settings, set settings) *analyzer {
@@ -25,6 +27,7 @@ func newAnalyzer(s stage.Settings, set settings) *analyzer {
 		settings: set, store: newStore(s.Share(set.maxSeries), s.Metrics),
 		results:  results{source: source, pipeline: s.Config.Pipeline.String()},
 		insights: newInsights(source, s.Config.Pipeline.String(), set, s.Share(maxEpisodes), s.Metrics),
+		kept:     format(set, source, s.Lanes),
 	}
 }
 

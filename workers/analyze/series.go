@@ -68,12 +68,14 @@ type store struct {
 	families *simplelru.LRU[xxh3.Uint128, *family] // of series with attributes
 	labels   labels                                // memory for those of an event
 	buf      []byte
+	limit    int // of series, and of families
 	evicted  prometheus.Counter
 	size     prometheus.Gauge
 }
 
 func newStore(limit int, metrics prometheus.Registerer) *store {
 	s := &store{
+		limit: limit,
 		evicted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "millrace_analyze_series_evictions_total", Help: "Series forgotten for lack of room (maxSeries).",
 		}),

@@ -36,12 +36,14 @@ var kinds = [...]Traits{
 		OneLane:  "finds what belongs together over all keys",
 		Live:     []string{"window.minEvents"},
 		stateful: always,
+		keeps:    true,
 	},
 	{
 		Kind:     KindAnalyze,
 		Finds:    []string{PortInsights},
 		Live:     []string{"anomaly.threshold", "trend.minPoints"},
 		stateful: always,
+		keeps:    true,
 	},
 }
 
@@ -64,6 +66,8 @@ type Traits struct {
 
 	// stateful says whether a stage of this kind keeps state between events; nil = never.
 	stateful func(*StageConfig) bool
+	// keeps says that lanes of such a stage keep snapshots of their state (stage.Snapshotter).
+	keeps bool
 	// readsCluster says whether it asks the API server of Kubernetes, which is all that a stage calls
 	// today but NATS; nil = never.
 	readsCluster func(*StageConfig) bool
@@ -102,6 +106,9 @@ func (c *StageConfig) Replays() bool {
 	stateful := c.Kind.Traits().stateful
 	return stateful != nil && stateful(c)
 }
+
+// KeepsState says whether the lanes of the stage keep snapshots of their state in the bucket of states (StateBucket).
+func (c *StageConfig) KeepsState() bool { return c.Replays() && c.Kind.Traits().keeps }
 
 // ReadsCluster says whether the stage, or one that is chained to it, looks up objects of the cluster.
 func (c *StageConfig) ReadsCluster() bool {

@@ -65,3 +65,7 @@ func CollectorInbox(cluster string) string { return InboxPrefix("", "collect", c
 // WakeSubject is where the workers of the stage tell each other that a lane is free, behind
 // an inbox prefix.
 func WakeSubject(inboxPrefix, bucket string) string { return inboxPrefix + ".lease." + bucket }
+
+// StateBucket is the KV bucket in which the lanes of the stages that share a bucket of leases keep snapshots of their state. No
+// namespace, which the name of another pipeline's bucket begins with, has capitals.
+func StateBucket(leases string) string { return "STATE_" + leases }

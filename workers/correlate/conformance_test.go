@@ -17,3 +17,11 @@ func TestConformance(t *testing.T) {
 		})
 	}
 }
+
+// TestSnapshots is of stories that the one of TestConformance does not tell.
+func TestSnapshots(t *testing.T) {
+	stagetest.Snapshots(t, stagetest.Suite{
+		Factory: NewFactory(), Messages: recoveries(),
+		Config: config.StageConfig{Partitions: 1, Correlate: &config.Correlate{Realtime: &config.CorrelateRealtime{}, Window: &config.CorrelateWindow{MinEvents: 1}}},
+	})
+}

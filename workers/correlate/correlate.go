@@ -8,12 +8,14 @@ import (
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
+	"millrace.dev/millrace/workers/stage/state"
 )
 
 type correlator struct {
 	source   string
 	realtime *realtime // nil = off
 	windows  *windows  // nil = off
+	kept     state.Format
 }
 
 func newCorrelator(s stage.Settings, set settings) *correlator {
@@ -24,6 +26,7 @@ func newCorrelator(s stage.Settings, set settings) *correlator {
 	if set.window != nil {
 		c.windows = newWindows(set.window, s)
 	}
+	c.kept = c.format(set, s.Config.Partitions, s.Lanes)
 	return c
 }
 

@@ -166,6 +166,7 @@ func process(t testing.TB, s *correlator, events ...*eventv1.Event) *made {
 func step(t testing.TB, s *correlator, m *made, stored time.Duration, events ...*eventv1.Event) {
 	t.Helper()
 	if len(events) > 0 {
+		move(t, s)
 		b := batch(t, events...)
 		b.Now = start.Add(stored)
 		if err := s.Process(t.Context(), b); err != nil {

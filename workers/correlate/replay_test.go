@@ -229,8 +229,8 @@ func TestReplayWithoutRoom(t *testing.T) {
 	}
 }
 
-// TestReplayOfRecoveries: what is held, mended and falls ill again is the same after a takeover.
-func TestReplayOfRecoveries(t *testing.T) {
+// recoveries are what is held, mended and falls ill again.
+func recoveries() (messages []replay.Message) {
 	r := rand.New(rand.NewPCG(3, 3))
 	var events []*eventv1.Event
 	for app := range 4 {
@@ -249,10 +249,15 @@ func TestReplayOfRecoveries(t *testing.T) {
 		}
 	}
 	slices.SortStableFunc(events, func(a, b *eventv1.Event) int { return int(int64(a.GetTimeUnixNano()) - int64(b.GetTimeUnixNano())) })
-	var messages []replay.Message
 	for _, e := range events {
 		messages = append(messages, replay.Message{Stored: time.Unix(0, int64(e.GetTimeUnixNano())), Data: event.AppendCloudEvent(nil, e)})
 	}
+	return messages
+}
+
+// TestReplayOfRecoveries: what is held, mended and falls ill again is the same after a takeover.
+func TestReplayOfRecoveries(t *testing.T) {
+	messages := recoveries()
 	s := newStage(t, realtimeOnly)
 	whole, long := replay.New(t, s), map[int]int{}
 	var all []replay.Step

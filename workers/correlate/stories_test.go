@@ -12,11 +12,14 @@ import (
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/test/replay"
+	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
 )
 
 // A story is what the collector publishes while something happens in a cluster. Events are stored when they
-// happened, and the stage is flushed at every second until two minutes after the last.
+// happened, and the stage is flushed at every second until two minutes after the last. Before each event another instance
+// takes over with a snapshot, of which no story shows anything.
 
 // happens makes an event as the collector does: what happened to which object, so many seconds after the
 // start. An object is Kind/name, in namespace shop unless it is a Node.
@@ -123,6 +126,7 @@ func play(t testing.TB, s *correlator, events ...*eventv1.Event) (lines []line) 
 	for _, e := range events {
 		at := time.Unix(0, int64(e.GetTimeUnixNano()))
 		flushUntil(at.Unix())
+		move(t, s)
 		b := batch(t, e)
 		b.Now = at
 		if err := s.Process(t.Context(), b); err != nil {
@@ -133,6 +137,28 @@ func play(t testing.TB, s *correlator, events ...*eventv1.Event) (lines []line) 
 	}
 	flushUntil(second + 120)
 	return lines
+}
+
+// move has another instance go on with a snapshot of s, in the place of s.
+func move(t testing.TB, s *correlator) {
+	t.Helper()
+	kept, err := s.Snapshot(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := &correlator{source: s.source, kept: s.kept}
+	if r := s.realtime; r != nil {
+		c := &config.CorrelateRealtime{Within: config.Duration(r.within), IncidentIdle: config.Duration(r.idle), MaxEntities: r.memory.maxHeld / perEntity}
+		next.realtime = newRealtime(c, r.voice, nil)
+	}
+	if w := s.windows; w != nil {
+		c := &config.CorrelateWindow{Size: config.Duration(w.size), Lateness: config.Duration(w.lateness), MinEvents: w.minEvents, MaxEvents: w.maxEvents}
+		next.windows = newWindows(c, stage.Settings{Config: &config.StageConfig{Partitions: w.watermark.partitions}})
+	}
+	if err := next.Restore(kept); err != nil {
+		t.Fatal(err)
+	}
+	*s = *next
 }
 
 // each makes the events of several pods: %s in an object is the pod's letter.

@@ -33,6 +33,7 @@ func (l *session) commit(ctx context.Context, s *step) error {
 		return err
 	}
 	l.acknowledge(s)
+	l.saver.committed(s)
 	s.append.Forget()
 	l.working.Add(-1)
 	l.free <- s

@@ -35,7 +35,10 @@
 //     progress): what is stored is not stored again when it comes again, in whatever packing, whatever is decided now;
 //  3. has new instances of stateful stages process the input of the last Horizon, up to what is
 //     acknowledged, and stores nothing of that. A stage that needs marked events only (stage.Selective)
-//     is given only these, which frames name in their header Millrace-Marked.
+//     is given only these, which frames name in their header Millrace-Marked. Where the stages can keep their state
+//     (stage.Snapshotter), the worker before has stored a snapshot of it every ten seconds and when it gave the lane back
+//     (snapshot.go, package snapshot): then they restore that and process only what was acknowledged behind it. A snapshot only saves time. Whatever is
+//     wrong with it leads to the replay.
 //
 // A worker that lost the lane without noticing (it was stopped, or cut off) cannot write: its
 // publish is refused, since the last message of the track is not its own any more. It then
@@ -73,7 +76,7 @@
 // for each output stream O $JS.API.STREAM.MSG.GET.O, for stateful stages
 // $JS.API.STREAM.MSG.GET.I and $JS.API.DIRECT.GET.I (the replay), for those with insights
 // $JS.API.DIRECT.GET of their stream (which are open), for leases those of
-// package lease, and a subscription to its inbox, which is its stage's alone
+// package lease, for snapshots $KV.STATE_<leases>.<stage>.> and $JS.API.STREAM.MSG.GET.KV_STATE_<leases>, and a subscription to its inbox, which is its stage's alone
 // (config.StageConfig.InboxPrefix). In a JetStream domain D, $JS.API. is $JS.D.API. everywhere, and keys are
 // written on $JS.D.API.$KV.<bucket>.<key> (config.Domain). A consumer or stream that does not exist
 // is waited for: the operator makes it again.

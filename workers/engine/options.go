@@ -41,6 +41,8 @@ type Options struct {
 	// LeaseEvery and LeaseExpire are how often a worker renews its leases, and after what
 	// silence others take its lanes; 0 = 1.5 s and 6 s.
 	LeaseEvery, LeaseExpire time.Duration
+	// SnapshotEvery is how often a lane keeps the state of its stages, where they can; 0 = 10 s.
+	SnapshotEvery time.Duration
 	// WedgedAfter is how long a worker may have messages in hand without any progress
 	// before it reports itself as dead; 0 = 2 minutes.
 	WedgedAfter time.Duration
@@ -59,6 +61,7 @@ const (
 	defaultDrain       = 30 * time.Second
 	defaultAckTimeout  = 5 * time.Second
 	defaultWedgedAfter = 2 * time.Minute
+	defaultSnapshot    = 10 * time.Second
 )
 
 func (o *Options) complete() error {
@@ -92,6 +95,7 @@ func (o *Options) complete() error {
 	}
 	fallback(&o.WedgedAfter, defaultWedgedAfter)
 	fallback(&o.AckTimeout, defaultAckTimeout)
+	fallback(&o.SnapshotEvery, defaultSnapshot)
 	return checkConfig(o.Config)
 }
 

@@ -21,6 +21,7 @@ func (l *session) process(ctx context.Context, in <-chan *step, out chan<- *step
 		select {
 		case s, more := <-in:
 			if !more {
+				l.saver.takeLast(ctx, out)
 				return
 			}
 			work = func() (*step, bool) { return s, l.take(ctx, s) }
@@ -37,6 +38,9 @@ func (l *session) process(ctx context.Context, in <-chan *step, out chan<- *step
 		s, ok := work()
 		if s != nil {
 			s.done = done
+		}
+		if s != nil && ok {
+			l.saver.take(ctx, s, false)
 		}
 		if !ok || s != nil && !l.through(ctx, s, out) {
 			// Stopped in the middle: nothing of the step is stored.

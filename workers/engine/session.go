@@ -35,6 +35,8 @@ type session struct {
 	out    *track.Log
 	tracks []*track.Track // by the numbers of the outlets of the chain
 
+	saver *saver // of snapshots; nil = the lane makes none
+
 	free    chan *step
 	working atomic.Int32 // steps that are not stored
 	ready   atomic.Bool
@@ -127,6 +129,8 @@ func (l *session) run(ctx context.Context, cancel context.CancelCauseFunc) error
 			l.merger.Run(ctx, again, l.stopping)
 		})
 	}
+	var saving sync.WaitGroup
+	saving.Go(func() { l.saver.run(ctx) })
 	all.Go(func() { defer close(filled); l.fill(ctx, filled); stopPulling() })
 	all.Go(func() { defer close(processed); l.process(ctx, filled, processed) })
 	all.Go(func() {
@@ -140,6 +144,8 @@ func (l *session) run(ctx context.Context, cancel context.CancelCauseFunc) error
 	all.Wait()
 	stopPulling()
 	inputs.Wait()
+	l.saver.close()
+	saving.Wait()
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}

@@ -21,6 +21,7 @@ type step struct {
 	events, bytes int
 	append        track.Append // what is stored of it
 	trace         *stepTrace   // nil = it is not traced
+	unsaved       *unsaved     // the state behind the step; nil = no snapshot was made
 	// done is up to where everything is stored before anything of the step is.
 	done []progress.Position
 }
@@ -32,6 +33,7 @@ func (s *step) reset() {
 	clear(s.messages)
 	s.messages = s.messages[:0]
 	s.events, s.bytes = 0, 0
+	s.unsaved = nil
 	s.trace.reset()
 }
 

@@ -84,22 +84,46 @@ func (l *session) tryTakeOver(ctx context.Context) error {
 	for i, o := range outlets {
 		o.Packed = l.tracks[i].Reach
 	}
+	last := make([]uint64, len(floors))
+	for i, floor := range floors {
+		last[i] = reached(outlets, i, floor)
+	}
+	known, err := l.open(ctx, doubt, floors, last)
+	if err != nil {
+		return err
+	}
+	if err := l.rebuild(ctx, floors, known); err != nil || known != nil { // what was recalled is part of a snapshot
+		return err
+	}
+	return l.recall(ctx, outlets, floors)
+}
+
+// open has new instances of the stages at work, with the state of the last snapshot if it can be used. known is up to where
+// of each input they know all then; nil = they know nothing.
+func (l *session) open(ctx context.Context, doubt *progress.Doubt, floors, last []uint64) (known []uint64, err error) {
+	if err := l.openStages(ctx, doubt, last); err != nil {
+		return nil, err
+	}
+	l.saver = l.newSaver(floors)
+	known, err = l.saver.restore(ctx, floors)
+	if err != nil {
+		l.log.Warn("the snapshot of the state cannot be used: the input is replayed", "lane", l.index, "problem", err)
+		return nil, l.openStages(ctx, doubt, last)
+	}
+	return known, nil
+}
+
+func (l *session) openStages(ctx context.Context, doubt *progress.Doubt, last []uint64) error {
 	l.closeInstances(ctx)
 	if err := l.openInstances(ctx); err != nil {
 		return err
 	}
-	stages, last := make([]stage.Stage, len(l.instances)), make([]uint64, len(floors))
+	stages := make([]stage.Stage, len(l.instances))
 	for i := range l.instances {
 		stages[i] = l.instances[i].stage
 	}
-	for i, floor := range floors {
-		last[i] = reached(outlets, i, floor)
-	}
 	l.chain.Open(stages, doubt, last)
-	if err := l.rebuild(ctx, floors); err != nil {
-		return err
-	}
-	return l.recall(ctx, outlets, floors)
+	return nil
 }
 
 // reached returns the sequence of the last message of an input, at or below floor, that led to a stored output. The
@@ -114,15 +138,15 @@ func reached(outlets []*chain.Outlet, input int, floor uint64) (seq uint64) {
 }
 
 // rebuild replays the input that the stages need to know what they knew: of several inputs together, in the order
-// in which their messages were stored.
-func (l *session) rebuild(ctx context.Context, floors []uint64) error {
+// in which their messages were stored. known is up to where of each they know all already; nil = they know nothing.
+func (l *session) rebuild(ctx context.Context, floors, known []uint64) error {
 	horizon := l.chain.Horizon()
 	if horizon <= 0 {
 		return nil
 	}
 	began := l.e.now()
 	ctx, cancel := context.WithCancel(ctx)
-	replay, err := source.NewReplay(ctx, l.inputs, floors, horizon)
+	replay, err := source.NewReplay(ctx, l.inputs, floors, known, horizon)
 	defer func() {
 		cancel()
 		replay.Wait()

@@ -106,12 +106,27 @@ type Rebuilder interface {
 	Horizon() time.Duration
 }
 
+// Snapshotter is a Rebuilder whose state can be kept, so that a worker that takes over replays less input. A replay is what
+// counts: a snapshot only saves time, and where there is none, or it cannot be read, nothing else changes. Package state has what
+// an implementation needs.
+type Snapshotter interface {
+	Rebuilder
+	// Snapshot appends the state after the last call of Process, Flush or Recall to b: all that decides what the stage makes
+	// of its input from then on. The format is the stage's own. It carries a version, and whatever of the config it
+	// depends on; live members are not among that. The same state makes the same bytes. The engine calls it like Process.
+	Snapshot(b []byte) ([]byte, error)
+	// Restore gives that state to a new instance that has started, in place of a replay and of Recall: what was
+	// recalled is part of the state. It keeps nothing of b. After an error, of another version, another config, or damage, the engine
+	// throws the instance away and replays the input to another one.
+	Restore(b []byte) error
+}
+
 // Recaller is implemented by stages that open insights and close them. An insight may have begun before the Horizon: a
 // replay alone would show another beginning, under another id, and no stage would close the first insight.
 type Recaller interface {
 	// Remembers is how long an insight may be open without a revision, in stream time.
 	Remembers() time.Duration
-	// Recall is called once, after the replay of a takeover, also when there was nothing to replay. told are the last
+	// Recall is called once, after the replay of a takeover, also when there was nothing to replay, but not after Restore. told are the last
 	// stored revisions of the insights of this instance, in the order in which these began, of the last Remembers. From then on the stage
 	// publishes under the ids that people know, and closes each that is open. What it makes of told it publishes in a Flush
 	// later than after: all before that is decided already.

@@ -120,8 +120,8 @@ func (room) copies(stats *api.JetStreamAccountStats, replicas int) int64 {
 func (r room) explain(change StreamChange, copies int64) string {
 	asked, size := change.Config.MaxBytes, "spec.streams.maxBytes"
 	text := fmt.Sprintf("%s is %s", size, quantity(asked))
-	if change.Leases {
-		text, size = "the bucket of leases takes "+quantity(asked), "spec.streams.maxBytes of Pipelines in the account"
+	if change.Bucket != "" {
+		text, size = "the bucket of "+change.Bucket+" takes "+quantity(asked), "spec.streams.maxBytes of Pipelines in the account"
 	}
 	if copies > 1 {
 		text += fmt.Sprintf(" for each of %d replicas", copies)

@@ -22,8 +22,8 @@ type StreamChange struct {
 	Config api.StreamConfig
 	// Adopted: the stream was left behind by an earlier Pipeline of the same name.
 	Adopted bool
-	// Leases: the stream is the bucket of the leases; no manifest names it.
-	Leases bool
+	// Bucket says what for the stream is a bucket: leases, snapshots. No manifest names it then. Empty = it is none.
+	Bucket string
 }
 
 // StreamConfig is the configuration of a new stream: Limits retention, so that data stays

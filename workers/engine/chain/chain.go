@@ -87,7 +87,8 @@ type Chain struct {
 	memories chan *memory
 	contexts *event.Contexts
 
-	broken atomic.Bool // a stage with state panicked
+	broken  atomic.Bool // a stage with state panicked
+	spoiled atomic.Bool // see Spoiled
 	// busySince is when the call of a stage that goes on now began, in each part of the chain, in
 	// Unix nanoseconds; 0 = there is none.
 	busySince  [2]atomic.Int64

@@ -42,6 +42,9 @@ func (c *Chain) decide(ctx context.Context, n *Node, events []event.Event, decis
 // judge takes over what the stage has decided about a batch, or finds the event to blame for its error.
 func (c *Chain) judge(ctx context.Context, n *Node, b *stage.Batch, err error, decisions []stage.Decision, at places, attempt int) {
 	sr, events := &c.scratch[n.Index], b.Events
+	if n.Stateful && panicked(err) {
+		c.spoiled.Store(true)
+	}
 	switch {
 	case n.Stateful && panicked(err) && c.suspects.add(n.Index, events, err, c.now()):
 		c.broken.Store(true)

@@ -66,6 +66,7 @@ func (c *Chain) flushNodes(ctx context.Context, cur *cursor, nodes []*Node, fina
 		sr := &c.scratch[n.Index]
 		if err := c.callFlush(ctx, n, f, cur.now, final); err != nil {
 			*failed = fmt.Errorf("flush stage %s: %w", n.Stage, err)
+			c.spoiled.Store(true)
 			if c.panics.Allow(c.now()) {
 				c.log.Error("the stage failed to flush", "stage", n.Stage, "error", err)
 			}

@@ -79,6 +79,13 @@ func (s *Suspects) Rebuilt(now time.Time) {
 	}
 }
 
+// Pending says whether the state is to be made again after a panic.
+func (s *Suspects) Pending() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pending
+}
+
 // Forget drops what is known of messages: the inputs are others now.
 func (s *Suspects) Forget() {
 	s.mu.Lock()

@@ -20,12 +20,16 @@ type Replay struct {
 	first   *replay // the one whose first message was returned last
 }
 
-// NewReplay reads the first messages of what the inputs received within the horizon before their floors. Whether it succeeds or
-// not: end ctx and call Wait.
-func NewReplay(ctx context.Context, inputs []*Input, floors []uint64, horizon time.Duration) (*Replay, error) {
+// NewReplay reads the first messages of what the inputs received within the horizon before their floors, or behind the sequences
+// from which they are known, if that is not nil. Whether it succeeds or not: end ctx and call Wait.
+func NewReplay(ctx context.Context, inputs []*Input, floors, known []uint64, horizon time.Duration) (*Replay, error) {
 	all := &Replay{}
 	for i, in := range inputs {
-		r, err := in.newReplay(ctx, floors[i], horizon)
+		var from uint64
+		if known != nil {
+			from = known[i]
+		}
+		r, err := in.newReplay(ctx, floors[i], from, horizon)
 		if err != nil {
 			return all, err
 		}
@@ -83,19 +87,32 @@ type fetched struct {
 	err      error
 }
 
-// newReplay reads the first messages; nil = there are none.
-func (in *Input) newReplay(ctx context.Context, floor uint64, horizon time.Duration) (*replay, error) {
-	if floor == 0 {
+// TimeOf is when the message with a sequence was stored, or the next one in the stream; zero when there is none.
+func (in *Input) TimeOf(ctx context.Context, sequence uint64) (time.Time, error) {
+	m, err := in.leader(ctx, map[string]any{"seq": sequence, "next_by_subj": ">"})
+	return m.Time, err
+}
+
+// newReplay reads the first messages; nil = there are none. It begins behind known where that is not 0.
+func (in *Input) newReplay(ctx context.Context, floor, known uint64, horizon time.Duration) (*replay, error) {
+	if floor <= known {
 		return nil, nil
+	}
+	if known > 0 {
+		r := &replay{in: in, floor: floor, ahead: make(chan fetched, 1)}
+		if more, err := r.take(ctx, r.fetch(ctx, map[string]any{"seq": known + 1})); !more {
+			return nil, err
+		}
+		return r, nil
 	}
 	// The floor may be the message of another lane: while nothing is pending, the server moves it on to what it has
 	// looked at. What is stored there, or next, tells the time.
 	now := in.clock()
-	switch m, err := in.leader(ctx, map[string]any{"seq": floor, "next_by_subj": ">"}); {
+	switch at, err := in.TimeOf(ctx, floor); {
 	case err != nil:
 		return nil, err
-	case m.Sequence != 0:
-		now = m.Time
+	case !at.IsZero():
+		now = at
 	}
 	r := &replay{in: in, floor: floor, since: now.Add(-horizon), ahead: make(chan fetched, 1)}
 	if more, err := r.take(ctx, r.fetch(ctx, map[string]any{"start_time": r.since})); !more {

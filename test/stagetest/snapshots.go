@@ -1,0 +1,101 @@
+package stagetest
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+
+	"millrace.dev/millrace/test/replay"
+	"millrace.dev/millrace/workers/stage"
+)
+
+func (s *Suite) snapshots(t *testing.T, want []replay.Step) {
+	t.Run("a restored state is the same at every message", func(t *testing.T) { s.same(t, want, s.moving(t, s.start(t), s.Messages)) })
+	t.Run("a restored state knows what was recalled", func(t *testing.T) { s.recalled(t, want) })
+	t.Run("the same state makes the same snapshot", s.equalSnapshots)
+	t.Run("a damaged snapshot is refused", s.damaged)
+	t.Run("a snapshot of another config is refused", s.otherConfig)
+}
+
+// moving has another instance take each message: one that was restored after the message before.
+func (s *Suite) moving(t *testing.T, in *replay.Instance, messages []replay.Message) (steps []replay.Step) {
+	t.Helper()
+	for i := range messages {
+		before := in.Stage
+		in.Move(s.instance(t))
+		if err := before.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		steps = append(steps, in.Run(messages[i:i+1])...)
+	}
+	return steps
+}
+
+// recalled has instances move that know of the time before them from a takeover.
+func (s *Suite) recalled(t *testing.T, want []replay.Step) {
+	at := len(s.Messages) * 2 / 3
+	end := min(at+300, len(s.Messages))
+	for name, begin := range map[string]func(testing.TB, stage.Stage, []replay.Message, int, []replay.Step) *replay.Instance{
+		"replayed and recalled": replay.Rebuild, "recalled": replay.Recall,
+	} {
+		undisturbed := begin(t, s.instance(t), s.Messages, at, want).Run(s.Messages[at:end])
+		if d := replay.Diff(undisturbed, s.moving(t, begin(t, s.instance(t), s.Messages, at, want), s.Messages[at:end]), at); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+}
+
+func (s *Suite) equalSnapshots(t *testing.T) {
+	var first []byte
+	for range 2 {
+		in := s.start(t)
+		in.Run(s.Messages)
+		if b := in.Snapshot(); first == nil {
+			first = b
+		} else if !bytes.Equal(first, b) {
+			t.Error("two instances with the same input make different snapshots")
+		}
+	}
+}
+
+func (s *Suite) restore(t *testing.T, b []byte) error {
+	t.Helper()
+	in, ok := s.start(t).Stage.(stage.Snapshotter)
+	if !ok {
+		t.Fatal("no stage.Snapshotter")
+	}
+	return in.Restore(b)
+}
+
+func (s *Suite) damaged(t *testing.T) {
+	in := s.start(t)
+	in.Run(s.Messages)
+	whole := in.Snapshot()
+	r := rand.New(rand.NewPCG(3, 3))
+	for range 100 {
+		b := bytes.Clone(whole)
+		b[r.IntN(len(b))] ^= byte(1 + r.IntN(255))
+		if s.restore(t, b) == nil {
+			t.Fatal("restored from a snapshot with a wrong byte")
+		}
+		if s.restore(t, whole[:r.IntN(len(whole))]) == nil {
+			t.Fatal("restored from a part of a snapshot")
+		}
+	}
+	if s.restore(t, nil) == nil {
+		t.Error("restored from nothing")
+	}
+	if err := s.restore(t, whole); err != nil {
+		t.Errorf("the whole snapshot is refused: %v", err)
+	}
+}
+
+func (s *Suite) otherConfig(t *testing.T) {
+	in := s.start(t)
+	in.Run(s.Messages)
+	other := *s
+	other.Config.Stage += "-2"
+	if other.restore(t, in.Snapshot()) == nil {
+		t.Error("a stage of another name was restored")
+	}
+}

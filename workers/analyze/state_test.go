@@ -1,0 +1,150 @@
+package analyze
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/zeebo/xxh3"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/test/golden"
+	"millrace.dev/millrace/test/stagetest"
+	"millrace.dev/millrace/workers/stage/state"
+)
+
+func lru[K comparable, V any](t testing.TB, key K, v V) *simplelru.LRU[K, V] {
+	t.Helper()
+	l, err := simplelru.NewLRU[K, V](8, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Add(key, v)
+	return l
+}
+
+// kept checks the codec of one type.
+func kept[T any](f *stagetest.Fields, fresh func() *T, encode func(*codec, *T), derived ...string) {
+	stagetest.Kept(f, fresh, func(sc *state.Codec, v *T) { encode(&codec{Codec: sc}, v) }, derived...)
+}
+
+func zero[T any]() *T { return new(T) }
+
+// TestNothingIsForgotten: a field that is added to the state is kept, or somebody has said why not.
+func TestNothingIsForgotten(t *testing.T) {
+	key := xxh3.Uint128{Hi: 1, Lo: 2}
+	f := stagetest.NewFields(t, &eventv1.Event{Id: "x"}, &eventv1.EntityRef{Name: "x"}, &eventv1.Evidence{EventId: "x"}, key,
+		lru(t, key, &series{}), lru(t, key, &family{}), lru(t, "x", &episode{}), lru(t, "x", &openLimit{}))
+	stagetest.Kept(f, newTestAnalyzer, func(c *state.Codec, a *analyzer) { a.state(c) }, "settings", "results", "line", "kept")
+	kept(f, func() *store { return newStore(8, nil) }, (*codec).store, "labels", "buf", "limit", "evicted", "size")
+	kept(f, func() *insights { return &newTestAnalyzer().insights }, (*codec).insights, "source", "pipeline", "threshold", "far", "max", "evicted")
+	kept(f, zero[series], (*codec).series)
+	kept(f, zero[detector], (*codec).detector)
+	kept(f, zero[moving], (*codec).moving)
+	kept(f, zero[tail], (*codec).tail)
+	kept(f, func() *points { return &points{n: maxPoints - 1} }, (*codec).points)
+	kept(f, zero[waiting], (*codec).waiting)
+	kept(f, zero[counter], (*codec).counter)
+	kept(f, func() *family { return &family{n: maxLabels - 1} }, (*codec).family)
+	kept(f, zero[attribute], (*codec).attribute)
+	kept(f, zero[episode], (*codec).episode)
+	kept(f, zero[openLimit], (*codec).limit)
+	f.Reach(reflect.TypeFor[analyzer](), reflect.TypeFor[settings](), reflect.TypeFor[results](), reflect.TypeFor[line](), reflect.TypeFor[labels]())
+}
+
+func newTestAnalyzer() *analyzer {
+	set := settings{anomaly: true, trend: true, threshold: 6, warmup: 30, minPoints: 12, span: 10 * time.Second, maxSeries: 100_000}
+	return &analyzer{
+		settings: set, store: newStore(set.maxSeries, nil), insights: newInsights("source", "pipeline", set, maxEpisodes, nil),
+		kept: format(set, "source", 1),
+	}
+}
+
+// filled has n series as they are after a while.
+func filled(tb testing.TB, n int) *analyzer {
+	tb.Helper()
+	a := newTestAnalyzer()
+	for i := range n {
+		s, _ := a.store.get(xxh3.Uint128{Hi: uint64(i), Lo: uint64(i) * 0x9e3779b97f4a7c15})
+		for v := range 70 {
+			x := float64(v*i%1000) * 1.1
+			s.detector.add(x, 0, a.warmup)
+			s.points.add(int64(1+v)*int64(11*time.Second), x, int64(a.span))
+		}
+	}
+	return a
+}
+
+// TestFormatHasAVersion: what makes other bytes of a state has another version, or an older worker would misread them.
+func TestFormatHasAVersion(t *testing.T) {
+	// Without arithmetic, which differs between processors.
+	a := newTestAnalyzer()
+	a.store.lru.Add(xxh3.Uint128{Hi: 1, Lo: 2}, &series{detector: detector{n: 3, last: 4, told: true}, points: points{n: 2, values: [maxPoints]float32{5, 6}, gaps: [maxPoints]uint16{7, 8}}, direction: -1})
+	a.store.families.Add(xxh3.Uint128{Hi: 9}, &family{n: 1, attrs: [maxLabels]attribute{{key: 10, seen: 11, wide: true}}})
+	ep := &episode{id: "id", root: &eventv1.EntityRef{Name: "pay"}, begun: 12, series: []string{"s"}, worst: &eventv1.Event{Id: "worst"}}
+	a.insights.open.Add("pay", ep)
+	a.insights.pending = []*episode{ep}
+	a.insights.limits.Add("limit", &openLimit{about: &eventv1.Event{Id: "about"}, name: "name", seen: 13})
+	kept, err := a.Snapshot(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden.Check(t, fmt.Sprintf("testdata/state-v%d.hex", stateVersion), hex.Dump(kept[18:len(kept)-8])) // without head and checksum
+}
+
+// BenchmarkSnapshot is of 10,000 series.
+func BenchmarkSnapshot(b *testing.B) {
+	const n = 10_000
+	a := filled(b, n)
+	kept, err := a.Snapshot(nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("snapshot", func(b *testing.B) {
+		for b.Loop() {
+			if kept, err = a.Snapshot(kept[:0]); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(len(kept))/n, "bytes/series")
+	})
+	b.Run("restore", func(b *testing.B) {
+		for b.Loop() {
+			if err := newTestAnalyzer().Restore(kept); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// FuzzRestore: a snapshot may say anything.
+func FuzzRestore(f *testing.F) {
+	whole, err := filled(f, 3).Snapshot(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(whole)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) < 26 {
+			return
+		}
+		b = append(bytes.Clone(whole[:18]), b[18:]...) // with its version and config
+		binary.BigEndian.PutUint64(b[len(b)-8:], xxh3.Hash(b[:len(b)-8]))
+		a := newTestAnalyzer()
+		if a.Restore(b) != nil {
+			return
+		}
+		again, err := a.Snapshot(nil)
+		if err != nil {
+			t.Fatalf("what was restored makes no snapshot: %v", err)
+		}
+		if err := newTestAnalyzer().Restore(again); err != nil {
+			t.Fatalf("a snapshot of what was restored: %v", err)
+		}
+	})
+}

@@ -1,0 +1,177 @@
+package correlate
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/zeebo/xxh3"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/test/golden"
+	"millrace.dev/millrace/test/stagetest"
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
+	"millrace.dev/millrace/workers/stage/state"
+)
+
+func lru[V any](t *testing.T, v V) *simplelru.LRU[string, V] {
+	t.Helper()
+	l, err := simplelru.NewLRU[string, V](8, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Add("x", v)
+	return l
+}
+
+// kept checks the codec of one type.
+func kept[T any](f *stagetest.Fields, fresh func() *T, encode func(*graph, *T), derived ...string) {
+	stagetest.Kept(f, fresh, func(sc *state.Codec, v *T) { encode(&graph{Codec: sc}, v) }, derived...)
+}
+
+func zero[T any]() *T { return new(T) }
+
+// TestNothingIsForgotten: a field that is added to the state is kept, or somebody has said why not.
+func TestNothingIsForgotten(t *testing.T) {
+	f := stagetest.NewFields(t, &eventv1.Event{Id: "x"}, &eventv1.EntityRef{Name: "x"}, &event.Event{},
+		lru(t, &incident{}), lru(t, &entity{}), lru(t, &clock{}))
+	var of correlator
+	stagetest.Kept(f, newTestCorrelator, func(c *state.Codec, v *correlator) { v.state(c) }, "source", "kept")
+	kept(f, func() *realtime { return newTestCorrelator().realtime }, (*graph).realtime,
+		"within", "idle", "voice", "effects", "links", "evicted", "incidents")
+	kept(f, func() *memory { return newTestCorrelator().realtime.memory }, (*graph).memory, "span", "held", "maxHeld", "evicted", "size")
+	kept(f, zero[entity], (*graph).entity, "held")
+	kept(f, fullRing, (*graph).ring)
+	kept(f, zero[ailments], (*graph).ailing)
+	kept(f, zero[ailment], (*graph).ailment)
+	kept(f, zero[deadline], (*graph).deadline)
+	kept(f, zero[clock], (*graph).clock, "silence")
+	kept(f, zero[observation], (*graph).observation)
+	kept(f, zero[cause], (*graph).cause)
+	kept(f, zero[incident], (*graph).incident)
+	kept(f, zero[linkKind], (*graph).linkKind)
+	kept(f, zero[eventv1.EntityRef], (*graph).ref, "state", "unknownFields", "sizeCache")
+	kept(f, func() *windows { return newTestCorrelator().windows }, (*graph).windows,
+		"size", "lateness", "minEvents", "maxEvents", "last", "dropped", "open")
+	kept(f, zero[group], (*graph).group, "key")
+	kept(f, zero[groupKey], (*graph).groupKey)
+	kept(f, func() *watermark { return &newTestCorrelator().windows.watermark }, (*graph).watermark, "silence", "partitions", "key")
+	f.Reach(reflect.TypeOf(of), reflect.TypeFor[voice]())
+}
+
+// fullRing has one observation at each place.
+func fullRing() *ring {
+	r, o := &ring{n: 2 * ringSize}, &observation{}
+	for range ringSize {
+		r.add(o)
+	}
+	return r
+}
+
+func newTestCorrelator() *correlator {
+	c := &config.StageConfig{Stage: "correlate", Partitions: 1, Correlate: &config.Correlate{Realtime: &config.CorrelateRealtime{}, Window: &config.CorrelateWindow{}}}
+	set, err := settingsOf(c.Correlate)
+	if err != nil {
+		panic(err)
+	}
+	return newCorrelator(stage.Settings{Config: c}, set)
+}
+
+// busy has seen n warnings of a cluster where much is wrong.
+func busy(tb testing.TB, n int) *correlator {
+	tb.Helper()
+	c := newTestCorrelator()
+	kinds := [...]string{"k8s.pod.oom_killed", "k8s.pod.crash_loop_back_off", "k8s.pod.not_ready", "k8s.deployment.image_changed", "k8s.pod.ready", "app.log"}
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	d := event.NewDecoder(event.Limits{})
+	for i := range n {
+		now = now.Add(20 * time.Millisecond)
+		pod := i * 7 % 5000
+		line := fmt.Sprintf(`{"id":"%032x","source":"/clusters/c/nodes/n%d","type":%q,"time":%q,"severitynumber":17,"body":"container app of pod cart-%d failed for the %dth time",`+
+			`"entity":{"kind":"Pod","namespace":"shop","name":"cart-%d","uid":"u-%d"},"related":[{"kind":"Deployment","namespace":"shop","name":"cart-%d","role":"workload"}],"resource":{"k8s.node.name":"n%d"}}`,
+			i, pod%100, kinds[i%len(kinds)], now.Format(time.RFC3339Nano), pod, i, pod, pod, pod/10, pod%100)
+		d.Reset()
+		b := &stage.Batch{Now: now}
+		b.Events, _ = d.Decode(nil, event.Message{Data: []byte(line)})
+		b.Reset(1)
+		if err := c.Process(tb.Context(), b); err != nil {
+			tb.Fatal(err)
+		}
+		if i%50 == 0 {
+			b := &stage.Batch{Now: now}
+			b.Reset(1)
+			if err := c.Flush(tb.Context(), now, false, b); err != nil {
+				tb.Fatal(err)
+			}
+		}
+	}
+	return c
+}
+
+// TestFormatHasAVersion: what makes other bytes of a state has another version, or an older worker would misread them.
+func TestFormatHasAVersion(t *testing.T) {
+	kept, err := busy(t, 3).Snapshot(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden.Check(t, fmt.Sprintf("testdata/state-v%d.hex", stateVersion), hex.Dump(kept[18:len(kept)-8])) // without head and checksum
+}
+
+// BenchmarkSnapshot is of the state after 30,000 notable events in ten minutes.
+func BenchmarkSnapshot(b *testing.B) {
+	const n = 30_000
+	c := busy(b, n)
+	kept, err := c.Snapshot(nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("snapshot", func(b *testing.B) {
+		for b.Loop() {
+			if kept, err = c.Snapshot(kept[:0]); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(len(kept))/n, "bytes/event")
+	})
+	b.Run("restore", func(b *testing.B) {
+		for b.Loop() {
+			if err := newTestCorrelator().Restore(kept); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// FuzzRestore: a snapshot may say anything.
+func FuzzRestore(f *testing.F) {
+	whole, err := busy(f, 60).Snapshot(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(whole)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) < 26 {
+			return
+		}
+		b = append(bytes.Clone(whole[:18]), b[18:]...) // with its version and config
+		binary.BigEndian.PutUint64(b[len(b)-8:], xxh3.Hash(b[:len(b)-8]))
+		c := newTestCorrelator()
+		if c.Restore(b) != nil {
+			return
+		}
+		again, err := c.Snapshot(nil)
+		if err != nil {
+			t.Fatalf("what was restored makes no snapshot: %v", err)
+		}
+		if err := newTestCorrelator().Restore(again); err != nil {
+			t.Fatalf("a snapshot of what was restored: %v", err)
+		}
+	})
+}
