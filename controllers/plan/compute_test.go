@@ -149,7 +149,7 @@ func TestRefusals(t *testing.T) {
 		},
 		"no kind": {
 			spec: `stages: [{name: a, from: [ingress]}]`,
-			want: []string{`spec.stages[0]: Required value: set one of validate, enrich, correlate, analyze`},
+			want: []string{"spec.stages[0]: Required value: set one of " + config.KindNames()},
 		},
 		"two kinds": {
 			spec: `stages: [{name: a, from: [ingress], validate: {}, analyze: {trend: {}}}]`,

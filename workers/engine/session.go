@@ -157,6 +157,6 @@ func (l *session) end(ctx context.Context) {
 	for _, in := range l.inputs {
 		in.Close()
 	}
-	l.lastProblems = l.out.Close(l.e.metrics.blocked)
+	l.lastProblems = l.out.Close()
 	l.closeInstances(ctx)
 }

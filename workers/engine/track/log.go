@@ -110,13 +110,13 @@ func (l *Log) Open(ctx context.Context, tracks []*Track, places []progress.Place
 	return l.doubt, l.listen(len(tracks))
 }
 
-// Close ends the session. blocked is told of each stream whose outputs do not wait any more. It returns why outputs waited.
-func (l *Log) Close(blocked func(stream string, yes bool)) (problems []string) {
+// Close ends the session: no outputs wait any more. It returns why outputs waited.
+func (l *Log) Close() (problems []string) {
 	if l.sub != nil {
 		_ = l.sub.Unsubscribe()
 	}
 	problems = l.problems.list()
-	l.problems.clear(blocked)
+	l.problems.clear()
 	return problems
 }
 

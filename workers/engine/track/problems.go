@@ -5,14 +5,20 @@ import "sync"
 // problems say why outputs wait, by stream.
 type problems struct {
 	mu  sync.Mutex
-	all map[string]string
+	all map[string]problem
+}
+
+// problem is why the outputs of a track wait, for all tracks of its stream.
+type problem struct {
+	track  *Track
+	reason string
 }
 
 func (p *problems) set(l *Log, t *Track, reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	stream := t.Stream
-	before := p.all[stream]
+	before := p.all[stream].reason
 	switch {
 	case reason == "" && before != "":
 		delete(p.all, stream)
@@ -20,19 +26,20 @@ func (p *problems) set(l *Log, t *Track, reason string) {
 		t.Blocked(stream, false)
 	case reason != "" && before != reason:
 		if p.all == nil {
-			p.all = map[string]string{}
+			p.all = map[string]problem{}
 		}
-		p.all[stream] = reason
+		p.all[stream] = problem{t, reason}
 		l.log.Warn("output waits", "stream", stream, "subject", t.Last, "reason", reason)
 		t.Blocked(stream, true)
 	}
 }
 
-func (p *problems) clear(blocked func(stream string, yes bool)) {
+// clear ends all waiting, of whatever stage.
+func (p *problems) clear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for stream := range p.all {
-		blocked(stream, false)
+	for stream, why := range p.all {
+		why.track.Blocked(stream, false)
 	}
 	p.all = nil
 }
@@ -40,8 +47,8 @@ func (p *problems) clear(blocked func(stream string, yes bool)) {
 func (p *problems) list() (all []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for stream, reason := range p.all {
-		all = append(all, "output stream "+stream+": "+reason)
+	for stream, why := range p.all {
+		all = append(all, "output stream "+stream+": "+why.reason)
 	}
 	return all
 }
