@@ -19,6 +19,8 @@ type outcome struct {
 	streams map[string]*jetstream.Stream
 	// refusals are what NATS answered to a create or update, by stream.
 	refusals map[string]error
+	// spared are those about streams that the pipeline works without.
+	spared map[string]error
 	// natsErr: NATS could not be asked, before or in the middle.
 	natsErr error
 	// applied are the children that were written in this pass, by the name of the object:
@@ -33,7 +35,7 @@ func (o outcome) waiting() bool { return o.natsErr != nil || len(o.refusals) > 0
 
 // apply does all writes. Streams come first: a stage waits for them.
 func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome {
-	done := outcome{streams: s.streams, refusals: map[string]error{}, natsErr: s.natsErr, applied: map[string]bool{}}
+	done := outcome{streams: s.streams, refusals: map[string]error{}, spared: map[string]error{}, natsErr: s.natsErr, applied: map[string]bool{}}
 	var created []string
 	for _, change := range in.streams {
 		stream, err := r.applyStream(s, change)
@@ -43,6 +45,8 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome 
 		switch {
 		case jetstream.IsUnreachable(err):
 			done.natsErr = err
+		case err != nil && change.Optional:
+			done.spared[change.Name] = s.nats.ExplainStream(err, change, s.streams[change.Name])
 		case err != nil:
 			done.refusals[change.Name] = s.nats.ExplainStream(err, change, s.streams[change.Name])
 		case stream != nil:

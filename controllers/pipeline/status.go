@@ -168,8 +168,12 @@ func streamsReady(rep report) status.Verdict {
 	if message := refusals(rep.intent.streams, jetstream.ActionImmutable, immutable); message != "" {
 		return status.Stalled(kind, v1alpha1.ReasonImmutable, message)
 	}
-	if message := failures(rep); message != "" {
+	if message := failures(rep, rep.done.refusals); message != "" {
 		return status.False(kind, v1alpha1.ReasonStreamFailed, message)
+	}
+	if message := failures(rep, rep.done.spared); message != "" {
+		return status.True(kind, v1alpha1.ReasonReady, "all streams that the pipeline needs are as wanted; it keeps no snapshots, so that a worker "+
+			"that takes a lane over reads more input again: "+message)
 	}
 	return status.True(kind, v1alpha1.ReasonReady, fmt.Sprintf("%d streams are as wanted", len(rep.intent.streams)))
 }
@@ -199,11 +203,12 @@ func immutable(c jetstream.StreamChange) string {
 		"or delete the stream with its messages and it is made anew", c.Name, c.Fields)
 }
 
-func failures(rep report) string {
+// failures says what could not be done about streams, by what NATS answered.
+func failures(rep report, answers map[string]error) string {
 	var said []string
 	refused := map[string][]string{} // by the limit that they meet, which is the same for most
 	for _, c := range rep.intent.streams {
-		err := rep.done.refusals[c.Name]
+		err := answers[c.Name]
 		limit := (*jetstream.LimitError)(nil)
 		switch {
 		case err == nil:

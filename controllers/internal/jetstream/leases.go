@@ -57,6 +57,6 @@ func CompareStates(want plan.States, owner Owner, have *Stream) StreamChange {
 		c.AllowAtomicPublish = false
 		return c
 	})
-	change.Bucket = "snapshots"
+	change.Bucket, change.Optional = "snapshots", true
 	return change
 }

@@ -24,6 +24,8 @@ type StreamChange struct {
 	Adopted bool
 	// Bucket says what for the stream is a bucket: leases, snapshots. No manifest names it then. Empty = it is none.
 	Bucket string
+	// Optional: the pipeline works without it.
+	Optional bool
 }
 
 // StreamConfig is the configuration of a new stream: Limits retention, so that data stays
