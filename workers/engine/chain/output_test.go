@@ -305,6 +305,59 @@ func TestStoredInPart(t *testing.T) {
 	}
 }
 
+// TestDecidedOtherwise: a worker was killed when the outputs of some subjects of a step were stored, and the next one decides otherwise.
+func TestDecidedOtherwise(t *testing.T) {
+	filter := func(b *stage.Batch, i int) { b.Filter(i) }
+	for name, c := range map[string]struct {
+		chained       bool
+		first, second func(b *stage.Batch, i int)
+		stored        string // the subjects of what is stored
+		want          []string
+	}{
+		"what a chained stage has stored went on before it": {true, nil, filter, "b.out.0", []string{"a.out.0: e"}},
+		"what went on is given to the chained stage":        {true, nil, filter, "a.out.0", []string{"b.out.0: e"}},
+		"one of two ports": {
+			false, func(b *stage.Batch, i int) { b.Emit(i, stage.Out|late) }, filter, "a.late.0", []string{"a.out.0: e"},
+		},
+		"one of three ports": {
+			false, func(b *stage.Batch, i int) { b.Emit(i, stage.Out|late|raw) }, func(b *stage.Batch, i int) { b.Emit(i, stage.Insights) }, "a.late.0",
+			[]string{"a.out.0: e", "a.raw.0: e"},
+		},
+		"all ports": {false, func(b *stage.Batch, i int) { b.Emit(i, stage.Out|late) }, filter, "a.late.0 a.out.0", nil},
+		"none":      {false, func(b *stage.Batch, i int) { b.Emit(i, stage.Out|late) }, func(b *stage.Batch, i int) { b.Emit(i, raw) }, "", []string{"a.raw.0: e"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			worker := func(decide func(b *stage.Batch, i int)) *rig {
+				a := fake{}
+				if decide != nil {
+					a.process = on(decide, "e")
+				}
+				if c.chained {
+					return newRig(t, a, fake{})
+				}
+				return newRig(t, a)
+			}
+			first := worker(c.first)
+			first.take(loose("e"))
+			var written []progress.Written
+			for _, p := range first.step.Pending {
+				if slices.Contains(strings.Fields(c.stored), p.Outlet.Subject) {
+					written = append(written, progress.Written{
+						Node: p.Outlet.Node.Index, Track: p.Outlet.Number, Port: p.Outlet.Port.Number, Done: make([]progress.Position, 2),
+						Items: []*progress.Items{&p.Outputs[0].Items}, Reach: p.Outputs[0].Reach,
+					})
+				}
+			}
+			second := worker(c.second)
+			second.open(nil)
+			second.open(progress.NewDoubt(2, second.graph.Parents(), written))
+			got := second.take(loose("e"))
+			slices.Sort(got)
+			second.want(got, c.want...)
+		})
+	}
+}
+
 // flat are the events of outputs, however they are packed.
 func flat(lines []string) (all []string) {
 	for _, line := range lines {
