@@ -93,7 +93,7 @@ func TestPipelineBecomesStreamsConsumersAndWorkers(t *testing.T) {
 	t.Run("status", func(t *testing.T) {
 		x.eventually(func() error {
 			s := x.thePipeline().Status
-			if s.Stages != "4/4" || s.Lag == nil || *s.Lag != 0 || len(s.Streams) != 8 || s.Ingress != x.ns+".obs.raw.>" {
+			if s.Stages != "4/4" || s.Lag == nil || *s.Lag != 0 || len(s.Streams) != 9 || s.Ingress != x.ns+".obs.raw.>" {
 				return fmt.Errorf("got stages %q, lag %v, %d streams, ingress %q", s.Stages, s.Lag, len(s.Streams), s.Ingress)
 			}
 			return nil
