@@ -157,10 +157,10 @@ func (n *edition) digest() (string, error) {
 
 // take makes a snapshot behind a step when it is time: in the goroutine that processes steps.
 func (s *saver) take(ctx context.Context, to *step, last bool) {
-	if s == nil || s.l.chain.Spoiled() || s.busy.Load() && !last || !last && s.l.e.now().Before(s.due) || s.l.chain.Tick() == 0 || slices.Equal(s.saved, s.last()) {
+	if s == nil || s.busy.Load() && !last || !last && s.l.e.now().Before(s.due) || s.l.chain.Tick() == 0 || slices.Equal(s.saved, s.last()) {
 		return
 	}
-	if !s.l.chain.Settle(ctx) {
+	if !s.l.chain.Settle(ctx) || s.l.chain.Spoiled() { // also by what it was still at
 		return
 	}
 	began := s.l.e.now()

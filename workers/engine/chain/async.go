@@ -2,6 +2,7 @@ package chain
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"millrace.dev/millrace/workers/event"
@@ -19,29 +20,30 @@ type question struct {
 	batch stage.Batch
 	began time.Time
 	// done takes what Process would have returned.
-	done chan error
+	done     chan error
+	answered atomic.Bool
 	// waiting has room for as many as may wait at once.
 	waiting chan struct{}
 }
 
-// ask gives the first stage the events of a message, cut as node cuts them.
-func (c *Chain) ask(ctx context.Context, cur *cursor, events []event.Event) (asked []*question) {
-	size := c.head.Limits.MaxEvents
-	for lo := 0; lo < len(events); lo += size {
-		select {
-		case c.asked <- struct{}{}:
-		case <-ctx.Done(): // the job that is given these will see that, too
-			return asked
-		}
-		q := &question{began: c.now(), done: make(chan error, 1), waiting: c.asked}
-		q.batch.Events, q.batch.Now, q.batch.Partition = events[lo:min(lo+size, len(events))], cur.now, cur.partition
-		q.batch.Reset(1)
-		if err := c.begin(ctx, q); err != nil {
-			q.answer(err)
-		}
-		asked = append(asked, q)
+// ask gives the first stage the events of a message. It is nil for those of a message that node cuts, which are processed one part after
+// another: what stages add to the events of one message goes to one memory.
+func (c *Chain) ask(ctx context.Context, cur *cursor, events []event.Event) *question {
+	if len(events) == 0 || len(events) > c.head.Limits.MaxEvents {
+		return nil
 	}
-	return asked
+	select {
+	case c.asked <- struct{}{}:
+	case <-ctx.Done(): // the job that is given this will see that, too
+		return nil
+	}
+	q := &question{began: c.now(), done: make(chan error, 1), waiting: c.asked}
+	q.batch.Events, q.batch.Now, q.batch.Partition = events, cur.now, cur.partition
+	q.batch.Reset(1)
+	if err := c.begin(ctx, q); err != nil {
+		q.answer(err)
+	}
+	return q
 }
 
 // begin has the first stage begin; a panic becomes an error.
@@ -53,15 +55,14 @@ func (c *Chain) begin(ctx context.Context, q *question) (err error) {
 
 // answer ends the wait. What comes after the first answer counts for nothing.
 func (q *question) answer(err error) {
-	select {
-	case q.done <- err:
+	if q.answered.CompareAndSwap(false, true) {
+		q.done <- err
 		<-q.waiting
-	default:
 	}
 }
 
-// answered waits until the first stage has decided about a batch, and takes over what it decided.
-func (c *Chain) answered(ctx context.Context, n *Node, q *question, decisions []stage.Decision, at places) {
+// await waits until the first stage has decided about a message, and takes over what it decided.
+func (c *Chain) await(ctx context.Context, n *Node, q *question, decisions []stage.Decision) {
 	busy := &c.busySince[c.partOf(n)]
 	busy.Store(c.now().UnixNano())
 	defer busy.Store(0)
@@ -72,5 +73,5 @@ func (c *Chain) answered(ctx context.Context, n *Node, q *question, decisions []
 	case <-ctx.Done(): // it is decided again by the next owner
 		err = stage.Unavailable(ctx.Err())
 	}
-	c.judge(ctx, n, &q.batch, err, decisions, at, 1)
+	c.judge(ctx, n, &q.batch, err, decisions, places{}, 1)
 }

@@ -29,8 +29,8 @@ type cursor struct {
 	made uint64
 	// ports are where the received event at the cursor leaves, if these are several.
 	ports stage.Ports
-	// asked are the batches of the message that the first stage was given already.
-	asked []*question
+	// asked says that the first stage was given the events of the message already; nil = it was not.
+	asked *question
 	// replayed says that all of this is stored already.
 	replayed bool
 }

@@ -34,17 +34,20 @@ func (c *Chain) leave(cur *cursor, n *Node, e *event.Event, to, have stage.Ports
 			refused, to = err, to&^(1<<i)
 		}
 	}
-	cur.ports = 0
 	tl := &cur.s.Tallies[n.Index]
 	switch {
 	case have&deadLetter != 0: // it was refused before
 		tl.DeadLettered++
 		to &^= deadLetter
 	case refused != nil:
+		if cur.ports = 0; to != 0 { // its other ports belong to it
+			cur.ports = to | deadLetter
+		}
 		c.deadLetter(cur, n, e, reasonTooLarge, refused, 1)
 	default:
 		tl.Emitted++
 	}
+	cur.ports = 0
 	for i := range to.Numbers {
 		tl.left(n, i)
 	}

@@ -358,6 +358,32 @@ func TestDecidedOtherwise(t *testing.T) {
 	}
 }
 
+// TestTooLargeForOneOfTwoPorts: the dead letter of one copy says where the other one belongs, should nothing else be stored.
+func TestTooLargeForOneOfTwoPorts(t *testing.T) {
+	big := chain.Message{Subject: "in.raw", Message: event.Message{Data: fmt.Appendf(nil, `{"id":"big","source":"s","type":"t","partitionkey":"k","body":%q}`, strings.Repeat("x", 50_000))}}
+	worker := func(decide func(b *stage.Batch, i int)) *rig {
+		r := newRig(t, fake{process: on(decide, "big")})
+		r.payload = 16 << 10
+		return r
+	}
+	first := worker(func(b *stage.Batch, i int) { b.Emit(i, late|raw) })
+	got := first.take(big)
+	slices.Sort(got)
+	first.want(got, "a.dead.0: ? too_large", "a.late.0: big")
+	for _, p := range first.step.Pending {
+		if p.Outlet.Subject != "a.dead.0" {
+			continue
+		}
+		second := worker(func(b *stage.Batch, i int) { b.Filter(i) })
+		second.open(nil)
+		second.open(progress.NewDoubt(2, second.graph.Parents(), []progress.Written{{
+			Node: p.Outlet.Node.Index, Track: p.Outlet.Number, Port: p.Outlet.Port.Number, Done: make([]progress.Position, 2),
+			Items: []*progress.Items{&p.Outputs[0].Items}, Reach: p.Outputs[0].Reach,
+		}}))
+		second.want(second.take(big), "a.late.0: big")
+	}
+}
+
 // flat are the events of outputs, however they are packed.
 func flat(lines []string) (all []string) {
 	for _, line := range lines {

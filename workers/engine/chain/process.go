@@ -40,8 +40,8 @@ func (c *Chain) node(ctx context.Context, cur *cursor, n *Node, events []event.E
 	}
 	for lo := 0; lo < len(events); lo += size {
 		hi := min(lo+size, len(events))
-		if n.Depth == 0 && lo/size < len(cur.asked) {
-			c.answered(ctx, n, cur.asked[lo/size], sr.decisions[lo:hi], places{first: lo})
+		if n.Depth == 0 && cur.asked != nil {
+			c.await(ctx, n, cur.asked, sr.decisions)
 		} else {
 			c.decide(ctx, n, events[lo:hi], sr.decisions[lo:hi], places{first: lo}, 1)
 		}

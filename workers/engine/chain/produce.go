@@ -82,10 +82,15 @@ func (c *Chain) produce(cur *cursor, n *Node, made []product, kept []event.Event
 // publishNew publishes a new event on the port of a number, unless it is stored already. It says whether it left on port out.
 func (c *Chain) publishNew(cur *cursor, n *Node, e *event.Event, m *eventv1.Event, number int) (out bool) {
 	tl := &cur.s.Tallies[n.Index]
-	if p := n.Ports.stored[number]; p >= 0 {
-		if on, stored := c.storedBefore(cur, n); stored {
-			number = bits.TrailingZeros64(on.Stored)
-		} else if err := c.publishMade(cur, n, p, e, m); err != nil {
+	where, on := c.went(cur, n)
+	switch where {
+	case progress.Stored:
+		number = bits.TrailingZeros64(on.Stored)
+	case progress.Behind: // it left on port out
+		number = 0
+	}
+	if p := n.Ports.stored[number]; p >= 0 && where != progress.Stored {
+		if err := c.publishMade(cur, n, p, e, m); err != nil {
 			tl.Produced = addTo(tl.Produced, config.PortDeadLetter, 1)
 			tl.DeadLettered-- // which counts received events
 			c.deadLetter(cur, n, e, reasonTooLarge, err, 1)

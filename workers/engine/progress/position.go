@@ -55,10 +55,18 @@ func AppendReach(b []byte, places []Place, reach []Position) []byte {
 		}
 		b = append(append(append(append(b, places[i].From...), '@'), places[i].Stream...), ':')
 		b = append(strconv.AppendUint(b, p.Seq, 10), '.')
-		b = append(strconv.AppendInt(b, p.Tick, 10), '.')
+		b = append(strconv.AppendInt(b, written(p.Tick), 10), '.')
 		b = strconv.AppendUint(b, uint64(p.Index), 10)
 	}
 	return b
+}
+
+// written is the form of a tick in headers: whole seconds, as releases read and wrote them that flushed at these alone, else milliseconds.
+func written(tick int64) int64 {
+	if tick%1000 == 0 {
+		return tick / 1000
+	}
+	return tick
 }
 
 // ParseReach decodes what AppendReach wrote. Inputs that are not among places, and what is
@@ -85,7 +93,7 @@ func parsePosition(text string) (p Position, ok bool) {
 	p.Tick, err2 = strconv.ParseInt(tick, 10, 64)
 	n, err3 := strconv.ParseUint(index, 10, 32)
 	p.Index = uint32(n)
-	if p.Tick < maxSeconds { // as releases wrote that flushed at whole seconds alone
+	if p.Tick < maxSeconds {
 		p.Tick *= 1000
 	}
 	return p, err1 == nil && err2 == nil && err3 == nil

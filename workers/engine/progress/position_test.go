@@ -20,9 +20,11 @@ func TestPositionsInSeconds(t *testing.T) {
 func TestPositions(t *testing.T) {
 	places := []Place{{"ingress", "abc"}, {"other/out", "xyz"}}
 	for text, reach := range map[string][]Position{
-		"":                                     {{}, {}},
-		"ingress@abc:7.0.3":                    {{Seq: 7, Index: 3}, {}},
-		"ingress@abc:7.1700000000000.67108864": {{Seq: 7, Tick: 1700000000_000, Index: 67108864}, {}},
+		"":                                    {{}, {}},
+		"ingress@abc:7.1700000000200.0":       {{Seq: 7, Tick: 1700000000_200}, {}},
+		"ingress@abc:7.1152921504606846976.0": {{Seq: 7, Tick: FinalTick}, {}},
+		"ingress@abc:7.0.3":                   {{Seq: 7, Index: 3}, {}},
+		"ingress@abc:7.1700000000.67108864":   {{Seq: 7, Tick: 1700000000_000, Index: 67108864}, {}},
 		"ingress@abc:18446744073709551615.0.0 other/out@xyz:2.0.1": {{Seq: 1<<64 - 1}, {Seq: 2, Index: 1}},
 	} {
 		if got := string(AppendReach(nil, places, reach)); got != text {

@@ -3,6 +3,7 @@ package track
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 )
@@ -17,6 +18,8 @@ type pubAck struct {
 		Description string `json:"description"`
 	} `json:"error"`
 
+	// full says that the stream has reached one of its limits.
+	full bool
 	// problem says why the message is not stored; empty = it is. code is the server's.
 	problem string
 	code    int
@@ -51,6 +54,7 @@ func readPubAck(raw *nats.Msg) pubAck {
 		a.problem = "the answer to a publish is no PubAck"
 	case a.Error == nil:
 	case a.Error.ErrorCode == codeStreamStoreFailed:
+		a.full = strings.HasPrefix(a.Error.Description, "maximum ") // messages, bytes, messages per subject; else the store has failed
 		a.problem = "full (" + a.Error.Description + "): waiting until there is room"
 	case a.Error.ErrorCode == codeMessageTooLarge:
 		a.problem = "its max_msg_size is smaller than a frame: raise it"

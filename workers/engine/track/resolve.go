@@ -19,7 +19,7 @@ func (l *Log) answered(ctx context.Context, i int, q *queue, ack pubAck) (done b
 		q.track.noBatch = true
 		l.send(i, q)
 		return false, nil
-	case ack.code == codeStreamStoreFailed && q.track.Drop:
+	case ack.full && q.track.Drop:
 		for _, o := range q.records[q.next : q.next+q.sent] {
 			q.dropped += o.Events
 		}
