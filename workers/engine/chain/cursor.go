@@ -112,6 +112,9 @@ func (c *Chain) went(cur *cursor, n *Node) (where progress.Where, on progress.Co
 		return progress.Unknown, on
 	}
 	where, on = c.doubt.Went(n.Index, cur.in, cur.at, cur.item())
+	if where != progress.Stored {
+		return where, on
+	}
 	for i := range stage.Ports(on.Stored).Numbers {
 		cur.s.Tallies[n.Index].skip(n.Ports.Names[i])
 	}

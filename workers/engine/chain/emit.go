@@ -11,12 +11,33 @@ import (
 
 // emit sends e, which node n received, out through ports of n, and says whether it left on port out.
 func (c *Chain) emit(cur *cursor, n *Node, e *event.Event, to stage.Ports) (out bool) {
-	to = max(to, stage.Out)
+	if to <= stage.Out { // nearly all events
+		return c.emitOut(cur, n, e)
+	}
 	if name, missing := n.missing(to); missing {
 		c.deadLetter(cur, n, e, reasonUnknownPort, errUnknownPort(name), 1)
 		return false
 	}
 	return c.leave(cur, n, e, to, 0)
+}
+
+// emitOut is emit on port out alone.
+func (c *Chain) emitOut(cur *cursor, n *Node, e *event.Event) (out bool) {
+	p := n.Ports.stored[0]
+	if p < 0 && len(n.Children) == 0 {
+		c.deadLetter(cur, n, e, reasonUnknownPort, errUnknownPort(config.PortOut), 1)
+		return false
+	}
+	if p >= 0 { // else only the chain reads it
+		if err := c.publish(cur, n, p, e); err != nil {
+			c.deadLetter(cur, n, e, reasonTooLarge, err, 1)
+			return false
+		}
+	}
+	tl := &cur.s.Tallies[n.Index]
+	tl.Emitted++
+	tl.Out++
+	return true
 }
 
 // leave has e leave on ports of n that exist, and stores it on those that do not have it. It says whether it left on port out.
