@@ -2,9 +2,15 @@ package stagetest
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 
+	"github.com/zeebo/xxh3"
+
+	"millrace.dev/millrace/test/golden"
 	"millrace.dev/millrace/test/replay"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -98,4 +104,69 @@ func (s *Suite) otherConfig(t *testing.T) {
 	if other.restore(t, in.Snapshot()) == nil {
 		t.Error("a stage of another name was restored")
 	}
+}
+
+// The format of a snapshot (package state) has a head before the state, with version and config, and a checksum behind it.
+const (
+	snapshotHead = 18
+	snapshotSum  = 8
+)
+
+// Format holds the bytes of a state against testdata/state-v<version>.hex: what makes other bytes of a state has another version, or
+// an older worker would misread them.
+func Format(t *testing.T, version int, s stage.Snapshotter) {
+	t.Helper()
+	kept := snapshotOf(t, s)
+	golden.Check(t, fmt.Sprintf("testdata/state-v%d.hex", version), hex.Dump(kept[snapshotHead:len(kept)-snapshotSum]))
+}
+
+func snapshotOf(t testing.TB, s stage.Snapshotter) []byte {
+	t.Helper()
+	kept, err := s.Snapshot(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kept
+}
+
+// FuzzRestore gives new instances states that say anything, with the head of a snapshot of s: what is restored makes a snapshot that can be
+// restored.
+func FuzzRestore(f *testing.F, s stage.Snapshotter, fresh func() stage.Snapshotter) {
+	whole := snapshotOf(f, s)
+	f.Add(whole)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) < snapshotHead+snapshotSum {
+			return
+		}
+		b = append(bytes.Clone(whole[:snapshotHead]), b[snapshotHead:]...)
+		binary.BigEndian.PutUint64(b[len(b)-snapshotSum:], xxh3.Hash(b[:len(b)-snapshotSum]))
+		in := fresh()
+		if in.Restore(b) != nil {
+			return
+		}
+		if err := fresh().Restore(snapshotOf(t, in)); err != nil {
+			t.Fatalf("a snapshot of what was restored: %v", err)
+		}
+	})
+}
+
+// BenchmarkSnapshot is of a state of n units, such as series.
+func BenchmarkSnapshot(b *testing.B, s stage.Snapshotter, fresh func() stage.Snapshotter, n int, unit string) {
+	kept := snapshotOf(b, s)
+	b.Run("snapshot", func(b *testing.B) {
+		for b.Loop() {
+			var err error
+			if kept, err = s.Snapshot(kept[:0]); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(len(kept))/float64(n), "bytes/"+unit)
+	})
+	b.Run("restore", func(b *testing.B) {
+		for b.Loop() {
+			if err := fresh().Restore(kept); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

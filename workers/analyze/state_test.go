@@ -1,10 +1,6 @@
 package analyze
 
 import (
-	"bytes"
-	"encoding/binary"
-	"encoding/hex"
-	"fmt"
 	"reflect"
 	"testing"
 	"time"
@@ -13,8 +9,8 @@ import (
 	"github.com/zeebo/xxh3"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
-	"millrace.dev/millrace/test/golden"
 	"millrace.dev/millrace/test/stagetest"
+	"millrace.dev/millrace/workers/stage"
 	"millrace.dev/millrace/workers/stage/state"
 )
 
@@ -80,7 +76,8 @@ func filled(tb testing.TB, n int) *analyzer {
 	return a
 }
 
-// TestFormatHasAVersion: what makes other bytes of a state has another version, or an older worker would misread them.
+func freshAnalyzer() stage.Snapshotter { return newTestAnalyzer() }
+
 func TestFormatHasAVersion(t *testing.T) {
 	// Without arithmetic, which differs between processors.
 	a := newTestAnalyzer()
@@ -90,61 +87,12 @@ func TestFormatHasAVersion(t *testing.T) {
 	a.insights.open.Add("pay", ep)
 	a.insights.pending = []*episode{ep}
 	a.insights.limits.Add("limit", &openLimit{about: &eventv1.Event{Id: "about"}, name: "name", seen: 13})
-	kept, err := a.Snapshot(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	golden.Check(t, fmt.Sprintf("testdata/state-v%d.hex", stateVersion), hex.Dump(kept[18:len(kept)-8])) // without head and checksum
+	stagetest.Format(t, stateVersion, a)
 }
 
 // BenchmarkSnapshot is of 10,000 series.
 func BenchmarkSnapshot(b *testing.B) {
-	const n = 10_000
-	a := filled(b, n)
-	kept, err := a.Snapshot(nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Run("snapshot", func(b *testing.B) {
-		for b.Loop() {
-			if kept, err = a.Snapshot(kept[:0]); err != nil {
-				b.Fatal(err)
-			}
-		}
-		b.ReportMetric(float64(len(kept))/n, "bytes/series")
-	})
-	b.Run("restore", func(b *testing.B) {
-		for b.Loop() {
-			if err := newTestAnalyzer().Restore(kept); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
+	stagetest.BenchmarkSnapshot(b, filled(b, 10_000), freshAnalyzer, 10_000, "series")
 }
 
-// FuzzRestore: a snapshot may say anything.
-func FuzzRestore(f *testing.F) {
-	whole, err := filled(f, 3).Snapshot(nil)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(whole)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) < 26 {
-			return
-		}
-		b = append(bytes.Clone(whole[:18]), b[18:]...) // with its version and config
-		binary.BigEndian.PutUint64(b[len(b)-8:], xxh3.Hash(b[:len(b)-8]))
-		a := newTestAnalyzer()
-		if a.Restore(b) != nil {
-			return
-		}
-		again, err := a.Snapshot(nil)
-		if err != nil {
-			t.Fatalf("what was restored makes no snapshot: %v", err)
-		}
-		if err := newTestAnalyzer().Restore(again); err != nil {
-			t.Fatalf("a snapshot of what was restored: %v", err)
-		}
-	})
-}
+func FuzzRestore(f *testing.F) { stagetest.FuzzRestore(f, filled(f, 3), freshAnalyzer) }

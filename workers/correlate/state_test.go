@@ -1,19 +1,14 @@
 package correlate
 
 import (
-	"bytes"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"reflect"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
-	"github.com/zeebo/xxh3"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
-	"millrace.dev/millrace/test/golden"
 	"millrace.dev/millrace/test/stagetest"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
@@ -115,63 +110,13 @@ func busy(tb testing.TB, n int) *correlator {
 	return c
 }
 
-// TestFormatHasAVersion: what makes other bytes of a state has another version, or an older worker would misread them.
-func TestFormatHasAVersion(t *testing.T) {
-	kept, err := busy(t, 3).Snapshot(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	golden.Check(t, fmt.Sprintf("testdata/state-v%d.hex", stateVersion), hex.Dump(kept[18:len(kept)-8])) // without head and checksum
-}
+func freshCorrelator() stage.Snapshotter { return newTestCorrelator() }
+
+func TestFormatHasAVersion(t *testing.T) { stagetest.Format(t, stateVersion, busy(t, 3)) }
 
 // BenchmarkSnapshot is of the state after 30,000 notable events in ten minutes.
 func BenchmarkSnapshot(b *testing.B) {
-	const n = 30_000
-	c := busy(b, n)
-	kept, err := c.Snapshot(nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Run("snapshot", func(b *testing.B) {
-		for b.Loop() {
-			if kept, err = c.Snapshot(kept[:0]); err != nil {
-				b.Fatal(err)
-			}
-		}
-		b.ReportMetric(float64(len(kept))/n, "bytes/event")
-	})
-	b.Run("restore", func(b *testing.B) {
-		for b.Loop() {
-			if err := newTestCorrelator().Restore(kept); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
+	stagetest.BenchmarkSnapshot(b, busy(b, 30_000), freshCorrelator, 30_000, "event")
 }
 
-// FuzzRestore: a snapshot may say anything.
-func FuzzRestore(f *testing.F) {
-	whole, err := busy(f, 60).Snapshot(nil)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(whole)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) < 26 {
-			return
-		}
-		b = append(bytes.Clone(whole[:18]), b[18:]...) // with its version and config
-		binary.BigEndian.PutUint64(b[len(b)-8:], xxh3.Hash(b[:len(b)-8]))
-		c := newTestCorrelator()
-		if c.Restore(b) != nil {
-			return
-		}
-		again, err := c.Snapshot(nil)
-		if err != nil {
-			t.Fatalf("what was restored makes no snapshot: %v", err)
-		}
-		if err := newTestCorrelator().Restore(again); err != nil {
-			t.Fatalf("a snapshot of what was restored: %v", err)
-		}
-	})
-}
+func FuzzRestore(f *testing.F) { stagetest.FuzzRestore(f, busy(f, 60), freshCorrelator) }

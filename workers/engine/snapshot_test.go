@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/test/harness/logs"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine"
 	"millrace.dev/millrace/workers/event"
@@ -29,6 +30,7 @@ type numbering struct {
 	processed int // events that instances were given
 	recalled  int
 	panicOn   string
+	failFlush bool // the next one, after a while
 	refuse    bool // snapshots
 }
 
@@ -41,11 +43,22 @@ func (*numbering) Kind() config.Kind                         { return config.Kin
 func (*numbering) Stateful(*config.StageConfig) bool         { return true }
 func (f *numbering) New(stage.Settings) (stage.Stage, error) { return &numberer{f: f}, nil }
 
-func (*numberer) Start(context.Context) error                                { return nil }
-func (*numberer) Shutdown(context.Context) error                             { return nil }
-func (*numberer) Horizon() time.Duration                                     { return time.Hour }
-func (*numberer) Flush(context.Context, time.Time, bool, *stage.Batch) error { return nil }
-func (*numberer) Remembers() time.Duration                                   { return time.Hour }
+func (*numberer) Start(context.Context) error    { return nil }
+func (*numberer) Shutdown(context.Context) error { return nil }
+func (*numberer) Horizon() time.Duration         { return time.Hour }
+func (*numberer) Remembers() time.Duration       { return time.Hour }
+
+func (c *numberer) Flush(context.Context, time.Time, bool, *stage.Batch) error {
+	c.f.mu.Lock()
+	fails := c.f.failFlush
+	c.f.failFlush = false
+	c.f.mu.Unlock()
+	if fails {
+		time.Sleep(200 * time.Millisecond)
+		return errors.New("in the middle")
+	}
+	return nil
+}
 
 func (c *numberer) Recall([]*eventv1.Event, time.Time) {
 	c.f.mu.Lock()
@@ -93,25 +106,19 @@ func (f *numbering) since() (processed, recalled int) {
 type kept struct {
 	*rig
 	f   *numbering
-	log lockedBuffer
+	log logs.Buffer
 	ids []string
 }
 
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+// wantKept waits until a snapshot is stored.
+func (k *kept) wantKept() {
+	k.t.Helper()
+	eventually(k.t, 10*time.Second, func() string {
+		if !strings.Contains(k.log.String(), "state kept") {
+			return "no snapshot was stored"
+		}
+		return ""
+	})
 }
 
 func newKept(t *testing.T) *kept {
@@ -197,12 +204,7 @@ func TestTakeoverBehindASnapshot(t *testing.T) {
 	k := newKept(t)
 	first := k.start()
 	k.feed("a", 100)
-	eventually(t, 10*time.Second, func() string {
-		if !strings.Contains(k.log.String(), "state kept") {
-			return "no snapshot was stored"
-		}
-		return ""
-	})
+	k.wantKept()
 	first.nc.Close() // it stores nothing more
 	_ = first.end()
 	second := k.start(func(_ *config.StageConfig, o *engine.Options) { o.SnapshotEvery = time.Hour })
@@ -259,12 +261,7 @@ func TestSnapshotsAfterTheManifestIsGone(t *testing.T) {
 	k := newKept(t)
 	first := k.start()
 	k.feed("a", 100)
-	eventually(t, 10*time.Second, func() string {
-		if !strings.Contains(k.log.String(), "state kept") {
-			return "no snapshot was stored"
-		}
-		return ""
-	})
+	k.wantKept()
 	s, err := k.js.Stream(t.Context(), "KV_STATE_leases")
 	if err != nil {
 		t.Fatal(err)
@@ -368,15 +365,38 @@ type numberingLast struct{ *numbering }
 
 func (numberingLast) Kind() config.Kind { return config.KindAnalyze }
 
-// TestSnapshotOfAChain: the stage with state works in the second half, and what it is at belongs to the step of the snapshot.
-func TestSnapshotOfAChain(t *testing.T) {
-	k := newKept(t)
-	chain := func(c *config.StageConfig, o *engine.Options) {
+// chained has the numbers made by the last of three stages, which is downstream of the cut, and a snapshot made so often.
+func (k *kept) chained(every time.Duration) func(*config.StageConfig, *engine.Options) {
+	return func(c *config.StageConfig, o *engine.Options) {
 		o.Factory, o.Registry = &testStage{}, stage.NewRegistry(chained{config.KindEnrich, &testStage{}}, numberingLast{k.f})
 		delete(c.Outputs, config.PortOut)
 		c.Chain = []config.StageConfig{member("b", "validate/out", config.KindEnrich, ""), member("c", "b/out", config.KindAnalyze, "OUT")}
-		o.SnapshotEvery = 5 * time.Millisecond
+		o.SnapshotEvery = every
 	}
+}
+
+// TestNoSnapshotOfASpoiledState: a stage downstream of the cut fails in a flush while the lane is about to make a snapshot.
+func TestNoSnapshotOfASpoiledState(t *testing.T) {
+	k := newKept(t)
+	e := k.start(k.chained(1200 * time.Millisecond))
+	k.feed("a", 1)
+	k.f.mu.Lock()
+	k.f.failFlush = true
+	k.f.mu.Unlock()
+	time.Sleep(1500 * time.Millisecond) // a snapshot is due, and a second of stream time has passed
+	k.feed("b", 1)
+	if err := e.end(); err != nil {
+		t.Fatal(err)
+	}
+	if said := k.log.String(); strings.Contains(said, "state kept") || !strings.Contains(said, "the stage failed to flush") {
+		t.Errorf("a snapshot was stored, or the flush did not fail:\n%s", said)
+	}
+}
+
+// TestSnapshotOfAChain: the stage with state works in the second half, and what it is at belongs to the step of the snapshot.
+func TestSnapshotOfAChain(t *testing.T) {
+	k := newKept(t)
+	chain := k.chained(5 * time.Millisecond)
 	for round := range 5 {
 		e := k.start(chain)
 		k.feed(fmt.Sprint(round, "-"), 200)

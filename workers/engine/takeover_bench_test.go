@@ -89,6 +89,24 @@ func cpuTime(t testing.TB) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
+// sendFrame stores a frame of events, which says which are marked.
+func (r *rig) sendFrame(lines []byte, marked bool) {
+	d := event.NewDecoder(event.Limits{Lift: true})
+	events, _ := d.Decode(nil, event.Message{Header: map[string][]string{"Content-Type": {event.ContentTypeNDJSON}}, Data: lines})
+	w := event.FrameWriter{Hints: true}
+	w.Begin(event.FrameHeader{})
+	for i := range events {
+		w.Add(&events[i])
+	}
+	msg := nats.NewMsg("in.frames")
+	msg.Header.Set("Content-Type", event.ContentTypeFrame)
+	msg.Header.Set(event.HeaderEvents, strconv.Itoa(len(events)))
+	if marked {
+		msg.Header.Set(event.HeaderMarked, w.Marks())
+	}
+	r.send(msg, w.AppendTo(nil))
+}
+
 // store stores frames of which a part holds warnings: one event in a hundred of all is one.
 func (r *rig) store(frames, size int, in float64, warns, marked bool) {
 	random := rand.New(rand.NewPCG(1, 2))
@@ -103,20 +121,7 @@ func (r *rig) store(frames, size int, in float64, warns, marked bool) {
 			fmt.Fprintf(&lines, `{"id":"%d.%d.%x","source":"shop/cart-%d","type":"app.request","time":"%s","severitynumber":%d,"entity":{"kind":"Pod","namespace":"shop","name":"cart-%d","uid":"u-%d"},"span":{"name":"GET /","status":"ok","durationNs":%d},"resource":{"service.name":"cart","k8s.node.name":"n1"}}`+"\n",
 				f, i, random.Uint64(), pod, time.Now().UTC().Format(time.RFC3339Nano), severity, pod, pod, random.IntN(5_000_000))
 		}
-		d := event.NewDecoder(event.Limits{Lift: true})
-		events, _ := d.Decode(nil, event.Message{Header: map[string][]string{"Content-Type": {event.ContentTypeNDJSON}}, Data: lines.Bytes()})
-		w := event.FrameWriter{Hints: true}
-		w.Begin(event.FrameHeader{})
-		for i := range events {
-			w.Add(&events[i])
-		}
-		msg := nats.NewMsg("in.frames")
-		msg.Header.Set("Content-Type", event.ContentTypeFrame)
-		msg.Header.Set(event.HeaderEvents, strconv.Itoa(size))
-		if marked {
-			msg.Header.Set(event.HeaderMarked, w.Marks())
-		}
-		r.send(msg, w.AppendTo(nil))
+		r.sendFrame(lines.Bytes(), marked)
 	}
 }
 
@@ -242,18 +247,7 @@ func (r *rig) storeValues(frames, size int) {
 			fmt.Fprintf(&lines, `{"id":"%d.%d.%x","source":"shop/cart-%d","type":"app.request","time":"%s","severitynumber":%d,"entity":{"kind":"Pod","namespace":"shop","name":"cart-%d","uid":"u-%d"},%s,"resource":{"service.name":"cart","k8s.node.name":"n1"}}`+"\n",
 				f, i, random.Uint64(), pod, time.Now().UTC().Format(time.RFC3339Nano), severity, pod, pod, more)
 		}
-		d := event.NewDecoder(event.Limits{Lift: true})
-		events, _ := d.Decode(nil, event.Message{Header: map[string][]string{"Content-Type": {event.ContentTypeNDJSON}}, Data: lines.Bytes()})
-		w := event.FrameWriter{Hints: true}
-		w.Begin(event.FrameHeader{})
-		for i := range events {
-			w.Add(&events[i])
-		}
-		msg := nats.NewMsg("in.frames")
-		msg.Header.Set("Content-Type", event.ContentTypeFrame)
-		msg.Header.Set(event.HeaderEvents, strconv.Itoa(size))
-		msg.Header.Set(event.HeaderMarked, w.Marks())
-		r.send(msg, w.AppendTo(nil))
+		r.sendFrame(lines.Bytes(), true)
 	}
 }
 

@@ -50,16 +50,7 @@ func TestLeasesAreABucketOfTheClient(t *testing.T) {
 	if _, err := b.js.CreateKeyValue(t.Context(), natsjs.KeyValueConfig{Bucket: "theirs", MaxValueSize: plan.LeasesMaxValueBytes, MaxBytes: 16 << 20}); err != nil {
 		t.Fatal(err)
 	}
-	config := func(stream string) natsjs.StreamConfig {
-		s, err := b.js.Stream(t.Context(), stream)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := s.CachedInfo().Config
-		c.Name, c.Subjects, c.Metadata = "", nil, nil
-		return c
-	}
-	if diff := cmp.Diff(config("KV_theirs"), config("KV_shop_orders")); diff != "" {
+	if diff := cmp.Diff(b.bucket(t, "KV_theirs"), b.bucket(t, "KV_shop_orders")); diff != "" {
 		t.Errorf("(-nats.go +operator)\n%s", diff)
 	}
 

@@ -90,6 +90,18 @@ func (b *bench) written(t *testing.T) []string {
 }
 
 // reconcile does what the Pipeline controller does with one stream.
+// bucket is how a stream is configured, without what is its own: name, subjects, metadata.
+func (b *bench) bucket(t *testing.T, stream string) natsjs.StreamConfig {
+	t.Helper()
+	s, err := b.js.Stream(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.CachedInfo().Config
+	c.Name, c.Subjects, c.Metadata = "", nil, nil
+	return c
+}
+
 func (b *bench) reconcile(t *testing.T, want plan.Stream, as jetstream.Owner) jetstream.StreamChange {
 	t.Helper()
 	have, err := b.client.Stream(want.Name)

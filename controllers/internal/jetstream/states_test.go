@@ -40,16 +40,7 @@ func TestStatesAreABucketOfTheClient(t *testing.T) {
 		if _, err := b.js.CreateKeyValue(t.Context(), theirs); err != nil {
 			t.Fatal(err)
 		}
-		config := func(stream string) natsjs.StreamConfig {
-			s, err := b.js.Stream(t.Context(), stream)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c := s.CachedInfo().Config
-			c.Name, c.Subjects, c.Metadata = "", nil, nil
-			return c
-		}
-		if diff := cmp.Diff(config("KV_"+theirs.Bucket), config(want.Stream())); diff != "" {
+		if diff := cmp.Diff(b.bucket(t, "KV_"+theirs.Bucket), b.bucket(t, want.Stream())); diff != "" {
 			t.Errorf("(-nats.go +operator)\n%s", diff)
 		}
 	}

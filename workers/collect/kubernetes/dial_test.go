@@ -1,7 +1,6 @@
 package kubernetes
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"millrace.dev/millrace/test/harness"
+	"millrace.dev/millrace/test/harness/logs"
 	"millrace.dev/millrace/test/harness/natsserver"
 )
 
@@ -28,24 +27,6 @@ contexts: [{name: none, context: {cluster: none, user: none}}]
 clusters: [{name: none, cluster: {server: "http://127.0.0.1:1"}}]
 users: [{name: none, user: {}}]
 `
-
-// output is what a command writes, while it is read.
-type output struct {
-	mu  sync.Mutex
-	all bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.all.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.all.String()
-}
 
 // A collector is ready when it is connected. Of a name that does not resolve it says so.
 func TestReadyWhenConnected(t *testing.T) {
@@ -73,7 +54,7 @@ func TestReadyWhenConnected(t *testing.T) {
 			address := listener.Addr().String()
 			_ = listener.Close()
 			ctx, cancel := context.WithCancel(t.Context())
-			var out output
+			var out logs.Buffer
 			cmd := Command()
 			cmd.SetArgs([]string{"--cluster", "x", "--nats-url", tc.url, "--nats-jetstream-domain", tc.domain, "--kubeconfig", kubeconfig, "--listen", address})
 			cmd.SetErr(&out)

@@ -48,14 +48,14 @@ func (s *asking) Begin(ctx context.Context, b *stage.Batch, done func(error)) {
 }
 
 // newAsking makes a chain whose first stage is s.
-func newAsking(t *testing.T, s *asking, others ...fake) *rig {
+func newAsking(t testing.TB, s *asking, others ...fake) *rig {
 	r := newRig(t, append([]fake{s.fake}, others...)...)
 	r.stages[0] = s
 	return r.open(nil)
 }
 
 // frames are messages of two events each.
-func frames(t *testing.T, n int) (messages []chain.Message, all []string) {
+func frames(t testing.TB, n int) (messages []chain.Message, all []string) {
 	for i := range n {
 		a, b := fmt.Sprint("e", i, ".0"), fmt.Sprint("e", i, ".1")
 		messages, all = append(messages, frame(t, a, b)), append(all, a, b)
@@ -98,6 +98,51 @@ func TestLooseMessagesAreAskedTogether(t *testing.T) {
 		if asked != 1 {
 			t.Errorf("asked %d times", asked)
 		}
+	})
+}
+
+// TestLargeMessagesAreNotAsked: what a stage adds to the events of one message goes to one memory, so the parts of a message are
+// processed one after another.
+func TestLargeMessagesAreNotAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		s := &asking{inFlight: 4, answer: func(*stage.Batch) (time.Duration, error) { asked++; return time.Second, nil }}
+		r := newRig(t, s.fake)
+		r.stages[0], r.limits.MaxEvents = s, 2
+		r.open(nil)
+		r.want(r.take(frame(t, "a", "b", "c"), frame(t, "d", "e")), "a.out.0: a b", "a.out.0: c d", "a.out.0: e")
+		if asked != 1 {
+			t.Errorf("asked about %d messages, want the second one", asked)
+		}
+	})
+}
+
+// hasty answers a second time when the first answer was read.
+type hasty struct{ *asking }
+
+func (s hasty) Begin(ctx context.Context, b *stage.Batch, done func(error)) {
+	s.asking.Begin(ctx, b, func(err error) {
+		done(err)
+		go func() {
+			time.Sleep(time.Second)
+			done(errNo)
+		}()
+	})
+}
+
+// TestSecondAnswer: it counts for nothing, whenever it comes.
+func TestSecondAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &asking{inFlight: 2, answer: func(*stage.Batch) (time.Duration, error) { return 300 * time.Millisecond, nil }}
+		r := newRig(t, s.fake)
+		r.stages[0] = hasty{s}
+		r.open(nil)
+		messages, all := frames(t, 20)
+		r.want(r.take(messages...), line("a.out.0", all...))
+		if s.most > 2 {
+			t.Errorf("%d batches waited at once", s.most)
+		}
+		time.Sleep(2 * time.Second) // the last second answers
 	})
 }
 

@@ -120,9 +120,3 @@ func (c *Chain) went(cur *cursor, n *Node) (where progress.Where, on progress.Co
 	}
 	return where, on
 }
-
-// storedBefore says whether node n stored the item of the cursor when its step was tried before, and on which ports.
-func (c *Chain) storedBefore(cur *cursor, n *Node) (on progress.Copies, stored bool) {
-	where, on := c.went(cur, n)
-	return on, where == progress.Stored
-}

@@ -358,6 +358,29 @@ func TestDecidedOtherwise(t *testing.T) {
 	}
 }
 
+// TestNewEventOnAnotherPort: a new event that a chained stage has stored left on port out, whatever port it is made for at the second try.
+func TestNewEventOnAnotherPort(t *testing.T) {
+	worker := func(port stage.Ports) *rig {
+		return newRig(t, fake{process: func(b *stage.Batch) error {
+			b.Filter(0)
+			b.Produce(0, port, insight("n", 1, "x"))
+			return nil
+		}}, fake{})
+	}
+	first := worker(stage.Out)
+	first.want(first.take(loose("e")), "a.out.0: n", "b.out.0: n")
+	for _, p := range first.step.Pending {
+		second := worker(stage.Insights)
+		second.open(nil)
+		second.open(progress.NewDoubt(2, second.graph.Parents(), []progress.Written{{
+			Node: p.Outlet.Node.Index, Track: p.Outlet.Number, Port: p.Outlet.Port.Number, Done: make([]progress.Position, 2),
+			Items: []*progress.Items{&p.Outputs[0].Items}, Reach: p.Outputs[0].Reach,
+		}}))
+		want := map[string]string{"a.out.0": "b.out.0: n", "b.out.0": "a.out.0: n"}[p.Outlet.Subject]
+		second.want(second.take(loose("e")), want)
+	}
+}
+
 // TestTooLargeForOneOfTwoPorts: the dead letter of one copy says where the other one belongs, should nothing else be stored.
 func TestTooLargeForOneOfTwoPorts(t *testing.T) {
 	big := chain.Message{Subject: "in.raw", Message: event.Message{Data: fmt.Appendf(nil, `{"id":"big","source":"s","type":"t","partitionkey":"k","body":%q}`, strings.Repeat("x", 50_000))}}

@@ -57,7 +57,7 @@ func (f fake) stage() stage.Stage {
 // rig is a chain of fakes. Each stage has the ports out (frames), insights (CloudEvents), raw, and dead-letter; a chained one, or one
 // that has others behind it, may lack out.
 type rig struct {
-	t        *testing.T
+	t        testing.TB
 	limits   chain.Limits
 	graph    *chain.Graph
 	stateful bool
@@ -100,7 +100,7 @@ const (
 )
 
 // newRig makes a chain of stages, each of which reads the one before.
-func newRig(t *testing.T, stages ...fake) *rig {
+func newRig(t testing.TB, stages ...fake) *rig {
 	t.Helper()
 	r := &rig{
 		t: t, inputs: []chain.Input{{From: "ingress", Stream: "IN"}, {From: "other/out", Stream: "IN2"}}, lanes: 1,
@@ -275,7 +275,7 @@ func looses(ids ...string) (all []chain.Message) {
 }
 
 // framed is a message of several events.
-func framed(t *testing.T, lines ...string) chain.Message {
+func framed(t testing.TB, lines ...string) chain.Message {
 	t.Helper()
 	d := event.NewDecoder(event.Limits{})
 	events, bad := d.Decode(nil, event.Message{Header: map[string][]string{"Content-Type": {event.ContentTypeNDJSON}}, Data: []byte(strings.Join(lines, "\n"))})
@@ -295,7 +295,7 @@ func framed(t *testing.T, lines ...string) chain.Message {
 }
 
 // frame is a message of events with these ids.
-func frame(t *testing.T, ids ...string) chain.Message {
+func frame(t testing.TB, ids ...string) chain.Message {
 	t.Helper()
 	var lines []string
 	for _, id := range ids {

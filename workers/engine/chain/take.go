@@ -149,7 +149,7 @@ func (c *Chain) deadLetterUndecodable(cur *cursor, index int) {
 		u := &cur.bad[0]
 		cur.bad = cur.bad[1:]
 		cur.at, cur.made = progress.Position{Seq: cur.m.Sequence, Index: uint32(u.Index)}, 0
-		if _, stored := c.storedBefore(cur, c.head); stored {
+		if where, _ := c.went(cur, c.head); where == progress.Stored {
 			cur.s.Tallies[0].DeadLettered++
 			continue
 		}

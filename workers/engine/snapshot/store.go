@@ -210,12 +210,6 @@ func (s *Store) save(ctx context.Context, m Manifest, packed []byte) error {
 	return nil
 }
 
-// The last message of the subject is another one than expected; of messages that the leader has not yet stored, too.
-const (
-	codeWrongLastSequence    = 10071
-	codeWrongLastSequenceNow = 10164
-)
-
 // put stores a value, if the manifest is still the one that this worker knows.
 func (s *Store) put(ctx context.Context, key string, value []byte) (seq uint64, err error) {
 	m := nats.NewMsg(s.Domain.Put(s.Bucket, key))
@@ -226,7 +220,7 @@ func (s *Store) put(ctx context.Context, key string, value []byte) (seq uint64, 
 	}
 	ack, err := s.JS.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
 	if refused := (*jetstream.APIError)(nil); errors.As(err, &refused) {
-		if refused.ErrorCode == codeWrongLastSequence || refused.ErrorCode == codeWrongLastSequenceNow {
+		if stored.IsFenced(int(refused.ErrorCode)) {
 			return 0, errFenced
 		}
 		return 0, fmt.Errorf("store in stream %s: %s", s.stream(), refused.Description)

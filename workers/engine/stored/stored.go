@@ -14,6 +14,10 @@ import (
 	"millrace.dev/millrace/workers/config"
 )
 
+// IsFenced says whether the server refused a publish because the last message of the subject is another one than expected; of messages
+// that the leader has not yet stored, too (server/errors.json, err_code).
+func IsFenced(code int) bool { return code == 10071 || code == 10164 }
+
 // Client reads messages that streams have stored.
 type Client struct {
 	Conn   *nats.Conn

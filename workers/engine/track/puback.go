@@ -29,11 +29,7 @@ type pubAck struct {
 const (
 	codeStreamStoreFailed = 10077 // with DiscardNew: the stream is full
 	codeMessageTooLarge   = 10054 // larger than max_msg_size of the stream
-	// The last message of the subject is another one than expected; of messages that the
-	// leader has not yet stored, too.
-	codeWrongLastSequence    = 10071
-	codeWrongLastSequenceNow = 10164
-	codeNoBatches            = 10174 // the stream does not allow atomic batches
+	codeNoBatches         = 10174 // the stream does not allow atomic batches
 )
 
 func readPubAck(raw *nats.Msg) pubAck {
@@ -53,8 +49,9 @@ func readPubAck(raw *nats.Msg) pubAck {
 	case a.Error == nil && a.Stream == "":
 		a.problem = "the answer to a publish is no PubAck"
 	case a.Error == nil:
-	case a.Error.ErrorCode == codeStreamStoreFailed:
-		a.full = strings.HasPrefix(a.Error.Description, "maximum ") // messages, bytes, messages per subject; else the store has failed
+	// Of messages, bytes, or messages per subject; else the store has failed.
+	case a.Error.ErrorCode == codeStreamStoreFailed && strings.HasPrefix(a.Error.Description, "maximum "):
+		a.full = true
 		a.problem = "full (" + a.Error.Description + "): waiting until there is room"
 	case a.Error.ErrorCode == codeMessageTooLarge:
 		a.problem = "its max_msg_size is smaller than a frame: raise it"

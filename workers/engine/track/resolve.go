@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"millrace.dev/millrace/workers/engine/progress"
+	"millrace.dev/millrace/workers/engine/stored"
 )
 
 // answered handles the answer to the publish of q that is under way; done says that all of q is stored.
@@ -13,7 +14,7 @@ func (l *Log) answered(ctx context.Context, i int, q *queue, ack pubAck) (done b
 	switch {
 	case ack.problem == "":
 		return l.stored(i, q, ack.Sequence), nil
-	case ack.code == codeWrongLastSequence || ack.code == codeWrongLastSequenceNow:
+	case stored.IsFenced(ack.code):
 		return l.resolve(ctx, i, q)
 	case ack.code == codeNoBatches && q.sent > 1:
 		q.track.noBatch = true
