@@ -281,6 +281,9 @@ func works(t *testing.T, checker *manifest.Checker, k config.Kind, example map[s
 	if got, want := factory.Stateful(c), c.Replays(); got != want {
 		t.Errorf("the factory says stateful %t, the table %t: the NATS user has the wrong rights", got, want)
 	}
+	if _, ok := made.(stage.Snapshotter); ok != c.KeepsState() {
+		t.Errorf("the stage is a stage.Snapshotter: %t, the table says that it keeps snapshots: %t", ok, c.KeepsState())
+	}
 }
 
 // isAlone gives the stage a second kind, whichever: the API server refuses it.
