@@ -280,7 +280,7 @@ func TestCommand(t *testing.T) {
 		"standard input": {args: []string{"-f", "-"}, stdin: good, out: "ok: 1 pipeline, 1 stage\n"},
 		"dear": {
 			args: []string{"-f", "-"}, stdin: strings.Replace(good, "validate: {}", `validate: {rules: [{message: m, expression: "event.attributes.all(k, event.attributes.all(l, k != '' && l != ''))"}]}`, 1),
-			out: "warning: pipeline p: spec.stages[0].validate.rules[0].expression: may take 180µs an event (1379 units, more than 1000): " +
+			out: "warning: pipeline p: spec.stages[0].validate.rules[0].expression: may take 220µs an event (1379 units, more than 1000): " +
 				"nest fewer loops, or name the attributes that you look for\nok: 1 pipeline, 1 stage\n",
 		},
 		"folder": {

@@ -21,7 +21,7 @@ func (c *Chain) emit(cur *cursor, n *Node, e *event.Event, to stage.Ports) (out 
 	return c.leave(cur, n, e, to, 0)
 }
 
-// emitOut is emit on port out alone.
+// emitOut is emit on port out alone, where leave would cost a tenth of all that the chain does (BenchmarkTake).
 func (c *Chain) emitOut(cur *cursor, n *Node, e *event.Event) (out bool) {
 	p := n.Ports.stored[0]
 	if p < 0 && len(n.Children) == 0 {
