@@ -152,10 +152,7 @@ func TestJetStreamInADomain(t *testing.T) {
 	p := x.small()
 	p.Spec.NATS = &v1alpha1.NATSSpec{URL: leaf.URL()}
 	x.create(p)
-	c := x.condition(p, v1alpha1.ConditionStreamsReady, metav1.ConditionFalse, v1alpha1.ReasonNATSUnreachable)
-	if !strings.Contains(c.Message, "set spec.nats.jetStreamDomain") {
-		t.Errorf("got %q, want the setting", c.Message)
-	}
+	x.saying(p, v1alpha1.ConditionStreamsReady, metav1.ConditionFalse, v1alpha1.ReasonNATSUnreachable, "set spec.nats.jetStreamDomain")
 	edit(x, p, func(p *v1alpha1.Pipeline) { p.Spec.NATS.JetStreamDomain = "far" })
 	x.ready(p)
 	if got := x.configMaps("validate"); len(got) != 1 || !strings.Contains(got[0].Data["stage.json"], `"jetStreamDomain": "far"`) {

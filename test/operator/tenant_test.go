@@ -225,6 +225,13 @@ func (x *tenant) eventually(check func() error) {
 // condition waits until a condition of an object has a status and reason, and returns it.
 func (x *tenant) condition(object client.Object, kind string, status metav1.ConditionStatus, reason string) metav1.Condition {
 	x.t.Helper()
+	return x.saying(object, kind, status, reason, "")
+}
+
+// saying waits until a condition has a status and reason, and a part of its message, in whatever case: the first message of a server that
+// cannot be used is often that there is no connection yet.
+func (x *tenant) saying(object client.Object, kind string, status metav1.ConditionStatus, reason, part string) metav1.Condition {
+	x.t.Helper()
 	var found metav1.Condition
 	x.eventually(func() error {
 		if err := x.client.Get(x.t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
@@ -235,6 +242,9 @@ func (x *tenant) condition(object client.Object, kind string, status metav1.Cond
 		if c == nil || c.Status != status || c.Reason != reason || c.ObservedGeneration != object.GetGeneration() {
 			return fmt.Errorf("%T %s: want %s %s %s of generation %d, have %s",
 				object, object.GetName(), kind, status, reason, object.GetGeneration(), describe(conditions))
+		}
+		if !strings.Contains(strings.ToLower(c.Message), strings.ToLower(part)) {
+			return fmt.Errorf("%T %s: condition %s says %q, want %q", object, object.GetName(), kind, c.Message, part)
 		}
 		found = *c
 		return nil
