@@ -22,6 +22,7 @@ var rooms = [...]room{
 	{"workers/engine/stored", []string{"workers/config"}, true},
 	{"workers/engine/snapshot", []string{"workers/config", "workers/engine/progress", "workers/engine/stored"}, true},
 	{"workers/engine/source", []string{"workers/config", "workers/engine/backoff", "workers/engine/stored"}, true},
+	{"workers/engine/target", []string{"workers/stage", "workers/engine/progress", "workers/engine/backoff"}, false},
 	{"workers/engine/track", []string{"workers/config", "workers/engine/progress", "workers/engine/backoff", "workers/engine/stored"}, true},
 }
 

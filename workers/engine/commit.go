@@ -92,6 +92,14 @@ func (l *session) acknowledge(s *step) {
 // store has the outputs of s stored.
 func (l *session) store(ctx context.Context, s *step) error {
 	s.append.Reset(s.done)
+	if err := l.append(ctx, s); err != nil || s.sink == nil {
+		return err
+	}
+	return l.keep(ctx, s)
+}
+
+// append has what is pending of s stored on its tracks.
+func (l *session) append(ctx context.Context, s *step) error {
 	for _, p := range s.Pending {
 		records := s.append.Add(l.tracks[p.Outlet.Number], len(p.Outputs))
 		for i, o := range p.Outputs {

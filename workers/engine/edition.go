@@ -40,13 +40,17 @@ func (e *Engine) firstEdition() (*edition, error) {
 	for i, n := range e.nodes {
 		if n.Stateful {
 			// A mistake in the settings shows when the worker starts, not when it gets a lane.
-			if _, err := n.build(&e.opts, n.cfg, prometheus.NewRegistry()); err != nil {
+			s, err := n.build(&e.opts, n.cfg, prometheus.NewRegistry())
+			if err := errors.Join(err, e.checkSink(n, s)); err != nil {
 				return nil, err
 			}
 			continue
 		}
 		var err error
 		if first.shared[i], err = n.build(&e.opts, n.cfg, n.register); err != nil {
+			return nil, err
+		}
+		if err := e.checkSink(n, first.shared[i]); err != nil {
 			return nil, err
 		}
 	}

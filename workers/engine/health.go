@@ -38,6 +38,9 @@ func (e *Engine) Ready() (bool, string) {
 		}
 		if s := l.current.Load(); s != nil {
 			waiting = append(waiting, s.out.Problems()...)
+			if s.target != nil && s.target.Problem() != "" {
+				problems = append(problems, s.target.Problem())
+			}
 		}
 	}
 	for _, inputs := range e.allInputs() {
@@ -89,7 +92,10 @@ func (e *Engine) Alive() (bool, string) {
 	return true, "ok"
 }
 
-// waits says that something outside holds the session up: the back-off of a retry, another input, or an output.
+// callTimeout is the deadline of one call of a stage: it gives up before the worker is taken for dead.
+func (e *Engine) callTimeout() time.Duration { return e.wedgedAfter / 2 }
+
+// waits says that something outside holds the session up: the back-off of a retry, another input, an output, or the target of the sink.
 func (l *session) waits() bool {
-	return l.chain.Waiting() || l.merger != nil && l.merger.Holds() || len(l.out.Problems()) > 0
+	return l.target != nil && l.target.Problem() != "" || l.chain.Waiting() || l.merger != nil && l.merger.Holds() || len(l.out.Problems()) > 0
 }

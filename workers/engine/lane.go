@@ -12,7 +12,6 @@ import (
 	"millrace.dev/millrace/workers/engine/backoff"
 	"millrace.dev/millrace/workers/engine/chain"
 	"millrace.dev/millrace/workers/engine/progress"
-	"millrace.dev/millrace/workers/engine/track"
 )
 
 // lane is one part of the work of a stage that one worker owns at a time. It lives from when the worker got it until it lost it
@@ -105,7 +104,7 @@ func closed(c <-chan struct{}) bool {
 
 // Reasons for a session to end before the lane is stopped.
 var (
-	errLost = track.ErrLost
+	errLost = progress.ErrLost
 	// errStopped: the lane was stopped before it had begun.
 	errStopped = errors.New("the lane is given back")
 )

@@ -31,7 +31,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	}
 	m := &Metrics{
 		registerer:        r,
-		events:            counter("stage_events_total", "Events by what became of them (emitted, filtered, duplicate, dead_lettered), counted when all they caused is stored; retried counts attempts.", "outcome"),
+		events:            counter("stage_events_total", "Events by what became of them (emitted, filtered, duplicate, kept, dead_lettered), counted when all they caused is stored; retried counts attempts.", "outcome"),
 		deadLetters:       counter("dead_letter_events_total", "Events stored in the dead letters, by reason.", "reason"),
 		produced:          counter("stage_produced_events_total", "New events that the stage made and that are stored, by port.", "port"),
 		ports:             counter("stage_port_events_total", "Events that left on a port, received and new ones, counted when they are stored; one that leaves on several counts on each.", "port"),
@@ -61,7 +61,7 @@ func stageLabels() []string { return []string{"pipeline", "stage"} }
 
 // stageMetrics are the metrics of one engine, with their labels bound.
 type stageMetrics struct {
-	emitted, filtered, duplicate, deadLettered, retried, redelivered, republished, republishedStored, skipped, late prometheus.Counter
+	emitted, filtered, duplicate, kept, deadLettered, retried, redelivered, republished, republishedStored, skipped, late prometheus.Counter
 
 	lagEvents, lagSeconds, inflightFrames, inflightMessages, inflightBytes, ready, lanes prometheus.Gauge
 
@@ -76,7 +76,7 @@ func (m *Metrics) bind(pipeline, stage string) *stageMetrics {
 	events := m.events.MustCurryWith(l)
 	return &stageMetrics{
 		emitted: events.WithLabelValues("emitted"), filtered: events.WithLabelValues("filtered"),
-		duplicate: events.WithLabelValues("duplicate"), deadLettered: events.WithLabelValues("dead_lettered"),
+		duplicate: events.WithLabelValues("duplicate"), kept: events.WithLabelValues("kept"), deadLettered: events.WithLabelValues("dead_lettered"),
 		retried: events.WithLabelValues("retried"), redelivered: m.redelivered.With(l), republished: m.republished.With(l), republishedStored: m.republishedStored.With(l), skipped: m.skipped.With(l), late: m.late.With(l),
 		lagEvents: m.lagEvents.With(l), lagSeconds: m.lagSeconds.With(l), inflightFrames: m.inflightFrames.With(l),
 		inflightMessages: m.inflightMessages.With(l), inflightBytes: m.inflightBytes.With(l), ready: m.ready.With(l), lanes: m.lanes.With(l),

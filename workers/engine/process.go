@@ -38,6 +38,7 @@ func (l *session) process(ctx context.Context, in <-chan *step, out chan<- *step
 		s, ok := work()
 		if s != nil {
 			s.done = done
+			l.keepsBy(s)
 		}
 		if s != nil && ok {
 			l.saver.take(ctx, s, false)

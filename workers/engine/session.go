@@ -9,6 +9,7 @@ import (
 
 	"millrace.dev/millrace/workers/engine/chain"
 	"millrace.dev/millrace/workers/engine/source"
+	"millrace.dev/millrace/workers/engine/target"
 	"millrace.dev/millrace/workers/engine/track"
 )
 
@@ -35,6 +36,8 @@ type session struct {
 	out    *track.Log
 	tracks []*track.Track // by the numbers of the outlets of the chain
 
+	target *target.Log // nil = the stage is no sink
+
 	saver *saver // of snapshots; nil = the lane makes none
 
 	free    chan *step
@@ -56,7 +59,7 @@ func newSession(of *lane, abort context.CancelCauseFunc) *session {
 		l.ordered = ordered
 	}
 	l.chain = l.newChain(abort)
-	l.out = l.newLog()
+	l.out, l.target = l.newLog(), l.newTarget()
 	for range stepsPerLane {
 		s := newStep(len(e.nodes))
 		if s.trace = e.newStepTrace(); s.trace != nil {
@@ -84,7 +87,7 @@ func (l *session) newChain(abort context.CancelCauseFunc) *chain.Chain {
 	}
 	return chain.New(&chain.Options{
 		Graph: l.e.graph, Inputs: inputs, Lane: l.index, Lanes: l.e.cfg.Lanes, Log: l.log, Now: l.e.now, Jitter: l.e.jitter,
-		Pause: l.pause, Stopped: l.stopped, Abort: abort, Problem: l.setProblem, Panics: &l.e.panics, Suspects: &l.suspects,
+		Pause: l.pause, Stopped: l.stopped, Abort: abort, Problem: l.setProblem, Panics: &l.e.panics, Suspects: &l.suspects, CallTimeout: l.e.callTimeout(),
 		HeaderRoom: track.HeaderRoom(l.e.cfg.Inputs, l.e.graph.LongestPorts()), MaxPayload: l.e.conn.MaxPayload(),
 	})
 }
@@ -92,12 +95,15 @@ func (l *session) newChain(abort context.CancelCauseFunc) *chain.Chain {
 func (l *session) newLog() *track.Log {
 	e := l.e
 	return track.New(&track.Options{
-		Conn: e.conn, Stored: &e.stored, Owner: e.worker + "/" + rand.Text()[:8], Log: l.log, Now: e.now, Jitter: e.jitter,
+		Conn: e.conn, Stored: &e.stored, Owner: l.newOwner(), Log: l.log, Now: e.now, Jitter: e.jitter,
 		AckTimeout: e.ackTimeout, Buffers: &e.buffers, Owns: func(ctx context.Context) (bool, error) { return e.owns(ctx, l.index) },
 		Reconnects: e.reconnects, Stopped: l.whenStopped,
 		Metrics: track.Metrics{Republished: e.metrics.republished, ConfirmedLate: e.metrics.republishedStored, Inflight: e.metrics.inflightFrames},
 	})
 }
+
+// newOwner names who writes: the worker and the session.
+func (l *session) newOwner() string { return l.e.worker + "/" + rand.Text()[:8] }
 
 // run takes the lane over and works until it is stopped or something is in doubt.
 func (l *session) run(ctx context.Context, cancel context.CancelCauseFunc) error {
@@ -158,5 +164,8 @@ func (l *session) end(ctx context.Context) {
 		in.Close()
 	}
 	l.lastProblems = l.out.Close()
+	if l.target != nil && l.target.Problem() != "" {
+		l.lastProblems = append(l.lastProblems, l.target.Problem())
+	}
 	l.closeInstances(ctx)
 }

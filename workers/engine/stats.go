@@ -15,8 +15,8 @@ import (
 // Snapshot is what a stage did in this worker since it was made. Events count when all they
 // caused is stored.
 type Snapshot struct {
-	// In is Emitted + Filtered + Duplicates + DeadLettered.
-	In, Emitted, Filtered, Duplicates, DeadLettered int64
+	// In is Emitted + Filtered + Duplicates + Kept + DeadLettered. Kept are those that the stage keeps outside of the pipeline.
+	In, Emitted, Filtered, Duplicates, Kept, DeadLettered int64
 	// Out is what left on port out: received events that went on, and new ones.
 	Out int64
 	// Ports counts what left on ports other than out, received and new events, by port. An event that left on several counts on each.
@@ -89,6 +89,7 @@ func (s *stats) commit(st *step, t *chain.Tally, head bool, now int64) {
 	s.s.Out += t.Out
 	s.s.Filtered += t.Filtered
 	s.s.Duplicates += t.Duplicates
+	s.s.Kept += t.Kept
 	s.s.DeadLettered += t.DeadLettered
 	s.s.Retried += t.Retried
 	s.s.Late += t.Late
@@ -116,6 +117,7 @@ func (s *stats) commit(st *step, t *chain.Tally, head bool, now int64) {
 	add(s.metrics.emitted, t.Emitted)
 	add(s.metrics.filtered, t.Filtered)
 	add(s.metrics.duplicate, t.Duplicates)
+	add(s.metrics.kept, t.Kept)
 	add(s.metrics.deadLettered, t.DeadLettered)
 	add(s.metrics.retried, t.Retried)
 	add(s.metrics.late, t.Late)

@@ -8,6 +8,7 @@ import (
 	"millrace.dev/millrace/workers/engine/source"
 	"millrace.dev/millrace/workers/engine/track"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
 )
 
 // A step is what a lane takes through its stages at once: some messages in stream order,
@@ -22,8 +23,9 @@ type step struct {
 	append        track.Append // what is stored of it
 	trace         *stepTrace   // nil = it is not traced
 	unsaved       *unsaved     // the state behind the step; nil = no snapshot was made
-	// done is up to where everything is stored before anything of the step is.
-	done []progress.Position
+	// done is up to where everything is stored before anything of the step is, reach up to where it is stored when all of it is.
+	done, reach []progress.Position
+	sink        stage.Sink // which has made the rows; nil = the stage is none
 }
 
 func newStep(nodes int) *step { return &step{Step: *chain.NewStep(nodes)} }
@@ -33,7 +35,7 @@ func (s *step) reset() {
 	clear(s.messages)
 	s.messages = s.messages[:0]
 	s.events, s.bytes = 0, 0
-	s.unsaved = nil
+	s.unsaved, s.sink = nil, nil
 	s.trace.reset()
 }
 

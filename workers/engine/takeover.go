@@ -77,12 +77,16 @@ func (l *session) tryTakeOver(ctx context.Context) error {
 			Blocked: l.e.nodes[o.Node.Index].metrics.blocked,
 		})
 	}
-	doubt, err := l.out.Open(ctx, l.tracks, l.places, l.e.graph.Parents())
+	kept, err := l.openTarget(ctx, floors)
+	if err != nil {
+		return err
+	}
+	doubt, err := l.out.Open(ctx, l.tracks, l.places, l.e.graph.Parents(), kept)
 	if err != nil {
 		return err
 	}
 	for i, o := range outlets {
-		o.Packed = l.tracks[i].Reach
+		o.Packed, o.Reached = slices.Clone(l.tracks[i].Reach), l.tracks[i].Reach
 	}
 	last := make([]uint64, len(floors))
 	for i, floor := range floors {

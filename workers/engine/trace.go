@@ -131,7 +131,7 @@ func (t *stepTrace) begin(ctx context.Context, l *lane, s *step) {
 				attribute.String("millrace.pipeline", n.cfg.Pipeline.String()), attribute.String("millrace.stage", n.cfg.Stage),
 				attribute.Int("millrace.lane", l.index), attribute.Int64("millrace.events", tl.Events),
 				attribute.Int64("millrace.emitted", tl.Emitted), attribute.Int64("millrace.filtered", tl.Filtered),
-				attribute.Int64("millrace.duplicates", tl.Duplicates), attribute.Int64("millrace.dead_lettered", tl.DeadLettered),
+				attribute.Int64("millrace.duplicates", tl.Duplicates), attribute.Int64("millrace.kept", tl.Kept), attribute.Int64("millrace.dead_lettered", tl.DeadLettered),
 			)
 			if i == 0 {
 				span.SetAttributes(messaging(s)...)

@@ -42,12 +42,14 @@ type StageReport struct {
 	// Out is what left on port out: events that went on, and events that the stage made.
 	Out int64 `json:"out"`
 	// Emitted are the events of In that went on, on whatever ports; Ports counts what left on ports other than out, by port.
-	Emitted      int64            `json:"emitted"`
-	Ports        map[string]int64 `json:"ports,omitempty"`
-	Produced     map[string]int64 `json:"produced,omitempty"`
-	Filtered     int64            `json:"filtered"`
-	Duplicates   int64            `json:"duplicates"`
-	DeadLettered int64            `json:"dead_lettered"`
+	Emitted    int64            `json:"emitted"`
+	Ports      map[string]int64 `json:"ports,omitempty"`
+	Produced   map[string]int64 `json:"produced,omitempty"`
+	Filtered   int64            `json:"filtered"`
+	Duplicates int64            `json:"duplicates"`
+	// Kept are the events of In that the stage keeps outside of the pipeline.
+	Kept         int64 `json:"kept,omitempty"`
+	DeadLettered int64 `json:"dead_lettered"`
 	// Reasons splits DeadLettered by reason.
 	Reasons    map[string]int64 `json:"dead_letter_reasons,omitempty"`
 	Overflowed int64            `json:"overflowed"`

@@ -227,7 +227,7 @@ func (r *runner) settle(ctx context.Context) (*Report, []*eventv1.Event, error) 
 	for _, s := range r.plan.Stages {
 		st := r.stats(s)
 		report.Stages[s.Name] = StageReport{
-			In: st.In, Out: st.Out, Emitted: st.Emitted, Ports: st.Ports, Produced: st.Produced, Filtered: st.Filtered, Duplicates: st.Duplicates,
+			In: st.In, Out: st.Out, Emitted: st.Emitted, Ports: st.Ports, Produced: st.Produced, Filtered: st.Filtered, Duplicates: st.Duplicates, Kept: st.Kept,
 			DeadLettered: st.DeadLettered, Reasons: st.DeadLetters, Overflowed: st.Overflowed, Retried: st.Retried, Late: st.Late,
 			P50: st.P50, P99: st.P99,
 		}

@@ -26,11 +26,13 @@ const (
 	// Retry processes the event again after a back-off, up to the stage's attempts, then
 	// dead-letters it.
 	Retry
+	// Keep ends the event here: the stage keeps it outside of the pipeline (Sink).
+	Keep
 )
 
 // String returns the value of the metric label `outcome`.
 func (v Verdict) String() string {
-	return [...]string{"emitted", "filtered", "duplicate", "dead_lettered", "retried"}[v]
+	return [...]string{"emitted", "filtered", "duplicate", "dead_lettered", "retried", "kept"}[v]
 }
 
 // Decision is the verdict on one event with what belongs to it.
@@ -44,6 +46,8 @@ type Decision struct {
 	Reason string
 	// Err is the text for a person; retry and dead-letter only.
 	Err error
+	// Row is what a Sink keeps of the event.
+	Row any
 }
 
 // Ports is a set of ports of one stage. Settings.Port returns the set of one port; the union of two is a | b.
@@ -153,6 +157,10 @@ func (b *Batch) DeadLetter(i int, reason string, err error) {
 
 // Retry has event i processed again later. An err that is Unavailable counts no attempt.
 func (b *Batch) Retry(i int, err error) { b.decisions[i] = Decision{Verdict: Retry, Err: err} }
+
+// Keep ends event i here. A Sink is given row to store: nothing of it may be memory of the event. Any other stage has kept the event already,
+// and row is nil.
+func (b *Batch) Keep(i int, row any) { b.decisions[i] = Decision{Verdict: Keep, Row: row} }
 
 // Produce publishes a new event on one port; 0 is out. It was made of event parent of the batch: it leaves right behind that one, before the next
 // event of the batch, and not at all when the verdict on that one is Retry. With NoParent, as in a Flush, it leaves behind the whole batch.

@@ -45,6 +45,9 @@ type Stage interface {
 	// and retries or dead-letters only that one (but see Permanent and Unavailable). So a stage should return an error only when it
 	// cannot tell which event is at fault. A stage with state that returns one has taken nothing of the batch into its state.
 	//
+	// ctx has a deadline, a minute away by default, and ends when the lane goes to another worker. A stage that waits for something gives up
+	// then and says whose fault that is (Unavailable). Two minutes in one call, and the worker takes itself for dead and is started anew.
+	//
 	// A panic is a fault of the stage. The event that panics alone is a dead letter. The engine drops an instance with state that
 	// panicked, and rebuilds another: see Rebuilder.
 	Process(ctx context.Context, b *Batch) error

@@ -19,6 +19,8 @@ const maxInFlight = 256
 type question struct {
 	batch stage.Batch
 	began time.Time
+	// cancel frees what the deadline of the call takes.
+	cancel context.CancelFunc
 	// done takes what Process would have returned.
 	done     chan error
 	answered atomic.Bool
@@ -40,6 +42,7 @@ func (c *Chain) ask(ctx context.Context, cur *cursor, events []event.Event) *que
 	q := &question{began: c.now(), done: make(chan error, 1), waiting: c.asked}
 	q.batch.Events, q.batch.Now, q.batch.Partition = events, cur.now, cur.partition
 	q.batch.Reset(1)
+	ctx, q.cancel = context.WithTimeout(ctx, c.callTimeout)
 	if err := c.begin(ctx, q); err != nil {
 		q.answer(err)
 	}
@@ -56,6 +59,7 @@ func (c *Chain) begin(ctx context.Context, q *question) (err error) {
 // answer ends the wait. What comes after the first answer counts for nothing.
 func (q *question) answer(err error) {
 	if q.answered.CompareAndSwap(false, true) {
+		q.cancel()
 		q.done <- err
 		<-q.waiting
 	}

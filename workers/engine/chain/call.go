@@ -15,6 +15,8 @@ func (c *Chain) call(ctx context.Context, n *Node, events []event.Event, attempt
 	b := &sr.batch
 	b.Events, b.Now, b.Partition = events, sr.now, sr.partition
 	b.Reset(attempt)
+	ctx, cancel := context.WithTimeout(ctx, c.callTimeout)
+	defer cancel()
 	defer c.clocked(n)()
 	defer c.recovered(&err)
 	return c.instances[n.Index].stage.Process(ctx, b)

@@ -37,6 +37,8 @@ type Options struct {
 	Suspects *Suspects
 	// HeaderRoom is how many bytes the headers take that are added to an output when it is stored.
 	HeaderRoom int
+	// CallTimeout is the deadline that one call of a stage has in its context.
+	CallTimeout time.Duration
 	// MaxPayload is how many bytes a message may have; 0 = no limit (see SetMaxPayload).
 	MaxPayload int64
 }
@@ -56,6 +58,7 @@ type Chain struct {
 	inFlight    int           // batches of an asynchronous first stage that wait for answers at most; 0 = it is none
 	asked       chan struct{} // those that do
 	headerRoom  int
+	callTimeout time.Duration
 
 	log      *slog.Logger
 	now      func() time.Time
@@ -102,6 +105,7 @@ type Chain struct {
 type instance struct {
 	stage   stage.Stage
 	flusher stage.Flusher
+	sink    bool
 	every   int64 // milliseconds between two flushes
 }
 
@@ -110,7 +114,7 @@ func New(o *Options) *Chain {
 	g := o.Graph
 	c := &Chain{
 		lane: o.Lane, lanes: o.Lanes, partitions: g.Nodes[0].Partitions, inputs: o.Inputs,
-		nodes: g.Nodes, head: g.Nodes[0], perMessage: g.Stateful, parts: g.parts, cut: g.cut, headerRoom: o.HeaderRoom,
+		nodes: g.Nodes, head: g.Nodes[0], perMessage: g.Stateful, parts: g.parts, cut: g.cut, headerRoom: o.HeaderRoom, callTimeout: o.CallTimeout,
 		log: o.Log, now: o.Now, jitter: o.Jitter, wait: o.Pause, stopped: o.Stopped, abort: o.Abort, problem: o.Problem,
 		panics: o.Panics, suspects: o.Suspects,
 		instances: make([]instance, len(g.Nodes)), scratch: make([]scratch, len(g.Nodes)), last: make([]uint64, len(o.Inputs)),
@@ -143,6 +147,7 @@ func (c *Chain) Replace(i int, s stage.Stage) {
 	at := &c.instances[i]
 	at.stage = s
 	at.flusher, _ = s.(stage.Flusher)
+	_, at.sink = s.(stage.Sink)
 	at.every = stage.TickOf(s).Milliseconds()
 }
 

@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,24 +39,36 @@ type letter struct {
 }
 
 func (c *Chain) deadLetterRaw(cur *cursor, n *Node, d letter) {
-	if d.reason == "" {
-		d.reason = "unspecified"
+	d.reason = cmp.Or(d.reason, reasonUnspecified)
+	cur.s.Tallies[n.Index].dead(d.reason)
+	if !c.replaying {
+		c.warnDead(cur.m, n, d)
 	}
-	tl := &cur.s.Tallies[n.Index]
-	tl.DeadLettered++
-	tl.Reasons = addTo(tl.Reasons, d.reason, 1)
-	c.warnDead(cur, n, d)
-	at := c.outlets[n.Index][n.Ports.outletOf(n.Ports.dead, 0)]
+	at := c.deadLetters(n)
 	if !c.fresh(cur, at) {
 		return
 	}
+	o := c.letterOf(n, at, cur.m, d)
+	o.Reach = slices.Clone(at.Packed)
+	o.Items.Add(cur.item())
+	// The body may be memory of the step or of the message, which outlive the publish.
+	cur.enqueue(at, o)
+}
+
+// deadLetters is the outlet of the dead letters of a node.
+func (c *Chain) deadLetters(n *Node) *Outlet {
+	return c.outlets[n.Index][n.Ports.outletOf(n.Ports.dead, 0)]
+}
+
+// letterOf makes the message of a dead letter of a message of the input; nil = the event was made by a flush.
+func (c *Chain) letterOf(n *Node, at *Outlet, m *Message, d letter) *Output {
 	h := map[string][]string{
 		headerEvents: {"1"},
 		headerReason: {headerText(d.reason, maxErrorText)},
 		headerStage:  {n.Stage}, headerAttempts: {strconv.Itoa(d.attempts)},
 		headerIndex: {strconv.Itoa(d.index)},
 	}
-	if m := cur.m; m != nil {
+	if m != nil {
 		h[headerStream], h[headerSubject] = []string{m.Stream}, []string{m.Subject}
 		h[headerSequence] = []string{strconv.FormatUint(m.Sequence, 10)}
 		h[headerTime] = []string{timeOf(m.Time)}
@@ -65,23 +78,21 @@ func (c *Chain) deadLetterRaw(cur *cursor, n *Node, d letter) {
 	}
 	if d.contentType != "" {
 		h[event.HeaderContentType] = []string{d.contentType}
-	} else if cur.m != nil {
-		keepHeaders(h, cur.m.Header)
+	} else if m != nil {
+		keepHeaders(h, m.Header)
 	}
-	o := &Output{Subject: at.Subject, Header: h, Data: d.body, Events: 1, Reach: slices.Clone(at.Packed)}
-	o.Items.Add(cur.item())
+	o := &Output{Subject: at.Subject, Header: h, Data: d.body, Events: 1}
 	c.truncate(o)
-	// The body may be memory of the step or of the message, which outlive the publish.
-	cur.enqueue(at, o)
+	return o
 }
 
 // warnDead logs one dead event in a while for each stage: its payload is in the dead letters.
-func (c *Chain) warnDead(cur *cursor, n *Node, d letter) {
-	if c.replaying || !n.dead.Allow(c.now()) {
+func (c *Chain) warnDead(m *Message, n *Node, d letter) {
+	if !n.dead.Allow(c.now()) {
 		return
 	}
 	attributes := []any{"stage", n.Stage, "reason", d.reason, "error", d.err, "attempts", d.attempts, "index", d.index}
-	if m := cur.m; m != nil {
+	if m != nil {
 		attributes = append(attributes, "stream", m.Stream, "sequence", m.Sequence)
 	}
 	c.log.Warn("an event goes to the dead letters; further ones of this stage are not logged for a minute", attributes...)

@@ -17,6 +17,8 @@ const (
 	reasonRetriesExhausted = "retries_exhausted"
 	reasonTooLarge         = "too_large"
 	reasonUnknownPort      = "unknown_port"
+	reasonUnspecified      = "unspecified"
+	reasonRefused          = "refused"
 )
 
 func (sr *scratch) attempts(i int) int {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -278,6 +279,35 @@ func TestRebuildsAreBounded(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		if session(8) {
 			t.Error("the state is not rebuilt after a while")
+		}
+	})
+}
+
+// waiting is a fake that waits until its context ends.
+type waiting struct {
+	fake
+	ended []time.Duration
+}
+
+func (w *waiting) Process(ctx context.Context, _ *stage.Batch) error {
+	if len(w.ended) == 2 {
+		return nil
+	}
+	began := time.Now()
+	<-ctx.Done()
+	w.ended = append(w.ended, time.Since(began))
+	return stage.Unavailable(ctx.Err())
+}
+
+// TestCallsHaveADeadline: a stage that waits for an answer which never comes gives up, and is called again.
+func TestCallsHaveADeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &waiting{}
+		r := newRig(t)
+		r.stages = []stage.Stage{w}
+		r.want(r.take(looses("a")...), "a.out.0: a")
+		if !slices.Equal(w.ended, []time.Duration{time.Minute, time.Minute}) {
+			t.Errorf("calls ended after %v, want a minute", w.ended)
 		}
 	})
 }

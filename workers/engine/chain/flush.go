@@ -86,6 +86,8 @@ func (c *Chain) callFlush(ctx context.Context, n *Node, f stage.Flusher, now tim
 	b := &c.scratch[n.Index].batch
 	b.Events, b.Now, b.Partition = []event.Event(nil), now, noPartition
 	b.Reset(1)
+	ctx, cancel := context.WithTimeout(ctx, c.callTimeout)
+	defer cancel()
 	defer c.clocked(n)()
 	defer c.recovered(&err)
 	return f.Flush(ctx, now, final, b)

@@ -36,18 +36,18 @@ func (c *Chain) makeMemories() {
 	}
 	c.memories, c.contexts = make(chan *memory, n), event.NewContexts(contextBytes/max(c.lanes, 1))
 	for range n {
-		c.memories <- &memory{decoders: c.newDecoders(), copies: make([]copies, len(c.nodes))}
+		c.memories <- &memory{decoders: c.newDecoders(c.contexts), copies: make([]copies, len(c.nodes))}
 	}
 }
 
-// newDecoders makes the decoders of one message in hand, by input.
-func (c *Chain) newDecoders() []*event.Decoder {
+// newDecoders makes the decoders of one message in hand, by input. contexts is what they remember.
+func (c *Chain) newDecoders(contexts *event.Contexts) []*event.Decoder {
 	made, all := map[bool]*event.Decoder{}, make([]*event.Decoder, len(c.inputs))
 	for i, in := range c.inputs {
 		own := framed(in.From)
 		if made[own] == nil {
 			made[own] = event.NewDecoder(event.Limits{Hints: own, Lift: !own})
-			made[own].Remember(c.contexts)
+			made[own].Remember(contexts)
 		}
 		all[i] = made[own]
 	}

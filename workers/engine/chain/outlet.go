@@ -21,6 +21,8 @@ type Outlet struct {
 	Pattern string
 	// Packed is how far what was packed so far reaches into each input.
 	Packed []progress.Position
+	// Reached is how far it reached when the session began. That may be further than the session has come.
+	Reached []progress.Position
 
 	open *Pending // of the step that is worked on
 }

@@ -144,6 +144,8 @@ func (c *Chain) decided(cur *cursor, n *Node, e *event.Event, d *stage.Decision,
 		t.Filtered++
 	case stage.Duplicate:
 		t.Duplicates++
+	case stage.Keep:
+		c.keep(cur, n, d.Row)
 	case stage.DeadLetter, stage.Retry:
 		c.deadLetter(cur, n, e, d.Reason, d.Err, attempts)
 	}

@@ -139,7 +139,7 @@ func (r *rig) open(doubt *progress.Doubt) *rig {
 			}
 		},
 		Stopped: r.isStopped, Abort: func(err error) { r.aborted = err }, Problem: func(p string) { r.problems = append(r.problems, p) },
-		Panics: &chain.Throttle{Every: time.Second}, Suspects: &r.suspects, HeaderRoom: 512, MaxPayload: r.payload,
+		Panics: &chain.Throttle{Every: time.Second}, Suspects: &r.suspects, HeaderRoom: 512, CallTimeout: time.Minute, MaxPayload: r.payload,
 	})
 	r.outlets = r.chain.NewOutlets()
 	r.chain.Open(r.stages, doubt, make([]uint64, len(r.inputs)))

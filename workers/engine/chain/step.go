@@ -16,6 +16,8 @@ type Step struct {
 	Measures []Measure
 	// Pending are the outputs, by outlet, in the order in which they are to be stored.
 	Pending []*Pending
+	// Rows are what the sink keeps, in the order of the input.
+	Rows []Row
 	// later are those of the stages downstream of the cut, until the step is through.
 	later []*Pending
 	// Tallies count by node what becomes of the events.
@@ -51,8 +53,9 @@ func (s *Step) Reset() {
 	clear(s.Messages)
 	clear(s.Pending)
 	clear(s.later)
+	clear(s.Rows)
 	s.later = s.later[:0]
-	s.Messages, s.Measures, s.Pending = s.Messages[:0], s.Measures[:0], s.Pending[:0]
+	s.Messages, s.Measures, s.Pending, s.Rows = s.Messages[:0], s.Measures[:0], s.Pending[:0], emptied(s.Rows)
 	s.Frames = 0
 	for i := range s.Tallies {
 		s.Tallies[i].reset()
@@ -61,7 +64,7 @@ func (s *Step) Reset() {
 
 // Tally counts what became of the events of one step at one stage.
 type Tally struct {
-	Events, Emitted, Out, Filtered, Duplicates, DeadLettered, Retried, Late int64
+	Events, Emitted, Out, Filtered, Duplicates, Kept, DeadLettered, Retried, Late int64
 
 	Reasons  []Count
 	Produced []Count
@@ -87,6 +90,12 @@ func (t *Tally) left(n *Node, number int) {
 		return
 	}
 	t.Ports = addTo(t.Ports, n.Ports.Names[number], 1)
+}
+
+// dead counts a dead letter.
+func (t *Tally) dead(reason string) {
+	t.DeadLettered++
+	t.Reasons = addTo(t.Reasons, reason, 1)
 }
 
 // skip counts an event that is stored on a port already.

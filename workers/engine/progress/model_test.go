@@ -22,7 +22,8 @@ var (
 // and the server is drawn by lot. It decides about items by the same code as the engine (Doubt).
 //
 // The lane has the stage 0, and in half of the histories the stage 1, which is chained to it. In some of the others
-// stage 0 has a second port, side, and sends events there, to out, or to both.
+// stage 0 has a second port, side, and sends events there, to out, or to both. In others it is a sink: it keeps events in a target, which
+// refuses some of them.
 
 // modelEvent is one event of the input.
 type modelEvent struct {
@@ -88,6 +89,10 @@ type faults struct {
 	forgets    bool // a second kill: what the first worker stored of the step is not read back
 	reachIsAll bool // an output is known again by how far it reaches
 	onePort    bool // an event that is stored on one port counts as stored on all
+	unfenced   bool // who takes a lane over leaves the place in the target as it is
+	noPlace    bool // who takes a lane over does not ask the target where it stands
+	stepIsAll  bool // what the target refuses reaches as far as its step, whatever lies behind that already
+	moreIsNew  bool // what the target refuses is stored like the beginning of another step
 }
 
 type world struct {
@@ -101,6 +106,8 @@ type world struct {
 	chained    bool
 	storesOut  bool // the port out of stage 0 has subjects, too
 	routes     bool // stage 0 has the port side
+	sinks      bool // stage 0 is a sink
+	target     modelTarget
 	repeatable bool // stages decide alike at each try
 	owner      uint64
 	verdicts   map[string]map[string]bool // of stage and id: what was ever decided
@@ -108,11 +115,18 @@ type world struct {
 	script     func(owner uint64, node int, e modelEvent) string // what is decided; nil = it is drawn
 }
 
+// modelTarget is the target of a sink: rows, and how far they reach.
+type modelTarget struct {
+	reach, name string // the place
+	rows        []string
+}
+
 func newWorld(seed uint64, f faults) *world {
 	w := &world{r: rand.New(rand.NewPCG(seed, 7)), faults: f, verdicts: map[string]map[string]bool{}}
 	w.chained, w.repeatable = w.r.IntN(2) == 0, w.r.IntN(4) == 0
-	w.storesOut = !w.chained || w.r.IntN(2) == 0
-	w.routes = !w.chained && w.r.IntN(2) == 0
+	w.sinks = !w.chained && w.r.IntN(3) == 0
+	w.storesOut = !w.sinks && (!w.chained || w.r.IntN(2) == 0)
+	w.routes = !w.chained && !w.sinks && w.r.IntN(2) == 0
 	for i := range 1 + w.r.IntN(2) {
 		var messages [][]modelEvent
 		for m := range 1 + w.r.IntN(8) {
@@ -154,6 +168,18 @@ type session struct {
 	tracks []*sessionTrack
 	number uint64
 	next   []uint64 // messages to take, by input
+
+	// Of a sink:
+	place string     // the name of the place where the lane stands
+	rows  []modelRow // of the step
+	reach []Position // of the step
+	done  []Position // before the step
+}
+
+// modelRow is an event that the sink is to keep.
+type modelRow struct {
+	id   string
+	item Item
 }
 
 type sessionTrack struct {
@@ -161,6 +187,7 @@ type sessionTrack struct {
 	number  int
 	fence   uint64
 	since   uint64
+	began   uint64 // the last output that is not of the step
 	inDoubt bool
 	packed  []Position
 	queue   []*pending // of the step
@@ -193,6 +220,14 @@ func (w *world) takeOver() *session {
 			}
 		}
 	}
+	if w.sinks && !w.faults.noPlace {
+		kept := ParseReach(w.target.reach, w.places)
+		written = append(written, Written{Node: -1, Track: -1, Reach: kept, Done: kept})
+	}
+	if w.sinks && !w.faults.unfenced {
+		w.target.name = s.attempt()
+	}
+	s.place = w.target.name
 	done := Done(len(w.inputs), written)
 	for k := range written {
 		if wr := &written[k]; wr.InDoubt(done) {
@@ -217,6 +252,9 @@ func (w *world) takeOver() *session {
 func (s *session) verdict(node int, e modelEvent) string {
 	if s.script != nil {
 		return s.script(s.owner, node, e)
+	}
+	if s.sinks {
+		e.kind %= makes
 	}
 	n := s.r.IntN(100)
 	if s.repeatable {
@@ -298,6 +336,12 @@ func (s *session) judge(node int, e modelEvent, sc scene) {
 	if bits.OnesCount64(decided) > 1 && sc.item.Made == 0 {
 		sc.item.Ports = decided
 	}
+	if s.sinks && where == Unknown && decided == 1<<out {
+		if s.doubt.Fresh(-1, sc.input, sc.at) {
+			s.rows = append(s.rows, modelRow{e.id, sc.item})
+		}
+		return
+	}
 	s.put(node, lacks, e, sc)
 	sc.item.Ports = 0
 	if decided&(1<<out) != 0 && node == 0 && s.chained {
@@ -308,10 +352,29 @@ func (s *session) judge(node int, e modelEvent, sc scene) {
 // step takes some messages through the stages and stores what comes of it. It says whether the worker lives on.
 func (s *session) step(crashes bool) bool {
 	done, ends := s.begin()
+	s.rows, s.done = nil, done
 	for range 1 + s.r.IntN(4) {
 		s.batch(s.r.IntN(len(s.inputs)), 1+s.r.IntN(3), ends)
 	}
-	s.seal(done)
+	s.reach = make([]Position, len(ends))
+	for i, seq := range ends {
+		s.reach[i] = Position{Seq: seq, Index: math.MaxUint32}
+	}
+	s.doubt.AtLeast(s.reach)
+	s.seal(done, false)
+	if !s.storeTracks(crashes) || s.sinks && !s.keep(crashes) {
+		return false
+	}
+	if crashes && s.r.IntN(8) == 0 {
+		s.say("worker %d dies before it acknowledges", s.owner)
+		return false
+	}
+	s.acknowledge(ends)
+	return true
+}
+
+// storeTracks stores what is pending. It says whether the worker lives on.
+func (s *session) storeTracks(crashes bool) bool {
 	for {
 		var busy []*sessionTrack
 		for _, t := range s.tracks {
@@ -320,7 +383,7 @@ func (s *session) step(crashes bool) bool {
 			}
 		}
 		if len(busy) == 0 {
-			break
+			return true
 		}
 		if crashes && s.r.IntN(8) == 0 {
 			s.say("worker %d dies", s.owner)
@@ -330,11 +393,79 @@ func (s *session) step(crashes bool) bool {
 			return false
 		}
 	}
+}
+
+// refuses draws whether the target does not take a row.
+func (s *session) refuses(row modelRow) bool {
+	if s.repeatable {
+		return xxh3.HashString("row "+row.id)%6 == 0
+	}
+	return s.r.IntN(6) == 0
+}
+
+// attempt names an attempt to store in the target.
+func (s *session) attempt() string {
+	s.number++
+	return fmt.Sprint(s.owner, "/", s.number)
+}
+
+// keep stores the rows of the step in the target, or the dead letters of those that it refuses, and then the others. It says whether the
+// worker lives on.
+func (s *session) keep(crashes bool) bool {
+	for {
+		i := slices.IndexFunc(s.rows, s.refuses)
+		if i < 0 {
+			break
+		}
+		refused := s.rows[i]
+		s.rows = slices.Delete(s.rows, i, i+1)
+		s.say("worker %d: the target refuses %s", s.owner, refused.id)
+		for _, t := range s.tracks {
+			if t.port == dead {
+				p := &pending{}
+				p.items.Add(refused.item)
+				p.ids, p.reach = []string{refused.id}, furthest(s.reach, t.packed)
+				if s.faults.stepIsAll {
+					p.reach = s.reach
+				}
+				t.queue = append(t.queue, p)
+			}
+		}
+		s.seal(s.done, !s.faults.moreIsNew)
+		if !s.storeTracks(crashes) {
+			return false
+		}
+	}
 	if crashes && s.r.IntN(8) == 0 {
-		s.say("worker %d dies before it acknowledges", s.owner)
+		s.say("worker %d dies before the target stores", s.owner)
 		return false
 	}
-	s.acknowledge(ends)
+	return s.store()
+}
+
+// furthest is how far two positions reach together.
+func furthest(a, b []Position) (all []Position) {
+	for i := range a {
+		all = append(all, a[i])
+		if b[i].After(a[i]) {
+			all[i] = b[i]
+		}
+	}
+	return all
+}
+
+// store stores the rows of the step with the place behind it. It says whether the lane was still where the worker left it.
+func (s *session) store() bool {
+	if s.target.name != s.place {
+		s.say("worker %d is refused by the target", s.owner)
+		return false
+	}
+	for _, row := range s.rows {
+		s.target.rows = append(s.target.rows, row.id)
+	}
+	s.say("worker %d: the target keeps %v", s.owner, s.rows)
+	s.place = s.attempt()
+	s.target.name, s.target.reach, s.rows = s.place, string(AppendReach(nil, s.places, s.reach)), nil
 	return true
 }
 
@@ -347,13 +478,17 @@ func (s *session) begin() (done []Position, ends []uint64) {
 	return s.doubt.AtLeast(done), slices.Clone(s.last)
 }
 
-// seal writes the headers of the outputs of a step.
-func (s *session) seal(done []Position) {
+// seal writes the headers of the outputs of a step, or of more of the same step.
+func (s *session) seal(done []Position, more bool) {
 	for _, t := range s.tracks {
 		since := t.fence
-		if t.inDoubt && s.doubt.Open(done) && !s.faults.forgets {
+		switch {
+		case more:
+			since = t.began
+		case t.inDoubt && s.doubt.Open(done) && !s.faults.forgets:
 			since = t.since
 		}
+		t.began = since
 		for _, p := range t.queue {
 			s.number++
 			o := Output{Number: s.number, Since: since, Items: &p.items, Ports: portNames(), Done: done}
@@ -393,7 +528,7 @@ func (s *session) batch(in, n int, ends []uint64) {
 		for index, e := range s.inputs[in][seq-1] {
 			sc := scene{in, Position{Seq: seq, Index: uint32(index)}, Item{Input: in, Seq: seq, Index: uint32(index)}}
 			s.judge(0, e, sc)
-			if e.kind == makes {
+			if e.kind == makes && !s.sinks {
 				news = append(news, making{modelEvent{"new-" + e.id, e.key, goes}, seq})
 			}
 		}
@@ -466,6 +601,9 @@ func (w *world) run() {
 					}
 				}
 			}
+			if zombie != nil && w.sinks && zombie.rows != nil && w.r.IntN(3) == 0 {
+				zombie.store()
+			}
 			if !s.step(crashes) {
 				break
 			}
@@ -521,6 +659,10 @@ func (w *world) violations() (bad []string) {
 	}
 	check := func(e modelEvent) {
 		n := at[e.id]
+		if w.sinks {
+			bad = append(bad, w.misplaced(e, n["0dead"])...)
+			return
+		}
 		final := n["0dead"] + n["0out"]
 		if w.chained {
 			final = n["0dead"] + n["1dead"] + n["1out"]
@@ -545,7 +687,7 @@ func (w *world) violations() (bad []string) {
 		var before []modelEvent
 		for _, events := range messages {
 			for _, e := range events {
-				if e.kind == makes {
+				if e.kind == makes && !w.sinks {
 					check(modelEvent{"new-" + e.id, e.key, goes})
 					continue
 				}
@@ -561,6 +703,42 @@ func (w *world) violations() (bad []string) {
 					}
 				}
 				before = append(before, e)
+			}
+		}
+	}
+	return append(bad, w.disordered()...)
+}
+
+// misplaced says whether an event is not once in the target or in the dead letters, where it is so many times.
+func (w *world) misplaced(e modelEvent, dead int) (bad []string) {
+	kept := 0
+	for _, id := range w.target.rows {
+		if id == e.id {
+			kept++
+		}
+	}
+	if dead+kept > 1 || dead+kept == 0 && !w.verdicts["0"+e.id]["none"] {
+		bad = append(bad, fmt.Sprintf("%s is %d times in the target and %d times in the dead letters", e.id, kept, dead))
+	}
+	return bad
+}
+
+// disordered are the rows of the target that stand before one of the same input that came before them.
+func (w *world) disordered() (bad []string) {
+	at := map[string]int{}
+	for i, id := range w.target.rows {
+		at[id] = i
+	}
+	for _, messages := range w.inputs {
+		last := -1
+		for _, events := range messages {
+			for _, e := range events {
+				if i, ok := at[e.id]; ok {
+					if i < last {
+						bad = append(bad, e.id+" is out of order in the target")
+					}
+					last = i
+				}
 			}
 		}
 	}
@@ -613,6 +791,10 @@ func TestModelFindsFaults(t *testing.T) {
 		"a second kill forgets what the first one stored": {forgets: true},
 		"outputs are known by how far they reach":         {reachIsAll: true},
 		"one port stands for all":                         {onePort: true},
+		"a target is not fenced":                          {unfenced: true},
+		"a target is not asked":                           {noPlace: true},
+		"refused rows reach as far as their step":         {stepIsAll: true},
+		"refused rows begin a step":                       {moreIsNew: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(5000) {

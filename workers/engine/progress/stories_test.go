@@ -68,7 +68,7 @@ func (t *teller) worker(decisions, stores string, batches ...int) {
 	for _, n := range batches {
 		s.batch(0, n, ends)
 	}
-	s.seal(done)
+	s.seal(done, false)
 	for _, track := range s.tracks {
 		for len(track.queue) > 0 && (stores == "all" || slices.Contains(strings.Fields(stores), track.name())) && s.publish(track) {
 		}

@@ -39,6 +39,12 @@ func (in *Input) ready(ctx context.Context) (bool, error) {
 	return in.complete(ctx, state.Floor)
 }
 
+// Next is the sequence of the first message of the lane behind seq that is still stored; 0 = there is none.
+func (in *Input) Next(ctx context.Context, seq uint64) (uint64, error) {
+	next, err := in.leader(ctx, map[string]any{"seq": seq + 1, "next_by_subj": in.filter})
+	return next.Sequence, err
+}
+
 // complete makes sure that the lane has received all that is acknowledged.
 func (in *Input) complete(ctx context.Context, floor uint64) (bool, error) {
 	in.mu.Lock()

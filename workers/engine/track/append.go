@@ -12,14 +12,16 @@ import (
 type Append struct {
 	queues []queue
 	done   []progress.Position
+	since  map[*Track]uint64 // where the step began on tracks that it has been appended to already
 }
 
 // queue holds the records of one step on one track.
 type queue struct {
 	track    *Track
 	records  []Record
-	next     int // the first one that is not stored
-	sent     int // how many are under way from next on
+	next     int    // the first one that is not stored
+	sent     int    // how many are under way from next on
+	since    uint64 // the last message on the track that is not of the step
 	attempt  uint64
 	dropped  int // events that are left out
 	failures int
@@ -28,7 +30,22 @@ type queue struct {
 }
 
 // Reset begins an append of a step before which everything is stored up to done.
-func (a *Append) Reset(done []progress.Position) { a.queues, a.done = a.queues[:0], done }
+func (a *Append) Reset(done []progress.Position) { a.queues, a.done, a.since = a.queues[:0], done, nil }
+
+// More begins another append of the same step, when the one before is stored.
+func (a *Append) More() {
+	if a.since == nil {
+		a.since = map[*Track]uint64{}
+	}
+	for i := range a.queues {
+		if q := &a.queues[i]; len(q.records) > 0 {
+			if _, ok := a.since[q.track]; !ok {
+				a.since[q.track] = q.since
+			}
+		}
+	}
+	a.queues = a.queues[:0]
+}
 
 // Add returns n records to be appended to t, in the memory of an earlier step. Each track is added once.
 func (a *Append) Add(t *Track, n int) []Record {
@@ -64,7 +81,11 @@ func (a *Append) Forget() {
 
 // headers adds the headers that say who wrote the records of q, and where in the input they are from.
 func (l *Log) headers(a *Append, q *queue) {
-	since := l.since(q.track, a.done)
+	since, before := a.since[q.track]
+	if !before {
+		since = l.since(q.track, a.done)
+	}
+	q.since = since
 	for i := range q.records {
 		l.header(a, q.track, &q.records[i], since)
 	}

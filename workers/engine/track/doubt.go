@@ -8,9 +8,12 @@ import (
 	"millrace.dev/millrace/workers/engine/stored"
 )
 
+// noTrack is the number of the target of a sink among what a lane writes to.
+const noTrack = -1
+
 // learnDoubt finds out what is stored of the step that the worker before was at (package progress): it reads the outputs of
 // that step back.
-func (l *Log) learnDoubt(ctx context.Context, tracks []*Track, parents []int) error {
+func (l *Log) learnDoubt(ctx context.Context, tracks []*Track, parents []int, elsewhere []progress.Position) error {
 	var written []progress.Written
 	for _, t := range tracks {
 		w := progress.Written{Node: t.Node, Track: t.Number, Port: t.Port, Reach: slices.Clone(t.Reach)}
@@ -20,6 +23,9 @@ func (l *Log) learnDoubt(ctx context.Context, tracks []*Track, parents []int) er
 		if t.Fence != 0 {
 			written = append(written, w)
 		}
+	}
+	if elsewhere != nil {
+		written = append(written, progress.Written{Node: noTrack, Track: noTrack, Reach: elsewhere, Done: elsewhere})
 	}
 	done := progress.Done(len(l.places), written)
 	for i := range written {

@@ -2,7 +2,6 @@ package track
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -13,13 +12,6 @@ import (
 
 	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/engine/stored"
-)
-
-// Reasons why a log cannot be appended to.
-var (
-	ErrLost = errors.New("the lane belongs to another worker")
-	// ErrDoubt: what is stored is not what this lane stored.
-	ErrDoubt = errors.New("somebody else has written to an output of the lane")
 )
 
 // Options are what a Log is made of.
@@ -94,17 +86,17 @@ func New(o *Options) *Log {
 }
 
 // Open finds out where the tracks stand, and what is stored of the step that the worker before was at. places are the inputs,
-// parents names for each stage the one whose events it is given.
+// parents names for each stage the one whose events it is given. done is up to where everything is stored, as a target says; nil = there is none.
 //
 // What the worker before has on its way may still arrive: then a publish of this one is refused, and it looks again.
-func (l *Log) Open(ctx context.Context, tracks []*Track, places []progress.Place, parents []int) (*progress.Doubt, error) {
+func (l *Log) Open(ctx context.Context, tracks []*Track, places []progress.Place, parents []int, done []progress.Position) (*progress.Doubt, error) {
 	l.places = places
 	for _, t := range tracks {
 		if err := l.load(ctx, t); err != nil {
 			return nil, err
 		}
 	}
-	if err := l.learnDoubt(ctx, tracks, parents); err != nil {
+	if err := l.learnDoubt(ctx, tracks, parents, done); err != nil {
 		return nil, err
 	}
 	return l.doubt, l.listen(len(tracks))

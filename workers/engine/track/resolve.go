@@ -113,11 +113,11 @@ func (l *Log) resolve(ctx context.Context, i int, q *queue) (done bool, err erro
 		l.delay(q, err.Error())
 		return false, nil
 	case !owns:
-		return false, fmt.Errorf("%w: %s has written to %s", ErrLost, last.Header.Get(headerOwner), t.Last)
+		return false, fmt.Errorf("%w: %s has written to %s", progress.ErrLost, last.Header.Get(headerOwner), t.Last)
 	case last.Sequence < t.Fence: // what stood there before was deleted: by age, or by a person
 		t.Fence = last.Sequence
 		l.send(i, q)
 		return false, nil
 	}
-	return false, fmt.Errorf("%w: %q to %s", ErrDoubt, last.Header.Get(headerOwner), t.Last)
+	return false, fmt.Errorf("%w: %q to %s", progress.ErrDoubt, last.Header.Get(headerOwner), t.Last)
 }
