@@ -8,14 +8,14 @@
 // for each partition: lane n reads partition n and writes partition n. A stage that reads
 // the ingress, or that has to see everything (correlate), has one lane, which spreads what it
 // writes over the partitions. One worker owns a lane at a time, by a lease (package lease);
-// what it does then, in one session after another (session.go), is done in stream order:
+// what it does then, in one session after another (package lane), is done in stream order:
 //
 //	input    one durable consumer for each input of a lane, read in order      (package source)
-//	fill     what has arrived becomes a step                               (fill.go, step.go)
-//	process  decodes; the stages decide; verdicts become outputs        (process.go, package chain)
-//	commit   outputs are stored, then the input is acknowledged       (commit.go, package track)
+//	fill     what has arrived becomes a step                               (lane/fill.go, lane/step.go)
+//	process  decodes; the stages decide; verdicts become outputs        (lane/process.go, package chain)
+//	commit   outputs are stored, then the input is acknowledged       (lane/commit.go, packages track and target)
 //
-// These packages do not know each other; the engine puts them together. The last three are goroutines, each of which works on
+// These packages do not know each other; package lane puts them together, and the engine says which lanes there are. The last three are goroutines, each of which works on
 // another step. While one step is stored the next one grows: the busier a lane, the larger its steps and its frames.
 //
 // # Tracks
@@ -28,7 +28,7 @@
 //
 // # Taking over
 //
-// A worker that gets a lane (takeover.go)
+// A worker that gets a lane (lane/takeover.go)
 //
 //  1. resets the consumers: what is not acknowledged comes again, at once and in order;
 //  2. reads the last message of each track, and of the step that may be stored in part all of them (track.Log.Open, package
@@ -37,7 +37,7 @@
 //     acknowledged, and stores nothing of that. A stage that needs marked events only (stage.Selective)
 //     is given only these, which frames name in their header Millrace-Marked. Where the stages can keep their state
 //     (stage.Snapshotter), the worker before has stored a snapshot of it every ten seconds and when it gave the lane back
-//     (snapshot.go, package snapshot): then they restore that and process only what was acknowledged behind it. A snapshot only saves time. Whatever is
+//     (lane/snapshot.go, package snapshot): then they restore that and process only what was acknowledged behind it. A snapshot only saves time. Whatever is
 //     wrong with it leads to the replay.
 //
 // A worker that lost the lane without noticing (it was stopped, or cut off) cannot write: its
@@ -54,7 +54,7 @@
 //
 // # Rules that change
 //
-// Reload exchanges the live members of the config (edition.go). A lane takes them up between two steps. What comes again
+// Reload exchanges the live members of the config (edition.go, lane/edition.go). A lane takes them up between two steps. What comes again
 // of a step that is stored in part is decided by the rules of that moment; what of it is stored stays.
 //
 // # Stream time

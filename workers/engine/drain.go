@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"millrace.dev/millrace/workers/engine/lane"
 )
 
 // idlePoll is how often something that waits for the engine to be idle looks.
@@ -16,7 +18,7 @@ const flushTimeout = 2 * time.Second
 // drain finishes the work in hand and gives the lanes back, each as soon as it is done.
 func (e *Engine) drain(work context.Context, cancel, stopKeeping context.CancelFunc) error {
 	began := e.now()
-	deadline := time.AfterFunc(e.limits.drain, cancel)
+	deadline := time.AfterFunc(e.worker.Limits.Drain, cancel)
 	defer deadline.Stop()
 	e.mu.Lock()
 	e.draining = true
@@ -26,7 +28,7 @@ func (e *Engine) drain(work context.Context, cancel, stopKeeping context.CancelF
 		e.keeper.Retire()
 	}
 	for _, l := range lanes {
-		l.stop()
+		l.Stop()
 	}
 	err := e.finish(work, lanes)
 	flush, stop := context.WithTimeout(context.WithoutCancel(work), flushTimeout)
@@ -50,7 +52,7 @@ func (e *Engine) leave(ctx context.Context, stopKeeping context.CancelFunc) {
 }
 
 // finish waits for the lanes, until work ends.
-func (e *Engine) finish(work context.Context, lanes []*lane) error {
+func (e *Engine) finish(work context.Context, lanes []*lane.Lane) error {
 	done := make(chan struct{})
 	go func() { e.running.Wait(); close(done) }()
 	select {
@@ -63,17 +65,17 @@ func (e *Engine) finish(work context.Context, lanes []*lane) error {
 		select {
 		case <-done:
 		case <-time.After(time.Second):
-			return fmt.Errorf("drain: stage %s did not return from Process within %s", e.cfg.Stage, e.limits.drain)
+			return fmt.Errorf("drain: stage %s did not return from Process within %s", e.cfg.Stage, e.worker.Limits.Drain)
 		}
 	}
 	var waiting []string
 	for _, l := range lanes {
-		if l.busy() {
-			waiting = append(waiting, l.lastProblems...)
+		if l.Busy() {
+			waiting = append(waiting, l.LeftWaiting()...)
 		}
 	}
 	if len(waiting) > 0 {
-		return fmt.Errorf("drain: outputs were not confirmed within %s: %v; what they came from is processed again", e.limits.drain, waiting)
+		return fmt.Errorf("drain: outputs were not confirmed within %s: %v; what they came from is processed again", e.worker.Limits.Drain, waiting)
 	}
 	return nil
 }
@@ -86,7 +88,7 @@ func (e *Engine) WaitIdle(ctx context.Context) error {
 
 func (e *Engine) idle() bool {
 	for _, l := range e.allLanes() {
-		if l.busy() {
+		if l.Busy() {
 			return false
 		}
 	}
@@ -123,7 +125,7 @@ func (e *Engine) FinalFlush(ctx context.Context) error {
 		return errors.New("final flush: the engine has stopped")
 	}
 	for _, l := range lanes {
-		if err := l.finalFlush(ctx); err != nil {
+		if err := l.FinalFlush(ctx); err != nil {
 			return err
 		}
 	}
@@ -139,29 +141,4 @@ func (e *Engine) hasLanes() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return len(e.lanes) >= want || e.draining || e.ended.Load()
-}
-
-func (l *lane) finalFlush(ctx context.Context) error {
-	r := flushRequest{done: make(chan error, 1)}
-	select {
-	case l.flushRequests <- r:
-	case <-l.over:
-		return errors.New("final flush: the engine has stopped")
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	select {
-	case err := <-r.done:
-		return err
-	case <-l.over:
-		return errors.New("final flush: the engine has stopped")
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// busy says whether something is processed and not stored.
-func (l *lane) busy() bool {
-	s := l.current.Load()
-	return s != nil && s.working.Load() > 0
 }

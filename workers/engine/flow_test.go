@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
-	"millrace.dev/millrace/workers/engine"
+	"millrace.dev/millrace/workers/engine/stats"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -120,8 +120,8 @@ func TestVerdicts(t *testing.T) {
 	}
 	r.wantOnce("OUT", []string{"ok1", "ok2"})
 	got := e.Stats()
-	want := engine.Snapshot{In: 7, Emitted: 2, Out: 2, Filtered: 1, Duplicates: 1, DeadLettered: 3}
-	got = engine.Snapshot{In: got.In, Emitted: got.Emitted, Out: got.Out, Filtered: got.Filtered, Duplicates: got.Duplicates, DeadLettered: got.DeadLettered}
+	want := stats.Snapshot{In: 7, Emitted: 2, Out: 2, Filtered: 1, Duplicates: 1, DeadLettered: 3}
+	got = stats.Snapshot{In: got.In, Emitted: got.Emitted, Out: got.Out, Filtered: got.Filtered, Duplicates: got.Duplicates, DeadLettered: got.DeadLettered}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("stats (-want +got):\n%s", diff)
 	}

@@ -13,7 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"millrace.dev/millrace/workers/config"
-	"millrace.dev/millrace/workers/engine/chain"
+	"millrace.dev/millrace/workers/engine/stats"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -34,10 +34,10 @@ type Options struct {
 	Now func() time.Time
 	// Jitter returns a number in [0,1); nil = math/rand.
 	Jitter func() float64
-	// Tracer makes the spans (trace.go); nil = nothing is traced.
+	// Tracer makes the spans (package spans); nil = nothing is traced.
 	Tracer trace.Tracer
 	// Metrics may be shared by the engines of one process; nil = metrics nobody reads.
-	Metrics *Metrics
+	Metrics *stats.Metrics
 	// LeaseEvery and LeaseExpire are how often a worker renews its leases, and after what
 	// silence others take its lanes; 0 = 1.5 s and 6 s.
 	LeaseEvery, LeaseExpire time.Duration
@@ -50,15 +50,8 @@ type Options struct {
 	AckTimeout time.Duration
 }
 
-// Fallbacks for what a config leaves open.
+// Fallbacks for what the options leave open.
 const (
-	defaultMaxEvents   = 512
-	defaultMaxBytes    = 128 << 10
-	defaultInFlight    = 32 << 20
-	defaultAttempts    = 5
-	defaultBackoff     = 100 * time.Millisecond
-	defaultMaxBackoff  = 30 * time.Second
-	defaultDrain       = 30 * time.Second
 	defaultAckTimeout  = 5 * time.Second
 	defaultWedgedAfter = 2 * time.Minute
 	defaultSnapshot    = 10 * time.Second
@@ -88,7 +81,7 @@ func (o *Options) complete() error {
 		o.Jitter = rand.Float64
 	}
 	if o.Metrics == nil {
-		o.Metrics = NewMetrics(prometheus.NewRegistry())
+		o.Metrics = stats.NewMetrics(prometheus.NewRegistry())
 	}
 	if o.Worker == "" {
 		o.Worker = cryptorand.Text()
@@ -99,32 +92,7 @@ func (o *Options) complete() error {
 	return checkConfig(o.Config)
 }
 
-// limits are the bounds of the config with its gaps filled.
-type limits struct {
-	chain.Limits
-	maxInFlightBytes int
-	linger, drain    time.Duration
-}
-
-func limitsOf(c *config.StageConfig) limits {
-	l := limits{
-		Limits: chain.Limits{
-			MaxEvents: c.Batch.MaxEvents, MaxBytes: c.Batch.MaxBytes, Attempts: c.Retry.MaxAttempts,
-			Backoff: c.Retry.InitialBackoff.D(), MaxBackoff: c.Retry.MaxBackoff.D(),
-		},
-		maxInFlightBytes: c.Batch.MaxInFlightBytes, linger: c.Batch.Linger.D(), drain: c.DrainTimeout.D(),
-	}
-	fallback(&l.MaxEvents, defaultMaxEvents)
-	fallback(&l.MaxBytes, defaultMaxBytes)
-	fallback(&l.maxInFlightBytes, defaultInFlight)
-	fallback(&l.Attempts, defaultAttempts)
-	fallback(&l.Backoff, defaultBackoff)
-	fallback(&l.MaxBackoff, defaultMaxBackoff)
-	fallback(&l.drain, defaultDrain)
-	return l
-}
-
-func fallback[T int | time.Duration](v *T, to T) {
+func fallback(v *time.Duration, to time.Duration) {
 	if *v <= 0 {
 		*v = to
 	}

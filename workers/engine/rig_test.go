@@ -19,6 +19,7 @@ import (
 
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine"
+	"millrace.dev/millrace/workers/engine/stats"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -212,7 +213,7 @@ func (r *rig) run(s *testStage, change func(*config.StageConfig, *engine.Options
 	c := stageConfig()
 	o := engine.Options{
 		Config: c, Factory: s, Conn: nc, Log: slog.New(slog.NewTextHandler(testWriter{r.t}, nil)),
-		Metrics: engine.NewMetrics(prometheus.NewRegistry()), AckTimeout: time.Second,
+		Metrics: stats.NewMetrics(prometheus.NewRegistry()), AckTimeout: time.Second,
 	}
 	if change != nil {
 		change(c, &o)

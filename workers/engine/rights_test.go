@@ -11,6 +11,7 @@ import (
 
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine"
+	"millrace.dev/millrace/workers/engine/stats"
 )
 
 // workerRights are those that doc.go says a worker needs.
@@ -67,7 +68,7 @@ func TestMetrics(t *testing.T) {
 	r.publish("e", 50)
 	r.send(nats.NewMsg("in.raw.x"), []byte("no event"))
 	registry := prometheus.NewRegistry()
-	e := r.run(&testStage{}, func(_ *config.StageConfig, o *engine.Options) { o.Metrics = engine.NewMetrics(registry) })
+	e := r.run(&testStage{}, func(_ *config.StageConfig, o *engine.Options) { o.Metrics = stats.NewMetrics(registry) })
 	r.wantDrained(10 * time.Second)
 	if err := e.end(); err != nil {
 		t.Fatal(err)

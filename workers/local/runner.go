@@ -18,6 +18,7 @@ import (
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/config/usage"
 	"millrace.dev/millrace/workers/engine"
+	"millrace.dev/millrace/workers/engine/stats"
 )
 
 // runner is one run under way.
@@ -150,10 +151,10 @@ func (r *runner) openOutput(ctx context.Context, srv *server.Server, out OutputF
 }
 
 // stats returns what a stage did so far; nothing for one that is suspended.
-func (r *runner) stats(s plan.Stage) engine.Snapshot {
+func (r *runner) stats(s plan.Stage) stats.Snapshot {
 	e := r.engines[cmp.Or(s.Head, s.Name)]
 	if e == nil {
-		return engine.Snapshot{}
+		return stats.Snapshot{}
 	}
 	st, _ := e.StatsOf(s.Name)
 	if s.Head != "" {

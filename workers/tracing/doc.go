@@ -9,5 +9,5 @@
 //	OTEL_TRACES_EXPORTER=none, OTEL_SDK_DISABLED=true                 turn them off again
 //
 // and those of headers, TLS, timeouts and batches, which the exporter and the SDK read
-// themselves. What spans there are package engine says (trace.go).
+// themselves. What spans there are package workers/engine/spans says.
 package tracing

@@ -16,6 +16,7 @@ import (
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/config/connect"
 	"millrace.dev/millrace/workers/engine"
+	"millrace.dev/millrace/workers/engine/stats"
 	"millrace.dev/millrace/workers/stage"
 	"millrace.dev/millrace/workers/tracing"
 )
@@ -77,7 +78,7 @@ func Run(ctx context.Context, o Options) error {
 		}
 	}()
 	e, err := engine.New(engine.Options{
-		Config: c, Factory: factory, Registry: o.Registry, Conn: conn, Log: o.Log, Metrics: engine.NewMetrics(registry),
+		Config: c, Factory: factory, Registry: o.Registry, Conn: conn, Log: o.Log, Metrics: stats.NewMetrics(registry),
 		Worker: name, Tracer: traces.Tracer(),
 	})
 	if err != nil {

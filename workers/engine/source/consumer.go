@@ -9,8 +9,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"millrace.dev/millrace/workers/engine/backoff"
 )
 
 // ready says whether to pull now; it binds to the consumer first where that is needed.
@@ -198,24 +196,6 @@ func (in *Input) exists(ctx context.Context) error {
 		in.maxMessages = min(MaxMessages, c.MaxAckPending)
 	}
 	return nil
-}
-
-// unbind has the consumer looked up again, later.
-func (in *Input) unbind(problem string) {
-	if in.problem != problem {
-		in.log().Warn("input is not available", "problem", problem)
-	}
-	in.bound, in.problem = false, problem
-	in.pulls.reset()
-	in.pause()
-}
-
-// pause waits longer with each failure in a row.
-func (in *Input) pause() {
-	wait := backoff.Wait(50*time.Millisecond, 2*time.Second, in.failures, in.jitter())
-	in.failures++
-	in.notBefore = in.now() + int64(wait)
-	time.AfterFunc(wait, in.signal)
 }
 
 // look compares the consumer with what is in hand, when nothing has come for a while: the

@@ -1,10 +1,9 @@
 package source
 
 import (
-	"context"
+	"cmp"
 	"log/slog"
 	"maps"
-	"strings"
 	"sync"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/engine/backoff"
 	"millrace.dev/millrace/workers/engine/stored"
 )
 
@@ -140,130 +140,7 @@ func (in *Input) signal() {
 	}
 }
 
-// Run asks for messages until ctx ends. It binds to the consumer again when that was lost;
-// when the stream is not the same any more, it ends with ErrAnotherStream. often has it ask often for the time of the server
-// while nothing comes (QuietUntil).
-func (in *Input) Run(ctx context.Context, often bool) error {
-	in.often = often
-	defer in.Close() // what it has asked for is not to go to a worker that has lost the lane
-	tick := time.NewTicker(inputTick)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-in.wake:
-		case <-tick.C:
-			in.look(ctx)
-		}
-		ok, err := in.ready(ctx)
-		if err != nil {
-			return err
-		}
-		if ok {
-			in.ask()
-		}
-	}
-}
-
 const inputTick = 250 * time.Millisecond
-
-// ask sends the pull requests that there is room for.
-func (in *Input) ask() {
-	for {
-		in.mu.Lock()
-		a, ok := in.nextPull(int(in.conn.MaxPayload()))
-		if !ok || !in.bound || in.draining {
-			in.mu.Unlock()
-			return
-		}
-		id := in.pulls.add(a, in.now())
-		inbox := in.inbox
-		in.mu.Unlock()
-		if err := in.conn.PublishRequest(in.next, inbox+"."+id, a.request()); err != nil {
-			in.mu.Lock()
-			in.pulls.end(id, a)
-			in.pause()
-			in.mu.Unlock()
-			return
-		}
-	}
-}
-
-// Reconnected forgets what the old connection made.
-func (in *Input) Reconnected() {
-	in.mu.Lock()
-	in.pulls.reset()
-	in.bound, in.notBefore, in.failures = false, 0, 0
-	in.mu.Unlock()
-	in.signal()
-}
-
-// receive takes one message from the connection. It never waits for long.
-func (in *Input) receive(sub *nats.Subscription, raw *nats.Msg) {
-	defer in.signal()
-	// Only what the server says itself arrives under the inbox; an event keeps its subject.
-	if strings.HasPrefix(raw.Subject, in.inboxPrefix) {
-		in.status(sub, raw)
-		return
-	}
-	meta, err := raw.Metadata()
-	if err != nil {
-		return // not from a consumer: nothing to acknowledge
-	}
-	if m := in.admit(sub, raw, meta); m != nil {
-		select {
-		case in.queue <- m:
-		case <-in.over:
-		}
-	}
-}
-
-// admit takes a message into hand, unless it was there before or one before it is missing.
-func (in *Input) admit(sub *nats.Subscription, raw *nats.Msg, meta *nats.MsgMetadata) *Message {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if sub != in.sub || !in.bound {
-		return nil
-	}
-	now := in.now()
-	in.pending, in.failures, in.oversize, in.heard = meta.NumPending, 0, false, now
-	in.pulls.take(raw.Size(), now)
-	in.problem = ""
-	if meta.NumDelivered > 1 {
-		in.redelivered.Inc()
-	}
-	if meta.Sequence.Consumer != in.delivered+1 {
-		// Somebody else received what is missing: the worker that had the lane before.
-		in.log().Info("a message is missing: the consumer is reset", "want", in.delivered+1, "got", meta.Sequence.Consumer)
-		in.bound = false
-		in.pulls.reset()
-		in.pause()
-		return nil
-	}
-	in.delivered = meta.Sequence.Consumer
-	seq := meta.Sequence.Stream
-	if seq <= in.acked && in.owned() {
-		_ = in.conn.Publish(raw.Reply, ackBody()) // not sent: it comes again
-	}
-	if seq <= in.received {
-		if seq > in.acked {
-			in.again[seq] = raw.Reply
-		}
-		return nil
-	}
-	in.received = seq
-	m := &Message{
-		Input: in, Sequence: seq, Subject: raw.Subject, Header: raw.Header, Data: raw.Data,
-		Size: raw.Size(), Stored: meta.Timestamp.UnixNano(), reply: raw.Reply, generation: in.generation,
-	}
-	if in.inHand.Messages == 0 {
-		in.waits = now
-	}
-	in.inHand.Messages++
-	in.inHand.Bytes += m.Size
-	return m
-}
 
 // Ack acknowledges everything up to m, which was messages and bytes in hand: all that it
 // caused is stored. A lost acknowledgement has it delivered again, and acknowledged again.
@@ -339,4 +216,44 @@ func (in *Input) Begin(floor uint64) {
 	in.mu.Lock()
 	in.received, in.acked, in.inHand = floor, floor, Amount{}
 	in.mu.Unlock()
+}
+
+// Message is one message that was received.
+type Message struct {
+	Input    *Input
+	Sequence uint64
+	Subject  string
+	Header   nats.Header
+	Data     []byte
+	// Size is what it counts in hand.
+	Size int
+	// Stored is when the input stream stored the message, Unix nanoseconds.
+	Stored int64
+
+	// reply acknowledges the message as long as its input is of the generation in which it came.
+	reply      string
+	generation int
+}
+
+// before orders messages of several inputs: by when they were stored, then by input.
+func (m *Message) before(o *Message) bool {
+	return cmp.Or(cmp.Compare(m.Stored, o.Stored), cmp.Compare(m.Input.Index, o.Input.Index), cmp.Compare(m.Sequence, o.Sequence)) < 0
+}
+
+// unbind has the consumer looked up again, later.
+func (in *Input) unbind(problem string) {
+	if in.problem != problem {
+		in.log().Warn("input is not available", "problem", problem)
+	}
+	in.bound, in.problem = false, problem
+	in.pulls.reset()
+	in.pause()
+}
+
+// pause waits longer with each failure in a row.
+func (in *Input) pause() {
+	wait := backoff.Wait(50*time.Millisecond, 2*time.Second, in.failures, in.jitter())
+	in.failures++
+	in.notBefore = in.now() + int64(wait)
+	time.AfterFunc(wait, in.signal)
 }

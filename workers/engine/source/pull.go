@@ -2,7 +2,6 @@ package source
 
 import (
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -84,23 +83,6 @@ func (p *pulls) dropSilent(now int64) bool {
 	return true
 }
 
-// nextPull returns the request to make now, if any: when half of what may be in hand is free.
-func (in *Input) nextPull(maxPayload int) (Amount, bool) {
-	half := Amount{max(in.maxMessages/2, 1), max(in.budget/2, 1)}
-	if in.inHand.Messages == 0 && in.pulls.asked.Messages == 0 {
-		// The largest message there can be must fit when nothing is in hand.
-		return Amount{half.Messages, max(half.Bytes, maxPayload+messageOverhead)}, true
-	}
-	free := Amount{
-		in.maxMessages - in.inHand.Messages - in.pulls.asked.Messages,
-		in.budget - in.inHand.Bytes - in.pulls.asked.Bytes,
-	}
-	if in.oversize || free.Messages < max(half.Messages/2, 1) || free.Bytes < max(half.Bytes/2, 1) {
-		return Amount{}, false
-	}
-	return Amount{min(free.Messages, half.Messages), min(free.Bytes, half.Bytes)}, true
-}
-
 // request encodes the body of a pull request by hand: it is made hundreds of times a second.
 func (a Amount) request() []byte {
 	b := make([]byte, 0, 112)
@@ -113,45 +95,6 @@ func (a Amount) request() []byte {
 	b = append(b, `,"idle_heartbeat":`...)
 	b = strconv.AppendInt(b, int64(pullHeartbeat), 10)
 	return append(b, '}')
-}
-
-// status handles a message of the server that ends or prolongs a request.
-func (in *Input) status(sub *nats.Subscription, raw *nats.Msg) {
-	h := raw.Header
-	code, text := h.Get("Status"), h.Get("Description")
-	id := raw.Subject[strings.LastIndexByte(raw.Subject, '.')+1:]
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if sub != in.sub {
-		return
-	}
-	in.pulls.heard = in.now()
-	if code == "100" {
-		if in.bound {
-			in.problem = ""
-		}
-		return
-	}
-	asked, known := in.pulls.open[id]
-	left := pendingOf(h, asked)
-	in.pulls.end(id, left)
-	switch {
-	case !known && code != "503": // of a request that was given up
-	case code == "404" || code == "408" || text == "Batch Completed":
-	case strings.HasPrefix(text, "Message Size Exceeds"):
-		in.oversize = in.oversize || left.Bytes >= asked.Bytes
-	case code == "503":
-		in.unbind("nothing answers for consumer " + in.name() + ": it does not exist, or JetStream is not available")
-	case text == "Consumer Deleted":
-		in.unbind("consumer " + in.name() + " was deleted")
-	case text == "Leadership Change" || text == "Server Shutdown":
-		in.bound = false
-		in.pulls.reset()
-		in.pause()
-	default:
-		in.problem = "pull from " + in.name() + ": " + code + " " + text
-		in.pause()
-	}
 }
 
 // pendingOf reads what a request has not delivered; all of it when the server does not say.

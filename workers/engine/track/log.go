@@ -85,23 +85,6 @@ func New(o *Options) *Log {
 	}
 }
 
-// Open finds out where the tracks stand, and what is stored of the step that the worker before was at. places are the inputs,
-// parents names for each stage the one whose events it is given. done is up to where everything is stored, as a target says; nil = there is none.
-//
-// What the worker before has on its way may still arrive: then a publish of this one is refused, and it looks again.
-func (l *Log) Open(ctx context.Context, tracks []*Track, places []progress.Place, parents []int, done []progress.Position) (*progress.Doubt, error) {
-	l.places = places
-	for _, t := range tracks {
-		if err := l.load(ctx, t); err != nil {
-			return nil, err
-		}
-	}
-	if err := l.learnDoubt(ctx, tracks, parents, done); err != nil {
-		return nil, err
-	}
-	return l.doubt, l.listen(len(tracks))
-}
-
 // Close ends the session: no outputs wait any more. It returns why outputs waited.
 func (l *Log) Close() (problems []string) {
 	if l.sub != nil {
@@ -147,4 +130,10 @@ func (l *Log) listen(tracks int) error {
 		return err
 	}
 	return l.sub.SetPendingLimits(-1, -1)
+}
+
+// attempts numbers publishes, so that answers to ones that were given up are told apart.
+func (l *Log) nextAttempt() uint64 {
+	l.attempts++
+	return l.attempts
 }

@@ -1,6 +1,9 @@
 package track
 
-import "sync"
+import (
+	"log/slog"
+	"sync"
+)
 
 // problems say why outputs wait, by stream.
 type problems struct {
@@ -14,7 +17,7 @@ type problem struct {
 	reason string
 }
 
-func (p *problems) set(l *Log, t *Track, reason string) {
+func (p *problems) set(log *slog.Logger, t *Track, reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	stream := t.Stream
@@ -22,14 +25,14 @@ func (p *problems) set(l *Log, t *Track, reason string) {
 	switch {
 	case reason == "" && before != "":
 		delete(p.all, stream)
-		l.log.Info("output flows again", "stream", stream)
+		log.Info("output flows again", "stream", stream)
 		t.Blocked(stream, false)
 	case reason != "" && before != reason:
 		if p.all == nil {
 			p.all = map[string]problem{}
 		}
 		p.all[stream] = problem{t, reason}
-		l.log.Warn("output waits", "stream", stream, "subject", t.Last, "reason", reason)
+		log.Warn("output waits", "stream", stream, "subject", t.Last, "reason", reason)
 		t.Blocked(stream, true)
 	}
 }

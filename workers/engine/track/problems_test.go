@@ -17,15 +17,15 @@ func TestProblemsOfAChain(t *testing.T) {
 	}
 	first, second := trackOf("first", "A"), trackOf("second", "B")
 	l := &Log{log: slog.New(slog.DiscardHandler)}
-	l.problems.set(l, first, "full")
-	l.problems.set(l, second, "full")
-	l.problems.set(l, second, "gone")
+	l.problems.set(l.log, first, "full")
+	l.problems.set(l.log, second, "full")
+	l.problems.set(l.log, second, "gone")
 	got := l.problems.list()
 	slices.Sort(got)
 	if diff := cmp.Diff([]string{"output stream A: full", "output stream B: gone"}, got); diff != "" {
 		t.Error(diff)
 	}
-	l.problems.set(l, first, "")
+	l.problems.set(l.log, first, "")
 	if got := l.Close(); len(got) != 1 {
 		t.Errorf("at the end: %v", got)
 	}

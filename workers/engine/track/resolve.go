@@ -48,7 +48,7 @@ func (l *Log) next(i int, q *queue) (done bool) {
 	}
 	q.next += q.sent
 	q.failures = 0
-	l.problems.set(l, q.track, "")
+	l.problems.set(l.log, q.track, "")
 	if q.next < len(q.records) {
 		l.send(i, q)
 		return false

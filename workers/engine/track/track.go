@@ -1,7 +1,6 @@
 package track
 
 import (
-	"context"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -75,18 +74,3 @@ const (
 
 // requestTimeout bounds one question to the server.
 const requestTimeout = 2 * time.Second
-
-// load reads where the track stands.
-func (l *Log) load(ctx context.Context, t *Track) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	last, err := l.messages.Last(ctx, t.Stream, t.Last)
-	if err != nil {
-		return err
-	}
-	t.Fence = last.Sequence
-	t.output = progress.ParseOutput(last.Header.Get(headerStep), l.places, t.Ports)
-	t.Reach = progress.ParseReach(last.Header.Get(HeaderPosition), l.places)
-	t.Written = last.Time
-	return nil
-}

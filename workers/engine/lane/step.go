@@ -1,11 +1,13 @@
-package engine
+package lane
 
 import (
 	"strconv"
 
 	"millrace.dev/millrace/workers/engine/chain"
 	"millrace.dev/millrace/workers/engine/progress"
+	"millrace.dev/millrace/workers/engine/snapshot"
 	"millrace.dev/millrace/workers/engine/source"
+	"millrace.dev/millrace/workers/engine/spans"
 	"millrace.dev/millrace/workers/engine/track"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
@@ -21,14 +23,28 @@ type step struct {
 	// events is how many the messages say that they hold, bytes their size.
 	events, bytes int
 	append        track.Append // what is stored of it
-	trace         *stepTrace   // nil = it is not traced
+	trace         *spans.Step  // nil = it is not traced
 	unsaved       *unsaved     // the state behind the step; nil = no snapshot was made
 	// done is up to where everything is stored before anything of the step is, reach up to where it is stored when all of it is.
 	done, reach []progress.Position
 	sink        stage.Sink // which has made the rows; nil = the stage is none
 }
 
-func newStep(nodes int) *step { return &step{Step: *chain.NewStep(nodes)} }
+// unsaved is a snapshot on its way.
+type unsaved struct {
+	snapshot.Manifest
+	state []byte
+	last  bool // of a lane that is given back
+}
+
+// newStep makes a step of a chain of so many stages.
+func newStep(nodes int, traced *spans.Step) *step {
+	s := &step{Step: *chain.NewStep(nodes), trace: traced}
+	if traced != nil {
+		s.Trace = traced
+	}
+	return s
+}
 
 func (s *step) reset() {
 	s.Reset()
@@ -36,7 +52,7 @@ func (s *step) reset() {
 	s.messages = s.messages[:0]
 	s.events, s.bytes = 0, 0
 	s.unsaved, s.sink = nil, nil
-	s.trace.reset()
+	s.trace.Reset()
 }
 
 // guessedBytes is what an event takes in a frame that does not say how many it holds.

@@ -1,4 +1,4 @@
-package engine
+package lane
 
 import (
 	"context"
@@ -27,7 +27,7 @@ const (
 // recall hands the stages the insights that people were told of by the lane: what is open may have begun before the
 // horizon.
 func (l *session) recall(ctx context.Context, outlets []*chain.Outlet, floors []uint64) error {
-	for i, n := range l.e.nodes {
+	for i, n := range l.w.Nodes {
 		r, ok := l.instances[i].stage.(stage.Recaller)
 		if !ok {
 			continue
@@ -46,7 +46,7 @@ func (l *session) recall(ctx context.Context, outlets []*chain.Outlet, floors []
 			case l.stopped() || ctx.Err() != nil:
 				return errStopped
 			case err != nil:
-				l.log.Warn("the insights of the lane cannot be read: those that are open may stay open or be told under another id", "stage", n.cfg.Stage, "lane", l.index, "problem", err)
+				l.log.Warn("the insights of the lane cannot be read: those that are open may stay open or be told under another id", "stage", n.Config.Stage, "lane", l.index, "problem", err)
 			default:
 				told = append(told, events...)
 			}
@@ -88,7 +88,7 @@ func (l *session) toldOn(ctx context.Context, t *track.Track, remembers time.Dur
 		err := func() error {
 			ctx, cancel := context.WithTimeout(ctx, recallTimeout)
 			defer cancel()
-			return l.e.stored.Direct(ctx, t.Stream, request, func(raw *nats.Msg) error {
+			return l.w.stored.Direct(ctx, t.Stream, request, func(raw *nats.Msg) error {
 				seq, _, err := stored.Place(raw)
 				if err == nil {
 					last = seq

@@ -1,9 +1,7 @@
-package engine
+package lane
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,13 +28,6 @@ const (
 	snapshotRetry = time.Minute
 )
 
-// unsaved is a snapshot on its way.
-type unsaved struct {
-	snapshot.Manifest
-	state []byte
-	last  bool // of a lane that is given back
-}
-
 // saver makes the snapshots of one session. A nil one makes none.
 type saver struct {
 	l     *session
@@ -59,23 +50,23 @@ type saver struct {
 
 // newSaver is nil when the lane makes no snapshots: it has no bucket, or a stage has to replay anyway.
 func (l *session) newSaver(floors []uint64) *saver {
-	e := l.e
-	if e.cfg.Leases == "" || !l.chain.Flushes() || !l.chain.Keeps() {
+	w := l.w
+	if w.Config.Leases == "" || !l.chain.Flushes() || !l.chain.Keeps() {
 		return nil
 	}
 	gauge := func(name, help string) prometheus.Gauge {
 		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "millrace_stage_snapshot_" + name, Help: help})
 	}
 	return &saver{
-		l: l, queue: make(chan *unsaved, 2), floors: slices.Clone(floors), due: e.now().Add(e.opts.SnapshotEvery),
+		l: l, queue: make(chan *unsaved, 2), floors: slices.Clone(floors), due: w.Now().Add(w.SnapshotEvery),
 		store: snapshot.New(snapshot.Options{
-			JS: e.js, Stored: &e.stored, Domain: e.domain, Bucket: config.StateBucket(e.cfg.Leases), Key: e.cfg.Stage + "." + strconv.Itoa(l.index),
-			MaxPayload: e.conn.MaxPayload, Owns: func(ctx context.Context) (bool, error) { return e.owns(ctx, l.index) },
+			JS: w.JS, Stored: &w.stored, Domain: w.domain, Bucket: config.StateBucket(w.Config.Leases), Key: w.Config.Stage + "." + strconv.Itoa(l.index),
+			MaxPayload: w.Conn.MaxPayload, Owns: func(ctx context.Context) (bool, error) { return w.owns(ctx, l.index) },
 		}),
 		size:    gauge("bytes", "Size of the last stored snapshot of the state of a lane."),
 		made:    gauge("timestamp_seconds", "When the last stored snapshot of the state of a lane was stored, Unix time."),
 		spent:   gauge("seconds", "How long the lane waited while the last snapshot was made."),
-		metrics: &laneMetrics{Registerer: e.laneRegisterer(e.nodes[0], l.index)},
+		metrics: &laneMetrics{Registerer: w.laneRegisterer(w.Nodes[0], l.index)},
 	}
 }
 
@@ -85,7 +76,7 @@ func (s *saver) restore(ctx context.Context, floors []uint64) (from []uint64, er
 	if s == nil || s.l.suspects.Pending() { // a state that a stage panicked on may be the reason
 		return nil, nil
 	}
-	began := s.l.e.now()
+	began := s.l.w.Now()
 	m, err := s.store.Look(ctx)
 	if err != nil || m == nil {
 		return nil, err
@@ -104,7 +95,7 @@ func (s *saver) restore(ctx context.Context, floors []uint64) (from []uint64, er
 	if err := s.l.chain.Restore(state, m.Tick, last); err != nil {
 		return nil, err
 	}
-	s.l.log.Info("state restored", "lane", s.l.index, "bytes", m.Size, "age", began.Sub(time.UnixMilli(m.Tick)).Round(time.Second), "took", s.l.e.now().Sub(began))
+	s.l.log.Info("state restored", "lane", s.l.index, "bytes", m.Size, "age", began.Sub(time.UnixMilli(m.Tick)).Round(time.Second), "took", s.l.w.Now().Sub(began))
 	return from, nil
 }
 
@@ -139,34 +130,18 @@ func (s *saver) useful(ctx context.Context, m *snapshot.Manifest, floors []uint6
 	return true, nil
 }
 
-// digest is equal for editions that decide alike.
-func (n *edition) digest() (string, error) {
-	h := sha256.New()
-	for _, c := range n.configs {
-		alone := *c
-		alone.Chain = nil
-		b, err := alone.Encode()
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(h, "%d ", len(b))
-		h.Write(b)
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
 // take makes a snapshot behind a step when it is time: in the goroutine that processes steps.
 func (s *saver) take(ctx context.Context, to *step, last bool) {
-	if s == nil || s.busy.Load() && !last || !last && s.l.e.now().Before(s.due) || s.l.chain.Tick() == 0 || slices.Equal(s.saved, s.last()) {
+	if s == nil || s.busy.Load() && !last || !last && s.l.w.Now().Before(s.due) || s.l.chain.Tick() == 0 || slices.Equal(s.saved, s.last()) {
 		return
 	}
 	if !s.l.chain.Settle(ctx) || s.l.chain.Spoiled() { // also by what it was still at
 		return
 	}
-	began := s.l.e.now()
+	began := s.l.w.Now()
 	made, err := s.make(last)
-	took := s.l.e.now().Sub(began)
-	s.due = began.Add(max(s.l.e.opts.SnapshotEvery, snapshotCost*took))
+	took := s.l.w.Now().Sub(began)
+	s.due = began.Add(max(s.l.w.SnapshotEvery, snapshotCost*took))
 	if err != nil {
 		s.l.log.Warn("no snapshot of the state can be made", "lane", s.l.index, "problem", err)
 		return
@@ -190,7 +165,7 @@ func (s *saver) make(last bool) (*unsaved, error) {
 	if err != nil {
 		return nil, err
 	}
-	made := &unsaved{Manifest: snapshot.Manifest{Owner: s.l.e.worker, Config: digest, Tick: s.l.chain.Tick()}, last: last}
+	made := &unsaved{Manifest: snapshot.Manifest{Owner: s.l.w.Name, Config: digest, Tick: s.l.chain.Tick()}, last: last}
 	for i, seq := range s.last() {
 		made.Inputs = append(made.Inputs, snapshot.Input{Place: s.l.places[i], Seq: max(seq, s.floors[i]), Last: seq})
 	}
@@ -203,7 +178,7 @@ func (s *saver) make(last bool) (*unsaved, error) {
 
 // takeLast makes a snapshot when the lane is given back, behind all that it has done.
 func (s *saver) takeLast(ctx context.Context, out chan<- *step) {
-	if s == nil || ctx.Err() != nil || !s.l.e.conn.IsConnected() {
+	if s == nil || ctx.Err() != nil || !s.l.w.Conn.IsConnected() {
 		return
 	}
 	var to *step
@@ -244,7 +219,7 @@ func (s *saver) run(ctx context.Context) {
 }
 
 func (s *saver) save(ctx context.Context, made *unsaved) {
-	if ctx.Err() != nil || !s.failed.IsZero() && (made.last || s.l.e.now().Sub(s.failed) < snapshotRetry) {
+	if ctx.Err() != nil || !s.failed.IsZero() && (made.last || s.l.w.Now().Sub(s.failed) < snapshotRetry) {
 		return
 	}
 	size, err := s.store.Save(ctx, made.Manifest, made.state)
@@ -253,13 +228,13 @@ func (s *saver) save(ctx context.Context, made *unsaved) {
 	case err == nil:
 		s.failed = time.Time{}
 		s.size.Set(float64(size))
-		s.made.Set(float64(s.l.e.now().Unix()))
+		s.made.Set(float64(s.l.w.Now().Unix()))
 		s.l.log.Debug("state kept", "lane", s.l.index, "bytes", size, "raw", len(made.state))
 	default:
 		if s.failed.IsZero() {
 			s.l.log.Warn("a snapshot of the state was not stored: a takeover would replay the input", "lane", s.l.index, "problem", err)
 		}
-		s.failed = s.l.e.now()
+		s.failed = s.l.w.Now()
 	}
 }
 

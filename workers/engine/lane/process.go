@@ -1,4 +1,4 @@
-package engine
+package lane
 
 import (
 	"context"
@@ -32,7 +32,7 @@ func (l *session) process(ctx context.Context, in <-chan *step, out chan<- *step
 		case <-ctx.Done():
 			work = func() (*step, bool) { return nil, false }
 		}
-		l.chain.SetMaxPayload(l.e.conn.MaxPayload())
+		l.chain.SetMaxPayload(l.w.Conn.MaxPayload())
 		l.renew(ctx)
 		done := l.chain.Done()
 		s, ok := work()

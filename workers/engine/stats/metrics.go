@@ -1,4 +1,4 @@
-package engine
+package stats
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
@@ -6,7 +6,8 @@ import (
 
 // Metrics are the metrics of all engines of one process.
 type Metrics struct {
-	registerer prometheus.Registerer
+	// Registerer is where they are registered.
+	Registerer prometheus.Registerer
 
 	events, deadLetters, redelivered, republished, republishedStored, produced, skipped, late, ports, dropped *prometheus.CounterVec
 
@@ -30,7 +31,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		}, stageLabels())
 	}
 	m := &Metrics{
-		registerer:        r,
+		Registerer:        r,
 		events:            counter("stage_events_total", "Events by what became of them (emitted, filtered, duplicate, kept, dead_lettered), counted when all they caused is stored; retried counts attempts.", "outcome"),
 		deadLetters:       counter("dead_letter_events_total", "Events stored in the dead letters, by reason.", "reason"),
 		produced:          counter("stage_produced_events_total", "New events that the stage made and that are stored, by port.", "port"),
@@ -59,33 +60,35 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 
 func stageLabels() []string { return []string{"pipeline", "stage"} }
 
-// stageMetrics are the metrics of one engine, with their labels bound.
-type stageMetrics struct {
-	emitted, filtered, duplicate, kept, deadLettered, retried, redelivered, republished, republishedStored, skipped, late prometheus.Counter
+// Stage are the metrics of one stage, with their labels bound.
+type Stage struct {
+	emitted, filtered, duplicate, kept, deadLettered, retried, Redelivered, Republished, RepublishedStored, skipped, late prometheus.Counter
 
-	lagEvents, lagSeconds, inflightFrames, inflightMessages, inflightBytes, ready, lanes prometheus.Gauge
+	LagEvents, LagSeconds, InflightFrames, InflightMessages, InflightBytes, Ready, Lanes prometheus.Gauge
 
-	process, latency prometheus.Observer
+	Process, latency prometheus.Observer
 
 	deadLetters, produced, ports, dropped *prometheus.CounterVec
 	blockedBy                             *prometheus.GaugeVec
 }
 
-func (m *Metrics) bind(pipeline, stage string) *stageMetrics {
+// Bind binds the labels of one stage.
+func (m *Metrics) Bind(pipeline, stage string) *Stage {
 	l := prometheus.Labels{"pipeline": pipeline, "stage": stage}
 	events := m.events.MustCurryWith(l)
-	return &stageMetrics{
+	return &Stage{
 		emitted: events.WithLabelValues("emitted"), filtered: events.WithLabelValues("filtered"),
 		duplicate: events.WithLabelValues("duplicate"), kept: events.WithLabelValues("kept"), deadLettered: events.WithLabelValues("dead_lettered"),
-		retried: events.WithLabelValues("retried"), redelivered: m.redelivered.With(l), republished: m.republished.With(l), republishedStored: m.republishedStored.With(l), skipped: m.skipped.With(l), late: m.late.With(l),
-		lagEvents: m.lagEvents.With(l), lagSeconds: m.lagSeconds.With(l), inflightFrames: m.inflightFrames.With(l),
-		inflightMessages: m.inflightMessages.With(l), inflightBytes: m.inflightBytes.With(l), ready: m.ready.With(l), lanes: m.lanes.With(l),
-		process: m.process.With(l), latency: m.latency.With(l),
+		retried: events.WithLabelValues("retried"), Redelivered: m.redelivered.With(l), Republished: m.republished.With(l), RepublishedStored: m.republishedStored.With(l), skipped: m.skipped.With(l), late: m.late.With(l),
+		LagEvents: m.lagEvents.With(l), LagSeconds: m.lagSeconds.With(l), InflightFrames: m.inflightFrames.With(l),
+		InflightMessages: m.inflightMessages.With(l), InflightBytes: m.inflightBytes.With(l), Ready: m.ready.With(l), Lanes: m.lanes.With(l),
+		Process: m.process.With(l), latency: m.latency.With(l),
 		deadLetters: m.deadLetters.MustCurryWith(l), produced: m.produced.MustCurryWith(l), ports: m.ports.MustCurryWith(l), dropped: m.dropped.MustCurryWith(l), blockedBy: m.blocked.MustCurryWith(l),
 	}
 }
 
-func (m *stageMetrics) blocked(stream string, yes bool) {
+// Blocked is called when output to a stream begins and ends to wait.
+func (m *Stage) Blocked(stream string, yes bool) {
 	v := 0.0
 	if yes {
 		v = 1

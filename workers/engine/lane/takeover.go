@@ -1,4 +1,4 @@
-package engine
+package lane
 
 import (
 	"context"
@@ -22,16 +22,16 @@ import (
 func (l *session) takeOver(ctx context.Context) error {
 	for failures := 0; ; failures++ {
 		err := l.tryTakeOver(ctx)
-		if failed := (*startError)(nil); err == nil || errors.Is(err, errStopped) || errors.As(err, &failed) {
+		if failed := (*StartError)(nil); err == nil || errors.Is(err, errStopped) || errors.As(err, &failed) {
 			return err
 		}
 		l.setProblem(err.Error())
-		if failures == 0 || l.e.panics.Allow(l.e.now()) {
+		if failures == 0 || l.w.panics.Allow(l.w.Now()) {
 			l.log.Warn("the lane cannot be taken over yet", "lane", l.index, "problem", err)
 		}
 		select {
-		case <-time.After(backoff.Wait(50*time.Millisecond, 2*time.Second, failures, l.e.jitter())):
-		case <-l.e.reconnects():
+		case <-time.After(backoff.Wait(50*time.Millisecond, 2*time.Second, failures, l.w.Jitter())):
+		case <-l.w.Reconnects():
 		case <-l.stopping:
 			return errStopped
 		case <-ctx.Done():
@@ -41,11 +41,11 @@ func (l *session) takeOver(ctx context.Context) error {
 }
 
 func (l *session) tryTakeOver(ctx context.Context) error {
-	if !l.e.conn.IsConnected() {
+	if !l.w.Conn.IsConnected() {
 		return errors.New("not connected to NATS")
 	}
 	if l.edition == nil {
-		l.edition = l.e.edition.Load()
+		l.edition = l.w.Edition.Load()
 	}
 	before := slices.Clone(l.places)
 	l.places = l.places[:0]
@@ -74,14 +74,14 @@ func (l *session) tryTakeOver(ctx context.Context) error {
 	for _, o := range outlets {
 		l.tracks = append(l.tracks, &track.Track{
 			Number: o.Number, Node: o.Node.Index, Port: o.Port.Number, Ports: o.Node.Ports.Names, Stream: o.Port.Out.Stream, Last: o.Pattern, Single: o.Port.Single(), Drop: o.Port.Out.OnFull == config.Drop,
-			Blocked: l.e.nodes[o.Node.Index].metrics.blocked,
+			Blocked: l.w.Nodes[o.Node.Index].Metrics.Blocked,
 		})
 	}
 	kept, err := l.openTarget(ctx, floors)
 	if err != nil {
 		return err
 	}
-	doubt, err := l.out.Open(ctx, l.tracks, l.places, l.e.graph.Parents(), kept)
+	doubt, err := l.out.Open(ctx, l.tracks, l.places, l.w.Graph.Parents(), kept)
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (l *session) rebuild(ctx context.Context, floors, known []uint64) error {
 	if horizon <= 0 {
 		return nil
 	}
-	began := l.e.now()
+	began := l.w.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	replay, err := source.NewReplay(ctx, l.inputs, floors, known, horizon)
 	defer func() {
@@ -161,7 +161,7 @@ func (l *session) rebuild(ctx context.Context, floors, known []uint64) error {
 	if !replay.Empty() {
 		l.setProblem("the state of lane " + strconv.Itoa(l.index) + " is being rebuilt")
 	}
-	events, marked, s := 0, l.chain.OnlyMarked(), newStep(len(l.e.nodes))
+	events, marked, s := 0, l.chain.OnlyMarked(), newStep(len(l.w.Nodes), nil)
 	for {
 		m, err := replay.Next(ctx)
 		if err != nil {
@@ -181,7 +181,7 @@ func (l *session) rebuild(ctx context.Context, floors, known []uint64) error {
 		events += s.events
 	}
 	if events > 0 {
-		l.log.Info("state rebuilt", "lane", l.index, "events", events, "horizon", horizon, "took", l.e.now().Sub(began))
+		l.log.Info("state rebuilt", "lane", l.index, "events", events, "horizon", horizon, "took", l.w.Now().Sub(began))
 	}
 	return nil
 }

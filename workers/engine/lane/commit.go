@@ -1,22 +1,24 @@
-package engine
+package lane
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go"
 
 	"millrace.dev/millrace/workers/engine/source"
 	"millrace.dev/millrace/workers/engine/track"
+	"millrace.dev/millrace/workers/stage"
 )
 
 // commit stores what came out of s, then acknowledges its messages. It tries for ever: a full
 // stream or a lost connection delays. The error says that the lane is lost, or that somebody
 // else has written; or it is that of ctx.
 func (l *session) commit(ctx context.Context, s *step) error {
-	s.trace.begin(ctx, l.lane, s)
+	s.trace.Begin(ctx, &s.Step)
 	err := l.store(ctx, s)
-	s.trace.end(l.lane, err)
+	s.trace.End(err)
 	if err != nil {
 		return err
 	}
@@ -24,9 +26,9 @@ func (l *session) commit(ctx context.Context, s *step) error {
 		s.Tallies[t.Node].Drop(t.Ports[t.Port], int64(events))
 		l.warnDropped(t, events)
 	}
-	now := l.e.now().UnixNano()
-	for i, n := range l.e.nodes {
-		n.stats.commit(s, &s.Tallies[i], i == 0, now)
+	now := l.w.Now().UnixNano()
+	for i, n := range l.w.Nodes {
+		n.Stats.Commit(&s.Step, i, now)
 		l.warnLate(n, s.Tallies[i].Late)
 	}
 	if err := l.stillOurs(ctx); err != nil { // it may have been stopped since it has stored
@@ -42,26 +44,26 @@ func (l *session) commit(ctx context.Context, s *step) error {
 
 // warnDropped logs events that are left out, once a minute at most.
 func (l *session) warnDropped(t *track.Track, events int) {
-	if l.e.dropped.Allow(l.e.now()) {
-		l.log.Warn("events are left out on a port with onFull: Drop, whose stream is full", "stage", l.e.nodes[t.Node].cfg.Stage, "port", t.Ports[t.Port],
+	if l.w.dropped.Allow(l.w.Now()) {
+		l.log.Warn("events are left out on a port with onFull: Drop, whose stream is full", "stage", l.w.Nodes[t.Node].Config.Stage, "port", t.Ports[t.Port],
 			"stream", t.Stream, "events", events)
 	}
 }
 
 // warnLate logs events that came too late, once a minute at most.
-func (l *session) warnLate(n *node, late int64) {
-	if late == 0 || !l.e.late.Allow(l.e.now()) {
+func (l *session) warnLate(n *Node, late int64) {
+	if late == 0 || !l.w.late.Allow(l.w.Now()) {
 		return
 	}
-	l.log.Warn("events came too late and are left out of what the stage closes by event time", "stage", n.cfg.Stage, "events", late,
-		"since_start", n.stats.snapshot().Late)
+	l.log.Warn("events came too late and are left out of what the stage closes by event time", "stage", n.Config.Stage, "events", late,
+		"since_start", n.Stats.Snapshot().Late)
 }
 
 // stillOurs is errLost when the lane is another worker's, as far as this one can know. While it cannot read the leases
 // it goes on.
 func (l *session) stillOurs(ctx context.Context) error {
-	if !l.e.fresh() {
-		if owns, err := l.e.owns(ctx, l.index); err == nil && !owns {
+	if !l.w.fresh() {
+		if owns, err := l.w.owns(ctx, l.index); err == nil && !owns {
 			return fmt.Errorf("%w: found out before an acknowledgement", errLost)
 		}
 	}
@@ -111,11 +113,31 @@ func (l *session) append(ctx context.Context, s *step) error {
 		for k, o := range p.Outputs {
 			r := &records[k]
 			if o.IsFrame() {
-				r.Buffer = l.e.buffer()
+				r.Buffer = l.w.buffer()
 				*r.Buffer = l.chain.Encode(o, (*r.Buffer)[:0])
 			}
 			r.Message = nats.Msg{Subject: o.Subject, Header: o.Header, Data: o.Data}
 		}
-		s.trace.inject(p.Outlet, records)
+		s.trace.Inject(p.Outlet, records)
 	})
+}
+
+// keep has the rows of s kept, when all else of s is stored.
+func (l *session) keep(ctx context.Context, s *step) error {
+	for {
+		rows := make([]any, len(s.Rows))
+		for i, r := range s.Rows {
+			rows[i] = r.Value
+		}
+		err := l.target.Store(ctx, s.sink, rows, s.reach)
+		refused := (*stage.Refused)(nil)
+		if !errors.As(err, &refused) {
+			return err
+		}
+		s.append.More()
+		s.Pending = append(s.Pending[:0], l.chain.Refuse(&s.Step, refused.Rows, s.reach))
+		if err := l.append(ctx, s); err != nil {
+			return err
+		}
+	}
 }

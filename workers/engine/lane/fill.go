@@ -1,4 +1,4 @@
-package engine
+package lane
 
 import (
 	"context"
@@ -41,7 +41,7 @@ func (l *session) fill(ctx context.Context, out chan<- *step) {
 // fillUp adds what else has arrived to s until the next goroutine takes it.
 func (l *session) fillUp(ctx context.Context, s *step, out chan<- *step) bool {
 	var linger <-chan time.Time
-	lingers := l.e.limits.linger > 0
+	lingers := l.w.Limits.Linger > 0
 	for !l.full(s) {
 		select {
 		case m := <-l.ordered:
@@ -52,7 +52,7 @@ func (l *session) fillUp(ctx context.Context, s *step, out chan<- *step) bool {
 		// Frames are full already, or as full as the stage before could make them.
 		if lingers && s.Frames == 0 {
 			if linger == nil {
-				linger = time.After(l.e.limits.linger)
+				linger = time.After(l.w.Limits.Linger)
 			}
 			select {
 			case m := <-l.ordered:
@@ -84,9 +84,9 @@ func (l *session) fillUp(ctx context.Context, s *step, out chan<- *step) bool {
 }
 
 func (l *session) full(s *step) bool {
-	limit := l.e.limits.MaxEvents
-	if l.e.cfg.Lanes == 1 { // it is spread over the partitions
-		limit = min(limit*l.e.cfg.Partitions, max(maxStepEvents, limit))
+	limit := l.w.Limits.MaxEvents
+	if l.w.Config.Lanes == 1 { // it is spread over the partitions
+		limit = min(limit*l.w.Config.Partitions, max(maxStepEvents, limit))
 	}
 	return s.events >= limit || s.bytes >= maxStepBytes
 }

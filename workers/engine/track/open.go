@@ -79,3 +79,35 @@ func (l *Log) since(t *Track, done []progress.Position) uint64 {
 	}
 	return t.Fence
 }
+
+// Open finds out where the tracks stand, and what is stored of the step that the worker before was at. places are the inputs,
+// parents names for each stage the one whose events it is given. done is up to where everything is stored, as a target says; nil = there is none.
+//
+// What the worker before has on its way may still arrive: then a publish of this one is refused, and it looks again.
+func (l *Log) Open(ctx context.Context, tracks []*Track, places []progress.Place, parents []int, done []progress.Position) (*progress.Doubt, error) {
+	l.places = places
+	for _, t := range tracks {
+		if err := l.load(ctx, t); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.learnDoubt(ctx, tracks, parents, done); err != nil {
+		return nil, err
+	}
+	return l.doubt, l.listen(len(tracks))
+}
+
+// load reads where the track stands.
+func (l *Log) load(ctx context.Context, t *Track) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	last, err := l.messages.Last(ctx, t.Stream, t.Last)
+	if err != nil {
+		return err
+	}
+	t.Fence = last.Sequence
+	t.output = progress.ParseOutput(last.Header.Get(headerStep), l.places, t.Ports)
+	t.Reach = progress.ParseReach(last.Header.Get(HeaderPosition), l.places)
+	t.Written = last.Time
+	return nil
+}

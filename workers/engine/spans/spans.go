@@ -1,11 +1,10 @@
-package engine
+package spans
 
 import (
 	"context"
 	"strconv"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
@@ -16,16 +15,6 @@ import (
 	"millrace.dev/millrace/workers/event"
 )
 
-// Traces: one span for each step at each stage, never one for an event. It begins when the stage
-// takes the step up. That of the first stage ends when all that the step caused is stored, those of
-// stages that are chained to it when they have decided.
-//
-// The parent is what the header traceparent of a message of the step says, a sampled one before
-// others; the other messages and the traces of the events themselves become links, up to maxLinks of each.
-// Frames and insights carry the span in their header traceparent, so the next stage goes on with the same trace.
-//
-// Without a tracer a step has no stepTrace, and each of its methods returns at once.
-
 const (
 	headerTraceparent = chain.HeaderTraceparent
 	headerTracestate  = chain.HeaderTracestate
@@ -35,12 +24,22 @@ const (
 	maxLooked = 256
 )
 
-// stepTrace is what is traced of one step.
-type stepTrace struct {
-	tracer trace.Tracer
-	now    func() time.Time
-	// parents are the stages that the stages are chained to, by node; that of the first is itself.
-	parents []int
+// Options say whose steps are traced.
+type Options struct {
+	// Tracer makes the spans; nil = nothing is traced.
+	Tracer   trace.Tracer
+	Now      func() time.Time
+	Pipeline string
+	// Stages are the names of the stages of the worker, Parents those that they are chained to, by their numbers.
+	Stages  []string
+	Parents []int
+	Inputs  []config.Input
+	Lane    int
+}
+
+// Step is what is traced of one step. A nil one traces nothing.
+type Step struct {
+	opts *Options
 	// began and ended are when the stages took the step up and had decided, Unix nanoseconds; 0 = never.
 	began, ended []int64
 	// spans are nil until the step is stored, and where a stage had nothing to do.
@@ -48,22 +47,17 @@ type stepTrace struct {
 	links []trace.Link // to the traces of events
 }
 
-// newStepTrace returns nil when nothing is traced.
-func (e *Engine) newStepTrace() *stepTrace {
-	if e.opts.Tracer == nil {
+// New returns nil when nothing is traced.
+func New(o *Options) *Step {
+	if o.Tracer == nil {
 		return nil
 	}
-	n := len(e.nodes)
-	t := &stepTrace{
-		tracer: e.opts.Tracer, now: e.now, parents: make([]int, n), began: make([]int64, n), ended: make([]int64, n), spans: make([]trace.Span, n),
-	}
-	copy(t.parents, e.graph.Parents())
-	t.parents[0] = 0
-	return t
+	n := len(o.Stages)
+	return &Step{opts: o, began: make([]int64, n), ended: make([]int64, n), spans: make([]trace.Span, n)}
 }
 
-// reset forgets the step before.
-func (t *stepTrace) reset() {
+// Reset forgets the step before.
+func (t *Step) Reset() {
 	if t == nil {
 		return
 	}
@@ -74,8 +68,8 @@ func (t *stepTrace) reset() {
 }
 
 // Enter notes that stage n takes events up.
-func (t *stepTrace) Enter(n *chain.Node, events []event.Event) {
-	now := t.now()
+func (t *Step) Enter(n *chain.Node, events []event.Event) {
+	now := t.opts.Now()
 	if t.began[n.Index] == 0 {
 		t.began[n.Index] = now.UnixNano()
 	}
@@ -98,17 +92,17 @@ func (t *stepTrace) Enter(n *chain.Node, events []event.Event) {
 }
 
 // Leave notes that stage n has decided.
-func (t *stepTrace) Leave(n *chain.Node) { t.ended[n.Index] = t.now().UnixNano() }
+func (t *Step) Leave(n *chain.Node) { t.ended[n.Index] = t.opts.Now().UnixNano() }
 
-// begin makes the spans of a step that is about to be stored.
-func (t *stepTrace) begin(ctx context.Context, l *lane, s *step) {
-	if t == nil || len(s.messages) == 0 && len(s.Pending) == 0 {
+// Begin makes the spans of a step that is about to be stored.
+func (t *Step) Begin(ctx context.Context, s *chain.Step) {
+	if t == nil || len(s.Messages) == 0 && len(s.Pending) == 0 {
 		return // off, or a flush that led to nothing
 	}
-	now := l.e.now().UnixNano()
+	now := t.opts.Now().UnixNano()
 	parent, links := contexts(s)
 	ctx = trace.ContextWithRemoteSpanContext(ctx, parent)
-	for i, n := range l.e.nodes {
+	for i, name := range t.opts.Stages {
 		tl := &s.Tallies[i]
 		if i > 0 && t.began[i] == 0 && len(tl.Produced) == 0 {
 			continue // nothing reached it
@@ -118,23 +112,23 @@ func (t *stepTrace) begin(ctx context.Context, l *lane, s *step) {
 		if i == 0 {
 			options = append(options, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(links...), trace.WithLinks(t.links...))
 		} else {
-			above := t.spans[t.parents[i]]
+			above := t.spans[max(t.opts.Parents[i], 0)]
 			if above == nil {
 				above = t.spans[0]
 			}
 			within = trace.ContextWithSpan(ctx, above)
 		}
-		_, span := t.tracer.Start(within, "process "+n.cfg.Stage, options...)
+		_, span := t.opts.Tracer.Start(within, "process "+name, options...)
 		t.spans[i] = span
 		if span.IsRecording() {
 			span.SetAttributes(
-				attribute.String("millrace.pipeline", n.cfg.Pipeline.String()), attribute.String("millrace.stage", n.cfg.Stage),
-				attribute.Int("millrace.lane", l.index), attribute.Int64("millrace.events", tl.Events),
+				attribute.String("millrace.pipeline", t.opts.Pipeline), attribute.String("millrace.stage", name),
+				attribute.Int("millrace.lane", t.opts.Lane), attribute.Int64("millrace.events", tl.Events),
 				attribute.Int64("millrace.emitted", tl.Emitted), attribute.Int64("millrace.filtered", tl.Filtered),
 				attribute.Int64("millrace.duplicates", tl.Duplicates), attribute.Int64("millrace.kept", tl.Kept), attribute.Int64("millrace.dead_lettered", tl.DeadLettered),
 			)
 			if i == 0 {
-				span.SetAttributes(messaging(s)...)
+				span.SetAttributes(t.messaging(s)...)
 				span.AddEvent("processed", trace.WithTimestamp(unixNano(t.ended[0], now)))
 			}
 		}
@@ -144,20 +138,20 @@ func (t *stepTrace) begin(ctx context.Context, l *lane, s *step) {
 	}
 }
 
-// end ends the span of the first stage: the step is stored, or err says why not.
-func (t *stepTrace) end(l *lane, err error) {
+// End ends the span of the first stage: the step is stored, or err says why not.
+func (t *Step) End(err error) {
 	if t == nil || t.spans[0] == nil {
 		return
 	}
 	if err != nil {
 		t.spans[0].SetStatus(codes.Error, err.Error())
 	}
-	t.spans[0].End(trace.WithTimestamp(l.e.now()))
+	t.spans[0].End(trace.WithTimestamp(t.opts.Now()))
 }
 
-// inject has the records for an outlet carry the span of the stage that made them. Dead letters keep the
+// Inject has the records for an outlet carry the span of the stage that made them. Dead letters keep the
 // headers that their sender gave them.
-func (t *stepTrace) inject(at *chain.Outlet, records []track.Record) {
+func (t *Step) Inject(at *chain.Outlet, records []track.Record) {
 	if t == nil || at.Port.Out.Format == config.FormatRaw {
 		return
 	}
@@ -184,9 +178,9 @@ func (t *stepTrace) inject(at *chain.Outlet, records []track.Record) {
 
 // contexts are the trace contexts of the messages of a step: one that the step belongs to, and links to
 // others.
-func contexts(s *step) (parent trace.SpanContext, links []trace.Link) {
-	for _, m := range s.messages {
-		c, ok := contextOf(m.Header)
+func contexts(s *chain.Step) (parent trace.SpanContext, links []trace.Link) {
+	for i := range s.Messages {
+		c, ok := contextOf(s.Messages[i].Header)
 		switch {
 		case !ok:
 		case !parent.IsValid():
@@ -200,7 +194,7 @@ func contexts(s *step) (parent trace.SpanContext, links []trace.Link) {
 	return parent, links
 }
 
-func contextOf(h nats.Header) (trace.SpanContext, bool) {
+func contextOf(h map[string][]string) (trace.SpanContext, bool) {
 	values := h[headerTraceparent]
 	if len(values) == 0 {
 		return trace.SpanContext{}, false
@@ -209,7 +203,11 @@ func contextOf(h nats.Header) (trace.SpanContext, bool) {
 	if err != nil {
 		return trace.SpanContext{}, false
 	}
-	return remote(c, h.Get(headerTracestate)), true
+	state := ""
+	if values := h[headerTracestate]; len(values) > 0 {
+		state = values[0]
+	}
+	return remote(c, state), true
 }
 
 // remote is c as OpenTelemetry writes it. A trace state that is not valid is dropped, as W3C says.
@@ -222,15 +220,16 @@ func remote(c event.TraceContext, state string) trace.SpanContext {
 }
 
 // messaging are the attributes that OpenTelemetry's conventions have for a consumer of messages.
-func messaging(s *step) []attribute.KeyValue {
+func (t *Step) messaging(s *chain.Step) []attribute.KeyValue {
 	all := []attribute.KeyValue{
 		attribute.String("messaging.system", "nats"), attribute.String("messaging.operation.type", "process"),
-		attribute.Int("messaging.batch.message_count", len(s.messages)),
+		attribute.Int("messaging.batch.message_count", len(s.Messages)),
 	}
-	if len(s.messages) > 0 {
-		m := s.messages[0]
+	if len(s.Messages) > 0 {
+		m := &s.Messages[0]
+		in := t.opts.Inputs[m.Input]
 		all = append(all,
-			attribute.String("messaging.destination.name", m.Input.Config.Stream), attribute.String("messaging.consumer.group.name", m.Input.Config.Durable),
+			attribute.String("messaging.destination.name", in.Stream), attribute.String("messaging.consumer.group.name", in.Durable),
 			attribute.String("messaging.message.id", strconv.FormatUint(m.Sequence, 10)))
 	}
 	return all

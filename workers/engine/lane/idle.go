@@ -1,4 +1,4 @@
-package engine
+package lane
 
 import (
 	"context"

@@ -1,0 +1,105 @@
+package lane
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"millrace.dev/millrace/workers/engine/source"
+)
+
+// Problems say why the lane does not work, and what its outputs wait for while it does.
+func (l *Lane) Problems() (problems, waiting []string) {
+	if p := *l.problem.Load(); p != "" {
+		problems = append(problems, p)
+	}
+	s := l.current.Load()
+	if s == nil {
+		return problems, nil
+	}
+	if s.target != nil && s.target.Problem() != "" {
+		problems = append(problems, s.target.Problem())
+	}
+	for _, in := range s.inputs {
+		if state := in.State(); state.EverBound && state.Problem != "" {
+			problems = append(problems, state.Problem)
+		}
+	}
+	return problems, s.out.Problems()
+}
+
+// Wedged says what shows that the lane is: it has been in one call of a stage for longer than after, or has had messages in hand that long
+// without an acknowledgement, and nothing explains it: none of its outputs waits for NATS and none of its events
+// for a back-off. Empty = it is not.
+func (l *Lane) Wedged(after time.Duration) string {
+	s, now := l.current.Load(), l.w.Now()
+	if s == nil {
+		return "" // it has not begun
+	}
+	if called := s.chain.InCall(now); called > after {
+		return "lane " + strconv.Itoa(l.index) + " has been in one call of the stage for " + called.Round(time.Second).String()
+	}
+	if s.waits() || !s.ready.Load() || !l.w.Conn.IsConnected() {
+		return ""
+	}
+	if age := l.Waited(); age > after {
+		return "lane " + strconv.Itoa(l.index) + " has had messages in hand for " + age.Round(time.Second).String() + " without progress"
+	}
+	return ""
+}
+
+// waits says that something outside holds the session up: the back-off of a retry, another input, an output, or the target of the sink.
+func (l *session) waits() bool {
+	return l.target != nil && l.target.Problem() != "" || l.chain.Waiting() || l.merger != nil && l.merger.Holds() || len(l.out.Problems()) > 0
+}
+
+// Waited is how long the lane has had messages of an input in hand without an acknowledgement.
+func (l *Lane) Waited() (longest time.Duration) {
+	now := l.w.Now()
+	for _, in := range l.Inputs() {
+		if s := in.State(); s.InHand.Messages > 0 {
+			longest = max(longest, now.Sub(time.Unix(0, s.Since)))
+		}
+	}
+	return longest
+}
+
+// Inputs are those of the lane; nil = it has not begun.
+func (l *Lane) Inputs() []*source.Input {
+	if s := l.current.Load(); s != nil {
+		return s.inputs
+	}
+	return nil
+}
+
+// Busy says whether something is processed and not stored.
+func (l *Lane) Busy() bool {
+	s := l.current.Load()
+	return s != nil && s.working.Load() > 0
+}
+
+// LeftWaiting says why outputs of a lane that has ended waited.
+func (l *Lane) LeftWaiting() []string { return l.lastProblems }
+
+// FinalFlush has the stages emit everything that they still hold. It returns when they have, and not yet when that is stored.
+func (l *Lane) FinalFlush(ctx context.Context) error {
+	r := flushRequest{done: make(chan error, 1)}
+	select {
+	case l.flushRequests <- r:
+	case <-l.over:
+		return errEnded
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-l.over:
+		return errEnded
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+var errEnded = errors.New("final flush: the engine has stopped")
