@@ -47,7 +47,7 @@ type PipelineList struct {
 // +kubebuilder:validation:XValidation:rule="self.?subjectPrefix.orValue('-') == (has(oldSelf.subjectPrefix) ? oldSelf.subjectPrefix : '-')",message="subjectPrefix is immutable: stored events keep their subjects",fieldPath=".subjectPrefix"
 // +kubebuilder:validation:XValidation:rule="self.?partitions.orValue(8) == oldSelf.?partitions.orValue(8)",message="partitions is immutable: another number would break the order of each key",fieldPath=".partitions"
 // +kubebuilder:validation:XValidation:rule="(self.?streams.?storage.orValue('-') == 'Memory') == (oldSelf.?streams.?storage.orValue('-') == 'Memory')",message="streams.storage is immutable: a stream keeps its storage",fieldPath=".streams"
-// +kubebuilder:validation:XValidation:rule="self.?ingress.?stream.orValue('-') == (has(oldSelf.ingress) && has(oldSelf.ingress.stream) ? oldSelf.ingress.stream : '-') && self.?ingress.?subject.orValue('-') == (has(oldSelf.ingress) && has(oldSelf.ingress.subject) ? oldSelf.ingress.subject : '-')",message="ingress is immutable: collectors publish there",fieldPath=".ingress"
+// +kubebuilder:validation:XValidation:rule="self.?ingress.?stream.orValue('-') == (has(oldSelf.ingress) && has(oldSelf.ingress.stream) ? oldSelf.ingress.stream : '-') && self.?ingress.?subject.orValue('-') == (has(oldSelf.ingress) && has(oldSelf.ingress.subject) ? oldSelf.ingress.subject : '-') && self.?ingress.?partitionBy.orValue('-') == (has(oldSelf.ingress) && has(oldSelf.ingress.partitionBy) ? oldSelf.ingress.partitionBy : '-')",message="ingress is immutable: collectors publish there",fieldPath=".ingress"
 // +kubebuilder:validation:XValidation:rule="self.?insights.?stream.orValue('-') == (has(oldSelf.insights) && has(oldSelf.insights.stream) ? oldSelf.insights.stream : '-') && self.?insights.?subjectPrefix.orValue('-') == (has(oldSelf.insights) && has(oldSelf.insights.subjectPrefix) ? oldSelf.insights.subjectPrefix : '-')",message="insights is immutable: others read there",fieldPath=".insights"
 // +kubebuilder:validation:XValidation:rule="self.?deadLetters.?stream.orValue('-') == (has(oldSelf.deadLetters) && has(oldSelf.deadLetters.stream) ? oldSelf.deadLetters.stream : '-') && self.?deadLetters.?subject.orValue('-') == (has(oldSelf.deadLetters) && has(oldSelf.deadLetters.subject) ? oldSelf.deadLetters.subject : '-')",message="deadLetters is immutable: others read there",fieldPath=".deadLetters"
 type PipelineSpec struct {
@@ -70,7 +70,7 @@ type PipelineSpec struct {
 	Streams StreamDefaults `json:"streams,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
 	// ingress is where collectors publish. Immutable.
 	// +optional
-	Ingress PortSpec `json:"ingress,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
+	Ingress IngressSpec `json:"ingress,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
 	// insights is where findings are published. Immutable.
 	// +optional
 	Insights InsightsSpec `json:"insights,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
@@ -260,6 +260,32 @@ type PortSpec struct {
 	// +optional
 	Subject string `json:"subject,omitempty"`
 }
+
+// IngressSpec names the stream of raw events, and says how it is cut into partitions.
+type IngressSpec struct {
+	// stream name. Immutable. Default: <NAMESPACE>_<PIPELINE>_RAW.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*$`
+	// +optional
+	Stream string `json:"stream,omitempty"`
+	// subject behind subjectPrefix. Immutable. Default: raw.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$`
+	// +optional
+	Subject string `json:"subject,omitempty"`
+	// partitionBy Subject gives stages that read the ingress a lane for each partition; order is kept among events of one subject. Immutable. Default: one lane, and order among all events.
+	// +kubebuilder:validation:Enum=Subject
+	// +optional
+	PartitionBy PartitionBy `json:"partitionBy,omitempty"`
+}
+
+// PartitionBy is what the partition of a raw event follows from.
+type PartitionBy string
+
+// PartitionBySubject: from the subject that it was published on.
+const PartitionBySubject PartitionBy = "Subject"
 
 // InsightsSpec names the stream of insights.
 type InsightsSpec struct {

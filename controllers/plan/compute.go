@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/google/cel-go/cel"
@@ -130,7 +131,7 @@ func DomainOf(spec *v1alpha1.NATSSpec, ofDefault config.Domain) config.Domain {
 
 // stage plans one node. It needs the streams that the node reads and writes.
 func (c *computation) stage(p *Plan, n *node, streams []*stream, nats config.NATS) Stage {
-	lanes := n.head.lanes(p.Partitions)
+	lanes := c.lanes(n.head, p.Partitions)
 	s := Stage{
 		Name: n.name, Object: n.object, Lanes: lanes, Replicas: n.replicas,
 		Suspended: c.in.Pipeline.Spec.Suspend || n.head.spec.Suspend,
@@ -155,13 +156,30 @@ func (c *computation) stage(p *Plan, n *node, streams []*stream, nats config.NAT
 		}
 		c.read(&s, in, streams)
 	}
+	c.settings(n, &s.Config)
+	c.keys(n, &s.Config)
 	for _, st := range streams {
 		if port, ok := st.outputs[n.name]; ok {
+			st.repartitioned = st.format == config.FormatFrame && (n.rekeys || c.partitionsIngress())
 			s.Config.Outputs[port] = st.output(n.name, port)
 		}
 	}
-	c.settings(n, &s.Config)
 	return s
+}
+
+// keys finds out whether the keys of what the stage emits may be any, and refuses a chained stage that cannot work with that.
+func (c *computation) keys(n *node, s *config.StageConfig) {
+	var source node
+	if n.chained() && len(n.inputs) > 0 {
+		if at := c.byName[n.inputs[0].source]; at != nil {
+			source = *at
+		}
+	}
+	n.rekeys, n.scatters = source.rekeys || s.Rekeys(), s.Scatters(source.scatters)
+	if why := n.kind.Keyed; why != "" && source.scatters {
+		c.refuse(field.Invalid(n.withPath(), n.spec.Placement.With, fmt.Sprintf(
+			"%s %s, and the lanes of %q have events of any key: leave placement out", n.kind.Kind, why, n.head.name)))
+	}
 }
 
 // read adds the consumers of one input, one for each lane.
@@ -171,7 +189,7 @@ func (c *computation) read(s *Stage, in input, streams []*stream) {
 		return // refused already: the input does not exist
 	}
 	from := config.Input{
-		From: in.String(), Stream: st.Name, Subject: st.filter(in.source, s.Lanes),
+		From: in.String(), Stream: st.Name, Subject: st.filter(in.source, s.Lanes), Repartitioned: st.repartitioned,
 		Durable: durableName(c.in.Pipeline.Namespace, c.in.Pipeline.Name, s.Name, st.source(in), s.Lanes),
 	}
 	last := from.Consumer(s.Lanes-1, s.Lanes)
@@ -223,14 +241,21 @@ func (c *computation) states(p *Plan, streams []*stream) {
 	}
 }
 
+// partitionsIngress says whether the NATS server gives the messages of the ingress partitions. In such a pipeline the streams of all
+// stages have subjects for each lane that writes: so no edit of from changes them.
+func (c *computation) partitionsIngress() bool {
+	return c.in.Pipeline.Spec.Ingress.PartitionBy == v1alpha1.PartitionBySubject
+}
+
 // lanes is the number of lanes of a stage. A lane reads one partition where all inputs have
-// them. One lane reads everything where an input has none, and where the kind must see it all.
-func (n *node) lanes(partitions int) int {
+// them. One lane reads everything where an input has none, where the kind must see it all, and at an ingress whose partitions are not
+// those that the kind needs.
+func (c *computation) lanes(n *node, partitions int) int {
 	if n.kind.OneLane != "" {
 		return 1
 	}
 	for _, in := range n.inputs {
-		if in.source == "" || in.port != config.PortOut {
+		if in.port != config.PortOut || in.source == "" && (n.kind.Keyed != "" || !c.partitionsIngress()) {
 			return 1
 		}
 	}

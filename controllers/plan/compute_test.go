@@ -251,6 +251,14 @@ func TestRefusals(t *testing.T) {
 				`spec.stages[0].from[0]: Invalid value: "ingress": the consumer's name "` + strings.Repeat("n", 252) + `-p-a" has 256 bytes, NATS takes 255 at most`,
 			},
 		},
+		"chained to lanes whose events have any key": {
+			spec: `{ingress: {partitionBy: Subject}, stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [a], placement: {with: a}, enrich: {trace: {}}},
+				{name: c, from: [b], placement: {with: a}, analyze: {trend: {}}}, {name: d, from: [b], placement: {with: a}, correlate: {window: {}}}]}`,
+			want: []string{
+				`spec.stages[3].placement.with: Invalid value: "a": correlate finds what belongs together over all keys, so one lane must see all events; "a" has 8 lanes, one for each partition, which different workers may have: leave placement out`,
+				`spec.stages[2].placement.with: Invalid value: "a": analyze keeps a series in the lane of its key, and the lanes of "a" have events of any key: leave placement out`,
+			},
+		},
 		"expressions": {
 			spec: `stages: [{name: a, from: [ingress], validate: {rules: [{expression: "event.id != ''"}, {expression: "event.nope"}, {expression: "1 +"}, {expression: "event.id"}]}}]`,
 			want: []string{
@@ -379,28 +387,44 @@ stages:
 }
 
 // TestLanes: a stage has a lane for each partition when all it reads is partitioned, with a
-// consumer for each; else it has one lane, as has correlate.
+// consumer for each; else it has one lane, as has correlate. In a pipeline whose ingress has partitions all
+// streams of stages have subjects for each lane that writes, whoever reads what.
 func TestLanes(t *testing.T) {
-	spec := `{partitions: 3, stages: [{name: a, from: [ingress], correlate: {window: {}}}, {name: a2, from: [a], validate: {}}, {name: b, %s}]}`
+	spec := `{partitions: 3, ingress: {%s}, stages: [{name: a, from: [ingress], correlate: {window: {}}}, {name: a2, from: [a], validate: {}}, {name: b, %s}]}`
 	lanes := []string{"default-p-b_lane-0 default.p.a.0", "default-p-b_lane-1 default.p.a.1", "default-p-b_lane-2 default.p.a.2"}
+	behind := func(lanes []string) (all []string) {
+		for _, l := range lanes {
+			all = append(all, l+".>")
+		}
+		return all
+	}
+	atIngress := []string{"default-p-b_lane-0 default.p.raw.0.>", "default-p-b_lane-1 default.p.raw.1.>", "default-p-b_lane-2 default.p.raw.2.>"}
 	tests := map[string]struct {
 		stage string
 		want  []string
+		// by is partitionBy of the ingress.
+		by string
 	}{
-		"frames":                    {`from: [a], validate: {}`, lanes},
-		"frames, by name":           {`from: [a/out], analyze: {trend: {}}`, lanes},
-		"frames of two stages":      {`from: [a, a2], validate: {dedupe: {}}`, append(slices.Clone(lanes), "default-p-b_lane-0 default.p.a2.0", "default-p-b_lane-1 default.p.a2.1", "default-p-b_lane-2 default.p.a2.2")},
-		"frames, correlate":         {`from: [a], correlate: {window: {}}`, []string{"default-p-b default.p.a.>"}},
-		"ingress":                   {`from: [ingress], validate: {}`, []string{"default-p-b >"}},
-		"frames and ingress":        {`from: [a, ingress], validate: {}`, []string{"default-p-b default.p.a.>", "default-p-b >"}},
-		"insights":                  {`from: [a/insights], analyze: {trend: {}}`, []string{"default-p-b_a default.p.insights.a.>"}},
-		"frames and dead letters":   {`from: [a, a/dead-letter], validate: {}`, []string{"default-p-b default.p.a.>", "default-p-b_a default.p.dead-letter.a.>"}},
-		"more workers than lanes":   {`from: [a], validate: {}, workers: {min: 20}`, lanes},
-		"many workers of correlate": {`from: [a], correlate: {window: {}}, workers: {min: 2}`, []string{"default-p-b default.p.a.>"}},
+		"frames":                        {`from: [a], validate: {}`, lanes, ""},
+		"frames, by name":               {`from: [a/out], analyze: {trend: {}}`, lanes, ""},
+		"frames of two stages":          {`from: [a, a2], validate: {dedupe: {}}`, append(slices.Clone(lanes), "default-p-b_lane-0 default.p.a2.0", "default-p-b_lane-1 default.p.a2.1", "default-p-b_lane-2 default.p.a2.2"), ""},
+		"frames, correlate":             {`from: [a], correlate: {window: {}}`, []string{"default-p-b default.p.a.>"}, ""},
+		"ingress":                       {`from: [ingress], validate: {}`, []string{"default-p-b >"}, ""},
+		"frames and ingress":            {`from: [a, ingress], validate: {}`, []string{"default-p-b default.p.a.>", "default-p-b >"}, ""},
+		"insights":                      {`from: [a/insights], analyze: {trend: {}}`, []string{"default-p-b_a default.p.insights.a.>"}, ""},
+		"frames and dead letters":       {`from: [a, a/dead-letter], validate: {}`, []string{"default-p-b default.p.a.>", "default-p-b_a default.p.dead-letter.a.>"}, ""},
+		"more workers than lanes":       {`from: [a], validate: {}, workers: {min: 20}`, lanes, ""},
+		"many workers of correlate":     {`from: [a], correlate: {window: {}}, workers: {min: 2}`, []string{"default-p-b default.p.a.>"}, ""},
+		"ingress by subject":            {`from: [ingress], validate: {}`, atIngress, "partitionBy: Subject"},
+		"frames, ingress by subject":    {`from: [a], validate: {}`, behind(lanes), "partitionBy: Subject"},
+		"frames and ingress by subject": {`from: [a, ingress], validate: {dedupe: {}}`, append(behind(lanes), atIngress...), "partitionBy: Subject"},
+		"analyze at ingress by subject": {`from: [ingress], analyze: {trend: {}}`, []string{"default-p-b default.p.raw.>"}, "partitionBy: Subject"},
+		"correlate, ingress by subject": {`from: [a, ingress], correlate: {window: {}}`, []string{"default-p-b default.p.a.>", "default-p-b default.p.raw.>"}, "partitionBy: Subject"},
+		"dead letters and ingress":      {`from: [a/dead-letter, ingress], validate: {}`, []string{"default-p-b_a default.p.dead-letter.a.>", "default-p-b default.p.raw.>"}, "partitionBy: Subject"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			p, errs := plan.Compute(input(t, fmt.Sprintf(spec, test.stage), nil))
+			p, errs := plan.Compute(input(t, fmt.Sprintf(spec, test.by, test.stage), nil))
 			if len(errs) > 0 {
 				t.Fatal(errs.ToAggregate())
 			}
@@ -416,6 +440,12 @@ func TestLanes(t *testing.T) {
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
+			}
+			parse(t, p)
+			for port, out := range s.Config.Outputs {
+				if want := test.by != "" && port == config.PortOut; out.Repartition != want {
+					t.Errorf("repartition of port %s is %t, want %t", port, out.Repartition, want)
+				}
 			}
 			if s.Config.Lanes != s.Lanes || s.Config.Leases != p.Leases.Bucket {
 				t.Errorf("the config has %d lanes and the leases %q, the plan %d and %q", s.Config.Lanes, s.Config.Leases, s.Lanes, p.Leases.Bucket)

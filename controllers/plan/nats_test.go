@@ -1,8 +1,10 @@
 package plan_test
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"millrace.dev/millrace/controllers/plan"
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/natsserver"
+	"millrace.dev/millrace/workers/config"
 )
 
 // TestServerTakesPlans makes what a plan says on a real server: names, subjects, filters and
@@ -37,6 +40,15 @@ streams: {maxAge: 1m, maxBytes: 1Mi, storage: Memory}
 stages:
 - {name: `+stage+`, from: [ingress], correlate: {window: {}}}
 - {name: reader, from: [`+stage+`, `+stage+`/dead-letter, `+stage+`/insights], output: {stream: `+strings.Repeat("O", 128)+`}, validate: {}}
+`, nil)
+	inputs["partitions at the ingress"] = input(t, `
+partitions: 3
+ingress: {partitionBy: Subject}
+stages:
+- {name: a, from: [ingress], validate: {}}
+- {name: b, from: [a], placement: {with: a}, enrich: {trace: {}}}
+- {name: c, from: [a, ingress], validate: {dedupe: {}}}
+- {name: d, from: [b, ingress, c/dead-letter], correlate: {window: {}}}
 `, nil)
 	long := inputs["longest names, shortest windows"]
 	long.Pipeline.Name = strings.Repeat("p", 20)
@@ -73,6 +85,7 @@ func build(t *testing.T, js jetstream.JetStream, p *plan.Plan) {
 		_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
 			Name: s.Name, Subjects: s.Subjects, Storage: storage, Replicas: s.Replicas, Discard: jetstream.DiscardNew,
 			AllowDirect: true, AllowAtomicPublish: true,
+			SubjectTransform: transform(s),
 			// The disk of a test machine is smaller than that of a cluster.
 			MaxAge: s.MaxAge, MaxBytes: min(s.MaxBytes, 1<<20), Duplicates: s.DuplicateWindow,
 		})
@@ -96,6 +109,84 @@ func build(t *testing.T, js jetstream.JetStream, p *plan.Plan) {
 	}
 }
 
+func transform(s plan.Stream) *jetstream.SubjectTransformConfig {
+	if s.Transform == (plan.Transform{}) {
+		return nil
+	}
+	return &jetstream.SubjectTransformConfig{Source: s.Transform.Source, Destination: s.Transform.Destination}
+}
+
+// TestServerGivesPartitions publishes at an ingress with partitions by subject, on the bare subject and on many below it: each message
+// is read in the lane of its subject and in no other one, in the order of its subject. It is stored where config.StoredSubject says, and
+// its subject is known.
+func TestServerGivesPartitions(t *testing.T) {
+	p, errs := plan.Compute(input(t, `{partitions: 4, ingress: {partitionBy: Subject}, stages: [{name: a, from: [ingress], validate: {}}]}`, nil))
+	if len(errs) > 0 {
+		t.Fatal(errs.ToAggregate())
+	}
+	server := harness.RunEmbeddedNATS(t, natsserver.Options{})
+	conn, err := nats.Connect(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	build(t, js, p)
+	subjects := []string{"default.p.raw", "default.p.raw.3.x"}
+	for i := range 30 {
+		subjects = append(subjects, fmt.Sprintf("default.p.raw.host.%d", i))
+	}
+	const each = 3
+	for n := range each {
+		for _, subject := range subjects {
+			if _, err := js.Publish(t.Context(), subject, []byte(strconv.Itoa(n))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s := p.Stages[0]
+	seen, busy := map[string]int{}, 0
+	for lane, c := range s.Consumers {
+		consumer, err := js.Consumer(t.Context(), c.Stream, c.Durable)
+		if err != nil {
+			t.Fatal(err)
+		}
+		batch, err := consumer.Fetch(each*len(subjects), jetstream.FetchMaxWait(300*time.Millisecond))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := 0
+		for m := range batch.Messages() {
+			got++
+			published := s.Config.Inputs[0].Published(m.Subject())
+			if !strings.HasPrefix(m.Subject(), fmt.Sprintf("default.p.raw.%d.", lane)) {
+				t.Errorf("lane %d reads %s", lane, m.Subject())
+			}
+			if want := config.StoredSubject(p.Ingress.Transform.Destination, published); m.Subject() != want {
+				t.Errorf("a message of %s is stored on %s, want %s", published, m.Subject(), want)
+			}
+			if n := strconv.Itoa(seen[published]); string(m.Data()) != n {
+				t.Errorf("%s: message %s comes as number %s", published, m.Data(), n)
+			}
+			seen[published]++
+		}
+		if got > 0 {
+			busy++
+		}
+	}
+	for _, subject := range subjects {
+		if seen[subject] != each {
+			t.Errorf("%d messages of %s are read, want %d", seen[subject], subject, each)
+		}
+	}
+	if busy < 4 {
+		t.Errorf("%d lanes have something to do, want all", busy)
+	}
+}
+
 // probe publishes one message where each port publishes, and on the bare subject of the ingress, and counts what each
 // consumer has.
 func probe(t *testing.T, js jetstream.JetStream, p *plan.Plan) {
@@ -104,6 +195,9 @@ func probe(t *testing.T, js jetstream.JetStream, p *plan.Plan) {
 	for _, s := range p.Stages {
 		for port, out := range s.Config.Outputs {
 			suffix := map[string]string{"out": ".0", "dead-letter": ".0", "insights": "." + s.Name + ".warn.0"}[port]
+			if out.Repartition {
+				suffix = ".0.0"
+			}
 			subjects[s.Name+"/"+port] = out.Subject + suffix
 		}
 	}
@@ -120,25 +214,30 @@ func probe(t *testing.T, js jetstream.JetStream, p *plan.Plan) {
 			continue // takes events in memory
 		}
 		for i, in := range s.Config.Inputs {
-			c := s.Consumers[i*s.Lanes] // what was published is in lane 0
-			consumer, err := js.Consumer(t.Context(), c.Stream, c.Durable)
-			if err != nil {
-				t.Fatal(err)
-			}
-			batch, err := consumer.Fetch(10, jetstream.FetchMaxWait(300*time.Millisecond))
-			if err != nil {
-				t.Fatal(err)
+			lanes := s.Consumers[i*s.Lanes : (i+1)*s.Lanes]
+			if in.From != "ingress" {
+				lanes = lanes[:1] // what stages would publish is in lane 0
 			}
 			var got []string
-			for m := range batch.Messages() {
-				got = append(got, string(m.Data()))
+			for _, c := range lanes {
+				consumer, err := js.Consumer(t.Context(), c.Stream, c.Durable)
+				if err != nil {
+					t.Fatal(err)
+				}
+				batch, err := consumer.Fetch(10, jetstream.FetchMaxWait(300*time.Millisecond))
+				if err != nil {
+					t.Fatal(err)
+				}
+				for m := range batch.Messages() {
+					got = append(got, string(m.Data()))
+				}
 			}
 			want := []string{in.From}
 			if in.From == "ingress" {
 				want = []string{"ingress", "ingress"}
 			}
 			if !slices.Equal(got, want) {
-				t.Errorf("stage %s reads %v through %s, want %v", s.Name, got, c.Durable, want)
+				t.Errorf("stage %s reads %v through %s, want %v", s.Name, got, in.Durable, want)
 			}
 		}
 	}

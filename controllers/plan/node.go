@@ -25,7 +25,10 @@ type node struct {
 	head *node
 	// refused: the name is wrong.
 	refused bool
-	inputs  []input
+	// rekeys says that keys are changed by the stage, or before it in the same workers; scatters is config.StageConfig.Scatters.
+	// They are known when the stage is planned.
+	rekeys, scatters bool
+	inputs           []input
 }
 
 // input is one element of from.

@@ -153,8 +153,11 @@ func inputRights(c *config.StageConfig, in config.Input) []string {
 
 // outputSubject covers what a stage publishes on: see config.OutputFormat.
 func outputSubject(stage string, out config.Output) string {
-	if out.Format == config.FormatCloudEvent {
+	switch {
+	case out.Format == config.FormatCloudEvent:
 		return out.Subject + "." + stage + ".*.*"
+	case out.Repartition:
+		return out.Subject + ".*.*"
 	}
 	return out.Subject + ".*"
 }

@@ -62,10 +62,14 @@ func (c *computation) checkChained(n *node, partitions int) {
 	if why := n.kind.Unchained; why != "" {
 		c.refuse(field.Invalid(with, n.spec.Placement.With, fmt.Sprintf("%s %s: leave placement out", n.kind.Kind, why)))
 	}
-	if lanes := n.head.lanes(partitions); n.kind.OneLane != "" && lanes > 1 {
+	if lanes := c.lanes(n.head, partitions); n.kind.OneLane != "" && lanes > 1 {
+		do := "leave placement out, or chain it to a stage that reads the ingress"
+		if c.partitionsIngress() {
+			do = "leave placement out"
+		}
 		c.refuse(field.Invalid(with, n.spec.Placement.With, fmt.Sprintf(
 			"%s %s, so one lane must see all events; %q has %d lanes, one for each partition, "+
-				"which different workers may have: leave placement out, or chain it to a stage that reads the ingress", n.kind.Kind, n.kind.OneLane, head, lanes)))
+				"which different workers may have: %s", n.kind.Kind, n.kind.OneLane, head, lanes, do)))
 	}
 }
 

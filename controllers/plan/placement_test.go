@@ -18,7 +18,7 @@ func TestUnchained(t *testing.T) {
 		spec:   &v1alpha1.StageNode{Placement: &v1alpha1.PlacementSpec{With: "a"}},
 		inputs: []input{{source: "a", port: config.PortOut}},
 	}
-	c := &computation{all: []*node{head, n}, byName: map[string]*node{"a": head, "b": n}}
+	c := &computation{in: Input{Pipeline: &v1alpha1.Pipeline{}}, all: []*node{head, n}, byName: map[string]*node{"a": head, "b": n}}
 	c.placements(&Plan{Partitions: 8})
 	want := []string{`b.placement.with: Invalid value: "a": alone keeps its place elsewhere: leave placement out`}
 	var got []string
@@ -27,5 +27,49 @@ func TestUnchained(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestRekeys: what changes keys has the stages behind it in the same workers send events to the partitions of the new keys, and none of
+// them can rely on its lane. No kind of today does so.
+func TestRekeys(t *testing.T) {
+	head := &node{name: "a", rekeys: true, scatters: true}
+	n := &node{
+		name: "b", kind: config.Traits{Kind: "counts", Keyed: "counts by key"}, path: field.NewPath("b"), head: head,
+		spec:   &v1alpha1.StageNode{Placement: &v1alpha1.PlacementSpec{With: "a"}},
+		inputs: []input{{source: "a", port: config.PortOut}},
+	}
+	head.head = head
+	c := &computation{byName: map[string]*node{"a": head, "b": n}}
+	c.keys(n, &config.StageConfig{Lanes: 8})
+	if !n.rekeys || !n.scatters {
+		t.Errorf("rekeys %t, scatters %t, want both", n.rekeys, n.scatters)
+	}
+	want := `b.placement.with: Invalid value: "a": counts counts by key, and the lanes of "a" have events of any key: leave placement out`
+	if got := c.errs.ToAggregate(); got == nil || got.Error() != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
+	alone := &node{name: "c", kind: n.kind, inputs: n.inputs}
+	alone.head = alone
+	if c.keys(alone, &config.StageConfig{Lanes: 8}); alone.rekeys || alone.scatters || len(c.errs) != 1 {
+		t.Errorf("with workers of its own: rekeys %t, scatters %t, %v", alone.rekeys, alone.scatters, c.errs)
+	}
+}
+
+// TestRightsOfLanes: a worker may write on the subjects of all its lanes.
+func TestRightsOfLanes(t *testing.T) {
+	for name, c := range map[string]struct {
+		out  config.Output
+		want string
+	}{
+		"frames":             {config.Output{Subject: "ns.a", Format: config.FormatFrame}, "ns.a.*"},
+		"frames, each lane":  {config.Output{Subject: "ns.a", Format: config.FormatFrame, Repartition: true}, "ns.a.*.*"},
+		"single CloudEvents": {config.Output{Subject: "ns.i", Format: config.FormatCloudEvent}, "ns.i.s.*.*"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := outputSubject("s", c.out); got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
 	}
 }

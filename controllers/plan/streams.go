@@ -20,6 +20,9 @@ type stream struct {
 	format config.OutputFormat
 	// outputs maps a stage to its port that this stream holds.
 	outputs map[string]string
+	// repartitioned says that something stands behind the partition in its subjects: see config.Input. Of the stream of a stage
+	// it is known when the stage is planned.
+	repartitioned bool
 	// namePath and subjectPath are the fields that decide about name and subject.
 	namePath, subjectPath *field.Path
 	// refused: the name of the stage is wrong, so nothing is said of what follows from it.
@@ -37,6 +40,10 @@ func (c *computation) streams(p *Plan, ordered []*node) []*stream {
 	all[0].Ports = []string{ingressPort}
 	// People publish on the bare subject as well, and core NATS would drop those events without a word.
 	all[0].Subjects = append(all[0].Subjects, all[0].base)
+	if c.partitionsIngress() {
+		all[0].Transform.Source, all[0].Transform.Destination = config.SubjectTransform(all[0].base, p.Partitions)
+		all[0].repartitioned = true
+	}
 	for _, n := range ordered {
 		if !c.stored(n) {
 			continue
@@ -105,19 +112,19 @@ func (s *stream) output(stage, port string) config.Output {
 	if port == config.PortDeadLetter {
 		subject += "." + stage
 	}
-	return config.Output{Stream: s.Name, Subject: subject, Format: s.format}
+	return config.Output{Stream: s.Name, Subject: subject, Format: s.format, Repartition: s.repartitioned}
 }
 
-// filter is the subject of the messages that a stage put there; empty source is the ingress, which is read whole: its
+// filter is the subject of the messages that a stage put there; empty source is the ingress, which is read whole where its
 // subjects have no pattern of their own. With several lanes it is the part before the number of the lane: then the
-// stream has frames.
+// stream has partitions.
 func (s *stream) filter(source string, lanes int) string {
 	switch {
 	case s.format == config.FormatRaw || s.format == config.FormatCloudEvent:
 		return s.base + "." + source + ".>"
 	case lanes > 1:
 		return s.base
-	case slices.Equal(s.Ports, []string{ingressPort}):
+	case slices.Equal(s.Ports, []string{ingressPort}) && !s.repartitioned:
 		return ">"
 	}
 	return s.Subjects[0]

@@ -63,7 +63,12 @@ type Stream struct {
 	MaxAge          time.Duration
 	MaxBytes        int64 // -1 = unlimited
 	DuplicateWindow time.Duration
+	// Transform of the subjects that messages are stored on; zero = none, and what somebody has set stays.
+	Transform Transform `json:",omitzero"`
 }
+
+// Transform is a subject transform of a stream.
+type Transform struct{ Source, Destination string }
 
 // Leases is a NATS KV bucket: a few keys for each stage, of each its newest value only, without expiry.
 type Leases struct {
@@ -114,8 +119,8 @@ type Stage struct {
 	// its own. A chained stage has no consumers and no replicas, the lanes of its head, and its
 	// Config is also in Config.Chain of its head.
 	Head string `json:",omitempty"`
-	// Lanes is the number of lanes: the number of partitions when all inputs are streams of
-	// frames, else 1. Each belongs to one worker at a time.
+	// Lanes is the number of lanes: the number of partitions when all inputs have partitions, else 1.
+	// Each belongs to one worker at a time.
 	Lanes int
 	// Replicas is the number of workers, whether suspended or not. Those beyond Lanes wait
 	// for the lanes of one that ends.

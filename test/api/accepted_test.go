@@ -28,6 +28,7 @@ func (s *server) testAccepted(t *testing.T) {
 		"age as Go writes it":           `spec: {streams: {maxAge: 24h0m0s}}`,
 		"partitions":                    `spec: {partitions: 256, deletionPolicy: Delete, suspend: true}`,
 		"names of many tokens":          `spec: {subjectPrefix: a.b-c.D_e, ingress: {stream: R-1, subject: x.y}}`,
+		"partitions at the ingress":     `spec: {ingress: {partitionBy: Subject}}`,
 		"dead letters of a stage":       `spec: {stages: [{name: a, from: [ingress], validate: {}}, {name: b, from: [a/dead-letter, a/out], validate: {}}]}`,
 		"insights of correlate":         `spec: {stages: [{name: a, from: [ingress], correlate: {window: {}}}, {name: b, from: [a/insights], validate: {}}]}`,
 		"insights of analyze":           `spec: {stages: [{name: a, from: [ingress], analyze: {trend: {}}}, {name: b, from: [a/insights], validate: {}}]}`,

@@ -49,7 +49,7 @@ func TestDeletionPolicyDelete(t *testing.T) {
 	p.Spec.DeletionPolicy = v1alpha1.DeletionDelete
 	x.start(p)
 	bystander := x.small()
-	bystander.Name, bystander.Spec.Ingress = "other", v1alpha1.PortSpec{}
+	bystander.Name, bystander.Spec.Ingress = "other", v1alpha1.IngressSpec{}
 	x.create(bystander)
 	x.ready(bystander)
 	x.delete(p)

@@ -82,7 +82,7 @@ func (x *tenant) pipeline() *v1alpha1.Pipeline {
 		ObjectMeta: metav1.ObjectMeta{Namespace: x.ns, Name: "obs"},
 		Spec: v1alpha1.PipelineSpec{
 			Streams: v1alpha1.StreamDefaults{MaxBytes: new(resource.MustParse("1Mi"))},
-			Ingress: v1alpha1.PortSpec{Stream: x.stream("raw"), Subject: "raw"},
+			Ingress: v1alpha1.IngressSpec{Stream: x.stream("raw"), Subject: "raw"},
 			Stages: []v1alpha1.PipelineStage{
 				{Name: "validate", StageNode: v1alpha1.StageNode{
 					From: []string{"ingress"},

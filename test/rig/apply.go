@@ -52,7 +52,7 @@ func storageOf(memory bool) jetstream.StorageType {
 }
 
 func streamConfig(s plan.Stream) jetstream.StreamConfig {
-	return jetstream.StreamConfig{
+	c := jetstream.StreamConfig{
 		Name: s.Name, Subjects: s.Subjects, Storage: storageOf(s.Memory),
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew,
 		// The rig has one server.
@@ -60,6 +60,10 @@ func streamConfig(s plan.Stream) jetstream.StreamConfig {
 		MaxAge:   s.MaxAge, MaxBytes: s.MaxBytes, Duplicates: s.DuplicateWindow,
 		AllowDirect: true, AllowAtomicPublish: true,
 	}
+	if t := s.Transform; t != (plan.Transform{}) {
+		c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: t.Source, Destination: t.Destination}
+	}
+	return c
 }
 
 func consumerConfig(c plan.Consumer) jetstream.ConsumerConfig {

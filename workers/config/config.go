@@ -15,9 +15,9 @@ type StageConfig struct {
 	NATS     NATS        `json:"nats"`
 	// Partitions is the number of partitions of the pipeline, fixed when it is made.
 	Partitions int `json:"partitions"`
-	// Lanes is the number of lanes of this stage: Partitions, when lane n reads and writes
-	// partition n; or 1, when one lane reads all there is and spreads it over the partitions.
-	// A lane belongs to one worker at a time.
+	// Lanes is the number of lanes of this stage: Partitions, when lane n reads partition n, and writes
+	// it or, with Output.Repartition, all of them; or 1, when one lane reads all there is and spreads it
+	// over the partitions. A lane belongs to one worker at a time.
 	Lanes int `json:"lanes"`
 	// Leases is the NATS KV bucket in which the workers of the stage agree on who owns which
 	// lane; empty = there is one worker, which owns all of them.
@@ -60,9 +60,13 @@ type Input struct {
 	Stream string `json:"stream,omitempty"`
 	// Durable is the name of the consumer, without the lane.
 	Durable string `json:"durable,omitempty"`
-	// Subject is the filter of the consumer; where there are several lanes it ends in the
-	// number of the lane, which is not part of it here.
+	// Subject is the filter of the consumer; where there are several lanes, the number of the lane
+	// follows behind it, and is not part of it here.
 	Subject string `json:"subject,omitempty"`
+	// Repartitioned says that something follows behind the partition in the subjects of the stream: the lane that wrote, for
+	// outputs with Repartition, and the subject that was published on, at an ingress where the server chooses the
+	// partition (see SubjectTransform).
+	Repartitioned bool `json:"repartitioned,omitempty"`
 }
 
 // Consumer returns the name of the durable consumer of a lane, of lanes in all.
@@ -78,7 +82,11 @@ func (i Input) Filter(lane, lanes int) string {
 	if lanes <= 1 {
 		return i.Subject
 	}
-	return i.Subject + "." + strconv.Itoa(lane)
+	filter := i.Subject + "." + strconv.Itoa(lane)
+	if i.Repartitioned {
+		filter += ".>"
+	}
+	return filter
 }
 
 // Batch bounds what a worker holds and how it packs frames.

@@ -22,6 +22,12 @@ func valid() *config.StageConfig {
 	}
 }
 
+// lanes has a stage read an ingress with partitions.
+func lanes(c *config.StageConfig) {
+	c.Partitions, c.Lanes, c.Inputs[0].Repartitioned = 8, 8, true
+	c.Outputs = map[string]config.Output{"out": {Format: config.FormatFrame}}
+}
+
 func TestParse(t *testing.T) {
 	tests := map[string]struct {
 		edit func(c *config.StageConfig)
@@ -38,7 +44,43 @@ func TestParse(t *testing.T) {
 		"no inputs":              {edit: func(c *config.StageConfig) { c.Inputs = nil }, want: "read stage config: inputs is empty: a stage reads at least one stream"},
 		"no partitions":          {edit: func(c *config.StageConfig) { c.Partitions = 0 }, want: "read stage config: partitions is 0: at least 1"},
 		"lanes":                  {edit: func(c *config.StageConfig) { c.Partitions, c.Lanes = 8, 3 }, want: "read stage config: lanes is 3: 1 or the number of partitions, 8"},
-		"more behind it":         {old: "\n}", new: "\n} } what is this {", want: "read stage config: more follows behind the config"},
+		"lanes at an ingress without partitions": {
+			edit: func(c *config.StageConfig) { c.Partitions, c.Lanes = 8, 8 },
+			want: "read stage config: lanes is 8, but inputs[0] is an ingress without partitions: 1, or set repartitioned where it has some",
+		},
+		"lanes at an ingress": {edit: func(c *config.StageConfig) {
+			lanes(c)
+			c.Outputs["out"] = config.Output{Format: config.FormatFrame, Repartition: true}
+		}},
+		"lanes at an ingress, keeping the partition": {
+			edit: lanes, want: "read stage config: outputs.out.repartition is missing: lanes of the stage have events of any key",
+		},
+		"chained to lanes at an ingress, keeping the partition": {
+			edit: func(c *config.StageConfig) {
+				behind := *valid()
+				lanes(&behind)
+				behind.Stage, behind.Inputs = "t", []config.Input{{From: "s/out"}}
+				lanes(c)
+				delete(c.Outputs, "out")
+				c.Chain = []config.StageConfig{behind}
+			},
+			want: "read stage config: chain[0]: outputs.out.repartition is missing: lanes of the stage have events of any key",
+		},
+		"repartition of dead letters": {
+			edit: func(c *config.StageConfig) {
+				c.Outputs = map[string]config.Output{"dead-letter": {Format: config.FormatRaw, Repartition: true}}
+			},
+			want: "read stage config: outputs.dead-letter.repartition is set, but its format raw has no partitions",
+		},
+		"repartitioned dead letters": {
+			edit: func(c *config.StageConfig) { c.Inputs[0].From, c.Inputs[0].Repartitioned = "a/dead-letter", true },
+			want: "read stage config: inputs[0].repartitioned is set, but port a/dead-letter has no partitions",
+		},
+		"repartitioned in memory": {
+			edit: func(c *config.StageConfig) { c.Inputs[0] = config.Input{From: "a/out", Repartitioned: true} },
+			want: "read stage config: inputs[0].repartitioned is set, but the input is no stream",
+		},
+		"more behind it": {old: "\n}", new: "\n} } what is this {", want: "read stage config: more follows behind the config"},
 		"two members too many": {
 			edit: func(c *config.StageConfig) { c.Correlate, c.Analyze = &config.Correlate{}, &config.Analyze{} },
 			want: `read stage config: kind is "validate" but analyze is set too`,

@@ -41,6 +41,7 @@ var kinds = [...]Traits{
 	{
 		Kind:     KindAnalyze,
 		Finds:    []string{PortInsights},
+		Keyed:    "keeps a series in the lane of its key",
 		Live:     []string{"anomaly.threshold", "trend.minPoints"},
 		stateful: always,
 		keeps:    true,
@@ -54,12 +55,16 @@ type Traits struct {
 	// Finds are the ports beyond those that every stage has.
 	Finds []string
 	// OneLane says why one lane has to see all events, as the end of a sentence that the kind begins. Empty
-	// = it has a lane for each partition where all that it reads has partitions. The ingress has none: a
-	// stage that reads it has one lane, of any kind.
+	// = it has a lane for each partition where all that it reads has partitions. The ingress has them where the
+	// Pipeline asks for it (spec.ingress.partitionBy).
 	OneLane string
 	// Unchained says why a stage of this kind cannot run in the workers of another one, as the end of a
 	// sentence that the kind begins; empty = it can.
 	Unchained string
+	// Keyed says why one lane has to see all events of a key, as the end of a sentence that the kind begins. It has one lane
+	// where it reads the ingress, and cannot be chained to lanes whose events have any key (StageConfig.Scatters). Empty = any
+	// lane may see any event.
+	Keyed string
 	// Live are the members that a running worker takes over from a changed config between two steps,
 	// without a restart and with its state: rules and thresholds, by their path below the settings.
 	Live []string
@@ -68,6 +73,9 @@ type Traits struct {
 	stateful func(*StageConfig) bool
 	// keeps says that lanes of such a stage keep snapshots of their state (stage.Snapshotter).
 	keeps bool
+	// rekeys says whether it changes the keys of events; nil = never. The subjects of its outputs follow from that, so no edit of
+	// a stage may change it.
+	rekeys func(*StageConfig) bool
 	// readsCluster says whether it asks the API server of Kubernetes, which is all that a stage calls
 	// today but NATS; nil = never.
 	readsCluster func(*StageConfig) bool

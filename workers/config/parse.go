@@ -55,6 +55,9 @@ func (c *StageConfig) check() error {
 	case c.Lanes != 1 && c.Lanes != c.Partitions:
 		return fmt.Errorf("lanes is %d: 1 or the number of partitions, %d", c.Lanes, c.Partitions)
 	}
+	if err := c.checkPartitions(); err != nil {
+		return err
+	}
 	for i := range c.Chain {
 		if err := c.Chain[i].check(); err != nil {
 			return fmt.Errorf("chain[%d]: %w", i, err)
@@ -68,7 +71,7 @@ func (c *StageConfig) check() error {
 			return fmt.Errorf("kind is %q but %s is set too", c.Kind, k)
 		}
 	}
-	return nil
+	return c.checkKeys()
 }
 
 // set are the kinds whose settings are set, by name.

@@ -32,7 +32,7 @@ type OutputFormat string
 
 // The output formats.
 const (
-	// FormatFrame packs events of one partition into frames, on <subject>.<partition>.
+	// FormatFrame packs events of one partition into frames, on <subject>.<partition> (see Output.Repartition).
 	FormatFrame OutputFormat = "frame"
 	// FormatCloudEvent publishes one structured CloudEvent per message, on
 	// <subject>.<stage>.<severity>.<lane>. For what people and other programs read.
@@ -49,6 +49,9 @@ type Output struct {
 	Format  OutputFormat `json:"format"`
 	// OnFull says what becomes of events while the stream is full; empty = Block.
 	OnFull OnFull `json:"onFull,omitempty"`
+	// Repartition has every lane send an event to the partition of its key, on <subject>.<partition>.<lane>, so that each subject
+	// still has one writer. Without it, lane n of several sends all events to partition n. For frames only.
+	Repartition bool `json:"repartition,omitempty"`
 }
 
 // OnFull says what becomes of events while the stream of an output takes no more.

@@ -7,7 +7,9 @@
 // The work of a stage is cut into lanes. A stage that reads partitioned streams has a lane
 // for each partition: lane n reads partition n and writes partition n. A stage that reads
 // the ingress, or that has to see everything (correlate), has one lane, which spreads what it
-// writes over the partitions. One worker owns a lane at a time, by a lease (package lease);
+// writes over the partitions. Where the keys of what a lane emits may be any (the stage changes keys, or reads an ingress
+// whose partitions are those of subjects), each lane writes to all partitions, on <subject>.<partition>.<lane>
+// (config.Output.Repartition). One worker owns a lane at a time, by a lease (package lease);
 // what it does then, in one session after another (package lane), is done in stream order:
 //
 //	input    one durable consumer for each input of a lane, read in order      (package source)

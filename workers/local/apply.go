@@ -53,6 +53,9 @@ func checkLayout(ctx context.Context, js jetstream.JetStream, p *plan.Plan) erro
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", p.Ingress.Name, err)
 	}
+	if was, want := ingress.CachedInfo().Config.SubjectTransform, transform(p.Ingress); (was == nil) != (want == nil) {
+		return errors.New("spec.ingress.partitionBy is another one than what is stored in --store-dir was stored with: set it back, or name another directory")
+	}
 	have := ingress.CachedInfo().Config.Metadata
 	for _, f := range []struct{ field, key, want string }{
 		{"spec.partitions", metadataPartitions, strconv.Itoa(p.Partitions)},
@@ -77,8 +80,15 @@ func streamConfig(s plan.Stream) jetstream.StreamConfig {
 		// One server holds one copy, whatever the manifest asks of a cluster.
 		Replicas: 1,
 		MaxAge:   s.MaxAge, MaxBytes: s.MaxBytes, Duplicates: s.DuplicateWindow,
-		AllowDirect: true, AllowAtomicPublish: true,
+		AllowDirect: true, AllowAtomicPublish: true, SubjectTransform: transform(s),
 	}
+}
+
+func transform(s plan.Stream) *jetstream.SubjectTransformConfig {
+	if s.Transform == (plan.Transform{}) {
+		return nil
+	}
+	return &jetstream.SubjectTransformConfig{Source: s.Transform.Source, Destination: s.Transform.Destination}
 }
 
 func consumerConfig(c plan.Consumer) jetstream.ConsumerConfig {

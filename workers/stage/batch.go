@@ -110,7 +110,8 @@ type Batch struct {
 	Now time.Time
 	// Partition is the partition that the message of these events is of; -1 when it is of none that is
 	// known: at the ingress, and in a batch of several messages. Order is kept inside a partition
-	// only: a backlog of the partitions of one stage is read one after another.
+	// only: a backlog of the partitions of one stage is read one after another. Where the lanes of the stage before
+	// write to all partitions (config.Output.Repartition), each pair of partition and lane has a number of its own.
 	Partition int
 
 	decisions []Decision

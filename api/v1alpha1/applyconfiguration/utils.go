@@ -48,6 +48,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.EnrichSemanticSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("EnrichSpec"):
 		return &apiv1alpha1.EnrichSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("IngressSpec"):
+		return &apiv1alpha1.IngressSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("InsightsSpec"):
 		return &apiv1alpha1.InsightsSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NATSSpec"):

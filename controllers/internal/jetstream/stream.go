@@ -58,6 +58,9 @@ func overlayStream(c api.StreamConfig, want plan.Stream, owner Owner) api.Stream
 	c.AllowDirect = true
 	c.AllowAtomicPublish = true
 	c.ConsumerLimits = api.StreamConsumerLimits{}
+	if t := want.Transform; t != (plan.Transform{}) { // else one is the user's
+		c.SubjectTransform = &api.SubjectTransformConfig{Source: t.Source, Destination: t.Destination}
+	}
 	c.Metadata = owner.merge(c.Metadata)
 	return c
 }
@@ -113,10 +116,18 @@ func diffStream(have, want api.StreamConfig) (Action, Fields) {
 	d.change("allow_rollup_hdrs", have.RollupAllowed, want.RollupAllowed)
 	d.change("deny_delete", have.DenyDelete, want.DenyDelete)
 	d.change("consumer_limits", have.ConsumerLimits, want.ConsumerLimits)
+	d.change("subject_transform", transform(have), transform(want))
 	if !maps.Equal(jsm.FilterServerMetadata(have.Metadata), want.Metadata) {
 		d.change("metadata", have.Metadata[MetadataOwnerUID], want.Metadata[MetadataOwnerUID])
 	}
 	return d.decide()
+}
+
+func transform(c api.StreamConfig) api.SubjectTransformConfig {
+	if c.SubjectTransform == nil {
+		return api.SubjectTransformConfig{}
+	}
+	return *c.SubjectTransform
 }
 
 func storage(memory bool) api.StorageType {

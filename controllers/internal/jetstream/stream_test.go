@@ -100,6 +100,38 @@ func TestWhatIsNotOursToSetSurvivesARepair(t *testing.T) {
 	}
 }
 
+// TestSubjectTransform: that of an ingress with partitions is made and repaired; on other streams it is the user's.
+func TestSubjectTransform(t *testing.T) {
+	b := start(t)
+	want := wanted()
+	ours := plan.Transform{Source: ">", Destination: "orders.raw.{{partition(8)}}.>"}
+	users := natsjs.SubjectTransformConfig{Source: "orders.raw.>", Destination: "orders.raw.x.>"}
+	setBy := func(want natsjs.SubjectTransformConfig) {
+		t.Helper()
+		s, err := b.js.Stream(t.Context(), "RAW")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.CachedInfo().Config.SubjectTransform; got == nil || *got != want {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+	b.reconcile(t, want, owner)
+	b.edit(t, func(c *natsjs.StreamConfig) { c.SubjectTransform = &users })
+	if got := b.reconcile(t, want, owner); got.Action != jetstream.ActionNone {
+		t.Errorf("of the user: got %s (%s), want none", got.Action, got.Fields)
+	}
+	setBy(users)
+	want.Transform = ours
+	if got := b.reconcile(t, want, owner); got.Action != jetstream.ActionUpdate || len(got.Fields) != 1 || got.Fields[0].Name != "subject_transform" {
+		t.Errorf("ours: got %s (%s), want update of subject_transform", got.Action, got.Fields)
+	}
+	setBy(natsjs.SubjectTransformConfig(ours))
+	if got := b.reconcile(t, want, owner); got.Action != jetstream.ActionNone {
+		t.Errorf("again: got %s (%s), want none", got.Action, got.Fields)
+	}
+}
+
 func TestStreamRefusals(t *testing.T) {
 	foreign := natsjs.StreamConfig{Name: "RAW", Subjects: []string{"other.>"}}
 	ours := func(c natsjs.StreamConfig) natsjs.StreamConfig {

@@ -130,7 +130,7 @@ func (c *collector) run(ctx context.Context, p *position) error {
 		return err
 	}
 	publisher := &publisher{
-		js: c.JetStream, stream: p.stream, subject: c.Subject, cluster: c.Cluster, instance: instance(c.Now()),
+		js: c.JetStream, stream: p.stream, subject: c.Subject, stored: p.stored, cluster: c.Cluster, instance: instance(c.Now()),
 		store: c.store, created: p.created, log: c.Log, metrics: c.metrics, last: p.last,
 	}
 	// The drain begins with the end of ctx, not with that of the watches: those may wait for the

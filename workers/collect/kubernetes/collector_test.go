@@ -26,6 +26,7 @@ import (
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/kube"
 	"millrace.dev/millrace/test/harness/natsserver"
+	"millrace.dev/millrace/workers/config"
 )
 
 const (
@@ -117,8 +118,12 @@ func (w *world) read(ctx context.Context) (all []*eventv1.Event, err error) {
 	if err != nil {
 		return nil, err
 	}
+	subject := testSubject
+	if t := stream.CachedInfo().Config.SubjectTransform; t != nil {
+		subject = config.StoredSubject(t.Destination, testSubject)
+	}
 	for from := uint64(1); ; {
-		msg, err := stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(testSubject))
+		msg, err := stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(subject))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return all, nil
 		}
@@ -274,11 +279,28 @@ func TestCollector(t *testing.T) {
 		"the end does not wait for NATS":       testDrainTimeout,
 		"a right is missing":                   testMissingRight,
 		"nothing is left running":              testNothingLeft,
+		"a restart, ingress with partitions":   partitioned(testRestart),
+		"read back, ingress with partitions":   partitioned(testLostCheckpoint),
+		"foreign, ingress with partitions":     partitioned(testForeignMessages),
+		"two, ingress with partitions":         partitioned(testTwoCollectors),
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := harness.RunEmbeddedNATS(t, natsserver.Options{})
 			test(t, newWorld(t, plane, server.URL()))
 		})
+	}
+}
+
+// partitioned does test where the server stores messages below the partitions of their subjects.
+func partitioned(test func(*testing.T, *world)) func(*testing.T, *world) {
+	return func(t *testing.T, w *world) {
+		source, destination := config.SubjectTransform("events.raw", 8)
+		if _, err := w.js.UpdateStream(t.Context(), jetstream.StreamConfig{
+			Name: testStream, Subjects: []string{"events.raw.>"}, SubjectTransform: &jetstream.SubjectTransformConfig{Source: source, Destination: destination},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		test(t, w)
 	}
 }
 

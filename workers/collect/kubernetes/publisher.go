@@ -41,6 +41,7 @@ type publisher struct {
 	js       jetstream.JetStream
 	stream   jetstream.Stream
 	subject  string
+	stored   string // the subject that the stream stores the messages on
 	cluster  string
 	instance string
 	store    *store
@@ -185,12 +186,12 @@ func isWrongSequence(err error) bool {
 // passed over.
 func (p *publisher) catchUp(ctx context.Context, id string) (stored bool, err error) {
 	for {
-		msg, err := p.stream.GetMsg(ctx, p.last+1, jetstream.WithGetMsgSubject(p.subject))
+		msg, err := p.stream.GetMsg(ctx, p.last+1, jetstream.WithGetMsgSubject(p.stored))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			if stored {
 				return true, nil
 			}
-			last, err := lastOn(ctx, p.stream, p.subject)
+			last, err := lastOn(ctx, p.stream, p.stored)
 			if err != nil {
 				return false, err
 			}

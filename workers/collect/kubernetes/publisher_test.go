@@ -30,7 +30,7 @@ func newPublisher(t *testing.T, options natsserver.Options) *publisher {
 		t.Fatal(err)
 	}
 	return &publisher{
-		js: js, stream: stream, subject: testSubject, cluster: "test", instance: "i", metrics: m,
+		js: js, stream: stream, subject: testSubject, stored: testSubject, cluster: "test", instance: "i", metrics: m,
 		log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"millrace.dev/millrace/workers/config"
 )
 
 // position is where a collector stands after a start.
@@ -18,6 +20,7 @@ type position struct {
 	late    map[string]time.Time // as in the head
 	last    uint64               // sequence of the last message on the subject
 	stream  jetstream.Stream
+	stored  string    // the subject that the stream stores the messages on
 	created time.Time // of the stream
 	// replayed is how many frames were read behind the checkpoint.
 	replayed int
@@ -85,6 +88,10 @@ func (c *collector) recover(ctx context.Context) (*position, error) {
 	p := &position{
 		ledger: l, since: h.Since, late: h.Late, stream: stream, created: info.Created, fresh: !found, unlisted: map[string]bool{},
 	}
+	p.stored = c.Subject
+	if t := info.Config.SubjectTransform; t != nil {
+		p.stored = config.StoredSubject(t.Destination, c.Subject)
+	}
 	from := info.State.FirstSeq
 	if found && h.Stream == info.Config.Name && h.Created.Equal(info.Created) {
 		from = max(from, h.Sequence+1)
@@ -113,9 +120,9 @@ func (c *collector) recover(ctx context.Context) (*position, error) {
 // replay takes the frames from a sequence on into the ledger.
 func (c *collector) replay(ctx context.Context, p *position, from uint64) error {
 	for {
-		msg, err := p.stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(c.Subject))
+		msg, err := p.stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(p.stored))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			last, err := lastOn(ctx, p.stream, c.Subject)
+			last, err := lastOn(ctx, p.stream, p.stored)
 			if err != nil {
 				return err
 			}

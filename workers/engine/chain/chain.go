@@ -17,7 +17,8 @@ import (
 type Options struct {
 	Graph  *Graph
 	Inputs []Input
-	// Lane is the number of the lane, Lanes how many there are. One lane alone spreads what it writes over the partitions.
+	// Lane is the number of the lane, Lanes how many there are. One lane alone spreads what it writes over the partitions; others
+	// do on outputs with Repartition.
 	Lane, Lanes int
 	Log         *slog.Logger
 	// Now is the clock of the worker, Jitter returns a number in [0,1).

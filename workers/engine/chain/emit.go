@@ -87,7 +87,7 @@ func (c *Chain) publish(cur *cursor, n *Node, p int, e *event.Event) error {
 		return c.errTooLarge(e.Size())
 	}
 	q := c.lane
-	if c.lanes == 1 {
+	if c.lanes == 1 || n.Ports.all[p].Out.Repartition {
 		q = e.PartitionOf(n.Partitions)
 	}
 	c.pack(cur, outlets[n.Ports.outletOf(p, q)], q, e)

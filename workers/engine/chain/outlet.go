@@ -61,11 +61,15 @@ func (c *Chain) outletsOf(n *Node) []*Outlet {
 			continue
 		}
 		for q := range n.Partitions {
-			if c.lanes > 1 && q != c.lane {
+			subject := p.subjects[q]
+			switch {
+			case p.Out.Repartition:
+				subject += "." + lane
+			case c.lanes > 1 && q != c.lane:
 				all = append(all, nil) // another lane's
 				continue
 			}
-			all = append(all, &Outlet{Node: n, Port: p, Subject: p.subjects[q], Pattern: p.subjects[q], Packed: make([]progress.Position, inputs)})
+			all = append(all, &Outlet{Node: n, Port: p, Subject: subject, Pattern: subject, Packed: make([]progress.Position, inputs)})
 		}
 	}
 	return all

@@ -27,7 +27,7 @@ type Port struct {
 	// Number is that of the port in stage.Ports.
 	Number int
 	Out    config.Output
-	// subjects are those of the partitions, for frames.
+	// subjects are those of the partitions, for frames; with Out.Repartition the lane follows.
 	subjects []string
 }
 

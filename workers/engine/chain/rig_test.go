@@ -64,17 +64,19 @@ type rig struct {
 	inputs   []chain.Input
 	lane     int
 	lanes    int
-	payload  int64
-	suspects chain.Suspects
-	stages   []stage.Stage
-	stopped  func() bool
-	log      bytes.Buffer
-	calls    calls
-	problems []string
-	aborted  error
-	chain    *chain.Chain
-	step     *chain.Step
-	outlets  []*chain.Outlet
+	// repartition is that of the outputs.
+	repartition bool
+	payload     int64
+	suspects    chain.Suspects
+	stages      []stage.Stage
+	stopped     func() bool
+	log         bytes.Buffer
+	calls       calls
+	problems    []string
+	aborted     error
+	chain       *chain.Chain
+	step        *chain.Step
+	outlets     []*chain.Outlet
 }
 
 // calls counts observations.
@@ -119,6 +121,10 @@ func (r *rig) open(doubt *progress.Doubt) *rig {
 		nodes := make([]*chain.Node, len(r.stages))
 		for i := range nodes {
 			c := &config.StageConfig{Stage: string(rune('a' + i)), Partitions: max(r.lanes, 2), Outputs: outputs(string(rune('a' + i)))}
+			for port, out := range c.Outputs {
+				out.Repartition = r.repartition && out.Format == config.FormatFrame
+				c.Outputs[port] = out
+			}
 			nodes[i] = chain.NewNode(c, r.limits, r.stateful, &r.calls)
 			if i > 0 {
 				nodes[i-1].Chain(nodes[i], i)

@@ -85,7 +85,7 @@ func (l *session) fillUp(ctx context.Context, s *step, out chan<- *step) bool {
 
 func (l *session) full(s *step) bool {
 	limit := l.w.Limits.MaxEvents
-	if l.w.Config.Lanes == 1 { // it is spread over the partitions
+	if l.w.Limits.spreads { // what it holds is cut into a frame for each partition
 		limit = min(limit*l.w.Config.Partitions, max(maxStepEvents, limit))
 	}
 	return s.events >= limit || s.bytes >= maxStepBytes

@@ -23,6 +23,8 @@ type Limits struct {
 	chain.Limits
 	MaxInFlightBytes int
 	Linger, Drain    time.Duration
+
+	spreads bool // a lane writes to all partitions
 }
 
 // LimitsOf are those of a stage.
@@ -33,6 +35,7 @@ func LimitsOf(c *config.StageConfig) Limits {
 			Backoff: c.Retry.InitialBackoff.D(), MaxBackoff: c.Retry.MaxBackoff.D(),
 		},
 		MaxInFlightBytes: c.Batch.MaxInFlightBytes, Linger: c.Batch.Linger.D(), Drain: c.DrainTimeout.D(),
+		spreads: c.Lanes == 1 || repartitions(c),
 	}
 	fallback(&l.MaxEvents, defaultMaxEvents)
 	fallback(&l.MaxBytes, defaultMaxBytes)
@@ -42,6 +45,21 @@ func LimitsOf(c *config.StageConfig) Limits {
 	fallback(&l.MaxBackoff, defaultMaxBackoff)
 	fallback(&l.Drain, defaultDrain)
 	return l
+}
+
+// repartitions says whether a stage of the worker sends events to partitions of other lanes.
+func repartitions(c *config.StageConfig) bool {
+	for _, out := range c.Outputs {
+		if out.Repartition {
+			return true
+		}
+	}
+	for i := range c.Chain {
+		if repartitions(&c.Chain[i]) {
+			return true
+		}
+	}
+	return false
 }
 
 func fallback[T int | time.Duration](v *T, to T) {

@@ -63,7 +63,7 @@ func (s *step) add(m *source.Message) {
 	s.messages = append(s.messages, m)
 	s.Messages = append(s.Messages, chain.Message{
 		Message: event.Message{Header: m.Header, Data: m.Data, Input: m.Input.Index, Sequence: m.Sequence, Time: m.Stored},
-		Stream:  m.Input.Config.Stream, Subject: m.Subject,
+		Stream:  m.Input.Config.Stream, Subject: m.Input.Config.Published(m.Subject),
 	})
 	s.bytes += len(m.Data)
 	n := 1

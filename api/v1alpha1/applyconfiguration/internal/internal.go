@@ -255,6 +255,18 @@ var schemaYAML = typed.YAMLObject(`types:
         elementType:
           namedType: __untyped_deduced_
         elementRelationship: separable
+- name: dev.millrace.millrace.api.v1alpha1.IngressSpec
+  map:
+    fields:
+    - name: partitionBy
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.PartitionBy
+    - name: stream
+      type:
+        scalar: string
+    - name: subject
+      type:
+        scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.InsightsSpec
   map:
     fields:
@@ -282,6 +294,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: url
       type:
         scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.PartitionBy
+  scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.Pipeline
   map:
     fields:
@@ -317,7 +331,7 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: dev.millrace.millrace.api.v1alpha1.DeletionPolicy
     - name: ingress
       type:
-        namedType: dev.millrace.millrace.api.v1alpha1.PortSpec
+        namedType: dev.millrace.millrace.api.v1alpha1.IngressSpec
     - name: insights
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.InsightsSpec

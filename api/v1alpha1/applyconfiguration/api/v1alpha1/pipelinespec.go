@@ -20,7 +20,7 @@ type PipelineSpecApplyConfiguration struct {
 	// streams are the defaults of every stream.
 	Streams *StreamDefaultsApplyConfiguration `json:"streams,omitempty"`
 	// ingress is where collectors publish. Immutable.
-	Ingress *PortSpecApplyConfiguration `json:"ingress,omitempty"`
+	Ingress *IngressSpecApplyConfiguration `json:"ingress,omitempty"`
 	// insights is where findings are published. Immutable.
 	Insights *InsightsSpecApplyConfiguration `json:"insights,omitempty"`
 	// deadLetters is where events go that fail. Immutable.
@@ -74,7 +74,7 @@ func (b *PipelineSpecApplyConfiguration) WithStreams(value *StreamDefaultsApplyC
 // WithIngress sets the Ingress field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Ingress field is set to the value of the last call.
-func (b *PipelineSpecApplyConfiguration) WithIngress(value *PortSpecApplyConfiguration) *PipelineSpecApplyConfiguration {
+func (b *PipelineSpecApplyConfiguration) WithIngress(value *IngressSpecApplyConfiguration) *PipelineSpecApplyConfiguration {
 	b.Ingress = value
 	return b
 }
