@@ -2,6 +2,7 @@ package arch
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -54,5 +55,40 @@ func engineRooms(tree *Tree) []Violation {
 			return fmt.Sprintf("%s imports %s of the project, but here %s", r.dir, strings.Join(r.imports, ", "), imp.Dir)
 		}
 		return fmt.Sprintf("%s is not among the rooms of the engine: say in test/arch/rooms.go what it may import", pkg.Dir)
+	})
+}
+
+// eventRooms are workers/event and the packages below it, with what of the project each may import: exactly these.
+var eventRooms = map[string][]string{
+	"workers/event/internal/wire":  nil,
+	"workers/event/internal/arena": nil,
+	"workers/event/jsontext":       {"workers/event/internal/wire"},
+	"workers/event":                {"api/event/v1", "workers/event/internal/wire", "workers/event/internal/arena"},
+	"workers/event/cloudevent": {
+		"api/event/v1", "workers/event", "workers/event/jsontext", "workers/event/internal/wire", "workers/event/internal/arena",
+	},
+	"workers/event/frame": {"workers/event", "workers/event/internal/wire", "workers/event/internal/arena"},
+	"workers/event/decode": {
+		"workers/event", "workers/event/cloudevent", "workers/event/frame", "workers/event/jsontext", "workers/event/internal/wire",
+		"workers/event/internal/arena",
+	},
+}
+
+// eventsApart: an event knows none of the forms that it comes in, and the forms do not know each other.
+func eventsApart(tree *Tree) []Violation {
+	return imports(tree, func(pkg *Package, file *File, imp Import) string {
+		if file.Test || !within(pkg.Dir, "workers/event") || imp.Dir == "" {
+			return ""
+		}
+		allowed, ok := eventRooms[pkg.Dir]
+		switch {
+		case !ok:
+			return fmt.Sprintf("%s is not among the rooms of events: say in test/arch/rooms.go what it may import", pkg.Dir)
+		case slices.Contains(allowed, imp.Dir):
+			return ""
+		case len(allowed) == 0:
+			return fmt.Sprintf("%s imports nothing of the project, but here %s", pkg.Dir, imp.Dir)
+		}
+		return fmt.Sprintf("%s imports %s of the project, but here %s", pkg.Dir, strings.Join(allowed, ", "), imp.Dir)
 	})
 }

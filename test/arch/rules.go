@@ -41,6 +41,7 @@ func Rules() []Rule {
 		{"stages-apart", stagesApart},
 		{"stage-shape", stageShape},
 		{"engine-rooms", engineRooms},
+		{"event-rooms", eventsApart},
 		{"plans-are-pure", plansArePure},
 		{"no-init", noInit},
 		{"no-made-up-context", noMadeUpContext},

@@ -16,7 +16,8 @@ import (
 	"millrace.dev/millrace/workers/correlate"
 	"millrace.dev/millrace/workers/enrich"
 	enrichkubernetes "millrace.dev/millrace/workers/enrich/kubernetes"
-	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/cloudevent"
+	"millrace.dev/millrace/workers/event/decode"
 	"millrace.dev/millrace/workers/stage"
 	"millrace.dev/millrace/workers/validate"
 )
@@ -88,7 +89,7 @@ func runBaseline(ctx context.Context, args []string) error {
 }
 
 func (s *seedStage) pull(ctx context.Context) error {
-	decoder := event.NewDecoder(event.Limits{})
+	decoder := decode.New(decode.Limits{})
 	for ctx.Err() == nil {
 		batch, err := s.input.Fetch(seedFetch, jetstream.FetchMaxWait(time.Second))
 		if err != nil {
@@ -104,15 +105,15 @@ func (s *seedStage) pull(ctx context.Context) error {
 }
 
 // handle processes one message, which is one event.
-func (s *seedStage) handle(ctx context.Context, decoder *event.Decoder, m jetstream.Msg) error {
+func (s *seedStage) handle(ctx context.Context, decoder *decode.Decoder, m jetstream.Msg) error {
 	defer decoder.Reset()
 	meta, err := m.Metadata()
 	if err != nil {
 		return err
 	}
 	var b stage.Batch
-	var bad []event.Undecodable
-	b.Events, bad = decoder.Decode(nil, event.Message{
+	var bad []decode.Undecodable
+	b.Events, bad = decoder.Decode(nil, decode.Message{
 		Header: m.Headers(), Data: m.Data(), Sequence: meta.Sequence.Stream, Time: meta.Timestamp.UnixNano(),
 	})
 	if len(bad) > 0 {
@@ -128,7 +129,7 @@ func (s *seedStage) handle(ctx context.Context, decoder *event.Decoder, m jetstr
 		if d.Verdict != stage.Emit {
 			continue
 		}
-		data, err := b.Events[i].AppendCloudEvent(nil)
+		data, err := cloudevent.Append(nil, &b.Events[i])
 		if err != nil {
 			return err
 		}
@@ -152,7 +153,7 @@ func (s *seedStage) process(ctx context.Context, b *stage.Batch) error {
 
 func (s *seedStage) emitProduced(b *stage.Batch) error {
 	for _, p := range b.Produced() {
-		if err := s.emit(p.Port, event.AppendCloudEvent(nil, p.Event)); err != nil {
+		if err := s.emit(p.Port, cloudevent.AppendProto(nil, p.Event)); err != nil {
 			return err
 		}
 	}

@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"millrace.dev/millrace/test/generator"
-	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 )
 
 const (
@@ -107,13 +108,13 @@ func makeStory(seed, n int, lines bool, perFrame int) (*events, error) {
 		return nil, fmt.Errorf("make events: %w", err)
 	}
 	out := &events{n: n, perFrame: perFrame, snapshot: story.Snapshot, position: make([]int32, n)}
-	decoder := event.NewDecoder(event.Limits{})
-	var writer event.FrameWriter
+	decoder := decode.New(decode.Limits{})
+	var writer frame.Writer
 	for i, line := range story.Lines {
 		if lines {
 			out.lines.add(line)
 		}
-		decoded, bad := decoder.Decode(nil, event.Message{Data: line})
+		decoded, bad := decoder.Decode(nil, decode.Message{Data: line})
 		if len(decoded) != 1 || len(bad) != 0 {
 			return nil, fmt.Errorf("event %d of story %d is no event", i, seed)
 		}
@@ -123,7 +124,7 @@ func makeStory(seed, n int, lines bool, perFrame int) (*events, error) {
 		}
 		out.position[number-1] = int32(i)
 		if i%perFrame == 0 {
-			writer.Begin(event.FrameHeader{})
+			writer.Begin(frame.Header{})
 		}
 		writer.Add(&decoded[0])
 		if writer.Len() == perFrame || i == n-1 {

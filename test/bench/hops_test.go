@@ -19,6 +19,8 @@ import (
 	"millrace.dev/millrace/workers/enrich"
 	enrichkubernetes "millrace.dev/millrace/workers/enrich/kubernetes"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 	"millrace.dev/millrace/workers/stage"
 	"millrace.dev/millrace/workers/validate"
 )
@@ -63,8 +65,8 @@ type hops struct {
 	order  []string
 	last   time.Duration
 	// What lives as long as a worker, by stage.
-	decoders map[string][]*event.Decoder
-	writers  map[string][]event.FrameWriter
+	decoders map[string][]*decode.Decoder
+	writers  map[string][]frame.Writer
 	enrich   stage.Stage
 }
 
@@ -85,7 +87,7 @@ func newHops(b *testing.B, all *events) *hops {
 	return &hops{
 		plan: p, events: all, open: enrichkubernetes.Choice{Snapshot: snapshot}.Open,
 		spent: map[string]time.Duration{}, bytes: map[string]int{},
-		decoders: map[string][]*event.Decoder{}, writers: map[string][]event.FrameWriter{},
+		decoders: map[string][]*decode.Decoder{}, writers: map[string][]frame.Writer{},
 	}
 }
 
@@ -129,10 +131,10 @@ func cpuTime() time.Duration {
 }
 
 func (h *hops) run(b *testing.B) {
-	ingress := make([]frame, h.events.frames.len())
+	ingress := make([]storedFrame, h.events.frames.len())
 	began := time.Date(2026, 1, 1, 0, 10, 0, 0, time.UTC)
 	for i := range ingress {
-		ingress[i] = frame{data: h.events.frames.at(i), stored: began.Add(time.Duration(i*perFrame) * 6 * time.Millisecond)}
+		ingress[i] = storedFrame{data: h.events.frames.at(i), stored: began.Add(time.Duration(i*perFrame) * 6 * time.Millisecond)}
 	}
 	h.count(b, "raw", ingress)
 	validated := h.hop(b, "validate", ingress, 1)
@@ -144,7 +146,7 @@ func (h *hops) run(b *testing.B) {
 }
 
 // count notes how large the frames of a stream are, and keeps them if asked to.
-func (h *hops) count(b *testing.B, name string, frames []frame) {
+func (h *hops) count(b *testing.B, name string, frames []storedFrame) {
 	b.Helper()
 	for i := range frames {
 		h.bytes[name] += len(frames[i].data)
@@ -159,7 +161,7 @@ func (h *hops) count(b *testing.B, name string, frames []frame) {
 }
 
 // hop takes frames through one stage.
-func (h *hops) hop(b *testing.B, name string, in []frame, lanes int) (out []frame) {
+func (h *hops) hop(b *testing.B, name string, in []storedFrame, lanes int) (out []storedFrame) {
 	c := h.config(name)
 	stages := make([]stage.Stage, lanes)
 	if name == "enrich" { // keeps no state but its cache
@@ -169,7 +171,7 @@ func (h *hops) hop(b *testing.B, name string, in []frame, lanes int) (out []fram
 		stages = slices.Repeat([]stage.Stage{h.enrich}, lanes)
 	}
 	if h.decoders[name] == nil {
-		h.decoders[name], h.writers[name] = make([]*event.Decoder, lanes), make([]event.FrameWriter, c.Partitions)
+		h.decoders[name], h.writers[name] = make([]*decode.Decoder, lanes), make([]frame.Writer, c.Partitions)
 	}
 	decoders, writers := h.decoders[name], h.writers[name]
 	for i := range stages {
@@ -177,19 +179,19 @@ func (h *hops) hop(b *testing.B, name string, in []frame, lanes int) (out []fram
 			stages[i] = h.start(b, name, lanes)
 		}
 		if decoders[i] == nil {
-			decoders[i] = event.NewDecoder(event.Limits{Hints: name != "validate", Lift: name == "validate"})
+			decoders[i] = decode.New(decode.Limits{Hints: name != "validate", Lift: name == "validate"})
 			decoders[i].Remember(event.NewContexts(32 << 20 / lanes))
 		}
 	}
 	for i := range writers {
 		writers[i].Hints = true
-		writers[i].Begin(event.FrameHeader{InputStream: c.Inputs[0].Stream})
+		writers[i].Begin(frame.Header{InputStream: c.Inputs[0].Stream})
 	}
 	var batch stage.Batch
 	var now time.Time
 	flush := func(p int) {
-		out = append(out, frame{lane: p, stored: now, data: writers[p].AppendTo(nil)})
-		writers[p].Begin(event.FrameHeader{InputStream: c.Inputs[0].Stream})
+		out = append(out, storedFrame{lane: p, stored: now, data: writers[p].AppendTo(nil)})
+		writers[p].Begin(frame.Header{InputStream: c.Inputs[0].Stream})
 	}
 	h.spend("")
 	for _, f := range in {
@@ -232,7 +234,7 @@ func (h *hops) hop(b *testing.B, name string, in []frame, lanes int) (out []fram
 			b.Fatal(err)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b frame) int { return cmp.Compare(a.stored.UnixNano(), b.stored.UnixNano()) })
+	slices.SortStableFunc(out, func(a, b storedFrame) int { return cmp.Compare(a.stored.UnixNano(), b.stored.UnixNano()) })
 	if len(out) > 0 && testing.Verbose() {
 		fmt.Printf("%s: %d frames\n", name, len(out))
 	}

@@ -16,6 +16,8 @@ import (
 	"millrace.dev/millrace/workers/enrich"
 	enrichkubernetes "millrace.dev/millrace/workers/enrich/kubernetes"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 	"millrace.dev/millrace/workers/stage"
 	"millrace.dev/millrace/workers/validate"
 )
@@ -30,8 +32,8 @@ const (
 	logicRate = 150_000
 )
 
-// frame is a stored frame of one lane.
-type frame struct {
+// storedFrame is a stored frame of one lane.
+type storedFrame struct {
 	lane   int
 	stored time.Time
 	data   []byte
@@ -39,7 +41,7 @@ type frame struct {
 
 // logicInput are the stories of the row pipeline as the stages read them: as published, and
 // enriched, by partition.
-type logicInput struct{ published, enriched []frame }
+type logicInput struct{ published, enriched []storedFrame }
 
 func makeLogicInput(b *testing.B) (in logicInput) {
 	b.Helper()
@@ -56,18 +58,18 @@ func makeLogicInput(b *testing.B) (in logicInput) {
 	enricher := startStage(b, factory, &config.StageConfig{Kind: config.KindEnrich, Enrich: &config.Enrich{
 		Kubernetes: &config.EnrichKubernetes{}, Semantic: &config.EnrichSemantic{}, Trace: &config.EnrichTrace{}, Impact: &config.EnrichImpact{},
 	}}, 1)
-	decoder := event.NewDecoder(event.Limits{})
-	writers := make([]event.FrameWriter, logicLanes)
+	decoder := decode.New(decode.Limits{})
+	writers := make([]frame.Writer, logicLanes)
 	for i := range writers {
 		writers[i].Hints = true
-		writers[i].Begin(event.FrameHeader{})
+		writers[i].Begin(frame.Header{})
 	}
 	// Stored after they happened, as events are.
 	stored := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(logicStories * generator.Length)
 	var batch stage.Batch
 	for i := range all.frames.len() {
 		stored = stored.Add(perFrame * time.Second / logicRate)
-		in.published = append(in.published, frame{stored: stored, data: all.frames.at(i)})
+		in.published = append(in.published, storedFrame{stored: stored, data: all.frames.at(i)})
 		decodeFrame(b, decoder, in.published[i], &batch)
 		if err := enricher.Process(b.Context(), &batch); err != nil {
 			b.Fatal(err)
@@ -77,8 +79,8 @@ func makeLogicInput(b *testing.B) (in logicInput) {
 			w := &writers[lane]
 			w.Add(&batch.Events[k])
 			if w.Len() == logicFrame {
-				in.enriched = append(in.enriched, frame{lane, stored, w.AppendTo(nil)})
-				w.Begin(event.FrameHeader{})
+				in.enriched = append(in.enriched, storedFrame{lane, stored, w.AppendTo(nil)})
+				w.Begin(frame.Header{})
 			}
 		}
 	}
@@ -86,11 +88,11 @@ func makeLogicInput(b *testing.B) (in logicInput) {
 }
 
 // decodeFrame decodes a frame into a batch.
-func decodeFrame(b *testing.B, d *event.Decoder, f frame, batch *stage.Batch) {
+func decodeFrame(b *testing.B, d *decode.Decoder, f storedFrame, batch *stage.Batch) {
 	b.Helper()
 	d.Reset()
-	var bad []event.Undecodable
-	batch.Events, bad = d.Decode(batch.Events[:0], event.Message{
+	var bad []decode.Undecodable
+	batch.Events, bad = d.Decode(batch.Events[:0], decode.Message{
 		Header: map[string][]string{"Content-Type": {event.ContentTypeFrame}}, Data: f.data, Time: f.stored.UnixNano(),
 	})
 	if len(bad) != 0 {
@@ -151,7 +153,7 @@ func BenchmarkLogic(b *testing.B) {
 					lanes[i].stage = startStage(b, tc.factory, &tc.config, tc.lanes)
 				}
 				before := heapObjects()
-				decoder := event.NewDecoder(event.Limits{Hints: tc.lanes > 1})
+				decoder := decode.New(decode.Limits{Hints: tc.lanes > 1})
 				var batch stage.Batch
 				for _, f := range frames {
 					decodeFrame(b, decoder, f, &batch)

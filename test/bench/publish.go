@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/frame"
 )
 
 // publisher publishes the events of a run, as a collector does: asynchronously, with a
@@ -49,7 +50,7 @@ func (p *publisher) message(data []byte, frameOf int) *nats.Msg {
 	m := &nats.Msg{Subject: p.subject, Data: data}
 	if frameOf > 0 {
 		m.Header = nats.Header{
-			event.HeaderContentType: {event.ContentTypeFrame}, event.HeaderEvents: {strconv.Itoa(frameOf)},
+			event.HeaderContentType: {event.ContentTypeFrame}, frame.HeaderEvents: {strconv.Itoa(frameOf)},
 		}
 	}
 	return m

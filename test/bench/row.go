@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 )
 
 // row makes the figures of a trial whose clock has stopped.
@@ -165,14 +166,14 @@ type storedMessage struct {
 func (t *trial) eachEvent(ctx context.Context, p *publisher, n int, row *Row, stage string, visit func(*storedMessage, *event.Event, int)) error {
 	name := t.streamOf(stage)
 	stored := make([]float32, 0, n)
-	decoder := event.NewDecoder(event.Limits{})
+	decoder := decode.New(decode.Limits{})
 	err := t.each(ctx, name, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 		defer decoder.Reset()
 		data := m.Data()
 		if size, err := strconv.Atoi(m.Headers().Get(hopSize)); err == nil {
 			data = data[:size]
 		}
-		events, bad := decoder.Decode(nil, event.Message{Header: m.Headers(), Data: data})
+		events, bad := decoder.Decode(nil, decode.Message{Header: m.Headers(), Data: data})
 		if len(bad) > 0 {
 			return fmt.Errorf("message %d: %w", meta.Sequence.Stream, bad[0].Err)
 		}

@@ -12,6 +12,8 @@ import (
 
 	"millrace.dev/millrace/test/generator"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 )
 
 // class is what is to become of a line.
@@ -65,8 +67,8 @@ func makeInput(seed uint64, n int) (*input, error) {
 		switch k := r.IntN(20); {
 		case k < 1 && decodable(lines[:min(200, len(lines))]) > 0:
 			m.lines = lines[:min(decodable(lines[:min(200, len(lines))]), 20+r.IntN(180))]
-			m.msg.Header = nats.Header{event.HeaderContentType: {event.ContentTypeFrame}, event.HeaderEvents: {strconv.Itoa(len(m.lines))}}
-			m.msg.Data, err = frame(m.lines)
+			m.msg.Header = nats.Header{event.HeaderContentType: {event.ContentTypeFrame}, frame.HeaderEvents: {strconv.Itoa(len(m.lines))}}
+			m.msg.Data, err = framed(m.lines)
 		case k < 10:
 			m.lines = lines[:min(2+r.IntN(39), len(lines))]
 			m.msg.Header = nats.Header{event.HeaderContentType: {event.ContentTypeNDJSON}}
@@ -117,16 +119,16 @@ func joined(lines []line) []byte {
 	return bytes.Join(all, []byte("\n"))
 }
 
-func frame(lines []line) ([]byte, error) {
-	d := event.NewDecoder(event.Limits{})
-	events, bad := d.Decode(nil, event.Message{
+func framed(lines []line) ([]byte, error) {
+	d := decode.New(decode.Limits{})
+	events, bad := d.Decode(nil, decode.Message{
 		Header: nats.Header{event.HeaderContentType: {event.ContentTypeNDJSON}}, Data: joined(lines),
 	})
 	if len(bad) > 0 || len(events) != len(lines) {
 		return nil, fmt.Errorf("frame of %d lines: %d events, %d of them bad", len(lines), len(events), len(bad))
 	}
-	var w event.FrameWriter
-	w.Begin(event.FrameHeader{})
+	var w frame.Writer
+	w.Begin(frame.Header{})
 	for i := range events {
 		w.Add(&events[i])
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"millrace.dev/millrace/test/rig"
-	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 )
 
 // tally is what the ledger found in one run.
@@ -208,11 +208,11 @@ func (l *ledger) takeRaw(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 // takeFrame counts the events of a message of VALIDATED or ENRICHED.
 func (l *ledger) takeFrame(ctx context.Context, stage int) func(jetstream.Msg, *jetstream.MsgMetadata) error {
 	names := [...]string{"VALIDATED_EVENTS", "ENRICHED_EVENTS"}
-	decoder := event.NewDecoder(event.Limits{})
+	decoder := decode.New(decode.Limits{})
 	last := map[string]int{}
 	return func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 		decoder.Reset()
-		events, bad := decoder.Decode(nil, event.Message{Header: m.Headers(), Data: m.Data(), Sequence: meta.Sequence.Stream, Time: meta.Timestamp.UnixNano()})
+		events, bad := decoder.Decode(nil, decode.Message{Header: m.Headers(), Data: m.Data(), Sequence: meta.Sequence.Stream, Time: meta.Timestamp.UnixNano()})
 		if len(bad) > 0 {
 			return fmt.Errorf("message %d holds what is no event: %w", meta.Sequence.Stream, bad[0].Err)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 )
 
 // TestLedgerSees: what the ledger looks for is done by hand, and it is found.
@@ -122,9 +123,9 @@ func (w *world) remove(ctx context.Context, stream string) error {
 // after all input: the ledger waits for none of these.
 func (w *world) removeReceived(ctx context.Context, stream string) error {
 	m, s, err := w.firstOf(ctx, stream)
-	for decoder := event.NewDecoder(event.Limits{}); err == nil; m, err = s.GetMsg(ctx, m.Sequence+1) {
+	for decoder := decode.New(decode.Limits{}); err == nil; m, err = s.GetMsg(ctx, m.Sequence+1) {
 		decoder.Reset()
-		events, _ := decoder.Decode(nil, event.Message{Header: m.Header, Data: m.Data, Sequence: m.Sequence})
+		events, _ := decoder.Decode(nil, decode.Message{Header: m.Header, Data: m.Data, Sequence: m.Sequence})
 		if slices.ContainsFunc(events, func(e event.Event) bool { return !strings.HasPrefix(e.Type, "millrace.") }) {
 			return s.DeleteMsg(ctx, m.Sequence)
 		}

@@ -20,6 +20,8 @@ import (
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/correlate"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/cloudevent"
+	"millrace.dev/millrace/workers/event/decode"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -39,7 +41,7 @@ type instance struct {
 	name    string
 	lane    int
 	stage   stage.Stage
-	decoder *event.Decoder
+	decoder *decode.Decoder
 	tick    int64
 	oracle  *oracle
 	outputs map[string]config.Output
@@ -70,7 +72,7 @@ func newOracle(r *rig.Rig) (*oracle, error) {
 				return nil, err
 			}
 			o.lanes[name] = append(o.lanes[name], &instance{
-				name: name, lane: lane, stage: instanceOf, decoder: event.NewDecoder(event.Limits{}), oracle: o, outputs: s.Config.Outputs,
+				name: name, lane: lane, stage: instanceOf, decoder: decode.New(decode.Limits{}), oracle: o, outputs: s.Config.Outputs,
 			})
 		}
 	}
@@ -97,7 +99,7 @@ func (in *instance) take(ctx context.Context, partition int, h nats.Header, data
 	}
 	in.decoder.Reset()
 	b := &stage.Batch{Now: meta.Timestamp, Partition: partition}
-	b.Events, _ = in.decoder.Decode(nil, event.Message{Header: h, Data: data, Sequence: meta.Sequence.Stream, Time: meta.Timestamp.UnixNano()})
+	b.Events, _ = in.decoder.Decode(nil, decode.Message{Header: h, Data: data, Sequence: meta.Sequence.Stream, Time: meta.Timestamp.UnixNano()})
 	b.Reset(1)
 	if err := in.stage.Process(ctx, b); err != nil {
 		return err
@@ -152,7 +154,7 @@ func (in *instance) emit(port stage.Ports, e *eventv1.Event, tail bool) {
 	var key string
 	m := made{tail: tail}
 	if out.Format == config.FormatCloudEvent {
-		key, m.sum, m.text = trackOfInsights(in.name, in.lane), sha256.Sum256(event.AppendCloudEvent(nil, e)), in.name+" insight "+e.GetId()
+		key, m.sum, m.text = trackOfInsights(in.name, in.lane), sha256.Sum256(cloudevent.AppendProto(nil, e)), in.name+" insight "+e.GetId()
 	} else {
 		v, err := event.FromProto(e, event.Origin{})
 		if err != nil {
@@ -191,8 +193,8 @@ func digest(e *eventv1.Event) [sha256.Size]byte {
 
 // found notes a message of CORRELATED_EVENTS or ANALYTICS_RESULTS.
 func (o *oracle) found(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
-	d := event.NewDecoder(event.Limits{})
-	events, bad := d.Decode(nil, event.Message{Header: m.Headers(), Data: m.Data(), Sequence: meta.Sequence.Stream, Time: meta.Timestamp.UnixNano()})
+	d := decode.New(decode.Limits{})
+	events, bad := d.Decode(nil, decode.Message{Header: m.Headers(), Data: m.Data(), Sequence: meta.Sequence.Stream, Time: meta.Timestamp.UnixNano()})
 	if len(bad) > 0 {
 		return fmt.Errorf("message %d holds what is no event: %w", meta.Sequence.Stream, bad[0].Err)
 	}
@@ -214,8 +216,8 @@ func (o *oracle) foundInsight(m jetstream.Msg, meta *jetstream.MsgMetadata, t *t
 	if err != nil || len(tokens) < 4 {
 		return fmt.Errorf("message %d has the subject %s", meta.Sequence.Stream, m.Subject())
 	}
-	d := event.NewDecoder(event.Limits{})
-	events, bad := d.Decode(nil, event.Message{Header: m.Headers(), Data: m.Data(), Sequence: meta.Sequence.Stream, Time: meta.Timestamp.UnixNano()})
+	d := decode.New(decode.Limits{})
+	events, bad := d.Decode(nil, decode.Message{Header: m.Headers(), Data: m.Data(), Sequence: meta.Sequence.Stream, Time: meta.Timestamp.UnixNano()})
 	if len(bad) > 0 || len(events) != 1 {
 		return fmt.Errorf("message %d is no CloudEvent: %q", meta.Sequence.Stream, m.Data())
 	}

@@ -21,6 +21,7 @@ import (
 	"millrace.dev/millrace/test/harness/process"
 	"millrace.dev/millrace/test/rig"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/frame"
 )
 
 // soak is a steady load, and what it does to the processes.
@@ -167,7 +168,7 @@ func (p *pauses) note(m *nats.Msg) {
 		p.longest = max(p.longest, now.Sub(before))
 	}
 	p.last[m.Subject] = now
-	n, _ := strconv.Atoi(m.Header.Get(event.HeaderEvents))
+	n, _ := strconv.Atoi(m.Header.Get(frame.HeaderEvents))
 	p.events += n
 }
 

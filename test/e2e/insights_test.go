@@ -89,7 +89,7 @@ func readInsight(data []byte) (*told, error) {
 
 // TestReadInsight: what the tests read is what the product writes.
 func TestReadInsight(t *testing.T) {
-	data := event.AppendCloudEvent(nil, &eventv1.Event{
+	data := event.AppendProto(nil, &eventv1.Event{
 		Id: "i", Source: "/stages/correlate", Type: "millrace.insight", SeverityNumber: 17,
 		Entity: &eventv1.EntityRef{Kind: "Deployment", Namespace: "shop", Name: "web"},
 		Signal: &eventv1.Event_Insight{Insight: &eventv1.Insight{

@@ -4,7 +4,7 @@ import (
 	"bytes"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
-	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/cloudevent"
 )
 
 // encode writes the events: half of them as structured CloudEvents, half as native JSON, of
@@ -26,13 +26,13 @@ func (s *script) encode(t *Truth) [][]byte {
 }
 
 // structured is a CloudEvent with the typed members in data.
-func structured(e *eventv1.Event) []byte { return event.AppendCloudEvent(nil, e) }
+func structured(e *eventv1.Event) []byte { return cloudevent.AppendProto(nil, e) }
 
 // native is the CloudEvent with the members of data at the top.
 func native(e *eventv1.Event) []byte {
 	b := structured(e)
 	b = bytes.Replace(b, []byte(`"specversion":"1.0",`), nil, 1)
-	b = bytes.Replace(b, []byte(`,"datacontenttype":"application/json","dataschema":"`+event.DataSchema+`"`), nil, 1)
+	b = bytes.Replace(b, []byte(`,"datacontenttype":"application/json","dataschema":"`+cloudevent.DataSchema+`"`), nil, 1)
 	// data is the last member, and every event has typed members.
 	at := bytes.Index(b, []byte(`,"data":{`))
 	return append(append(b[:at:at], ','), b[at+len(`,"data":{`):len(b)-1]...)

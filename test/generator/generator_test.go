@@ -20,6 +20,7 @@ import (
 	"millrace.dev/millrace/workers/enrich"
 	"millrace.dev/millrace/workers/enrich/kubernetes"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 )
 
 var end = time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
@@ -78,12 +79,12 @@ type tally struct {
 func count(t *testing.T, s *Story) tally {
 	t.Helper()
 	got := tally{Counts{Lines: len(s.Lines)}, map[string]int{}, map[string]event.Event{}}
-	d := event.NewDecoder(event.Limits{})
+	d := decode.New(decode.Limits{})
 	for i, line := range s.Lines {
 		if bytes.ContainsAny(line, "\n\r") {
 			t.Fatalf("line %d has a line break", i)
 		}
-		events, bad := d.Decode(nil, event.Message{Data: line})
+		events, bad := d.Decode(nil, decode.Message{Data: line})
 		switch {
 		case len(bad) == 1 && len(events) == 0:
 			got.counts.Undecodable++
@@ -132,7 +133,7 @@ func TestTimesAreInOrderAndInTheStory(t *testing.T) {
 	s := generate(t, Options{Seed: 5, Events: MinEvents, End: end})
 	var last int64
 	for i, line := range s.Lines {
-		events, _ := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: line})
+		events, _ := decode.New(decode.Limits{}).Decode(nil, decode.Message{Data: line})
 		at := events[0].Time
 		if at < last || at < end.Add(-Length).UnixNano() || at > end.UnixNano() {
 			t.Fatalf("line %d is of %s", i, time.Unix(0, at).UTC())
@@ -154,7 +155,7 @@ func TestFormsSayTheSame(t *testing.T) {
 			forms["aliased"] = aliased(want)
 		}
 		for form, line := range forms {
-			events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: line})
+			events, bad := decode.New(decode.Limits{}).Decode(nil, decode.Message{Data: line})
 			if len(bad) > 0 {
 				t.Fatalf("%s: %v\n%s", form, bad[0].Err, line)
 			}
@@ -211,7 +212,7 @@ func TestLeakRises(t *testing.T) {
 	s := story(t)
 	values := map[string][]float64{}
 	for _, line := range s.Lines {
-		events, _ := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: line})
+		events, _ := decode.New(decode.Limits{}).Decode(nil, decode.Message{Data: line})
 		if len(events) == 0 || events[0].ID == "" {
 			continue
 		}

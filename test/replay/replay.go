@@ -14,6 +14,7 @@ import (
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -42,7 +43,7 @@ type Instance struct {
 	Stage stage.Stage
 	// Poison has the memory of each message overwritten after the call that saw it.
 	Poison  bool
-	decoder *event.Decoder
+	decoder *decode.Decoder
 	next    int64 // Unix second of the next flush
 	seen    uint64
 	marked  bool // only marked events are decoded, as in a takeover
@@ -55,7 +56,7 @@ func New(t testing.TB, s stage.Stage) *Instance {
 	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return &Instance{Stage: s, decoder: event.NewDecoder(event.Limits{}), t: t}
+	return &Instance{Stage: s, decoder: decode.New(decode.Limits{}), t: t}
 }
 
 // Rebuild starts s and replays what the stage needs of the messages before the one at
@@ -210,7 +211,7 @@ func (in *Instance) process(m Message, w *writer) {
 	if in.Poison {
 		data = bytes.Clone(data)
 	}
-	b.Events, _ = in.decoder.Decode(nil, event.Message{Header: m.Header, Data: data, Sequence: in.seen, Time: m.Stored.UnixNano()})
+	b.Events, _ = in.decoder.Decode(nil, decode.Message{Header: m.Header, Data: data, Sequence: in.seen, Time: m.Stored.UnixNano()})
 	if in.marked {
 		if b.Events = slices.DeleteFunc(b.Events, func(e event.Event) bool { return !e.Marked() }); len(b.Events) == 0 {
 			return
@@ -233,7 +234,7 @@ func (in *Instance) process(m Message, w *writer) {
 			data[i] = 0xdb
 		}
 		in.decoder.Reset()
-		in.decoder.Decode(nil, event.Message{Header: m.Header, Data: garbage})
+		in.decoder.Decode(nil, decode.Message{Header: m.Header, Data: garbage})
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"millrace.dev/millrace/test/generator"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 )
 
 // Story is a generated story as frames of 1 to 20 events. Events are stored about when they
@@ -30,8 +32,8 @@ func Story(t testing.TB, o generator.Options, late time.Duration) (messages []Me
 	header := map[string][]string{"Content-Type": {event.ContentTypeFrame}}
 	for len(events) > 0 {
 		n := min(1+r.IntN(20), len(events))
-		var w event.FrameWriter
-		w.Begin(event.FrameHeader{})
+		var w frame.Writer
+		w.Begin(frame.Header{})
 		for _, e := range events[:n] {
 			w.AddEncoded(e.encoded, 0)
 		}
@@ -51,10 +53,10 @@ type arrival struct {
 // arrivals are the events of lines in the order in which they are stored: each after its
 // time, or after that of the line before when it has none.
 func arrivals(lines [][]byte, begin time.Time, after func() time.Duration) (out []arrival) {
-	decoder := event.NewDecoder(event.Limits{})
+	decoder := decode.New(decode.Limits{})
 	for _, line := range lines {
 		decoder.Reset()
-		events, _ := decoder.Decode(nil, event.Message{Data: line})
+		events, _ := decoder.Decode(nil, decode.Message{Data: line})
 		for i := range events {
 			if events[i].Time > 0 {
 				begin = time.Unix(0, events[i].Time)

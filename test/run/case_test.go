@@ -8,6 +8,7 @@ import (
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 )
 
 // outcome is what a pipeline made of the input of a case.
@@ -80,7 +81,7 @@ func cloudEvents(t *testing.T, path string) []*eventv1.Event {
 		t.Fatal(err)
 	}
 	header := map[string][]string{event.HeaderContentType: {event.ContentTypeNDJSON}}
-	events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Header: header, Data: data})
+	events, bad := decode.New(decode.Limits{}).Decode(nil, decode.Message{Header: header, Data: data})
 	for _, b := range bad {
 		t.Errorf("%s: line %d: %v", path, b.Index+1, b.Err)
 	}

@@ -19,7 +19,7 @@ import (
 	"millrace.dev/millrace/test/generator"
 	"millrace.dev/millrace/test/replay"
 	"millrace.dev/millrace/workers/config"
-	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -173,12 +173,12 @@ type outcome map[string]int
 func (s *Suite) judge(t *testing.T, of stage.Stage, size int) outcome {
 	t.Helper()
 	all := outcome{}
-	decoder := event.NewDecoder(event.Limits{})
+	decoder := decode.New(decode.Limits{})
 	for part := range slices.Chunk(s.Messages, size) {
 		decoder.Reset()
 		var b stage.Batch
 		for i, m := range part {
-			b.Events, _ = decoder.Decode(b.Events, event.Message{Header: m.Header, Data: m.Data, Sequence: uint64(i + 1), Time: m.Stored.UnixNano()})
+			b.Events, _ = decoder.Decode(b.Events, decode.Message{Header: m.Header, Data: m.Data, Sequence: uint64(i + 1), Time: m.Stored.UnixNano()})
 		}
 		b.Now, b.Partition = part[0].Stored, -1
 		b.Reset(1)

@@ -10,7 +10,7 @@ import (
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/test/replay"
 	"millrace.dev/millrace/workers/config"
-	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/cloudevent"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -224,7 +224,7 @@ func TestEveryInsightIsClosed(t *testing.T) {
 	c := config.Analyze{Anomaly: &config.AnalyzeAnomaly{}, Trend: &config.AnalyzeTrend{}}
 	var messages []replay.Message
 	add := func(i int, e *eventv1.Event) {
-		messages = append(messages, replay.Message{Stored: every10s(i), Data: event.AppendCloudEvent(nil, e)})
+		messages = append(messages, replay.Message{Stored: every10s(i), Data: cloudevent.AppendProto(nil, e)})
 	}
 	rising := leak(1700, 100+0.5*1900)
 	for i, v := range noise(1900, 100) {
@@ -275,7 +275,7 @@ func TestInsightsOfSlowSeriesAreClosed(t *testing.T) {
 			v += 500
 		}
 		e := value(30*i, "pay", "latency", v)
-		messages = append(messages, replay.Message{Stored: every10s(30 * i), Data: event.AppendCloudEvent(nil, e)})
+		messages = append(messages, replay.Message{Stored: every10s(30 * i), Data: cloudevent.AppendProto(nil, e)})
 	}
 	all := replay.New(t, newStage(t, c)).Run(messages)
 	got := replay.Rebuild(t, newStage(t, c), messages, 251, all).Run(messages[251:])

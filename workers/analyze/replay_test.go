@@ -14,7 +14,7 @@ import (
 	"millrace.dev/millrace/test/generator"
 	"millrace.dev/millrace/test/replay"
 	"millrace.dev/millrace/workers/config"
-	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/cloudevent"
 )
 
 // TestSameInputSameOutput: what the stage does follows from its input.
@@ -55,7 +55,7 @@ func ramps() (messages []replay.Message) {
 				e.GetMetric().Kind, e.GetMetric().Value = "counter", total[n]
 			}
 			if (i+9*n)%360 >= 90 {
-				lines = append(lines, event.AppendCloudEvent(nil, e))
+				lines = append(lines, cloudevent.AppendProto(nil, e))
 			}
 		}
 		messages = append(messages, message(i, lines))
@@ -121,7 +121,7 @@ func leaks() (messages []replay.Message) {
 			}
 			e := value(i, fmt.Sprint("pod-", n), "m", 100+level[n]+2*r.NormFloat64())
 			e.Attributes = []*eventv1.KeyValue{{Key: LimitAttribute, Value: &eventv1.KeyValue_DoubleValue{DoubleValue: limit[n]}}}
-			lines = append(lines, event.AppendCloudEvent(nil, e))
+			lines = append(lines, cloudevent.AppendProto(nil, e))
 		}
 		messages = append(messages, message(i, lines))
 	}

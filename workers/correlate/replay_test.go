@@ -13,7 +13,7 @@ import (
 	"millrace.dev/millrace/test/generator"
 	"millrace.dev/millrace/test/replay"
 	"millrace.dev/millrace/workers/config"
-	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/cloudevent"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -133,7 +133,7 @@ func insightsOf(steps []replay.Step) map[string]bool {
 func TestLongIncident(t *testing.T) {
 	var messages []replay.Message
 	add := func(e *eventv1.Event) {
-		messages = append(messages, replay.Message{Stored: time.Unix(0, int64(e.GetTimeUnixNano())), Data: event.AppendCloudEvent(nil, e)})
+		messages = append(messages, replay.Message{Stored: time.Unix(0, int64(e.GetTimeUnixNano())), Data: cloudevent.AppendProto(nil, e)})
 	}
 	add(on(0, "k8s.deployment.config_changed", "d/pay"))
 	for i := range 40 {
@@ -180,7 +180,7 @@ func TestWindowOfAWrongClock(t *testing.T) {
 	c := config.Correlate{Window: &config.CorrelateWindow{MinEvents: 1}}
 	var messages []replay.Message
 	add := func(stored time.Duration, e *eventv1.Event) {
-		messages = append(messages, replay.Message{Stored: start.Add(stored), Data: event.AppendCloudEvent(nil, e)})
+		messages = append(messages, replay.Message{Stored: start.Add(stored), Data: cloudevent.AppendProto(nil, e)})
 	}
 	for i := range 400 {
 		after := time.Duration(i) * time.Second
@@ -208,7 +208,7 @@ func TestReplayWithoutRoom(t *testing.T) {
 	c := config.Correlate{Realtime: &config.CorrelateRealtime{MaxEntities: 27}}
 	var messages []replay.Message
 	add := func(e *eventv1.Event) {
-		messages = append(messages, replay.Message{Stored: time.Unix(0, int64(e.GetTimeUnixNano())), Data: event.AppendCloudEvent(nil, e)})
+		messages = append(messages, replay.Message{Stored: time.Unix(0, int64(e.GetTimeUnixNano())), Data: cloudevent.AppendProto(nil, e)})
 	}
 	for i := range ringSize {
 		add(on(time.Duration(i)*time.Second, "app.log", "x"))
@@ -250,7 +250,7 @@ func recoveries() (messages []replay.Message) {
 	}
 	slices.SortStableFunc(events, func(a, b *eventv1.Event) int { return int(int64(a.GetTimeUnixNano()) - int64(b.GetTimeUnixNano())) })
 	for _, e := range events {
-		messages = append(messages, replay.Message{Stored: time.Unix(0, int64(e.GetTimeUnixNano())), Data: event.AppendCloudEvent(nil, e)})
+		messages = append(messages, replay.Message{Stored: time.Unix(0, int64(e.GetTimeUnixNano())), Data: cloudevent.AppendProto(nil, e)})
 	}
 	return messages
 }

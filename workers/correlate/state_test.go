@@ -12,6 +12,7 @@ import (
 	"millrace.dev/millrace/test/stagetest"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 	"millrace.dev/millrace/workers/stage"
 	"millrace.dev/millrace/workers/stage/state"
 )
@@ -85,7 +86,7 @@ func busy(tb testing.TB, n int) *correlator {
 	c := newTestCorrelator()
 	kinds := [...]string{"k8s.pod.oom_killed", "k8s.pod.crash_loop_back_off", "k8s.pod.not_ready", "k8s.deployment.image_changed", "k8s.pod.ready", "app.log"}
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	d := event.NewDecoder(event.Limits{})
+	d := decode.New(decode.Limits{})
 	for i := range n {
 		now = now.Add(20 * time.Millisecond)
 		pod := i * 7 % 5000
@@ -94,7 +95,7 @@ func busy(tb testing.TB, n int) *correlator {
 			i, pod%100, kinds[i%len(kinds)], now.Format(time.RFC3339Nano), pod, i, pod, pod, pod/10, pod%100)
 		d.Reset()
 		b := &stage.Batch{Now: now}
-		b.Events, _ = d.Decode(nil, event.Message{Data: []byte(line)})
+		b.Events, _ = d.Decode(nil, decode.Message{Data: []byte(line)})
 		b.Reset(1)
 		if err := c.Process(tb.Context(), b); err != nil {
 			tb.Fatal(err)

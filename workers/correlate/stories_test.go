@@ -13,7 +13,7 @@ import (
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/test/replay"
 	"millrace.dev/millrace/workers/config"
-	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/cloudevent"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -629,7 +629,7 @@ func TestTheNextOwnerCloses(t *testing.T) {
 		happens(0, "k8s.pod.crash_loop_back_off", "Pod/web-a", web), happens(60, "k8s.pod.crash_loop_back_off", "Pod/web-a", web),
 		happens(600, "k8s.pod.deleted", "Pod/web-a", web), happens(600, "k8s.deployment.rollout_complete", "Deployment/web"), happens(700, "app.log", "Pod/x"),
 	} {
-		messages = append(messages, replay.Message{Stored: time.Unix(0, int64(e.GetTimeUnixNano())), Data: event.AppendCloudEvent(nil, e)})
+		messages = append(messages, replay.Message{Stored: time.Unix(0, int64(e.GetTimeUnixNano())), Data: cloudevent.AppendProto(nil, e)})
 	}
 	status := func(steps []replay.Step) (ids map[string]string) {
 		ids = map[string]string{}

@@ -17,6 +17,8 @@ import (
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -166,12 +168,12 @@ func TestEventThatIsTooLargeAsACloudEventIsDeadLettered(t *testing.T) {
 		}
 		return nil
 	}}
-	d := event.NewDecoder(event.Limits{})
-	events, _ := d.Decode(nil, event.Message{Data: []byte(eventJSON("controls"))})
+	d := decode.New(decode.Limits{})
+	events, _ := d.Decode(nil, decode.Message{Data: []byte(eventJSON("controls"))})
 	events[0].AddAttribute("k", event.StringValue(strings.Repeat("\x01", 400_000)))
 	msg := nats.NewMsg("in.frames")
 	msg.Header.Set("Content-Type", event.ContentTypeFrame)
-	r.send(msg, event.AppendFrame(nil, event.FrameHeader{}, &events[0]))
+	r.send(msg, frame.Append(nil, frame.Header{}, &events[0]))
 	r.publish("small", 1)
 	e := r.run(s, nil)
 	r.wantDrained(20 * time.Second)
@@ -192,13 +194,13 @@ func TestHintsOfEachInput(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			two := r.twoInputs()
-			d := event.NewDecoder(event.Limits{})
-			events, _ := d.Decode(nil, event.Message{Data: []byte(eventJSON("grown"))})
+			d := decode.New(decode.Limits{})
+			events, _ := d.Decode(nil, decode.Message{Data: []byte(eventJSON("grown"))})
 			events[0].AddResource("k", strings.Repeat("x", 1<<20))
 			for _, subject := range []string{"in.frames", "in2.frames"} {
 				msg := nats.NewMsg(subject)
 				msg.Header.Set("Content-Type", event.ContentTypeFrame)
-				r.send(msg, event.AppendFrame(nil, event.FrameHeader{}, &events[0]))
+				r.send(msg, frame.Append(nil, frame.Header{}, &events[0]))
 			}
 			e := r.run(&testStage{}, func(c *config.StageConfig, o *engine.Options) {
 				factory := o.Factory

@@ -16,6 +16,7 @@ import (
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/engine/stats"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -51,8 +52,8 @@ func TestFramesAreOfOnePartition(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, m := range r.stored("OUT") {
-		d := event.NewDecoder(event.Limits{})
-		events, _ := d.Decode(nil, event.Message{Header: m.Headers(), Data: m.Data()})
+		d := decode.New(decode.Limits{})
+		events, _ := d.Decode(nil, decode.Message{Header: m.Headers(), Data: m.Data()})
 		if got, want := m.Headers().Get("Millrace-Events"), fmt.Sprint(len(events)); got != want {
 			t.Errorf("header Millrace-Events: got %s, want %s", got, want)
 		}
@@ -248,7 +249,7 @@ func TestProducedEventsAndFinalFlush(t *testing.T) {
 // revision is the id and the revision of an insight.
 func revision(t *testing.T, data []byte) string {
 	t.Helper()
-	events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: data, Header: map[string][]string{"Content-Type": {event.ContentTypeCloudEvent}}})
+	events, bad := decode.New(decode.Limits{}).Decode(nil, decode.Message{Data: data, Header: map[string][]string{"Content-Type": {event.ContentTypeCloudEvent}}})
 	if len(bad) > 0 {
 		t.Fatal(bad[0].Err)
 	}

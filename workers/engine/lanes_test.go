@@ -18,6 +18,7 @@ import (
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -70,8 +71,8 @@ func (r *rig) wantInOrder(stream string) {
 	r.t.Helper()
 	last := map[string]int{}
 	for _, m := range r.stored(stream) {
-		d := event.NewDecoder(event.Limits{})
-		events, _ := d.Decode(nil, event.Message{Header: m.Headers(), Data: m.Data()})
+		d := decode.New(decode.Limits{})
+		events, _ := d.Decode(nil, decode.Message{Header: m.Headers(), Data: m.Data()})
 		for i := range events {
 			head, number, _ := strings.Cut(events[i].ID, ".")
 			var n int
@@ -347,8 +348,8 @@ func TestStateIsRebuilt(t *testing.T) {
 	r.wantOnce("OUT", want)
 	var insights []string
 	for _, m := range r.stored("INSIGHTS") {
-		d := event.NewDecoder(event.Limits{})
-		events, _ := d.Decode(nil, event.Message{Header: m.Headers(), Data: m.Data()})
+		d := decode.New(decode.Limits{})
+		events, _ := d.Decode(nil, decode.Message{Header: m.Headers(), Data: m.Data()})
 		insights = append(insights, events[0].ID)
 	}
 	if diff := cmp.Diff(wantInsights, insights); diff != "" {
@@ -513,7 +514,7 @@ func TestChainThatBranches(t *testing.T) {
 	for by, stream := range map[string]string{"c": "OUT", "d": "OUT2"} {
 		r.wantOnce(stream, ids)
 		for _, m := range r.stored(stream) {
-			events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Header: m.Headers(), Data: m.Data()})
+			events, bad := decode.New(decode.Limits{}).Decode(nil, decode.Message{Header: m.Headers(), Data: m.Data()})
 			if len(bad) > 0 {
 				t.Fatal(bad[0].Err)
 			}

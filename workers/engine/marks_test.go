@@ -14,6 +14,8 @@ import (
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -55,28 +57,28 @@ func TestTakeoverReadsMarkedEventsOnly(t *testing.T) {
 		t.Run(from, func(t *testing.T) {
 			r := newRig(t)
 			var all []string
-			frame := func(marked bool, lines ...string) {
-				d := event.NewDecoder(event.Limits{})
-				events, _ := d.Decode(nil, event.Message{Header: map[string][]string{"Content-Type": {event.ContentTypeNDJSON}}, Data: []byte(strings.Join(lines, "\n"))})
-				var w event.FrameWriter
-				w.Begin(event.FrameHeader{})
+			block := func(marked bool, lines ...string) {
+				d := decode.New(decode.Limits{})
+				events, _ := d.Decode(nil, decode.Message{Header: map[string][]string{"Content-Type": {event.ContentTypeNDJSON}}, Data: []byte(strings.Join(lines, "\n"))})
+				var w frame.Writer
+				w.Begin(frame.Header{})
 				msg := nats.NewMsg("in.frames")
 				for i := range events {
 					w.Add(&events[i])
 					all = append(all, events[i].ID)
 				}
 				msg.Header.Set("Content-Type", event.ContentTypeFrame)
-				msg.Header.Set(event.HeaderEvents, fmt.Sprint(len(lines)))
+				msg.Header.Set(frame.HeaderEvents, fmt.Sprint(len(lines)))
 				if marked {
-					msg.Header.Set(event.HeaderMarked, w.Marks())
+					msg.Header.Set(frame.HeaderMarked, w.Marks())
 				}
 				r.send(msg, w.AppendTo(nil))
 			}
 			info, warn := `{"id":%q,"source":"s","type":"app.log","severitynumber":9}`, `{"id":%q,"source":"s","type":"app.log","severitynumber":13}`
-			frame(true, fmt.Sprintf(info, "f0.0"), fmt.Sprintf(warn, "f0.1"))
-			frame(true, fmt.Sprintf(info, "f1.0"), fmt.Sprintf(info, "f1.1"))
-			frame(true, fmt.Sprintf(warn, "f2.0"), fmt.Sprintf(info, "f2.1"), `{"id":"f2.2","source":"s","type":"k8s.pod.ready"}`)
-			frame(false, fmt.Sprintf(info, "old"))
+			block(true, fmt.Sprintf(info, "f0.0"), fmt.Sprintf(warn, "f0.1"))
+			block(true, fmt.Sprintf(info, "f1.0"), fmt.Sprintf(info, "f1.1"))
+			block(true, fmt.Sprintf(warn, "f2.0"), fmt.Sprintf(info, "f2.1"), `{"id":"f2.2","source":"s","type":"k8s.pod.ready"}`)
+			block(false, fmt.Sprintf(info, "old"))
 			w := &watcher{}
 			change := func(c *config.StageConfig, o *engine.Options) { o.Factory, c.Inputs[0].From = w, from }
 			first := r.run(&testStage{}, change)
@@ -101,7 +103,7 @@ func TestTakeoverReadsMarkedEventsOnly(t *testing.T) {
 				t.Errorf("the stage was rebuilt by %v, want %v", got, want)
 			}
 			for _, m := range r.stored("OUT") {
-				if m.Headers().Get(event.HeaderMarked) == "" {
+				if m.Headers().Get(frame.HeaderMarked) == "" {
 					t.Errorf("a frame does not name its marked events: %v", m.Headers())
 				}
 			}

@@ -15,6 +15,7 @@ import (
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -100,8 +101,8 @@ func (r *rig) wantRepartitioned(stream string) {
 	r.t.Helper()
 	last, seen := map[string]int{}, map[string]bool{}
 	for _, m := range r.stored(stream) {
-		d := event.NewDecoder(event.Limits{})
-		events, _ := d.Decode(nil, event.Message{Header: m.Headers(), Data: m.Data()})
+		d := decode.New(decode.Limits{})
+		events, _ := d.Decode(nil, decode.Message{Header: m.Headers(), Data: m.Data()})
 		for i := range events {
 			id, key := events[i].ID, newKeyOf(r.t, events[i].ID)
 			if want, got := strconv.Itoa(event.Partition(key, partitions)), strings.Split(m.Subject(), ".")[2]; got != want {

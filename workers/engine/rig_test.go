@@ -21,6 +21,8 @@ import (
 	"millrace.dev/millrace/workers/engine"
 	"millrace.dev/millrace/workers/engine/stats"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -291,13 +293,13 @@ func (r *rig) publishFrames(prefix string, frames, size int) []string {
 // frame encodes NDJSON as a frame.
 func (r *rig) frame(ndjson string) []byte {
 	r.t.Helper()
-	d := event.NewDecoder(event.Limits{})
-	events, bad := d.Decode(nil, event.Message{Header: map[string][]string{"Content-Type": {event.ContentTypeNDJSON}}, Data: []byte(ndjson)})
+	d := decode.New(decode.Limits{})
+	events, bad := d.Decode(nil, decode.Message{Header: map[string][]string{"Content-Type": {event.ContentTypeNDJSON}}, Data: []byte(ndjson)})
 	if len(bad) > 0 {
 		r.t.Fatal(bad[0].Err)
 	}
-	var w event.FrameWriter
-	w.Begin(event.FrameHeader{})
+	var w frame.Writer
+	w.Begin(frame.Header{})
 	for i := range events {
 		w.Add(&events[i])
 	}
@@ -358,8 +360,8 @@ func (r *rig) count(stream string) (map[string]int, []string) {
 // idsOf are the ids of the events in a message.
 func idsOf(t testing.TB, m jetstream.Msg) (ids []string) {
 	t.Helper()
-	d := event.NewDecoder(event.Limits{})
-	events, bad := d.Decode(nil, event.Message{Header: m.Headers(), Data: m.Data()})
+	d := decode.New(decode.Limits{})
+	events, bad := d.Decode(nil, decode.Message{Header: m.Headers(), Data: m.Data()})
 	for _, b := range bad {
 		t.Errorf("%s holds what is no event: %v", m.Subject(), b.Err)
 	}

@@ -21,6 +21,7 @@ import (
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -155,8 +156,8 @@ func (k *kept) wantNumbered() {
 	k.wantOnce("OUT", k.ids)
 	numbers := map[string]string{}
 	for _, m := range k.stored("OUT") {
-		d := event.NewDecoder(event.Limits{})
-		events, _ := d.Decode(nil, event.Message{Header: m.Headers(), Data: m.Data()})
+		d := decode.New(decode.Limits{})
+		events, _ := d.Decode(nil, decode.Message{Header: m.Headers(), Data: m.Data()})
 		for i := range events {
 			e, err := events[i].ToProto()
 			if err != nil {

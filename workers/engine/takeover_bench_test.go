@@ -20,6 +20,8 @@ import (
 	"millrace.dev/millrace/workers/correlate"
 	"millrace.dev/millrace/workers/engine"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -91,18 +93,18 @@ func cpuTime(t testing.TB) time.Duration {
 
 // sendFrame stores a frame of events, which says which are marked.
 func (r *rig) sendFrame(lines []byte, marked bool) {
-	d := event.NewDecoder(event.Limits{Lift: true})
-	events, _ := d.Decode(nil, event.Message{Header: map[string][]string{"Content-Type": {event.ContentTypeNDJSON}}, Data: lines})
-	w := event.FrameWriter{Hints: true}
-	w.Begin(event.FrameHeader{})
+	d := decode.New(decode.Limits{Lift: true})
+	events, _ := d.Decode(nil, decode.Message{Header: map[string][]string{"Content-Type": {event.ContentTypeNDJSON}}, Data: lines})
+	w := frame.Writer{Hints: true}
+	w.Begin(frame.Header{})
 	for i := range events {
 		w.Add(&events[i])
 	}
 	msg := nats.NewMsg("in.frames")
 	msg.Header.Set("Content-Type", event.ContentTypeFrame)
-	msg.Header.Set(event.HeaderEvents, strconv.Itoa(len(events)))
+	msg.Header.Set(frame.HeaderEvents, strconv.Itoa(len(events)))
 	if marked {
-		msg.Header.Set(event.HeaderMarked, w.Marks())
+		msg.Header.Set(frame.HeaderMarked, w.Marks())
 	}
 	r.send(msg, w.AppendTo(nil))
 }

@@ -15,6 +15,8 @@ import (
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/enrich"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -22,13 +24,13 @@ const benchEvents = 512
 
 // benchFrame is a frame of events such as a pipeline carries: state of pods, Kubernetes
 // events, requests, flows and logs, about the pods of the snapshot.
-func benchFrame(tb testing.TB) event.Message {
+func benchFrame(tb testing.TB) decode.Message {
 	tb.Helper()
 	pods := []struct{ name, uid, ip string }{
 		{"checkout-6d5f-aaaaa", "pod-a-uid", "10.0.0.1"}, {"checkout-6d5f-bbbbb", "pod-b-uid", "10.0.0.2"}, {"db-0", "pod-db-uid", "10.0.0.3"},
 	}
-	var w event.FrameWriter
-	w.Begin(event.FrameHeader{})
+	var w frame.Writer
+	w.Begin(frame.Header{})
 	at := uint64(noon.UnixNano())
 	for i := range benchEvents {
 		pod := pods[i%len(pods)]
@@ -60,7 +62,7 @@ func benchFrame(tb testing.TB) event.Message {
 		}
 		w.AddEncoded(encoded, int64(at))
 	}
-	return event.Message{Header: map[string][]string{"Content-Type": {event.ContentTypeFrame}}, Data: w.AppendTo(nil)}
+	return decode.Message{Header: map[string][]string{"Content-Type": {event.ContentTypeFrame}}, Data: w.AppendTo(nil)}
 }
 
 // perEvent reports what one event costs, in time and in CPU time of the process since began.
@@ -81,15 +83,15 @@ func cpu(b *testing.B) time.Duration {
 
 // BenchmarkProcess: what enrich costs is the difference to decode.
 func BenchmarkProcess(b *testing.B) {
-	frame := benchFrame(b)
+	block := benchFrame(b)
 	run := func(process func(*stage.Batch)) func(*testing.B) {
 		return func(b *testing.B) {
-			decoder := event.NewDecoder(event.Limits{})
+			decoder := decode.New(decode.Limits{})
 			var batch stage.Batch
 			began := cpu(b)
 			for b.Loop() {
 				decoder.Reset()
-				batch.Events, _ = decoder.Decode(batch.Events[:0], frame)
+				batch.Events, _ = decoder.Decode(batch.Events[:0], block)
 				batch.Reset(1)
 				process(&batch)
 			}
@@ -118,14 +120,14 @@ func BenchmarkProcess(b *testing.B) {
 // BenchmarkParallel answers whether it pays to split a batch among goroutines: the same
 // batch in one, and in two halves at the same time.
 func BenchmarkParallel(b *testing.B) {
-	frame := benchFrame(b)
+	block := benchFrame(b)
 	s := start(b, all(), snapshot())
 	for _, parts := range []int{1, 2, 4} {
 		b.Run(fmt.Sprint("goroutines=", parts), func(b *testing.B) {
-			decoders := make([]*event.Decoder, parts)
+			decoders := make([]*decode.Decoder, parts)
 			batches := make([]stage.Batch, parts)
 			for i := range decoders {
-				decoders[i] = event.NewDecoder(event.Limits{})
+				decoders[i] = decode.New(decode.Limits{})
 			}
 			began := cpu(b)
 			for b.Loop() {
@@ -133,7 +135,7 @@ func BenchmarkParallel(b *testing.B) {
 				for i := range parts {
 					done.Go(func() {
 						decoders[i].Reset()
-						batches[i].Events, _ = decoders[i].Decode(batches[i].Events[:0], frame)
+						batches[i].Events, _ = decoders[i].Decode(batches[i].Events[:0], block)
 						from, to := i*benchEvents/parts, (i+1)*benchEvents/parts
 						half := stage.Batch{Events: batches[i].Events[from:to]}
 						half.Reset(1)
@@ -151,7 +153,7 @@ func BenchmarkParallel(b *testing.B) {
 
 // BenchmarkMiss is a look-up that the cache does not hold.
 func BenchmarkMiss(b *testing.B) {
-	frame := benchFrame(b)
+	block := benchFrame(b)
 	c := all()
 	c.Cache = config.EnrichCache{MaxEntries: 1}
 	s, err := enrich.NewFactory(snapshot()).New(stage.Settings{
@@ -163,12 +165,12 @@ func BenchmarkMiss(b *testing.B) {
 	if err := s.Start(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	decoder := event.NewDecoder(event.Limits{})
+	decoder := decode.New(decode.Limits{})
 	var batch stage.Batch
 	began := cpu(b)
 	for b.Loop() {
 		decoder.Reset()
-		batch.Events, _ = decoder.Decode(batch.Events[:0], frame)
+		batch.Events, _ = decoder.Decode(batch.Events[:0], block)
 		batch.Reset(1)
 		if err := s.Process(b.Context(), &batch); err != nil {
 			b.Fatal(err)

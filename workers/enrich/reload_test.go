@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"millrace.dev/millrace/workers/config"
-	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -38,7 +38,7 @@ func TestReload(t *testing.T) {
 		return &config.StageConfig{Stage: "enrich", Kind: config.KindEnrich, Enrich: c}
 	}
 	s := start(t, with("first").Enrich, snapshot())
-	frame, decoder := benchFrame(t), event.NewDecoder(event.Limits{Lift: true})
+	frame, decoder := benchFrame(t), decode.New(decode.Limits{Lift: true})
 	classes := func(by stage.Stage) map[string]int {
 		decoder.Reset()
 		events, _ := decoder.Decode(nil, frame)

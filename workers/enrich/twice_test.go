@@ -10,6 +10,8 @@ import (
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -53,8 +55,8 @@ func TestOwnReferenceIsCompleted(t *testing.T) {
 }
 
 func frameOf(events []event.Event) []byte {
-	w := event.FrameWriter{Hints: true}
-	w.Begin(event.FrameHeader{})
+	w := frame.Writer{Hints: true}
+	w.Begin(frame.Header{})
 	for i := range events {
 		w.Add(&events[i])
 	}
@@ -82,21 +84,21 @@ func TestSecondStageSeesWhatTheFirstAdded(t *testing.T) {
 		}
 	}
 	led := func() []event.Event { // those of a source that is known
-		var w event.FrameWriter
-		w.Begin(event.FrameHeader{})
+		var w frame.Writer
+		w.Begin(frame.Header{})
 		for range 4 {
 			w.AddEncoded(encoded, 1)
 		}
-		events, _ := event.NewDecoder(event.Limits{Lift: true}).Decode(nil, event.Message{Data: w.AppendTo(nil), Header: header, Time: 7})
+		events, _ := decode.New(decode.Limits{Lift: true}).Decode(nil, decode.Message{Data: w.AppendTo(nil), Header: header, Time: 7})
 		return events[2:]
 	}
 	plain, enriched := frameOf(led()), led()
 	work(first, enriched)
 	with := frameOf(enriched)
 	for name, order := range map[string][][]byte{"enriched first": {with, plain}, "plain first": {plain, with}} {
-		d := event.NewDecoder(event.Limits{Hints: true})
-		for _, frame := range order {
-			events, bad := d.Decode(nil, event.Message{Data: frame, Header: header})
+		d := decode.New(decode.Limits{Hints: true})
+		for _, block := range order {
+			events, bad := d.Decode(nil, decode.Message{Data: block, Header: header})
 			if len(bad) > 0 {
 				t.Fatal(bad[0].Err)
 			}

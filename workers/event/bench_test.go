@@ -10,6 +10,9 @@ import (
 	"github.com/bytedance/sonic"
 
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/cloudevent"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 )
 
 // benchLine is a native event of about 600 bytes, as collectors send them.
@@ -31,12 +34,12 @@ func benchFrame(b *testing.B) []byte {
 	for i := range benchEvents {
 		text = append(append(text, benchLine(i)...), '\n')
 	}
-	events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: text, Time: 7})
+	events, bad := decode.New(decode.Limits{}).Decode(nil, decode.Message{Data: text, Time: 7})
 	if len(bad) > 0 || len(events) != benchEvents {
 		b.Fatal(bad)
 	}
-	var w event.FrameWriter
-	w.Begin(event.FrameHeader{InputStream: "RAW_EVENTS"})
+	var w frame.Writer
+	w.Begin(frame.Header{InputStream: "RAW_EVENTS"})
 	for i := range events {
 		w.Add(&events[i])
 	}
@@ -64,8 +67,8 @@ func cpuTime(b *testing.B) int64 {
 }
 
 func BenchmarkFrameDecode(b *testing.B) {
-	m := event.Message{Header: contentType(event.ContentTypeFrame), Data: benchFrame(b)}
-	d := event.NewDecoder(event.Limits{})
+	m := decode.Message{Header: contentType(event.ContentTypeFrame), Data: benchFrame(b)}
+	d := decode.New(decode.Limits{})
 	var events []event.Event
 	defer perEvent(b, benchEvents)()
 	for b.Loop() {
@@ -75,13 +78,13 @@ func BenchmarkFrameDecode(b *testing.B) {
 }
 
 func BenchmarkFrameEncode(b *testing.B) {
-	d := event.NewDecoder(event.Limits{})
-	events, _ := d.Decode(nil, event.Message{Data: benchFrame(b)})
-	var w event.FrameWriter
+	d := decode.New(decode.Limits{})
+	events, _ := d.Decode(nil, decode.Message{Data: benchFrame(b)})
+	var w frame.Writer
 	var out []byte
 	defer perEvent(b, benchEvents)()
 	for b.Loop() {
-		w.Begin(event.FrameHeader{InputStream: "RAW_EVENTS"})
+		w.Begin(frame.Header{InputStream: "RAW_EVENTS"})
 		for i := range events {
 			w.Add(&events[i])
 		}
@@ -92,16 +95,16 @@ func BenchmarkFrameEncode(b *testing.B) {
 // BenchmarkStage is what one stage costs around its own work: decode a frame, append what
 // enrich typically does, find the partitions, encode a frame.
 func BenchmarkStage(b *testing.B) {
-	m := event.Message{Header: contentType(event.ContentTypeFrame), Data: benchFrame(b)}
-	d := event.NewDecoder(event.Limits{})
-	var w event.FrameWriter
+	m := decode.Message{Header: contentType(event.ContentTypeFrame), Data: benchFrame(b)}
+	d := decode.New(decode.Limits{})
+	var w frame.Writer
 	var events []event.Event
 	var out []byte
 	defer perEvent(b, benchEvents)()
 	for b.Loop() {
 		d.Reset()
 		events, _ = d.Decode(events[:0], m)
-		w.Begin(event.FrameHeader{InputStream: "RAW_EVENTS"})
+		w.Begin(frame.Header{InputStream: "RAW_EVENTS"})
 		for i := range events {
 			e := &events[i]
 			e.AddRelated(event.EntityRef{Kind: "Node", Name: "worker-1", UID: "5f0c2f6e-7f2b-4a51-9d0e", Role: "node"})
@@ -115,15 +118,43 @@ func BenchmarkStage(b *testing.B) {
 	}
 }
 
+// BenchmarkHop is what a stage behind the first one costs: it believes hints, and events have leads and share fields.
+func BenchmarkHop(b *testing.B) {
+	d := decode.New(decode.Limits{Hints: true, Lift: true})
+	w := frame.Writer{Hints: true}
+	m := decode.Message{Header: contentType(event.ContentTypeFrame), Data: benchFrame(b)}
+	var events []event.Event
+	for range 3 { // a lead is one when it comes again
+		d.Reset()
+		events, _ = d.Decode(events[:0], m)
+		w.Begin(frame.Header{})
+		for i := range events {
+			w.Add(&events[i])
+		}
+		m.Data = w.AppendTo(nil)
+	}
+	var out []byte
+	defer perEvent(b, benchEvents)()
+	for b.Loop() {
+		d.Reset()
+		events, _ = d.Decode(events[:0], m)
+		w.Begin(frame.Header{})
+		for i := range events {
+			w.Add(&events[i])
+		}
+		out = w.AppendTo(out[:0])
+	}
+}
+
 func BenchmarkJSONDecode(b *testing.B) {
 	line := benchLine(1)
-	d := event.NewDecoder(event.Limits{})
+	d := decode.New(decode.Limits{})
 	var events []event.Event
 	b.SetBytes(int64(len(line)))
 	defer perEvent(b, 1)()
 	for b.Loop() {
 		d.Reset()
-		events, _ = d.Decode(events[:0], event.Message{Data: line, Time: 7})
+		events, _ = d.Decode(events[:0], decode.Message{Data: line, Time: 7})
 	}
 }
 
@@ -132,27 +163,27 @@ func BenchmarkNDJSONDecode(b *testing.B) {
 	for i := range benchEvents {
 		text = append(append(text, benchLine(i)...), '\n')
 	}
-	d := event.NewDecoder(event.Limits{})
+	d := decode.New(decode.Limits{})
 	var events []event.Event
 	defer perEvent(b, benchEvents)()
 	for b.Loop() {
 		d.Reset()
-		events, _ = d.Decode(events[:0], event.Message{Header: contentType(event.ContentTypeNDJSON), Data: text, Time: 7})
+		events, _ = d.Decode(events[:0], decode.Message{Header: contentType(event.ContentTypeNDJSON), Data: text, Time: 7})
 	}
 }
 
 func BenchmarkCloudEventEncode(b *testing.B) {
-	events, _ := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: benchLine(1)})
+	events, _ := decode.New(decode.Limits{}).Decode(nil, decode.Message{Data: benchLine(1)})
 	var out []byte
 	defer perEvent(b, 1)()
 	for b.Loop() {
-		out, _ = events[0].AppendCloudEvent(out[:0])
+		out, _ = cloudevent.Append(out[:0], &events[0])
 	}
 }
 
 func BenchmarkGetters(b *testing.B) {
-	d := event.NewDecoder(event.Limits{})
-	events, _ := d.Decode(nil, event.Message{Data: benchFrame(b)})
+	d := decode.New(decode.Limits{})
+	events, _ := d.Decode(nil, decode.Message{Data: benchFrame(b)})
 	e := &events[0]
 	for name, get := range map[string]func(){
 		"attribute": func() { e.Attribute("http.response.status_code") },
@@ -173,12 +204,12 @@ func BenchmarkGetters(b *testing.B) {
 // they build maps, which would then have to be turned into events.
 func BenchmarkOthers(b *testing.B) {
 	line := benchLine(1)
-	for name, decode := range map[string]func([]byte, any) error{"encoding-json": json.Unmarshal, "sonic": sonic.Unmarshal} {
+	for name, read := range map[string]func([]byte, any) error{"encoding-json": json.Unmarshal, "sonic": sonic.Unmarshal} {
 		b.Run(name, func(b *testing.B) {
 			defer perEvent(b, 1)()
 			for b.Loop() {
 				var m map[string]any
-				if err := decode(line, &m); err != nil {
+				if err := read(line, &m); err != nil {
 					b.Fatal(err)
 				}
 			}

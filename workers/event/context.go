@@ -1,6 +1,10 @@
 package event
 
-import "google.golang.org/protobuf/encoding/protowire"
+import (
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"millrace.dev/millrace/workers/event/internal/wire"
+)
 
 // Semantic says what happened, in the words of the rule table.
 type Semantic struct {
@@ -44,10 +48,10 @@ type SpanLink struct {
 }
 
 // SeverityText is the severity as the source wrote it; empty = unset.
-func (e *Event) SeverityText() string { return e.scalarText(fieldSeverityText) }
+func (e *Event) SeverityText() string { return e.scalarText(wire.FieldSeverityText) }
 
 // TraceState is the W3C tracestate; empty = unset.
-func (e *Event) TraceState() string { return e.scalarText(fieldTraceState) }
+func (e *Event) TraceState() string { return e.scalarText(wire.FieldTraceState) }
 
 // TraceFlags are the W3C trace flags; bit 0 = sampled.
 func (e *Event) TraceFlags() uint32 { return e.traceFlags }
@@ -56,20 +60,20 @@ func (e *Event) TraceFlags() uint32 { return e.traceFlags }
 func (e *Event) ParentSpanID() []byte { return e.parentSpan }
 
 // Fingerprint is equal for events that say the same; empty = unset.
-func (e *Event) Fingerprint() string { return e.scalarText(fieldFingerprint) }
+func (e *Event) Fingerprint() string { return e.scalarText(wire.FieldFingerprint) }
 
 // Data is the payload of a CloudEvent that has no typed fields, as received.
-func (e *Event) Data() []byte { return bytesOf(e.scalarText(fieldData)) }
+func (e *Event) Data() []byte { return wire.BytesOf(e.scalarText(wire.FieldData)) }
 
 // DataContentType is the media type of Data; empty = JSON.
-func (e *Event) DataContentType() string { return e.scalarText(fieldDataContentType) }
+func (e *Event) DataContentType() string { return e.scalarText(wire.FieldDataContentType) }
 
 // DataSchema names the schema of Data; empty = unset.
-func (e *Event) DataSchema() string { return e.scalarText(fieldDataSchema) }
+func (e *Event) DataSchema() string { return e.scalarText(wire.FieldDataSchema) }
 
 // RelatedRefs calls yield with every related entity until it says false.
 func (e *Event) RelatedRefs(yield func(EntityRef) bool) {
-	e.each(fieldRelated, func(b []byte) bool {
+	e.each(wire.FieldRelated, func(b []byte) bool {
 		var r EntityRef
 		return !readEntity(&r, b, false) || yield(r) // a malformed one is passed over
 	})
@@ -77,19 +81,19 @@ func (e *Event) RelatedRefs(yield func(EntityRef) bool) {
 
 // Semantic returns what happened; ok is false when nobody said.
 func (e *Event) Semantic() (s Semantic, ok bool) {
-	e.each(fieldSemantic, func(b []byte) bool {
+	e.each(wire.FieldSemantic, func(b []byte) bool {
 		ok = true
-		f := fields{rest: b}
-		for f.next() {
+		f := wire.Fields{Rest: b}
+		for f.Next() {
 			switch {
-			case f.is(1, wireBytes):
-				s.Class = f.text()
-			case f.is(2, wireBytes):
-				s.Category = f.text()
-			case f.is(3, wireBytes):
-				s.RuleID = f.text()
-			case f.is(4, wireFixed64):
-				s.Confidence = f.float()
+			case f.Is(1, wire.BytesType):
+				s.Class = f.Text()
+			case f.Is(2, wire.BytesType):
+				s.Category = f.Text()
+			case f.Is(3, wire.BytesType):
+				s.RuleID = f.Text()
+			case f.Is(4, wire.Fixed64Type):
+				s.Confidence = f.Float()
 			}
 		}
 		return true
@@ -99,21 +103,21 @@ func (e *Event) Semantic() (s Semantic, ok bool) {
 
 // Impact returns how much is affected; ok is false when nobody said.
 func (e *Event) Impact() (i Impact, ok bool) {
-	e.each(fieldImpact, func(b []byte) bool {
+	e.each(wire.FieldImpact, func(b []byte) bool {
 		ok = true
-		f := fields{rest: b}
-		for f.next() {
+		f := wire.Fields{Rest: b}
+		for f.Next() {
 			switch {
-			case f.is(1, wireFixed64):
-				i.Score = f.float()
-			case f.is(2, wireBytes):
-				i.Criticality = f.text()
-			case f.is(3, wireBytes):
-				i.AffectedServices = append(i.AffectedServices, f.text())
-			case f.is(4, wireVarint):
-				i.AffectedPods = uint32(f.n)
-			case f.is(5, wireBytes):
-				i.Reasons = append(i.Reasons, f.text())
+			case f.Is(1, wire.Fixed64Type):
+				i.Score = f.Float()
+			case f.Is(2, wire.BytesType):
+				i.Criticality = f.Text()
+			case f.Is(3, wire.BytesType):
+				i.AffectedServices = append(i.AffectedServices, f.Text())
+			case f.Is(4, wire.VarintType):
+				i.AffectedPods = uint32(f.N)
+			case f.Is(5, wire.BytesType):
+				i.Reasons = append(i.Reasons, f.Text())
 			}
 		}
 		return true
@@ -123,22 +127,22 @@ func (e *Event) Impact() (i Impact, ok bool) {
 
 // Correlation returns what the event belongs to; ok is false when nobody said.
 func (e *Event) Correlation() (c Correlation, ok bool) {
-	e.each(fieldCorrelation, func(b []byte) bool {
+	e.each(wire.FieldCorrelation, func(b []byte) bool {
 		ok = true
-		f := fields{rest: b}
-		for f.next() {
-			if f.wire != wireBytes {
+		f := wire.Fields{Rest: b}
+		for f.Next() {
+			if f.Wire != wire.BytesType {
 				continue
 			}
-			switch f.num {
+			switch f.Num {
 			case 1:
-				c.CorrelationID = f.text()
+				c.CorrelationID = f.Text()
 			case 2:
-				c.CausationID = f.text()
+				c.CausationID = f.Text()
 			case 3:
-				c.IncidentID = f.text()
+				c.IncidentID = f.Text()
 			case 4:
-				c.Links = append(c.Links, readLink(f.v))
+				c.Links = append(c.Links, readLink(f.V))
 			}
 		}
 		return true
@@ -147,17 +151,17 @@ func (e *Event) Correlation() (c Correlation, ok bool) {
 }
 
 func readLink(b []byte) (l Link) {
-	f := fields{rest: b}
-	for f.next() {
+	f := wire.Fields{Rest: b}
+	for f.Next() {
 		switch {
-		case f.is(1, wireBytes):
-			l.EventID = f.text()
-		case f.is(2, wireBytes):
-			l.Relation = f.text()
-		case f.is(3, wireBytes):
-			l.RuleID = f.text()
-		case f.is(4, wireVarint):
-			l.DeltaNs = zigzag(f.n)
+		case f.Is(1, wire.BytesType):
+			l.EventID = f.Text()
+		case f.Is(2, wire.BytesType):
+			l.Relation = f.Text()
+		case f.Is(3, wire.BytesType):
+			l.RuleID = f.Text()
+		case f.Is(4, wire.VarintType):
+			l.DeltaNs = zigzag(f.N)
 		}
 	}
 	return l
@@ -165,17 +169,17 @@ func readLink(b []byte) (l Link) {
 
 // Enrichments calls yield with what every look-up found until it says false.
 func (e *Event) Enrichments(yield func(Enrichment) bool) {
-	e.each(fieldEnrichment, func(b []byte) bool {
+	e.each(wire.FieldEnrichment, func(b []byte) bool {
 		var r Enrichment
-		f := fields{rest: b}
-		for f.next() {
+		f := wire.Fields{Rest: b}
+		for f.Next() {
 			switch {
-			case f.is(1, wireBytes):
-				r.By = f.text()
-			case f.is(2, wireBytes):
-				r.Status = f.text()
-			case f.is(3, wireFixed64):
-				r.At = f.nanos()
+			case f.Is(1, wire.BytesType):
+				r.By = f.Text()
+			case f.Is(2, wire.BytesType):
+				r.Status = f.Text()
+			case f.Is(3, wire.Fixed64Type):
+				r.At = f.Nanos()
 			}
 		}
 		return yield(r)
@@ -184,15 +188,15 @@ func (e *Event) Enrichments(yield func(Enrichment) bool) {
 
 // SpanLinks calls yield with every span link until it says false.
 func (e *Event) SpanLinks(yield func(SpanLink) bool) {
-	e.each(fieldSpanLinks, func(b []byte) bool {
+	e.each(wire.FieldSpanLinks, func(b []byte) bool {
 		var l SpanLink
-		f := fields{rest: b}
-		for f.next() {
+		f := wire.Fields{Rest: b}
+		for f.Next() {
 			switch {
-			case f.is(1, wireBytes):
-				l.TraceID = f.v
-			case f.is(2, wireBytes):
-				l.SpanID = f.v
+			case f.Is(1, wire.BytesType):
+				l.TraceID = f.V
+			case f.Is(2, wire.BytesType):
+				l.SpanID = f.V
 			}
 		}
 		return yield(l)

@@ -15,6 +15,10 @@ import (
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/cloudevent"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
+	"millrace.dev/millrace/workers/event/internal/wire"
 )
 
 func contentType(ct string) map[string][]string { return map[string][]string{"Content-Type": {ct}} }
@@ -22,7 +26,7 @@ func contentType(ct string) map[string][]string { return map[string][]string{"Co
 // TestForms: what headers and bytes make of a message. want lists the ids of the events,
 // and ! for each failure, in the order of their index.
 func TestForms(t *testing.T) {
-	frame := frameOf(t, &eventv1.Event{Id: "f1"}, &eventv1.Event{Id: "f2"})
+	block := frameOf(t, &eventv1.Event{Id: "f1"}, &eventv1.Event{Id: "f2"})
 	for name, c := range map[string]struct {
 		header map[string][]string
 		data   string
@@ -54,8 +58,8 @@ func TestForms(t *testing.T) {
 		"batch, comma missing":       {nil, `[{"id":"a" "x":"}]"},{"id":"b"}]`, "! b", event.FormElement},
 		"batch, quote missing":       {nil, `[{"id":"a"},{"id":"b},{"id":"c"}]`, "a !", event.FormElement},
 		"batch, brace missing":       {nil, `[{"id":"a"},{"id":"b","e":{"x":1},{"id":"c"}]`, "a !", event.FormElement},
-		"frame":                      {contentType(event.ContentTypeFrame), frame, "f1 f2", event.FormFrame},
-		"frame, sniffed":             {nil, frame, "f1 f2", event.FormFrame},
+		"frame":                      {contentType(event.ContentTypeFrame), block, "f1 f2", event.FormFrame},
+		"frame, sniffed":             {nil, block, "f1 f2", event.FormFrame},
 		"frame type, not a frame":    {contentType(event.ContentTypeFrame), `{"id":"a"}`, "!", 0},
 		"type in upper case":         {map[string][]string{"CONTENT-TYPE": {"APPLICATION/X-NDJSON"}}, "{\"id\":\"a\"}\n{", "a !", event.FormLine},
 		"ndjson, one line":           {contentType("application/x-ndjson; charset=utf-8"), `{"id":"a"}`, "a", event.FormLine},
@@ -83,7 +87,7 @@ func TestForms(t *testing.T) {
 		"elements that are no event": {nil, `[1,null,"x",[],{"id":"a"}]`, "! ! ! ! a", event.FormElement},
 	} {
 		t.Run(name, func(t *testing.T) {
-			events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Header: c.header, Data: []byte(c.data)})
+			events, bad := decode.New(decode.Limits{}).Decode(nil, decode.Message{Header: c.header, Data: []byte(c.data)})
 			got := make([]string, len(events)+len(bad))
 			for _, e := range events {
 				got[e.Origin.Index] = e.ID
@@ -175,7 +179,7 @@ func TestMembers(t *testing.T) {
 			if err := prototext.Unmarshal([]byte(c.want), want); err != nil {
 				t.Fatal(err)
 			}
-			got, err := one(t, event.Message{Data: []byte(c.in)})[0].ToProto()
+			got, err := one(t, decode.Message{Data: []byte(c.in)})[0].ToProto()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -188,7 +192,7 @@ func TestMembers(t *testing.T) {
 
 // TestSeverityNumberZeroInHeaders: a severity number of 0 is none in headers too.
 func TestSeverityNumberZeroInHeaders(t *testing.T) {
-	e := one(t, event.Message{Header: map[string][]string{"ce-id": {"1"}, "ce-severitynumber": {"0"}, "ce-severitytext": {"error"}}})[0]
+	e := one(t, decode.Message{Header: map[string][]string{"ce-id": {"1"}, "ce-severitynumber": {"0"}, "ce-severitytext": {"error"}}})[0]
 	if e.Severity != 17 {
 		t.Errorf("severity %d, want 17", e.Severity)
 	}
@@ -211,7 +215,7 @@ func TestErrorsNameTheMember(t *testing.T) {
 		"\x1f\x8b\x08\x00":                      `it is compressed with gzip: decompress it`,
 		`[{"id":"b}]`:                           `where the next event begins cannot be told, so this is all the rest of the array`,
 	} {
-		events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: []byte(in)})
+		events, bad := decode.New(decode.Limits{}).Decode(nil, decode.Message{Data: []byte(in)})
 		if len(events) != 0 || len(bad) != 1 {
 			t.Errorf("%s: %d events, failures %v; want one failure", in, len(events), bad)
 			continue
@@ -285,13 +289,13 @@ func TestOddDetails(t *testing.T) {
 			if err := prototext.Unmarshal([]byte(c.want), want); err != nil {
 				t.Fatal(err)
 			}
-			e := one(t, event.Message{Data: []byte(c.in)})[0]
+			e := one(t, decode.Message{Data: []byte(c.in)})[0]
 			same(t, "decoded", want, &e)
-			out, err := e.AppendCloudEvent(nil)
+			out, err := cloudevent.Append(nil, &e)
 			if err != nil {
 				t.Fatal(err)
 			}
-			again := one(t, event.Message{Data: out})[0]
+			again := one(t, decode.Message{Data: out})[0]
 			same(t, "written and read again", want, &again)
 		})
 	}
@@ -317,7 +321,7 @@ func TestModesDecideAlike(t *testing.T) {
 		{"links", "x", ""},
 		{"correlationid", "c", ""},
 		{"zone", "eu", `[1]`},
-		{"dataschema", event.DataSchema, `{"body":"b","count":"few"}`},
+		{"dataschema", cloudevent.DataSchema, `{"body":"b","count":"few"}`},
 		{"dataschema", "urn:x", `{"body":"b"}`},
 	} {
 		t.Run(c.name+"="+c.value, func(t *testing.T) {
@@ -327,11 +331,11 @@ func TestModesDecideAlike(t *testing.T) {
 			}
 			text += "}"
 			header := map[string][]string{"ce-specversion": {"1.0"}, "ce-id": {"1"}, "ce-source": {"/s"}, "ce-type": {"t"}, "ce-" + c.name: {c.value}}
-			want, err := one(t, event.Message{Data: []byte(text)})[0].ToProto()
+			want, err := one(t, decode.Message{Data: []byte(text)})[0].ToProto()
 			if err != nil {
 				t.Fatal(err)
 			}
-			for mode, m := range map[string]event.Message{
+			for mode, m := range map[string]decode.Message{
 				"binary":     {Header: header, Data: []byte(c.data)},
 				"structured": {Header: contentType(event.ContentTypeCloudEvent), Data: []byte(text)},
 				"batch":      {Header: contentType(event.ContentTypeBatch), Data: []byte("[" + text + "]")},
@@ -359,36 +363,36 @@ func TestLimits(t *testing.T) {
 	}
 	led := blockOf(t, &eventv1.Frame{Version: 1, Contexts: [][]byte{context}, Entries: []*eventv1.FrameEntry{{Event: &eventv1.Event{Id: "a"}, Lead: 1, Contexts: []uint32{0, 0}}}})
 	for name, c := range map[string]struct {
-		limits event.Limits
+		limits decode.Limits
 		data   string
 		events int
 	}{
-		"lines":                     {event.Limits{MaxEvents: 4}, lines, 0},
-		"lines, fit":                {event.Limits{MaxEvents: 5}, lines, 5},
-		"array":                     {event.Limits{MaxEvents: 4}, array, 0},
-		"array, fits":               {event.Limits{MaxEvents: 5}, array, 5},
-		"frame":                     {event.Limits{MaxEvents: 4}, frameOf(t, five...), 0},
-		"frame, fits":               {event.Limits{MaxEvents: 5}, frameOf(t, five...), 5},
-		"decoded":                   {event.Limits{MaxDecoded: 10}, frameOf(t, five...), 0},
-		"event":                     {event.Limits{MaxEvent: 100}, long, 0},
-		"event, fits":               {event.Limits{MaxEvent: 300}, long, 1},
-		"line":                      {event.Limits{MaxEvent: 100}, lines + long, 5},
-		"frame's event":             {event.Limits{MaxEvent: 100}, frameOf(t, &eventv1.Event{Id: strings.Repeat("x", 200)}), 0},
-		"contexts":                  {event.Limits{MaxEvents: 4}, named(5, 0), 0},
-		"contexts, fit":             {event.Limits{MaxEvents: 4}, named(4, 0), 1},
-		"context named often":       {event.Limits{MaxEvent: 122}, named(1, 0, 0, 0), 0},
-		"context named often, fits": {event.Limits{MaxEvent: 123}, named(1, 0, 0, 0), 1},
-		"lead and contexts":         {event.Limits{MaxEvent: 122}, string(led), 0},
-		"lead and contexts, fit":    {event.Limits{MaxEvent: 123}, string(led), 1},
-		"own event's contexts":      {event.Limits{MaxEvent: 10, MaxDecoded: 122, Hints: true}, named(1, 0, 0, 0), 0},
-		"own event's contexts, fit": {event.Limits{MaxEvent: 10, MaxDecoded: 123, Hints: true}, named(1, 0, 0, 0), 1},
-		"names":                     {event.Limits{}, named(1, make([]uint32, 257)...), 0},
-		"names, fit":                {event.Limits{}, named(1, make([]uint32, 256)...), 1},
-		"depth":                     {event.Limits{MaxDepth: 3}, `{"a":[[[]]]}`, 0},
-		"depth, fits":               {event.Limits{MaxDepth: 3}, `{"a":[[]]}`, 1},
+		"lines":                     {decode.Limits{MaxEvents: 4}, lines, 0},
+		"lines, fit":                {decode.Limits{MaxEvents: 5}, lines, 5},
+		"array":                     {decode.Limits{MaxEvents: 4}, array, 0},
+		"array, fits":               {decode.Limits{MaxEvents: 5}, array, 5},
+		"frame":                     {decode.Limits{MaxEvents: 4}, frameOf(t, five...), 0},
+		"frame, fits":               {decode.Limits{MaxEvents: 5}, frameOf(t, five...), 5},
+		"decoded":                   {decode.Limits{MaxDecoded: 10}, frameOf(t, five...), 0},
+		"event":                     {decode.Limits{MaxEvent: 100}, long, 0},
+		"event, fits":               {decode.Limits{MaxEvent: 300}, long, 1},
+		"line":                      {decode.Limits{MaxEvent: 100}, lines + long, 5},
+		"frame's event":             {decode.Limits{MaxEvent: 100}, frameOf(t, &eventv1.Event{Id: strings.Repeat("x", 200)}), 0},
+		"contexts":                  {decode.Limits{MaxEvents: 4}, named(5, 0), 0},
+		"contexts, fit":             {decode.Limits{MaxEvents: 4}, named(4, 0), 1},
+		"context named often":       {decode.Limits{MaxEvent: 122}, named(1, 0, 0, 0), 0},
+		"context named often, fits": {decode.Limits{MaxEvent: 123}, named(1, 0, 0, 0), 1},
+		"lead and contexts":         {decode.Limits{MaxEvent: 122}, string(led), 0},
+		"lead and contexts, fit":    {decode.Limits{MaxEvent: 123}, string(led), 1},
+		"own event's contexts":      {decode.Limits{MaxEvent: 10, MaxDecoded: 122, Hints: true}, named(1, 0, 0, 0), 0},
+		"own event's contexts, fit": {decode.Limits{MaxEvent: 10, MaxDecoded: 123, Hints: true}, named(1, 0, 0, 0), 1},
+		"names":                     {decode.Limits{}, named(1, make([]uint32, 257)...), 0},
+		"names, fit":                {decode.Limits{}, named(1, make([]uint32, 256)...), 1},
+		"depth":                     {decode.Limits{MaxDepth: 3}, `{"a":[[[]]]}`, 0},
+		"depth, fits":               {decode.Limits{MaxDepth: 3}, `{"a":[[]]}`, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			events, bad := event.NewDecoder(c.limits).Decode(nil, event.Message{Data: []byte(c.data)})
+			events, bad := decode.New(c.limits).Decode(nil, decode.Message{Data: []byte(c.data)})
 			if len(events) != c.events {
 				t.Errorf("%d events, want %d (%v)", len(events), c.events, bad)
 			}
@@ -396,7 +400,7 @@ func TestLimits(t *testing.T) {
 				t.Fatalf("failures: %v", bad)
 			}
 			for _, u := range bad {
-				if !errors.Is(u.Err, event.ErrTooLarge) {
+				if !errors.Is(u.Err, wire.ErrTooLarge) {
 					t.Errorf("error %v, want ErrTooLarge", u.Err)
 				}
 			}
@@ -409,7 +413,7 @@ func TestBomb(t *testing.T) {
 	huge := s2.Encode(nil, make([]byte, 100<<20))
 	promise := append(protowire.AppendVarint(nil, 1<<31), 0)
 	for name, data := range map[string][]byte{"zeros": huge, "promise": promise} {
-		if _, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Header: contentType(event.ContentTypeFrame), Data: data}); len(bad) != 1 {
+		if _, bad := decode.New(decode.Limits{}).Decode(nil, decode.Message{Header: contentType(event.ContentTypeFrame), Data: data}); len(bad) != 1 {
 			t.Errorf("%s: failures %v, want one", name, bad)
 		}
 	}
@@ -419,12 +423,12 @@ func TestBomb(t *testing.T) {
 // make the decoder hold it for each of them.
 func TestContextsOfManyEvents(t *testing.T) {
 	const maxDecoded = 1 << 20
-	frame := &eventv1.Frame{Version: 1, Contexts: [][]byte{encoded(t, &eventv1.Event{Data: make([]byte, 60<<10)})}}
+	block := &eventv1.Frame{Version: 1, Contexts: [][]byte{encoded(t, &eventv1.Event{Data: make([]byte, 60<<10)})}}
 	for range 1000 {
-		frame.Entries = append(frame.Entries, &eventv1.FrameEntry{Event: &eventv1.Event{Id: "a"}, Contexts: make([]uint32, 8)})
+		block.Entries = append(block.Entries, &eventv1.FrameEntry{Event: &eventv1.Event{Id: "a"}, Contexts: make([]uint32, 8)})
 	}
-	events, bad := event.NewDecoder(event.Limits{MaxDecoded: maxDecoded}).Decode(nil, event.Message{Data: blockOf(t, frame), Header: frameHeader})
-	if len(events) != 8 || len(bad) != 992 || !errors.Is(bad[0].Err, event.ErrTooLarge) {
+	events, bad := decode.New(decode.Limits{MaxDecoded: maxDecoded}).Decode(nil, decode.Message{Data: blockOf(t, block), Header: frameHeader})
+	if len(events) != 8 || len(bad) != 992 || !errors.Is(bad[0].Err, wire.ErrTooLarge) {
 		t.Fatalf("%d events, %d failures, want 8 and 992 (%v)", len(events), len(bad), bad[0].Err)
 	}
 	size := 0
@@ -465,7 +469,7 @@ func TestManyMembers(t *testing.T) {
 		takes := func(n int) time.Duration {
 			data := []byte(line(n))
 			began := time.Now()
-			if _, err := one(t, event.Message{Data: data})[0].AppendCloudEvent(nil); err != nil {
+			if _, err := cloudevent.Append(nil, &one(t, decode.Message{Data: data})[0]); err != nil {
 				t.Fatal(err)
 			}
 			return time.Since(began)
@@ -484,16 +488,16 @@ func TestManyMembers(t *testing.T) {
 // TestGrownEvent: what the first stage takes the next ones take too, whatever was added.
 func TestGrownEvent(t *testing.T) {
 	line := `{"id":"1","source":"s","type":"t","body":"` + strings.Repeat("x", 1<<20-60) + `"}`
-	events, bad := event.NewDecoder(event.Limits{Lift: true}).Decode(nil, event.Message{Data: []byte(line), Time: 7})
+	events, bad := decode.New(decode.Limits{Lift: true}).Decode(nil, decode.Message{Data: []byte(line), Time: 7})
 	if len(bad) > 0 {
 		t.Fatal(bad[0].Err)
 	}
 	for hop := range 3 {
 		events[0].AddResource("k8s.node.name", strings.Repeat("x", 100<<10))
-		w := event.FrameWriter{Hints: true}
-		w.Begin(event.FrameHeader{})
+		w := frame.Writer{Hints: true}
+		w.Begin(frame.Header{})
 		w.Add(&events[0])
-		events, bad = event.NewDecoder(event.Limits{Hints: true}).Decode(nil, event.Message{Data: w.AppendTo(nil), Header: frameHeader})
+		events, bad = decode.New(decode.Limits{Hints: true}).Decode(nil, decode.Message{Data: w.AppendTo(nil), Header: frameHeader})
 		if len(bad) > 0 {
 			t.Fatalf("hop %d: %v", hop, bad[0].Err)
 		}
@@ -526,13 +530,13 @@ func TestFailedEntryKeepsItsContexts(t *testing.T) {
 		"contexts not in a row": {entry(notUTF8, nil, []byte{0x10, 2, 0x12, 1, 1}), entry(notUTF8, nil, []byte{0x12, 2, 0, 1}), [][]byte{resource, lead}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			frame := []byte{0x08, 1}
+			block := []byte{0x08, 1}
 			for _, b := range [][]byte{other, lead, resource} {
-				frame = protowire.AppendBytes(protowire.AppendTag(frame, 14, protowire.BytesType), b)
+				block = protowire.AppendBytes(protowire.AppendTag(block, 14, protowire.BytesType), b)
 			}
-			frame = protowire.AppendBytes(protowire.AppendTag(frame, 16, protowire.BytesType), c.entry)
-			d := event.NewDecoder(event.Limits{MaxEvent: 100})
-			events, bad := d.Decode(nil, event.Message{Data: s2.Encode(nil, frame), Header: frameHeader})
+			block = protowire.AppendBytes(protowire.AppendTag(block, 16, protowire.BytesType), c.entry)
+			d := decode.New(decode.Limits{MaxEvent: 100})
+			events, bad := d.Decode(nil, decode.Message{Data: s2.Encode(nil, block), Header: frameHeader})
 			if len(events) != 0 || len(bad) != 1 || bad[0].ContentType != event.ContentTypeFrame {
 				t.Fatalf("%d events, failures %v", len(events), bad)
 			}
@@ -545,7 +549,7 @@ func TestFailedEntryKeepsItsContexts(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" || err != nil {
 				t.Errorf("%v (-want +got):\n%s", err, diff)
 			}
-			if again, bad := d.Decode(nil, event.Message{Data: bad[0].Raw, Header: frameHeader}); len(again) != 0 || len(bad) != 1 {
+			if again, bad := d.Decode(nil, decode.Message{Data: bad[0].Raw, Header: frameHeader}); len(again) != 0 || len(bad) != 1 {
 				t.Errorf("sent again: %d events, failures %v", len(again), bad)
 			}
 		})
@@ -553,8 +557,8 @@ func TestFailedEntryKeepsItsContexts(t *testing.T) {
 }
 
 func TestContextNumbersAreMalformed(t *testing.T) {
-	frame := []byte{0x08, 1, 0x72, 0, 0x82, 1, 4, 0x12, 2, 0, 0x80}
-	_, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: s2.Encode(nil, frame), Header: frameHeader})
+	block := []byte{0x08, 1, 0x72, 0, 0x82, 1, 4, 0x12, 2, 0, 0x80}
+	_, bad := decode.New(decode.Limits{}).Decode(nil, decode.Message{Data: s2.Encode(nil, block), Header: frameHeader})
 	if len(bad) != 1 || bad[0].Err.Error() != "the numbers of the event's contexts are cut off or malformed" {
 		t.Errorf("failures %v", bad)
 	}
@@ -563,14 +567,14 @@ func TestContextNumbersAreMalformed(t *testing.T) {
 // TestFrameFailures: what is wrong with one event concerns it alone, and comes back as a
 // frame of its own.
 func TestFrameFailures(t *testing.T) {
-	var w event.FrameWriter
-	w.Begin(event.FrameHeader{})
+	var w frame.Writer
+	w.Begin(frame.Header{})
 	w.AddEncoded(protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "a"), 1)
 	broken := []byte{0x0a, 0x02, 0xff, 0xfe} // id is not UTF-8
 	w.AddEncoded(broken, 2)
 	w.AddEncoded([]byte{0x0a, 0x7f}, 3) // cut off
 	w.AddEncoded(nil, 4)                // empty, but an event
-	events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: w.AppendTo(nil), Input: 2, Sequence: 9})
+	events, bad := decode.New(decode.Limits{}).Decode(nil, decode.Message{Data: w.AppendTo(nil), Input: 2, Sequence: 9})
 	if len(events) != 2 || events[0].ID != "a" || len(bad) != 2 {
 		t.Fatalf("%d events, failures %v; want 2 and 2", len(events), bad)
 	}
@@ -582,7 +586,7 @@ func TestFrameFailures(t *testing.T) {
 		if u.Index != i+1 || u.ContentType != event.ContentTypeFrame {
 			t.Errorf("failure %d has index %d and type %q", i, u.Index, u.ContentType)
 		}
-		if _, err := event.ReadFrameHeader(u.Raw); err != nil {
+		if _, err := readHeader(u.Raw); err != nil {
 			t.Errorf("failure %d is no frame: %v", i, err)
 		}
 	}
@@ -590,12 +594,12 @@ func TestFrameFailures(t *testing.T) {
 
 func TestFrameHeader(t *testing.T) {
 	events := []event.Event{{Time: 30}, {Time: 10}, {}, {Time: 20}}
-	h := event.FrameHeader{Partition: 7, InputStream: "RAW_EVENTS", InputFirst: 1 << 40, InputLast: 1<<40 + 3, Count: 99, MinTime: 1, MaxTime: 99}
+	h := frame.Header{Partition: 7, InputStream: "RAW_EVENTS", InputFirst: 1 << 40, InputLast: 1<<40 + 3, Count: 99, MinTime: 1, MaxTime: 99}
 	var refs []*event.Event
 	for i := range events {
 		refs = append(refs, &events[i])
 	}
-	got, err := event.ReadFrameHeader(event.AppendFrame([]byte("before")[:0:0], h, refs...))
+	got, err := readHeader(frame.Append([]byte("before")[:0:0], h, refs...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -604,7 +608,7 @@ func TestFrameHeader(t *testing.T) {
 		t.Errorf("header (-want +got):\n%s", diff)
 	}
 	next := s2.Encode(nil, []byte{0x08, 0x02})
-	if _, err := event.ReadFrameHeader(next); err == nil || !strings.Contains(err.Error(), "version 2: this build reads version 1") {
+	if _, err := readHeader(next); err == nil || !strings.Contains(err.Error(), "version 2: this build reads version 1") {
 		t.Errorf("a frame of version 2: %v", err)
 	}
 }
@@ -613,11 +617,11 @@ func TestFrameHeader(t *testing.T) {
 func TestSmallFramesAreSniffed(t *testing.T) {
 	found := map[byte]bool{}
 	for n := range 200 {
-		frame := frameOf(t, &eventv1.Event{Id: strings.Repeat("x", n)})
-		found[frame[0]] = true
-		events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: []byte(frame)})
+		block := frameOf(t, &eventv1.Event{Id: strings.Repeat("x", n)})
+		found[block[0]] = true
+		events, bad := decode.New(decode.Limits{}).Decode(nil, decode.Message{Data: []byte(block)})
 		if len(bad) != 0 || len(events) != 1 || len(events[0].ID) != n {
-			t.Fatalf("a frame that begins with %q: %d events, %v", frame[0], len(events), bad)
+			t.Fatalf("a frame that begins with %q: %d events, %v", block[0], len(events), bad)
 		}
 	}
 	if !found['{'] || !found['['] {
@@ -628,24 +632,24 @@ func TestSmallFramesAreSniffed(t *testing.T) {
 // TestReceived: a dead letter has the bytes that came, and can be read again.
 func TestReceived(t *testing.T) {
 	line := `{"id":"b", "source":"/s"}`
-	for name, m := range map[string]event.Message{
+	for name, m := range map[string]decode.Message{
 		"json":   {Data: []byte(line)},
 		"ndjson": {Data: []byte("{\"id\":\"a\"}\n" + line + "\r\n")},
 		"batch":  {Data: []byte(`[{"id":"a"}, ` + line + ` ]`)},
 	} {
-		events, _ := event.NewDecoder(event.Limits{}).Decode(nil, m)
+		events, _ := decode.New(decode.Limits{}).Decode(nil, m)
 		e := events[len(events)-1]
 		e.AddResource("k", "v")
-		body, ct := e.AppendReceived(nil)
+		body, ct := decode.AppendReceived(nil, &e)
 		if string(body) != line || (ct == "") != (name == "json") {
 			t.Errorf("%s: received %q of type %q, want %q", name, body, ct, line)
 		}
 	}
-	d := event.NewDecoder(event.Limits{})
+	d := decode.New(decode.Limits{})
 	e := through(t, d, &eventv1.Event{Id: "f", Semantic: &eventv1.Semantic{Class: "old"}})
 	e.SetSemantic(event.Semantic{Class: "new"})
-	body, ct := e.AppendReceived(nil)
-	again, bad := d.Decode(nil, event.Message{Header: contentType(ct), Data: body})
+	body, ct := decode.AppendReceived(nil, &e)
+	again, bad := d.Decode(nil, decode.Message{Header: contentType(ct), Data: body})
 	if len(bad) > 0 {
 		t.Fatal(bad[0].Err)
 	}
@@ -656,19 +660,19 @@ func TestReceived(t *testing.T) {
 
 // TestIngestTime: the time of the first stream stays.
 func TestIngestTime(t *testing.T) {
-	d := event.NewDecoder(event.Limits{})
-	events, _ := d.Decode(nil, event.Message{Data: []byte(`{"id":"a"}`), Time: 5})
-	frame := event.AppendFrame(nil, event.FrameHeader{}, &events[0])
-	again, _ := d.Decode(nil, event.Message{Data: frame, Time: 9})
+	d := decode.New(decode.Limits{})
+	events, _ := d.Decode(nil, decode.Message{Data: []byte(`{"id":"a"}`), Time: 5})
+	block := frame.Append(nil, frame.Header{}, &events[0])
+	again, _ := d.Decode(nil, decode.Message{Data: block, Time: 9})
 	if again[0].IngestTime != 5 {
 		t.Errorf("ingest time %d, want 5", again[0].IngestTime)
 	}
 	// A time of 0 that was written is none, and does not stand behind the one that is set.
-	var w event.FrameWriter
-	w.Begin(event.FrameHeader{})
+	var w frame.Writer
+	w.Begin(frame.Header{})
 	w.AddEncoded(protowire.AppendFixed64(protowire.AppendTag(nil, 7, protowire.Fixed64Type), 0), 0)
-	events, _ = d.Decode(nil, event.Message{Data: w.AppendTo(nil), Time: 5})
-	again, _ = d.Decode(nil, event.Message{Data: event.AppendFrame(nil, event.FrameHeader{}, &events[0]), Time: 9})
+	events, _ = d.Decode(nil, decode.Message{Data: w.AppendTo(nil), Time: 5})
+	again, _ = d.Decode(nil, decode.Message{Data: frame.Append(nil, frame.Header{}, &events[0]), Time: 9})
 	if events[0].IngestTime != 5 || again[0].IngestTime != 5 {
 		t.Errorf("ingest time %d, then %d, want 5", events[0].IngestTime, again[0].IngestTime)
 	}
@@ -724,8 +728,8 @@ func blockOf(t *testing.T, f *eventv1.Frame) []byte {
 
 func frameOf(t *testing.T, messages ...*eventv1.Event) string {
 	t.Helper()
-	var w event.FrameWriter
-	w.Begin(event.FrameHeader{})
+	var w frame.Writer
+	w.Begin(frame.Header{})
 	for _, m := range messages {
 		encoded, err := proto.Marshal(m)
 		if err != nil {
@@ -737,4 +741,14 @@ func frameOf(t *testing.T, messages ...*eventv1.Event) string {
 		t.Fatalf("the writer counts %s", got)
 	}
 	return string(w.AppendTo(nil))
+}
+
+// readHeader returns the header of a frame.
+func readHeader(block []byte) (frame.Header, error) {
+	b, err := s2.Decode(nil, block)
+	if err != nil {
+		return frame.Header{}, err
+	}
+	h, _, err := frame.ReadHeader(b)
+	return h, err
 }

@@ -1,35 +1,30 @@
-// Package event reads and writes what travels: native JSON, CloudEvents (structured,
-// binary, batch), NDJSON and frames, plus keys, partitions and ids.
+// Package event has the event as stages know it: its view, what can be set, its key and partition.
 //
 // Inside a worker an event stays encoded. Event is a view: the encoded protobuf bytes as
 // received, the few fields that most stages read, and bytes that this stage appended.
 // Protobuf merges appended fields, so a stage adds what it knows without encoding the
 // event again, and a stage that adds nothing passes the bytes on as they came.
 //
-//	d := event.NewDecoder(event.Limits{})
-//	events, bad := d.Decode(nil, event.Message{Header: h, Data: body, Sequence: seq, Time: stored})
 //	events[0].AddResource("k8s.node.name", "worker-1")
-//	frame := event.AppendFrame(nil, event.FrameHeader{Partition: 3}, &events[0])
-//	d.Reset() // the events are gone
-//
-// # Reading
-//
-// A Decoder decodes messages; the content type decides what they are, else the first byte
-// (form.go, decoder.go). It owns the memory of its events until it is reset: frames are
-// decompressed into it, JSON is encoded into it in one pass (scan.go, transcode.go), and
-// what stages append goes there too. Nothing is allocated per event. What is no event comes
-// back as Undecodable beside the good ones, with the bytes that it came as.
+//	key, partition := events[0].Key(), events[0].PartitionOf(8)
 //
 // Fields outside of the view are read when they are asked for (value.go, signals.go,
 // context.go): getters scan the encoded bytes, and a bit per field number says what is not
-// there at all.
+// there at all. Set and Add methods append encoded fields and keep the view in step
+// (patch.go). ToProto and FromProto convert to the generated type, for rare paths.
 //
-// # Writing
+// # Rooms
 //
-// Set and Add methods append encoded fields and keep the view in step (patch.go).
-// FrameWriter builds frames (frame.go); AppendCloudEvent writes events for the
-// world outside (cloudevent.go). ToProto and FromProto convert to the generated
-// type, for rare paths.
+// Forms have packages of their own, which read events from bytes and write them (parts.go). None of them is
+// known here.
+//
+//	decode      makes events of messages, whatever their form
+//	frame       reads and writes frames
+//	cloudevent  reads and writes JSON: native events and CloudEvents
+//	jsontext    the text of JSON, without events
+//	internal    the wire format of protobuf; the memory of a batch
+//
+// Tests that need several of them, with the golden files and the fuzz tests, are in this directory.
 //
 // docs/events.md describes the forms for users.
 package event

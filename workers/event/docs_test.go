@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 )
 
 var (
@@ -19,7 +19,7 @@ func TestDocs(t *testing.T) {
 	examples := natsPub.FindAllStringSubmatch(string(read(t, "../../docs/events.md")), -1)
 	var ids []string
 	for _, example := range examples {
-		m := event.Message{Header: map[string][]string{}}
+		m := decode.Message{Header: map[string][]string{}}
 		for _, h := range headerFlag.FindAllStringSubmatch(example[1], -1) {
 			m.Header[h[1]] = append(m.Header[h[1]], h[2])
 		}

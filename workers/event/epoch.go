@@ -11,9 +11,9 @@ import (
 // such as 20260105 or 0, are no times.
 const firstEpoch = 946_684_800
 
-// timeOf returns the time that v says, in Unix nanoseconds: RFC 3339, or the time since 1970 in
+// Time returns the time that v says, in Unix nanoseconds: RFC 3339, or the time since 1970 in
 // seconds, milliseconds, microseconds or nanoseconds, as a number or as its text.
-func timeOf(v Value) (nanos int64, ok bool) {
+func (v Value) Time() (nanos int64, ok bool) {
 	switch v.kind {
 	case String:
 		if nanos, err := ParseTime(v.str); err == nil {

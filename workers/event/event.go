@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/event/internal/arena"
 )
 
 // Event is a view of one encoded event. Its strings and slices share memory with the
@@ -48,7 +49,7 @@ type Event struct {
 	received []byte
 	cameLed  *Prepared
 	form     Form
-	arena    *arena // memory for patch; nil = the heap
+	arena    *arena.Arena // memory for patch; nil = the heap
 
 	// present has bit n set when field n may be in the event, own when it may be in raw or patch, for n < 64.
 	present, own uint64
@@ -131,7 +132,7 @@ func (e *Event) unshare() {
 // room returns an empty slice with room for n bytes, from the memory of the event.
 func (e *Event) room(n int) []byte {
 	if e.arena != nil {
-		return e.arena.take(n)
+		return e.arena.Take(n)
 	}
 	return make([]byte, 0, n)
 }
@@ -139,18 +140,9 @@ func (e *Event) room(n int) []byte {
 // Form is the form that the event was received in.
 func (e *Event) Form() Form { return e.form }
 
-// AppendReceived appends the event as it was received, for a dead letter: its own line or
-// array element, or a frame of one event. contentType is that of the body; it is empty when
-// the event was a whole message, whose headers then belong to it too.
-func (e *Event) AppendReceived(dst []byte) (body []byte, contentType string) {
-	if e.form == FormFrame {
-		return appendFrameOf(dst, e.whole(), e.Time), ContentTypeFrame
-	}
-	return append(dst, e.received...), e.form.elementType()
-}
-
-// whole are the bytes that the event came as, with what it shared with others then.
-func (e *Event) whole() []byte {
+// Received are the bytes that the event came as: a line, an element, a body. Of a frame it is the
+// encoded event with what it shared with others then.
+func (e *Event) Received() []byte {
 	if e.cameLed == nil && e.came == 0 {
 		return e.received
 	}
@@ -170,6 +162,12 @@ func (e *Event) Fork() Event {
 	c := *e
 	c.patch = e.patch[:len(e.patch):len(e.patch)]
 	return c
+}
+
+// Marked says whether the event is one of the few that tell of trouble or of a change: a warning or worse, or one of
+// Kubernetes. Frames name them in a header, without decoding the rest of a frame.
+func (e *Event) Marked() bool {
+	return e.Severity >= SeverityWarn || strings.HasPrefix(e.Type, "k8s.")
 }
 
 // ToProto decodes the whole event. It fails when a field that was not looked at before is
@@ -194,8 +192,8 @@ func FromProto(m *eventv1.Event, origin Origin) (Event, error) {
 	if err != nil {
 		return Event{}, fmt.Errorf("encode event %q: %w", m.GetId(), err)
 	}
-	e := Event{Origin: origin, raw: raw, received: raw, form: FormFrame}
-	if err := e.readRaw(raw, false); err != nil {
+	e := Event{Origin: origin}
+	if err := e.Read(raw, raw, FormFrame, nil); err != nil {
 		return Event{}, fmt.Errorf("encode event %q: %w", m.GetId(), err)
 	}
 	return e, nil

@@ -14,6 +14,9 @@ import (
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/cloudevent"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 )
 
 var fuzzTypes = []string{
@@ -34,14 +37,14 @@ func FuzzDecode(f *testing.F) {
 		f.Add(read(f, file), uint8(5), "id-1")
 	}
 	f.Fuzz(func(t *testing.T, data []byte, ct uint8, ceID string) {
-		m := event.Message{Header: map[string][]string{}, Data: data, Sequence: 1, Time: 7}
+		m := decode.Message{Header: map[string][]string{}, Data: data, Sequence: 1, Time: 7}
 		if ct := fuzzTypes[int(ct)%len(fuzzTypes)]; ct != "" {
 			m.Header["Content-Type"] = []string{ct}
 		}
 		if ceID != "" {
 			m.Header["ce-id"] = []string{ceID}
 		}
-		d := event.NewDecoder(event.Limits{MaxDecoded: 1 << 20, MaxEvents: 100})
+		d := decode.New(decode.Limits{MaxDecoded: 1 << 20, MaxEvents: 100})
 		events, bad := d.Decode(nil, m)
 		seen := map[int]bool{}
 		for _, u := range bad {
@@ -56,7 +59,7 @@ func FuzzDecode(f *testing.F) {
 			}
 			seen[events[i].Origin.Index] = true
 		}
-		lifted := event.NewDecoder(event.Limits{MaxDecoded: 1 << 20, MaxEvents: 100, Lift: true})
+		lifted := decode.New(decode.Limits{MaxDecoded: 1 << 20, MaxEvents: 100, Lift: true})
 		for range 3 { // what comes from the same source again gets a lead
 			sameEvents(t, events, lifted, m)
 		}
@@ -67,7 +70,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 // sameEvents checks that another decoder makes the same events of a message.
-func sameEvents(t *testing.T, want []event.Event, d *event.Decoder, m event.Message) {
+func sameEvents(t *testing.T, want []event.Event, d *decode.Decoder, m decode.Message) {
 	t.Helper()
 	got, _ := d.Decode(nil, m)
 	if len(got) != len(want) {
@@ -90,7 +93,7 @@ func sameEvents(t *testing.T, want []event.Event, d *event.Decoder, m event.Mess
 func sound(t *testing.T, e *event.Event) {
 	t.Helper()
 	_ = e.PartitionOf(64)
-	_, _ = e.AppendReceived(nil)
+	_, _ = decode.AppendReceived(nil, e)
 	for _, use := range []func() bool{
 		func() bool { _, ok := e.Metric(); return ok }, func() bool { _, ok := e.Span(); return ok },
 		func() bool { _, ok := e.Correlation(); return ok }, func() bool { _, ok := e.Attribute("a"); return ok },
@@ -109,7 +112,7 @@ func sound(t *testing.T, e *event.Event) {
 	if m.GetSemantic().GetClass() != "c" || m.GetId() != e.ID || m.GetBody() != e.Body {
 		t.Fatalf("view and message differ: %v", m)
 	}
-	structured, err := e.AppendCloudEvent(nil)
+	structured, err := cloudevent.Append(nil, e)
 	if err != nil || !json.Valid(structured) {
 		t.Fatalf("no JSON: %v\n%s", err, structured)
 	}
@@ -130,8 +133,8 @@ func FuzzFrame(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		var w event.FrameWriter
-		w.Begin(event.FrameHeader{Partition: 1})
+		var w frame.Writer
+		w.Begin(frame.Header{Partition: 1})
 		w.AddEncoded(encoded, 0)
 		block, _ := s2.Decode(nil, w.AppendTo(nil))
 		f.Add(block)
@@ -145,13 +148,13 @@ func FuzzFrame(f *testing.F) {
 	}
 	f.Add(led)
 	f.Fuzz(func(t *testing.T, block []byte) {
-		m := event.Message{Header: contentType(event.ContentTypeFrame), Data: s2.Encode(nil, block)}
-		d := event.NewDecoder(event.Limits{MaxEvents: 100}) // more are not more to see
+		m := decode.Message{Header: contentType(event.ContentTypeFrame), Data: s2.Encode(nil, block)}
+		d := decode.New(decode.Limits{MaxEvents: 100}) // more are not more to see
 		events, bad := d.Decode(nil, m)
-		if _, err := event.ReadFrameHeader(m.Data); err != nil && len(events) > 0 {
+		if _, err := readHeader(m.Data); err != nil && len(events) > 0 {
 			t.Fatalf("events in a frame without a header: %v", err)
 		}
-		lifted := event.NewDecoder(event.Limits{MaxEvents: 100, Lift: true})
+		lifted := decode.New(decode.Limits{MaxEvents: 100, Lift: true})
 		for range 3 {
 			sameEvents(t, events, lifted, m)
 		}
@@ -167,7 +170,7 @@ func FuzzFrame(f *testing.F) {
 			sound(t, &events[i])
 		}
 		for _, u := range bad {
-			if again, _ := d.Decode(nil, event.Message{Data: u.Raw}); len(again) > 0 && u.ContentType != "" {
+			if again, _ := d.Decode(nil, decode.Message{Data: u.Raw}); len(again) > 0 && u.ContentType != "" {
 				t.Fatalf("undecodable at first, %d events later", len(again))
 			}
 		}
@@ -181,20 +184,20 @@ func FuzzCloudEvent(f *testing.F) {
 		f.Add(read(f, "testdata/golden/"+name+"/message"))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		d := event.NewDecoder(event.Limits{})
-		events, bad := d.Decode(nil, event.Message{Header: contentType(event.ContentTypeCloudEvent), Data: data})
+		d := decode.New(decode.Limits{})
+		events, bad := d.Decode(nil, decode.Message{Header: contentType(event.ContentTypeCloudEvent), Data: data})
 		if len(events) != 1 || len(bad) != 0 {
 			return
 		}
-		first, err := events[0].AppendCloudEvent(nil)
+		first, err := cloudevent.Append(nil, &events[0])
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, bad := d.Decode(nil, event.Message{Header: contentType(event.ContentTypeCloudEvent), Data: first})
+		again, bad := d.Decode(nil, decode.Message{Header: contentType(event.ContentTypeCloudEvent), Data: first})
 		if len(again) != 1 || len(bad) != 0 {
 			t.Fatalf("own CloudEvent is refused: %v\n%s", bad, first)
 		}
-		second, err := again[0].AppendCloudEvent(nil)
+		second, err := cloudevent.Append(nil, &again[0])
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,6 +15,9 @@ import (
 
 	"millrace.dev/millrace/test/golden"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/cloudevent"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 )
 
 // TestGolden decodes a message of every form and compares what became of it: the events
@@ -28,7 +31,7 @@ func TestGolden(t *testing.T) {
 	}
 	for _, dir := range cases {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
-			m := event.Message{Sequence: 7, Input: 1, Time: 1_767_366_246_000_000_000}
+			m := decode.Message{Sequence: 7, Input: 1, Time: 1_767_366_246_000_000_000}
 			readJSON(t, filepath.Join(dir, "headers.json"), &m.Header)
 			m.Data = read(t, filepath.Join(dir, "message"))
 			golden.Check(t, filepath.Join(dir, "want.json"), string(render(t, m)))
@@ -39,23 +42,23 @@ func TestGolden(t *testing.T) {
 // TestFrameBytes holds the layout of frames: what was written once is written the same
 // today. The compressed form may change with the library, so the bytes below it are compared.
 func TestFrameBytes(t *testing.T) {
-	d := event.NewDecoder(event.Limits{})
-	events, bad := d.Decode(nil, event.Message{Data: read(t, "testdata/golden/frame/events.ndjson")})
+	d := decode.New(decode.Limits{})
+	events, bad := d.Decode(nil, decode.Message{Data: read(t, "testdata/golden/frame/events.ndjson")})
 	if len(events) != 3 || len(bad) != 0 {
 		t.Fatalf("decoded %d events, failures %v; want 3 and none", len(events), bad)
 	}
 	events[0].AddResource("k8s.node.name", "worker-1")
-	var w event.FrameWriter
-	w.Begin(event.FrameHeader{Partition: 5, InputStream: "RAW_EVENTS", InputFirst: 40, InputLast: 42})
+	var w frame.Writer
+	w.Begin(frame.Header{Partition: 5, InputStream: "RAW_EVENTS", InputFirst: 40, InputLast: 42})
 	for i := range events {
 		w.Add(&events[i])
 	}
-	frame := w.AppendTo(nil)
+	block := w.AppendTo(nil)
 	const file = "testdata/golden/frame/message"
 	if golden.Update() {
-		write(t, file, frame)
+		write(t, file, block)
 	}
-	got, err := s2.Decode(nil, frame)
+	got, err := s2.Decode(nil, block)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,10 +91,10 @@ type renderedFailure struct {
 	Error       string `json:"error"`
 }
 
-func render(t *testing.T, m event.Message) []byte {
+func render(t *testing.T, m decode.Message) []byte {
 	t.Helper()
 	var r rendered
-	events, bad := event.NewDecoder(event.Limits{}).Decode(nil, m)
+	events, bad := decode.New(decode.Limits{}).Decode(nil, m)
 	for i := range events {
 		r.Events = append(r.Events, renderEvent(t, &events[i]))
 	}
@@ -118,7 +121,7 @@ func renderEvent(t *testing.T, e *event.Event) renderedEvent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	structured, err := e.AppendCloudEvent(nil)
+	structured, err := cloudevent.Append(nil, e)
 	if err != nil {
 		t.Fatal(err)
 	}

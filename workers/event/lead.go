@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"millrace.dev/millrace/workers/event/internal/wire"
 )
 
 // Most of an event says where it comes from, and many events come from there. A lead are the
@@ -12,7 +14,7 @@ import (
 
 // leadFields are the fields of a lead. A subject belongs to it where it names the entity; of
 // a connection, say, it names each one.
-const leadFields = 1<<fieldSource | 1<<fieldType | 1<<fieldPartitionKey | 1<<fieldEntity | 1<<fieldRelated | 1<<fieldResource
+const leadFields = 1<<wire.FieldSource | 1<<wire.FieldType | 1<<wire.FieldPartitionKey | 1<<wire.FieldEntity | 1<<wire.FieldRelated | 1<<wire.FieldResource
 
 // minLead is the size from which it is worth to keep a lead apart.
 const minLead = 48
@@ -38,7 +40,7 @@ func (e *Event) SetLead(p *Prepared) {
 	e.present |= p.present
 	s := p.source
 	e.Source, e.Type, e.PartitionKey, e.Entity = s.source, s.typ, s.partitionKey, s.entity
-	if p.present&(1<<fieldSubject) != 0 {
+	if p.present&(1<<wire.FieldSubject) != 0 {
 		e.Subject = s.subject
 	}
 }
@@ -49,11 +51,11 @@ func (p *Prepared) LeadWith(encoded []byte) (*Prepared, error) {
 }
 
 // EncodedEntity encodes r as what an event is about.
-func EncodedEntity(r EntityRef) []byte { return appendRef(nil, fieldEntity, &r) }
+func EncodedEntity(r EntityRef) []byte { return appendRef(nil, wire.FieldEntity, &r) }
 
 // AppendPartitionKey encodes the partition key of an event.
 func AppendPartitionKey(b []byte, key string) []byte {
-	return protowire.AppendString(protowire.AppendTag(b, fieldPartitionKey, protowire.BytesType), key)
+	return protowire.AppendString(protowire.AppendTag(b, wire.FieldPartitionKey, protowire.BytesType), key)
 }
 
 // prepareLead prepares encoded fields, which it keeps, as a lead.
@@ -71,7 +73,7 @@ func (p *Prepared) readHead() {
 	_ = e.read(p.encoded, true) // Prepare has read them
 	e.present = 0
 	p.source = &source{e.Source, e.Type, e.Subject, e.PartitionKey, e.Entity, nil}
-	if p.present&viewFields&^(leadFields|1<<fieldSubject) != 0 {
+	if p.present&viewFields&^(leadFields|1<<wire.FieldSubject) != 0 {
 		p.source.head = e
 	}
 }
@@ -104,11 +106,11 @@ const maxRuns = 8
 // run is a part of an encoded event, from one byte to another.
 type run struct{ from, to int }
 
-// lift takes the lead out of an event that was read whole, when others came from there before.
-func (d *Decoder) lift(e *Event) {
+// Lift takes the lead out of an event that was read whole, when others came from there before.
+func (c *Contexts) Lift(e *Event) {
 	lead := uint64(leadFields)
 	if e.Entity.Name != "" && strings.HasSuffix(e.Subject, e.Entity.Name) {
-		lead |= 1 << fieldSubject
+		lead |= 1 << wire.FieldSubject
 	}
 	if e.present&lead == 0 || len(e.patch) > 0 || e.sharing > 0 {
 		return
@@ -118,7 +120,7 @@ func (d *Decoder) lift(e *Event) {
 	n, size := 0, 0
 	head, tail := 0, -1
 	for at := 0; at < len(e.raw); {
-		num, _, _, _, to := field(e.raw, at)
+		num, _, _, _, to := wire.Field(e.raw, at)
 		from := at
 		at = to
 		switch {
@@ -144,15 +146,15 @@ func (d *Decoder) lift(e *Event) {
 	if size < minLead {
 		return
 	}
-	d.lead = d.lead[:0]
+	c.lead = c.lead[:0]
 	for _, r := range runs[:n] {
-		d.lead = append(d.lead, e.raw[r.from:r.to]...)
+		c.lead = append(c.lead, e.raw[r.from:r.to]...)
 	}
-	p := d.memory().often(d.lead)
+	p := c.often(c.lead)
 	if p == nil {
 		return
 	}
-	own := d.arena.take(len(e.raw) - size)
+	own := e.room(len(e.raw) - size)
 	at := 0
 	for _, r := range runs[:n] {
 		own = append(own, e.raw[at:r.from]...)

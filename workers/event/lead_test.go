@@ -12,6 +12,8 @@ import (
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 )
 
 // ledEvent is an event of one of a few pods. The subject of every third is its own.
@@ -34,9 +36,9 @@ func ledEvent(i int) *eventv1.Event {
 	return m
 }
 
-func encodedFrame(t *testing.T, w *event.FrameWriter, want []*eventv1.Event) []byte {
+func encodedFrame(t *testing.T, w *frame.Writer, want []*eventv1.Event) []byte {
 	t.Helper()
-	w.Begin(event.FrameHeader{})
+	w.Begin(frame.Header{})
 	for _, m := range want {
 		encoded, err := proto.Marshal(m)
 		if err != nil {
@@ -68,7 +70,7 @@ func TestLead(t *testing.T) {
 	for i := range 200 {
 		want = append(want, ledEvent(i))
 	}
-	var w event.FrameWriter
+	var w frame.Writer
 	w.Hints = true
 	block := encodedFrame(t, &w, want)
 	plainSize, _ := s2.DecodedLen(block)
@@ -76,12 +78,12 @@ func TestLead(t *testing.T) {
 		want[i].IngestTimeUnixNano = 7
 	}
 	for hop := range 3 {
-		d := event.NewDecoder(event.Limits{Lift: hop == 0, Hints: hop > 0})
-		events, bad := d.Decode(nil, event.Message{Data: block, Time: 7, Header: frameHeader})
+		d := decode.New(decode.Limits{Lift: hop == 0, Hints: hop > 0})
+		events, bad := d.Decode(nil, decode.Message{Data: block, Time: 7, Header: frameHeader})
 		if len(bad) > 0 || len(events) != len(want) {
 			t.Fatalf("%d events, %v", len(events), bad)
 		}
-		w.Begin(event.FrameHeader{})
+		w.Begin(frame.Header{})
 		led := 0
 		for i := range events {
 			e := &events[i]
@@ -90,8 +92,8 @@ func TestLead(t *testing.T) {
 				led++
 			}
 			same(t, what, want[i], e)
-			received, ct := e.AppendReceived(nil)
-			again, _ := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: received, Time: 7, Header: map[string][]string{"Content-Type": {ct}}})
+			received, ct := decode.AppendReceived(nil, e)
+			again, _ := decode.New(decode.Limits{}).Decode(nil, decode.Message{Data: received, Time: 7, Header: map[string][]string{"Content-Type": {ct}}})
 			same(t, what+", as received", want[i], &again[0])
 			if v, ok := e.Resource("k8s.node.name"); !ok || v != "worker-1" {
 				t.Errorf("%s: node %q", what, v)
@@ -112,14 +114,14 @@ func TestLead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var frame eventv1.Frame
-		if err := proto.Unmarshal(plain, &frame); err != nil {
+		var block eventv1.Frame
+		if err := proto.Unmarshal(plain, &block); err != nil {
 			t.Fatal(err)
 		}
-		for i, entry := range frame.GetEntries() { // any reader of protobuf can merge them
+		for i, entry := range block.GetEntries() { // any reader of protobuf can merge them
 			m := &eventv1.Event{}
 			if lead := entry.GetLead(); lead > 0 {
-				if err := proto.Unmarshal(frame.GetContexts()[lead-1], m); err != nil {
+				if err := proto.Unmarshal(block.GetContexts()[lead-1], m); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -157,10 +159,10 @@ func TestChangedLead(t *testing.T) {
 	for name, change := range changes {
 		t.Run(name, func(t *testing.T) {
 			all := []*eventv1.Event{ledEvent(1), ledEvent(1), ledEvent(1)}
-			var w event.FrameWriter
+			var w frame.Writer
 			w.Hints = true
-			d := event.NewDecoder(event.Limits{Lift: true})
-			events, _ := d.Decode(nil, event.Message{Data: encodedFrame(t, &w, all), Header: frameHeader})
+			d := decode.New(decode.Limits{Lift: true})
+			events, _ := d.Decode(nil, decode.Message{Data: encodedFrame(t, &w, all), Header: frameHeader})
 			e, want := &events[2], all[2]
 			if e.Lead() == nil {
 				t.Fatal("the third event has no lead")
@@ -171,9 +173,9 @@ func TestChangedLead(t *testing.T) {
 			if (e.Lead() != nil) != change.whole {
 				t.Errorf("Lead says %v", e.Lead() != nil)
 			}
-			w.Begin(event.FrameHeader{})
+			w.Begin(frame.Header{})
 			w.Add(e)
-			again, bad := event.NewDecoder(event.Limits{Hints: true}).Decode(nil, event.Message{Data: w.AppendTo(nil), Header: frameHeader})
+			again, bad := decode.New(decode.Limits{Hints: true}).Decode(nil, decode.Message{Data: w.AppendTo(nil), Header: frameHeader})
 			if len(again) != 1 || len(bad) != 0 {
 				t.Fatal(bad)
 			}
@@ -187,16 +189,16 @@ func TestChangedLead(t *testing.T) {
 
 // TestLeadOfJSON: a lead is taken out of events in JSON too, whose dead letters are what came.
 func TestLeadOfJSON(t *testing.T) {
-	d := event.NewDecoder(event.Limits{Lift: true})
+	d := decode.New(decode.Limits{Lift: true})
 	line := benchLine(1)
 	var events []event.Event
 	for range 3 {
-		events, _ = d.Decode(events, event.Message{Data: line})
+		events, _ = d.Decode(events, decode.Message{Data: line})
 	}
 	if events[0].Lead() != nil || events[2].Lead() == nil {
 		t.Errorf("leads: %v, %v", events[0].Lead(), events[2].Lead())
 	}
-	if body, _ := events[2].AppendReceived(nil); string(body) != string(line) {
+	if body, _ := decode.AppendReceived(nil, &events[2]); string(body) != string(line) {
 		t.Errorf("received %s", body)
 	}
 	one, _ := events[0].ToProto()
@@ -209,9 +211,10 @@ func TestLeadOfJSON(t *testing.T) {
 // TestContextsAreBounded: what is not used any more is forgotten, what is used stays the same one.
 func TestContextsAreBounded(t *testing.T) {
 	const limit = 64 << 10
-	d := event.NewDecoder(event.Limits{Hints: true, Lift: true})
-	d.Remember(event.NewContexts(limit))
-	var w event.FrameWriter
+	d := decode.New(decode.Limits{Hints: true, Lift: true})
+	contexts := event.NewContexts(limit)
+	d.Remember(contexts)
+	var w frame.Writer
 	var used *event.Prepared
 	for round := range 200 {
 		var all []*eventv1.Event
@@ -221,7 +224,7 @@ func TestContextsAreBounded(t *testing.T) {
 			all = append(all, m, m, ledEvent(1))
 		}
 		d.Reset()
-		events, bad := d.Decode(nil, event.Message{Data: encodedFrame(t, &w, all), Header: frameHeader})
+		events, bad := d.Decode(nil, decode.Message{Data: encodedFrame(t, &w, all), Header: frameHeader})
 		if len(bad) > 0 {
 			t.Fatal(bad)
 		}
@@ -231,18 +234,18 @@ func TestContextsAreBounded(t *testing.T) {
 		}
 		used = p
 	}
-	if n := d.ContextBytes(); n > limit+4096 {
+	if n := contexts.Held(); n > limit+4096 {
 		t.Errorf("%d bytes are remembered, at most %d", n, limit)
 	}
 }
 
 func TestLeadThatIsNotThere(t *testing.T) {
-	frame := &eventv1.Frame{Version: 1, Count: 1, Entries: []*eventv1.FrameEntry{{Event: &eventv1.Event{Id: "a"}, Lead: 7}}}
-	encoded, err := proto.Marshal(frame)
+	block := &eventv1.Frame{Version: 1, Count: 1, Entries: []*eventv1.FrameEntry{{Event: &eventv1.Event{Id: "a"}, Lead: 7}}}
+	encoded, err := proto.Marshal(block)
 	if err != nil {
 		t.Fatal(err)
 	}
-	events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: s2.Encode(nil, encoded), Header: frameHeader})
+	events, bad := decode.New(decode.Limits{}).Decode(nil, decode.Message{Data: s2.Encode(nil, encoded), Header: frameHeader})
 	if len(events) != 0 || len(bad) != 1 {
 		t.Fatalf("%d events, bad: %+v", len(events), bad)
 	}

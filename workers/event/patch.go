@@ -2,6 +2,8 @@ package event
 
 import (
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"millrace.dev/millrace/workers/event/internal/wire"
 )
 
 // What a stage adds is appended to the patch, and protobuf merges it with what came. The
@@ -42,146 +44,146 @@ func (e *Event) patchWith(encoded []byte) {
 		e.patch = append(e.patch, encoded...)
 		return
 	}
-	e.patch = e.arena.append(e.patch, encoded)
+	e.patch = e.arena.Append(e.patch, encoded)
 }
 
 // AddRelated names another thing that the event concerns.
 func (e *Event) AddRelated(r EntityRef) {
 	var s scratch
-	e.AppendEncoded(appendRef(s[:0], fieldRelated, &r))
+	e.AppendEncoded(appendRef(s[:0], wire.FieldRelated, &r))
 }
 
 // SetEntity replaces what the event is about.
 func (e *Event) SetEntity(r EntityRef) {
 	var s scratch
-	e.replace(fieldEntity)
+	e.replace(wire.FieldEntity)
 	e.Entity = EntityRef{}
-	e.AppendEncoded(appendRef(s[:0], fieldEntity, &r))
+	e.AppendEncoded(appendRef(s[:0], wire.FieldEntity, &r))
 }
 
 func appendRef(b []byte, num protowire.Number, r *EntityRef) []byte {
-	b, start := open(b, num)
-	b = appendText(b, 1, r.Kind)
-	b = appendText(b, 2, r.Namespace)
-	b = appendText(b, 3, r.Name)
-	b = appendText(b, 4, r.UID)
-	b = appendText(b, 5, r.APIVersion)
-	b = appendText(b, 6, r.Cluster)
-	b = appendText(b, 7, r.Role)
-	return shut(b, start)
+	b, start := wire.Open(b, num)
+	b = wire.AppendText(b, 1, r.Kind)
+	b = wire.AppendText(b, 2, r.Namespace)
+	b = wire.AppendText(b, 3, r.Name)
+	b = wire.AppendText(b, 4, r.UID)
+	b = wire.AppendText(b, 5, r.APIVersion)
+	b = wire.AppendText(b, 6, r.Cluster)
+	b = wire.AppendText(b, 7, r.Role)
+	return wire.Close(b, start)
 }
 
 // AddResource sets a resource attribute.
 func (e *Event) AddResource(key, value string) {
 	var s scratch
-	e.AppendEncoded(appendKeyValue(s[:0], fieldResource, key, StringValue(value)))
+	e.AppendEncoded(AppendKeyValue(s[:0], wire.FieldResource, key, StringValue(value)))
 }
 
 // AddAttribute sets an attribute.
 func (e *Event) AddAttribute(key string, v Value) {
 	var s scratch
-	e.AppendEncoded(appendKeyValue(s[:0], fieldAttributes, key, v))
+	e.AppendEncoded(AppendKeyValue(s[:0], wire.FieldAttributes, key, v))
 }
 
 // SetSemantic replaces what happened.
 func (e *Event) SetSemantic(v Semantic) {
 	var s scratch
-	e.replace(fieldSemantic)
-	b, start := open(s[:0], fieldSemantic)
-	b = appendText(b, 1, v.Class)
-	b = appendText(b, 2, v.Category)
-	b = appendText(b, 3, v.RuleID)
-	b = appendFloat(b, 4, v.Confidence)
-	e.AppendEncoded(shut(b, start))
+	e.replace(wire.FieldSemantic)
+	b, start := wire.Open(s[:0], wire.FieldSemantic)
+	b = wire.AppendText(b, 1, v.Class)
+	b = wire.AppendText(b, 2, v.Category)
+	b = wire.AppendText(b, 3, v.RuleID)
+	b = wire.AppendFloat(b, 4, v.Confidence)
+	e.AppendEncoded(wire.Close(b, start))
 }
 
 // SetImpact replaces how much is affected.
 func (e *Event) SetImpact(v Impact) {
 	var s scratch
-	e.replace(fieldImpact)
-	b, start := open(s[:0], fieldImpact)
-	b = appendFloat(b, 1, v.Score)
-	b = appendText(b, 2, v.Criticality)
+	e.replace(wire.FieldImpact)
+	b, start := wire.Open(s[:0], wire.FieldImpact)
+	b = wire.AppendFloat(b, 1, v.Score)
+	b = wire.AppendText(b, 2, v.Criticality)
 	for _, name := range v.AffectedServices {
 		b = protowire.AppendString(protowire.AppendTag(b, 3, protowire.BytesType), name)
 	}
-	b = appendUint(b, 4, uint64(v.AffectedPods))
+	b = wire.AppendUint(b, 4, uint64(v.AffectedPods))
 	for _, reason := range v.Reasons {
 		b = protowire.AppendString(protowire.AppendTag(b, 5, protowire.BytesType), reason)
 	}
-	e.AppendEncoded(shut(b, start))
+	e.AppendEncoded(wire.Close(b, start))
 }
 
 // SetCorrelation replaces what the event belongs to, with its links.
 func (e *Event) SetCorrelation(v Correlation) {
 	var s scratch
-	e.replace(fieldCorrelation)
-	b, start := open(s[:0], fieldCorrelation)
-	b = appendText(b, 1, v.CorrelationID)
-	b = appendText(b, 2, v.CausationID)
-	b = appendText(b, 3, v.IncidentID)
+	e.replace(wire.FieldCorrelation)
+	b, start := wire.Open(s[:0], wire.FieldCorrelation)
+	b = wire.AppendText(b, 1, v.CorrelationID)
+	b = wire.AppendText(b, 2, v.CausationID)
+	b = wire.AppendText(b, 3, v.IncidentID)
 	for i := range v.Links {
 		b = appendLink(b, &v.Links[i])
 	}
-	e.AppendEncoded(shut(b, start))
+	e.AppendEncoded(wire.Close(b, start))
 }
 
 // AddLink adds one link to another event.
 func (e *Event) AddLink(l Link) {
 	var s scratch
-	b, start := open(s[:0], fieldCorrelation)
-	e.AppendEncoded(shut(appendLink(b, &l), start))
+	b, start := wire.Open(s[:0], wire.FieldCorrelation)
+	e.AppendEncoded(wire.Close(appendLink(b, &l), start))
 }
 
 func appendLink(b []byte, l *Link) []byte {
-	b, start := open(b, 4)
-	b = appendText(b, 1, l.EventID)
-	b = appendText(b, 2, l.Relation)
-	b = appendText(b, 3, l.RuleID)
-	b = appendUint(b, 4, protowire.EncodeZigZag(l.DeltaNs))
-	return shut(b, start)
+	b, start := wire.Open(b, 4)
+	b = wire.AppendText(b, 1, l.EventID)
+	b = wire.AppendText(b, 2, l.Relation)
+	b = wire.AppendText(b, 3, l.RuleID)
+	b = wire.AppendUint(b, 4, protowire.EncodeZigZag(l.DeltaNs))
+	return wire.Close(b, start)
 }
 
 // AddEnrichment notes what a look-up found, at a time in Unix nanoseconds.
 func (e *Event) AddEnrichment(by, status string, at int64) {
 	var s scratch
-	b, start := open(s[:0], fieldEnrichment)
-	b = appendText(b, 1, by)
-	b = appendText(b, 2, status)
-	b = appendFixed(b, 3, uint64(at))
-	e.AppendEncoded(shut(b, start))
+	b, start := wire.Open(s[:0], wire.FieldEnrichment)
+	b = wire.AppendText(b, 1, by)
+	b = wire.AppendText(b, 2, status)
+	b = wire.AppendFixed(b, 3, uint64(at))
+	e.AppendEncoded(wire.Close(b, start))
 }
 
 // AddSpanLink names a span of another trace.
 func (e *Event) AddSpanLink(l SpanLink) {
 	var s scratch
-	b, start := open(s[:0], fieldSpanLinks)
-	b = appendBytes(b, 1, l.TraceID)
-	b = appendBytes(b, 2, l.SpanID)
-	e.AppendEncoded(shut(b, start))
+	b, start := wire.Open(s[:0], wire.FieldSpanLinks)
+	b = wire.AppendBytes(b, 1, l.TraceID)
+	b = wire.AppendBytes(b, 2, l.SpanID)
+	e.AppendEncoded(wire.Close(b, start))
 }
 
 // SetSeverity sets the severity number (1..24) and, unless it is empty, its text.
 func (e *Event) SetSeverity(number int32, text string) {
 	var s scratch
-	b := protowire.AppendVarint(protowire.AppendTag(s[:0], fieldSeverity, protowire.VarintType), uint64(number))
-	e.AppendEncoded(appendText(b, fieldSeverityText, text))
+	b := protowire.AppendVarint(protowire.AppendTag(s[:0], wire.FieldSeverity, protowire.VarintType), uint64(number))
+	e.AppendEncoded(wire.AppendText(b, wire.FieldSeverityText, text))
 }
 
 // SetTrace sets the trace context; a parent span is left as it is.
 func (e *Event) SetTrace(t TraceContext) {
 	var s scratch
-	b := appendBytes(s[:0], fieldTraceID, t.TraceID[:])
-	b = appendBytes(b, fieldSpanID, t.SpanID[:])
-	b = protowire.AppendVarint(protowire.AppendTag(b, fieldTraceFlags, protowire.VarintType), uint64(t.Flags))
+	b := wire.AppendBytes(s[:0], wire.FieldTraceID, t.TraceID[:])
+	b = wire.AppendBytes(b, wire.FieldSpanID, t.SpanID[:])
+	b = protowire.AppendVarint(protowire.AppendTag(b, wire.FieldTraceFlags, protowire.VarintType), uint64(t.Flags))
 	e.AppendEncoded(b)
 }
 
 // SetTime sets when it happened, in Unix nanoseconds.
-func (e *Event) SetTime(at int64) { e.setFixed(fieldTime, at) }
+func (e *Event) SetTime(at int64) { e.setFixed(wire.FieldTime, at) }
 
 // SetIngestTime sets when the pipeline first stored the event, in Unix nanoseconds.
-func (e *Event) SetIngestTime(at int64) { e.setFixed(fieldIngestTime, at) }
+func (e *Event) SetIngestTime(at int64) { e.setFixed(wire.FieldIngestTime, at) }
 
 func (e *Event) setFixed(num protowire.Number, at int64) {
 	var s scratch
@@ -214,14 +216,14 @@ func (e *Event) replace(num uint32) {
 
 func (e *Event) without(b []byte, num uint32) []byte {
 	kept := e.room(len(b))
-	f := fields{rest: b}
-	for len(f.rest) > 0 {
-		from := f.rest
-		if !f.next() {
+	f := wire.Fields{Rest: b}
+	for len(f.Rest) > 0 {
+		from := f.Rest
+		if !f.Next() {
 			break
 		}
-		if f.num != num {
-			kept = append(kept, from[:len(from)-len(f.rest)]...)
+		if f.Num != num {
+			kept = append(kept, from[:len(from)-len(f.Rest)]...)
 		}
 	}
 	return kept

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/bits"
 	"sync/atomic"
+
+	"millrace.dev/millrace/workers/event/internal/wire"
 )
 
 // Prepared are encoded fields that many events have in common: what AppendEncoded would
@@ -17,9 +19,12 @@ type Prepared struct {
 	// source is the view of an event that they lead; nil = it is not read yet.
 	source *source
 	memo   atomic.Pointer[memo]
-	// number is that in the frame that was written last: a guess for the next event.
-	number atomic.Uint32
+	// Number is for frame.Writer: the number in the frame that was written last, a guess for the next event.
+	Number atomic.Uint32
 }
+
+// Encoded are the prepared fields; they must not be changed.
+func (p *Prepared) Encoded() []byte { return p.encoded }
 
 // source is the view of where an event comes from.
 type source struct {
@@ -30,10 +35,10 @@ type source struct {
 }
 
 // viewFields are the fields that the view shows; a signal changes the view too.
-const viewFields = 1<<fieldID | 1<<fieldSource | 1<<fieldType | 1<<fieldSubject |
-	1<<fieldTime | 1<<fieldObservedTime | 1<<fieldIngestTime | 1<<fieldSeverity |
-	1<<fieldPartitionKey | 1<<fieldTraceID | 1<<fieldSpanID | 1<<fieldParentSpanID | 1<<fieldTraceFlags | 1<<fieldEntity | 1<<fieldBody | 1<<fieldCount |
-	(1<<(lastSignal+1) - 1<<firstSignal)
+const viewFields = 1<<wire.FieldID | 1<<wire.FieldSource | 1<<wire.FieldType | 1<<wire.FieldSubject |
+	1<<wire.FieldTime | 1<<wire.FieldObservedTime | 1<<wire.FieldIngestTime | 1<<wire.FieldSeverity |
+	1<<wire.FieldPartitionKey | 1<<wire.FieldTraceID | 1<<wire.FieldSpanID | 1<<wire.FieldParentSpanID | 1<<wire.FieldTraceFlags | 1<<wire.FieldEntity | 1<<wire.FieldBody | 1<<wire.FieldCount |
+	(1<<(wire.LastSignal+1) - 1<<wire.FirstSignal)
 
 // Prepare makes encoded fields of millrace.event.v1.Event ready for AppendPrepared. They
 // are kept, not copied. It fails when they are malformed.
@@ -46,7 +51,7 @@ func Prepare(encoded []byte) (*Prepared, error) {
 }
 
 // repeatedFields are those of which an event may have several, in any order.
-const repeatedFields = 1<<fieldRelated | 1<<fieldResource | 1<<fieldEnrichment | 1<<fieldSpanLinks
+const repeatedFields = 1<<wire.FieldRelated | 1<<wire.FieldResource | 1<<wire.FieldEnrichment | 1<<wire.FieldSpanLinks
 
 // AppendPrepared appends prepared fields, as AppendEncoded does. The event shares p where it
 // can, and so do the frames it is written to.

@@ -12,6 +12,9 @@ import (
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/cloudevent"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 )
 
 // random fills m with random values: every field of every kind, most of the time.
@@ -108,7 +111,7 @@ func TestViewShowsTheMessage(t *testing.T) {
 // protobuf makes of it.
 func TestPatchMerges(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	d := event.NewDecoder(event.Limits{})
+	d := decode.New(decode.Limits{})
 	for i := range 500 {
 		merged := randomEvent(r)
 		e := through(t, d, merged)
@@ -138,13 +141,13 @@ func TestPatchMerges(t *testing.T) {
 }
 
 // through sends m through a frame.
-func through(t *testing.T, d *event.Decoder, m *eventv1.Event) event.Event {
+func through(t *testing.T, d *decode.Decoder, m *eventv1.Event) event.Event {
 	t.Helper()
 	e, err := event.FromProto(m, event.Origin{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	events, bad := d.Decode(nil, event.Message{Data: event.AppendFrame(nil, event.FrameHeader{}, &e)})
+	events, bad := d.Decode(nil, decode.Message{Data: frame.Append(nil, frame.Header{}, &e)})
 	if len(bad) > 0 || len(events) != 1 {
 		t.Fatalf("a frame of one event gives %d events and %v", len(events), bad)
 	}
@@ -155,7 +158,7 @@ func through(t *testing.T, d *event.Decoder, m *eventv1.Event) event.Event {
 // encoded bytes in agreement, and replaces or adds as it says.
 func TestSettersEqualTheMessage(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
-	d := event.NewDecoder(event.Limits{})
+	d := decode.New(decode.Limits{})
 	for range 500 {
 		m := randomEvent(r)
 		e := through(t, d, m)
@@ -215,18 +218,18 @@ func stringPair(k, v string) *eventv1.KeyValue {
 
 // TestPatchesDoNotAlias grows the patches of many events in turns.
 func TestPatchesDoNotAlias(t *testing.T) {
-	d := event.NewDecoder(event.Limits{})
-	var frame event.FrameWriter
-	frame.Begin(event.FrameHeader{})
+	d := decode.New(decode.Limits{})
+	var block frame.Writer
+	block.Begin(frame.Header{})
 	var events []event.Event
 	for range 3 {
 		d.Reset()
-		frame.Begin(event.FrameHeader{})
+		block.Begin(frame.Header{})
 		for range 100 {
 			encoded, _ := proto.Marshal(&eventv1.Event{Id: "x"})
-			frame.AddEncoded(encoded, 0)
+			block.AddEncoded(encoded, 0)
 		}
-		events, _ = d.Decode(events[:0], event.Message{Data: frame.AppendTo(nil)})
+		events, _ = d.Decode(events[:0], decode.Message{Data: block.AppendTo(nil)})
 		for round := range 20 {
 			for i := range events {
 				events[i].AddAttribute("round", event.IntValue(int64(i*1000+round)))
@@ -259,15 +262,15 @@ func TestCloudEventComesBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		structured, err := e.AppendCloudEvent(nil)
+		structured, err := cloudevent.Append(nil, &e)
 		if err != nil {
 			t.Fatal(err)
 		}
-		comesBack(t, m, event.Message{Data: structured})
+		comesBack(t, m, decode.Message{Data: structured})
 	}
 }
 
-func comesBack(t *testing.T, want *eventv1.Event, m event.Message) {
+func comesBack(t *testing.T, want *eventv1.Event, m decode.Message) {
 	t.Helper()
 	got, err := one(t, m)[0].ToProto()
 	if err != nil {

@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/cloudevent"
+	"millrace.dev/millrace/workers/event/decode"
 )
 
 // sdkEvents are events made by the official SDK. change says what is allowed to differ
@@ -86,7 +88,7 @@ func TestSDKStructured(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			out := appendCloudEvents(t, one(t, event.Message{
+			out := appendCloudEvents(t, one(t, decode.Message{
 				Header: map[string][]string{"content-type": {"application/cloudevents+json"}}, Data: body,
 			}))
 			var got cloudevents.Event
@@ -107,7 +109,7 @@ func TestSDKBatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{
+	events, bad := decode.New(decode.Limits{}).Decode(nil, decode.Message{
 		Header: map[string][]string{"Content-Type": {"application/cloudevents-batch+json"}}, Data: body,
 	})
 	if len(bad) > 0 {
@@ -142,7 +144,7 @@ func TestSDKBinary(t *testing.T) {
 			if _, err := body.ReadFrom(request.Body); err != nil {
 				t.Fatal(err)
 			}
-			events := one(t, event.Message{Header: request.Header, Data: body.Bytes()})
+			events := one(t, decode.Message{Header: request.Header, Data: body.Bytes()})
 			if form := events[0].Form(); form != event.FormBinary {
 				t.Errorf("form %s, want binary", form)
 			}
@@ -191,7 +193,7 @@ func asText(t *testing.T, e cloudevents.Event) cloudevents.Event {
 // TestSDKReadsTyped: what Millrace writes about typed members is a valid CloudEvent, and
 // comes back as what it was.
 func TestSDKReadsTyped(t *testing.T) {
-	in := one(t, event.Message{Data: read(t, "testdata/golden/native/message")})
+	in := one(t, decode.Message{Data: read(t, "testdata/golden/native/message")})
 	out := appendCloudEvents(t, in)[0]
 	var sdk cloudevents.Event
 	if err := json.Unmarshal(out, &sdk); err != nil {
@@ -200,14 +202,14 @@ func TestSDKReadsTyped(t *testing.T) {
 	if err := sdk.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	if got := sdk.DataSchema(); got != event.DataSchema {
-		t.Errorf("dataschema is %q, want %q", got, event.DataSchema)
+	if got := sdk.DataSchema(); got != cloudevent.DataSchema {
+		t.Errorf("dataschema is %q, want %q", got, cloudevent.DataSchema)
 	}
 	again, err := json.Marshal(sdk)
 	if err != nil {
 		t.Fatal(err)
 	}
-	back := appendCloudEvents(t, one(t, event.Message{Data: again}))[0]
+	back := appendCloudEvents(t, one(t, decode.Message{Data: again}))[0]
 	if diff := cmp.Diff(members(t, out), members(t, back)); diff != "" {
 		t.Errorf("after the way through the SDK (-want +got):\n%s", diff)
 	}
@@ -256,9 +258,9 @@ func plainEvent(e cloudevents.Event) plain {
 	}
 }
 
-func one(t *testing.T, m event.Message) []event.Event {
+func one(t *testing.T, m decode.Message) []event.Event {
 	t.Helper()
-	events, bad := event.NewDecoder(event.Limits{}).Decode(nil, m)
+	events, bad := decode.New(decode.Limits{}).Decode(nil, m)
 	if len(bad) > 0 {
 		t.Fatal(bad[0].Err)
 	}
@@ -271,7 +273,7 @@ func one(t *testing.T, m event.Message) []event.Event {
 func appendCloudEvents(t *testing.T, events []event.Event) (out [][]byte) {
 	t.Helper()
 	for i := range events {
-		b, err := events[i].AppendCloudEvent(nil)
+		b, err := cloudevent.Append(nil, &events[i])
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,7 +10,7 @@ const (
 	SeverityWarn  = 13
 	SeverityError = 17
 	SeverityFatal = 21
-	severityLast  = 24
+	SeverityLast  = 24
 )
 
 // SeverityNumber returns the OpenTelemetry severity number of a severity text, 0 when the
@@ -86,7 +86,7 @@ func SeverityText(number int32) string {
 // fatal; empty when it is not in 1..24.
 func SeverityLevel(number int32) string {
 	switch {
-	case number < 1 || number > severityLast:
+	case number < 1 || number > SeverityLast:
 		return ""
 	case number >= SeverityFatal:
 		return "fatal"

@@ -13,6 +13,8 @@ import (
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 )
 
 func prepared(t *testing.T, m *eventv1.Event) *event.Prepared {
@@ -40,8 +42,8 @@ func TestSharedContexts(t *testing.T) {
 	}
 	impact := prepared(t, &eventv1.Event{Impact: &eventv1.Impact{Score: 0.5}})
 	var want []*eventv1.Event
-	w := event.FrameWriter{Hints: true}
-	w.Begin(event.FrameHeader{Partition: 3})
+	w := frame.Writer{Hints: true}
+	w.Begin(frame.Header{Partition: 3})
 	for i := range 100 {
 		m := &eventv1.Event{Id: fmt.Sprint(i), Source: "s", Type: "t", Count: 1, IngestTimeUnixNano: 7}
 		if i%3 == 0 {
@@ -77,33 +79,33 @@ func TestSharedContexts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var frame eventv1.Frame
-	if err := proto.Unmarshal(plain, &frame); err != nil {
+	var decoded eventv1.Frame
+	if err := proto.Unmarshal(plain, &decoded); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(frame.GetContexts()); n != 4 || frame.GetCount() != 100 || len(frame.GetEvents())+len(frame.GetEntries()) != 100 {
-		t.Errorf("%d contexts, %d events, %d entries, count %d", n, len(frame.GetEvents()), len(frame.GetEntries()), frame.GetCount())
+	if n := len(decoded.GetContexts()); n != 4 || decoded.GetCount() != 100 || len(decoded.GetEvents())+len(decoded.GetEntries()) != 100 {
+		t.Errorf("%d contexts, %d events, %d entries, count %d", n, len(decoded.GetEvents()), len(decoded.GetEntries()), decoded.GetCount())
 	}
 	// Any reader of protobuf can merge them.
-	for i, entry := range frame.GetEntries() {
+	for i, entry := range decoded.GetEntries() {
 		m := proto.Clone(entry.GetEvent()).(*eventv1.Event)
 		for _, c := range entry.GetContexts() {
-			if err := (proto.UnmarshalOptions{Merge: true}).Unmarshal(frame.GetContexts()[c], m); err != nil {
+			if err := (proto.UnmarshalOptions{Merge: true}).Unmarshal(decoded.GetContexts()[c], m); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if diff := cmp.Diff(want[len(frame.GetEvents())+i], m, protocmp.Transform()); diff != "" {
+		if diff := cmp.Diff(want[len(decoded.GetEvents())+i], m, protocmp.Transform()); diff != "" {
 			t.Errorf("entry %d (-want +got):\n%s", i, diff)
 		}
 	}
 	// And through two hops of stages.
 	for hop := range 4 {
-		d := event.NewDecoder(event.Limits{Hints: hop > 0})
-		events, bad := d.Decode(nil, event.Message{Data: block, Time: 9, Header: map[string][]string{"Content-Type": {event.ContentTypeFrame}}})
+		d := decode.New(decode.Limits{Hints: hop > 0})
+		events, bad := d.Decode(nil, decode.Message{Data: block, Time: 9, Header: map[string][]string{"Content-Type": {event.ContentTypeFrame}}})
 		if len(bad) > 0 || len(events) != 100 {
 			t.Fatalf("%d events, %v", len(events), bad)
 		}
-		w.Begin(event.FrameHeader{})
+		w.Begin(frame.Header{})
 		for i := range events {
 			if e := &events[i]; e.ID != fmt.Sprint(i) || e.Source != "s" || e.Type != "t" || e.Count != 1 || e.IngestTime != 7 {
 				t.Errorf("hop %d: the view of event %d is %+v", hop, i, *e)
@@ -118,8 +120,8 @@ func TestSharedContexts(t *testing.T) {
 			if diff := cmp.Diff(want[i], got, protocmp.Transform()); diff != "" {
 				t.Errorf("event %d (-want +got):\n%s", i, diff)
 			}
-			received, ct := events[i].AppendReceived(nil)
-			again, _ := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: received, Header: map[string][]string{"Content-Type": {ct}}})
+			received, ct := decode.AppendReceived(nil, &events[i])
+			again, _ := decode.New(decode.Limits{}).Decode(nil, decode.Message{Data: received, Header: map[string][]string{"Content-Type": {ct}}})
 			got, err = again[0].ToProto()
 			if diff := cmp.Diff(want[i], got, protocmp.Transform()); diff != "" || err != nil {
 				t.Errorf("received %d: %v (-want +got):\n%s", i, err, diff)
@@ -129,30 +131,30 @@ func TestSharedContexts(t *testing.T) {
 		// What was added was copied: the memory of the events may be used again.
 		d.Reset()
 		other := bytes.Repeat([]byte{0xff}, 1<<20)
-		_, _ = d.Decode(nil, event.Message{Data: s2.Encode(nil, other), Header: map[string][]string{"Content-Type": {event.ContentTypeFrame}}})
+		_, _ = d.Decode(nil, decode.Message{Data: s2.Encode(nil, other), Header: map[string][]string{"Content-Type": {event.ContentTypeFrame}}})
 		block = w.AppendTo(nil)
 	}
 }
 
 // TestMoreContextsThanCanBeShared: an event may name more contexts than a view keeps apart.
 func TestMoreContextsThanCanBeShared(t *testing.T) {
-	frame := &eventv1.Frame{Version: 1, Count: 2}
+	block := &eventv1.Frame{Version: 1, Count: 2}
 	want := &eventv1.Event{Id: "a", Source: "s", Type: "t", Count: 1}
 	entry := &eventv1.FrameEntry{Event: proto.Clone(want).(*eventv1.Event)}
 	for i := range 9 {
 		part := &eventv1.Event{Resource: []*eventv1.KeyValue{text(fmt.Sprint("key-", i), "v")}}
 		encoded, _ := proto.Marshal(part)
-		frame.Contexts = append(frame.Contexts, encoded)
+		block.Contexts = append(block.Contexts, encoded)
 		entry.Contexts = append(entry.Contexts, uint32(i))
 		want.Resource = append(want.Resource, part.GetResource()...)
 	}
 	wrong := &eventv1.FrameEntry{Event: &eventv1.Event{Id: "b"}, Contexts: []uint32{9}}
-	frame.Entries = []*eventv1.FrameEntry{entry, wrong}
-	encoded, err := proto.Marshal(frame)
+	block.Entries = []*eventv1.FrameEntry{entry, wrong}
+	encoded, err := proto.Marshal(block)
 	if err != nil {
 		t.Fatal(err)
 	}
-	events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: s2.Encode(nil, encoded), Header: map[string][]string{"Content-Type": {event.ContentTypeFrame}}})
+	events, bad := decode.New(decode.Limits{}).Decode(nil, decode.Message{Data: s2.Encode(nil, encoded), Header: map[string][]string{"Content-Type": {event.ContentTypeFrame}}})
 	if len(events) != 1 || len(bad) != 1 || bad[0].Index != 1 {
 		t.Fatalf("%d events, bad: %+v", len(events), bad)
 	}
@@ -175,15 +177,15 @@ func TestContextsInAnyEncoding(t *testing.T) {
 		"longer varints": {0x12, 3, 0x81, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			frame := []byte{0x08, 1}
+			block := []byte{0x08, 1}
 			for i := range 2 {
 				part := encoded(t, &eventv1.Event{Resource: []*eventv1.KeyValue{text("k", fmt.Sprint(i))}})
-				frame = protowire.AppendBytes(protowire.AppendTag(frame, 14, protowire.BytesType), part)
+				block = protowire.AppendBytes(protowire.AppendTag(block, 14, protowire.BytesType), part)
 			}
-			frame = protowire.AppendBytes(protowire.AppendTag(frame, 16, protowire.BytesType), append([]byte{0x0a, 3, 0x0a, 1, 'a'}, refs...))
-			before := bytes.Clone(frame)
-			events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Data: s2.Encode(nil, frame), Header: frameHeader})
-			if len(events) != 1 || len(bad) != 0 || !bytes.Equal(before, frame) {
+			block = protowire.AppendBytes(protowire.AppendTag(block, 16, protowire.BytesType), append([]byte{0x0a, 3, 0x0a, 1, 'a'}, refs...))
+			before := bytes.Clone(block)
+			events, bad := decode.New(decode.Limits{}).Decode(nil, decode.Message{Data: s2.Encode(nil, block), Header: frameHeader})
+			if len(events) != 1 || len(bad) != 0 || !bytes.Equal(before, block) {
 				t.Fatalf("%d events, failures %v", len(events), bad)
 			}
 			got, err := events[0].ToProto()
@@ -197,18 +199,18 @@ func TestContextsInAnyEncoding(t *testing.T) {
 // TestReceivedWithContexts: what a stage adds does not take the place of a context that came.
 func TestReceivedWithContexts(t *testing.T) {
 	want := &eventv1.Event{Id: "a", SeverityNumber: 9, SeverityText: "lvl", Resource: []*eventv1.KeyValue{text("from", "sender")}, Count: 1}
-	frame := &eventv1.Frame{
+	block := &eventv1.Frame{
 		Version:  1,
 		Contexts: [][]byte{encoded(t, &eventv1.Event{SeverityText: want.SeverityText, Resource: want.Resource})},
 		Entries:  []*eventv1.FrameEntry{{Event: &eventv1.Event{Id: "a", SeverityNumber: 9, Count: 1}, Contexts: []uint32{0}}},
 	}
-	d := event.NewDecoder(event.Limits{})
-	events, _ := d.Decode(nil, event.Message{Data: blockOf(t, frame), Header: frameHeader})
+	d := decode.New(decode.Limits{})
+	events, _ := d.Decode(nil, decode.Message{Data: blockOf(t, block), Header: frameHeader})
 	e := &events[0]
 	e.SetSeverity(17, "ERROR")
 	e.AppendPrepared(prepared(t, &eventv1.Event{Semantic: &eventv1.Semantic{Class: "mine"}}))
-	body, ct := e.AppendReceived(nil)
-	received, _ := d.Decode(nil, event.Message{Data: body, Header: contentType(ct)})
+	body, ct := decode.AppendReceived(nil, e)
+	received, _ := d.Decode(nil, decode.Message{Data: body, Header: contentType(ct)})
 	same(t, "as received", want, &received[0])
 	want.SeverityNumber, want.SeverityText, want.Semantic = 17, "ERROR", &eventv1.Semantic{Class: "mine"}
 	same(t, "changed", want, e)

@@ -1,5 +1,9 @@
 package event
 
+import (
+	"millrace.dev/millrace/workers/event/internal/wire"
+)
+
 // Metric is one sample of a numeric series.
 type Metric struct {
 	Name  string
@@ -48,17 +52,17 @@ type Span struct {
 // empty when there is none.
 func (e *Event) SignalName() string {
 	switch e.signal {
-	case fieldMetric:
+	case wire.FieldMetric:
 		return "metric"
-	case fieldLog:
+	case wire.FieldLog:
 		return "log"
-	case fieldKubernetes:
+	case wire.FieldKubernetes:
 		return "kubernetesEvent"
-	case fieldNetwork:
+	case wire.FieldNetwork:
 		return "network"
-	case fieldKernel:
+	case wire.FieldKernel:
 		return "kernel"
-	case fieldSpan:
+	case wire.FieldSpan:
 		return "span"
 	case 30:
 		return "insight"
@@ -81,12 +85,12 @@ func (e *Event) signalOf(num uint32, reset func(), merge func([]byte)) (ok bool)
 		if !more {
 			return true
 		}
-		f := fields{rest: b}
-		for f.next() {
+		f := wire.Fields{Rest: b}
+		for f.Next() {
 			switch {
-			case f.num < firstSignal || f.num > lastSignal || f.wire != wireBytes:
-			case f.num == num:
-				merge(f.v)
+			case f.Num < wire.FirstSignal || f.Num > wire.LastSignal || f.Wire != wire.BytesType:
+			case f.Num == num:
+				merge(f.V)
 			default:
 				reset()
 			}
@@ -96,18 +100,18 @@ func (e *Event) signalOf(num uint32, reset func(), merge func([]byte)) (ok bool)
 
 // Metric returns the sample; ok is false when the event carries none.
 func (e *Event) Metric() (m Metric, ok bool) {
-	ok = e.signalOf(fieldMetric, func() { m = Metric{} }, func(b []byte) {
-		f := fields{rest: b}
-		for f.next() {
+	ok = e.signalOf(wire.FieldMetric, func() { m = Metric{} }, func(b []byte) {
+		f := wire.Fields{Rest: b}
+		for f.Next() {
 			switch {
-			case f.is(1, wireBytes):
-				m.Name = f.text()
-			case f.is(2, wireFixed64):
-				m.Value = f.float()
-			case f.is(3, wireBytes):
-				m.Unit = f.text()
-			case f.is(4, wireBytes):
-				m.Kind = f.text()
+			case f.Is(1, wire.BytesType):
+				m.Name = f.Text()
+			case f.Is(2, wire.Fixed64Type):
+				m.Value = f.Float()
+			case f.Is(3, wire.BytesType):
+				m.Unit = f.Text()
+			case f.Is(4, wire.BytesType):
+				m.Kind = f.Text()
 			}
 		}
 	})
@@ -116,16 +120,16 @@ func (e *Event) Metric() (m Metric, ok bool) {
 
 // Log returns the origin of the log line; ok is false when the event carries none.
 func (e *Event) Log() (l Log, ok bool) {
-	ok = e.signalOf(fieldLog, func() { l = Log{} }, func(b []byte) {
-		f := fields{rest: b}
-		for f.next() {
+	ok = e.signalOf(wire.FieldLog, func() { l = Log{} }, func(b []byte) {
+		f := wire.Fields{Rest: b}
+		for f.Next() {
 			switch {
-			case f.is(1, wireBytes):
-				l.Logger = f.text()
-			case f.is(2, wireBytes):
-				l.ErrorType = f.text()
-			case f.is(3, wireBytes):
-				l.StackTrace = f.text()
+			case f.Is(1, wire.BytesType):
+				l.Logger = f.Text()
+			case f.Is(2, wire.BytesType):
+				l.ErrorType = f.Text()
+			case f.Is(3, wire.BytesType):
+				l.StackTrace = f.Text()
 			}
 		}
 	})
@@ -140,25 +144,25 @@ func (e *Event) KubernetesReason() string {
 
 // KubernetesEvent returns the Kubernetes event; ok is false when the event carries none.
 func (e *Event) KubernetesEvent() (k KubernetesEvent, ok bool) {
-	ok = e.signalOf(fieldKubernetes, func() { k = KubernetesEvent{} }, func(b []byte) {
-		f := fields{rest: b}
-		for f.next() {
-			if f.wire != wireBytes {
+	ok = e.signalOf(wire.FieldKubernetes, func() { k = KubernetesEvent{} }, func(b []byte) {
+		f := wire.Fields{Rest: b}
+		for f.Next() {
+			if f.Wire != wire.BytesType {
 				continue
 			}
-			switch f.num {
+			switch f.Num {
 			case 1:
-				k.Reason = f.text()
+				k.Reason = f.Text()
 			case 2:
-				k.Action = f.text()
+				k.Action = f.Text()
 			case 3:
-				k.Type = f.text()
+				k.Type = f.Text()
 			case 4:
-				k.ReportingController = f.text()
+				k.ReportingController = f.Text()
 			case 5:
-				k.ReportingInstance = f.text()
+				k.ReportingInstance = f.Text()
 			case 6:
-				k.UID = f.text()
+				k.UID = f.Text()
 			}
 		}
 	})
@@ -167,32 +171,32 @@ func (e *Event) KubernetesEvent() (k KubernetesEvent, ok bool) {
 
 // Network returns the flow; ok is false when the event carries none.
 func (e *Event) Network() (n Network, ok bool) {
-	ok = e.signalOf(fieldNetwork, func() { n = Network{} }, func(b []byte) {
-		f := fields{rest: b}
-		for f.next() {
+	ok = e.signalOf(wire.FieldNetwork, func() { n = Network{} }, func(b []byte) {
+		f := wire.Fields{Rest: b}
+		for f.Next() {
 			switch {
-			case f.is(1, wireBytes):
-				n.Protocol = f.text()
-			case f.is(2, wireBytes):
-				n.SourceIP = f.text()
-			case f.is(3, wireVarint):
-				n.SourcePort = uint32(f.n)
-			case f.is(4, wireBytes):
-				n.DestinationIP = f.text()
-			case f.is(5, wireVarint):
-				n.DestinationPort = uint32(f.n)
-			case f.is(6, wireVarint):
-				n.BytesSent = f.n
-			case f.is(7, wireVarint):
-				n.BytesReceived = f.n
-			case f.is(8, wireVarint):
-				n.DurationNs = f.n
-			case f.is(9, wireVarint):
-				n.StatusCode = uint32(f.n)
-			case f.is(10, wireBytes):
-				n.Method = f.text()
-			case f.is(11, wireBytes):
-				n.Path = f.text()
+			case f.Is(1, wire.BytesType):
+				n.Protocol = f.Text()
+			case f.Is(2, wire.BytesType):
+				n.SourceIP = f.Text()
+			case f.Is(3, wire.VarintType):
+				n.SourcePort = uint32(f.N)
+			case f.Is(4, wire.BytesType):
+				n.DestinationIP = f.Text()
+			case f.Is(5, wire.VarintType):
+				n.DestinationPort = uint32(f.N)
+			case f.Is(6, wire.VarintType):
+				n.BytesSent = f.N
+			case f.Is(7, wire.VarintType):
+				n.BytesReceived = f.N
+			case f.Is(8, wire.VarintType):
+				n.DurationNs = f.N
+			case f.Is(9, wire.VarintType):
+				n.StatusCode = uint32(f.N)
+			case f.Is(10, wire.BytesType):
+				n.Method = f.Text()
+			case f.Is(11, wire.BytesType):
+				n.Path = f.Text()
 			}
 		}
 	})
@@ -201,20 +205,20 @@ func (e *Event) Network() (n Network, ok bool) {
 
 // Kernel returns the system call; ok is false when the event carries none.
 func (e *Event) Kernel() (k Kernel, ok bool) {
-	ok = e.signalOf(fieldKernel, func() { k = Kernel{} }, func(b []byte) {
-		f := fields{rest: b}
-		for f.next() {
+	ok = e.signalOf(wire.FieldKernel, func() { k = Kernel{} }, func(b []byte) {
+		f := wire.Fields{Rest: b}
+		for f.Next() {
 			switch {
-			case f.is(1, wireBytes):
-				k.Syscall = f.text()
-			case f.is(2, wireVarint):
-				k.PID = uint32(f.n)
-			case f.is(3, wireVarint):
-				k.UID = uint32(f.n)
-			case f.is(4, wireBytes):
-				k.Command = f.text()
-			case f.is(5, wireVarint):
-				k.ReturnCode = zigzag(f.n)
+			case f.Is(1, wire.BytesType):
+				k.Syscall = f.Text()
+			case f.Is(2, wire.VarintType):
+				k.PID = uint32(f.N)
+			case f.Is(3, wire.VarintType):
+				k.UID = uint32(f.N)
+			case f.Is(4, wire.BytesType):
+				k.Command = f.Text()
+			case f.Is(5, wire.VarintType):
+				k.ReturnCode = zigzag(f.N)
 			}
 		}
 	})
@@ -223,20 +227,20 @@ func (e *Event) Kernel() (k Kernel, ok bool) {
 
 // Span returns the operation; ok is false when the event carries none.
 func (e *Event) Span() (s Span, ok bool) {
-	ok = e.signalOf(fieldSpan, func() { s = Span{} }, func(b []byte) {
-		f := fields{rest: b}
-		for f.next() {
+	ok = e.signalOf(wire.FieldSpan, func() { s = Span{} }, func(b []byte) {
+		f := wire.Fields{Rest: b}
+		for f.Next() {
 			switch {
-			case f.is(1, wireBytes):
-				s.Name = f.text()
-			case f.is(2, wireBytes):
-				s.Kind = f.text()
-			case f.is(3, wireVarint):
-				s.DurationNs = f.n
-			case f.is(4, wireBytes):
-				s.Status = f.text()
-			case f.is(5, wireBytes):
-				s.PeerService = f.text()
+			case f.Is(1, wire.BytesType):
+				s.Name = f.Text()
+			case f.Is(2, wire.BytesType):
+				s.Kind = f.Text()
+			case f.Is(3, wire.VarintType):
+				s.DurationNs = f.N
+			case f.Is(4, wire.BytesType):
+				s.Status = f.Text()
+			case f.Is(5, wire.BytesType):
+				s.PeerService = f.Text()
 			}
 		}
 	})

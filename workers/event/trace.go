@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+
+	"millrace.dev/millrace/workers/event/internal/wire"
 )
 
 // TraceContext is the part of a trace that W3C traceparent carries.
@@ -21,7 +23,7 @@ var errTraceparent = errors.New("want version-traceid-spanid-flags in lower-case
 func ParseTraceparent(s string) (TraceContext, error) {
 	var t TraceContext
 	fail := func() (TraceContext, error) {
-		return TraceContext{}, fmt.Errorf("traceparent %q: %w", clip(s), errTraceparent)
+		return TraceContext{}, fmt.Errorf("traceparent %q: %w", wire.Clip(s), errTraceparent)
 	}
 	if len(s) < 55 || s[2] != '-' || s[35] != '-' || s[52] != '-' {
 		return fail()
@@ -69,29 +71,11 @@ func unhex(dst []byte, s string) bool {
 		return false
 	}
 	for i := range dst {
-		hi, lo := nibble(s[2*i]), nibble(s[2*i+1])
+		hi, lo := wire.Nibble(s[2*i]), wire.Nibble(s[2*i+1])
 		if hi > 15 || lo > 15 {
 			return false
 		}
 		dst[i] = hi<<4 | lo
 	}
 	return true
-}
-
-func nibble(c byte) byte {
-	switch {
-	case c >= '0' && c <= '9':
-		return c - '0'
-	case c >= 'a' && c <= 'f':
-		return c - 'a' + 10
-	}
-	return 0xff
-}
-
-// clip bounds text from outside for an error.
-func clip(s string) string {
-	if len(s) > 64 {
-		return s[:64] + "…"
-	}
-	return s
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"millrace.dev/millrace/workers/event/internal/wire"
 )
 
 // Kind is the type of a Value.
@@ -32,6 +34,9 @@ type Value struct {
 // StringValue returns the value of a text.
 func StringValue(s string) Value { return Value{kind: String, str: s} }
 
+// JSONValue returns the value of an object or array: its JSON text, which shares the kind String.
+func JSONValue(text string) Value { return Value{kind: String, str: text, json: true} }
+
 // IntValue returns the value of a whole number.
 func IntValue(n int64) Value { return Value{kind: Int, num: uint64(n)} }
 
@@ -41,14 +46,20 @@ func DoubleValue(v float64) Value { return Value{kind: Double, num: math.Float64
 // BoolValue returns the value of a truth.
 func BoolValue(b bool) Value { return Value{kind: Bool, num: protowire.EncodeBool(b)} }
 
+// BytesValue returns the value of bytes, whose memory it shares.
+func BytesValue(b []byte) Value { return Value{kind: Bytes, str: wire.String(b)} }
+
 // Kind is the type of v.
 func (v Value) Kind() Kind { return v.kind }
+
+// IsJSON says whether v is the text of an object or array.
+func (v Value) IsJSON() bool { return v.json }
 
 // Bool returns the truth that v holds; false for other kinds.
 func (v Value) Bool() bool { return v.kind == Bool && v.num != 0 }
 
 // Bytes returns the bytes of a string or bytes value; they must not be changed.
-func (v Value) Bytes() []byte { return bytesOf(v.str) }
+func (v Value) Bytes() []byte { return wire.BytesOf(v.str) }
 
 // Str returns the text of a string value; empty for other kinds.
 func (v Value) Str() string {
@@ -117,31 +128,31 @@ func (v Value) Any() any {
 
 // keyValue reads one encoded KeyValue.
 func keyValue(b []byte) (key string, v Value) {
-	f := fields{rest: b}
-	for f.next() {
+	f := wire.Fields{Rest: b}
+	for f.Next() {
 		switch {
-		case f.is(1, wireBytes):
-			key = f.text()
-		case f.is(2, wireBytes):
-			v = Value{kind: String, str: f.text()}
-		case f.is(3, wireVarint):
-			v = Value{kind: Int, num: f.n}
-		case f.is(4, wireFixed64):
-			v = Value{kind: Double, num: f.n}
-		case f.is(5, wireVarint):
-			v = Value{kind: Bool, num: f.n}
-		case f.is(6, wireBytes):
-			v = Value{kind: Bytes, str: f.text()}
+		case f.Is(1, wire.BytesType):
+			key = f.Text()
+		case f.Is(2, wire.BytesType):
+			v = Value{kind: String, str: f.Text()}
+		case f.Is(3, wire.VarintType):
+			v = Value{kind: Int, num: f.N}
+		case f.Is(4, wire.Fixed64Type):
+			v = Value{kind: Double, num: f.N}
+		case f.Is(5, wire.VarintType):
+			v = Value{kind: Bool, num: f.N}
+		case f.Is(6, wire.BytesType):
+			v = Value{kind: Bytes, str: f.Text()}
 		}
 	}
 	return key, v
 }
 
-// appendKeyValue appends field num, a KeyValue. A value is written even when it is zero:
+// AppendKeyValue appends field num, a KeyValue. A value is written even when it is zero:
 // it is one of a oneof.
-func appendKeyValue(b []byte, num protowire.Number, key string, v Value) []byte {
-	b, start := open(b, num)
-	b = appendText(b, 1, key)
+func AppendKeyValue(b []byte, num protowire.Number, key string, v Value) []byte {
+	b, start := wire.Open(b, num)
+	b = wire.AppendText(b, 1, key)
 	switch v.kind {
 	case String:
 		b = protowire.AppendString(protowire.AppendTag(b, 2, protowire.BytesType), v.str)
@@ -154,35 +165,37 @@ func appendKeyValue(b []byte, num protowire.Number, key string, v Value) []byte 
 	case Bytes:
 		b = protowire.AppendString(protowire.AppendTag(b, 6, protowire.BytesType), v.str)
 	}
-	return shut(b, start)
+	return wire.Close(b, start)
 }
 
 // Attribute returns the attribute named key: the last one, when there are several.
-func (e *Event) Attribute(key string) (v Value, ok bool) { return e.lookUp(fieldAttributes, key) }
+func (e *Event) Attribute(key string) (v Value, ok bool) { return e.lookUp(wire.FieldAttributes, key) }
 
 // Attributes calls yield with every attribute until it says false. A key that comes again
 // replaces what it stood for.
-func (e *Event) Attributes(yield func(key string, v Value) bool) { e.pairs(fieldAttributes, yield) }
+func (e *Event) Attributes(yield func(key string, v Value) bool) {
+	e.pairs(wire.FieldAttributes, yield)
+}
 
 // Resource returns the resource attribute named key as text: the last one, when there are
 // several.
 func (e *Event) Resource(key string) (text string, ok bool) {
-	v, ok := e.lookUp(fieldResource, key)
+	v, ok := e.lookUp(wire.FieldResource, key)
 	return v.Text(), ok
 }
 
 // Resources calls yield with every resource attribute until it says false. A key that comes
 // again replaces what it stood for.
-func (e *Event) Resources(yield func(key string, v Value) bool) { e.pairs(fieldResource, yield) }
+func (e *Event) Resources(yield func(key string, v Value) bool) { e.pairs(wire.FieldResource, yield) }
 
 // ResourceKeys calls yield with the key of every resource attribute until it says false.
 func (e *Event) ResourceKeys(yield func(key string) bool) {
-	e.each(fieldResource, func(b []byte) bool {
+	e.each(wire.FieldResource, func(b []byte) bool {
 		key := ""
-		f := fields{rest: b}
-		for f.next() {
-			if f.is(1, wireBytes) {
-				key = f.text()
+		f := wire.Fields{Rest: b}
+		for f.Next() {
+			if f.Is(1, wire.BytesType) {
+				key = f.Text()
 			}
 		}
 		return yield(key)
@@ -190,11 +203,13 @@ func (e *Event) ResourceKeys(yield func(key string) bool) {
 }
 
 // Extension returns the CloudEvents extension named key, if it has no typed field.
-func (e *Event) Extension(key string) (v Value, ok bool) { return e.lookUp(fieldExtensions, key) }
+func (e *Event) Extension(key string) (v Value, ok bool) { return e.lookUp(wire.FieldExtensions, key) }
 
 // Extensions calls yield with every CloudEvents extension that has no typed field until it
 // says false. A key that comes again replaces what it stood for.
-func (e *Event) Extensions(yield func(key string, v Value) bool) { e.pairs(fieldExtensions, yield) }
+func (e *Event) Extensions(yield func(key string, v Value) bool) {
+	e.pairs(wire.FieldExtensions, yield)
+}
 
 func (e *Event) pairs(num uint32, yield func(string, Value) bool) {
 	e.each(num, func(b []byte) bool {
@@ -214,15 +229,15 @@ func (e *Event) lookUp(num uint32, key string) (v Value, found bool) {
 		}
 		// To look for the bytes of the key costs less than to read many fields, and mostly they are
 		// not there.
-		if len(b) > manyFields && !bytes.Contains(b, bytesOf(key)) {
+		if len(b) > manyFields && !bytes.Contains(b, wire.BytesOf(key)) {
 			continue
 		}
 		for i := 0; i < len(b); {
-			n, wire, _, from, to := field(b, i)
+			n, typ, _, from, to := wire.Field(b, i)
 			if i = to; to == 0 {
 				break
 			}
-			if n != num || wire != wireBytes {
+			if n != num || typ != wire.BytesType {
 				continue
 			}
 			pair := b[from:to:to]
@@ -246,8 +261,8 @@ func otherKey(pair []byte, key string) int {
 	if len(pair) == 0 {
 		return 0
 	}
-	num, wire, _, from, to := field(pair, 0)
-	if num != 1 || wire != wireBytes || string(pair[from:to]) == key {
+	num, typ, _, from, to := wire.Field(pair, 0)
+	if num != 1 || typ != wire.BytesType || string(pair[from:to]) == key {
 		return 0
 	}
 	return to
@@ -255,9 +270,9 @@ func otherKey(pair []byte, key string) int {
 
 // repeatsKey tells whether there is another key in the rest of a KeyValue.
 func repeatsKey(b []byte) bool {
-	f := fields{rest: b}
-	for f.next() {
-		if f.num == 1 {
+	f := wire.Fields{Rest: b}
+	for f.Next() {
+		if f.Num == 1 {
 			return true
 		}
 	}

@@ -3,57 +3,13 @@ package event
 import (
 	"fmt"
 	"math/bits"
-)
 
-// Field numbers of millrace.event.v1.Event.
-const (
-	fieldID           = 1
-	fieldSource       = 2
-	fieldType         = 3
-	fieldSubject      = 4
-	fieldTime         = 5
-	fieldObservedTime = 6
-	fieldIngestTime   = 7
-	fieldSeverity     = 8
-	fieldSeverityText = 9
-	fieldPartitionKey = 10
-	fieldTraceID      = 11
-	fieldSpanID       = 12
-	fieldParentSpanID = 13
-	fieldTraceFlags   = 14
-	fieldTraceState   = 15
-	fieldEntity       = 16
-	fieldRelated      = 17
-	fieldBody         = 18
-	fieldCount        = 19
-	fieldFingerprint  = 20
-	fieldResource     = 21
-	fieldAttributes   = 22
-
-	fieldMetric     = 24
-	fieldLog        = 25
-	fieldKubernetes = 26
-	fieldNetwork    = 27
-	fieldKernel     = 28
-	fieldSpan       = 29
-	firstSignal     = fieldMetric
-	lastSignal      = 32
-
-	fieldSemantic    = 40
-	fieldImpact      = 41
-	fieldCorrelation = 42
-	fieldEnrichment  = 43
-	fieldSpanLinks   = 44
-
-	fieldDataContentType = 50
-	fieldDataSchema      = 51
-	fieldData            = 52
-	fieldExtensions      = 53
+	"millrace.dev/millrace/workers/event/internal/wire"
 )
 
 // tailField is where the fields begin that the view does not show: getters skip what stands
 // before the first of them.
-const tailField = fieldRelated
+const tailField = wire.FieldRelated
 
 // read takes the fields of the view from b, over what the view has already. It checks that
 // b is a sequence of well-formed fields and that what the view shows is valid UTF-8;
@@ -61,9 +17,9 @@ const tailField = fieldRelated
 func (e *Event) read(b []byte, trusted bool) error {
 	present, head := e.present, e.head
 	for i := 0; i < len(b); {
-		num, wire, n, from, to := field(b, i)
+		num, typ, n, from, to := wire.Field(b, i)
 		if to == 0 {
-			return errWire
+			return wire.ErrMalformed
 		}
 		if num < 64 {
 			present |= 1 << num
@@ -75,14 +31,14 @@ func (e *Event) read(b []byte, trusted bool) error {
 			head = to
 		}
 		i = to
-		switch wire {
-		case wireBytes:
+		switch typ {
+		case wire.BytesType:
 			if !e.readBytes(num, b[from:to:to], trusted) {
 				return fmt.Errorf("field %d of the event is not valid: a string is not UTF-8 or a nested message is malformed", num)
 			}
-		case wireFixed64:
+		case wire.Fixed64Type:
 			e.readTime(num, int64(n))
-		case wireVarint:
+		case wire.VarintType:
 			e.readNumber(num, n)
 		}
 	}
@@ -105,10 +61,10 @@ func (e *Event) readRaw(b []byte, trusted bool) error {
 }
 
 // lastHeadField is the last field of the view, signals aside.
-const lastHeadField = fieldCount
+const lastHeadField = wire.FieldCount
 
 // signalFields are the bits of the signals, of which an event has one.
-const signalFields = 1<<(lastSignal+1) - 1<<firstSignal
+const signalFields = 1<<(wire.LastSignal+1) - 1<<wire.FirstSignal
 
 // readHead reads the view from the first head bytes of b, as the hints of a frame allow: what
 // follows is read when it is looked for. It reads all of b where the hints do not say enough. Who
@@ -132,28 +88,28 @@ func (e *Event) readHead(b []byte, present uint64, head int) error {
 func (e *Event) readBytes(num uint32, v []byte, trusted bool) (ok bool) {
 	ok = true
 	switch num {
-	case fieldID:
-		e.ID, ok = checked(v, trusted)
-	case fieldSource:
-		e.Source, ok = checked(v, trusted)
-	case fieldType:
-		e.Type, ok = checked(v, trusted)
-	case fieldSubject:
-		e.Subject, ok = checked(v, trusted)
-	case fieldPartitionKey:
-		e.PartitionKey, ok = checked(v, trusted)
-	case fieldTraceID:
+	case wire.FieldID:
+		e.ID, ok = wire.Checked(v, trusted)
+	case wire.FieldSource:
+		e.Source, ok = wire.Checked(v, trusted)
+	case wire.FieldType:
+		e.Type, ok = wire.Checked(v, trusted)
+	case wire.FieldSubject:
+		e.Subject, ok = wire.Checked(v, trusted)
+	case wire.FieldPartitionKey:
+		e.PartitionKey, ok = wire.Checked(v, trusted)
+	case wire.FieldTraceID:
 		e.TraceID = sized(v, 16)
-	case fieldSpanID:
+	case wire.FieldSpanID:
 		e.SpanID = sized(v, 8)
-	case fieldParentSpanID:
+	case wire.FieldParentSpanID:
 		e.parentSpan = sized(v, 8)
-	case fieldEntity:
+	case wire.FieldEntity:
 		ok = readEntity(&e.Entity, v, trusted)
-	case fieldBody:
-		e.Body, ok = checked(v, trusted)
+	case wire.FieldBody:
+		e.Body, ok = wire.Checked(v, trusted)
 	default:
-		if num >= firstSignal && num <= lastSignal {
+		if num >= wire.FirstSignal && num <= wire.LastSignal {
 			e.signal = num
 		}
 	}
@@ -162,22 +118,22 @@ func (e *Event) readBytes(num uint32, v []byte, trusted bool) (ok bool) {
 
 func (e *Event) readTime(num uint32, at int64) {
 	switch num {
-	case fieldTime:
+	case wire.FieldTime:
 		e.Time = at
-	case fieldObservedTime:
+	case wire.FieldObservedTime:
 		e.ObservedTime = at
-	case fieldIngestTime:
+	case wire.FieldIngestTime:
 		e.IngestTime = at
 	}
 }
 
 func (e *Event) readNumber(num uint32, n uint64) {
 	switch num {
-	case fieldSeverity:
+	case wire.FieldSeverity:
 		e.Severity = int32(n)
-	case fieldCount:
+	case wire.FieldCount:
 		e.Count = uint32(n)
-	case fieldTraceFlags:
+	case wire.FieldTraceFlags:
 		e.traceFlags = uint32(n)
 	}
 }
@@ -192,30 +148,30 @@ func sized(b []byte, n int) []byte {
 func readEntity(r *EntityRef, b []byte, trusted bool) bool {
 	ok := true
 	for i := 0; ok && i < len(b); {
-		num, wire, _, from, to := field(b, i)
+		num, typ, _, from, to := wire.Field(b, i)
 		if to == 0 {
 			return false
 		}
 		i = to
-		if wire != wireBytes {
+		if typ != wire.BytesType {
 			continue
 		}
 		v := b[from:to:to]
 		switch num {
 		case 1:
-			r.Kind, ok = checked(v, trusted)
+			r.Kind, ok = wire.Checked(v, trusted)
 		case 2:
-			r.Namespace, ok = checked(v, trusted)
+			r.Namespace, ok = wire.Checked(v, trusted)
 		case 3:
-			r.Name, ok = checked(v, trusted)
+			r.Name, ok = wire.Checked(v, trusted)
 		case 4:
-			r.UID, ok = checked(v, trusted)
+			r.UID, ok = wire.Checked(v, trusted)
 		case 5:
-			r.APIVersion, ok = checked(v, trusted)
+			r.APIVersion, ok = wire.Checked(v, trusted)
 		case 6:
-			r.Cluster, ok = checked(v, trusted)
+			r.Cluster, ok = wire.Checked(v, trusted)
 		case 7:
-			r.Role, ok = checked(v, trusted)
+			r.Role, ok = wire.Checked(v, trusted)
 		}
 	}
 	return ok
@@ -267,10 +223,10 @@ func (e *Event) scalarText(num uint32) (s string) {
 		if !ok {
 			return s
 		}
-		f := fields{rest: b}
-		for f.next() {
-			if f.is(num, wireBytes) {
-				s = f.text()
+		f := wire.Fields{Rest: b}
+		for f.Next() {
+			if f.Is(num, wire.BytesType) {
+				s = f.Text()
 			}
 		}
 	}
@@ -286,9 +242,9 @@ func (e *Event) each(num uint32, yield func([]byte) bool) {
 		if !ok {
 			return
 		}
-		f := fields{rest: b}
-		for f.next() {
-			if f.is(num, wireBytes) && !yield(f.v) {
+		f := wire.Fields{Rest: b}
+		for f.Next() {
+			if f.Is(num, wire.BytesType) && !yield(f.V) {
 				return
 			}
 		}

@@ -13,7 +13,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/frame"
+	"millrace.dev/millrace/workers/event/jsontext"
 )
 
 const (
@@ -119,7 +120,7 @@ func (f *feeder) next(ctx context.Context, lines <-chan []byte) (msg *nats.Msg, 
 func (f *feeder) label(msg *nats.Msg, n int) *nats.Msg {
 	f.n++
 	msg.Header.Set("Content-Type", "application/x-ndjson")
-	msg.Header.Set(event.HeaderEvents, strconv.Itoa(n))
+	msg.Header.Set(frame.HeaderEvents, strconv.Itoa(n))
 	msg.Header.Set(nats.MsgIdHdr, f.run+":"+strconv.FormatInt(f.n, 10))
 	return msg
 }
@@ -147,7 +148,7 @@ func (f *feeder) publish(msg *nats.Msg) (jetstream.PubAckFuture, error) {
 }
 
 func eventsOf(msg *nats.Msg) int64 {
-	n, _ := strconv.ParseInt(msg.Header.Get(event.HeaderEvents), 10, 64) // set by label
+	n, _ := strconv.ParseInt(msg.Header.Get(frame.HeaderEvents), 10, 64) // set by label
 	return n
 }
 
@@ -204,7 +205,7 @@ func (e inputError) Unwrap() error { return e.err }
 
 // readTexts sends the texts of the events of in, each as one line.
 func readTexts(ctx context.Context, in io.Reader, lines chan<- []byte) error {
-	r := event.NewTextReader(in, maxLine)
+	r := jsontext.NewReader(in, maxLine)
 	for {
 		text, err := r.Next()
 		if errors.Is(err, io.EOF) {

@@ -9,7 +9,7 @@ import (
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/controllers/plan"
 	"millrace.dev/millrace/workers/config"
-	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 )
 
 // lastInsights returns the newest revision of every insight that the run stored, in the
@@ -47,7 +47,7 @@ func lastInsights(ctx context.Context, js jetstream.JetStream, p *plan.Plan, aft
 }
 
 func readInsight(m jetstream.Msg) (*eventv1.Event, error) {
-	events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Header: m.Headers(), Data: m.Data()})
+	events, bad := decode.New(decode.Limits{}).Decode(nil, decode.Message{Header: m.Headers(), Data: m.Data()})
 	if len(bad) > 0 {
 		return nil, bad[0].Err
 	}

@@ -14,7 +14,8 @@ import (
 
 	"millrace.dev/millrace/controllers/plan"
 	"millrace.dev/millrace/workers/config"
-	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 )
 
 // place is where a port of a stage, or the ingress, stores.
@@ -103,11 +104,11 @@ func storedEvents(ctx context.Context, js jetstream.JetStream, pl place, after u
 	if err != nil || untold == 0 {
 		return events, err
 	}
-	d := event.NewDecoder(event.Limits{})
+	d := decode.New(decode.Limits{})
 	err = scan(ctx, js, pl, untold-1, false, func(m jetstream.Msg) error {
 		n, told, err := toldEvents(m)
 		if !told {
-			good, bad := d.Decode(nil, event.Message{Header: m.Headers(), Data: m.Data()})
+			good, bad := d.Decode(nil, decode.Message{Header: m.Headers(), Data: m.Data()})
 			n = int64(len(good) + len(bad))
 			d.Reset()
 		}
@@ -119,12 +120,12 @@ func storedEvents(ctx context.Context, js jetstream.JetStream, pl place, after u
 
 // toldEvents is the number of events of a message, one where it does not tell.
 func toldEvents(m jetstream.Msg) (n int64, told bool, err error) {
-	v := m.Headers().Get(event.HeaderEvents)
+	v := m.Headers().Get(frame.HeaderEvents)
 	if v == "" {
 		return 1, false, nil
 	}
 	if n, err = strconv.ParseInt(v, 10, 64); err != nil {
-		return 0, true, fmt.Errorf("header %s: %w", event.HeaderEvents, err)
+		return 0, true, fmt.Errorf("header %s: %w", frame.HeaderEvents, err)
 	}
 	return n, true, nil
 }

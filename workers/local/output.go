@@ -15,6 +15,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/cloudevent"
+	"millrace.dev/millrace/workers/event/decode"
 )
 
 // outputWriter writes what a port carries to a file, while the run goes on: one structured
@@ -25,7 +27,7 @@ type outputWriter struct {
 	file    *os.File
 	buf     *bufio.Writer
 	raw     bool // dead letters: what they carry may be no event
-	decoder *event.Decoder
+	decoder *decode.Decoder
 	events  []event.Event
 	line    []byte
 
@@ -52,7 +54,7 @@ func newOutputWriter(ctx context.Context, js jetstream.JetStream, pl place, afte
 	}
 	w := &outputWriter{
 		place: pl, js: js, file: f, buf: bufio.NewWriterSize(f, 1<<20), raw: raw,
-		decoder: event.NewDecoder(event.Limits{Hints: true}), messages: messages, done: make(chan error, 1),
+		decoder: decode.New(decode.Limits{Hints: true}), messages: messages, done: make(chan error, 1),
 	}
 	go func() { w.done <- w.run() }()
 	return w, nil
@@ -84,13 +86,13 @@ func (w *outputWriter) run() error {
 }
 
 func (w *outputWriter) write(m jetstream.Msg) error {
-	var bad []event.Undecodable
-	w.events, bad = w.decoder.Decode(w.events[:0], event.Message{Header: m.Headers(), Data: m.Data()})
+	var bad []decode.Undecodable
+	w.events, bad = w.decoder.Decode(w.events[:0], decode.Message{Header: m.Headers(), Data: m.Data()})
 	if len(bad) > 0 {
 		return bad[0].Err
 	}
 	for i := range w.events {
-		line, err := w.events[i].AppendCloudEvent(w.line[:0])
+		line, err := cloudevent.Append(w.line[:0], &w.events[i])
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 )
 
 // TestLanesAtTheIngress publishes on many subjects of an ingress with partitions: the lanes share the work, every event is stored once in the
@@ -59,7 +60,7 @@ func TestLanesAtTheIngress(t *testing.T) {
 	for _, m := range s.stored("DEFAULT_P_VALIDATE") {
 		place := strings.Split(m.Subject(), ".") // events.validate.<partition>.<lane>
 		lanes[place[3]] = true
-		events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{Header: m.Headers(), Data: m.Data()})
+		events, bad := decode.New(decode.Limits{}).Decode(nil, decode.Message{Header: m.Headers(), Data: m.Data()})
 		if len(bad) > 0 {
 			t.Fatal(bad[0].Err)
 		}

@@ -8,6 +8,8 @@ import (
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 )
 
 // coder decodes a frame, and encodes the events of the last one as a frame.
@@ -35,7 +37,7 @@ func BenchmarkCodec(b *testing.B) {
 		name string
 		coder
 	}{
-		{"ours", &ours{decoder: event.NewDecoder(event.Limits{})}},
+		{"ours", &ours{decoder: decode.New(decode.Limits{})}},
 		{"vtprotobuf", &vtprotobuf{}},
 		{"protobuf-go", &protobufGo{}},
 	} {
@@ -64,16 +66,16 @@ func BenchmarkCodec(b *testing.B) {
 }
 
 type ours struct {
-	decoder *event.Decoder
+	decoder *decode.Decoder
 	events  []event.Event
-	writer  event.FrameWriter
+	writer  frame.Writer
 	out     []byte
 }
 
 func (c *ours) decode(frame []byte) error {
 	c.decoder.Reset()
-	var bad []event.Undecodable
-	c.events, bad = c.decoder.Decode(c.events[:0], event.Message{
+	var bad []decode.Undecodable
+	c.events, bad = c.decoder.Decode(c.events[:0], decode.Message{
 		Header: map[string][]string{"Content-Type": {event.ContentTypeFrame}}, Data: frame,
 	})
 	if len(bad) > 0 {
@@ -83,7 +85,7 @@ func (c *ours) decode(frame []byte) error {
 }
 
 func (c *ours) encode() error {
-	c.writer.Begin(event.FrameHeader{InputStream: "RAW_EVENTS"})
+	c.writer.Begin(frame.Header{InputStream: "RAW_EVENTS"})
 	for i := range c.events {
 		c.writer.Add(&c.events[i])
 	}

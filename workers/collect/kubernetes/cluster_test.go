@@ -23,7 +23,8 @@ import (
 	"millrace.dev/millrace/test/harness/kube"
 	"millrace.dev/millrace/test/harness/natsserver"
 	"millrace.dev/millrace/test/harness/node"
-	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/cloudevent"
+	"millrace.dev/millrace/workers/event/decode"
 )
 
 var rerecord = flag.Bool("record", false, "write test/testdata/kubernetes-events.ndjson and kubernetes-snapshot.json anew")
@@ -268,7 +269,7 @@ func writeRecording(t *testing.T, w *world, snapshot []any) {
 	t.Helper()
 	var out strings.Builder
 	for _, e := range w.published(t) {
-		out.Write(nativeJSON(t, event.AppendCloudEvent(nil, e)))
+		out.Write(nativeJSON(t, cloudevent.AppendProto(nil, e)))
 		out.WriteByte('\n')
 	}
 	write(t, recordedEvents, []byte(out.String()))
@@ -319,7 +320,7 @@ func TestRecording(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	events, bad := event.NewDecoder(event.Limits{}).Decode(nil, event.Message{
+	events, bad := decode.New(decode.Limits{}).Decode(nil, decode.Message{
 		Header: map[string][]string{"Content-Type": {"application/x-ndjson"}}, Data: text,
 	})
 	if len(bad) > 0 {

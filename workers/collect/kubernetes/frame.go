@@ -8,13 +8,15 @@ import (
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 )
 
 var errEncode = errors.New("encode event")
 
 func encodeFrame(batch []*eventv1.Event) ([]byte, error) {
-	var w event.FrameWriter
-	w.Begin(event.FrameHeader{})
+	var w frame.Writer
+	w.Begin(frame.Header{})
 	for _, e := range batch {
 		encoded, err := proto.Marshal(e)
 		if err != nil {
@@ -28,7 +30,7 @@ func encodeFrame(batch []*eventv1.Event) ([]byte, error) {
 // decodeFrame reads back what a collector published. A frame that it cannot read is an error:
 // what it does not know it would publish again. Earlier releases wrote events of any size.
 func decodeFrame(header map[string][]string, body []byte) ([]event.Event, error) {
-	events, bad := event.NewDecoder(event.Limits{MaxEvent: 16 << 20}).Decode(nil, event.Message{Header: header, Data: body})
+	events, bad := decode.New(decode.Limits{MaxEvent: 16 << 20}).Decode(nil, decode.Message{Header: header, Data: body})
 	if len(bad) > 0 {
 		return nil, fmt.Errorf("decode frame: event %d: %w", bad[0].Index, bad[0].Err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/frame"
 )
 
 // Headers of a collector's frame, besides those of every frame.
@@ -306,7 +307,7 @@ func (p *publisher) message(batch []*eventv1.Event) (*nats.Msg, error) {
 	msg.Data = body
 	msg.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("collect:%s:%016x", p.cluster, h.Sum64()))
 	msg.Header.Set("Content-Type", event.ContentTypeFrame)
-	msg.Header.Set(event.HeaderEvents, strconv.Itoa(len(batch)))
+	msg.Header.Set(frame.HeaderEvents, strconv.Itoa(len(batch)))
 	msg.Header.Set(headerCollector, p.instance)
 	msg.Header.Set(headerCluster, p.cluster)
 	return msg, nil

@@ -77,6 +77,11 @@ func newEnv(b Binding) (*cel.Env, error) {
 // Compile parses and checks an expression, which must yield a bool at a cost of MaxCost at
 // most. Errors say where and what in one line.
 func Compile(env *cel.Env, expression string) (*cel.Ast, error) {
+	return CompileFor(env, expression, Bool)
+}
+
+// checked parses and checks an expression of any type.
+func checked(env *cel.Env, expression string) (*cel.Ast, error) {
 	if strings.TrimSpace(expression) == "" {
 		return nil, errors.New("is empty")
 	}
@@ -87,17 +92,19 @@ func Compile(env *cel.Env, expression string) (*cel.Ast, error) {
 	if issues.Err() != nil {
 		return nil, describe(issues)
 	}
-	if ast.OutputType() != cel.BoolType && ast.OutputType() != cel.DynType {
-		return nil, fmt.Errorf("yields %s, must yield bool", cel.FormatCELType(ast.OutputType()))
-	}
+	return ast, nil
+}
+
+// affordable refuses an expression that may cost more than MaxCost.
+func affordable(env *cel.Env, ast *cel.Ast) error {
 	cost, err := costOf(env, ast, largest())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if cost > MaxCost {
-		return nil, fmt.Errorf("may cost %d units an event, at most %d: nest fewer loops over maps and lists, and search, replace and join with literals", cost, MaxCost)
+		return fmt.Errorf("may cost %d units an event, at most %d: nest fewer loops over maps and lists, and search, replace and join with literals", cost, MaxCost)
 	}
-	return ast, nil
+	return nil
 }
 
 // Dear says how long one evaluation of a checked expression may take, of an event with texts of 1 KiB and 16 attributes; empty where that

@@ -58,6 +58,63 @@ func TestCompile(t *testing.T) {
 	}
 }
 
+// TestCompileFor: an expression is refused when it cannot yield what is asked for, whatever the event.
+func TestCompileFor(t *testing.T) {
+	env, err := celenv.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const all = "bool string int double scalar list map"
+	for expression, want := range map[string]string{
+		"event.attributes['a']":             all, // dyn
+		"true":                              "bool scalar",
+		"event.id":                          "string scalar",
+		"event.severity":                    "int double scalar",
+		"event.metric.value":                "double scalar",
+		"event.time":                        "scalar",
+		"event.time - event.time":           "scalar",
+		"b'a'":                              "scalar",
+		"null":                              "scalar",
+		"event.body.split(',')":             "list",
+		"[]":                                "list",
+		"[{'a': [event.attributes['a']]}]":  "list",
+		"event.resource":                    "map",
+		"{}":                                "map",
+		"{event.attributes['a']: event.id}": "map",
+		"{1: 2}":                            "",
+		"[{1: 2}]":                          "",
+		"event.entity":                      "",
+		"[event.entity]":                    "",
+		"{'a': event}":                      "",
+		"event.resource[?'a']":              "",
+		"[event.resource[?'a']]":            "",
+		"type(event.id)":                    "",
+		"1u":                                "",
+	} {
+		var got []string
+		for result, name := range strings.Fields(all) {
+			ast, err := celenv.CompileFor(env, expression, celenv.Result(result))
+			switch {
+			case err == nil && ast != nil:
+				got = append(got, name)
+			case err == nil || !strings.HasPrefix(err.Error(), "yields ") || !strings.Contains(err.Error(), ", must yield ") || !strings.HasSuffix(err.Error(), name):
+				t.Errorf("%s as %s: %v", expression, name, err)
+			}
+		}
+		if got := strings.Join(got, " "); got != want {
+			t.Errorf("%s can yield %q, want %q", expression, got, want)
+		}
+	}
+	loops := "event.resource.map(a, event.resource.map(b, event.resource.map(c, event.resource.map(d, a + b + c + d))))"
+	if _, err := celenv.CompileFor(env, loops, celenv.List); err == nil || !strings.HasPrefix(err.Error(), "may cost ") {
+		t.Errorf("got %v, want a refusal of the cost", err)
+	}
+	ast, err := celenv.CompileFor(env, "event.resource.map(a, event.resource.all(b, b != ''))", celenv.List)
+	if err != nil || celenv.Dear(env, ast) == "" {
+		t.Errorf("%v; want a warning of the cost of two loops", err)
+	}
+}
+
 // TestTextThatGrows: text that is made of the text of events stays bounded, whatever it is made with.
 func TestTextThatGrows(t *testing.T) {
 	env, err := celenv.New()

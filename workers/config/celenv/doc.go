@@ -5,6 +5,8 @@
 // what a worker could not run. A worker binds the same declarations to the event that it has
 // decoded (Binding), so both planes agree on every field.
 //
+// Compile wants an expression that yields a bool; CompileFor wants the result that the stage asks for (Result).
+//
 // Members that an event does not have read as their zero value, and has(event.metric) tells;
 // a key that a map does not have is an error, unless it is asked for as event.attributes[?'key'].
 package celenv

@@ -4,7 +4,7 @@ import (
 	"context"
 	"slices"
 
-	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 )
 
 // ahead decodes the messages of a step, one after another, while the stages are at the one before.
@@ -16,7 +16,7 @@ type ahead struct {
 
 type decoded struct {
 	memory  *memory
-	bad     []event.Undecodable
+	bad     []decode.Undecodable
 	measure Measure
 }
 

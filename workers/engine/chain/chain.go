@@ -99,7 +99,7 @@ type Chain struct {
 	maxPayload atomic.Int64
 	waiting    atomic.Int32 // parts of the chain that wait for the back-off of a retry
 
-	writers sync.Pool // *event.FrameWriter
+	writers sync.Pool // *frame.Writer
 }
 
 // instance is a stage at work.

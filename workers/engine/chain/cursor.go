@@ -5,6 +5,7 @@ import (
 
 	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -21,7 +22,7 @@ type cursor struct {
 	partition int
 	// downstream says that the stages downstream of the cut are at it.
 	downstream bool
-	bad        []event.Undecodable // of m, not yet dead-lettered
+	bad        []decode.Undecodable // of m, not yet dead-lettered
 	// in and at are the input and the position of what is made next; at.index grows.
 	in int
 	at progress.Position

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 )
 
 // maxErrorText bounds the header Millrace-Error.
@@ -23,7 +24,7 @@ var errNoReason = errors.New("no reason given")
 
 // deadLetter publishes e, as the worker received it, to the dead letters of node n.
 func (c *Chain) deadLetter(cur *cursor, n *Node, e *event.Event, reason string, err error, attempts int) {
-	body, contentType := e.AppendReceived(nil)
+	body, contentType := decode.AppendReceived(nil, e)
 	c.deadLetterRaw(cur, n, letter{index: e.Origin.Index, body: body, contentType: contentType, reason: reason, err: err, attempts: attempts})
 }
 

@@ -6,6 +6,8 @@ import (
 
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/cloudevent"
+	"millrace.dev/millrace/workers/event/decode"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -121,9 +123,9 @@ func (c *Chain) single(cur *cursor, at *Outlet, e *event.Event, body []byte, con
 // a CloudEvent leaves as it came.
 func (c *Chain) singleBody(at *Outlet, e *event.Event) (body []byte, contentType string) {
 	if at.Port.Out.Format == config.FormatCloudEvent {
-		if body, err := e.AppendCloudEvent(nil); err == nil {
+		if body, err := cloudevent.Append(nil, e); err == nil {
 			return body, event.ContentTypeCloudEvent
 		}
 	}
-	return e.AppendReceived(nil)
+	return decode.AppendReceived(nil, e)
 }

@@ -2,6 +2,7 @@ package chain
 
 import (
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/frame"
 )
 
 // pack adds e to the frame that is open at an outlet.
@@ -20,7 +21,7 @@ func (c *Chain) pack(cur *cursor, at *Outlet, q int, e *event.Event) {
 	if o == nil {
 		o = &Output{frame: c.writer(), Subject: at.Subject}
 		stream, first := cur.origin()
-		o.frame.Begin(event.FrameHeader{Partition: uint32(q), InputStream: stream, InputFirst: first})
+		o.frame.Begin(frame.Header{Partition: uint32(q), InputStream: stream, InputFirst: first})
 		cur.enqueue(at, o)
 		o.trace = cur.m
 	} else if o.Events == 1 {
@@ -67,7 +68,7 @@ func (c *Chain) tooLargeAlone(n *Node, e *event.Event) bool {
 	}
 	w := c.writer()
 	defer c.putWriter(w)
-	w.Begin(event.FrameHeader{})
+	w.Begin(frame.Header{})
 	w.Add(e)
 	return len(w.AppendTo(nil)) > limit
 }
@@ -75,18 +76,18 @@ func (c *Chain) tooLargeAlone(n *Node, e *event.Event) bool {
 // alone is the room for the other headers of a frame of one event.
 const alone = 2 << 10
 
-func (c *Chain) writer() *event.FrameWriter {
-	if w, ok := c.writers.Get().(*event.FrameWriter); ok {
+func (c *Chain) writer() *frame.Writer {
+	if w, ok := c.writers.Get().(*frame.Writer); ok {
 		return w
 	}
-	return &event.FrameWriter{Hints: true}
+	return &frame.Writer{Hints: true}
 }
 
 // maxWriter is how large a frame may have been whose writer is kept.
 const maxWriter = 4 << 20
 
 // putWriter gives a writer back. One that held an unusually large event is not kept.
-func (c *Chain) putWriter(w *event.FrameWriter) {
+func (c *Chain) putWriter(w *frame.Writer) {
 	if w.Size() <= maxWriter {
 		c.writers.Put(w)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -85,6 +86,6 @@ func (c *Chain) reader(s *Step) func(Row) (body []byte, contentType string) {
 			decoded = row.message
 		}
 		i, _ := slices.BinarySearchFunc(events, row.index, func(e event.Event, index int) int { return cmp.Compare(e.Origin.Index, index) })
-		return events[i].AppendReceived(nil)
+		return decode.AppendReceived(nil, &events[i])
 	}
 }

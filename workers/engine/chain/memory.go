@@ -5,12 +5,13 @@ import (
 	"slices"
 
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 )
 
 // memory is that of one message while it is processed.
 type memory struct {
 	// decoders are by input: those that stages fill share one, the others another.
-	decoders []*event.Decoder
+	decoders []*decode.Decoder
 	events   []event.Event
 	copies   []copies // by node
 }
@@ -41,12 +42,12 @@ func (c *Chain) makeMemories() {
 }
 
 // newDecoders makes the decoders of one message in hand, by input. contexts is what they remember.
-func (c *Chain) newDecoders(contexts *event.Contexts) []*event.Decoder {
-	made, all := map[bool]*event.Decoder{}, make([]*event.Decoder, len(c.inputs))
+func (c *Chain) newDecoders(contexts *event.Contexts) []*decode.Decoder {
+	made, all := map[bool]*decode.Decoder{}, make([]*decode.Decoder, len(c.inputs))
 	for i, in := range c.inputs {
 		own := framed(in.From)
 		if made[own] == nil {
-			made[own] = event.NewDecoder(event.Limits{Hints: own, Lift: !own})
+			made[own] = decode.New(decode.Limits{Hints: own, Lift: !own})
 			made[own].Remember(contexts)
 		}
 		all[i] = made[own]
@@ -92,7 +93,7 @@ func (h *memory) held() (bytes int) {
 }
 
 // decode decodes m behind the events in hand.
-func (h *memory) decode(m *Message) (bad []event.Undecodable, known Measure) {
+func (h *memory) decode(m *Message) (bad []decode.Undecodable, known Measure) {
 	lo := len(h.events)
 	h.events, bad = h.decoders[m.Input].Decode(h.events, m.Message)
 	known.Events = len(h.events) - lo + len(bad)

@@ -5,12 +5,12 @@ import (
 	"strings"
 
 	"millrace.dev/millrace/workers/config"
-	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 )
 
 // Message is one message of an input.
 type Message struct {
-	event.Message
+	decode.Message
 	// Stream and Subject are where it was stored. They go into dead letters.
 	Stream, Subject string
 }

@@ -5,11 +5,12 @@ import (
 
 	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/frame"
 )
 
 // Headers of the project on NATS messages.
 const (
-	headerEvents    = event.HeaderEvents
+	headerEvents    = frame.HeaderEvents
 	headerReason    = "Millrace-Reason"
 	headerStage     = "Millrace-Stage"
 	headerAttempts  = "Millrace-Attempts"
@@ -45,8 +46,8 @@ type Output struct {
 	// Reach is how far it reaches into each input.
 	Reach []progress.Position
 
-	frame *event.FrameWriter // of a frame that is not encoded
-	trace *Message           // the message of the only event, whose trace context is carried
+	frame *frame.Writer // of a frame that is not encoded
+	trace *Message      // the message of the only event, whose trace context is carried
 }
 
 // IsFrame says that o is a frame that is not encoded yet.
@@ -62,7 +63,7 @@ func (c *Chain) Encode(o *Output, buffer []byte) []byte {
 	h[event.HeaderContentType] = []string{event.ContentTypeFrame}
 	h[headerEvents] = []string{strconv.Itoa(o.Events)}
 	if marks := o.frame.Marks(); marks != "" {
-		h[event.HeaderMarked] = []string{marks}
+		h[frame.HeaderMarked] = []string{marks}
 	}
 	if o.trace != nil && o.Events == 1 {
 		for _, key := range [2]string{HeaderTraceparent, HeaderTracestate} {

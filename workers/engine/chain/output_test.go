@@ -15,7 +15,8 @@ import (
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine/chain"
 	"millrace.dev/millrace/workers/engine/progress"
-	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
+	eventframe "millrace.dev/millrace/workers/event/frame"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -139,7 +140,7 @@ func TestFramesAreBounded(t *testing.T) {
 				t.Errorf("%d frames, want %d", len(got), c.frames)
 			}
 			for _, o := range r.step.Pending[0].Outputs {
-				if o.Header[event.HeaderEvents][0] != strconv.Itoa(o.Events) || c.payload > 0 && int64(len(o.Data)) > c.payload {
+				if o.Header[eventframe.HeaderEvents][0] != strconv.Itoa(o.Events) || c.payload > 0 && int64(len(o.Data)) > c.payload {
 					t.Errorf("%d events, %d bytes, headers %v", o.Events, len(o.Data), o.Header)
 				}
 			}
@@ -149,8 +150,8 @@ func TestFramesAreBounded(t *testing.T) {
 
 // TestTooLarge: an event that the server does not take alone is a dead letter, cut to what it takes.
 func TestTooLarge(t *testing.T) {
-	big := chain.Message{Subject: "in.raw", Message: event.Message{Data: fmt.Appendf(nil, `{"id":"big","source":"s","type":"t","partitionkey":"k","body":%q}`, randomText(50_000))}}
-	packed := chain.Message{Subject: "in.raw", Message: event.Message{Data: fmt.Appendf(nil, `{"id":"big","source":"s","type":"t","partitionkey":"k","body":%q}`, strings.Repeat("x", 50_000))}}
+	big := chain.Message{Subject: "in.raw", Message: decode.Message{Data: fmt.Appendf(nil, `{"id":"big","source":"s","type":"t","partitionkey":"k","body":%q}`, randomText(50_000))}}
+	packed := chain.Message{Subject: "in.raw", Message: decode.Message{Data: fmt.Appendf(nil, `{"id":"big","source":"s","type":"t","partitionkey":"k","body":%q}`, strings.Repeat("x", 50_000))}}
 	for name, c := range map[string]struct {
 		message chain.Message
 		port    stage.Ports
@@ -182,7 +183,7 @@ func TestTooLarge(t *testing.T) {
 		r.want(r.take(big), "a.out.0: big")
 	})
 	t.Run("headers of the sender", func(t *testing.T) {
-		m := chain.Message{Subject: "in.raw", Message: event.Message{Data: []byte("{"), Header: map[string][]string{
+		m := chain.Message{Subject: "in.raw", Message: decode.Message{Data: []byte("{"), Header: map[string][]string{
 			"X-Small": {"s"}, "X-Large": {randomText(70_000)},
 		}}}
 		r := newRig(t, fake{})
@@ -251,7 +252,7 @@ func TestStoredInPart(t *testing.T) {
 		return nil
 	}}
 	messages := func() []chain.Message {
-		bad := chain.Message{Subject: "in.raw", Message: event.Message{Data: []byte("{")}}
+		bad := chain.Message{Subject: "in.raw", Message: decode.Message{Data: []byte("{")}}
 		return []chain.Message{frame(t, "a0", "a1", "a2"), bad, frame(t, "b3", "b0")}
 	}
 	whole := newRig(t, makes, fake{})
@@ -383,7 +384,7 @@ func TestNewEventOnAnotherPort(t *testing.T) {
 
 // TestTooLargeForOneOfTwoPorts: the dead letter of one copy says where the other one belongs, should nothing else be stored.
 func TestTooLargeForOneOfTwoPorts(t *testing.T) {
-	big := chain.Message{Subject: "in.raw", Message: event.Message{Data: fmt.Appendf(nil, `{"id":"big","source":"s","type":"t","partitionkey":"k","body":%q}`, strings.Repeat("x", 50_000))}}
+	big := chain.Message{Subject: "in.raw", Message: decode.Message{Data: fmt.Appendf(nil, `{"id":"big","source":"s","type":"t","partitionkey":"k","body":%q}`, strings.Repeat("x", 50_000))}}
 	worker := func(decide func(b *stage.Batch, i int)) *rig {
 		r := newRig(t, fake{process: on(decide, "big")})
 		r.payload = 16 << 10

@@ -13,6 +13,7 @@ import (
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/cloudevent"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -122,7 +123,7 @@ func (c *Chain) publishMade(cur *cursor, n *Node, p int, e *event.Event, m *even
 	at := c.outlets[n.Index][n.Ports.outletOf(p, 0)]
 	var err error
 	for _, less := range smaller {
-		if err = c.single(cur, at, e, event.AppendCloudEvent(nil, less(m)), event.ContentTypeCloudEvent); err == nil {
+		if err = c.single(cur, at, e, cloudevent.AppendProto(nil, less(m)), event.ContentTypeCloudEvent); err == nil {
 			return nil
 		}
 	}

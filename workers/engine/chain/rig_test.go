@@ -17,6 +17,8 @@ import (
 	"millrace.dev/millrace/workers/engine/chain"
 	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
+	eventframe "millrace.dev/millrace/workers/event/frame"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -216,8 +218,8 @@ func (r *rig) run(work func(context.Context) bool) (got []string, ok bool) {
 func (r *rig) line(o *chain.Output) string {
 	r.t.Helper()
 	line := o.Subject + ":"
-	d := event.NewDecoder(event.Limits{})
-	events, bad := d.Decode(nil, event.Message{Header: o.Header, Data: o.Data})
+	d := decode.New(decode.Limits{})
+	events, bad := d.Decode(nil, decode.Message{Header: o.Header, Data: o.Data})
 	for i := range events {
 		line += " " + events[i].ID
 	}
@@ -269,7 +271,7 @@ func eventJSON(id string) string {
 
 // loose is a message of one event.
 func loose(id string) chain.Message {
-	return chain.Message{Subject: "in.raw", Message: event.Message{Data: []byte(eventJSON(id))}}
+	return chain.Message{Subject: "in.raw", Message: decode.Message{Data: []byte(eventJSON(id))}}
 }
 
 // looses are several.
@@ -283,21 +285,21 @@ func looses(ids ...string) (all []chain.Message) {
 // framed is a message of several events.
 func framed(t testing.TB, lines ...string) chain.Message {
 	t.Helper()
-	d := event.NewDecoder(event.Limits{})
-	events, bad := d.Decode(nil, event.Message{Header: map[string][]string{"Content-Type": {event.ContentTypeNDJSON}}, Data: []byte(strings.Join(lines, "\n"))})
+	d := decode.New(decode.Limits{})
+	events, bad := d.Decode(nil, decode.Message{Header: map[string][]string{"Content-Type": {event.ContentTypeNDJSON}}, Data: []byte(strings.Join(lines, "\n"))})
 	if len(bad) > 0 {
 		t.Fatal(bad[0].Err)
 	}
-	var w event.FrameWriter
-	w.Begin(event.FrameHeader{})
+	var w eventframe.Writer
+	w.Begin(eventframe.Header{})
 	for i := range events {
 		w.Add(&events[i])
 	}
 	h := map[string][]string{"Content-Type": {event.ContentTypeFrame}}
 	if marks := w.Marks(); marks != "" {
-		h[event.HeaderMarked] = []string{marks}
+		h[eventframe.HeaderMarked] = []string{marks}
 	}
-	return chain.Message{Subject: "in.frames.0", Message: event.Message{Header: h, Data: w.AppendTo(nil)}}
+	return chain.Message{Subject: "in.frames.0", Message: decode.Message{Header: h, Data: w.AppendTo(nil)}}
 }
 
 // frame is a message of events with these ids.

@@ -7,7 +7,8 @@ import (
 	"time"
 
 	"millrace.dev/millrace/workers/engine/progress"
-	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -137,7 +138,7 @@ func (c *Chain) through(ctx context.Context, cur *cursor) bool {
 }
 
 // decode decodes m behind the events in hand.
-func (c *Chain) decode(s *Step, m *Message) (bad []event.Undecodable) {
+func (c *Chain) decode(s *Step, m *Message) (bad []decode.Undecodable) {
 	bad, known := c.memory.decode(m)
 	s.Measures = append(s.Measures, known)
 	return bad
@@ -176,8 +177,8 @@ func (c *Chain) OnlyMarked() bool {
 // sender of a message of the ingress may have written anything. A message that the stage was given in parts is read
 // as a whole, so that the parts are the same.
 func (c *Chain) Marks(m *Message, events int) []int {
-	if h := m.Header[event.HeaderMarked]; len(h) == 1 && framed(c.inputs[m.Input].From) && events <= c.head.Limits.MaxEvents {
-		if marks, ok := event.ParseMarks(h[0]); ok {
+	if h := m.Header[frame.HeaderMarked]; len(h) == 1 && framed(c.inputs[m.Input].From) && events <= c.head.Limits.MaxEvents {
+		if marks, ok := frame.ParseMarks(h[0]); ok {
 			return marks
 		}
 	}

@@ -10,6 +10,8 @@ import (
 
 	"millrace.dev/millrace/workers/engine/chain"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
+	eventframe "millrace.dev/millrace/workers/event/frame"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -108,8 +110,8 @@ func TestVerdicts(t *testing.T) {
 
 // TestUndecodable: what is no event becomes a dead letter in its place, and the events around it go on.
 func TestUndecodable(t *testing.T) {
-	bad := chain.Message{Subject: "in.raw", Message: event.Message{Header: map[string][]string{"X-Sender": {"me"}, "Nats-Msg-Id": {"1"}}, Data: []byte("{")}}
-	lines := chain.Message{Subject: "in.raw", Message: event.Message{
+	bad := chain.Message{Subject: "in.raw", Message: decode.Message{Header: map[string][]string{"X-Sender": {"me"}, "Nats-Msg-Id": {"1"}}, Data: []byte("{")}}
+	lines := chain.Message{Subject: "in.raw", Message: decode.Message{
 		Header: map[string][]string{"Content-Type": {event.ContentTypeNDJSON}},
 		Data:   []byte(strings.Join([]string{eventJSON("e0"), "{", eventJSON("e1"), "}"}, "\n")),
 	}}
@@ -133,7 +135,7 @@ func TestUndecodable(t *testing.T) {
 				}
 				for name, want := range map[string]string{
 					"Millrace-Stream": "IN", "Millrace-Subject": "in.raw", "Millrace-Sequence": "1", "Millrace-Index": "0",
-					"Millrace-Stage": "a", "Millrace-Time": "2023-11-14T22:13:20Z", event.HeaderEvents: "1",
+					"Millrace-Stage": "a", "Millrace-Time": "2023-11-14T22:13:20Z", eventframe.HeaderEvents: "1",
 				} {
 					if got := h[name]; len(got) != 1 || got[0] != want {
 						t.Errorf("%s: got %v, want %s", name, got, want)

@@ -13,7 +13,7 @@ import (
 	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/engine/stored"
 	"millrace.dev/millrace/workers/engine/track"
-	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -60,10 +60,10 @@ func (l *session) recall(ctx context.Context, outlets []*chain.Outlet, floors []
 // what is acknowledged is left out: the stage will make it again.
 func (l *session) toldOn(ctx context.Context, t *track.Track, remembers time.Duration, floors []uint64) (told []*eventv1.Event, err error) {
 	index := map[string]int{} // into told; doubtful ones have -1
-	decoder := event.NewDecoder(event.Limits{})
+	decoder := decode.New(decode.Limits{})
 	take := func(raw *nats.Msg) {
 		decoder.Reset()
-		events, _ := decoder.Decode(nil, event.Message{Header: raw.Header, Data: raw.Data})
+		events, _ := decoder.Decode(nil, decode.Message{Header: raw.Header, Data: raw.Data})
 		for i := range events {
 			e, err := events[i].ToProto()
 			if err != nil {

@@ -10,6 +10,8 @@ import (
 	"millrace.dev/millrace/workers/engine/spans"
 	"millrace.dev/millrace/workers/engine/track"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/workers/event/frame"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -62,7 +64,7 @@ const guessedBytes = 100
 func (s *step) add(m *source.Message) {
 	s.messages = append(s.messages, m)
 	s.Messages = append(s.Messages, chain.Message{
-		Message: event.Message{Header: m.Header, Data: m.Data, Input: m.Input.Index, Sequence: m.Sequence, Time: m.Stored},
+		Message: decode.Message{Header: m.Header, Data: m.Data, Input: m.Input.Index, Sequence: m.Sequence, Time: m.Stored},
 		Stream:  m.Input.Config.Stream, Subject: m.Input.Config.Published(m.Subject),
 	})
 	s.bytes += len(m.Data)
@@ -71,7 +73,7 @@ func (s *step) add(m *source.Message) {
 		s.Frames++
 		n += len(m.Data) / guessedBytes
 	}
-	if h := m.Header[event.HeaderEvents]; len(h) == 1 {
+	if h := m.Header[frame.HeaderEvents]; len(h) == 1 {
 		if count, err := strconv.Atoi(h[0]); err == nil && count > 0 {
 			n = count
 		}

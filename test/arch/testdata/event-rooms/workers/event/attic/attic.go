@@ -1,0 +1,3 @@
+package attic
+
+import _ "millrace.dev/millrace/workers/event"

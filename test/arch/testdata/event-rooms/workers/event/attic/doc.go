@@ -1,0 +1,2 @@
+// Package attic is a room.
+package attic

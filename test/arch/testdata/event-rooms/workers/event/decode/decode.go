@@ -1,0 +1,3 @@
+package decode
+
+import _ "millrace.dev/millrace/workers/event/frame"

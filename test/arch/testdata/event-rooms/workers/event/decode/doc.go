@@ -1,0 +1,2 @@
+// Package decode is a room.
+package decode

@@ -1,0 +1,2 @@
+// Package event is a room.
+package event

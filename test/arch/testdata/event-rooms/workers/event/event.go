@@ -1,0 +1,3 @@
+package event
+
+import _ "millrace.dev/millrace/workers/event/frame"

@@ -1,0 +1,2 @@
+// Package frame is a room.
+package frame

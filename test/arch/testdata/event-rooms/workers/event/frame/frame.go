@@ -1,0 +1,3 @@
+package frame
+
+import _ "millrace.dev/millrace/workers/event/jsontext"

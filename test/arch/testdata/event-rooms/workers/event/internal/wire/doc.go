@@ -1,0 +1,2 @@
+// Package wire is a room.
+package wire

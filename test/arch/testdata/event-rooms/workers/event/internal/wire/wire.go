@@ -1,0 +1,3 @@
+package wire
+
+import _ "millrace.dev/millrace/api/event/v1"
