@@ -2,8 +2,6 @@ package chain
 
 import (
 	"context"
-	"sync/atomic"
-	"time"
 
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
@@ -14,19 +12,6 @@ import (
 
 // maxInFlight is how many batches may wait for answers at most.
 const maxInFlight = 256
-
-// question is a batch that the first stage was given, and waits for answers about.
-type question struct {
-	batch stage.Batch
-	began time.Time
-	// cancel frees what the deadline of the call takes.
-	cancel context.CancelFunc
-	// done takes what Process would have returned.
-	done     chan error
-	answered atomic.Bool
-	// waiting has room for as many as may wait at once.
-	waiting chan struct{}
-}
 
 // ask gives the first stage the events of a message. It is nil for those of a message that node cuts, which are processed one part after
 // another: what stages add to the events of one message goes to one memory.
@@ -54,15 +39,6 @@ func (c *Chain) begin(ctx context.Context, q *question) (err error) {
 	defer c.recovered(&err)
 	c.instances[0].stage.(stage.Async).Begin(ctx, &q.batch, q.answer)
 	return nil
-}
-
-// answer ends the wait. What comes after the first answer counts for nothing.
-func (q *question) answer(err error) {
-	if q.answered.CompareAndSwap(false, true) {
-		q.cancel()
-		q.done <- err
-		<-q.waiting
-	}
 }
 
 // await waits until the first stage has decided about a message, and takes over what it decided.

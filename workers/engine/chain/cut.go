@@ -12,46 +12,12 @@ import (
 //
 // While a lane is taken over, and where there is no chain, one goroutine does it all.
 
-// job is what the stages downstream are to do; false when they cannot go on.
-type job func() bool
-
-// cutChain divides the stages: those from a depth on are downstream of the cut. Where several stages
-// are given the same events, the copies share the memory that what is added to an event goes to, so the
-// stages behind such a branch are all in one part.
-func cutChain(nodes []*Node) (parts [2][]*Node, cut int) {
-	cut = (nodes[0].deepest() + 2) / 2
-	for again := true; again; {
-		again = false
-		for _, n := range nodes {
-			if first := n.Depth + 1; len(n.Children) > 1 && first < cut && cut <= n.deepest() {
-				cut, again = first, true
-			}
-		}
-	}
-	for _, n := range nodes {
-		if n.Depth >= cut {
-			n.part = 1
-		}
-		parts[n.part] = append(parts[n.part], n)
-	}
-	return parts, cut
-}
-
 // partOf is the part of the chain that n belongs to.
 func (c *Chain) partOf(n *Node) int {
 	if c.inFlight > 0 {
 		return 1
 	}
 	return n.part
-}
-
-// deepest is the largest depth among n and what is behind it.
-func (n *Node) deepest() int {
-	depth := n.Depth
-	for _, child := range n.Children {
-		depth = max(depth, child.deepest())
-	}
-	return depth
 }
 
 // then has do done by the stages downstream, or at once when there are none.

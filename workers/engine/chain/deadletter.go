@@ -1,14 +1,15 @@
 package chain
 
 import (
+	"bytes"
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/event/decode"
 )
@@ -19,8 +20,6 @@ const maxErrorText = 1024
 func errUnknownPort(name string) error {
 	return fmt.Errorf("the stage sent the event to port %q, which it does not have", name)
 }
-
-var errNoReason = errors.New("no reason given")
 
 // deadLetter publishes e, as the worker received it, to the dead letters of node n.
 func (c *Chain) deadLetter(cur *cursor, n *Node, e *event.Event, reason string, err error, attempts int) {
@@ -125,3 +124,17 @@ func headerText(s string, limit int) string {
 }
 
 func timeOf(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }
+
+// deadLetterUndecodable dead-letters what is no event and stands before index in the message.
+func (c *Chain) deadLetterUndecodable(cur *cursor, index int) {
+	for len(cur.bad) > 0 && cur.bad[0].Index < index {
+		u := &cur.bad[0]
+		cur.bad = cur.bad[1:]
+		cur.at, cur.made = progress.Position{Seq: cur.m.Sequence, Index: uint32(u.Index)}, 0
+		if where, _ := c.went(cur, c.head); where == progress.Stored {
+			cur.s.Tallies[0].DeadLettered++
+			continue
+		}
+		c.deadLetterRaw(cur, c.head, letter{index: u.Index, body: bytes.Clone(u.Raw), contentType: u.ContentType, reason: reasonUndecodable, err: u.Err, attempts: 1})
+	}
+}

@@ -2,6 +2,7 @@ package chain
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"millrace.dev/millrace/workers/engine/backoff"
@@ -20,13 +21,6 @@ const (
 	reasonUnspecified      = "unspecified"
 	reasonRefused          = "refused"
 )
-
-func (sr *scratch) attempts(i int) int {
-	if i < len(sr.tried) {
-		return max(sr.tried[i], 1)
-	}
-	return 1
-}
 
 // decide has the stage decide about events, which stand at these places. When it fails on several at once they are
 // processed one by one, to find the one to blame. When a stage with state panics, the lane begins anew first (broken).
@@ -183,3 +177,5 @@ func (c *Chain) pause(ctx context.Context, n *Node, attempt int) bool {
 	defer c.waiting.Add(-1)
 	return c.wait(ctx, backoff.Wait(n.Limits.Backoff, n.Limits.MaxBackoff, attempt-1, c.jitter()))
 }
+
+var errNoReason = errors.New("no reason given")

@@ -10,14 +10,6 @@ import (
 	"millrace.dev/millrace/workers/stage"
 )
 
-// Row is an event that the sink keeps.
-type Row struct {
-	// Value is what the stage made of it.
-	Value any
-
-	message, index int // where it stands in the step
-}
-
 // target stands for what a sink keeps where outlets have their numbers and ports their names.
 const (
 	targetNumber = -1

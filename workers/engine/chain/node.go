@@ -1,11 +1,11 @@
 package chain
 
 import (
-	"slices"
-	"strings"
+	"strconv"
 	"time"
 
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/stage"
 )
 
 // Node is one stage of a chain: the first one, or one that is given what another one sends to port out.
@@ -54,42 +54,17 @@ func (n *Node) Chain(c *Node, index int) {
 	n.Children = append(n.Children, c)
 }
 
-// Graph is the stages of one worker. Lanes share it.
-type Graph struct {
-	// Nodes are the first stage, then the chained ones, parents first.
-	Nodes []*Node
-	// Stateful says that some stage remembers events: then messages are taken one by one.
-	Stateful bool
-
-	parts [2][]*Node
-	cut   int // depth of the second part
-}
-
-// NewGraph cuts the chain of nodes, which are in the order of Graph.Nodes.
-func NewGraph(nodes []*Node) *Graph {
-	g := &Graph{Nodes: nodes}
-	g.parts, g.cut = cutChain(nodes)
-	for _, n := range nodes {
-		g.Stateful = g.Stateful || n.Stateful
-	}
-	return g
-}
-
-// LongestPorts are the names of the ports of the stage whose names are longest together.
-func (g *Graph) LongestPorts() []string {
-	return slices.MaxFunc(g.Nodes, func(a, b *Node) int {
-		return len(strings.Join(a.Ports.Names, ",")) - len(strings.Join(b.Ports.Names, ","))
-	}).Ports.Names
-}
-
-// Parents names for each stage the one whose events it is given; -1 for the first.
-func (g *Graph) Parents() []int {
-	parents := make([]int, len(g.Nodes))
-	parents[0] = -1
-	for _, n := range g.Nodes {
-		for _, child := range n.Children {
-			parents[child.Index] = n.Index
+// missing returns a port of the set where the stage may send nothing, if there is one. Port out need not be stored where other stages are
+// chained to this one.
+func (n *Node) missing(set stage.Ports) (name string, missing bool) {
+	for i := range set.Numbers {
+		switch {
+		case i >= len(n.Ports.Names):
+			return strconv.Itoa(i), true
+		case i == 0 && len(n.Children) > 0:
+		case n.Ports.stored[i] < 0 || stage.Ports(1)<<i == deadLetter:
+			return n.Ports.Names[i], true
 		}
 	}
-	return parents
+	return "", false
 }

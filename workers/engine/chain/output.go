@@ -1,10 +1,7 @@
 package chain
 
 import (
-	"strconv"
-
 	"millrace.dev/millrace/workers/engine/progress"
-	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/event/frame"
 )
 
@@ -52,27 +49,3 @@ type Output struct {
 
 // IsFrame says that o is a frame that is not encoded yet.
 func (o *Output) IsFrame() bool { return o.frame != nil }
-
-// Encode completes a frame: it compresses the events behind what is in buffer, and returns both. The goroutine that stores the
-// step calls it.
-func (c *Chain) Encode(o *Output, buffer []byte) []byte {
-	buffer = o.frame.AppendTo(buffer)
-	o.Data = buffer
-	h := make(map[string][]string, 8)
-	o.Header = h
-	h[event.HeaderContentType] = []string{event.ContentTypeFrame}
-	h[headerEvents] = []string{strconv.Itoa(o.Events)}
-	if marks := o.frame.Marks(); marks != "" {
-		h[frame.HeaderMarked] = []string{marks}
-	}
-	if o.trace != nil && o.Events == 1 {
-		for _, key := range [2]string{HeaderTraceparent, HeaderTracestate} {
-			if v := o.trace.Header[key]; len(v) > 0 && v[0] != "" && len(v[0]) <= MaxTraceHeader {
-				h[key] = []string{v[0]}
-			}
-		}
-	}
-	c.putWriter(o.frame)
-	o.frame = nil
-	return buffer
-}

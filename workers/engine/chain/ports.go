@@ -70,18 +70,3 @@ func (p *Ports) outletOf(port, partition int) int {
 
 // deadLetter is the set of port dead-letter.
 const deadLetter stage.Ports = 1 << 1
-
-// missing returns a port of the set where the stage may send nothing, if there is one. Port out need not be stored where other stages are
-// chained to this one.
-func (n *Node) missing(set stage.Ports) (name string, missing bool) {
-	for i := range set.Numbers {
-		switch {
-		case i >= len(n.Ports.Names):
-			return strconv.Itoa(i), true
-		case i == 0 && len(n.Children) > 0:
-		case n.Ports.stored[i] < 0 || stage.Ports(1)<<i == deadLetter:
-			return n.Ports.Names[i], true
-		}
-	}
-	return "", false
-}

@@ -3,26 +3,11 @@ package chain
 import (
 	"context"
 	"slices"
-	"time"
 
 	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
-
-// scratch is the memory of one node in one lane.
-type scratch struct {
-	batch     stage.Batch
-	now       time.Time // of the events
-	partition int       // of their message
-	late      int64     // events that came too late
-	decisions []stage.Decision
-	tried     []int // attempts, where there was more than one
-	made      []event.Event
-	copies    copies // where no memory has them (Chain.copies)
-	picked    []event.Event
-	produced  []product
-}
 
 // node takes events through one stage and what is chained to it.
 func (c *Chain) node(ctx context.Context, cur *cursor, n *Node, events []event.Event) bool {

@@ -39,12 +39,6 @@ type Measure struct {
 	Ingest int64
 }
 
-// Pending holds the outputs of one step on one outlet.
-type Pending struct {
-	Outlet  *Outlet
-	Outputs []*Output
-}
-
 // NewStep makes a step of a chain of so many stages.
 func NewStep(nodes int) *Step { return &Step{Tallies: make([]Tally, nodes)} }
 
@@ -117,4 +111,12 @@ func addTo(counts []Count, name string, n int64) []Count {
 		return counts
 	}
 	return append(counts, Count{name, n})
+}
+
+// Row is an event that the sink keeps.
+type Row struct {
+	// Value is what the stage made of it.
+	Value any
+
+	message, index int // where it stands in the step
 }

@@ -1,7 +1,6 @@
 package chain
 
 import (
-	"bytes"
 	"context"
 	"math"
 	"time"
@@ -142,20 +141,6 @@ func (c *Chain) decode(s *Step, m *Message) (bad []decode.Undecodable) {
 	bad, known := c.memory.decode(m)
 	s.Measures = append(s.Measures, known)
 	return bad
-}
-
-// deadLetterUndecodable dead-letters what is no event and stands before index in the message.
-func (c *Chain) deadLetterUndecodable(cur *cursor, index int) {
-	for len(cur.bad) > 0 && cur.bad[0].Index < index {
-		u := &cur.bad[0]
-		cur.bad = cur.bad[1:]
-		cur.at, cur.made = progress.Position{Seq: cur.m.Sequence, Index: uint32(u.Index)}, 0
-		if where, _ := c.went(cur, c.head); where == progress.Stored {
-			cur.s.Tallies[0].DeadLettered++
-			continue
-		}
-		c.deadLetterRaw(cur, c.head, letter{index: u.Index, body: bytes.Clone(u.Raw), contentType: u.ContentType, reason: reasonUndecodable, err: u.Err, attempts: 1})
-	}
 }
 
 // Replay takes the only message of s through the stages, so that they know what they knew: nothing that comes of it is stored.
