@@ -284,7 +284,7 @@ type IngressSpec struct {
 // PartitionBy is what the partition of a raw event follows from.
 type PartitionBy string
 
-// PartitionBySubject: from the subject that it was published on.
+// PartitionBySubject takes the subject that it was published on.
 const PartitionBySubject PartitionBy = "Subject"
 
 // InsightsSpec names the stream of insights.

@@ -35,7 +35,7 @@ func TestUnchained(t *testing.T) {
 func TestRekeys(t *testing.T) {
 	head := &node{name: "a", rekeys: true, scatters: true}
 	n := &node{
-		name: "b", kind: config.Traits{Kind: "tally", Keyed: "counts by key"}, path: field.NewPath("b"), head: head,
+		name: "b", kind: config.Traits{Kind: "counts", Keyed: "has a number for each key"}, path: field.NewPath("b"), head: head,
 		spec:   &v1alpha1.StageNode{Placement: &v1alpha1.PlacementSpec{With: "a"}},
 		inputs: []input{{source: "a", port: config.PortOut}},
 	}
@@ -45,7 +45,7 @@ func TestRekeys(t *testing.T) {
 	if !n.rekeys || !n.scatters {
 		t.Errorf("rekeys %t, scatters %t, want both", n.rekeys, n.scatters)
 	}
-	want := `b.placement.with: Invalid value: "a": tally counts by key, and the lanes of "a" have events of any key: leave placement out`
+	want := `b.placement.with: Invalid value: "a": counts has a number for each key, and the lanes of "a" have events of any key: leave placement out`
 	if got := c.errs.ToAggregate(); got == nil || got.Error() != want {
 		t.Errorf("got %v, want %s", got, want)
 	}
