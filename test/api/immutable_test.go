@@ -54,7 +54,7 @@ func changes() []change {
 		{name: "ingress subject is set later", base: basePipeline, from: `{}`, to: `spec: {ingress: {subject: b}}`, want: []string{ingress}},
 		{name: "ingress gets partitions", base: basePipeline, from: `{}`, to: `spec: {ingress: {partitionBy: Subject}}`, want: []string{ingress}},
 		{name: "ingress loses partitions", base: basePipeline, from: `spec: {ingress: {partitionBy: Subject}}`, to: `spec: {ingress: {}}`, want: []string{ingress}},
-		{name: "ingress keeps partitions", base: basePipeline, from: `spec: {ingress: {partitionBy: Subject}}`, to: `spec: {suspend: true}`},
+		{name: "ingress keeps partitions", base: basePipeline, from: `spec: {ingress: {partitionBy: Subject}}`, to: `spec: {ingress: {partitionBy: Subject}, suspend: true}`},
 		{name: "empty ingress is written", base: basePipeline, from: `{}`, to: `spec: {ingress: {}, insights: {}, deadLetters: {}, streams: {}}`},
 		{name: "insights stream changes", base: basePipeline, from: `spec: {insights: {stream: A}}`, to: `spec: {insights: {stream: B}}`, want: []string{insights}},
 		{name: "insights prefix is removed", base: basePipeline, from: `spec: {insights: {subjectPrefix: a}}`, to: `{}`, want: []string{insights}},

@@ -234,6 +234,9 @@ func pipelineRefusals() map[string]refusal {
 		"stream name": {
 			patch: `spec: {ingress: {stream: raw.events}}`, want: []string{`spec.ingress.stream: Invalid value: "raw.events": spec.ingress.stream in body should match '^[A-Za-z0-9][A-Za-z0-9_-]*$'`},
 		},
+		"partitions by something else": {
+			patch: `spec: {ingress: {partitionBy: Key}}`, want: []string{`spec.ingress.partitionBy: Unsupported value: "Key": supported values: "Subject"`},
+		},
 		"subject with wildcard": {
 			patch: `spec: {deadLetters: {subject: "dead.>"}}`, want: []string{`spec.deadLetters.subject: Invalid value: "dead.>": spec.deadLetters.subject in body should match '^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$'`},
 		},
