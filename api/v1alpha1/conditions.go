@@ -37,6 +37,7 @@ const (
 	ReasonSuspended           = "Suspended"
 	ReasonPipelineNotFound    = "PipelineNotFound"
 	ReasonNATSUnreachable     = "NATSUnreachable"
+	ReasonNATSForbidden       = "NATSForbidden"
 	ReasonCredentialsNotFound = "CredentialsNotFound"
 	ReasonNotOwned            = "NotOwned"
 	ReasonImmutable           = "ImmutableField"

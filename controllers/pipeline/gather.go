@@ -136,4 +136,6 @@ func (r *Reconciler) gatherTaken(ctx context.Context, s *snapshot) (map[string]*
 }
 
 // isNATS reports whether an error is about NATS and so becomes a condition.
-func isNATS(err error) bool { return jetstream.IsUnreachable(err) || access.IsCredentials(err) }
+func isNATS(err error) bool {
+	return jetstream.IsUnreachable(err) || jetstream.IsForbidden(err) || access.IsCredentials(err)
+}

@@ -160,6 +160,9 @@ func streamsReady(rep report) status.Verdict {
 		if access.IsCredentials(err) {
 			return status.False(kind, v1alpha1.ReasonCredentialsNotFound, err.Error())
 		}
+		if jetstream.IsForbidden(err) {
+			return status.False(kind, v1alpha1.ReasonNATSForbidden, err.Error())
+		}
 		return status.False(kind, v1alpha1.ReasonNATSUnreachable, err.Error())
 	}
 	if message := refusals(rep.intent.streams, jetstream.ActionNotOwned, notOwned); message != "" {

@@ -276,4 +276,6 @@ func ignoreNotFound(err error) error {
 }
 
 // isNATS reports whether an error is about NATS and so becomes a condition.
-func isNATS(err error) bool { return jetstream.IsUnreachable(err) || access.IsCredentials(err) }
+func isNATS(err error) bool {
+	return jetstream.IsUnreachable(err) || jetstream.IsForbidden(err) || access.IsCredentials(err)
+}

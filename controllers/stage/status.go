@@ -212,6 +212,9 @@ func consumersReady(rep report) status.Verdict {
 		if access.IsCredentials(err) {
 			return status.False(kind, v1alpha1.ReasonCredentialsNotFound, err.Error())
 		}
+		if jetstream.IsForbidden(err) {
+			return status.False(kind, v1alpha1.ReasonNATSForbidden, err.Error())
+		}
 		return status.False(kind, v1alpha1.ReasonNATSUnreachable, err.Error())
 	}
 	if head := chainedWith(rep); head != "" {

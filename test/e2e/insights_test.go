@@ -14,7 +14,7 @@ import (
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/natsserver"
-	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/cloudevent"
 )
 
 // told is an insight as a person or a pager reads it from the stream.
@@ -89,7 +89,7 @@ func readInsight(data []byte) (*told, error) {
 
 // TestReadInsight: what the tests read is what the product writes.
 func TestReadInsight(t *testing.T) {
-	data := event.AppendProto(nil, &eventv1.Event{
+	data := cloudevent.AppendProto(nil, &eventv1.Event{
 		Id: "i", Source: "/stages/correlate", Type: "millrace.insight", SeverityNumber: 17,
 		Entity: &eventv1.EntityRef{Kind: "Deployment", Namespace: "shop", Name: "web"},
 		Signal: &eventv1.Event_Insight{Insight: &eventv1.Insight{

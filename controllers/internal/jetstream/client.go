@@ -17,7 +17,7 @@ import (
 )
 
 // Client administers JetStream on one connection. Errors are ErrNotFound, an
-// UnreachableError, or the server's refusal (api.ApiError). Each call is bounded by the
+// UnreachableError, a ForbiddenError, or the server's refusal (api.ApiError). Each call is bounded by the
 // pool's RequestTimeout. Its methods may be called from any goroutine.
 type Client struct {
 	nc             *nats.Conn
@@ -29,6 +29,7 @@ type Client struct {
 	notify         func(Notice)
 	// silence is set while the server is connected and answers nothing.
 	silence atomic.Pointer[error]
+	denials *denials
 }
 
 // Stream is what a server has.
@@ -247,6 +248,9 @@ func (c *Client) ConsumersOf(stream string, owner Owner) ([]string, error) {
 func (c *Client) wrap(err error, format string, args ...any) error {
 	if err == nil {
 		return nil
+	}
+	if denied := c.denied(err, args); denied != nil {
+		return fmt.Errorf(format+": %w", append(args, denied)...)
 	}
 	c.suspect(err)
 	return fmt.Errorf(format+": %w", append(args, c.classify(err))...)

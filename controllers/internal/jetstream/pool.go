@@ -176,6 +176,7 @@ func (p *Pool) connect(key string, server Server) (*Client, error) {
 		return &UnreachableError{Server: server.Redacted(), Domain: server.Domain, Connection: key, Err: err}
 	}
 	everything := func(*nats.Conn) { p.options.Notify(Notice{Connection: key}) }
+	denied := &denials{now: p.options.Now}
 	// Credentials that are refused twice end the connection; the next call reads them again.
 	nc, err := connect.NATS(server.URL, server.login(p.options.ConnectTimeout/time.Duration(len(server.urls()))),
 		nats.Name(p.options.Name),
@@ -184,6 +185,7 @@ func (p *Pool) connect(key string, server Server) (*Client, error) {
 		nats.ReconnectWait(time.Second),
 		// A request to a server that is away fails at once instead of being kept for later.
 		nats.ReconnectBufSize(-1),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { denied.note(err) }),
 		nats.DisconnectErrHandler(func(nc *nats.Conn, _ error) { everything(nc) }),
 		// What happened meanwhile nobody has told, and the server may have lost its store.
 		nats.ReconnectHandler(everything),
@@ -203,7 +205,7 @@ func (p *Pool) connect(key string, server Server) (*Client, error) {
 	}
 	return &Client{
 		nc: nc, manager: manager, server: server.Redacted(), domain: server.Domain, connection: key,
-		timeout: p.options.RequestTimeout, retry: p.options.RetryAfter, notify: p.options.Notify,
+		timeout: p.options.RequestTimeout, retry: p.options.RetryAfter, notify: p.options.Notify, denials: denied,
 	}, nil
 }
 

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/jsm.go/api"
+	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
 	"millrace.dev/millrace/controllers/internal/jetstream"
@@ -171,11 +173,27 @@ func TestServerThatAnswersNothing(t *testing.T) {
 
 // TestUnansweredRequestOfAHealthyServer: when one asset has no leader, the others go on.
 func TestUnansweredRequestOfAHealthyServer(t *testing.T) {
-	s := harness.RunEmbeddedNATS(t, natsserver.Options{Config: `accounts: {A: {jetstream: enabled, users: [
-		{user: a, password: a, permissions: {publish: {deny: "$JS.API.STREAM.INFO.MUTE"}}}]}}`})
+	s := harness.RunEmbeddedNATS(t, natsserver.Options{})
+	nc, err := nats.Connect(s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	for subject, answer := range map[string]string{"$JS.far.API.INFO": `{"type":"io.nats.jetstream.api.v1.account_info_response"}`, "$JS.far.API.STREAM.INFO.MUTE": ""} {
+		if _, err := nc.Subscribe(subject, func(m *nats.Msg) {
+			if answer != "" {
+				_ = m.Respond([]byte(answer))
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
 	pool := jetstream.NewPool(jetstream.PoolOptions{RequestTimeout: 200 * time.Millisecond})
 	defer pool.Close()
-	server := jetstream.Server{URL: s.URL(), Material: connect.Material{User: "a", Password: "a"}}
+	server := jetstream.Server{URL: s.URL(), Domain: "far"}
 	client, err := pool.Client(server)
 	if err != nil {
 		t.Fatal(err)
@@ -185,6 +203,33 @@ func TestUnansweredRequestOfAHealthyServer(t *testing.T) {
 	}
 	if _, err := pool.Client(server); err != nil {
 		t.Errorf("the whole server was given up: %v", err)
+	}
+}
+
+// TestMissingRight: what the user may not do is told as that, by its subject, and the server is not given up. With the right it works.
+func TestMissingRight(t *testing.T) {
+	config := func(denied string) string {
+		return `accounts: {A: {jetstream: enabled, users: [{user: a, password: a, permissions: {publish: {deny: "` + denied + `"}}}]}}`
+	}
+	s := harness.RunEmbeddedNATS(t, natsserver.Options{Config: config("$JS.API.STREAM.CREATE.NEW")})
+	pool := jetstream.NewPool(jetstream.PoolOptions{RequestTimeout: 300 * time.Millisecond})
+	defer pool.Close()
+	server := jetstream.Server{URL: s.URL(), Material: connect.Material{User: "a", Password: "a"}}
+	client, err := pool.Client(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := api.StreamConfig{Name: "NEW", Subjects: []string{"new.>"}, Storage: api.MemoryStorage, Replicas: 1, MaxMsgs: -1, MaxBytes: -1, MaxMsgsPer: -1, MaxMsgSize: -1, MaxConsumers: -1}
+	_, err = client.CreateStream(want)
+	if !jetstream.IsForbidden(err) || jetstream.IsUnreachable(err) || !strings.Contains(err.Error(), "may not publish on $JS.API.STREAM.CREATE.NEW") {
+		t.Fatalf("got %v, want a ForbiddenError that names the subject", err)
+	}
+	if _, err := pool.Client(server); err != nil {
+		t.Errorf("the whole server was given up: %v", err)
+	}
+	want.Name = "OTHER"
+	if _, err := client.CreateStream(want); err != nil {
+		t.Errorf("another stream: %v", err)
 	}
 }
 
