@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/google/cel-go/cel"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"millrace.dev/millrace/api/v1alpha1"
@@ -20,7 +19,6 @@ type computation struct {
 	// prefixRefused: the subject prefix is wrong, so nothing is said of subjects.
 	prefixRefused bool
 	maxBytes      int64
-	expressions   *cel.Env
 	warnings      []string
 }
 
@@ -32,7 +30,7 @@ func (c *computation) refuse(err *field.Error) { c.errs = append(c.errs, err) }
 // The field path of a refusal starts at the Pipeline (spec.stages[0].from[1]), or at an
 // attached Stage by the name of its object (stages[archive].spec.from[0]); see Place.
 func Compute(in Input) (*Plan, field.ErrorList) {
-	c := &computation{in: in, expressions: in.Expressions}
+	c := &computation{in: in}
 	c.all = c.nodes()
 	c.checkNodes()
 	ordered := c.order()

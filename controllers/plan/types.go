@@ -3,8 +3,6 @@ package plan
 import (
 	"time"
 
-	"github.com/google/cel-go/cel"
-
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/workers/config"
 )
@@ -19,9 +17,9 @@ type Input struct {
 	DefaultNATSURL string
 	// DefaultDomain is the JetStream domain that DefaultNATSURL reaches; empty = its own JetStream.
 	DefaultDomain config.Domain
-	// Expressions is celenv.New(), for callers that plan often: it is safe to share and takes
-	// most of the time of a plan to make. Without it Compute makes its own when it needs one.
-	Expressions *cel.Env `json:"-"`
+	// Expressions are for callers that make several plans of the same stages: to compile expressions takes most of the time
+	// of a plan. Without them Compute makes its own when it needs some.
+	Expressions *Expressions `json:"-"`
 }
 
 // Plan is what one pipeline needs.

@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/google/cel-go/cel"
 	lru "github.com/hashicorp/golang-lru/v2"
 	"k8s.io/apimachinery/pkg/types"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/plan"
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/config/celenv"
 )
 
 // plansKept bounds the plans that are remembered: more pipelines than that work too, and
@@ -21,6 +24,7 @@ const plansKept = 4096
 // seconds. Its methods may be called from any goroutine.
 type Planner struct {
 	defaults config.NATS
+	env      *cel.Env
 	known    *lru.Cache[types.UID, remembered]
 }
 
@@ -35,7 +39,11 @@ func NewPlanner(defaults config.NATS) (*Planner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Planner{defaults: defaults, known: known}, nil
+	env, err := celenv.New()
+	if err != nil {
+		return nil, err
+	}
+	return &Planner{defaults: defaults, env: env, known: known}, nil
 }
 
 // Resolve plans a pipeline with as many attached stages as fit. The answer is shared: it
@@ -45,7 +53,7 @@ func (p *Planner) Resolve(pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage
 	if r, ok := p.known.Get(pipeline.UID); ok && r.inputs == inputs {
 		return r.resolved
 	}
-	r := resolve(pipeline, attached, p.defaults)
+	r := resolve(pipeline, attached, p.defaults, plan.NewExpressions(p.env))
 	p.known.Add(pipeline.UID, remembered{inputs: inputs, resolved: r})
 	return r
 }

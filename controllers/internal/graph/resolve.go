@@ -2,6 +2,7 @@ package graph
 
 import (
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -21,13 +22,14 @@ type Resolved struct {
 }
 
 // resolve plans the pipeline with as many attached stages as fit. A stage that was there
-// first wins over a later one; one that reads another attached stage is tried again when
-// that one has been accepted.
-func resolve(pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage, defaults config.NATS) Resolved {
+// first wins over a later one; one that reads another attached stage comes behind it.
+func resolve(pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage, defaults config.NATS, expressions *plan.Expressions) Resolved {
 	candidates := slices.DeleteFunc(slices.Clone(attached), func(s v1alpha1.Stage) bool { return !s.DeletionTimestamp.IsZero() })
-	slices.SortStableFunc(candidates, byAge)
+	candidates = inOrder(candidates)
 	compute := func(stages []v1alpha1.Stage) (*plan.Plan, field.ErrorList) {
-		return plan.Compute(plan.Input{Pipeline: pipeline, Stages: stages, DefaultNATSURL: defaults.URL, DefaultDomain: defaults.JetStreamDomain})
+		return plan.Compute(plan.Input{
+			Pipeline: pipeline, Stages: stages, DefaultNATSURL: defaults.URL, DefaultDomain: defaults.JetStreamDomain, Expressions: expressions,
+		})
 	}
 	if p, errs := compute(candidates); len(errs) == 0 {
 		return Resolved{Plan: p}
@@ -39,26 +41,49 @@ func resolve(pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage, defaults co
 	return accept(Resolved{Plan: p}, candidates, compute)
 }
 
-// accept adds candidates one by one until no more fit.
+// accept adds candidates one by one, those that fit.
 func accept(r Resolved, candidates []v1alpha1.Stage, compute func([]v1alpha1.Stage) (*plan.Plan, field.ErrorList)) Resolved {
 	var accepted []v1alpha1.Stage
-	for {
-		r.Refused = map[string]field.ErrorList{}
-		var left []v1alpha1.Stage
-		for _, candidate := range candidates {
-			p, errs := compute(append(slices.Clone(accepted), candidate))
-			if len(errs) > 0 {
-				r.Refused[candidate.Name] = errs
-				left = append(left, candidate)
-				continue
-			}
-			r.Plan, accepted = p, append(accepted, candidate)
+	r.Refused = map[string]field.ErrorList{}
+	for _, candidate := range candidates {
+		p, errs := compute(append(slices.Clone(accepted), candidate))
+		if len(errs) > 0 {
+			r.Refused[candidate.Name] = errs
+			continue
 		}
-		if len(left) == 0 || len(left) == len(candidates) {
-			return r
-		}
-		candidates = left
+		r.Plan, accepted = p, append(accepted, candidate)
 	}
+	return r
+}
+
+// inOrder puts the oldest stages first, but each behind those that it reads, and behind older ones of its name. Those that read each other in
+// a circle, which no plan takes, are last.
+func inOrder(stages []v1alpha1.Stage) []v1alpha1.Stage {
+	slices.SortStableFunc(stages, byAge)
+	left := map[string]int{} // how many of a name are not in order yet
+	for i := range stages {
+		left[Name(&stages[i])]++
+	}
+	ordered := make([]v1alpha1.Stage, 0, len(stages))
+	for len(stages) > 0 {
+		seen := map[string]bool{} // names of older ones
+		i := slices.IndexFunc(stages, func(s v1alpha1.Stage) bool {
+			name := Name(&s)
+			waits := seen[name] || slices.ContainsFunc(s.Spec.From, func(from string) bool {
+				source, _, _ := strings.Cut(from, "/")
+				return source != name && left[source] > 0
+			})
+			seen[name] = true
+			return !waits
+		})
+		if i < 0 {
+			return append(ordered, stages...)
+		}
+		left[Name(&stages[i])]--
+		ordered = append(ordered, stages[i])
+		stages = slices.Delete(stages, i, i+1)
+	}
+	return ordered
 }
 
 func byAge(a, b v1alpha1.Stage) int {
