@@ -28,7 +28,7 @@ type Standing string
 
 // The standings.
 const (
-	// Unknown: nobody has looked yet, or looking failed.
+	// Unknown: nobody has looked yet, or looking has always failed.
 	Unknown Standing = "unknown"
 	// Ours: the API server asks this operator.
 	Ours Standing = "ours"
@@ -94,10 +94,7 @@ func (r *Registration) Backend() scaling.Backend {
 
 // pass does one thing after the other: the certificate, what is served, and who trusts it.
 func (r *Registration) pass(ctx context.Context) error {
-	standing, message, service, err := r.look(ctx)
-	r.mu.Lock()
-	r.standing, r.message = standing, message
-	r.mu.Unlock()
+	service, err := r.observe(ctx)
 	if err != nil {
 		return err
 	}
@@ -109,6 +106,24 @@ func (r *Registration) pass(ctx context.Context) error {
 		return nil
 	}
 	return r.trust(ctx, service, authorities)
+}
+
+// LookFirst looks whose the APIService is, unless somebody has: until then Backend is a guess.
+func (r *Registration) LookFirst(ctx context.Context) {
+	if standing, _ := r.Standing(); standing == Unknown {
+		_, _ = r.observe(ctx) // Start tells of it, and looks again
+	}
+}
+
+// observe looks whose the APIService is. A look that fails changes nothing of what is known.
+func (r *Registration) observe(ctx context.Context) (*unstructured.Unstructured, error) {
+	standing, message, service, err := r.look(ctx)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err == nil || r.standing == "" || r.standing == Unknown {
+		r.standing, r.message = standing, message
+	}
+	return service, err
 }
 
 // look finds out whose the APIService is; service is nil when it is not ours.

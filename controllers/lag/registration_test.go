@@ -2,7 +2,9 @@ package lag
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
+	"errors"
 	"maps"
 	"slices"
 	"testing"
@@ -180,4 +182,44 @@ func TestRegistration(t *testing.T) {
 	if len(trusted()) > 0 {
 		t.Error("another one's APIService was changed")
 	}
+}
+
+// unreliable is a reader that fails when it is told to.
+type unreliable struct {
+	client.Reader
+	fails bool
+}
+
+func (u *unreliable) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+	if u.fails {
+		return errors.New("etcdserver: request timed out")
+	}
+	return u.Reader.Get(ctx, key, o, opts...)
+}
+
+// TestBackendDoesNotFlap: what was seen of the APIService holds while it cannot be read, and nobody decides before the first look.
+func TestBackendDoesNotFlap(t *testing.T) {
+	plane := harness.StartAPIServer(t)
+	c, err := client.New(plane.Config(), client.Options{Scheme: clientgoscheme.Scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Create(t.Context(), apiService("adapter")); err != nil {
+		t.Fatal(err)
+	}
+	reader := &unreliable{Reader: c}
+	r := &Registration{Certificate: &serving.Certificate{Reader: reader, Service: types.NamespacedName{Namespace: "default", Name: "metrics"}, Log: logr.Discard()}}
+	r.LookFirst(t.Context())
+	wants := func() {
+		t.Helper()
+		if standing, message := r.Standing(); standing != Foreign || r.Backend() != scaling.Direct {
+			t.Errorf("got %s (%s), backend %s", standing, message, r.Backend())
+		}
+	}
+	wants()
+	reader.fails = true
+	if _, err := r.observe(t.Context()); err == nil {
+		t.Fatal("the reader did not fail")
+	}
+	wants()
 }

@@ -162,6 +162,7 @@ func (r *Reconciler) gatherAutoscaling(ctx context.Context, s *snapshot) error {
 	s.backend = r.Settings.Backend
 	switch {
 	case s.backend == scaling.External:
+		r.Registration.LookFirst(ctx)
 		s.backend = r.Registration.Backend()
 		s.backendWhy = troubleOf(r.Registration.Standing())
 	case s.backend == scaling.KEDA && !r.KEDA.Present():
