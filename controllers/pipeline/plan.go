@@ -62,6 +62,9 @@ func decideChildren(s *snapshot) []child {
 		if i >= 0 {
 			c.live = &s.stages.Children[i]
 		}
+		if c.live != nil && !c.live.DeletionTimestamp.IsZero() {
+			continue // the entry was taken out and is back, perhaps as another kind: it gets a Stage of its own when this one has drained
+		}
 		children = append(children, c)
 	}
 	return children

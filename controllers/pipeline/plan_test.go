@@ -159,3 +159,27 @@ func TestChildSaysNothingOfReplicas(t *testing.T) {
 		t.Error("the Pipeline would take the replicas back from kubectl scale")
 	}
 }
+
+// TestChildThatDrainsIsLeftAlone: an entry that is back while its Stage is being deleted gets another one later, of whatever kind it is then.
+func TestChildThatDrainsIsLeftAlone(t *testing.T) {
+	p := pipeline()
+	s := snap(t, p)
+	old := v1alpha1.Stage{ObjectMeta: metav1.ObjectMeta{
+		Namespace: p.Namespace, Name: p.Name + "-" + p.Spec.Stages[0].Name, DeletionTimestamp: new(metav1.Now()),
+		OwnerReferences: []metav1.OwnerReference{{APIVersion: "millrace.dev/v1alpha1", Kind: "Pipeline", Name: p.Name, UID: p.UID, Controller: new(true)}},
+	}, Spec: v1alpha1.StageSpec{PipelineRef: v1alpha1.PipelineRef{Name: p.Name}, Name: p.Spec.Stages[0].Name, StageNode: v1alpha1.StageNode{Enrich: &v1alpha1.EnrichSpec{}}}}
+	s.stages.Children = []v1alpha1.Stage{old}
+	in := decide(s, "")
+	for _, c := range in.children {
+		if c.live != nil || c.entry.Name == old.Spec.Name {
+			t.Errorf("%s is applied to the Stage that is being deleted", c.entry.Name)
+		}
+	}
+	if len(in.prune) != 0 {
+		t.Errorf("pruned: %d", len(in.prune))
+	}
+	s.stages.Children = nil
+	if in := decide(s, ""); len(in.children) != len(p.Spec.Stages) {
+		t.Errorf("%d of %d children are applied when it is gone", len(in.children), len(p.Spec.Stages))
+	}
+}
