@@ -3,6 +3,7 @@ package stagetest
 import (
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -27,6 +28,7 @@ func Sink(t *testing.T, target Target) {
 	t.Run("a lane that nobody had stands nowhere", func(t *testing.T) { x.stands(t, "unknown", "") })
 	t.Run("rows and place are stored together", x.together)
 	t.Run("a place is stored without rows", x.placeAlone)
+	t.Run("a place of 4 KiB", x.longPlace)
 	t.Run("lanes stand apart", x.apart)
 	t.Run("from another place nothing is stored", x.fenced)
 	t.Run("of two at once one stores", x.race)
@@ -95,6 +97,13 @@ func (x *sinkTest) placeAlone(t *testing.T) {
 	x.stands(t, "alone", "b")
 }
 
+func (x *sinkTest) longPlace(t *testing.T) {
+	long := strings.Repeat("validate/out@ab:18446744073709551615.0.4294967295 ", 80) + "#worker/1"
+	x.store(t, "long", nil, "", long)
+	x.stands(t, "long", long)
+	x.store(t, "long", nil, long, "b")
+}
+
 func (x *sinkTest) apart(t *testing.T) {
 	x.store(t, "left", nil, "", "a")
 	x.stands(t, "right", "")
@@ -112,6 +121,12 @@ func (x *sinkTest) fenced(t *testing.T) {
 	}
 	x.stands(t, "fenced", "a")
 	x.has(t, numbers, 0)
+	x.store(t, "fenced", rows, "a", "b")
+	refused := (*stage.Refused)(nil)
+	if err := x.Sink().Store(t.Context(), "fenced", rows, "a", "c"); err == nil || errors.As(err, &refused) {
+		t.Errorf("rows that are stored, from a place where the lane does not stand any more: got %v, want an error that blames no row", err)
+	}
+	x.has(t, numbers, 1)
 }
 
 func (x *sinkTest) race(t *testing.T) {

@@ -98,6 +98,9 @@ func (e *Engine) withRules(n *lane.Node, c *config.StageConfig) (stage.Stage, er
 	if n.Stateful {
 		return nil, nil
 	}
+	if isSink(s) != isSink(next) {
+		return nil, fmt.Errorf("stage %s: %w", c.Stage, ErrRestart)
+	}
 	return next, nil
 }
 
@@ -138,9 +141,14 @@ func shutdown(ctx context.Context, stages []stage.Stage) error {
 // errSinkAlone says that a sink has its worker for itself.
 var errSinkAlone = errors.New("a sink keeps no state and has its worker for itself: no stage is chained to it, and it is chained to none")
 
+func isSink(s stage.Stage) bool {
+	_, ok := s.(stage.Sink)
+	return ok
+}
+
 // checkSink refuses a sink that does not stand alone.
 func (e *Engine) checkSink(n *lane.Node, s stage.Stage) error {
-	if _, ok := s.(stage.Sink); ok && (n.Stateful || len(e.worker.Nodes) > 1) {
+	if isSink(s) && (n.Stateful || len(e.worker.Nodes) > 1) {
 		return fmt.Errorf("stage %s: %w", n.Config.Stage, errSinkAlone)
 	}
 	return nil

@@ -1,12 +1,14 @@
 package engine_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"millrace.dev/millrace/workers/config"
@@ -112,4 +114,26 @@ func gathered(t *testing.T, g prometheus.Gatherer) map[string]float64 {
 		}
 	}
 	return values
+}
+
+// TestReconnectNeedsNoMoreRights: a lane goes on after a reconnect, when the server has moved its floor over messages of others.
+func TestReconnectNeedsNoMoreRights(t *testing.T) {
+	r := newRig(t, withUsers(workerRights()))
+	r.consumer(func(c *jetstream.ConsumerConfig) { c.FilterSubject = "in.raw.>" })
+	e := r.run(&testStage{}, func(c *config.StageConfig, _ *engine.Options) { c.Inputs[0].Subject = "in.raw.>" })
+	r.publish("e", 1)
+	r.wantDrained(10 * time.Second)
+	r.send(nats.NewMsg("in.other.x"), []byte(eventJSON("foreign")))
+	r.moveFloor("IN", "stage", 2)
+	if err := e.nc.ForceReconnect(); err != nil {
+		t.Fatal(err)
+	}
+	r.publish("f", 1)
+	eventually(t, 15*time.Second, func() string {
+		if stored, _ := r.count("OUT"); len(stored) != 2 {
+			ok, why := e.Ready()
+			return fmt.Sprintf("f0 is not stored; ready %t: %s", ok, why)
+		}
+		return ""
+	})
 }

@@ -13,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/test/harness/logs"
 	"millrace.dev/millrace/test/stagetest"
 	"millrace.dev/millrace/workers/config"
@@ -321,10 +323,13 @@ func TestSinkThatWasSetBack(t *testing.T) {
 	if s := log.String(); strings.Contains(s, "backup") {
 		t.Fatalf("a healthy target is taken for one that was set back: %s", s)
 	}
-	target.places["default/test/validate"] = backup
-	work(r.publish("c", 20))
-	if s := log.String(); !strings.Contains(s, "the target stands before what is acknowledged") {
-		t.Errorf("the log does not tell of it: %s", s)
+	for place, more := range map[string]string{backup: "c", "": "d"} {
+		target.places["default/test/validate"] = place
+		before := log.String()
+		work(r.publish(more, 20))
+		if s := strings.TrimPrefix(log.String(), before); !strings.Contains(s, "the target stands before what is acknowledged") {
+			t.Errorf("set back to %q: the log does not tell of it: %s", place, s)
+		}
 	}
 }
 
@@ -374,5 +379,105 @@ func TestTableIsATarget(t *testing.T) {
 			}
 			return numbers
 		},
+	})
+}
+
+// TestSinkFlushes: what a sink produces by the clock is stored, also behind a takeover without new input.
+func TestSinkFlushes(t *testing.T) {
+	r := newRig(t)
+	target := &table{}
+	e := r.runSink(&sinkStage{testStage: testStage{process: keepAll}, table: target}, nil)
+	r.publish("e", 5)
+	r.wantDrained(10 * time.Second)
+	if err := e.end(); err != nil {
+		t.Fatal(err)
+	}
+	r.runSink(&sinkStage{testStage: testStage{process: keepAll, flush: func(now time.Time, _ bool, b *stage.Batch) error {
+		b.Produce(stage.NoParent, stage.Insights, &eventv1.Event{Id: now.String(), Source: "sink", Type: "tick"})
+		return nil
+	}}, table: target}, nil)
+	eventually(t, 20*time.Second, func() string {
+		if len(r.stored("INSIGHTS")) < 2 {
+			return "nothing that was made by the clock is stored"
+		}
+		return ""
+	})
+}
+
+// TestSinkWithAPortThatDrops: what is left out is counted, also in a step with refused rows.
+func TestSinkWithAPortThatDrops(t *testing.T) {
+	r := newRig(t)
+	r.stream("OUT", "out.>", func(c *jetstream.StreamConfig) { c.MaxMsgs = 1 })
+	r.send(nats.NewMsg("out.filler"), []byte("x"))
+	target := &table{fault: func(rows []string) (f fault) {
+		if rows[0] == "f0.0" {
+			f.refused = []int{0}
+		}
+		return f
+	}}
+	e := r.runSink(&sinkStage{testStage: testStage{process: func(_ context.Context, b *stage.Batch) error {
+		for i := range 2 {
+			b.Keep(i, strings.Clone(b.Events[i].ID))
+		}
+		return nil
+	}}, table: target}, func(c *config.StageConfig, _ *engine.Options) {
+		out := c.Outputs[config.PortOut]
+		out.OnFull = config.Drop
+		c.Outputs[config.PortOut] = out
+	})
+	r.publishFrames("f", 1, 6)
+	r.wantDrained(10 * time.Second)
+	if err := e.end(); err != nil {
+		t.Fatal(err)
+	}
+	if s := e.Stats(); s.Dropped["out"] != 4 || s.Out != 0 || s.Kept != 1 || s.DeadLettered != 1 {
+		t.Errorf("stats: %+v", s)
+	}
+}
+
+// changingSink is a sink that rules make something else.
+type changingSink struct{ sinkStage }
+
+func (s *changingSink) New(stage.Settings) (stage.Stage, error) { return s, nil }
+
+func (*changingSink) Reload(*config.StageConfig) (stage.Stage, error) {
+	return &testStage{process: keepAll}, nil
+}
+
+// TestSinkStaysOne: rules do not make a stage a sink, or end that it is one.
+func TestSinkStaysOne(t *testing.T) {
+	r := newRig(t)
+	var with config.StageConfig
+	s := &changingSink{sinkStage{testStage: testStage{process: keepAll}, table: &table{}}}
+	e := r.run(&s.testStage, func(c *config.StageConfig, o *engine.Options) { o.Factory, with = s, *c })
+	with.Validate = &config.Validate{Rules: []config.Rule{{Expression: "true"}}}
+	if err := e.Reload(&with); !errors.Is(err, engine.ErrRestart) {
+		t.Errorf("got %v, want %v", err, engine.ErrRestart)
+	}
+}
+
+// TestSinkNeedsNoMoreRights: a sink takes a lane over whose floor the server has moved over messages of others.
+func TestSinkNeedsNoMoreRights(t *testing.T) {
+	r := newRig(t, withUsers(workerRights()))
+	r.consumer(func(c *jetstream.ConsumerConfig) { c.FilterSubject = "in.raw.>" })
+	target := &table{}
+	run := func() *running {
+		return r.runSink(&sinkStage{testStage: testStage{process: keepAll}, table: target}, func(c *config.StageConfig, _ *engine.Options) { c.Inputs[0].Subject = "in.raw.>" })
+	}
+	e := run()
+	ids := r.publish("e", 1)
+	r.wantDrained(10 * time.Second)
+	if err := e.end(); err != nil {
+		t.Fatal(err)
+	}
+	r.send(nats.NewMsg("in.other.x"), []byte(eventJSON("foreign")))
+	r.moveFloor("IN", "stage", 2)
+	run()
+	ids = append(ids, r.publish("f", 1)...)
+	eventually(t, 12*time.Second, func() string {
+		if got := target.all(); !slices.Equal(got, ids) {
+			return fmt.Sprintf("the table has %v", got)
+		}
+		return ""
 	})
 }

@@ -19,14 +19,15 @@ import (
 type Sink interface {
 	Stage
 	// Place is where a lane stands: what the last Store that took effect said, whoever called it; "" when none ever did. lane names the lane
-	// among all of all pipelines of a cluster. The engine alone reads what is in a place: at most a few hundred bytes.
+	// among all of all pipelines of a cluster. The engine alone reads what is in a place: up to 4 KiB.
 	Place(ctx context.Context, lane string) (string, error)
 	// Store keeps rows, and that the lane stands at to, in one transaction, and only if the lane still stands at from ("" = nowhere yet). Rows are
 	// what Process gave to Keep, in the order of the input; there may be none.
 	//
 	// An error says that nothing of it took effect, or that this is not known: the engine asks for the Place, and calls again or finds that another
 	// worker has the lane. It does so for ever: no event is blamed, and the worker is not ready meanwhile. A Refused error is for rows that
-	// the target will never take: nothing took effect, these rows become dead letters, and the engine calls again with the others.
+	// the target will never take: nothing took effect, these rows become dead letters, and the engine calls again with the others. Move the
+	// place before the rows: a call from a place where the lane does not stand any more is an error, and not one of its rows, however these are.
 	//
 	// Lanes call at the same time; one lane has one call after another. ctx has a deadline.
 	Store(ctx context.Context, lane string, rows []any, from, to string) error

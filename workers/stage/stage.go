@@ -65,7 +65,8 @@ type Async interface {
 	// Begin is Process in the background: it returns soon, and done is called once, from any goroutine, when the stage has
 	// decided about all events of b. Process is called as well: for what is tried again, and to find the event to blame after an error.
 	// b and its events are the stage's until it calls done; one goroutine at a time changes them. A message with more than batch.maxEvents
-	// events is given to Process. When ctx ends, nobody waits for done any more. A panic in a goroutine of
+	// events is given to Process. done is called in any case, also when ctx
+	// has ended: at its deadline with an error that says whose fault that is. A panic in a goroutine of
 	// the stage ends the worker.
 	Begin(ctx context.Context, b *Batch, done func(error))
 }

@@ -22,10 +22,6 @@ func (l *session) commit(ctx context.Context, s *step) error {
 	if err != nil {
 		return err
 	}
-	for t, events := range s.append.Dropped {
-		s.Tallies[t.Node].Drop(t.Ports[t.Port], int64(events))
-		l.warnDropped(t, events)
-	}
 	now := l.w.Now().UnixNano()
 	for i, n := range l.w.Nodes {
 		n.Stats.Commit(&s.Step, i, now)
@@ -108,7 +104,7 @@ func (l *session) append(ctx context.Context, s *step) error {
 			records[i] = track.Record{Events: o.Events, Items: &o.Items, Reach: o.Reach}
 		}
 	}
-	return l.out.Store(ctx, &s.append, func(i int, records []track.Record) {
+	err := l.out.Store(ctx, &s.append, func(i int, records []track.Record) {
 		p := s.Pending[i]
 		for k, o := range p.Outputs {
 			r := &records[k]
@@ -120,6 +116,14 @@ func (l *session) append(ctx context.Context, s *step) error {
 		}
 		s.trace.Inject(p.Outlet, records)
 	})
+	if err != nil {
+		return err
+	}
+	for t, events := range s.append.Dropped {
+		s.Tallies[t.Node].Drop(t.Ports[t.Port], int64(events))
+		l.warnDropped(t, events)
+	}
+	return nil
 }
 
 // keep has the rows of s kept, when all else of s is stored.

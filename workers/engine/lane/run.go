@@ -103,7 +103,7 @@ func (l *session) newInput(i int) *source.Input {
 		Conn: w.Conn, JS: w.JS, Domain: w.domain, Stored: &w.stored, InboxPrefix: w.InboxPrefix,
 		Config: w.Config.Inputs[i], Index: i, Inputs: len(w.Config.Inputs), Lane: l.index, Lanes: w.Config.Lanes,
 		MaxInFlightBytes: w.Limits.MaxInFlightBytes, Log: l.log, Now: w.Now, Jitter: w.Jitter,
-		Out: l.received, Over: l.over, Owned: func() bool { return w.fresh() && !l.isLost() }, Redelivered: w.metrics().Redelivered,
+		Stateful: w.Graph.Stateful, Out: l.received, Over: l.over, Owned: func() bool { return w.fresh() && !l.isLost() }, Redelivered: w.metrics().Redelivered,
 	})
 }
 

@@ -39,14 +39,11 @@ func (l *session) openTarget(ctx context.Context, floors []uint64) ([]progress.P
 		return nil, fmt.Errorf("the target of the sink: %w", err)
 	}
 	for i, at := range kept {
-		if at.Seq == 0 || at.Seq >= floors[i] {
+		if at.Seq >= floors[i] {
 			continue
 		}
-		next, err := l.inputs[i].Next(ctx, at.Seq)
-		if err != nil {
-			return nil, err
-		}
-		if next != 0 && next <= floors[i] {
+		// It may lack the right to ask: then nothing is said.
+		if next, err := l.inputs[i].Next(ctx, at.Seq); err == nil && next != 0 && next <= floors[i] {
 			l.log.Warn("the target stands before what is acknowledged, as one that was restored from a backup does: what it lacks is not stored again",
 				"lane", l.index, "input", l.places[i].From, "target", at.Seq, "acknowledged", floors[i])
 		}

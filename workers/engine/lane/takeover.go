@@ -91,6 +91,9 @@ func (l *session) tryTakeOver(ctx context.Context) error {
 	last := make([]uint64, len(floors))
 	for i, floor := range floors {
 		last[i] = reached(outlets, i, floor)
+		if kept != nil && kept[i].Seq <= floor {
+			last[i] = max(last[i], kept[i].Seq)
+		}
 	}
 	known, err := l.open(ctx, doubt, floors, last)
 	if err != nil {

@@ -19,7 +19,7 @@ func (in *Input) ready(ctx context.Context) (bool, error) {
 		in.log().Debug("pull requests were lost and are made again")
 	}
 	wait := in.draining || now < in.notBefore
-	bound := in.bound
+	bound, before := in.bound, in.problem
 	in.mu.Unlock()
 	if wait || !in.conn.IsConnected() {
 		return false, nil
@@ -34,7 +34,7 @@ func (in *Input) ready(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, nil //nolint:nilerr // Bind has told of it, and it is tried again
 	}
-	return in.complete(ctx, state.Floor)
+	return in.complete(ctx, state.Floor, before)
 }
 
 // Next is the sequence of the first message of the lane behind seq that is still stored; 0 = there is none.
@@ -43,14 +43,22 @@ func (in *Input) Next(ctx context.Context, seq uint64) (uint64, error) {
 	return next.Sequence, err
 }
 
-// complete makes sure that the lane has received all that is acknowledged.
-func (in *Input) complete(ctx context.Context, floor uint64) (bool, error) {
+// complete makes sure that the lane has received all that is acknowledged, if its stages must. problem is the one of before: it is there
+// until that is known.
+func (in *Input) complete(ctx context.Context, floor uint64, problem string) (bool, error) {
 	in.mu.Lock()
 	received := in.received
-	in.mu.Unlock()
-	if floor <= received {
+	switch {
+	case floor <= received:
+		in.mu.Unlock()
+		return true, nil
+	case !in.stateful:
+		in.received, in.acked = floor, floor
+		in.mu.Unlock()
 		return true, nil
 	}
+	in.problem = problem
+	in.mu.Unlock()
 	next, err := in.leader(ctx, map[string]any{"seq": received + 1, "next_by_subj": in.filter})
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -63,7 +71,7 @@ func (in *Input) complete(ctx context.Context, floor uint64) (bool, error) {
 		// acknowledged meanwhile will not be delivered: the state of the lane lacks it.
 		return false, fmt.Errorf("%w: it is acknowledged up to %d, and %d is the last message that was received", ErrSkipped, floor, received)
 	}
-	in.received, in.acked = floor, floor // what is between is other lanes'
+	in.received, in.acked, in.problem = floor, floor, "" // what is between is other lanes'
 	return true, nil
 }
 

@@ -57,6 +57,7 @@ type Input struct {
 	received    uint64 // stream sequence of the last message in hand or acknowledged
 	acked       uint64 // stream sequence of the last message acknowledged
 	delivered   uint64 // consumer sequence of the last message; counts anew after a reset
+	stateful    bool
 	bound       bool
 	everBound   bool
 	oversize    bool // the next message is larger than what is left of the budget
@@ -92,6 +93,8 @@ type Options struct {
 	// Out takes the messages, until Over is closed.
 	Out  chan<- *Message
 	Over <-chan struct{}
+	// Stateful says that the stages know what they were given: they must not miss what somebody else has acknowledged.
+	Stateful bool
 	// Owned says whether the lane is this worker's, as far as it can know without asking.
 	Owned func() bool
 	// Redelivered counts messages that the server had delivered before.
@@ -107,7 +110,7 @@ func New(o *Options) *Input {
 	in := &Input{
 		Config: c, Index: o.Index,
 		conn: o.Conn, js: o.JS, domain: o.Domain, stored: o.Stored, inboxPrefix: o.InboxPrefix, laneLog: o.Log, clock: o.Now, jitter: o.Jitter,
-		owned: o.Owned, redelivered: o.Redelivered,
+		owned: o.Owned, redelivered: o.Redelivered, stateful: o.Stateful,
 		wake: make(chan struct{}, 1), queue: o.Out, over: o.Over,
 		consumer: c.Consumer(o.Lane, o.Lanes), filter: c.Filter(o.Lane, o.Lanes),
 		pulls:       pulls{open: map[string]Amount{}},

@@ -91,17 +91,22 @@ func (l *Log) Store(ctx context.Context, sink stage.Sink, rows []any, reach []pr
 	to := l.name(string(progress.AppendReach(nil, l.places, reach)))
 	for failures := 0; ; failures++ {
 		err := l.call(ctx, func(ctx context.Context) error { return sink.Store(ctx, l.opts.Lane, rows, l.at, to) })
-		if refused := (*stage.Refused)(nil); errors.As(err, &refused) && names(refused, len(rows)) {
-			return refused
-		}
 		if err == nil {
 			l.stands(to)
 			return nil
 		}
-		l.opts.Retried.Inc()
-		stored, err := l.resolve(ctx, sink, to, err, failures)
-		if err != nil || stored {
+		refused := (*stage.Refused)(nil)
+		if !errors.As(err, &refused) || !names(refused, len(rows)) {
+			refused = nil
+			l.opts.Retried.Inc()
+		}
+		// What is refused may be what is stored already, by an attempt without an answer or by another worker.
+		stored, err := l.resolve(ctx, sink, to, err, refused != nil, failures)
+		switch {
+		case err != nil || stored:
 			return err
+		case refused != nil:
+			return refused
 		}
 	}
 }
@@ -118,14 +123,17 @@ func names(r *stage.Refused, rows int) bool {
 	return len(seen) > 0
 }
 
-// resolve finds out what became of a Store to the place to, which failed with why. It waits before it asks. stored says that it took effect; with
-// neither that nor an error, it did not.
-func (l *Log) resolve(ctx context.Context, sink stage.Sink, to string, why error, failures int) (stored bool, err error) {
+// resolve finds out what became of a Store to the place to, which failed with why. It waits before it asks, but atOnce. stored says that it
+// took effect; with neither that nor an error, it did not.
+func (l *Log) resolve(ctx context.Context, sink stage.Sink, to string, why error, atOnce bool, failures int) (stored bool, err error) {
 	for ; ; failures++ {
-		l.waits(why)
-		if err := pause(ctx, backoff.Wait(retryBackoff, retryMaxBackoff, failures, l.opts.Jitter())); err != nil {
-			return false, err
+		if !atOnce {
+			l.waits(why)
+			if err := pause(ctx, backoff.Wait(retryBackoff, retryMaxBackoff, failures, l.opts.Jitter())); err != nil {
+				return false, err
+			}
 		}
+		atOnce = false
 		var at string
 		if at, why = l.ask(ctx, sink); why != nil {
 			continue

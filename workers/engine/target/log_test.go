@@ -25,6 +25,7 @@ type memory struct {
 	rows  []any
 	next  func() (before, after error)
 	asked func() error
+	tried func(rows []any, to string) // is told of each call of Store; nil = nobody is
 }
 
 func (m *memory) Place(context.Context, string) (string, error) {
@@ -37,6 +38,9 @@ func (m *memory) Place(context.Context, string) (string, error) {
 func (m *memory) Store(ctx context.Context, _ string, rows []any, from, to string) error {
 	if _, ok := ctx.Deadline(); !ok {
 		return errors.New("no deadline")
+	}
+	if m.tried != nil {
+		m.tried(rows, to)
 	}
 	var before, after error
 	if m.next != nil {
@@ -207,6 +211,43 @@ func TestRefusal(t *testing.T) {
 			t.Errorf("got %v, rows %v", err, m.rows)
 		}
 	})
+}
+
+// TestRefusalOfWhatIsStored: a target that meets the keys of rows which are stored refuses them before it looks at the place. These rows are
+// not blamed: they were stored by an attempt without an answer, or by another worker.
+func TestRefusalOfWhatIsStored(t *testing.T) {
+	duplicate := &stage.Refused{Rows: []stage.RefusedRow{{Row: 0, Err: errors.New("duplicate key")}}}
+	for name, c := range map[string]struct {
+		owns bool
+		want error
+	}{"by another worker": {false, progress.ErrLost}, "by itself": {true, nil}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, m := &rig{owns: c.owns}, &memory{}
+				l := r.log("a/1")
+				open(t, l, m)
+				calls := 0
+				late := func() {}
+				m.next = func() (before, after error) {
+					if calls++; calls == 1 {
+						return context.DeadlineExceeded, nil // it is at it still
+					}
+					late()
+					return duplicate, nil
+				}
+				if c.owns {
+					m.tried = func(rows []any, to string) {
+						late = func() { m.place, m.rows = to, rows }
+					}
+				} else {
+					late = func() { m.place = "somebody else's" }
+				}
+				if err := l.Store(t.Context(), m, []any{"x"}, reach(1, 1)); !errors.Is(err, c.want) {
+					t.Errorf("got %v, want %v", err, c.want)
+				}
+			})
+		})
+	}
 }
 
 // TestSinkThatPanics: it is tried again.

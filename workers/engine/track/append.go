@@ -56,7 +56,7 @@ func (a *Append) Add(t *Track, n int) []Record {
 	return q.records
 }
 
-// Dropped yields the tracks whose stream was full, and how many events are left out there.
+// Dropped yields, since Reset or More, the tracks whose stream was full, and how many events are left out there.
 func (a *Append) Dropped(yield func(t *Track, events int) bool) {
 	for i := range a.queues {
 		if q := &a.queues[i]; q.dropped > 0 && !yield(q.track, q.dropped) {
@@ -70,8 +70,9 @@ const keepRecords = 1024
 
 // Forget lets go of what a holds.
 func (a *Append) Forget() {
-	for i := range a.queues {
-		q := &a.queues[i]
+	all := a.queues[:cap(a.queues)] // those of an append before this one, too
+	for i := range all {
+		q := &all[i]
 		clear(q.records)
 		if cap(q.records) > keepRecords {
 			q.records = nil
