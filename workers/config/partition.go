@@ -24,14 +24,28 @@ const partitionOf = "{{partition("
 // StoredSubject is where a stream stores what is published on subject: destination is that of its subject transform. One that
 // SubjectTransform has not made is taken for one of other subjects.
 func StoredSubject(destination, subject string) string {
-	base, rest, _ := strings.Cut(destination, "."+partitionOf)
-	partitions, err := strconv.ParseUint(strings.TrimSuffix(rest, ")}}.>"), 10, 32)
-	if err != nil || partitions == 0 {
+	base, partitions := partitionsOf(destination)
+	if partitions == 0 {
 		return subject
 	}
 	hash := fnv.New32a() // as the server does
 	_, _ = hash.Write([]byte(subject))
 	return base + "." + strconv.FormatUint(uint64(hash.Sum32())%partitions, 10) + "." + subject
+}
+
+// GivesPartitions says whether SubjectTransform has made a subject transform, of which this is the destination.
+func GivesPartitions(destination string) bool {
+	_, partitions := partitionsOf(destination)
+	return partitions > 0
+}
+
+func partitionsOf(destination string) (base string, partitions uint64) {
+	base, rest, _ := strings.Cut(destination, "."+partitionOf)
+	partitions, err := strconv.ParseUint(strings.TrimSuffix(rest, ")}}.>"), 10, 32)
+	if err != nil {
+		return base, 0
+	}
+	return base, partitions
 }
 
 // Published is the subject that a message was published on, of one that is stored on subject. They differ at an ingress with a

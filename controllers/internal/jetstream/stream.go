@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/jsm.go/api"
 
 	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/workers/config"
 )
 
 // StreamChange is what has to be done to one stream.
@@ -58,8 +59,11 @@ func overlayStream(c api.StreamConfig, want plan.Stream, owner Owner) api.Stream
 	c.AllowDirect = true
 	c.AllowAtomicPublish = true
 	c.ConsumerLimits = api.StreamConsumerLimits{}
-	if t := want.Transform; t != (plan.Transform{}) { // else one is the user's
+	switch t := want.Transform; {
+	case t != (plan.Transform{}):
 		c.SubjectTransform = &api.SubjectTransformConfig{Source: t.Source, Destination: t.Destination}
+	case config.GivesPartitions(transform(c).Destination): // any other one is the user's
+		c.SubjectTransform = nil
 	}
 	c.Metadata = owner.merge(c.Metadata)
 	return c
@@ -82,12 +86,14 @@ func compare(name string, owner Owner, have *Stream, overlay func(api.StreamConf
 		return change
 	}
 	change.Config = overlay(have.Config)
-	change.Action, change.Fields = diffStream(have.Config, change.Config)
 	change.Adopted = have.Config.Metadata[MetadataOwnerUID] != owner.UID
+	change.Action, change.Fields = diffStream(have.Config, change.Config, change.Adopted && have.State.Msgs > 0)
 	return change
 }
 
-func diffStream(have, want api.StreamConfig) (Action, Fields) {
+// diffStream compares two configs. What an adopted stream holds is stored under the subjects of its former pipeline: with
+// other partitions nobody would read it.
+func diffStream(have, want api.StreamConfig, adopted bool) (Action, Fields) {
 	var d differ
 	d.fixed("storage", have.Storage.String(), want.Storage.String())
 	d.fixed("sealed", have.Sealed, false)
@@ -116,7 +122,11 @@ func diffStream(have, want api.StreamConfig) (Action, Fields) {
 	d.change("allow_rollup_hdrs", have.RollupAllowed, want.RollupAllowed)
 	d.change("deny_delete", have.DenyDelete, want.DenyDelete)
 	d.change("consumer_limits", have.ConsumerLimits, want.ConsumerLimits)
-	d.change("subject_transform", transform(have), transform(want))
+	if adopted {
+		d.fixed("subject_transform", transform(have), transform(want))
+	} else {
+		d.change("subject_transform", transform(have), transform(want))
+	}
 	if !maps.Equal(jsm.FilterServerMetadata(have.Metadata), want.Metadata) {
 		d.change("metadata", have.Metadata[MetadataOwnerUID], want.Metadata[MetadataOwnerUID])
 	}

@@ -281,3 +281,35 @@ func (b *bench) edit(t *testing.T, change func(*natsjs.StreamConfig)) {
 		t.Fatal(err)
 	}
 }
+
+// TestAdoptedIngressKeepsItsPartitions: what a Pipeline of before has left stored is read by nobody where partitions are given otherwise.
+func TestAdoptedIngressKeepsItsPartitions(t *testing.T) {
+	ours := plan.Transform{Source: ">", Destination: "orders.raw.{{partition(8)}}.>"}
+	for name, transforms := range map[string][2]plan.Transform{"with none of before": {{}, ours}, "with none now": {ours, {}}} {
+		t.Run(name, func(t *testing.T) {
+			b := start(t)
+			want := wanted()
+			want.Transform = transforms[0]
+			b.reconcile(t, want, owner)
+			next := owner
+			next.UID = "another"
+			want.Transform = transforms[1]
+			if _, err := b.js.Publish(t.Context(), want.Subjects[0][:len(want.Subjects[0])-1]+"x", nil); err != nil {
+				t.Fatal(err)
+			}
+			if got := b.reconcile(t, want, next); got.Action != jetstream.ActionImmutable || len(got.Fields) != 1 || got.Fields[0].Name != "subject_transform" {
+				t.Errorf("got %s (%s), want immutable: subject_transform", got.Action, got.Fields)
+			}
+			s, err := b.js.Stream(t.Context(), "RAW")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Purge(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := b.reconcile(t, want, next); got.Action != jetstream.ActionUpdate {
+				t.Errorf("empty: got %s (%s), want update", got.Action, got.Fields)
+			}
+		})
+	}
+}

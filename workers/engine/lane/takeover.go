@@ -91,7 +91,7 @@ func (l *session) tryTakeOver(ctx context.Context) error {
 	last := make([]uint64, len(floors))
 	for i, floor := range floors {
 		last[i] = reached(outlets, i, floor)
-		if kept != nil && kept[i].Seq <= floor {
+		if i < len(kept) && kept[i].Seq <= floor {
 			last[i] = max(last[i], kept[i].Seq)
 		}
 	}
