@@ -61,6 +61,7 @@ const (
 	ReasonReplicasHeld        = "ReplicasHeld"
 	ReasonEventsLeft          = "EventsLeft"
 	ReasonRevisionLost        = "RevisionLost"
+	ReasonRevisionEdited      = "RevisionEdited"
 	ReasonOneWorkerEnough     = "OneWorkerEnough"
 	ReasonAutoscalingOff      = "AutoscalingOff"
 	ReasonForeignMetricsAPI   = "ForeignMetricsAPI"

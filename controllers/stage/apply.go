@@ -135,6 +135,9 @@ func (r *Reconciler) applyWorkers(ctx context.Context, s *snapshot, in intent, d
 	}
 	done.revision = name
 	results[result] = append(results[result], "ConfigMap "+name)
+	if in.workers.replaces != "" {
+		r.eventEdited(s.stage, in.workers.replaces, name)
+	}
 	if err := r.applyReplicas(ctx, s, in.workers.autoscaling); err != nil {
 		return err
 	}

@@ -158,12 +158,16 @@ func TestDrainDoesNotWaitForNobody(t *testing.T) {
 		"they read it":             {`{"inputs":[{"stream":"SHOP_OBS_RAW","durable":"shop-obs-validate"}]}`, false},
 		"they read something else": {`{"inputs":[{"stream":"OTHER","durable":"shop-obs-validate"}]}`, true},
 		"it is not known":          {`{`, false},
+		"it is edited":             {`{"inputs":[{"stream":"OTHER","durable":"shop-obs-validate"}]}`, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := harness.RunEmbeddedNATS(t, natsserver.Options{})
 			store(t, server)
 			d := deleted(t, 0, server.URL())
 			revision := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "revision"}, Data: map[string]string{configKey: test.config}}
+			if intact, err := contentName(d.stage.Name, "", revision.Data); err == nil && name != "it is edited" {
+				revision.Name = intact
+			}
 			if err := d.Client.Create(t.Context(), revision); err != nil {
 				t.Fatal(err)
 			}

@@ -95,6 +95,8 @@ func (s *snapshot) held() (held, lost []former) {
 	var since time.Time
 	have := s.revision()
 	gone := have == nil && s.revisionName() != ""
+	// Workers that run do not read what somebody wrote over their revision.
+	edited := have != nil && !isIntact(s.stage.Name, have)
 	if c := meta.FindStatusCondition(s.stage.Status.Conditions, v1alpha1.ConditionInputsDrained); c != nil {
 		since = c.LastTransitionTime.Time
 		gone = gone || c.Reason == v1alpha1.ReasonRevisionLost
@@ -102,7 +104,7 @@ func (s *snapshot) held() (held, lost []former) {
 	for _, f := range s.former {
 		left := f.events > 0 && (since.IsZero() || !f.drained(since))
 		switch {
-		case have != nil && among(inputsOf(have), f.entry):
+		case edited || have != nil && among(inputsOf(have), f.entry):
 			if left || s.leaving { // what other stages still make of what they are to process comes in
 				held = append(held, f)
 			}
@@ -231,7 +233,7 @@ func (r *Reconciler) drain(ctx context.Context, stage *v1alpha1.Stage) (waits bo
 	return true, nil
 }
 
-// inputsRead are what the workers of a stage read; none when that is not known.
+// inputsRead are what the workers of a stage read; none when that is not known, as after an edit of their revision.
 func (r *Reconciler) inputsRead(ctx context.Context, stage *v1alpha1.Stage) ([]config.Input, error) {
 	if stage.Status.Revision == "" {
 		return nil, nil
@@ -240,6 +242,9 @@ func (r *Reconciler) inputsRead(ctx context.Context, stage *v1alpha1.Stage) ([]c
 	err := r.Client.Get(ctx, client.ObjectKey{Namespace: stage.Namespace, Name: stage.Status.Revision}, &have)
 	if err != nil {
 		return nil, client.IgnoreNotFound(err)
+	}
+	if !isIntact(stage.Name, &have) {
+		return nil, nil
 	}
 	return inputsOf(&have), nil
 }

@@ -81,7 +81,7 @@ func TestFormerInputs(t *testing.T) {
 		}, false, false, ""},
 		"the Deployment is deleted": {func(s *snapshot) { s.deployment = nil }, true, false, going},
 		"the ConfigMap is deleted":  {func(s *snapshot) { s.configMaps = nil }, false, false, lost},
-		"the ConfigMap is damaged":  {func(s *snapshot) { s.configMaps[0].Data = nil }, false, false, lost},
+		"the ConfigMap is damaged":  {func(s *snapshot) { s.configMaps[0].Data = nil }, true, false, going},
 		"the ConfigMap was deleted before": {func(s *snapshot) {
 			marked(s, v1alpha1.ReasonRevisionLost)
 			s.former[0].begun = false
@@ -108,7 +108,7 @@ func TestFormerInputs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := *in.workers.config.Name == before.Name; got != test.kept {
+			if got := in.workers == nil || *in.workers.config.Name == before.Name; got != test.kept {
 				t.Errorf("the workers stay as they are: %t, want %t", got, test.kept)
 			}
 			if got := len(in.drop) > 0; got != test.dropped {

@@ -114,6 +114,11 @@ func (r *Reconciler) eventApplied(s *v1alpha1.Stage, results map[apply.Outcome][
 	}
 }
 
+func (r *Reconciler) eventEdited(s *v1alpha1.Stage, edited, by string) {
+	r.warn(s, v1alpha1.ReasonRevisionEdited, actionWorkers, fmt.Sprintf(
+		"ConfigMap %s, the revision of the workers, was edited: they are replaced by what the manifest says, revision %s", edited, by))
+}
+
 func (r *Reconciler) eventScaled(s *v1alpha1.Stage, from, to int32, why string) {
 	r.normal(s, v1alpha1.ReasonScaled, actionWorkers, fmt.Sprintf("scaled from %d to %d workers: %s", from, to, why))
 }

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"errors"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,8 +23,9 @@ type intent struct {
 	held, lost []former
 
 	// workers is nil when the plan has no such stage, and what runs goes on as it is; or when
-	// the stage is chained and has none.
+	// the stage is chained and has none; or when refused says why what runs goes on as it is.
 	workers *workers
+	refused error
 	// prune are ConfigMaps that no worker uses any more.
 	prune []corev1.ConfigMap
 }
@@ -44,8 +46,9 @@ type workers struct {
 	replicas int32
 	// autoscaling is nil when the number is fixed.
 	autoscaling *autoscaling
-	// earlier: they are of a revision of another release.
+	// earlier: they are of a revision of another release; replaces names one that was edited.
 	earlier    bool
+	replaces   string
 	config     *corev1ac.ConfigMapApplyConfiguration
 	deployment *appsv1ac.DeploymentApplyConfiguration
 }
@@ -71,7 +74,12 @@ func decide(s *snapshot, settings Settings) (intent, error) {
 		in.consumers = decideConsumers(s, settings.Cluster)
 	}
 	var err error
-	if in.workers, err = workersFor(s, len(in.held) > 0 || s.unsure(), settings); err != nil {
+	in.workers, err = workersFor(s, len(in.held) > 0 || s.unsure(), settings)
+	if edited := (*editedError)(nil); errors.As(err, &edited) {
+		in.refused = err
+		return in, nil
+	}
+	if err != nil {
 		return intent{}, err
 	}
 	in.prune = decidePrune(s, *in.workers.config.Name)

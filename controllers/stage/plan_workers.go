@@ -52,7 +52,7 @@ func workersFor(s *snapshot, keep bool, settings Settings) (*workers, error) {
 		spec.WithReplicas(n)
 	}
 	return &workers{
-		replicas: n, autoscaling: scales, earlier: r.earlier,
+		replicas: n, autoscaling: scales, earlier: r.earlier, replaces: r.replaces,
 		config: corev1ac.ConfigMap(r.name, s.stage.Namespace).
 			WithLabels(workerLabels(s)).
 			WithAnnotations(r.marks).

@@ -17,8 +17,8 @@ import (
 )
 
 // A revision is what the workers of a stage are made from: their config and the template of their pods.
-// Each is a ConfigMap of its own, named by a hash of the content, so that pods of an earlier one read what
-// they were made from until they are gone. What workers take up as they run (config.StageConfig.Revision) is not
+// Each is a ConfigMap of its own, named by a hash of the content (see contentName), so that pods of an earlier one read what
+// they were made from until they are gone. What workers take up as they run (config.StageConfig.Fixed) is not
 // part of the hash, and changes in place.
 //
 // An operator of another release may make other revisions from the same manifests. It leaves workers on
@@ -33,7 +33,7 @@ const (
 	annotationMade = "millrace.dev/made"
 	// annotationManifest is of which generation the manifests were then.
 	annotationManifest = "millrace.dev/manifest"
-	// annotationContent is the hash of the content: an edit by hand is noticed.
+	// annotationContent is the hash of the content, live members included: an edit by hand is noticed.
 	annotationContent = "millrace.dev/content"
 )
 
@@ -48,6 +48,8 @@ type revision struct {
 	marks map[string]string
 	// earlier: it was made by another release, which would make it otherwise.
 	earlier bool
+	// replaces names the revision of another release that would have stayed, had nobody edited it.
+	replaces string
 }
 
 // newRevision is what this operator makes of the manifests.
@@ -61,20 +63,18 @@ func newRevision(s *snapshot, settings Settings) (revision, error) {
 	if err != nil {
 		return revision{}, fmt.Errorf("encode the Deployment of stage %s: %w", s.node.Name, err)
 	}
-	started, err := c.Revision()
-	if err != nil {
-		return revision{}, fmt.Errorf("encode the config of stage %s: %w", s.node.Name, err)
+	r := revision{data: map[string]string{configKey: string(data), templateKey: string(template)}}
+	live := liveOf(&c)
+	if r.name, err = contentName(s.stage.Name, live, r.data); err != nil {
+		return revision{}, fmt.Errorf("name the revision of stage %s: %w", s.node.Name, err)
 	}
-	r := revision{
-		name: s.stage.Name + "-" + hash(started, string(template)),
-		data: map[string]string{configKey: string(data), templateKey: string(template)},
-	}
-	r.mark(s, settings, contentOf(r.data))
+	r.mark(s, settings, live, contentOf(r.data))
 	return r, nil
 }
 
 // chooseRevision is the revision that the workers are to be of. keep says that it is the one that they are of, if
-// that is still there: they go on with former inputs, or it is not known whether they have to.
+// that is still there: they go on with former inputs, or it is not known whether they have to. The error is an
+// editedError when that is not what the operator wrote.
 func chooseRevision(s *snapshot, keep bool, settings Settings) (revision, error) {
 	made, err := newRevision(s, settings)
 	if err != nil {
@@ -84,24 +84,33 @@ func chooseRevision(s *snapshot, keep bool, settings Settings) (revision, error)
 	if have == nil || have.Name == made.name {
 		return made, nil
 	}
-	if keep {
+	intact := isIntact(s.stage.Name, have)
+	switch {
+	case keep && !intact:
+		return revision{}, &editedError{namespace: s.stage.Namespace, name: have.Name}
+	case keep:
 		return revision{name: have.Name, data: have.Data, marks: marksOf(have)}, nil
 	}
 	since := annotationMade
 	if have.Annotations[annotationRelease] != made.marks[annotationRelease] {
 		since = annotationManifest
 	}
-	if have.Annotations[since] != made.marks[since] || have.Annotations[annotationContent] != contentOf(have.Data) {
+	if have.Annotations[since] != made.marks[since] {
+		return made, nil
+	}
+	if !intact || have.Annotations[annotationContent] != contentOf(have.Data) {
+		made.replaces = have.Name
 		return made, nil
 	}
 	kept := revision{name: have.Name, data: have.Data, earlier: true}
-	kept.mark(s, settings, made.marks[annotationMade])
+	kept.mark(s, settings, have.Annotations[annotationLive], made.marks[annotationMade])
 	return kept, nil
 }
 
 // mark notes who looks at the revision, and at what.
-func (r *revision) mark(s *snapshot, settings Settings, made string) {
+func (r *revision) mark(s *snapshot, settings Settings, live, made string) {
 	r.marks = map[string]string{
+		annotationLive:     live,
 		annotationRelease:  settings.release(),
 		annotationMade:     made,
 		annotationManifest: fmt.Sprintf("%d/%d/%s", s.stage.Generation, s.pipeline.Generation, restart(s)),
@@ -112,7 +121,7 @@ func (r *revision) mark(s *snapshot, settings Settings, made string) {
 // marksOf are the annotations of a revision as they are.
 func marksOf(have *corev1.ConfigMap) map[string]string {
 	marks := map[string]string{}
-	for _, name := range []string{annotationRelease, annotationMade, annotationManifest, annotationContent} {
+	for _, name := range []string{annotationLive, annotationRelease, annotationMade, annotationManifest, annotationContent} {
 		marks[name] = have.Annotations[name]
 	}
 	return marks

@@ -197,10 +197,19 @@ func formerInputs(rep report) *status.Verdict {
 		}
 		return nil
 	}
-	if w := rep.intent.workers; w != nil && w.replicas > 0 && len(rep.intent.held) > 0 {
+	if len(rep.intent.held) > 0 && atWork(rep) {
 		return inputsDrained(stage, rep.intent.held, "the workers are replaced and read what the manifest says")
 	}
 	return inputsLost(stage, rep.intent.lost)
+}
+
+// atWork says whether workers are there, or are about to be.
+func atWork(rep report) bool {
+	if rep.intent.workers != nil {
+		return rep.intent.workers.replicas > 0
+	}
+	d := rep.seen.deployment
+	return d != nil && specReplicas(d) > 0
 }
 
 func consumersReady(rep report) status.Verdict {
@@ -283,6 +292,8 @@ func workersAvailable(rep report) status.Verdict {
 		return status.True(kind, v1alpha1.ReasonReady, "Chained with "+head+": runs in its workers")
 	}
 	switch {
+	case rep.intent.refused != nil:
+		return status.Stalled(kind, v1alpha1.ReasonRevisionEdited, rep.intent.refused.Error())
 	case rep.intent.workers == nil:
 		return status.Unknown(kind, v1alpha1.ReasonProgressing, "the stage is not in a plan; workers are left as they are")
 	case rep.done.kubernetes != nil:

@@ -192,6 +192,44 @@ func TestFormerPositionsOutliveTheWorkers(t *testing.T) {
 	x.process(x.stream("raw"), x.durable("archive"), 2)
 }
 
+// TestEditedRevisionMakesNoPod: somebody who may write ConfigMaps, and no pods, writes other pods into the revision that
+// the workers have to stay on.
+func TestEditedRevisionMakesNoPod(t *testing.T) {
+	x := newTenant(t)
+	_, archive := x.archive()
+	before, running := x.stage("archive").Status.Revision, x.deployment("archive")
+	edit(x, archive, func(s *v1alpha1.Stage) { s.Spec.From = []string{"validate/dead-letter"} })
+	x.left(archive, 3)
+	cm := &corev1.ConfigMap{ObjectMeta: x.named(before)}
+	x.get(cm)
+	whole := cm.Data["deployment.json"]
+	edit(x, cm, func(c *corev1.ConfigMap) {
+		c.Data["deployment.json"] = strings.NewReplacer(
+			`"image":"millrace/worker:test"`, `"image":"evil.example/x:1"`,
+			`"automountServiceAccountToken":false`, `"automountServiceAccountToken":true,"serviceAccountName":"powerful"`,
+		).Replace(whole)
+	})
+	x.condition(archive, v1alpha1.ConditionWorkersAvailable, metav1.ConditionFalse, v1alpha1.ReasonRevisionEdited)
+	edit(x, archive, func(s *v1alpha1.Stage) { s.Labels = map[string]string{"looked": "again"} })
+	x.left(archive, 3)
+	if got := x.deployment("archive"); got.Generation != running.Generation {
+		t.Errorf("the Deployment was written: %+v", got.Spec.Template.Spec)
+	}
+	edit(x, cm, func(c *corev1.ConfigMap) { c.Data["deployment.json"] = "{" })
+	x.left(archive, 3)
+	edit(x, cm, func(c *corev1.ConfigMap) { c.Data["deployment.json"] = whole })
+	x.condition(archive, v1alpha1.ConditionWorkersAvailable, metav1.ConditionTrue, v1alpha1.ReasonReady)
+
+	// Workers that have processed the former input are replaced, whatever is in the way until then.
+	edit(x, cm, func(c *corev1.ConfigMap) { c.Data["deployment.json"] = "{" })
+	x.condition(archive, v1alpha1.ConditionWorkersAvailable, metav1.ConditionFalse, v1alpha1.ReasonRevisionEdited)
+	x.process(x.stream("raw"), x.durable("archive"), 3)
+	x.ready(archive)
+	if got := x.stage("archive").Status.Revision; got == before {
+		t.Errorf("the workers are still of revision %s", got)
+	}
+}
+
 // TestDeletionPolicyDeleteDrainsFirst: what would be deleted unprocessed is processed before.
 func TestDeletionPolicyDeleteDrainsFirst(t *testing.T) {
 	x := newTenant(t)
