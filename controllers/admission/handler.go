@@ -3,6 +3,7 @@ package admission
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -32,7 +33,7 @@ func (h *Handler) Handle(ctx context.Context, request admission.Request) admissi
 	var err error
 	switch request.Kind.Kind {
 	case "Pipeline":
-		v, err = h.pipeline(request)
+		v, err = h.pipeline(ctx, request)
 	case "Stage":
 		v, err = h.stage(ctx, request)
 	}
@@ -48,7 +49,7 @@ func (h *Handler) Handle(ctx context.Context, request admission.Request) admissi
 	return admission.Response{AdmissionResponse: admissionv1.AdmissionResponse{Result: &status}}.WithWarnings(v.warnings...)
 }
 
-func (h *Handler) pipeline(request admission.Request) (verdict, error) {
+func (h *Handler) pipeline(ctx context.Context, request admission.Request) (verdict, error) {
 	var now, before v1alpha1.Pipeline
 	if err := h.decode(request, &now, &before); err != nil {
 		return verdict{}, err
@@ -57,9 +58,14 @@ func (h *Handler) pipeline(request admission.Request) (verdict, error) {
 		return verdict{}, nil
 	}
 	if len(request.OldObject.Raw) == 0 {
-		return judgePipeline(&now, nil, h.DefaultNATSURL), nil
+		return judgePipeline(&now, nil, nil, h.DefaultNATSURL), nil
 	}
-	return judgePipeline(&now, &before, h.DefaultNATSURL), nil
+	stages, err := graph.List(ctx, h.Reader, request.Namespace, now.Name)
+	if err != nil {
+		return verdict{}, err
+	}
+	children := slices.DeleteFunc(stages.Children, func(s v1alpha1.Stage) bool { return !graph.IsChildOf(&s, &now) || !s.DeletionTimestamp.IsZero() })
+	return judgePipeline(&now, &before, children, h.DefaultNATSURL), nil
 }
 
 func (h *Handler) stage(ctx context.Context, request admission.Request) (verdict, error) {
@@ -78,6 +84,7 @@ func (h *Handler) stage(ctx context.Context, request admission.Request) (verdict
 	if err != nil {
 		return verdict{}, err
 	}
+	now.Status = before.Status
 	return judgeStage(&now, pipeline, stages.Attached, h.DefaultNATSURL), nil
 }
 

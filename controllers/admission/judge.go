@@ -18,13 +18,15 @@ type verdict struct {
 }
 
 // judgePipeline plans a Pipeline by itself: its stages read no attached Stages, and an attached Stage that
-// does not fit says nothing about the Pipeline. before is the Pipeline as it was; nil when it is new.
-func judgePipeline(p, before *v1alpha1.Pipeline, defaultURL string) verdict {
+// does not fit says nothing about the Pipeline. before is the Pipeline as it was; nil when it is new. children are the Stages that
+// were made of it.
+func judgePipeline(p, before *v1alpha1.Pipeline, children []v1alpha1.Stage, defaultURL string) verdict {
 	now, errs := plan.Compute(plan.Input{Pipeline: p, DefaultNATSURL: defaultURL})
 	v := split(errs)
 	if len(errs) > 0 {
 		return v
 	}
+	v.refusals = append(v.refusals, lanesChanges(now, running(children...), ofPipeline(p))...)
 	v.warnings = append(v.warnings, now.Warnings...)
 	if before == nil {
 		return v
@@ -37,7 +39,7 @@ func judgePipeline(p, before *v1alpha1.Pipeline, defaultURL string) verdict {
 }
 
 // judgeStage plans an attached Stage. pipeline is nil when it does not exist yet; attached are the
-// Stages of the same pipeline, s as it was among them.
+// Stages of the same pipeline, s as it was among them, and s has the status that it had.
 func judgeStage(s *v1alpha1.Stage, pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage, defaultURL string) verdict {
 	if pipeline == nil {
 		return split(ofStage(s, plan.CheckStage(s)))
@@ -48,6 +50,7 @@ func judgeStage(s *v1alpha1.Stage, pipeline *v1alpha1.Pipeline, attached []v1alp
 	if len(errs) > 0 {
 		return v
 	}
+	v.refusals = append(v.refusals, lanesChanges(now, running(*s), ofAttached(s.Name))...)
 	for _, w := range now.Warnings {
 		if object, path := plan.Place(w); object == s.Name {
 			v.warnings = append(v.warnings, path)

@@ -29,6 +29,13 @@ func attached(name string, node v1alpha1.StageNode) *v1alpha1.Stage {
 	}
 }
 
+// ran is the Stage of a stage that runs in so many lanes.
+func ran(name string, lanes int32, node v1alpha1.StageNode) v1alpha1.Stage {
+	s := *attached("obs-"+name, node)
+	s.Spec.Name, s.Status.Consumers = name, []v1alpha1.ConsumerStatus{{Stream: "SHOP_OBS_CHECK", Name: "shop-obs-more_lane", Lanes: lanes}}
+	return s
+}
+
 func TestJudge(t *testing.T) {
 	const server = "nats://nats:4222"
 	check := v1alpha1.PipelineStage{Name: "check", StageNode: validates("", "ingress")}
@@ -37,19 +44,19 @@ func TestJudge(t *testing.T) {
 		// refused and warned are parts of the one refusal or warning; empty = none.
 		refused, warned string
 	}{
-		"fits":       {got: judgePipeline(pipeline(check), nil, server)},
-		"expression": {got: judgePipeline(pipeline(v1alpha1.PipelineStage{Name: "check", StageNode: validates("event.id ==", "ingress")}), nil, server), refused: "spec.stages[0].validate.rules[0].expression"},
+		"fits":       {got: judgePipeline(pipeline(check), nil, nil, server)},
+		"expression": {got: judgePipeline(pipeline(v1alpha1.PipelineStage{Name: "check", StageNode: validates("event.id ==", "ingress")}), nil, nil, server), refused: "spec.stages[0].validate.rules[0].expression"},
 		"dear": {
-			got:    judgePipeline(pipeline(v1alpha1.PipelineStage{Name: "check", StageNode: validates("event.attributes.all(k, event.attributes.all(l, k != '' && l != ''))", "ingress")}), nil, server),
+			got:    judgePipeline(pipeline(v1alpha1.PipelineStage{Name: "check", StageNode: validates("event.attributes.all(k, event.attributes.all(l, k != '' && l != ''))", "ingress")}), nil, nil, server),
 			warned: "spec.stages[0].validate.rules[0].expression: may take ",
 		},
 		"Stage, dear": {got: judgeStage(attached("tap", validates("event.attributes.all(k, event.attributes.all(l, k != '' && l != ''))", "check")), pipeline(check), nil, server), warned: "spec.validate.rules[0].expression: may take "},
 		"Pipeline of a Stage that is dear": {
 			got: judgeStage(attached("tap", validates("", "check")), pipeline(v1alpha1.PipelineStage{Name: "check", StageNode: validates("event.attributes.all(k, event.attributes.all(l, k != '' && l != ''))", "ingress")}), nil, server),
 		},
-		"reads itself":               {got: judgePipeline(pipeline(check, v1alpha1.PipelineStage{Name: "more", StageNode: validates("", "more")}), nil, server), refused: "cannot read itself"},
-		"reads what is not there":    {got: judgePipeline(pipeline(check, v1alpha1.PipelineStage{Name: "more", StageNode: validates("", "chek")}), nil, server), warned: `there is no stage "chek"`},
-		"no NATS server":             {got: judgePipeline(pipeline(check), nil, ""), refused: "spec.nats.url"},
+		"reads itself":               {got: judgePipeline(pipeline(check, v1alpha1.PipelineStage{Name: "more", StageNode: validates("", "more")}), nil, nil, server), refused: "cannot read itself"},
+		"reads what is not there":    {got: judgePipeline(pipeline(check, v1alpha1.PipelineStage{Name: "more", StageNode: validates("", "chek")}), nil, nil, server), warned: `there is no stage "chek"`},
+		"no NATS server":             {got: judgePipeline(pipeline(check), nil, nil, ""), refused: "spec.nats.url"},
 		"Stage fits":                 {got: judgeStage(attached("tap", validates("", "check")), pipeline(check), nil, server)},
 		"Stage without its Pipeline": {got: judgeStage(attached("tap", validates("", "check")), nil, nil, server)},
 		"Stage, expression, without its Pipeline": {
@@ -60,6 +67,24 @@ func TestJudge(t *testing.T) {
 		},
 		"Stages in a cycle": {
 			got: judgeStage(attached("tap", validates("", "check", "other")), pipeline(check), []v1alpha1.Stage{*attached("other", validates("", "tap"))}, server), refused: "closes the cycle",
+		},
+		"other lanes": {
+			got: judgePipeline(pipeline(check, v1alpha1.PipelineStage{Name: "more", StageNode: validates("", "check", "check/dead-letter")}), pipeline(check),
+				[]v1alpha1.Stage{ran("more", 8, validates("", "check"))}, server),
+			refused: `spec.stages[1].from: Invalid value: ["check/out","check/dead-letter"]: changes the number of lanes of stage "more" from 8 to 1`,
+		},
+		"other lanes, undone": {
+			got: judgePipeline(pipeline(check, v1alpha1.PipelineStage{Name: "more", StageNode: validates("", "check")}),
+				pipeline(check, v1alpha1.PipelineStage{Name: "more", StageNode: validates("", "check", "check/dead-letter")}),
+				[]v1alpha1.Stage{ran("more", 8, validates("", "check", "check/dead-letter"))}, server),
+		},
+		"other lanes of another stage": {
+			got: judgePipeline(pipeline(check, v1alpha1.PipelineStage{Name: "more", StageNode: validates("", "check/dead-letter")}), pipeline(check),
+				[]v1alpha1.Stage{ran("less", 8, validates("", "check"))}, server),
+		},
+		"Stage, other lanes": {
+			got:     judgeStage(new(ran("more", 1, validates("", "check"))), pipeline(check), nil, server),
+			refused: `spec.from: Invalid value: ["check/out"]: changes the number of lanes of stage "more" from 1 to 8`,
 		},
 		"Stage, in place of itself": {
 			got: judgeStage(attached("tap", validates("", "check")), pipeline(check), []v1alpha1.Stage{*attached("tap", validates("event.", "check"))}, server),

@@ -67,6 +67,8 @@ type snapshot struct {
 	former []former
 	// duplicates that the workers have dropped; nil when the stage does not look for any, or its workers do not count.
 	duplicates *v1alpha1.DuplicatesStatus
+	// durables are consumers with the metadata of the stage; only read when no revision tells in how many lanes it runs.
+	durables []string
 	// leaving: another stage of the pipeline is being deleted.
 	leaving bool
 }
@@ -204,6 +206,9 @@ func (r *Reconciler) gatherConsumers(ctx context.Context, s *snapshot) error {
 		s.inputs = append(s.inputs, inputs...)
 	}
 	owner := access.StageOwner(s.stage, r.Settings.Cluster)
+	if err := gatherDurables(s, owner); err != nil {
+		return err
+	}
 	for _, entry := range s.stage.Status.Consumers {
 		f, err := gatherFormer(ctx, s.nats, entry, owner, s.node.Consumers)
 		if err != nil {
@@ -212,6 +217,21 @@ func (r *Reconciler) gatherConsumers(ctx context.Context, s *snapshot) error {
 		if len(f.lanes) > 0 {
 			s.former = append(s.former, f)
 		}
+	}
+	return nil
+}
+
+// gatherDurables lists the consumers of a stage that has no revision, as it is after a restore, before others are made.
+func gatherDurables(s *snapshot, owner jetstream.Owner) error {
+	if s.node.Head != "" || s.revisionLanes() > 0 || !slices.ContainsFunc(s.inputs, func(in input) bool { return in.have == nil }) {
+		return nil
+	}
+	for _, stream := range s.resolved.Plan.Streams {
+		names, err := s.nats.ConsumersOf(stream.Name, owner)
+		if ignoreNotFound(err) != nil {
+			return err
+		}
+		s.durables = append(s.durables, names...)
 	}
 	return nil
 }

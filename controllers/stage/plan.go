@@ -26,6 +26,8 @@ type intent struct {
 	// the stage is chained and has none; or when refused says why what runs goes on as it is.
 	workers *workers
 	refused error
+	// otherLanes says why consumers and workers are left as they are: the stage runs in other lanes than the manifest has it in.
+	otherLanes string
 	// prune are ConfigMaps that no worker uses any more.
 	prune []corev1.ConfigMap
 }
@@ -59,6 +61,9 @@ func decide(s *snapshot, settings Settings) (intent, error) {
 		return intent{}, nil
 	}
 	var in intent
+	if in.otherLanes = s.lanesChange(); in.otherLanes != "" {
+		return in, nil
+	}
 	if s.natsErr == nil { // else some of them may not have been read
 		in.held, in.lost = s.held()
 		for _, f := range s.former {

@@ -150,6 +150,33 @@ func inputsOf(have *corev1.ConfigMap) []config.Input {
 	return c.Inputs
 }
 
+// revisionLanes is the number of lanes of the revision that the workers are of; 0 when that is not known.
+func (s *snapshot) revisionLanes() int {
+	have := s.revision()
+	if have == nil || !isIntact(s.stage.Name, have) {
+		return 0
+	}
+	var c struct {
+		Lanes int `json:"lanes"`
+	}
+	if json.Unmarshal([]byte(have.Data[configKey]), &c) != nil {
+		return 0
+	}
+	return c.Lanes
+}
+
+// lanesChange says why the stage cannot have the lanes that are planned for it: it runs in others. Empty when it can.
+func (s *snapshot) lanesChange() string {
+	was := s.revisionLanes()
+	if was == 0 {
+		was = s.resolved.Plan.LanesOf(s.node, s.durables)
+	}
+	if was == 0 || s.node.Head != "" {
+		return ""
+	}
+	return s.node.LanesChange(was)
+}
+
 // among says whether an input that status speaks of is one of these.
 func among(inputs []config.Input, entry v1alpha1.ConsumerStatus) bool {
 	return slices.ContainsFunc(inputs, func(i config.Input) bool { return i.Stream == entry.Stream && i.Durable == entry.Name })

@@ -47,6 +47,7 @@ func setStatus(s *v1alpha1.StageStatus, rep report, now time.Time) {
 		s.Duplicates = rep.seen.duplicates
 	}
 	s.Autoscaling = autoscalingStatus(rep)
+	s.Revision = rep.seen.revisionName() // of a Stage whose status was lost, the Deployment knows
 	if rep.done.revision != "" {
 		s.Revision = rep.done.revision
 	}
@@ -174,6 +175,9 @@ func accepted(rep report) status.Verdict {
 	if s.node == nil {
 		return status.False(kind, v1alpha1.ReasonProgressing, fmt.Sprintf("Pipeline %s does not name this stage any more", ref))
 	}
+	if why := rep.intent.otherLanes; why != "" {
+		return status.Stalled(kind, v1alpha1.ReasonInvalid, "from: "+why)
+	}
 	message := "the spec makes sense"
 	if s.node.Head != "" {
 		if s.stage.Spec.Replicas != nil {
@@ -191,7 +195,7 @@ func accepted(rep report) status.Verdict {
 // them: they wait for workers then, as the inputs of the manifest do.
 func formerInputs(rep report) *status.Verdict {
 	stage := rep.seen.stage
-	if rep.seen.unsure() {
+	if rep.seen.unsure() || rep.intent.otherLanes != "" {
 		if c := meta.FindStatusCondition(stage.Status.Conditions, v1alpha1.ConditionInputsDrained); c != nil {
 			return &status.Verdict{Type: c.Type, Status: c.Status, Reason: c.Reason, Message: c.Message}
 		}
@@ -225,6 +229,9 @@ func consumersReady(rep report) status.Verdict {
 			return status.False(kind, v1alpha1.ReasonNATSForbidden, err.Error())
 		}
 		return status.False(kind, v1alpha1.ReasonNATSUnreachable, err.Error())
+	}
+	if rep.intent.otherLanes != "" {
+		return status.Unknown(kind, v1alpha1.ReasonInvalid, "the spec is refused; consumers are left as they are")
 	}
 	if head := chainedWith(rep); head != "" {
 		return status.True(kind, v1alpha1.ReasonReady, "Chained with "+head+": takes events in memory, without consumers")
@@ -294,6 +301,8 @@ func workersAvailable(rep report) status.Verdict {
 	switch {
 	case rep.intent.refused != nil:
 		return status.Stalled(kind, v1alpha1.ReasonRevisionEdited, rep.intent.refused.Error())
+	case rep.intent.otherLanes != "":
+		return status.Unknown(kind, v1alpha1.ReasonInvalid, "the spec is refused; workers are left as they are")
 	case rep.intent.workers == nil:
 		return status.Unknown(kind, v1alpha1.ReasonProgressing, "the stage is not in a plan; workers are left as they are")
 	case rep.done.kubernetes != nil:

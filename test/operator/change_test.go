@@ -230,6 +230,40 @@ func TestEditedRevisionMakesNoPod(t *testing.T) {
 	}
 }
 
+// TestOtherLanesAreRefused: in other lanes a stage would store its dead letters again. It goes on as it is until the edit is undone.
+func TestOtherLanesAreRefused(t *testing.T) {
+	x := newTenant(t)
+	_, archive := x.archive()
+	before, running := x.stage("archive").Status.Revision, x.deployment("archive")
+	edit(x, archive, func(s *v1alpha1.Stage) { s.Spec.From = []string{"validate"} })
+	x.saying(archive, v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonInvalid, `from: changes the number of lanes of stage "archive" from 1 to 8`)
+	x.saying(x.thePipeline(), v1alpha1.ConditionStagesReady, metav1.ConditionFalse, v1alpha1.ReasonStagesNotReady, "changes the number of lanes")
+	if got := x.deployment("archive"); got.Generation != running.Generation || x.stage("archive").Status.Revision != before {
+		t.Errorf("the workers are not as they were: %+v", got.Spec)
+	}
+	if x.consumer(x.stream("raw"), x.durable("archive")) == nil {
+		t.Error("the consumer of the workers is gone")
+	}
+	if x.consumer(x.stream("validate"), x.durable("archive")+"_lane-0") != nil {
+		t.Error("a consumer of other lanes is made")
+	}
+
+	live := x.stage("archive")
+	old := live.DeepCopy()
+	live.Status = v1alpha1.StageStatus{}
+	if err := x.client.Status().Patch(t.Context(), live, client.MergeFrom(old)); err != nil {
+		t.Fatal(err)
+	}
+	x.saying(archive, v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonInvalid, "from 1 to 8")
+
+	edit(x, archive, func(s *v1alpha1.Stage) { s.Spec.From = []string{"ingress"} })
+	x.process(x.stream("raw"), x.durable("archive"), 3)
+	x.ready(archive)
+	if got := x.stage("archive").Status.Revision; got != before {
+		t.Errorf("the workers are of revision %s, want %s as before the edit", got, before)
+	}
+}
+
 // TestDeletionPolicyDeleteDrainsFirst: what would be deleted unprocessed is processed before.
 func TestDeletionPolicyDeleteDrainsFirst(t *testing.T) {
 	x := newTenant(t)

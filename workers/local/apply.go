@@ -18,6 +18,9 @@ func apply(ctx context.Context, js jetstream.JetStream, p *plan.Plan) error {
 	if err := checkLayout(ctx, js, p); err != nil {
 		return err
 	}
+	if err := checkLanes(ctx, js, p); err != nil {
+		return err
+	}
 	for _, s := range p.Streams {
 		c := streamConfig(s)
 		if s.Name == p.Ingress.Name {
@@ -64,6 +67,34 @@ func checkLayout(ctx context.Context, js jetstream.JetStream, p *plan.Plan) erro
 		// A store of an older version does not say.
 		if was, ok := have[f.key]; ok && was != f.want {
 			return fmt.Errorf("%s is %s, but what is stored in --store-dir was stored with %s: set it back, or name another directory", f.field, f.want, was)
+		}
+	}
+	return nil
+}
+
+// checkLanes refuses what the operator refuses in a cluster: a stage that runs in other lanes than before.
+func checkLanes(ctx context.Context, js jetstream.JetStream, p *plan.Plan) error {
+	var durables []string
+	for _, s := range p.Streams {
+		stream, err := js.Stream(ctx, s.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("stream %s: %w", s.Name, err)
+		}
+		names := stream.ConsumerNames(ctx)
+		for name := range names.Name() {
+			durables = append(durables, name)
+		}
+		if err := names.Err(); err != nil {
+			return fmt.Errorf("list the consumers of stream %s: %w", s.Name, err)
+		}
+	}
+	for i := range p.Stages {
+		s := &p.Stages[i]
+		if was := p.LanesOf(s, durables); was > 0 && s.Head == "" {
+			return fmt.Errorf("from %s; or name another --store-dir", s.LanesChange(was))
 		}
 	}
 	return nil
