@@ -106,7 +106,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err := r.writeStatus(ctx, &pipeline, before, rep); err != nil {
 		return reconcile.Result{}, err
 	}
-	return r.next(&pipeline, before, rep), done.kubernetes
+	if done.kubernetes != nil {
+		return reconcile.Result{}, done.kubernetes
+	}
+	return r.next(&pipeline, before, rep), nil
 }
 
 // follow has the controller woken when what this pass looked at changes.

@@ -162,8 +162,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, err
 	}
 	intent, err := decide(seen, r.Settings)
-	if err != nil {
-		return reconcile.Result{}, reconcile.TerminalError(err)
+	if err != nil { // a retry changes nothing: the status says so, and the next look is at the usual time
+		intent.refused = err
 	}
 	done := r.apply(ctx, seen, intent)
 	r.follow(seen)
@@ -172,7 +172,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, err
 	}
 	moved := r.progress.moved(request.NamespacedName, seen, r.Now())
-	return r.next(&stage, before, done, moved), done.kubernetes
+	if done.kubernetes != nil {
+		return reconcile.Result{}, done.kubernetes
+	}
+	return r.next(&stage, before, done, moved), nil
 }
 
 // follow has the controller woken when what this pass looked at changes.

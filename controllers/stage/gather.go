@@ -86,7 +86,7 @@ type input struct {
 	lag    jetstream.Lag
 }
 
-// gather reads everything. Only errors of the API server end a reconcile; those of NATS
+// gather reads everything. Only errors of the API server end a reconcile: it takes no status either. Those of NATS
 // become part of the snapshot.
 func (r *Reconciler) gather(ctx context.Context, stage *v1alpha1.Stage) (*snapshot, error) {
 	s := &snapshot{stage: stage}
@@ -100,14 +100,14 @@ func (r *Reconciler) gather(ctx context.Context, stage *v1alpha1.Stage) (*snapsh
 		return s, nil
 	}
 	s.nats, s.natsErr = r.Access.Client(ctx, s.pipeline)
-	if s.natsErr == nil {
-		s.natsErr = r.gatherConsumers(ctx, s)
-	}
-	if s.natsErr == nil {
-		s.natsErr = gatherDuplicates(ctx, s)
-	}
-	if s.natsErr != nil && !isNATS(s.natsErr) {
+	if s.natsErr != nil {
+		if isNATS(s.natsErr) {
+			return s, nil
+		}
 		return nil, s.natsErr
+	}
+	if s.natsErr = r.gatherConsumers(ctx, s); s.natsErr == nil {
+		s.natsErr = gatherDuplicates(ctx, s)
 	}
 	return s, nil
 }

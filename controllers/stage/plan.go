@@ -1,7 +1,6 @@
 package stage
 
 import (
-	"errors"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -55,7 +54,7 @@ type workers struct {
 	deployment *appsv1ac.DeploymentApplyConfiguration
 }
 
-// decide is pure: what does the snapshot call for?
+// decide is pure: what does the snapshot call for? With an error, workers are left as they are.
 func decide(s *snapshot, settings Settings) (intent, error) {
 	if s.node == nil {
 		return intent{}, nil
@@ -80,12 +79,12 @@ func decide(s *snapshot, settings Settings) (intent, error) {
 	}
 	var err error
 	in.workers, err = workersFor(s, len(in.held) > 0 || s.unsure(), settings)
-	if edited := (*editedError)(nil); errors.As(err, &edited) {
+	if isEdited(err) {
 		in.refused = err
 		return in, nil
 	}
 	if err != nil {
-		return intent{}, err
+		return in, err
 	}
 	in.prune = decidePrune(s, *in.workers.config.Name)
 	return in, nil

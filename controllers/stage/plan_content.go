@@ -98,6 +98,11 @@ func kindsOf(c *config.StageConfig) []config.Kind {
 // editedError says that the revision that the workers have to stay on is not what the operator wrote.
 type editedError struct{ namespace, name string }
 
+func isEdited(err error) bool {
+	var edited *editedError
+	return errors.As(err, &edited)
+}
+
 func (e *editedError) Error() string {
 	return fmt.Sprintf("ConfigMap %s, the revision of the workers, was edited: its content does not match its name. Nothing is made from it: workers that "+
 		"run stay, and are replaced when they have processed the former inputs of the stage. Until then a Deployment that is deleted or edited is not repaired. "+

@@ -228,6 +228,9 @@ func consumersReady(rep report) status.Verdict {
 		if jetstream.IsForbidden(err) {
 			return status.False(kind, v1alpha1.ReasonNATSForbidden, err.Error())
 		}
+		if !jetstream.IsUnreachable(err) {
+			return status.False(kind, v1alpha1.ReasonConsumerFailed, err.Error())
+		}
 		return status.False(kind, v1alpha1.ReasonNATSUnreachable, err.Error())
 	}
 	if rep.intent.otherLanes != "" {
@@ -299,8 +302,10 @@ func workersAvailable(rep report) status.Verdict {
 		return status.True(kind, v1alpha1.ReasonReady, "Chained with "+head+": runs in its workers")
 	}
 	switch {
-	case rep.intent.refused != nil:
+	case isEdited(rep.intent.refused):
 		return status.Stalled(kind, v1alpha1.ReasonRevisionEdited, rep.intent.refused.Error())
+	case rep.intent.refused != nil:
+		return status.Stalled(kind, v1alpha1.ReasonWorkersUnavailable, "workers are left as they are: "+rep.intent.refused.Error())
 	case rep.intent.otherLanes != "":
 		return status.Unknown(kind, v1alpha1.ReasonInvalid, "the spec is refused; workers are left as they are")
 	case rep.intent.workers == nil:

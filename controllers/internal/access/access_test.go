@@ -35,6 +35,9 @@ func (s *objects) Get(_ context.Context, key client.ObjectKey, object client.Obj
 		name = "configmap:" + name
 	}
 	data, ok := s.data[name]
+	if _, forbidden := data["forbidden"]; forbidden {
+		return apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, key.Name, errors.New("no rule allows it"))
+	}
 	if !ok {
 		return apierrors.NewNotFound(schema.GroupResource{Resource: "secrets"}, key.Name)
 	}
@@ -95,6 +98,7 @@ func TestObjectsThatCannotBeUsed(t *testing.T) {
 		want string
 	}{
 		"no secret":   {nil, v1alpha1.NATSSpec{CredentialsSecretRef: ref("")}, "spec.nats.credentialsSecretRef: Secret user does not exist in namespace shop: create it"},
+		"no right":    {of("forbidden", ""), v1alpha1.NATSSpec{CredentialsSecretRef: ref("")}, "spec.nats.credentialsSecretRef: the operator may not read Secret user in namespace shop"},
 		"no key":      {of("x", "y"), v1alpha1.NATSSpec{CredentialsSecretRef: ref("")}, "has no key user.creds: add the content of a .creds file under it"},
 		"other key":   {of("user.creds", "y"), v1alpha1.NATSSpec{CredentialsSecretRef: ref("k")}, "has no key k"},
 		"elsewhere":   {data{"other/user": {"user.creds": []byte("y")}}, v1alpha1.NATSSpec{CredentialsSecretRef: ref("")}, "does not exist"},

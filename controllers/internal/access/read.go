@@ -42,6 +42,9 @@ func (r reader) read(ctx context.Context, f File) ([]byte, error) {
 	case apierrors.IsNotFound(err):
 		return nil, &CredentialsError{Message: fmt.Sprintf(
 			"%s: %s %s does not exist in namespace %s: create it", f.field, f.Kind, f.Object, r.namespace)}
+	case apierrors.IsForbidden(err):
+		return nil, &CredentialsError{Message: fmt.Sprintf(
+			"%s: the operator may not read %s %s in namespace %s: grant it the right, or watch the namespace (%v)", f.field, f.Kind, f.Object, r.namespace, err)}
 	case err != nil:
 		return nil, fmt.Errorf("read %s %s: %w", f.Kind, f.Object, err)
 	case len(value) == 0:
