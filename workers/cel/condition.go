@@ -32,7 +32,7 @@ func (e *Env) Condition(expression string) (Condition, error) {
 	if err != nil {
 		return Condition{}, err
 	}
-	program, err := e.env.Program(ast, cel.EvalOptions(cel.OptOptimize))
+	program, err := e.program(ast)
 	if err != nil {
 		return Condition{}, err
 	}

@@ -35,7 +35,7 @@ func Compile[T Result](e *Env, expression string) (Expression[T], error) {
 	if err != nil {
 		return Expression[T]{}, named(expression, err)
 	}
-	program, err := e.env.Program(ast, cel.EvalOptions(cel.OptOptimize))
+	program, err := e.program(ast)
 	if err != nil {
 		return Expression[T]{}, named(expression, err)
 	}

@@ -97,6 +97,53 @@ func TestExpressions(t *testing.T) {
 	}
 }
 
+// TestMapsThatExpressionsMakeHaveAnOrder: the keys of a map that an expression makes come in the same order in each evaluation.
+func TestMapsThatExpressionsMakeHaveAnOrder(t *testing.T) {
+	env := newEnv(t)
+	for name, c := range map[string]struct {
+		yields yields
+		want   any
+	}{
+		"literals":               {yield[[]any]("{'b': 1, 'e': 5, 'a': 2, 'd': 4, 'c': 3}.map(k, k)"), []any{"a", "b", "c", "d", "e"}},
+		"values of the event":    {yield[[]any]("{'b': event.id, 'e': 5, 'a': event.body, 'd': 4, 'c': 3}.map(k, k)"), []any{"a", "b", "c", "d", "e"}},
+		"keys of the event":      {yield[[]any]("{event.subject: 1, event.id: 2, event.body: 3, event.type: 4}.map(k, k)"), []any{"a,b", "app.log", "cart", "id-1"}},
+		"optional entries":       {yield[[]any]("{'b': 1, ?'none': event.attributes[?'none'], 'e': 5, ?'a': event.attributes[?'ok'], 'd': 4}.map(k, k)"), []any{"a", "b", "d", "e"}},
+		"filter":                 {yield[[]any]("{'b': 1, 'e': 5, 'a': 2, 'd': 4, 'c': 3}.filter(k, k != 'd')"), []any{"a", "b", "c", "e"}},
+		"in a list":              {yield[[]any]("[{'b': 1, 'e': 5, 'a': 2, 'd': 4}][0].map(k, k)"), []any{"a", "b", "d", "e"}},
+		"in a map":               {yield[[]any]("{'m': {'b': 1, 'e': 5, 'a': 2, 'd': 4}}['m'].map(k, k)"), []any{"a", "b", "d", "e"}},
+		"in a map of the event":  {yield[[]any]("{'m': {'b': event.id, 'e': 5, 'a': 2, 'd': 4}, event.id: {}}.m.map(k, k)"), []any{"a", "b", "d", "e"}},
+		"loops in loops":         {yield[[]any]("{'b': {'y': 1, 'x': 2, 'z': 3}, 'a': {'q': 1, 'p': 2}}.map(k, {'c': k, 'b': k, 'a': k}.map(l, k + l))"), []any{[]any{"aa", "ab", "ac"}, []any{"ba", "bb", "bc"}}},
+		"made by a loop":         {yield[[]any]("[1, 2].map(n, {'b': n, 'e': n, 'a': n, 'd': n})[1].map(k, k)"), []any{"a", "b", "d", "e"}},
+		"either map":             {yield[[]any]("(event.severity > 8 ? {'b': 1, 'e': 5, 'a': 2, 'd': 4} : {'x': 1}).map(k, k)"), []any{"a", "b", "d", "e"}},
+		"optional map":           {yield[[]any]("optional.ofNonZeroValue({'b': 1, 'e': 5, 'a': 2, 'd': 4}).orValue({'x': 1}).map(k, k)"), []any{"a", "b", "d", "e"}},
+		"no optional map":        {yield[[]any]("optional.ofNonZeroValue({}).orValue({'x': 1}).map(k, k)"), []any{"x"}},
+		"ints":                   {yield[[]any]("{10: 1, 9: 2, -1: 3, 100: 4}.map(k, k)"), []any{int64(-1), int64(9), int64(10), int64(100)}},
+		"keys of several types":  {yield[[]any]("{dyn('b'): 1, 2: 2, 'a': 3, true: 4, 1: 5, 1.5: 6}.map(k, k)"), []any{true, 1.5, int64(1), int64(2), "a", "b"}},
+		"keys that are lists":    {yield[[]any]("{[2]: 1, [3]: 2, [1]: 3, [0]: 4}.map(k, k)"), []any{[]any{int64(0)}, []any{int64(1)}, []any{int64(2)}, []any{int64(3)}}},
+		"equal to one of events": {yield[bool]("event.resource == {'zone': 'z1'} && {'zone': event.resource['zone']} == event.resource && {'a': 1} == {dyn('a'): 1} && {'a': 1}.size() == 1 && 'a' in {'a': 1}"), true},
+		"as text":                {yield[string]("'%s'.format([{'b': 1, 'e': 5, 'a': 2}])"), "{a: 2, b: 1, e: 5}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 20 {
+				got, err := c.yields(t, env)
+				if diff := cmp.Diff(c.want, got); err != nil || diff != "" {
+					t.Fatalf("%v (-want +got)\n%s", err, diff)
+				}
+			}
+		})
+	}
+}
+
+// TestBytesAreNoKey: a literal with such a key is an error for each event, not the end of the worker that compiles it.
+func TestBytesAreNoKey(t *testing.T) {
+	env := newEnv(t)
+	for _, expression := range []string{"{b'a': 1}.map(k, k)", "{dyn(b'a'): 1}.map(k, k)", "{bytes(event.id): 1}.map(k, k)"} {
+		if got, err := yield[[]any](expression)(t, env); err == nil || !strings.HasPrefix(err.Error(), "expression "+expression) {
+			t.Errorf("%s: got %v and error %v", expression, got, err)
+		}
+	}
+}
+
 // TestExpressionsThatDoNotFit: what an expression cannot yield is said when it is compiled, and where only an event can
 // show it, with that event. Either error names the expression.
 func TestExpressionsThatDoNotFit(t *testing.T) {

@@ -92,7 +92,25 @@ func checked(env *cel.Env, expression string) (*cel.Ast, error) {
 	if issues.Err() != nil {
 		return nil, describe(issues)
 	}
+	if err := literalsOnly(ast); err != nil {
+		return nil, err
+	}
 	return ast, nil
+}
+
+// literalsOnly refuses the messages of JSON: their maps have no order, so an expression would not say the same of the same event
+// every time.
+func literalsOnly(ast *cel.Ast) (err error) {
+	celast.PreOrderVisit(ast.NativeRep().Expr(), celast.NewExprVisitor(func(x celast.Expr) {
+		if err != nil || x.Kind() != celast.StructKind {
+			return
+		}
+		switch name := x.AsStruct().TypeName(); name {
+		case "google.protobuf.Any", "google.protobuf.ListValue", "google.protobuf.Struct", "google.protobuf.Value":
+			err = fmt.Errorf("makes a %s: write a literal, such as {'key': 1} or [1]", name)
+		}
+	}))
+	return err
 }
 
 // affordable refuses an expression that may cost more than MaxCost.

@@ -37,6 +37,10 @@ func TestCompile(t *testing.T) {
 		"no bool":                  {"event.id", "yields string, must yield bool"},
 		"wrong type":               {"event.id == 1", "column 10: found no matching overload for '_==_' applied to '(string, int)'"},
 		"no expression":            {"", "is empty"},
+		"message of JSON": {
+			"event.resource.all(k, google.protobuf.Struct{fields: {'a': google.protobuf.Value{}}}.size() == 1)",
+			"makes a google.protobuf.Struct: write a literal, such as {'key': 1} or [1]",
+		},
 		"nested loops cost too much": {
 			"event.resource.all(a, event.resource.all(b, event.resource.all(c, event.resource.all(d, a != b || c != d))))",
 			"may cost 3520543687427 units an event, at most 1000000: nest fewer loops over maps and lists, and search, replace and join with literals",
