@@ -3,6 +3,7 @@ package correlate
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -12,7 +13,7 @@ import (
 )
 
 // stateVersion is raised when the state, or what it means, changes.
-const stateVersion = 1
+const stateVersion = 2
 
 // format is that of the state. It depends on the settings but minEvents, which is live, and on the names of signals
 // and relations, which are kept as numbers.
@@ -316,14 +317,22 @@ func (g *graph) group(p *group) {
 }
 
 func (g *graph) watermark(w *watermark) {
-	state.Slice(g.Codec, &w.inputs, func(partitions *[]clock) {
-		state.Slice(g.Codec, partitions, func(c *clock) {
-			c.silence = w.silence
-			g.clock(c)
+	state.Slice(g.Codec, &w.inputs, func(lanes *[]writer) {
+		state.Slice(g.Codec, lanes, func(lane *writer) {
+			state.Slice(g.Codec, (*[]partitionClock)(lane), func(c *partitionClock) {
+				c.silence = w.silence
+				g.partitionClock(c)
+			})
+			g.Check(slices.IsSortedFunc(*lane, func(a, b partitionClock) int { return cmp.Compare(a.partition, b.partition) }), "clocks of partitions in no order")
 		})
 	})
 	state.Int(g.Codec, &w.begun)
 	g.sources(w.sources, w.silence)
+}
+
+func (g *graph) partitionClock(c *partitionClock) {
+	state.Int(g.Codec, &c.partition)
+	g.clock(&c.clock)
 }
 
 func (g *graph) sources(l *simplelru.LRU[string, *clock], silence int64) {

@@ -49,6 +49,7 @@ func TestNothingIsForgotten(t *testing.T) {
 	kept(f, zero[ailment], (*graph).ailment)
 	kept(f, zero[deadline], (*graph).deadline)
 	kept(f, zero[clock], (*graph).clock, "silence")
+	kept(f, zero[partitionClock], (*graph).partitionClock)
 	kept(f, zero[observation], (*graph).observation)
 	kept(f, zero[cause], (*graph).cause)
 	kept(f, zero[incident], (*graph).incident)

@@ -1,7 +1,9 @@
 package correlate
 
 import (
+	"cmp"
 	"math"
+	"slices"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
@@ -14,15 +16,34 @@ import (
 // that sends nothing for as long as silence, in stream time, does not count until it sends again. At the
 // start, and after a pause of all, every partition is waited for that long.
 //
+// Where the lanes of the stage before write to all partitions, each pair of partition and lane has a clock, from its first message on.
+// A lane that keeps keys writes one pair only, so each lane is waited for, by any of its pairs.
+//
 // An event is late by the clock of its own source, never by that of another: a host whose clock is
 // behind is in order, too.
 type watermark struct {
 	silence    int64
-	partitions int       // whose clocks are expected, of each input
-	inputs     [][]clock // by number of the input and partition; an input is unknown before its first message
-	begun      int64     // the stream time since when all partitions are expected
+	partitions int        // whose clocks are expected, of each input
+	inputs     [][]writer // by number of the input, and of the partition or lane; an input is unknown before its first message
+	begun      int64      // the stream time since when all partitions are expected
 	sources    *simplelru.LRU[string, *clock]
 	key        []byte
+}
+
+// writer has the clocks of what one lane of the stage before writes: those of its pairs of partition and lane, or that of its
+// partition. They are in the order of their numbers. The engine
+// makes no more of them than there are partitions.
+type writer []partitionClock
+
+// partitionClock is the clock of a partition, or of a pair of partition and lane.
+type partitionClock struct {
+	partition int // Batch.Partition
+	clock
+}
+
+// find returns where the clock of a partition is, or belongs.
+func (w writer) find(partition int) (at int, ok bool) {
+	return slices.BinarySearchFunc(w, partition, func(c partitionClock, p int) int { return cmp.Compare(c.partition, p) })
 }
 
 // noTime is before all event times, by more than any lateness.
@@ -52,22 +73,29 @@ func (w *watermark) message(b *stage.Batch, e *event.Event) {
 	for len(w.inputs) <= input {
 		w.inputs = append(w.inputs, nil)
 	}
-	expected := partition + 1
+	expected := 1
 	if b.Partition >= 0 {
-		expected = max(w.partitions, expected)
+		expected = w.partitions
 	}
 	for len(w.inputs[input]) < expected {
-		w.inputs[input] = append(w.inputs[input], clock{silence: w.silence})
+		w.inputs[input] = append(w.inputs[input], nil)
 	}
-	w.inputs[input][partition].see(eventTime(e), now)
+	lane := &w.inputs[input][partition%w.partitions]
+	at, ok := lane.find(partition)
+	if !ok {
+		*lane = slices.Insert(*lane, at, partitionClock{partition, clock{silence: w.silence}})
+	}
+	(*lane)[at].see(eventTime(e), now)
 }
 
 // quiet says whether no partition has sent anything for as long as silence.
 func (w *watermark) quiet(now int64) bool {
-	for _, partitions := range w.inputs {
-		for i := range partitions {
-			if c := &partitions[i]; c.latest != 0 && !c.silent(now) {
-				return false
+	for _, lanes := range w.inputs {
+		for _, lane := range lanes {
+			for i := range lane {
+				if c := &lane[i]; c.latest != 0 && !c.silent(now) {
+					return false
+				}
 			}
 		}
 	}
@@ -76,14 +104,19 @@ func (w *watermark) quiet(now int64) bool {
 
 // at is the event time that all partitions have reached; noTime while some are waited for.
 func (w *watermark) at(now int64) int64 {
-	reached := int64(math.MaxInt64)
-	for _, partitions := range w.inputs {
-		for i := range partitions {
-			switch c := &partitions[i]; {
-			case c.latest != 0 && !c.silent(now):
-				reached = min(reached, c.latest)
-			case now-w.begun <= w.silence:
+	reached, waiting := int64(math.MaxInt64), now-w.begun <= w.silence
+	for _, lanes := range w.inputs {
+		for _, lane := range lanes {
+			if waiting && len(lane) == 0 {
 				return noTime
+			}
+			for i := range lane {
+				switch c := &lane[i]; {
+				case c.latest != 0 && !c.silent(now):
+					reached = min(reached, c.latest)
+				case waiting:
+					return noTime
+				}
 			}
 		}
 	}
@@ -93,10 +126,15 @@ func (w *watermark) at(now int64) int64 {
 // ofPartition is what the clock of the partition of a message showed before it; noTime = nothing.
 func (w *watermark) ofPartition(b *stage.Batch, e *event.Event) int64 {
 	input, partition := e.Origin.Input, max(b.Partition, 0)
-	if input >= len(w.inputs) || partition >= len(w.inputs[input]) {
+	if input >= len(w.inputs) || partition%w.partitions >= len(w.inputs[input]) {
 		return noTime
 	}
-	c := &w.inputs[input][partition]
+	lane := w.inputs[input][partition%w.partitions]
+	at, ok := lane.find(partition)
+	if !ok {
+		return noTime
+	}
+	c := &lane[at]
 	if c.latest == 0 || c.silent(b.Now.UnixNano()) {
 		return noTime
 	}
