@@ -45,11 +45,12 @@ type PipelineList struct {
 // PipelineSpec is what the user wants.
 //
 // +kubebuilder:validation:XValidation:rule="self.?subjectPrefix.orValue('-') == (has(oldSelf.subjectPrefix) ? oldSelf.subjectPrefix : '-')",message="subjectPrefix is immutable: stored events keep their subjects",fieldPath=".subjectPrefix"
-// +kubebuilder:validation:XValidation:rule="self.?partitions.orValue(8) == oldSelf.?partitions.orValue(8)",message="partitions is immutable: another number would break the order of each key",fieldPath=".partitions"
-// +kubebuilder:validation:XValidation:rule="(self.?streams.?storage.orValue('-') == 'Memory') == (oldSelf.?streams.?storage.orValue('-') == 'Memory')",message="streams.storage is immutable: a stream keeps its storage",fieldPath=".streams"
-// +kubebuilder:validation:XValidation:rule="self.?ingress.?stream.orValue('-') == (has(oldSelf.ingress) && has(oldSelf.ingress.stream) ? oldSelf.ingress.stream : '-') && self.?ingress.?subject.orValue('-') == (has(oldSelf.ingress) && has(oldSelf.ingress.subject) ? oldSelf.ingress.subject : '-') && self.?ingress.?partitionBy.orValue('-') == (has(oldSelf.ingress) && has(oldSelf.ingress.partitionBy) ? oldSelf.ingress.partitionBy : '-')",message="ingress is immutable: collectors publish there",fieldPath=".ingress"
+// +kubebuilder:validation:XValidation:rule="self.partitions == oldSelf.partitions",message="partitions is immutable: another number would break the order of each key",fieldPath=".partitions"
+// +kubebuilder:validation:XValidation:rule="self.streams.storage == oldSelf.streams.storage",message="streams.storage is immutable: a stream keeps its storage",fieldPath=".streams"
+// +kubebuilder:validation:XValidation:rule="self.streams.durability != 'PowerSafe' || self.streams.storage != 'Memory'",message="durability PowerSafe needs storage File",fieldPath=".streams.durability"
+// +kubebuilder:validation:XValidation:rule="self.ingress.?stream.orValue('-') == (has(oldSelf.ingress.stream) ? oldSelf.ingress.stream : '-') && self.ingress.subject == oldSelf.ingress.subject && self.ingress.?partitionBy.orValue('-') == (has(oldSelf.ingress.partitionBy) ? oldSelf.ingress.partitionBy : '-')",message="ingress is immutable: collectors publish there",fieldPath=".ingress"
 // +kubebuilder:validation:XValidation:rule="self.?insights.?stream.orValue('-') == (has(oldSelf.insights) && has(oldSelf.insights.stream) ? oldSelf.insights.stream : '-') && self.?insights.?subjectPrefix.orValue('-') == (has(oldSelf.insights) && has(oldSelf.insights.subjectPrefix) ? oldSelf.insights.subjectPrefix : '-')",message="insights is immutable: others read there",fieldPath=".insights"
-// +kubebuilder:validation:XValidation:rule="self.?deadLetters.?stream.orValue('-') == (has(oldSelf.deadLetters) && has(oldSelf.deadLetters.stream) ? oldSelf.deadLetters.stream : '-') && self.?deadLetters.?subject.orValue('-') == (has(oldSelf.deadLetters) && has(oldSelf.deadLetters.subject) ? oldSelf.deadLetters.subject : '-')",message="deadLetters is immutable: others read there",fieldPath=".deadLetters"
+// +kubebuilder:validation:XValidation:rule="self.deadLetters.?stream.orValue('-') == (has(oldSelf.deadLetters.stream) ? oldSelf.deadLetters.stream : '-') && self.deadLetters.subject == oldSelf.deadLetters.subject",message="deadLetters is immutable: others read there",fieldPath=".deadLetters"
 type PipelineSpec struct {
 	// nats is the server to use. Default: the operator's.
 	// +optional
@@ -63,20 +64,24 @@ type PipelineSpec struct {
 	// partitions of every stream between stages, 1 to 256. Immutable. Default: 8.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=256
+	// +kubebuilder:default=8
 	// +optional
 	Partitions int32 `json:"partitions,omitempty"`
 	// streams are the defaults of every stream.
+	// +kubebuilder:default={}
 	// +optional
 	Streams StreamDefaults `json:"streams,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
 	// ingress is where collectors publish. Immutable.
+	// +kubebuilder:default={}
 	// +optional
 	Ingress IngressSpec `json:"ingress,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
 	// insights is where findings are published. Immutable.
 	// +optional
 	Insights InsightsSpec `json:"insights,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
 	// deadLetters is where events go that fail. Immutable.
+	// +kubebuilder:default={}
 	// +optional
-	DeadLetters PortSpec `json:"deadLetters,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
+	DeadLetters DeadLettersSpec `json:"deadLetters,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
 	// stages are the nodes of the graph, 1 to 64.
 	// +listType=map
 	// +listMapKey=name
@@ -97,7 +102,7 @@ type PipelineSpec struct {
 
 // NATSSpec says how to reach NATS, and as whom.
 //
-// +kubebuilder:validation:XValidation:rule="self.?credentialsType.orValue('-') != 'Password' || !has(self.credentialsSecretRef) || !has(self.credentialsSecretRef.key)",message="type Password reads the keys username and password: leave key out",fieldPath=".credentialsSecretRef"
+// +kubebuilder:validation:XValidation:rule="self.credentialsType != 'Password' || !has(self.credentialsSecretRef) || !has(self.credentialsSecretRef.key)",message="type Password reads the keys username and password: leave key out",fieldPath=".credentialsSecretRef"
 // +kubebuilder:validation:XValidation:rule="!has(self.tls) || !has(self.url) || !self.url.contains('ws://')",message="tls does not protect ws: use wss",fieldPath=".tls"
 type NATSSpec struct {
 	// url is one or more server URLs. Default: the operator's.
@@ -112,6 +117,7 @@ type NATSSpec struct {
 	CredentialsSecretRef *SecretKeyRef `json:"credentialsSecretRef,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty name
 	// credentialsType is a .creds file, an nkey seed, or username and password. Default: Creds.
 	// +kubebuilder:validation:Enum=Creds;NKey;Password
+	// +kubebuilder:default=Creds
 	// +optional
 	CredentialsType CredentialsType `json:"credentialsType,omitempty"`
 	// jetStreamDomain that the server reaches, as through a leaf node. Default: its own JetStream.
@@ -188,11 +194,10 @@ type SecretKeyRef struct {
 }
 
 // StreamDefaults are the defaults of every stream of a pipeline.
-//
-// +kubebuilder:validation:XValidation:rule="self.?durability.orValue('-') != 'PowerSafe' || self.?storage.orValue('-') != 'Memory'",message="durability PowerSafe needs storage File",fieldPath=".durability"
 type StreamDefaults struct {
 	// storage is File or Memory. Immutable. Default: File.
 	// +kubebuilder:validation:Enum=File;Memory
+	// +kubebuilder:default=File
 	// +optional
 	Storage StorageType `json:"storage,omitempty"`
 	// replicas is the number of copies, 1 to 5. Default: 1.
@@ -212,6 +217,7 @@ type StreamDefaults struct {
 	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
 	// durability PowerSafe: the server syncs every message to disk. Default: Default.
 	// +kubebuilder:validation:Enum=Default;PowerSafe
+	// +kubebuilder:default=Default
 	// +optional
 	Durability Durability `json:"durability,omitempty"`
 }
@@ -245,15 +251,15 @@ const (
 	DeletionDelete DeletionPolicy = "Delete"
 )
 
-// PortSpec names a stream and its subject.
+// PortSpec names the stream of port out, and its subject.
 type PortSpec struct {
-	// stream name. Immutable. Default: <NAMESPACE>_<PIPELINE>_<WHAT>.
+	// stream name. Immutable. Default: <NAMESPACE>_<PIPELINE>_<STAGE>.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*$`
 	// +optional
 	Stream string `json:"stream,omitempty"`
-	// subject behind subjectPrefix. Immutable.
+	// subject behind subjectPrefix. Immutable. Default: the name of the stage.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$`
@@ -273,6 +279,7 @@ type IngressSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$`
+	// +kubebuilder:default=raw
 	// +optional
 	Subject string `json:"subject,omitempty"`
 	// partitionBy Subject gives stages that read the ingress a lane for each partition; order is kept among events of one subject. Immutable. Default: one lane, and order among all events.
@@ -301,6 +308,23 @@ type InsightsSpec struct {
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$`
 	// +optional
 	SubjectPrefix string `json:"subjectPrefix,omitempty"`
+}
+
+// DeadLettersSpec names the stream of events that fail.
+type DeadLettersSpec struct {
+	// stream name. Immutable. Default: <NAMESPACE>_<PIPELINE>_DEAD_LETTERS.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*$`
+	// +optional
+	Stream string `json:"stream,omitempty"`
+	// subject behind subjectPrefix. Immutable. Default: dead-letter.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$`
+	// +kubebuilder:default=dead-letter
+	// +optional
+	Subject string `json:"subject,omitempty"`
 }
 
 // PipelineStage is one node of the graph.

@@ -141,13 +141,14 @@ type PlacementSpec struct {
 
 // WorkersSpec shapes the worker Deployment of a stage.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.max) || self.max >= self.?min.orValue(1)",message="max must not be less than min (default 1)"
-// +kubebuilder:validation:XValidation:rule="has(self.max) || !has(self.targetLag) && !has(self.targetDrain) && self.?min.orValue(1) > 0",message="min 0, targetLag and targetDrain need max"
+// +kubebuilder:validation:XValidation:rule="!has(self.max) || self.max >= self.min",message="max must not be less than min (default 1)"
+// +kubebuilder:validation:XValidation:rule="has(self.max) || !has(self.targetLag) && !has(self.targetDrain) && self.min > 0",message="min 0, targetLag and targetDrain need max"
 // +kubebuilder:validation:XValidation:rule="!has(self.targetLag) || !has(self.targetDrain)",message="set targetLag or targetDrain, not both"
 type WorkersSpec struct {
 	// min is the number of workers; those beyond the lanes stand by. Default: 1.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000
+	// +kubebuilder:default=1
 	// +optional
 	Min *int32 `json:"min,omitempty"`
 	// max lets the number follow the lag, from min up to this.
@@ -208,7 +209,7 @@ type ResourcesSpec struct {
 
 // RetrySpec says how often and how fast a failing event is tried again.
 //
-// +kubebuilder:validation:XValidation:rule="duration(self.?initialBackoff.orValue('100ms')) <= duration(self.?maxBackoff.orValue('5s'))",message="initialBackoff (default 100ms) must not be longer than maxBackoff (default 5s)"
+// +kubebuilder:validation:XValidation:rule="duration(self.initialBackoff) <= duration(self.maxBackoff)",message="initialBackoff (default 100ms) must not be longer than maxBackoff (default 5s)"
 type RetrySpec struct {
 	// maxAttempts before an event is dead-lettered. Default: 5.
 	// +kubebuilder:validation:Minimum=1
@@ -219,12 +220,14 @@ type RetrySpec struct {
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=12
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1ms') && duration(self) <= duration('1m')",message="must be a duration from 1ms to 1m"
+	// +kubebuilder:default="100ms"
 	// +optional
 	InitialBackoff *metav1.Duration `json:"initialBackoff,omitempty"`
 	// maxBackoff bounds the wait, 1ms to 10m. Default: 5s.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=12
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1ms') && duration(self) <= duration('10m')",message="must be a duration from 1ms to 10m"
+	// +kubebuilder:default="5s"
 	// +optional
 	MaxBackoff *metav1.Duration `json:"maxBackoff,omitempty"`
 }
@@ -443,7 +446,7 @@ type RealtimeSpec struct {
 
 // WindowSpec groups notable events into tumbling event-time windows.
 //
-// +kubebuilder:validation:XValidation:rule="self.?minEvents.orValue(3) <= self.?maxEvents.orValue(1000)",message="minEvents (default 3) must not be greater than maxEvents (default 1000)"
+// +kubebuilder:validation:XValidation:rule="self.minEvents <= self.maxEvents",message="minEvents (default 3) must not be greater than maxEvents (default 1000)"
 type WindowSpec struct {
 	// size of a window, 1s to 1h. Default: 5s.
 	// +kubebuilder:validation:Type=string
@@ -460,11 +463,13 @@ type WindowSpec struct {
 	// minEvents make a group worth reporting, 1 to 100000. Default: 3.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100000
+	// +kubebuilder:default=3
 	// +optional
 	MinEvents int32 `json:"minEvents,omitempty"`
 	// maxEvents closes a group early, 1 to 100000. Default: 1000.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100000
+	// +kubebuilder:default=1000
 	// +optional
 	MaxEvents int32 `json:"maxEvents,omitempty"`
 }

@@ -114,7 +114,8 @@ func deadLetterStatus(before *v1alpha1.DeadLettersStatus, rep report) *v1alpha1.
 		last := rep.seen.deadLetters[n-1]
 		now.Last = &v1alpha1.DeadLetterStatus{
 			Sequence: int64(last.Sequence), Time: metav1.NewTime(last.Stored.Truncate(time.Second)),
-			Stage: status.Cut(last.Stage, 63), Reason: status.Cut(last.Reason, 128), Message: status.Cut(last.Error, 512),
+			Stage: status.Cut(last.Stage, v1alpha1.MaxNameLength), Reason: status.Cut(last.Reason, v1alpha1.MaxDeadLetterReason),
+			Message: status.Cut(last.Error, v1alpha1.MaxDeadLetterMessage),
 		}
 	}
 	return now

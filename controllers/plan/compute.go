@@ -73,12 +73,11 @@ func (c *computation) pipeline() *Plan {
 	p := &Plan{
 		Namespace: from.Namespace, Name: from.Name,
 		SubjectPrefix: from.Spec.SubjectPrefix,
-		Partitions:    int(or(from.Spec.Partitions, DefaultPartitions)),
+		Partitions:    int(or(from.Spec.Partitions, v1alpha1.DefaultPartitions)),
 		PowerSafe:     from.Spec.Streams.Durability == v1alpha1.DurabilityPowerSafe,
 	}
-	if len(p.Name) > maxLabel || !label.MatchString(p.Name) {
-		c.refuse(field.Invalid(field.NewPath("metadata", "name"), p.Name,
-			"must be at most 63 lower-case letters, digits and -, and begin and end with a letter or digit: it becomes part of subjects, streams and labels"))
+	if problem := checkName(p.Name); problem != "" {
+		c.refuse(field.Invalid(field.NewPath("metadata", "name"), p.Name, problem+": it becomes part of subjects, streams and labels"))
 		c.prefixRefused = p.SubjectPrefix == ""
 	}
 	path := field.NewPath("spec", "subjectPrefix")

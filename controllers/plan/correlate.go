@@ -19,7 +19,7 @@ func correlate(s *v1alpha1.CorrelateSpec) *config.Correlate {
 	if w := s.Window; w != nil {
 		to.Window = &config.CorrelateWindow{
 			Size: duration(w.Size, 5*time.Second), Lateness: duration(w.Lateness, 5*time.Second),
-			MinEvents: int(or(w.MinEvents, 3)), MaxEvents: int(or(w.MaxEvents, 1000)),
+			MinEvents: int(or(w.MinEvents, v1alpha1.DefaultMinEvents)), MaxEvents: int(or(w.MaxEvents, v1alpha1.DefaultMaxEvents)),
 		}
 	}
 	return &to

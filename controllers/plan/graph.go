@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"millrace.dev/millrace/api/v1alpha1"
 )
 
 // checkNodes refuses names that cannot be and inputs that do not exist.
@@ -41,14 +43,14 @@ func (c *computation) checkStageName(n, twin *node) {
 		c.refuse(field.Required(n.namePath, "name the stage"))
 	case n.name == ingressPort:
 		c.refuse(field.Invalid(n.namePath, n.name, "is the name of the pipeline's input: choose another"))
-	case len(n.name) > maxLabel || !label.MatchString(n.name):
-		c.refuse(field.Invalid(n.namePath, n.name, "must be at most 63 lower-case letters, digits and -, and begin and end with a letter or digit"))
+	case checkName(n.name) != "":
+		c.refuse(field.Invalid(n.namePath, n.name, checkName(n.name)))
 	case twin != nil:
 		c.refuse(duplicate(n.namePath, n.name, "the pipeline has a stage of this name"))
 	}
-	if child := ChildName(c.in.Pipeline.Name, n.name); n.object == "" && len(child) > maxLabel {
+	if child := ChildName(c.in.Pipeline.Name, n.name); n.object == "" && len(child) > v1alpha1.MaxNameLength {
 		c.refuse(field.Invalid(n.namePath, n.name, fmt.Sprintf(
-			"the Stage object %s would have a name of %d characters, at most %d: shorten the name of the pipeline or of the stage", child, len(child), maxLabel)))
+			"the Stage object %s would have a name of %d characters, at most %d: shorten the name of the pipeline or of the stage", child, len(child), v1alpha1.MaxNameLength)))
 	}
 }
 

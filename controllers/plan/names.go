@@ -4,21 +4,19 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"millrace.dev/millrace/api/v1alpha1"
 )
 
-// Limits of names: NATS bounds stream and consumer names at 255 bytes; Kubernetes bounds a
-// label value, which holds the names of Pipeline and Stage, at 63.
+// Limits of names: NATS bounds stream and consumer names at 255 bytes.
 const (
 	maxNATSName  = 255
-	maxLabel     = 63
 	maxSubject   = 255
 	ingressPort  = "ingress"
 	streamRaw    = "RAW"
 	streamFound  = "INSIGHTS"
 	streamDead   = "DEAD_LETTERS"
-	subjectRaw   = "raw"
 	subjectFound = "insights"
-	subjectDead  = "dead-letter"
 )
 
 var (
@@ -59,6 +57,14 @@ func bucketName(namespace, pipeline, subjectPrefix string) string {
 		name += "_" + subjectPrefix
 	}
 	return strings.ReplaceAll(name, ".", "-")
+}
+
+// checkName says what is wrong with the name of a Pipeline or a stage, or returns "".
+func checkName(name string) string {
+	if len(name) <= v1alpha1.MaxNameLength && label.MatchString(name) {
+		return ""
+	}
+	return fmt.Sprintf("must be at most %d lower-case letters, digits and -, and begin and end with a letter or digit", v1alpha1.MaxNameLength)
 }
 
 // checkNATSName says what is wrong with the name of a stream or consumer, or returns "".

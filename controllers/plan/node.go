@@ -94,7 +94,7 @@ func (n *node) objectPath() *field.Path {
 // workersOf is the number of workers before anyone scales: one where none may be enough.
 func workersOf(w v1alpha1.WorkersSpec) int32 {
 	if w.Min == nil {
-		return 1
+		return v1alpha1.DefaultMinWorkers
 	}
 	return max(1, *w.Min)
 }

@@ -9,9 +9,8 @@ import (
 	"millrace.dev/millrace/workers/config"
 )
 
-// The defaults of what a manifest leaves out.
+// The defaults of what a manifest leaves out and a release may change; v1alpha1 has those that it may not.
 const (
-	DefaultPartitions      = 8
 	DefaultMaxAge          = 24 * time.Hour
 	DefaultMaxBytes        = 10 << 30
 	DefaultDuplicateWindow = 2 * time.Minute
@@ -66,7 +65,7 @@ func retry(r *v1alpha1.RetrySpec) config.Retry {
 	}
 	return config.Retry{
 		MaxAttempts:    int(or(r.MaxAttempts, 5)),
-		InitialBackoff: duration(r.InitialBackoff, 100*time.Millisecond),
-		MaxBackoff:     duration(r.MaxBackoff, 5*time.Second),
+		InitialBackoff: duration(r.InitialBackoff, v1alpha1.DefaultInitialBackoff),
+		MaxBackoff:     duration(r.MaxBackoff, v1alpha1.DefaultMaxBackoff),
 	}
 }

@@ -35,7 +35,7 @@ func (c *computation) streams(p *Plan, ordered []*node) []*stream {
 	root := field.NewPath("spec")
 	all := []*stream{c.stream(p, streamSpec{
 		name: spec.Ingress.Stream, defaultName: streamRaw, path: root.Child("ingress"),
-		base: p.SubjectPrefix + "." + or(spec.Ingress.Subject, subjectRaw),
+		base: p.SubjectPrefix + "." + or(spec.Ingress.Subject, v1alpha1.DefaultIngressSubject),
 	})}
 	all[0].Ports = []string{ingressPort}
 	// People publish on the bare subject as well, and core NATS would drop those events without a word.
@@ -62,7 +62,7 @@ func (c *computation) streams(p *Plan, ordered []*node) []*stream {
 	})
 	dead := c.stream(p, streamSpec{
 		name: spec.DeadLetters.Stream, defaultName: streamDead, path: root.Child("deadLetters"),
-		base: p.SubjectPrefix + "." + or(spec.DeadLetters.Subject, subjectDead), format: config.PortFormat(config.PortDeadLetter),
+		base: p.SubjectPrefix + "." + or(spec.DeadLetters.Subject, v1alpha1.DefaultDeadLettersSubject), format: config.PortFormat(config.PortDeadLetter),
 	})
 	for _, n := range ordered {
 		if slices.Contains(n.kind.Finds, config.PortInsights) {

@@ -72,9 +72,6 @@ func setStatus(s *v1alpha1.StageStatus, rep report, now time.Time) {
 	status.Set(&s.Conditions, stage.Generation, now, reason, message, verdicts...)
 }
 
-// maxConsumers is the bound of the API.
-const maxConsumers = 64
-
 // setLag writes what the consumers say. While NATS is away the last known values stay. A
 // consumer that was there and waits for its stream goes on being named, so that it is known to
 // have been lost.
@@ -120,7 +117,7 @@ func setLag(s *v1alpha1.StageStatus, rep report, now time.Time) {
 		oldest = older(oldest, in.lag.Oldest)
 	}
 	for _, f := range slices.Concat(rep.intent.held, rep.intent.lost) { // still named, so that they are known
-		if len(s.Consumers) < maxConsumers {
+		if len(s.Consumers) < v1alpha1.MaxConsumers {
 			s.Consumers = append(s.Consumers, f.entry)
 		}
 		events += f.events

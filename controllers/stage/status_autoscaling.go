@@ -13,9 +13,6 @@ import (
 	"millrace.dev/millrace/controllers/internal/status"
 )
 
-// maxReason is the bound of the API on status.autoscaling.reason.
-const maxReason = 512
-
 // autoscalingStatus says how many workers there should be and why; nil when nobody scales.
 func autoscalingStatus(rep report) *v1alpha1.AutoscalingStatus {
 	if rep.intent.workers == nil {
@@ -37,7 +34,7 @@ func autoscalingStatus(rep report) *v1alpha1.AutoscalingStatus {
 			out.Reason = "the lag is not known, so the number stays: " + s.reading.Err.Error()
 		}
 	}
-	out.Reason = status.Cut(out.Reason, maxReason)
+	out.Reason = status.Cut(out.Reason, v1alpha1.MaxAutoscalingReason)
 	return out
 }
 

@@ -32,6 +32,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ConsumerStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CorrelateSpec"):
 		return &apiv1alpha1.CorrelateSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("DeadLettersSpec"):
+		return &apiv1alpha1.DeadLettersSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DeadLettersStatus"):
 		return &apiv1alpha1.DeadLettersStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DeadLetterStatus"):

@@ -26,7 +26,7 @@ func PolicyOf(workers v1alpha1.WorkersSpec, lanes int) (policy Policy, ok bool) 
 	if workers.Max == 0 {
 		return Policy{}, false
 	}
-	policy = Policy{Min: 1, Max: workers.Max, Lanes: lanes, TargetLag: int64(workers.TargetLag)}
+	policy = Policy{Min: v1alpha1.DefaultMinWorkers, Max: workers.Max, Lanes: lanes, TargetLag: int64(workers.TargetLag)}
 	if workers.Min != nil {
 		policy.Min = *workers.Min
 	}

@@ -116,11 +116,8 @@ func degraded(verdicts []Verdict) *Verdict {
 	return nil
 }
 
-// The bounds of the API on a condition's message and an Event's note, in bytes.
-const (
-	maxMessage = 32 * 1024
-	maxNote    = 1024
-)
+// maxNote is the bound of the API server on an Event's note, in bytes.
+const maxNote = 1024
 
 // Note is a text that the API server takes as the note of an Event: one that is longer it refuses.
 func Note(text string) string { return Cut(text, maxNote) }
@@ -140,7 +137,7 @@ func Cut(text string, size int) string {
 
 func set(conditions *[]metav1.Condition, generation int64, now time.Time, kind string, value metav1.ConditionStatus, reason, message string) {
 	meta.SetStatusCondition(conditions, metav1.Condition{
-		Type: kind, Status: value, Reason: reason, Message: Cut(message, maxMessage),
+		Type: kind, Status: value, Reason: reason, Message: Cut(message, v1alpha1.MaxConditionMessage),
 		ObservedGeneration: generation, LastTransitionTime: metav1.NewTime(now),
 	})
 }

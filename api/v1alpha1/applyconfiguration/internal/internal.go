@@ -150,6 +150,16 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: time
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: dev.millrace.millrace.api.v1alpha1.DeadLettersSpec
+  map:
+    fields:
+    - name: stream
+      type:
+        scalar: string
+    - name: subject
+      type:
+        scalar: string
+      default: dead-letter
 - name: dev.millrace.millrace.api.v1alpha1.DeadLettersStatus
   map:
     fields:
@@ -267,6 +277,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: subject
       type:
         scalar: string
+      default: raw
 - name: dev.millrace.millrace.api.v1alpha1.InsightsSpec
   map:
     fields:
@@ -285,6 +296,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: credentialsType
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.CredentialsType
+      default: Creds
     - name: jetStreamDomain
       type:
         scalar: string
@@ -325,13 +337,15 @@ var schemaYAML = typed.YAMLObject(`types:
     fields:
     - name: deadLetters
       type:
-        namedType: dev.millrace.millrace.api.v1alpha1.PortSpec
+        namedType: dev.millrace.millrace.api.v1alpha1.DeadLettersSpec
+      default: {}
     - name: deletionPolicy
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.DeletionPolicy
     - name: ingress
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.IngressSpec
+      default: {}
     - name: insights
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.InsightsSpec
@@ -341,6 +355,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: partitions
       type:
         scalar: numeric
+      default: 8
     - name: stages
       type:
         list:
@@ -352,6 +367,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: streams
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.StreamDefaults
+      default: {}
     - name: subjectPrefix
       type:
         scalar: string
@@ -482,12 +498,14 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: initialBackoff
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+      default: 100ms
     - name: maxAttempts
       type:
         scalar: numeric
     - name: maxBackoff
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+      default: 5s
 - name: dev.millrace.millrace.api.v1alpha1.SecretKeyRef
   map:
     fields:
@@ -642,6 +660,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: durability
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.Durability
+      default: Default
     - name: maxAge
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
@@ -654,6 +673,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: storage
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.StorageType
+      default: File
 - name: dev.millrace.millrace.api.v1alpha1.StreamStatus
   map:
     fields:
@@ -726,9 +746,11 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: maxEvents
       type:
         scalar: numeric
+      default: 1000
     - name: minEvents
       type:
         scalar: numeric
+      default: 3
     - name: size
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
@@ -747,6 +769,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: min
       type:
         scalar: numeric
+      default: 1
     - name: natsSecretName
       type:
         scalar: string

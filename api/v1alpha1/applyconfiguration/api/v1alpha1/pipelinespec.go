@@ -24,7 +24,7 @@ type PipelineSpecApplyConfiguration struct {
 	// insights is where findings are published. Immutable.
 	Insights *InsightsSpecApplyConfiguration `json:"insights,omitempty"`
 	// deadLetters is where events go that fail. Immutable.
-	DeadLetters *PortSpecApplyConfiguration `json:"deadLetters,omitempty"`
+	DeadLetters *DeadLettersSpecApplyConfiguration `json:"deadLetters,omitempty"`
 	// stages are the nodes of the graph, 1 to 64.
 	Stages []PipelineStageApplyConfiguration `json:"stages,omitempty"`
 	// deletionPolicy of the streams. Default: Retain.
@@ -90,7 +90,7 @@ func (b *PipelineSpecApplyConfiguration) WithInsights(value *InsightsSpecApplyCo
 // WithDeadLetters sets the DeadLetters field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the DeadLetters field is set to the value of the last call.
-func (b *PipelineSpecApplyConfiguration) WithDeadLetters(value *PortSpecApplyConfiguration) *PipelineSpecApplyConfiguration {
+func (b *PipelineSpecApplyConfiguration) WithDeadLetters(value *DeadLettersSpecApplyConfiguration) *PipelineSpecApplyConfiguration {
 	b.DeadLetters = value
 	return b
 }

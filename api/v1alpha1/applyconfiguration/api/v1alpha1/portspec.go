@@ -5,11 +5,11 @@ package v1alpha1
 // PortSpecApplyConfiguration represents a declarative configuration of the PortSpec type for use
 // with apply.
 //
-// PortSpec names a stream and its subject.
+// PortSpec names the stream of port out, and its subject.
 type PortSpecApplyConfiguration struct {
-	// stream name. Immutable. Default: <NAMESPACE>_<PIPELINE>_<WHAT>.
+	// stream name. Immutable. Default: <NAMESPACE>_<PIPELINE>_<STAGE>.
 	Stream *string `json:"stream,omitempty"`
-	// subject behind subjectPrefix. Immutable.
+	// subject behind subjectPrefix. Immutable. Default: the name of the stage.
 	Subject *string `json:"subject,omitempty"`
 }
 
