@@ -82,7 +82,7 @@ lint: ## Lint the Go code, the API types, the chart and the samples.
 	go run . lint -f config/samples
 
 .PHONY: generate
-generate: ## Generate protobuf code, deep copies, CRDs, RBAC and apply configurations.
+generate: ## Generate protobuf code, deep copies, CRDs, RBAC, apply configurations and the tables of conditions.
 	"$$(hack/tools/build.sh protogen)" -root . -plugin "$$(hack/tools/build.sh protoc-gen-go)" api/event/v1/event.proto
 	hack/generate.sh
 
@@ -91,7 +91,7 @@ verify: generate vulncheck ## Generate again and fail when anything changed, is 
 	gofmt -l $$(git ls-files '*.go') | (! grep .)
 	go mod tidy -diff
 	go vet ./... && go vet -tags e2e ./test/e2e
-	git diff --exit-code -- api config charts
+	git diff --exit-code -- api config charts docs/operator.md
 	test -z "$$(git status --porcelain -- api config charts)"
 
 # Tools that are used rarely and need no cache of their own.
