@@ -14,6 +14,8 @@ import (
 	"millrace.dev/millrace/controllers/internal/durability"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/journal"
+	"millrace.dev/millrace/controllers/internal/metrics"
 	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/internal/watch"
 	"millrace.dev/millrace/controllers/lag"
@@ -30,9 +32,11 @@ type controller interface {
 }
 
 // addControllers adds everything that runs: the one list of all controllers. It returns what measures the stages.
-func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) (*lag.Meter, error) {
+func addControllers(ctx context.Context, mgr ctrl.Manager, options Options, work *metrics.Work) (*lag.Meter, error) {
 	var watcher *watch.Watch
-	pool := jetstream.NewPool(jetstream.PoolOptions{Notify: func(n jetstream.Notice) { watcher.Notify(n) }})
+	pool := jetstream.NewPool(jetstream.PoolOptions{
+		Notify: func(n jetstream.Notice) { watcher.Notify(n) }, Requested: work.Requested, Log: mgr.GetLogger().WithName("nats"),
+	})
 	if err := mgr.Add(pool); err != nil {
 		return nil, err
 	}
@@ -59,7 +63,9 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) (*la
 	if err != nil {
 		return nil, fmt.Errorf("--nats-monitor-url: %w", err)
 	}
-	recorder := mgr.GetEventRecorder(recorderName)
+	recorder := &journal.Recorder{
+		EventRecorder: mgr.GetEventRecorder(recorderName), Log: mgr.GetLogger(), Scheme: mgr.GetScheme(), Repaired: work.Repaired,
+	}
 	scaler, err := addAutoscaling(ctx, mgr, options, &lag.Meter{
 		Client: mgr.GetClient(), Access: nats, Planner: planner, Cluster: options.ClusterName,
 		Now: time.Now, Every: measureEvery, Down: options.ScaleDownWindow,
@@ -69,13 +75,13 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options) (*la
 	}
 	for _, c := range []controller{
 		&pipeline.Reconciler{
-			Client: mgr.GetClient(), Applier: applier, Access: nats, Planner: planner, Recorder: recorder, Now: time.Now,
+			Client: mgr.GetClient(), Applier: applier, Access: nats, Planner: planner, Recorder: recorder, Work: work, Now: time.Now,
 			Durability: &durability.Checker{Monitors: monitors, HTTP: &http.Client{Timeout: 5 * time.Second}, Now: time.Now},
 			Cluster:    options.ClusterName, Watch: watcher, Resync: options.Resync, Fresh: options.StatusInterval,
 			CleanupTimeout: options.CleanupTimeout, Concurrency: options.Concurrency,
 		},
 		&stage.Reconciler{
-			Client: mgr.GetClient(), Applier: applier, Access: nats, Planner: planner, Recorder: recorder, Now: time.Now,
+			Client: mgr.GetClient(), Applier: applier, Access: nats, Planner: planner, Recorder: recorder, Work: work, Now: time.Now,
 			Settings: stage.Settings{
 				Version: options.Version, Image: options.WorkerImage, ServiceAccount: options.WorkerServiceAccount, Cluster: options.ClusterName,
 				Tracing: options.Tracing,

@@ -44,14 +44,15 @@ func Run(ctx context.Context, config *rest.Config, options Options, logger logr.
 	if err != nil {
 		return fmt.Errorf("connect to the cluster: %w", err)
 	}
-	meter, err := addControllers(ctx, mgr, options)
+	work := metrics.NewWork()
+	meter, err := addControllers(ctx, mgr, options, work)
 	if err != nil {
 		return err
 	}
 	if err := addAdmission(ctx, mgr, options); err != nil {
 		return err
 	}
-	unregister, err := addMetrics(ctx, mgr, options, meter)
+	unregister, err := addMetrics(ctx, mgr, options, meter, work)
 	if err != nil {
 		return err
 	}
@@ -68,9 +69,9 @@ func Run(ctx context.Context, config *rest.Config, options Options, logger logr.
 	return nil
 }
 
-// addMetrics has the metrics server show Pipelines, Stages and what the meter reads. controller-runtime has one
+// addMetrics has the metrics server show Pipelines, Stages, what the meter reads and what the operator does. controller-runtime has one
 // registry in the process; of several operators in it the first one is shown.
-func addMetrics(ctx context.Context, mgr ctrl.Manager, options Options, meter *lag.Meter) (unregister func(), err error) {
+func addMetrics(ctx context.Context, mgr ctrl.Manager, options Options, meter *lag.Meter, work *metrics.Work) (unregister func(), err error) {
 	var registered []prometheus.Collector
 	unregister = func() {
 		for _, c := range registered {
@@ -79,7 +80,7 @@ func addMetrics(ctx context.Context, mgr ctrl.Manager, options Options, meter *l
 	}
 	for _, c := range []prometheus.Collector{
 		metrics.New(ctx, metrics.Options{Reader: mgr.GetClient(), Elected: mgr.Elected(), Log: mgr.GetLogger()}),
-		lag.NewGauges(meter),
+		lag.NewGauges(meter), work,
 	} {
 		var taken prometheus.AlreadyRegisteredError
 		switch err := ctrlmetrics.Registry.Register(c); {

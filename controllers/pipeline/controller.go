@@ -21,6 +21,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/durability"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/metrics"
 	"millrace.dev/millrace/controllers/internal/status"
 	"millrace.dev/millrace/controllers/internal/watch"
 )
@@ -39,6 +40,8 @@ type Reconciler struct {
 	Access   *access.Access
 	Planner  *graph.Planner
 	Recorder events.EventRecorder
+	// Work counts the passes.
+	Work *metrics.Work
 	// Durability knows whether the operator's NATS server syncs every message.
 	Durability *durability.Checker
 	// Now is the clock.
@@ -74,7 +77,7 @@ func (r *Reconciler) SetupWithManager(_ context.Context, mgr ctrl.Manager) error
 }
 
 // Reconcile brings one Pipeline towards its spec.
-func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (_ reconcile.Result, err error) {
 	var pipeline v1alpha1.Pipeline
 	if err := r.Client.Get(ctx, request.NamespacedName, &pipeline); err != nil {
 		if apierrors.IsNotFound(err) {
@@ -83,6 +86,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
+	defer r.Work.Reconciling("Pipeline", &pipeline, &pipeline.Status.Conditions, &err)()
 	if r.Applier.Behind(&pipeline) {
 		return reconcile.Result{RequeueAfter: apply.CatchUp}, nil
 	}

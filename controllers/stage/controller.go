@@ -28,6 +28,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/keda"
+	"millrace.dev/millrace/controllers/internal/metrics"
 	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/internal/status"
 	"millrace.dev/millrace/controllers/internal/watch"
@@ -52,6 +53,8 @@ type Reconciler struct {
 	Access   *access.Access
 	Planner  *graph.Planner
 	Recorder events.EventRecorder
+	// Work counts the passes.
+	Work *metrics.Work
 	// Meter has the newest measurements of stages that scale, and tells Wake of those whose number of
 	// workers has to be set.
 	Meter *lag.Meter
@@ -137,7 +140,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 }
 
 // Reconcile brings one Stage towards the plan of its pipeline.
-func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (_ reconcile.Result, err error) {
 	var stage v1alpha1.Stage
 	if err := r.Client.Get(ctx, request.NamespacedName, &stage); err != nil {
 		if apierrors.IsNotFound(err) {
@@ -147,6 +150,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
+	defer r.Work.Reconciling("Stage", &stage, &stage.Status.Conditions, &err)()
 	if r.Applier.Behind(&stage) {
 		return reconcile.Result{RequeueAfter: apply.CatchUp}, nil
 	}

@@ -30,11 +30,15 @@ type Account struct {
 	Limits api.JetStreamAccountLimits
 }
 
+func (c *Client) accountInfo() (*api.JetStreamAccountStats, error) {
+	return ask(c, "INFO", c.manager.JetStreamAccountInfo)
+}
+
 // Account asks for the limits of JetStream. The error is ErrNoJetStream where there is none; an
 // UnreachableError may also mean that the user must not ask.
 func (c *Client) Account() (Account, error) {
 	a := Account{Version: c.nc.ConnectedServerVersion(), MaxPayload: c.nc.MaxPayload()}
-	stats, err := c.manager.JetStreamAccountInfo()
+	stats, err := c.accountInfo()
 	switch {
 	case noJetStream(err):
 		return a, fmt.Errorf("%w: %w", ErrNoJetStream, err)

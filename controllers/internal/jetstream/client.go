@@ -27,6 +27,8 @@ type Client struct {
 	connection     string
 	timeout, retry time.Duration
 	notify         func(Notice)
+	requested      func(verb, outcome string, took time.Duration)
+	now            func() time.Time
 	// silence is set while the server is connected and answers nothing.
 	silence atomic.Pointer[error]
 	denials *denials
@@ -76,7 +78,7 @@ func (c *Client) ready() (*Client, error) {
 
 // Stream reads a stream and its state.
 func (c *Client) Stream(name string) (*Stream, error) {
-	s, err := c.manager.LoadStream(name)
+	s, err := ask(c, "STREAM.INFO", func() (*jsm.Stream, error) { return c.manager.LoadStream(name) })
 	if err != nil {
 		return nil, c.wrap(err, "read stream %s", name)
 	}
@@ -84,7 +86,7 @@ func (c *Client) Stream(name string) (*Stream, error) {
 }
 
 func (c *Client) stream(s *jsm.Stream) (*Stream, error) {
-	info, err := s.LatestInformation()
+	info, err := ask(c, "STREAM.INFO", func() (*api.StreamInfo, error) { return s.LatestInformation() })
 	if err != nil {
 		return nil, c.wrap(err, "read stream %s", s.Name())
 	}
@@ -96,7 +98,9 @@ func (c *Client) stream(s *jsm.Stream) (*Stream, error) {
 func (c *Client) LastSequence(ctx context.Context, name string) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	reply, err := c.nc.RequestWithContext(ctx, c.domain.API("STREAM.INFO."+name), nil)
+	reply, err := ask(c, "STREAM.INFO", func() (*nats.Msg, error) {
+		return c.nc.RequestWithContext(ctx, c.domain.API("STREAM.INFO."+name), nil)
+	})
 	if err != nil {
 		return 0, c.wrap(err, "read stream %s", name)
 	}
@@ -117,7 +121,7 @@ func (c *Client) LastSequence(ctx context.Context, name string) (uint64, error) 
 
 // CreateStream creates a stream.
 func (c *Client) CreateStream(config api.StreamConfig) (*Stream, error) {
-	s, err := c.manager.NewStreamFromDefault(config.Name, config)
+	s, err := ask(c, "STREAM.CREATE", func() (*jsm.Stream, error) { return c.manager.NewStreamFromDefault(config.Name, config) })
 	if err != nil {
 		return nil, c.wrap(err, "create stream %s", config.Name)
 	}
@@ -126,7 +130,7 @@ func (c *Client) CreateStream(config api.StreamConfig) (*Stream, error) {
 
 // UpdateStream changes a stream that was read before, and returns it as it is now.
 func (c *Client) UpdateStream(have *Stream, config api.StreamConfig) (*Stream, error) {
-	if err := have.handle.UpdateConfiguration(config); err != nil {
+	if err := c.do("STREAM.UPDATE", func() error { return have.handle.UpdateConfiguration(config) }); err != nil {
 		return nil, c.wrap(err, "update stream %s", config.Name)
 	}
 	return c.stream(have.handle)
@@ -134,7 +138,7 @@ func (c *Client) UpdateStream(have *Stream, config api.StreamConfig) (*Stream, e
 
 // DeleteStream deletes a stream and its messages. A stream that does not exist is no error.
 func (c *Client) DeleteStream(name string) error {
-	err := c.wrap(c.manager.DeleteStream(name), "delete stream %s", name)
+	err := c.wrap(c.do("STREAM.DELETE", func() error { return c.manager.DeleteStream(name) }), "delete stream %s", name)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
@@ -143,7 +147,7 @@ func (c *Client) DeleteStream(name string) error {
 
 // Consumer reads a durable and its state.
 func (c *Client) Consumer(stream, name string) (*Consumer, error) {
-	consumer, err := c.manager.LoadConsumer(stream, name)
+	consumer, err := ask(c, "CONSUMER.INFO", func() (*jsm.Consumer, error) { return c.manager.LoadConsumer(stream, name) })
 	if err != nil {
 		return nil, c.wrap(err, "read consumer %s of stream %s", name, stream)
 	}
@@ -153,7 +157,12 @@ func (c *Client) Consumer(stream, name string) (*Consumer, error) {
 // Consumers reads durables of one stream and their state, by name, in one request for up to
 // 256 of the stream's. Those that do not exist are left out.
 func (c *Client) Consumers(stream string, names []string) (map[string]*Consumer, error) {
-	all, missing, offline, err := c.manager.Consumers(stream)
+	var missing []string
+	var offline map[string]string
+	all, err := ask(c, "CONSUMER.LIST", func() (all []*jsm.Consumer, err error) {
+		all, missing, offline, err = c.manager.Consumers(stream)
+		return all, err
+	})
 	if err != nil {
 		return nil, c.wrap(err, "list consumers of stream %s", stream)
 	}
@@ -181,7 +190,7 @@ func (c *Client) Consumers(stream string, names []string) (map[string]*Consumer,
 
 // ApplyConsumer creates or updates a durable.
 func (c *Client) ApplyConsumer(stream string, config api.ConsumerConfig) (*Consumer, error) {
-	consumer, err := c.manager.NewConsumerFromDefault(stream, config)
+	consumer, err := ask(c, "CONSUMER.CREATE", func() (*jsm.Consumer, error) { return c.manager.NewConsumerFromDefault(stream, config) })
 	if err != nil {
 		return nil, c.wrap(err, "apply consumer %s of stream %s", config.Durable, stream)
 	}
@@ -189,7 +198,7 @@ func (c *Client) ApplyConsumer(stream string, config api.ConsumerConfig) (*Consu
 }
 
 func (c *Client) consumer(consumer *jsm.Consumer) (*Consumer, error) {
-	info, err := consumer.LatestState()
+	info, err := ask(c, "CONSUMER.INFO", func() (api.ConsumerInfo, error) { return consumer.LatestState() })
 	if err != nil {
 		return nil, c.wrap(err, "read consumer %s of stream %s", consumer.Name(), consumer.StreamName())
 	}
@@ -201,7 +210,7 @@ func (c *Client) consumer(consumer *jsm.Consumer) (*Consumer, error) {
 
 // DeleteConsumer deletes a durable. One that does not exist is no error.
 func (c *Client) DeleteConsumer(stream, name string) error {
-	err := c.wrap(c.manager.DeleteConsumer(stream, name), "delete consumer %s of stream %s", name, stream)
+	err := c.wrap(c.do("CONSUMER.DELETE", func() error { return c.manager.DeleteConsumer(stream, name) }), "delete consumer %s of stream %s", name, stream)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
@@ -212,7 +221,10 @@ func (c *Client) DeleteConsumer(stream, name string) error {
 // pages through all streams of the account: for deletion, not for every reconcile.
 func (c *Client) StreamsOf(owner Owner) ([]*Stream, error) {
 	owner.Stage = ""
-	all, _, _, err := c.manager.Streams(nil)
+	all, err := ask(c, "STREAM.LIST", func() (all []*jsm.Stream, err error) {
+		all, _, _, err = c.manager.Streams(nil)
+		return all, err
+	})
 	if err != nil {
 		return nil, c.wrap(err, "list streams")
 	}
@@ -232,7 +244,10 @@ func (c *Client) StreamsOf(owner Owner) ([]*Stream, error) {
 
 // ConsumersOf lists the durables of a stream that are the owner's.
 func (c *Client) ConsumersOf(stream string, owner Owner) ([]string, error) {
-	all, _, _, err := c.manager.Consumers(stream)
+	all, err := ask(c, "CONSUMER.LIST", func() (all []*jsm.Consumer, err error) {
+		all, _, _, err = c.manager.Consumers(stream)
+		return all, err
+	})
 	if err != nil {
 		return nil, c.wrap(err, "list consumers of stream %s", stream)
 	}

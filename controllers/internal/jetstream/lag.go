@@ -80,10 +80,13 @@ func (c *Client) stored(ctx context.Context, stream string, get api.JSApiMsgGetR
 	if err != nil {
 		return nil, err
 	}
-	reply, err := c.nc.RequestWithContext(ctx, c.domain.API("STREAM.MSG.GET."+stream), body)
-	if err == nil {
-		err = jsm.ParseErrorResponse(reply)
-	}
+	reply, err := ask(c, "STREAM.MSG.GET", func() (*nats.Msg, error) {
+		reply, err := c.nc.RequestWithContext(ctx, c.domain.API("STREAM.MSG.GET."+stream), body)
+		if err == nil {
+			err = jsm.ParseErrorResponse(reply)
+		}
+		return reply, err
+	})
 	if err != nil {
 		return nil, c.wrap(err, "read a message of stream %s", stream)
 	}

@@ -39,7 +39,7 @@ func (c *Client) ExplainStream(err error, change StreamChange, have *Stream) err
 	if !slices.Contains([]uint16{tooManyStreams, noMemory, noStorage, noTier, streamTooLarge}, code) {
 		return err
 	}
-	stats, unknown := c.manager.JetStreamAccountInfo()
+	stats, unknown := c.accountInfo()
 	if unknown != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/nats-io/jsm.go"
 	"github.com/nats-io/nats.go"
 
@@ -31,6 +32,10 @@ type PoolOptions struct {
 	// Notify is told what others change on the servers of the pool, and when a connection was
 	// lost or is back. It must not block. Default: nobody is told.
 	Notify func(Notice)
+	// Requested is told of each request: its verb in the JetStream API, its Outcome, and how long it took. Default: nobody is told.
+	Requested func(verb, outcome string, took time.Duration)
+	// Log has what a connection says outside of a request, such as a right that is missing. Default: nowhere.
+	Log logr.Logger
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 }
@@ -49,6 +54,9 @@ func (o PoolOptions) withDefaults() PoolOptions {
 	}
 	if o.Notify == nil {
 		o.Notify = func(Notice) {}
+	}
+	if o.Requested == nil {
+		o.Requested = func(string, string, time.Duration) {}
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -185,7 +193,7 @@ func (p *Pool) connect(key string, server Server) (*Client, error) {
 		nats.ReconnectWait(time.Second),
 		// A request to a server that is away fails at once instead of being kept for later.
 		nats.ReconnectBufSize(-1),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { denied.note(err) }),
+		nats.ErrorHandler(p.heard(server, denied)),
 		nats.DisconnectErrHandler(func(nc *nats.Conn, _ error) { everything(nc) }),
 		// What happened meanwhile nobody has told, and the server may have lost its store.
 		nats.ReconnectHandler(everything),
@@ -206,7 +214,21 @@ func (p *Pool) connect(key string, server Server) (*Client, error) {
 	return &Client{
 		nc: nc, manager: manager, server: server.Redacted(), domain: server.Domain, connection: key,
 		timeout: p.options.RequestTimeout, retry: p.options.RetryAfter, notify: p.options.Notify, denials: denied,
+		requested: p.options.Requested, now: p.options.Now,
 	}, nil
+}
+
+// heard is told of what a connection says outside of a request: it goes to the log, and a right that is missing to denied.
+func (p *Pool) heard(server Server, denied *denials) nats.ErrHandler {
+	log := p.options.Log.WithValues("server", server.Redacted())
+	return func(_ *nats.Conn, subscription *nats.Subscription, err error) {
+		denied.note(err)
+		if subscription != nil {
+			log.Error(err, "NATS reports an error", "subject", subscription.Subject)
+			return
+		}
+		log.Error(err, "NATS reports an error")
+	}
 }
 
 // NeedLeaderElection is false: a replica that does not lead connects as well, to serve external metrics.
