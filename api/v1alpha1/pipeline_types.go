@@ -64,22 +64,22 @@ type PipelineSpec struct {
 	// partitions of every stream between stages, 1 to 256. Immutable. Default: 8.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=256
-	// +kubebuilder:default=8
+	// +default=8
 	// +optional
 	Partitions int32 `json:"partitions,omitempty"`
 	// streams are the defaults of every stream.
-	// +kubebuilder:default={}
+	// +default={}
 	// +optional
 	Streams StreamDefaults `json:"streams,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
 	// ingress is where collectors publish. Immutable.
-	// +kubebuilder:default={}
+	// +default={}
 	// +optional
 	Ingress IngressSpec `json:"ingress,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
 	// insights is where findings are published. Immutable.
 	// +optional
 	Insights InsightsSpec `json:"insights,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
 	// deadLetters is where events go that fail. Immutable.
-	// +kubebuilder:default={}
+	// +default={}
 	// +optional
 	DeadLetters DeadLettersSpec `json:"deadLetters,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
 	// stages are the nodes of the graph, 1 to 64.
@@ -117,7 +117,7 @@ type NATSSpec struct {
 	CredentialsSecretRef *SecretKeyRef `json:"credentialsSecretRef,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty name
 	// credentialsType is a .creds file, an nkey seed, or username and password. Default: Creds.
 	// +kubebuilder:validation:Enum=Creds;NKey;Password
-	// +kubebuilder:default=Creds
+	// +default="Creds"
 	// +optional
 	CredentialsType CredentialsType `json:"credentialsType,omitempty"`
 	// jetStreamDomain that the server reaches, as through a leaf node. Default: its own JetStream.
@@ -197,7 +197,7 @@ type SecretKeyRef struct {
 type StreamDefaults struct {
 	// storage is File or Memory. Immutable. Default: File.
 	// +kubebuilder:validation:Enum=File;Memory
-	// +kubebuilder:default=File
+	// +default="File"
 	// +optional
 	Storage StorageType `json:"storage,omitempty"`
 	// replicas is the number of copies, 1 to 5. Default: 1.
@@ -217,7 +217,7 @@ type StreamDefaults struct {
 	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
 	// durability PowerSafe: the server syncs every message to disk. Default: Default.
 	// +kubebuilder:validation:Enum=Default;PowerSafe
-	// +kubebuilder:default=Default
+	// +default="Default"
 	// +optional
 	Durability Durability `json:"durability,omitempty"`
 }
@@ -279,7 +279,7 @@ type IngressSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$`
-	// +kubebuilder:default=raw
+	// +default="raw"
 	// +optional
 	Subject string `json:"subject,omitempty"`
 	// partitionBy Subject gives stages that read the ingress a lane for each partition; order is kept among events of one subject. Immutable. Default: one lane, and order among all events.
@@ -322,7 +322,7 @@ type DeadLettersSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$`
-	// +kubebuilder:default=dead-letter
+	// +default="dead-letter"
 	// +optional
 	Subject string `json:"subject,omitempty"`
 }

@@ -148,7 +148,7 @@ type WorkersSpec struct {
 	// min is the number of workers; those beyond the lanes stand by. Default: 1.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000
-	// +kubebuilder:default=1
+	// +default=1
 	// +optional
 	Min *int32 `json:"min,omitempty"`
 	// max lets the number follow the lag, from min up to this.
@@ -220,14 +220,14 @@ type RetrySpec struct {
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=12
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1ms') && duration(self) <= duration('1m')",message="must be a duration from 1ms to 1m"
-	// +kubebuilder:default="100ms"
+	// +default="100ms"
 	// +optional
 	InitialBackoff *metav1.Duration `json:"initialBackoff,omitempty"`
 	// maxBackoff bounds the wait, 1ms to 10m. Default: 5s.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=12
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1ms') && duration(self) <= duration('10m')",message="must be a duration from 1ms to 10m"
-	// +kubebuilder:default="5s"
+	// +default="5s"
 	// +optional
 	MaxBackoff *metav1.Duration `json:"maxBackoff,omitempty"`
 }
@@ -463,13 +463,13 @@ type WindowSpec struct {
 	// minEvents make a group worth reporting, 1 to 100000. Default: 3.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100000
-	// +kubebuilder:default=3
+	// +default=3
 	// +optional
 	MinEvents int32 `json:"minEvents,omitempty"`
 	// maxEvents closes a group early, 1 to 100000. Default: 1000.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100000
-	// +kubebuilder:default=1000
+	// +default=1000
 	// +optional
 	MaxEvents int32 `json:"maxEvents,omitempty"`
 }

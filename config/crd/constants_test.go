@@ -90,7 +90,7 @@ func TestDescriptionsSayTheDefault(t *testing.T) {
 				return
 			}
 			m := says.FindStringSubmatch(s.Description)
-			if got := keyword(t, s, "default"); m == nil || m[1] != got {
+			if got := keyword(t, s, "default"); len(m) < 2 || m[1] != got {
 				t.Errorf("%s %s: the default is %s, and the description says %q", kind, path, got, s.Description)
 			}
 		})

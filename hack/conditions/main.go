@@ -4,7 +4,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 )
@@ -51,7 +50,7 @@ func replace(page []byte, tables string) ([]byte, error) {
 	before, rest, ok := bytes.Cut(page, []byte(begin))
 	_, after, closed := bytes.Cut(rest, []byte(end))
 	if !ok || !closed {
-		return nil, errors.New("has no lines " + begin + end)
+		return nil, fmt.Errorf("has no lines %q and %q", begin, end)
 	}
 	return bytes.Join([][]byte{before, []byte(begin + "\n" + tables + "\n" + end), after}, nil), nil
 }

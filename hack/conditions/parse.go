@@ -81,7 +81,7 @@ var ofCondition = regexp.MustCompile(`^Condition\w+ \((Pipeline|Stage|Pipeline, 
 
 func (c *catalog) condition(name, value, doc string) error {
 	m := ofCondition.FindStringSubmatch(oneLine(doc))
-	if m == nil || !strings.HasPrefix(m[0], name+" ") {
+	if len(m) < 4 || !strings.HasPrefix(m[0], name+" ") {
 		return errors.New("its comment must be: " + name + " (KINDS; normal-true or abnormal-true): what it says")
 	}
 	c.conditions = append(c.conditions, condition{name: value, kinds: strings.Split(m[1], ", "), polarity: m[2], text: m[3]})
