@@ -36,13 +36,15 @@ type former struct {
 	oldest time.Time
 	// begun: a worker has read some of it.
 	begun bool
+	// found: only its consumers tell of it, so nobody knows whether a worker was to read it.
+	found bool
 }
 
 // skew is how far the clocks of Kubernetes and NATS may differ, and more than the fraction of a second that
 // the times of Kubernetes lack.
 const skew = 5 * time.Second
 
-// gatherFormer reads the consumers of an input that status speaks of, but for those that are wanted.
+// gatherFormer reads the consumers of an input that the stage had, but for those that are wanted.
 func gatherFormer(ctx context.Context, nats *jetstream.Client, entry v1alpha1.ConsumerStatus, owner jetstream.Owner, wanted []plan.Consumer) (former, error) {
 	f := former{entry: entry}
 	names := graph.Former(entry, wanted)
@@ -108,7 +110,7 @@ func (s *snapshot) held() (held, lost []former) {
 			if left || s.leaving { // what other stages still make of what they are to process comes in
 				held = append(held, f)
 			}
-		case left && (gone || f.begun):
+		case left && (gone || f.begun || f.found):
 			lost = append(lost, f)
 		}
 	}
@@ -120,8 +122,10 @@ func (s *snapshot) unsure() bool {
 	if s.natsErr == nil || s.node == nil || leaves(s.stage) {
 		return false
 	}
+	have := s.revision()
 	return meta.IsStatusConditionFalse(s.stage.Status.Conditions, v1alpha1.ConditionInputsDrained) ||
-		slices.ContainsFunc(s.stage.Status.Consumers, func(c v1alpha1.ConsumerStatus) bool { return len(graph.Former(c, s.node.Consumers)) > 0 })
+		len(s.stage.Status.Consumers) == 0 && have != nil && !isIntact(s.stage.Name, have) ||
+		slices.ContainsFunc(knownInputs(s.stage, have), func(c v1alpha1.ConsumerStatus) bool { return len(graph.Former(c, s.node.Consumers)) > 0 })
 }
 
 // leaves says that a person has said to leave what is not processed.
@@ -187,14 +191,23 @@ func (r *Reconciler) drain(ctx context.Context, stage *v1alpha1.Stage) (waits bo
 	if err != nil {
 		return false, err
 	}
-	read, err := r.inputsRead(ctx, stage)
+	have, err := r.revisionOf(ctx, stage)
+	if err != nil {
+		return false, err
+	}
+	var read []config.Input
+	if have != nil {
+		read = inputsOf(have)
+	}
+	owner := access.StageOwner(stage, r.Settings.Cluster)
+	inputs, err := inputsLeft(nats, stage, have, owner)
 	if err != nil {
 		return false, err
 	}
 	before, upstream := boundary(stage, stages)
 	var left, lost []former
-	for _, entry := range stage.Status.Consumers {
-		f, err := gatherFormer(ctx, nats, entry, access.StageOwner(stage, r.Settings.Cluster), nil)
+	for _, entry := range inputs {
+		f, err := gatherFormer(ctx, nats, entry, owner, nil)
 		if err != nil {
 			return false, err
 		}
@@ -233,20 +246,50 @@ func (r *Reconciler) drain(ctx context.Context, stage *v1alpha1.Stage) (waits bo
 	return true, nil
 }
 
-// inputsRead are what the workers of a stage read; none when that is not known, as after an edit of their revision.
-func (r *Reconciler) inputsRead(ctx context.Context, stage *v1alpha1.Stage) ([]config.Input, error) {
-	if stage.Status.Revision == "" {
-		return nil, nil
+// inputsLeft are all inputs of a stage that is being deleted. Its consumers are listed when its status is lost.
+func inputsLeft(nats *jetstream.Client, stage *v1alpha1.Stage, have *corev1.ConfigMap, owner jetstream.Owner) ([]v1alpha1.ConsumerStatus, error) {
+	inputs := knownInputs(stage, have)
+	if len(stage.Status.Consumers) > 0 {
+		return inputs, nil
+	}
+	streams, err := nats.StreamsOf(owner)
+	if err != nil {
+		return nil, err
+	}
+	for _, stream := range streams {
+		names, err := nats.ConsumersOf(stream.Config.Name, owner)
+		if err != nil {
+			return nil, err
+		}
+		for _, entry := range inputsOfDurables(stream.Config.Name, names) {
+			if !named(inputs, entry) {
+				inputs = append(inputs, entry)
+			}
+		}
+	}
+	return inputs, nil
+}
+
+// revisionOf is the revision of the workers of a stage that is being deleted; nil when it is not known, or edited.
+func (r *Reconciler) revisionOf(ctx context.Context, stage *v1alpha1.Stage) (*corev1.ConfigMap, error) {
+	name := stage.Status.Revision
+	if name == "" {
+		var deployment appsv1.Deployment
+		if err := r.Client.Get(ctx, client.ObjectKeyFromObject(stage), &deployment); err != nil {
+			return nil, client.IgnoreNotFound(err)
+		}
+		if name = configName(&deployment); name == "" {
+			return nil, nil
+		}
 	}
 	var have corev1.ConfigMap
-	err := r.Client.Get(ctx, client.ObjectKey{Namespace: stage.Namespace, Name: stage.Status.Revision}, &have)
-	if err != nil {
+	if err := r.Client.Get(ctx, client.ObjectKey{Namespace: stage.Namespace, Name: name}, &have); err != nil {
 		return nil, client.IgnoreNotFound(err)
 	}
 	if !isIntact(stage.Name, &have) {
 		return nil, nil
 	}
-	return inputsOf(&have), nil
+	return &have, nil
 }
 
 // drains says whether workers are there to process what is left, and whether it would be lost if they did

@@ -71,6 +71,13 @@ func TestFormerInputs(t *testing.T) {
 		}, false, true, ""},
 		"NATS does not answer":                {func(s *snapshot) { marked(s, v1alpha1.ReasonEventsLeft); unanswered(s) }, true, false, "EventsLeft: as before"},
 		"NATS does not answer from the first": {unanswered, true, false, ""},
+		"NATS does not answer, the status is lost": {func(s *snapshot) {
+			unanswered(s)
+			s.deployment.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: configVolume, VolumeSource: corev1.VolumeSource{
+				ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: s.configMaps[0].Name}},
+			}}}
+			s.stage.Status = v1alpha1.StageStatus{}
+		}, true, false, ""},
 		"NATS does not answer, a person says leave": {func(s *snapshot) {
 			s.stage.Annotations = map[string]string{v1alpha1.AnnotationDrain: "false"}
 			unanswered(s)
@@ -78,6 +85,9 @@ func TestFormerInputs(t *testing.T) {
 		"NATS does not answer, no input has changed": {func(s *snapshot) {
 			unanswered(s)
 			s.stage.Status.Consumers = []v1alpha1.ConsumerStatus{{Stream: "SHOP_OBS_VALIDATE", Name: "shop-obs-correlate", Lanes: 1}}
+			s.configMaps = []corev1.ConfigMap{present(s)}
+			s.stage.Status.Revision = s.configMaps[0].Name
+			s.pipeline.Annotations = map[string]string{v1alpha1.AnnotationRestart: "now"}
 		}, false, false, ""},
 		"the Deployment is deleted": {func(s *snapshot) { s.deployment = nil }, true, false, going},
 		"the ConfigMap is deleted":  {func(s *snapshot) { s.configMaps = nil }, false, false, lost},

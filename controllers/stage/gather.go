@@ -67,7 +67,7 @@ type snapshot struct {
 	former []former
 	// duplicates that the workers have dropped; nil when the stage does not look for any, or its workers do not count.
 	duplicates *v1alpha1.DuplicatesStatus
-	// durables are consumers with the metadata of the stage; only read when no revision tells in how many lanes it runs.
+	// durables are the consumers with the metadata of the stage; only listed when status or revision do not tell of them.
 	durables []string
 	// leaving: another stage of the pipeline is being deleted.
 	leaving bool
@@ -206,14 +206,17 @@ func (r *Reconciler) gatherConsumers(ctx context.Context, s *snapshot) error {
 		s.inputs = append(s.inputs, inputs...)
 	}
 	owner := access.StageOwner(s.stage, r.Settings.Cluster)
-	if err := gatherDurables(s, owner); err != nil {
+	known := knownInputs(s.stage, s.revision())
+	found, err := gatherFound(s, known, owner)
+	if err != nil {
 		return err
 	}
-	for _, entry := range s.stage.Status.Consumers {
+	for i, entry := range slices.Concat(known, found) {
 		f, err := gatherFormer(ctx, s.nats, entry, owner, s.node.Consumers)
 		if err != nil {
 			return err
 		}
+		f.found = i >= len(known)
 		if len(f.lanes) > 0 {
 			s.former = append(s.former, f)
 		}
@@ -221,19 +224,26 @@ func (r *Reconciler) gatherConsumers(ctx context.Context, s *snapshot) error {
 	return nil
 }
 
-// gatherDurables lists the consumers of a stage that has no revision, as it is after a restore, before others are made.
-func gatherDurables(s *snapshot, owner jetstream.Owner) error {
-	if s.node.Head != "" || s.revisionLanes() > 0 || !slices.ContainsFunc(s.inputs, func(in input) bool { return in.have == nil }) {
-		return nil
+// gatherFound lists the consumers of a stage when status or revision, which tell of them at other times, do not: a status may be
+// lost, as after a restore. found are the inputs that are not known.
+func gatherFound(s *snapshot, known []v1alpha1.ConsumerStatus, owner jetstream.Owner) (found []v1alpha1.ConsumerStatus, err error) {
+	missing := slices.ContainsFunc(s.inputs, func(in input) bool { return in.have == nil })
+	if s.node.Head != "" || len(s.stage.Status.Consumers) > 0 && (s.revisionLanes() > 0 || !missing) {
+		return nil, nil
 	}
 	for _, stream := range s.resolved.Plan.Streams {
 		names, err := s.nats.ConsumersOf(stream.Name, owner)
 		if ignoreNotFound(err) != nil {
-			return err
+			return nil, err
 		}
 		s.durables = append(s.durables, names...)
+		for _, entry := range inputsOfDurables(stream.Name, names) {
+			if !named(known, entry) {
+				found = append(found, entry)
+			}
+		}
 	}
-	return nil
+	return found, nil
 }
 
 // durablesOf names the consumers of one input that status speaks of.

@@ -117,6 +117,7 @@ func TestConsumersTellLanes(t *testing.T) {
 
 	have := liveConfig(mustDecide(t, snap(t, fromOf("validate", "validate/dead-letter"), child("enrich"))))
 	s.stage.Status.Revision, s.configMaps, s.durables, s.inputs = have.Name, []corev1.ConfigMap{have}, nil, nil
+	s.stage.Status.Consumers = []v1alpha1.ConsumerStatus{{Stream: "SHOP_OBS_VALIDATE", Name: "shop-obs-enrich", Lanes: 1}}
 	if err := r.gatherConsumers(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}

@@ -156,6 +156,11 @@ func (s *snapshot) revisionLanes() int {
 	if have == nil || !isIntact(s.stage.Name, have) {
 		return 0
 	}
+	return lanesOf(have)
+}
+
+// lanesOf is in how many lanes workers of a revision, of whatever release, work; 0 when it is damaged.
+func lanesOf(have *corev1.ConfigMap) int {
 	var c struct {
 		Lanes int `json:"lanes"`
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	natsjs "github.com/nats-io/nats.go/jetstream"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -227,6 +228,74 @@ func TestEditedRevisionMakesNoPod(t *testing.T) {
 	x.ready(archive)
 	if got := x.stage("archive").Status.Revision; got == before {
 		t.Errorf("the workers are still of revision %s", got)
+	}
+}
+
+// TestLostStatusComesBack: the status of a stage with a former input is deleted, as by a restore from a backup that has none. What is in
+// the cluster and in NATS tells all of it again, and nothing is left behind.
+func TestLostStatusComesBack(t *testing.T) {
+	for name, test := range map[string]struct {
+		reason string
+		change func(x *tenant, archive *v1alpha1.Stage)
+	}{
+		"workers go on with the former input": {v1alpha1.ReasonEventsLeft, func(*tenant, *v1alpha1.Stage) {}},
+		"the revision is edited": {v1alpha1.ReasonEventsLeft, func(x *tenant, archive *v1alpha1.Stage) {
+			edit(x, &corev1.ConfigMap{ObjectMeta: x.named(x.stage("archive").Status.Revision)}, func(c *corev1.ConfigMap) { c.Data["deployment.json"] = "{" })
+			x.condition(archive, v1alpha1.ConditionWorkersAvailable, metav1.ConditionFalse, v1alpha1.ReasonRevisionEdited)
+		}},
+		"the revision is gone": {v1alpha1.ReasonRevisionLost, func(x *tenant, archive *v1alpha1.Stage) {
+			x.delete(&corev1.ConfigMap{ObjectMeta: x.named(x.stage("archive").Status.Revision)})
+			x.condition(archive, v1alpha1.ConditionInputsDrained, metav1.ConditionFalse, v1alpha1.ReasonRevisionLost)
+			x.condition(archive, v1alpha1.ConditionWorkersAvailable, metav1.ConditionTrue, v1alpha1.ReasonReady)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newTenant(t)
+			_, archive := x.archive()
+			edit(x, archive, func(s *v1alpha1.Stage) { s.Spec.From = []string{"validate/dead-letter"} })
+			x.left(archive, 3)
+			test.change(x, archive)
+			before := x.stage("archive")
+			lost := before.DeepCopy()
+			lost.Status = v1alpha1.StageStatus{}
+			if err := x.client.Status().Patch(t.Context(), lost, client.MergeFrom(before)); err != nil {
+				t.Fatal(err)
+			}
+			c := x.condition(archive, v1alpha1.ConditionInputsDrained, metav1.ConditionFalse, test.reason)
+			if !strings.Contains(c.Message, "about 3 events") {
+				t.Errorf("got %q, want that three events are left", c.Message)
+			}
+			x.eventually(func() error {
+				now := x.stage("archive").Status
+				if now.Revision != before.Status.Revision {
+					return fmt.Errorf("the workers are of revision %s, want %s", now.Revision, before.Status.Revision)
+				}
+				names := func(s v1alpha1.StageStatus) (all []string) {
+					for _, c := range s.Consumers {
+						all = append(all, fmt.Sprintf("%s/%s %d", c.Stream, c.Name, c.Lanes))
+					}
+					return all
+				}
+				if diff := cmp.Diff(names(before.Status), names(now)); diff != "" {
+					return fmt.Errorf("consumers (-before +now):\n%s", diff)
+				}
+				return nil
+			})
+			if test.reason == v1alpha1.ReasonRevisionLost {
+				edit(x, archive, func(s *v1alpha1.Stage) { s.Spec.From = []string{"ingress", "validate/dead-letter"} })
+				x.ready(archive)
+				x.process(x.stream("raw"), x.durable("archive"), 3)
+				return
+			}
+			x.process(x.stream("raw"), x.durable("archive"), 3)
+			x.ready(archive)
+			x.eventually(func() error {
+				if x.consumer(x.stream("raw"), x.durable("archive")) != nil {
+					return fmt.Errorf("the consumer on the old input is still there")
+				}
+				return nil
+			})
+		})
 	}
 }
 
