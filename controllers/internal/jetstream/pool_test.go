@@ -191,7 +191,7 @@ func TestUnansweredRequestOfAHealthyServer(t *testing.T) {
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	pool := jetstream.NewPool(jetstream.PoolOptions{RequestTimeout: 200 * time.Millisecond})
+	pool := jetstream.NewPool(jetstream.PoolOptions{RequestTimeout: 2 * time.Second, Patience: 10 * time.Second})
 	defer pool.Close()
 	server := jetstream.Server{URL: s.URL(), Domain: "far"}
 	client, err := pool.Client(server)
@@ -212,7 +212,7 @@ func TestMissingRight(t *testing.T) {
 		return `accounts: {A: {jetstream: enabled, users: [{user: a, password: a, permissions: {publish: {deny: "` + denied + `"}}}]}}`
 	}
 	s := harness.RunEmbeddedNATS(t, natsserver.Options{Config: config("$JS.API.STREAM.CREATE.NEW")})
-	pool := jetstream.NewPool(jetstream.PoolOptions{RequestTimeout: 300 * time.Millisecond})
+	pool := jetstream.NewPool(jetstream.PoolOptions{RequestTimeout: time.Second, Patience: 10 * time.Second})
 	defer pool.Close()
 	server := jetstream.Server{URL: s.URL(), Material: connect.Material{User: "a", Password: "a"}}
 	client, err := pool.Client(server)
@@ -250,7 +250,7 @@ func TestPoolClosesIdleConnectionsAndLeaksNothing(t *testing.T) {
 	s := harness.RunEmbeddedNATS(t, natsserver.Options{})
 	before := goleak.IgnoreCurrent()
 	ctx, cancel := context.WithCancel(t.Context())
-	pool := jetstream.NewPool(jetstream.PoolOptions{IdleTimeout: 40 * time.Millisecond})
+	pool := jetstream.NewPool(jetstream.PoolOptions{IdleTimeout: time.Second, Patience: 10 * time.Second})
 	done := make(chan error)
 	go func() { done <- pool.Start(ctx) }()
 	if _, err := pool.Client(jetstream.Server{URL: s.URL()}); err != nil {
