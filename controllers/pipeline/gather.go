@@ -48,7 +48,7 @@ func (r *Reconciler) gather(ctx context.Context, pipeline *v1alpha1.Pipeline) (*
 	}
 	s.nats, s.natsErr = r.Access.Client(ctx, pipeline)
 	if s.natsErr != nil {
-		if isNATS(s.natsErr) {
+		if access.Reason(s.natsErr) != "" {
 			return s, nil
 		}
 		return nil, s.natsErr
@@ -133,9 +133,4 @@ func (r *Reconciler) gatherTaken(ctx context.Context, s *snapshot) (map[string]*
 		}
 	}
 	return taken, nil
-}
-
-// isNATS reports whether an error is about NATS and so becomes a condition.
-func isNATS(err error) bool {
-	return jetstream.IsUnreachable(err) || jetstream.IsForbidden(err) || access.IsCredentials(err)
 }

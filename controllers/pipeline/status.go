@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -158,13 +159,7 @@ func streamsReady(rep report) status.Verdict {
 		return status.Unknown(kind, v1alpha1.ReasonInvalid, "the spec is refused; streams are left as they are")
 	}
 	if err := rep.done.natsErr; err != nil {
-		if access.IsCredentials(err) {
-			return status.False(kind, v1alpha1.ReasonCredentialsNotFound, err.Error())
-		}
-		if jetstream.IsForbidden(err) {
-			return status.False(kind, v1alpha1.ReasonNATSForbidden, err.Error())
-		}
-		return status.False(kind, v1alpha1.ReasonNATSUnreachable, err.Error())
+		return status.False(kind, cmp.Or(access.Reason(err), v1alpha1.ReasonNATSUnreachable), err.Error())
 	}
 	if message := refusals(rep.intent.streams, jetstream.ActionNotOwned, notOwned); message != "" {
 		return status.Stalled(kind, v1alpha1.ReasonNotOwned, message)

@@ -25,11 +25,12 @@ func (p *Plan) LanesOf(s *Stage, durables []string) int {
 	own := durableName(p.Namespace, p.Name, s.Name, "", 1)
 	for _, name := range durables {
 		rest, ok := strings.CutPrefix(name, own)
+		_, _, several := SplitConsumer(name)
 		switch {
 		case !ok || rest != "" && rest[0] != '_', slices.ContainsFunc(s.Consumers, func(c Consumer) bool { return c.Durable == name }):
-		case strings.HasPrefix(rest, "_lane-") && s.Lanes == 1:
+		case several && s.Lanes == 1:
 			return p.Partitions
-		case !strings.HasPrefix(rest, "_lane-"):
+		case !several:
 			return 1
 		}
 	}

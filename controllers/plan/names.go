@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"millrace.dev/millrace/api/v1alpha1"
@@ -42,11 +43,29 @@ func durableName(namespace, pipeline, stage, source string, lanes int) string {
 	name := strings.ReplaceAll(namespace+"-"+pipeline+"-"+stage, ".", "-")
 	switch {
 	case lanes > 1:
-		return name + "_lane"
+		return name + inLanes
 	case source != "":
 		return name + "_" + source
 	}
 	return name
+}
+
+// inLanes ends the durable of a stage with several lanes. The lane follows (config.Input.Consumer).
+const inLanes = "_lane"
+
+// SplitConsumer takes the name of a consumer apart: the durable of the input, and of which lane it is. several is false where the stage
+// has one lane.
+func SplitConsumer(name string) (durable string, lane int, several bool) {
+	i := strings.LastIndex(name, inLanes+"-")
+	if i < 0 {
+		return name, 0, false
+	}
+	durable = name[:i+len(inLanes)]
+	n, err := strconv.ParseUint(name[len(durable)+1:], 10, 15)
+	if err != nil {
+		return name, 0, false
+	}
+	return durable, int(n), true
 }
 
 // bucketName names the KV bucket of the leases. A subject prefix that the user chose is part of

@@ -32,7 +32,7 @@ func (r *Reconciler) finalize(ctx context.Context, stage *v1alpha1.Stage) (recon
 		return reconcile.Result{}, nil
 	}
 	switch waits, err := r.drain(ctx, stage); {
-	case err != nil && !isNATS(err):
+	case err != nil && access.Reason(err) == "":
 		return reconcile.Result{}, err
 	case err != nil && r.failures.Lasting(stage, r.Now()) < r.CleanupTimeout:
 		r.eventWaiting(stage, err)

@@ -101,7 +101,7 @@ func (r *Reconciler) gather(ctx context.Context, stage *v1alpha1.Stage) (*snapsh
 	}
 	s.nats, s.natsErr = r.Access.Client(ctx, s.pipeline)
 	if s.natsErr != nil {
-		if isNATS(s.natsErr) {
+		if access.Reason(s.natsErr) != "" {
 			return s, nil
 		}
 		return nil, s.natsErr
@@ -304,9 +304,4 @@ func ignoreNotFound(err error) error {
 		return nil
 	}
 	return err
-}
-
-// isNATS reports whether an error is about NATS and so becomes a condition.
-func isNATS(err error) bool {
-	return jetstream.IsUnreachable(err) || jetstream.IsForbidden(err) || access.IsCredentials(err)
 }

@@ -2,12 +2,11 @@ package stage
 
 import (
 	"slices"
-	"strconv"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/plan"
 )
 
 // knownInputs are what a stage reads or read, by its status and, since that may be lost, by the revision of its workers; nil when
@@ -35,11 +34,10 @@ func named(inputs []v1alpha1.ConsumerStatus, entry v1alpha1.ConsumerStatus) bool
 func inputsOfDurables(stream string, names []string) []v1alpha1.ConsumerStatus {
 	var inputs []v1alpha1.ConsumerStatus
 	for _, name := range names {
-		entry := v1alpha1.ConsumerStatus{Stream: stream, Name: name, Lanes: 1}
-		if i := strings.LastIndex(name, "_lane-"); i >= 0 {
-			if lane, err := strconv.ParseInt(name[i+len("_lane-"):], 10, 16); err == nil {
-				entry.Name, entry.Lanes = name[:i+len("_lane")], max(int32(lane)+1, 2)
-			}
+		durable, lane, several := plan.SplitConsumer(name)
+		entry := v1alpha1.ConsumerStatus{Stream: stream, Name: durable, Lanes: 1}
+		if several {
+			entry.Lanes = max(int32(lane)+1, 2)
 		}
 		same := slices.IndexFunc(inputs, func(in v1alpha1.ConsumerStatus) bool { return in.Name == entry.Name })
 		if same < 0 {

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -219,16 +220,7 @@ func consumersReady(rep report) status.Verdict {
 		return status.Unknown(kind, v1alpha1.ReasonProgressing, "the stage is not in a plan; consumers are left as they are")
 	}
 	if err := rep.done.natsErr; err != nil {
-		if access.IsCredentials(err) {
-			return status.False(kind, v1alpha1.ReasonCredentialsNotFound, err.Error())
-		}
-		if jetstream.IsForbidden(err) {
-			return status.False(kind, v1alpha1.ReasonNATSForbidden, err.Error())
-		}
-		if !jetstream.IsUnreachable(err) {
-			return status.False(kind, v1alpha1.ReasonConsumerFailed, err.Error())
-		}
-		return status.False(kind, v1alpha1.ReasonNATSUnreachable, err.Error())
+		return status.False(kind, cmp.Or(access.Reason(err), v1alpha1.ReasonConsumerFailed), err.Error())
 	}
 	if rep.intent.otherLanes != "" {
 		return status.Unknown(kind, v1alpha1.ReasonInvalid, "the spec is refused; consumers are left as they are")

@@ -17,7 +17,7 @@ const flushTimeout = 2 * time.Second
 
 // drain finishes the work in hand and gives the lanes back, each as soon as it is done.
 func (e *Engine) drain(work context.Context, cancel, stopKeeping context.CancelFunc) error {
-	began := e.now()
+	began := e.worker.Now()
 	deadline := time.AfterFunc(e.worker.Limits.Drain, cancel)
 	defer deadline.Stop()
 	e.mu.Lock()
@@ -35,7 +35,7 @@ func (e *Engine) drain(work context.Context, cancel, stopKeeping context.CancelF
 	defer stop()
 	e.leave(flush, stopKeeping)
 	_ = e.conn.FlushWithContext(flush) // the acknowledgements must leave before the connection closes
-	e.log.Info("drained", "took", e.now().Sub(began), "lanes", len(lanes))
+	e.log.Info("drained", "took", e.worker.Now().Sub(began), "lanes", len(lanes))
 	return err
 }
 

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -22,7 +21,6 @@ type Engine struct {
 	cfg    *config.StageConfig
 	conn   *nats.Conn
 	log    *slog.Logger
-	now    func() time.Time
 	worker *lane.Worker
 
 	changing sync.Mutex    // held while the edition is exchanged, started or stopped

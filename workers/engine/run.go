@@ -35,7 +35,7 @@ func New(o Options) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
-		cfg: c, conn: o.Conn, log: log, now: o.Now, lanes: map[int]*lane.Lane{}, waiters: make(chan struct{}), kept: make(chan struct{}),
+		cfg: c, conn: o.Conn, log: log, lanes: map[int]*lane.Lane{}, waiters: make(chan struct{}), kept: make(chan struct{}),
 	}
 	if c.Leases != "" {
 		e.keeper, err = lease.New(lease.Options{

@@ -24,6 +24,19 @@ func IsCredentials(err error) bool {
 	return errors.As(err, &c)
 }
 
+// Reason is the reason of a condition for an error that is about NATS; empty = it is about something else, such as one object.
+func Reason(err error) string {
+	switch {
+	case IsCredentials(err):
+		return v1alpha1.ReasonCredentialsNotFound
+	case jetstream.IsForbidden(err):
+		return v1alpha1.ReasonNATSForbidden
+	case jetstream.IsUnreachable(err):
+		return v1alpha1.ReasonNATSUnreachable
+	}
+	return ""
+}
+
 // Options of an Access.
 type Options struct {
 	// Objects reads Secrets and ConfigMaps from the API server, past any cache.

@@ -36,12 +36,7 @@ func (c *Chain) Refuse(s *Step, rows []stage.RefusedRow, reach []progress.Positi
 	n := c.head
 	at, tl := c.deadLetters(n), &s.Tallies[n.Index]
 	p := &Pending{Outlet: at}
-	reach = slices.Clone(reach)
-	for i, to := range at.Reached {
-		if to.After(reach[i]) {
-			reach[i] = to
-		}
-	}
+	reach = progress.Advance(slices.Clone(reach), at.Reached)
 	received := c.reader(s)
 	for _, r := range rows {
 		row := s.Rows[r.Row]

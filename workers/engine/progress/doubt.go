@@ -49,11 +49,7 @@ func (c Copies) Lacks() uint64 { return c.Decided &^ c.Stored }
 func Done(inputs int, written []Written) []Position {
 	done := make([]Position, inputs)
 	for _, w := range written {
-		for i, p := range w.Done {
-			if p.After(done[i]) {
-				done[i] = p
-			}
-		}
+		Advance(done, w.Done)
 	}
 	return done
 }
@@ -142,14 +138,10 @@ func (d *Doubt) Side(input int, seq uint64) int {
 
 // AtLeast moves each of at on to where everything is known to be done.
 func (d *Doubt) AtLeast(at []Position) []Position {
-	if d != nil {
-		for i, p := range d.done {
-			if p.After(at[i]) {
-				at[i] = p
-			}
-		}
+	if d == nil {
+		return at
 	}
-	return at
+	return Advance(at, d.done)
 }
 
 // Open says whether a step that begins at done may hold items of the one in doubt.

@@ -424,7 +424,7 @@ func (s *session) keep(crashes bool) bool {
 			if t.port == dead {
 				p := &pending{}
 				p.items.Add(refused.item)
-				p.ids, p.reach = []string{refused.id}, furthest(s.reach, t.packed)
+				p.ids, p.reach = []string{refused.id}, Advance(slices.Clone(s.reach), t.packed)
 				if s.faults.stepIsAll {
 					p.reach = s.reach
 				}
@@ -441,17 +441,6 @@ func (s *session) keep(crashes bool) bool {
 		return false
 	}
 	return s.store()
-}
-
-// furthest is how far two positions reach together.
-func furthest(a, b []Position) (all []Position) {
-	for i := range a {
-		all = append(all, a[i])
-		if b[i].After(a[i]) {
-			all[i] = b[i]
-		}
-	}
-	return all
 }
 
 // store stores the rows of the step with the place behind it. It says whether the lane was still where the worker left it.

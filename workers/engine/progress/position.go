@@ -28,6 +28,16 @@ func (p Position) Compare(q Position) int {
 	return cmp.Or(cmp.Compare(p.Seq, q.Seq), cmp.Compare(p.Tick, q.Tick), cmp.Compare(p.Index, q.Index))
 }
 
+// Advance moves each of at on to where to stands, if that is further.
+func Advance(at, to []Position) []Position {
+	for i, p := range to {
+		if p.After(at[i]) {
+			at[i] = p
+		}
+	}
+	return at
+}
+
 // After says whether p is behind q.
 func (p Position) After(q Position) bool { return p.Compare(q) > 0 }
 

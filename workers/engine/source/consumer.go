@@ -59,14 +59,14 @@ func (in *Input) complete(ctx context.Context, floor uint64, problem string) (bo
 	}
 	in.problem = problem
 	in.mu.Unlock()
-	next, err := in.leader(ctx, map[string]any{"seq": received + 1, "next_by_subj": in.filter})
+	next, err := in.Next(ctx, received)
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	switch {
 	case err != nil:
 		in.unbind(err.Error())
 		return false, nil
-	case next.Sequence != 0 && next.Sequence <= floor:
+	case next != 0 && next <= floor:
 		// The worker that had the lane before was still at work when this one took it over. What it
 		// acknowledged meanwhile will not be delivered: the state of the lane lacks it.
 		return false, fmt.Errorf("%w: it is acknowledged up to %d, and %d is the last message that was received", ErrSkipped, floor, received)
