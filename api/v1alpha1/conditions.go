@@ -132,7 +132,7 @@ const (
 	//	Stage ConsumersReady=False: a consumer differs in a field that JetStream cannot change.
 	//	  Do: delete the consumer: the operator creates it again, and it starts at the first stored event.
 	ReasonImmutable = "ImmutableField"
-	// ReasonStreamFailed says that NATS refused to create or update a stream. The operator retries.
+	// ReasonStreamFailed says that NATS refused to create, update or show a stream. The operator retries.
 	//
 	//	Pipeline StreamsReady=False: NATS refused a stream. The message is its answer; for a limit of the account or the server, it has
 	//	  the limit and `spec.streams.maxBytes`.

@@ -159,7 +159,7 @@ func streamsReady(rep report) status.Verdict {
 		return status.Unknown(kind, v1alpha1.ReasonInvalid, "the spec is refused; streams are left as they are")
 	}
 	if err := rep.done.natsErr; err != nil {
-		return status.False(kind, cmp.Or(access.Reason(err), v1alpha1.ReasonNATSUnreachable), err.Error())
+		return status.False(kind, cmp.Or(access.Reason(err), v1alpha1.ReasonStreamFailed), err.Error())
 	}
 	if message := refusals(rep.intent.streams, jetstream.ActionNotOwned, notOwned); message != "" {
 		return status.Stalled(kind, v1alpha1.ReasonNotOwned, message)
