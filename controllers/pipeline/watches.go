@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -15,12 +16,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/status"
 )
 
 // specChanged lets through what changes the work to do: status patches, our own among
-// them, do not count.
+// them, do not count, but for one that takes the status away.
 func specChanged() builder.Predicates {
-	return builder.WithPredicates(predicate.GenerationChangedPredicate{})
+	return builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, status.Lost(pipelineConditions)))
+}
+
+func pipelineConditions(o client.Object) []metav1.Condition {
+	if pipeline, ok := o.(*v1alpha1.Pipeline); ok {
+		return pipeline.Status.Conditions
+	}
+	return nil
 }
 
 // stageChanged lets through what a Pipeline does about its Stages or says of them. Of lag it

@@ -20,12 +20,20 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/keda"
+	"millrace.dev/millrace/controllers/internal/status"
 )
 
 // stageChanged lets through what changes the work to do: status patches, our own among
-// them, do not count.
+// them, do not count, but for one that takes the status away.
 func stageChanged() builder.Predicates {
-	return builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))
+	return builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, status.Lost(stageConditions)))
+}
+
+func stageConditions(o client.Object) []metav1.Condition {
+	if stage, ok := o.(*v1alpha1.Stage); ok {
+		return stage.Status.Conditions
+	}
+	return nil
 }
 
 // pipelineChanged lets through what the stages of a pipeline wait for: its spec and its

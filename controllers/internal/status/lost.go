@@ -1,0 +1,23 @@
+package status
+
+import (
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	"millrace.dev/millrace/api/v1alpha1"
+)
+
+// Lost lets through updates that take the status away, as a replace by hand or a restore does: it has to be written
+// again, and nothing else would tell.
+func Lost(conditions func(client.Object) []metav1.Condition) predicate.Predicate {
+	has := func(o client.Object) bool { return meta.FindStatusCondition(conditions(o), v1alpha1.ConditionReady) != nil }
+	return predicate.Funcs{
+		CreateFunc:  func(event.CreateEvent) bool { return true },
+		DeleteFunc:  func(event.DeleteEvent) bool { return true },
+		GenericFunc: func(event.GenericEvent) bool { return true },
+		UpdateFunc:  func(e event.UpdateEvent) bool { return has(e.ObjectOld) && !has(e.ObjectNew) },
+	}
+}
