@@ -35,7 +35,8 @@ demo: build ## Run a whole pipeline on sample input and print what it found.
 test: controlplane ## Run the suite (all but what `make e2e` adds) with the race detector, on real components.
 	@hack/tools/build.sh helm >/dev/null
 	@hack/prometheus/find.sh >/dev/null
-	GORACE=atexit_sleep_ms=100 go test -race -p 3 -timeout 30m ./...
+	@mkdir -p dist
+	GORACE=atexit_sleep_ms=100 go test -race -p 3 -timeout 30m ./... 2>&1 | tee dist/test.log || { hack/failures.sh dist/test.log; exit 1; }
 
 .PHONY: e2e
 e2e: controlplane ## Try everything in a cluster, also what takes minutes: autoscaling, alerts, insights, a steady load of ten minutes.
