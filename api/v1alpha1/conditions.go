@@ -87,6 +87,11 @@ const (
 	//	Stage Accepted=False: the Pipeline that `pipelineRef` names does not exist.
 	//	  Do: create it, or delete the Stage.
 	ReasonPipelineNotFound = "PipelineNotFound"
+	// ReasonPipelineInvalid says that a Stage was never part of an accepted plan, and its Pipeline is refused.
+	//
+	//	Stage Accepted=False: the Pipeline is refused, and the stage never ran.
+	//	  Do: see the condition `Accepted` of the Pipeline.
+	ReasonPipelineInvalid = "PipelineInvalid"
 	// ReasonNATSUnreachable says that NATS did not answer. The operator retries after 5 s, then less and less often, at least once
 	// a minute, and at once when the connection is back. Workers that run do not depend on it.
 	//
@@ -227,19 +232,11 @@ const (
 	//	  Do: wait, or leave the events: see [Changes](#changes).
 	//	Stage Event Warning: a drain ended early; the note says how many events were left.
 	ReasonEventsLeft = "EventsLeft"
-	// ReasonRevisionLost says that no worker can read a former input, because the ConfigMap of its revision is gone.
+	// ReasonRevisionLost says that no worker can read a former input, because its ControllerRevision is gone.
 	//
-	//	Stage InputsDrained=False: a former input has events, and the ConfigMap of the revision that reads it is gone. Positions are kept.
+	//	Stage InputsDrained=False: a former input has events, and the ControllerRevision that reads it is gone. Positions are kept.
 	//	  Do: name the input in `from` again until its events are processed, or leave them: see [Changes](#changes).
 	ReasonRevisionLost = "RevisionLost"
-	// ReasonRevisionEdited says that the ConfigMap of a revision does not match its name: somebody edited it. The operator makes nothing
-	// from it.
-	//
-	//	Stage WorkersAvailable=False: somebody edited the ConfigMap of the revision while workers read former inputs. Workers that run
-	//	  stay as they are.
-	//	  Do: undo the edit, or delete the ConfigMap: see [Changes](#changes).
-	//	Stage Event Warning: somebody edited the ConfigMap of the revision; the workers become what the manifest says.
-	ReasonRevisionEdited = "RevisionEdited"
 	// ReasonOneWorkerEnough says that more workers would stand by.
 	//
 	//	Stage AutoscalingReady=True: the stage has no more lanes than `workers.min`, so there is nothing to scale.

@@ -555,10 +555,15 @@ type StageStatus struct {
 	// duplicates are the events that validate.dedupe dropped; absent for stages without it.
 	// +optional
 	Duplicates *DuplicatesStatus `json:"duplicates,omitempty"`
-	// revision is the ConfigMap of what the workers are made from.
+	// revision is the ControllerRevision that the workers are made from.
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	Revision string `json:"revision,omitempty"`
+	// observedRevision is the newest ControllerRevision that this status speaks of. The workers are of an earlier one while they process what is
+	// stored in an input that the newest does not read.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	ObservedRevision string `json:"observedRevision,omitempty"`
 	// autoscaling says how many workers there should be, and why; absent without workers.max.
 	// +optional
 	Autoscaling *AutoscalingStatus `json:"autoscaling,omitempty"`

@@ -21,12 +21,11 @@ type verdict struct {
 // does not fit says nothing about the Pipeline. before is the Pipeline as it was; nil when it is new. children are the Stages that
 // were made of it.
 func judgePipeline(p, before *v1alpha1.Pipeline, children []v1alpha1.Stage, defaultURL string) verdict {
-	now, errs := plan.Compute(plan.Input{Pipeline: p, DefaultNATSURL: defaultURL})
+	now, errs := plan.Compute(plan.Input{Pipeline: p, DefaultNATSURL: defaultURL, Lanes: running(children...)})
 	v := split(errs)
 	if len(errs) > 0 {
 		return v
 	}
-	v.refusals = append(v.refusals, lanesChanges(now, running(children...), ofPipeline(p))...)
 	v.warnings = append(v.warnings, now.Warnings...)
 	if before == nil {
 		return v
@@ -45,12 +44,11 @@ func judgeStage(s *v1alpha1.Stage, pipeline *v1alpha1.Pipeline, attached []v1alp
 		return split(ofStage(s, plan.CheckStage(s)))
 	}
 	others := slices.DeleteFunc(slices.Clone(attached), func(o v1alpha1.Stage) bool { return o.Name == s.Name })
-	now, errs := plan.Compute(plan.Input{Pipeline: pipeline, Stages: append(others, *s), DefaultNATSURL: defaultURL})
+	now, errs := plan.Compute(plan.Input{Pipeline: pipeline, Stages: append(others, *s), DefaultNATSURL: defaultURL, Lanes: running(*s)})
 	v := split(ofStage(s, errs))
 	if len(errs) > 0 {
 		return v
 	}
-	v.refusals = append(v.refusals, lanesChanges(now, running(*s), ofAttached(s.Name))...)
 	for _, w := range now.Warnings {
 		if object, path := plan.Place(w); object == s.Name {
 			v.warnings = append(v.warnings, path)

@@ -71,7 +71,7 @@ func TestJudge(t *testing.T) {
 		"other lanes": {
 			got: judgePipeline(pipeline(check, v1alpha1.PipelineStage{Name: "more", StageNode: validates("", "check", "check/dead-letter")}), pipeline(check),
 				[]v1alpha1.Stage{ran("more", 8, validates("", "check"))}, server),
-			refused: `spec.stages[1].from: Invalid value: ["check/out","check/dead-letter"]: changes the number of lanes of stage "more" from 8 to 1`,
+			refused: `spec.stages[1].from: Invalid value: ["check","check/dead-letter"]: changes the number of lanes of stage "more" from 8 to 1`,
 		},
 		"other lanes, undone": {
 			got: judgePipeline(pipeline(check, v1alpha1.PipelineStage{Name: "more", StageNode: validates("", "check")}),
@@ -84,7 +84,7 @@ func TestJudge(t *testing.T) {
 		},
 		"Stage, other lanes": {
 			got:     judgeStage(new(ran("more", 1, validates("", "check"))), pipeline(check), nil, server),
-			refused: `spec.from: Invalid value: ["check/out"]: changes the number of lanes of stage "more" from 1 to 8`,
+			refused: `spec.from: Invalid value: ["check"]: changes the number of lanes of stage "more" from 1 to 8`,
 		},
 		"Stage, in place of itself": {
 			got: judgeStage(attached("tap", validates("", "check")), pipeline(check), []v1alpha1.Stage{*attached("tap", validates("event.", "check"))}, server),

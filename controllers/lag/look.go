@@ -4,16 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
-	"millrace.dev/millrace/controllers/internal/graph"
-	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/intake"
+	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/internal/scaling"
-	"millrace.dev/millrace/controllers/plan"
 )
 
 // sight is what was seen of a stage.
@@ -32,39 +30,34 @@ var errNoPlan = errors.New("the stage is in no plan: see its condition Accepted"
 
 // look reads everything that a reading is made from.
 func (m *Meter) look(ctx context.Context, stage *v1alpha1.Stage) (sight, error) {
-	pipeline, err := graph.PipelineOf(ctx, m.Client, stage)
+	history, err := revision.List(ctx, m.Client, stage)
 	if err != nil {
 		return sight{}, err
 	}
-	if pipeline == nil {
-		return sight{}, errNoPlan
-	}
-	stages, err := graph.List(ctx, m.Client, stage.Namespace, pipeline.Name)
-	if err != nil {
-		return sight{}, err
-	}
-	node := m.Planner.Resolve(pipeline, stages.Attached).Node(stage)
-	if node == nil || node.Head != "" {
+	newest := history.Newest()
+	if newest == nil || newest.Head != "" {
 		return sight{}, errNoPlan
 	}
 	var s sight
-	s.policy, s.scales = scaling.PolicyOf(graph.Spec(stage, pipeline).Workers, node.Lanes)
-	s.policy.Lanes = node.Lanes
-	s.scales = s.scales && !node.Suspended && stage.Spec.Replicas == nil
+	s.policy, s.scales = scaling.PolicyOf(newest.Workers, newest.Lanes)
+	s.policy.Lanes = newest.Lanes
+	s.scales = s.scales && !newest.Suspended && stage.Spec.Replicas == nil
 	if err := m.deployment(ctx, stage, &s); err != nil {
 		return sight{}, err
 	}
-	nats, err := m.Access.Client(ctx, pipeline)
+	nats, err := m.Access.Connect(ctx, stage.Namespace, newest.NATS)
+	if err != nil {
+		return sight{}, err
+	}
+	in, err := intake.Read(ctx, intake.Query{NATS: nats, Owner: access.StageOwner(stage, m.Cluster), Stage: stage, History: history})
 	if err != nil {
 		return sight{}, err
 	}
 	sum := summary{sample: &s.sample}
-	if err := sum.planned(ctx, nats, node); err != nil {
+	if err := sum.planned(in); err != nil {
 		return sight{}, err
 	}
-	if err := sum.former(ctx, nats, stage, node, access.StageOwner(stage, m.Cluster)); err != nil {
-		return sight{}, err
-	}
+	sum.former(stage, in)
 	sum.close()
 	return s, nil
 }
@@ -76,24 +69,14 @@ type summary struct {
 	messages float64
 }
 
-// planned adds the consumers of the plan. One that does not exist is an error: a lag without it would be a guess.
-func (s *summary) planned(ctx context.Context, nats *jetstream.Client, node *plan.Stage) error {
-	for lanes := range slices.Chunk(node.Consumers, node.Lanes) {
-		names := make([]string, len(lanes))
-		for i, c := range lanes {
-			names[i] = c.Durable
-		}
-		found, err := nats.Consumers(lanes[0].Stream, names)
-		if err != nil {
-			return err
-		}
-		for _, name := range names {
-			if found[name] == nil {
-				return fmt.Errorf("consumer %s of stream %s does not exist yet", name, lanes[0].Stream)
+// planned adds the inputs of the newest revision. A consumer that does not exist is an error: a lag without it would be a guess.
+func (s *summary) planned(in *intake.Intake) error {
+	for _, input := range in.Inputs {
+		for _, lane := range input.Lanes {
+			if lane.Have == nil {
+				return fmt.Errorf("consumer %s of stream %s does not exist yet", lane.Want.Durable, lane.Want.Stream)
 			}
-			if err := s.add(ctx, nats, lanes[0].Stream, found[name]); err != nil {
-				return err
-			}
+			s.add(lane)
 		}
 	}
 	return nil
@@ -101,47 +84,25 @@ func (s *summary) planned(ctx context.Context, nats *jetstream.Client, node *pla
 
 // former adds the inputs that the stage is not to have any more and that its workers go on with, or will when there
 // are some; not those that no worker can read.
-func (s *summary) former(ctx context.Context, nats *jetstream.Client, stage *v1alpha1.Stage, node *plan.Stage, owner jetstream.Owner) error {
+func (s *summary) former(stage *v1alpha1.Stage, in *intake.Intake) {
 	if c := meta.FindStatusCondition(stage.Status.Conditions, v1alpha1.ConditionInputsDrained); c != nil && c.Reason == v1alpha1.ReasonRevisionLost {
-		return nil
+		return
 	}
-	for _, entry := range stage.Status.Consumers {
-		names := graph.Former(entry, node.Consumers)
-		if len(names) == 0 {
-			continue
-		}
-		found, err := nats.Consumers(entry.Stream, names)
-		if errors.Is(err, jetstream.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		for _, have := range found {
-			if !owner.Owns(have.Config.Metadata) {
-				continue
-			}
-			if err := s.add(ctx, nats, entry.Stream, have); err != nil {
-				return err
-			}
+	for _, f := range in.Former {
+		for _, lane := range f.Consumers {
+			s.add(lane)
 		}
 	}
-	return nil
 }
 
-func (s *summary) add(ctx context.Context, nats *jetstream.Client, stream string, have *jetstream.Consumer) error {
-	lag, err := nats.Lag(ctx, stream, have)
-	if err != nil {
-		return err
+func (s *summary) add(lane intake.Lane) {
+	s.sample.Acked += lane.Have.Acked
+	s.sample.Outstanding += lane.Have.Pending + lane.Have.AckPending
+	s.sample.Redelivered += lane.Have.Redelivered
+	s.sample.Lag += lane.Lag.Events
+	if lane.Lag.PerMessage > 0 {
+		s.messages += float64(lane.Have.Pending + lane.Have.AckPending)
 	}
-	s.sample.Acked += have.Acked
-	s.sample.Outstanding += have.Pending + have.AckPending
-	s.sample.Redelivered += have.Redelivered
-	s.sample.Lag += lag.Events
-	if lag.PerMessage > 0 {
-		s.messages += float64(have.Pending + have.AckPending)
-	}
-	return nil
 }
 
 func (s *summary) close() {

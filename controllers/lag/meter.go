@@ -51,9 +51,8 @@ type Reading struct {
 // Meter measures stages. Its methods may be called from any goroutine.
 type Meter struct {
 	// Client reads Pipelines, Stages and Deployments.
-	Client  client.Reader
-	Access  *access.Access
-	Planner *graph.Planner
+	Client client.Reader
+	Access *access.Access
 	// Cluster is recorded on consumers; it tells operators apart that share a NATS account.
 	Cluster string
 	// Now is the clock.

@@ -10,6 +10,7 @@ import (
 	natsjs "github.com/nats-io/nats.go/jetstream"
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	k8slabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -20,6 +21,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/natsserver"
@@ -65,35 +67,57 @@ func meterAt(t *testing.T, server string) *gauge {
 			t.Fatal(err)
 		}
 	}
-	objects := fake.NewClientBuilder().WithScheme(scheme).WithObjects(obs(), child).WithStatusSubresource(child).
-		WithIndex(&v1alpha1.Stage{}, graph.IndexPipeline, graph.IndexedPipeline).Build()
-	planner, err := graph.NewPlanner(config.NATS{URL: server})
-	if err != nil {
-		t.Fatal(err)
-	}
+	objects := fake.NewClientBuilder().WithScheme(scheme).WithObjects(obs(), child, compiled(t, child)).WithStatusSubresource(child).
+		WithIndex(&v1alpha1.Stage{}, graph.IndexPipeline, graph.IndexedPipeline).
+		WithIndex(&appsv1.ControllerRevision{}, revision.IndexOwner, revision.IndexedOwner).Build()
 	pool := jetstream.NewPool(jetstream.PoolOptions{})
 	t.Cleanup(pool.Close)
 	g := &gauge{t: t, now: time.Now(), objects: objects}
 	g.Meter = &Meter{
-		Client: objects, Planner: planner, Now: func() time.Time { return g.now }, Every: 2 * time.Second, Down: time.Minute,
+		Client: objects, Now: func() time.Time { return g.now }, Every: 2 * time.Second, Down: time.Minute,
 		Backend: func() scaling.Backend { return scaling.External },
 		Access:  access.New(access.Options{Objects: objects, Pool: pool, Default: jetstream.Server{URL: server}}),
 	}
 	return g
 }
 
+// resolve plans a pipeline.
+func resolve(t *testing.T, p *v1alpha1.Pipeline) graph.Resolved {
+	t.Helper()
+	planner, err := graph.NewPlanner(config.NATS{URL: "nats://nats:4222"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resolved := planner.Resolve(p, nil, nil)
+	if len(resolved.Errors) > 0 {
+		t.Fatal(resolved.Errors.ToAggregate())
+	}
+	return resolved
+}
+
+// compiled is the revision of a child of pipeline obs.
+func compiled(t *testing.T, child *v1alpha1.Stage) *appsv1.ControllerRevision {
+	t.Helper()
+	p := obs()
+	resolved := resolve(t, p)
+	made, marks, err := revision.Compile(revision.Source{
+		Pipeline: p, Stage: child, Spec: node(), Node: resolved.Node(child), Leases: resolved.Plan.Leases,
+	}, revision.Settings{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	object, err := revision.Object(child, nil, 1, made, marks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return object
+}
+
 // provide makes the streams and consumers that a pipeline calls for.
 func provide(t *testing.T, server *natsserver.Embedded, p *v1alpha1.Pipeline) natsjs.JetStream {
 	t.Helper()
 	js := harness.JetStream(t, server)
-	planner, err := graph.NewPlanner(config.NATS{URL: server.URL()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	resolved := planner.Resolve(p, nil)
-	if len(resolved.Errors) > 0 {
-		t.Fatal(resolved.Errors.ToAggregate())
-	}
+	resolved := resolve(t, p)
 	stream, err := js.CreateStream(t.Context(), natsjs.StreamConfig{Name: resolved.Plan.Ingress.Name, Subjects: resolved.Plan.Ingress.Subjects})
 	if err != nil {
 		t.Fatal(err)
@@ -141,18 +165,19 @@ func TestRefusedNamesakeIsLeftOut(t *testing.T) {
 	}
 }
 
-// stuck is a client that does not get what belongs to one pipeline before ctx ends, as when its server does not answer.
+// stuck is a client that does not list what belongs to one object before ctx ends, as when its server does not answer.
 type stuck struct {
 	client.Reader
-	pipeline string
+	owner types.UID
 }
 
-func (s stuck) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
-	if _, ok := o.(*v1alpha1.Pipeline); ok && key.Name == s.pipeline {
+func (s stuck) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	var o client.ListOptions
+	if _, ok := list.(*appsv1.ControllerRevisionList); ok && o.ApplyOptions(opts).FieldSelector.Matches(fields.Set{revision.IndexOwner: string(s.owner)}) {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	return s.Reader.Get(ctx, key, o, opts...)
+	return s.Reader.List(ctx, list, opts...)
 }
 
 // TestMeasurementThatHangsDelaysNoOther: the stages of other pipelines are measured in each round.
@@ -162,7 +187,7 @@ func TestMeasurementThatHangsDelaysNoOther(t *testing.T) {
 	provide(t, server, obs())
 	for i := range 20 {
 		hangs := &v1alpha1.Stage{
-			ObjectMeta: metav1.ObjectMeta{Namespace: scaled.Namespace, Name: fmt.Sprintf("hangs-%d", i)},
+			ObjectMeta: metav1.ObjectMeta{Namespace: scaled.Namespace, Name: fmt.Sprintf("hangs-%d", i), UID: "hangs"},
 			Spec:       v1alpha1.StageSpec{PipelineRef: v1alpha1.PipelineRef{Name: "hangs"}, Name: fmt.Sprintf("s%d", i), StageNode: node()},
 		}
 		if err := g.objects.Create(t.Context(), hangs); err != nil {

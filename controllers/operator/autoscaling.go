@@ -7,6 +7,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
@@ -55,9 +56,6 @@ func addAutoscaling(ctx context.Context, mgr ctrl.Manager, options Options, mete
 	if backend == scaling.None {
 		return a, nil
 	}
-	if err := cacheMeasured(ctx, mgr.GetCache()); err != nil {
-		return autoscaler{}, err
-	}
 	var err error
 	switch backend {
 	case scaling.External:
@@ -101,10 +99,12 @@ func addKEDA(mgr ctrl.Manager, options Options) (*keda.Presence, error) {
 	return presence, errors.Join(mgr.Add(objects), mgr.Add(presence))
 }
 
-// cacheMeasured has every replica cache what the meter reads. The controllers, whose watches do the same,
-// run in the leader alone, but the external metrics are asked of any replica.
-func cacheMeasured(ctx context.Context, c cache.Cache) error {
-	for _, object := range []client.Object{&v1alpha1.Pipeline{}, &v1alpha1.Stage{}, &appsv1.Deployment{}} {
+// cacheAtOnce has every replica cache what controllers and meter read. The watches of the controllers do the same, but one after
+// the other, and in the leader alone, while the external metrics are asked of any replica.
+func cacheAtOnce(ctx context.Context, c cache.Cache) error {
+	for _, object := range []client.Object{
+		&v1alpha1.Pipeline{}, &v1alpha1.Stage{}, &appsv1.Deployment{}, &appsv1.ControllerRevision{}, &corev1.ConfigMap{},
+	} {
 		if _, err := c.GetInformer(ctx, object, cache.BlockUntilSynced(false)); err != nil {
 			return fmt.Errorf("cache %T: %w", object, err)
 		}

@@ -17,8 +17,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"millrace.dev/millrace/controllers/internal/durability"
+	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/internal/scaling"
-	"millrace.dev/millrace/controllers/stage"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/config/connect"
 	"millrace.dev/millrace/workers/config/usage"
@@ -144,7 +144,7 @@ type Options struct {
 	Resync, StatusInterval time.Duration
 	Concurrency            int
 	// Tracing of the workers.
-	Tracing stage.Tracing
+	Tracing revision.Tracing
 	// AutoscalingBackend is external, keda, prometheus, direct or none.
 	AutoscalingBackend string
 	// MetricsURL is where KEDA reaches MetricsAddress.
@@ -166,7 +166,7 @@ func DefaultOptions() Options {
 	return Options{
 		MetricsAddress: ":8080", ProbeAddress: ":8081",
 		CleanupTimeout: time.Minute, DrainTimeout: 10 * time.Minute, Resync: 5 * time.Minute, StatusInterval: 10 * time.Second, Concurrency: 8,
-		Tracing:            stage.Tracing{Protocol: protocolHTTP, SampleRatio: 0.01},
+		Tracing:            revision.Tracing{Protocol: protocolHTTP, SampleRatio: 0.01},
 		AutoscalingBackend: string(scaling.Direct), ScaleDownWindow: 5 * time.Minute, MetricsAPIAddress: ":6443",
 	}
 }
@@ -200,7 +200,7 @@ const (
 	protocolGRPC = "grpc"
 )
 
-func checkTracing(t stage.Tracing) error {
+func checkTracing(t revision.Tracing) error {
 	if t.Protocol != protocolHTTP && t.Protocol != protocolGRPC {
 		return fmt.Errorf("--otlp-protocol is %q: use %s or %s", t.Protocol, protocolHTTP, protocolGRPC)
 	}

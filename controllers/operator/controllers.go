@@ -16,6 +16,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/journal"
 	"millrace.dev/millrace/controllers/internal/metrics"
+	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/internal/watch"
 	"millrace.dev/millrace/controllers/lag"
@@ -43,6 +44,12 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options, work
 	if err := graph.Index(ctx, mgr.GetFieldIndexer()); err != nil {
 		return nil, fmt.Errorf("index stages: %w", err)
 	}
+	if err := revision.Index(ctx, mgr.GetFieldIndexer()); err != nil {
+		return nil, fmt.Errorf("index revisions: %w", err)
+	}
+	if err := cacheAtOnce(ctx, mgr.GetCache()); err != nil {
+		return nil, err
+	}
 	planner, err := graph.NewPlanner(options.NATS)
 	if err != nil {
 		return nil, err
@@ -67,7 +74,7 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options, work
 		EventRecorder: mgr.GetEventRecorder(recorderName), Log: mgr.GetLogger(), Scheme: mgr.GetScheme(), Repaired: work.Repaired,
 	}
 	scaler, err := addAutoscaling(ctx, mgr, options, &lag.Meter{
-		Client: mgr.GetClient(), Access: nats, Planner: planner, Cluster: options.ClusterName,
+		Client: mgr.GetClient(), Access: nats, Cluster: options.ClusterName,
 		Now: time.Now, Every: measureEvery, Down: options.ScaleDownWindow,
 	})
 	if err != nil {
@@ -77,15 +84,16 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options, work
 		&pipeline.Reconciler{
 			Client: mgr.GetClient(), Applier: applier, Access: nats, Planner: planner, Recorder: recorder, Work: work, Now: time.Now,
 			Durability: &durability.Checker{Monitors: monitors, HTTP: &http.Client{Timeout: 5 * time.Second}, Now: time.Now},
-			Cluster:    options.ClusterName, Watch: watcher, Resync: options.Resync, Fresh: options.StatusInterval,
+			Settings: revision.Settings{
+				Version: options.Version, Image: options.WorkerImage, ServiceAccount: options.WorkerServiceAccount, Tracing: options.Tracing,
+			},
+			Cluster: options.ClusterName, Watch: watcher, Resync: options.Resync, Fresh: options.StatusInterval,
 			CleanupTimeout: options.CleanupTimeout, Concurrency: options.Concurrency,
 		},
 		&stage.Reconciler{
-			Client: mgr.GetClient(), Applier: applier, Access: nats, Planner: planner, Recorder: recorder, Work: work, Now: time.Now,
+			Client: mgr.GetClient(), Applier: applier, Access: nats, Recorder: recorder, Work: work, Now: time.Now,
 			Settings: stage.Settings{
-				Version: options.Version, Image: options.WorkerImage, ServiceAccount: options.WorkerServiceAccount, Cluster: options.ClusterName,
-				Tracing: options.Tracing,
-				Backend: scaling.Backend(options.AutoscalingBackend), ScaleDownWindow: options.ScaleDownWindow,
+				Cluster: options.ClusterName, Backend: scaling.Backend(options.AutoscalingBackend), ScaleDownWindow: options.ScaleDownWindow,
 				ReadingsURL: strings.TrimSuffix(options.MetricsURL, "/") + lag.ReadingsPath,
 			},
 			Meter: scaler.meter, Wake: scaler.wake, Registration: scaler.registration, KEDA: scaler.keda, Reader: mgr.GetAPIReader(),

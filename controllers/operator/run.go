@@ -127,7 +127,7 @@ func cacheOptions(namespaces []string) cache.Options {
 	ours := cache.ByObject{Label: ownLabels()}
 	return cache.Options{
 		ByObject: map[client.Object]cache.ByObject{
-			&appsv1.Deployment{}: ours, &corev1.ConfigMap{}: ours, &autoscalingv2.HorizontalPodAutoscaler{}: ours,
+			&appsv1.Deployment{}: ours, &appsv1.ControllerRevision{}: ours, &corev1.ConfigMap{}: ours, &autoscalingv2.HorizontalPodAutoscaler{}: ours,
 		},
 		DefaultTransform: keepOwnFields,
 		// A read of what is not watched would start a watch of the whole cluster: an error instead.

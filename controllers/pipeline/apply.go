@@ -26,6 +26,8 @@ type outcome struct {
 	// applied are the children that were written in this pass, by the name of the object:
 	// what their status says is of the past.
 	applied map[string]bool
+	// accepted is what went wrong with saying so in the Stages.
+	accepted error
 	// kubernetes errors end the reconcile and are tried again.
 	kubernetes error
 }
@@ -60,7 +62,11 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome 
 	if done.natsErr == nil { // else status keeps naming them, and the next pass tells
 		r.eventRetained(s.pipeline, in.retained)
 	}
-	done.kubernetes = errors.Join(r.applyChildren(ctx, s.pipeline, in.children, done.applied), r.pruneChildren(ctx, s.pipeline, in.prune))
+	done.kubernetes = errors.Join(append(in.failed,
+		r.applyChildren(ctx, s.pipeline, in.children, done.applied),
+		r.applyRevisions(ctx, in.revisions, done.applied),
+		r.pruneChildren(ctx, s.pipeline, in.prune))...)
+	done.accepted = r.applyAccepted(ctx, in.accepted)
 	return done
 }
 

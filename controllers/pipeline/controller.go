@@ -2,8 +2,10 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,6 +24,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/metrics"
+	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/internal/status"
 	"millrace.dev/millrace/controllers/internal/watch"
 )
@@ -30,6 +33,10 @@ import (
 // +kubebuilder:rbac:groups=millrace.dev,resources=pipelines/status,verbs=patch
 // +kubebuilder:rbac:groups=millrace.dev,resources=pipelines/finalizers,verbs=update
 // +kubebuilder:rbac:groups=millrace.dev,resources=stages,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=millrace.dev,resources=stages/status,verbs=patch
+// +kubebuilder:rbac:groups=apps,resources=controllerrevisions,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
@@ -46,6 +53,8 @@ type Reconciler struct {
 	Durability *durability.Checker
 	// Now is the clock.
 	Now func() time.Time
+	// Settings are the operator's choices for all workers.
+	Settings revision.Settings
 	// Cluster is recorded on streams; it tells operators apart that share a NATS account.
 	Cluster string
 	// Watch wakes the controller; what it misses is found at the resync.
@@ -70,6 +79,7 @@ func (r *Reconciler) SetupWithManager(_ context.Context, mgr ctrl.Manager) error
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("pipeline").
 		For(&v1alpha1.Pipeline{}, specChanged()).
+		Watches(&appsv1.ControllerRevision{}, handler.EnqueueRequestsFromMapFunc(labelledPipeline), gone()).
 		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(pipelineOf), stageChanged()).
 		WatchesRawSource(r.Watch.Source(watch.Pipeline)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).
@@ -83,8 +93,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		if apierrors.IsNotFound(err) {
 			r.Watch.Forget(watch.Pipeline, request.NamespacedName)
 			r.failures.Forget(request.NamespacedName)
+			err = r.orphans(ctx, request.NamespacedName)
 		}
-		return reconcile.Result{}, client.IgnoreNotFound(err)
+		return again(err)
 	}
 	defer r.Work.Reconciling("Pipeline", &pipeline, &pipeline.Status.Conditions, &err)()
 	if r.Applier.Behind(&pipeline) {
@@ -101,19 +112,27 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	intent := decide(seen, r.Cluster)
+	intent := decide(seen, r.Cluster, r.Settings)
 	done := r.apply(ctx, seen, intent)
 	rep := report{seen: seen, intent: intent, done: done, powerSafe: r.powerSafe(ctx, &pipeline)}
 	r.eventDeadLettered(&pipeline, seen.deadLetters)
 	r.follow(seen)
 	before := pipeline.DeepCopy()
 	if err := r.writeStatus(ctx, &pipeline, before, rep); err != nil {
-		return reconcile.Result{}, err
+		return again(err)
 	}
-	if done.kubernetes != nil {
-		return reconcile.Result{}, done.kubernetes
+	if err := errors.Join(done.kubernetes, done.accepted); err != nil {
+		return again(err)
 	}
 	return r.next(&pipeline, before, rep), nil
+}
+
+// again has a pass repeated that wrote to an object which somebody else had written to since it was read: that is no failure.
+func again(err error) (reconcile.Result, error) {
+	if apierrors.IsConflict(err) {
+		return reconcile.Result{RequeueAfter: apply.CatchUp}, nil
+	}
+	return reconcile.Result{}, err
 }
 
 // follow has the controller woken when what this pass looked at changes.

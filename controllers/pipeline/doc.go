@@ -1,9 +1,9 @@
 // Package pipeline is the controller of Pipelines: it makes their streams, the bucket in
-// which their workers agree on lanes, and one child Stage for each of their stages, repairs
-// all of it for ever, and sums up their state.
+// which their workers agree on lanes, one child Stage for each of their stages, and for each Stage, attached ones
+// too, the revision that it is to run; it repairs all of it for ever, and sums up their state.
 //
 // A reconcile reads top to bottom in controller.go: fetch, finalizer, gather (all reads,
-// one snapshot: gather.go), decide (pure: plan.go), apply (all writes: apply.go), status
+// one snapshot: gather.go), decide (pure: plan*.go), apply (all writes: apply*.go), status
 // (one patch, only when something changed: status.go). Deletion is in delete.go, the
 // Kubernetes Events are in events.go.
 //

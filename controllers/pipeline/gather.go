@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/plan"
 	"millrace.dev/millrace/workers/config"
 )
@@ -20,6 +24,8 @@ type snapshot struct {
 	pipeline *v1alpha1.Pipeline
 	stages   graph.Stages
 	resolved graph.Resolved
+	// running is what each Stage runs, by the name of the object.
+	running map[string]running
 	// taken are Stages that have the name of a child and belong to somebody else.
 	taken map[string]*v1alpha1.Stage
 	// nats is nil when natsErr says why.
@@ -31,6 +37,16 @@ type snapshot struct {
 	deadLetters []jetstream.DeadLetter
 }
 
+// running is what a Stage runs.
+type running struct {
+	history revision.History
+	// unreadable says why the history is not known.
+	unreadable error
+	// deployment and configMap are what workers run by without a revision; nil when there is one, or none of them.
+	deployment *appsv1.Deployment
+	configMap  *corev1.ConfigMap
+}
+
 // gather reads everything. Only errors of the API server end a reconcile; those of NATS
 // become part of the snapshot.
 func (r *Reconciler) gather(ctx context.Context, pipeline *v1alpha1.Pipeline) (*snapshot, error) {
@@ -39,7 +55,10 @@ func (r *Reconciler) gather(ctx context.Context, pipeline *v1alpha1.Pipeline) (*
 	if s.stages, err = graph.List(ctx, r.Client, pipeline.Namespace, pipeline.Name); err != nil {
 		return nil, err
 	}
-	s.resolved = r.Planner.Resolve(pipeline, s.stages.Attached)
+	if s.running, err = r.gatherRunning(ctx, s); err != nil {
+		return nil, err
+	}
+	s.resolved = r.Planner.Resolve(pipeline, s.stages.Attached, lanesOf(s.running))
 	if s.taken, err = r.gatherTaken(ctx, s); err != nil {
 		return nil, err
 	}
@@ -58,6 +77,40 @@ func (r *Reconciler) gather(ctx context.Context, pipeline *v1alpha1.Pipeline) (*
 		s.deadLetters, s.natsErr = gatherDeadLetters(ctx, s)
 	}
 	return s, nil
+}
+
+// gatherRunning reads what the Stages run.
+func (r *Reconciler) gatherRunning(ctx context.Context, s *snapshot) (map[string]running, error) {
+	all := map[string]running{}
+	for _, stage := range ours(s.stages, s.pipeline) {
+		var run running
+		if run.history, run.unreadable = revision.List(ctx, r.Client, stage); revision.IsAPIError(run.unreadable) {
+			return nil, run.unreadable
+		}
+		if len(run.history) == 0 && run.unreadable == nil {
+			if err := r.gatherUnrevised(ctx, stage, &run); err != nil {
+				return nil, err
+			}
+		}
+		all[stage.Name] = run
+	}
+	return all, nil
+}
+
+// gatherUnrevised reads the workers of a Stage without revisions: an operator of a release before those made them.
+func (r *Reconciler) gatherUnrevised(ctx context.Context, stage *v1alpha1.Stage, run *running) error {
+	var d appsv1.Deployment
+	err := r.Client.Get(ctx, client.ObjectKeyFromObject(stage), &d)
+	if err != nil || !metav1.IsControlledBy(&d, stage) {
+		return client.IgnoreNotFound(err)
+	}
+	var c corev1.ConfigMap
+	err = r.Client.Get(ctx, client.ObjectKey{Namespace: stage.Namespace, Name: revision.Mounted(&d)}, &c)
+	if err != nil || !metav1.IsControlledBy(&c, stage) {
+		return client.IgnoreNotFound(err)
+	}
+	run.deployment, run.configMap = &d, &c
+	return nil
 }
 
 // gatherDeadLetters reads the newest dead letters, and nothing while there are no new ones.

@@ -6,6 +6,7 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/plan"
 )
 
@@ -17,6 +18,11 @@ type intent struct {
 	children []child
 	// prune are children whose entry is gone from the spec.
 	prune []v1alpha1.Stage
+	// revisions to write; failed says why some cannot be made.
+	revisions []compiled
+	failed    []error
+	// accepted is what is said of each Stage.
+	accepted []acceptance
 	// retained are streams that were in the plan before and are no more: their data stay.
 	retained []string
 }
@@ -29,12 +35,13 @@ type child struct {
 }
 
 // decide is pure: what does the snapshot call for? A refused Pipeline calls for nothing:
-// what runs goes on as it is.
-func decide(s *snapshot, cluster string) intent {
+// what runs goes on as it is, by the last revisions.
+func decide(s *snapshot, cluster string, settings revision.Settings) intent {
 	if s.resolved.Plan == nil {
-		return intent{}
+		return intent{accepted: decideAccepted(s)}
 	}
-	in := intent{children: decideChildren(s), prune: decidePrune(s), retained: decideRetained(s)}
+	in := intent{accepted: decideAccepted(s), children: decideChildren(s), prune: decidePrune(s), retained: decideRetained(s)}
+	in.revisions, in.failed = decideRevisions(s, settings)
 	if s.natsErr != nil {
 		return in
 	}

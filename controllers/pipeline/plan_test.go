@@ -13,9 +13,12 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/test/golden"
 	"millrace.dev/millrace/workers/config"
 )
+
+var settings = revision.Settings{Version: "1", Image: "registry.example/millrace:1.0.0"}
 
 func pipeline() *v1alpha1.Pipeline {
 	return &v1alpha1.Pipeline{
@@ -39,14 +42,14 @@ func snap(t *testing.T, p *v1alpha1.Pipeline, attached ...v1alpha1.Stage) *snaps
 		t.Fatal(err)
 	}
 	return &snapshot{
-		pipeline: p, stages: graph.Stages{Attached: attached}, resolved: planner.Resolve(p, attached),
+		pipeline: p, stages: graph.Stages{Attached: attached}, resolved: planner.Resolve(p, attached, nil),
 		taken: map[string]*v1alpha1.Stage{}, streams: map[string]*jetstream.Stream{},
 	}
 }
 
 func TestNewPipelineGolden(t *testing.T) {
 	p := pipeline()
-	in := decide(snap(t, p), "blue")
+	in := decide(snap(t, p), "blue", settings)
 	var b strings.Builder
 	for _, change := range in.streams {
 		if change.Action != jetstream.ActionCreate {
@@ -124,7 +127,7 @@ func TestDecide(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := snap(t, pipeline())
 			test.change(s)
-			in := decide(s, "")
+			in := decide(s, "", settings)
 			got := map[string]int{}
 			count := func(what string, n int) {
 				if n > 0 {
@@ -169,7 +172,7 @@ func TestChildThatDrainsIsLeftAlone(t *testing.T) {
 		OwnerReferences: []metav1.OwnerReference{{APIVersion: "millrace.dev/v1alpha1", Kind: "Pipeline", Name: p.Name, UID: p.UID, Controller: new(true)}},
 	}, Spec: v1alpha1.StageSpec{PipelineRef: v1alpha1.PipelineRef{Name: p.Name}, Name: p.Spec.Stages[0].Name, StageNode: v1alpha1.StageNode{Enrich: &v1alpha1.EnrichSpec{}}}}
 	s.stages.Children = []v1alpha1.Stage{old}
-	in := decide(s, "")
+	in := decide(s, "", settings)
 	for _, c := range in.children {
 		if c.live != nil || c.entry.Name == old.Spec.Name {
 			t.Errorf("%s is applied to the Stage that is being deleted", c.entry.Name)
@@ -179,7 +182,7 @@ func TestChildThatDrainsIsLeftAlone(t *testing.T) {
 		t.Errorf("pruned: %d", len(in.prune))
 	}
 	s.stages.Children = nil
-	if in := decide(s, ""); len(in.children) != len(p.Spec.Stages) {
+	if in := decide(s, "", settings); len(in.children) != len(p.Spec.Stages) {
 		t.Errorf("%d of %d children are applied when it is gone", len(in.children), len(p.Spec.Stages))
 	}
 }

@@ -83,7 +83,7 @@ func setFacts(s *v1alpha1.PipelineStatus, rep report) {
 	ready := 0
 	s.Lag, s.Duplicates = nil, nil
 	for _, stage := range stages {
-		if stage != nil && isReady(stage) {
+		if stage != nil && isReady(stage) && isCurrent(rep.seen, stage) {
 			ready++
 		}
 		if stage != nil && stage.Status.Lag != nil {
@@ -141,7 +141,7 @@ func accepted(rep report) status.Verdict {
 	if errs := rep.seen.resolved.Errors; len(errs) > 0 {
 		return status.Stalled(kind, v1alpha1.ReasonInvalid, errs.ToAggregate().Error())
 	}
-	message := "the spec makes sense"
+	message := "spec is valid"
 	if n := len(rep.seen.resolved.Refused); n > 0 {
 		names := make([]string, 0, n)
 		for name := range rep.seen.resolved.Refused {
@@ -242,7 +242,7 @@ func stagesReady(rep report) status.Verdict {
 		switch {
 		case stage == nil:
 			waiting = append(waiting, trouble{planned.Name, "being created"})
-		case rep.done.applied[stage.Name]:
+		case rep.done.applied[stage.Name], !isCurrent(rep.seen, stage):
 			waiting = append(waiting, trouble{planned.Name, "being updated"})
 		case meta.IsStatusConditionTrue(stage.Status.Conditions, v1alpha1.ConditionStalled):
 			stalled = append(stalled, trouble{planned.Name, readyMessage(stage)})
@@ -325,6 +325,12 @@ func stagesInPlan(s *snapshot) map[string]*v1alpha1.Stage {
 		}
 	}
 	return stages
+}
+
+// isCurrent reports whether what a Stage says is about its newest revision.
+func isCurrent(s *snapshot, stage *v1alpha1.Stage) bool {
+	newest := s.running[stage.Name].history.Newest()
+	return newest != nil && stage.Status.ObservedRevision == newest.Name
 }
 
 // isReady reports whether a Stage is ready and says so of its present spec.

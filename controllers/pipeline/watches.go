@@ -22,7 +22,7 @@ import (
 // specChanged lets through what changes the work to do: status patches, our own among
 // them, do not count, but for one that takes the status away.
 func specChanged() builder.Predicates {
-	return builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, status.Lost(pipelineConditions)))
+	return builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, restarted(), status.Lost(pipelineConditions)))
 }
 
 func pipelineConditions(o client.Object) []metav1.Condition {
@@ -45,6 +45,8 @@ func stageChanged() builder.Predicates {
 			!maps.Equal(before.Labels, after.Labels) ||
 			!equality.Semantic.DeepEqual(before.OwnerReferences, after.OwnerReferences) ||
 			readiness(before) != readiness(after) ||
+			before.Status.ObservedRevision != after.Status.ObservedRevision ||
+			before.Annotations[v1alpha1.AnnotationRestart] != after.Annotations[v1alpha1.AnnotationRestart] ||
 			(value(before.Status.Lag) > 0) != (value(after.Status.Lag) > 0) ||
 			!equality.Semantic.DeepEqual(before.Status.Duplicates, after.Status.Duplicates)
 	}})
@@ -53,7 +55,7 @@ func stageChanged() builder.Predicates {
 // readiness of a stage, as far as its Pipeline repeats it.
 func readiness(stage *v1alpha1.Stage) string {
 	s := ""
-	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionStalled} {
+	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionStalled, v1alpha1.ConditionAccepted} {
 		if c := meta.FindStatusCondition(stage.Status.Conditions, kind); c != nil {
 			s += fmt.Sprintf("%s %s %s %t;", c.Status, c.Reason, c.Message, c.ObservedGeneration == stage.Generation)
 		}
@@ -69,5 +71,27 @@ func pipelineOf(_ context.Context, object client.Object) []reconcile.Request {
 	}
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{
 		Namespace: stage.Namespace, Name: stage.Spec.PipelineRef.Name,
+	}}}
+}
+
+// restarted lets through that all workers are to be replaced.
+func restarted() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld.GetAnnotations()[v1alpha1.AnnotationRestart] != e.ObjectNew.GetAnnotations()[v1alpha1.AnnotationRestart]
+	}}
+}
+
+// gone lets through that a revision was deleted: the newest is written again.
+func gone() builder.Predicates {
+	return builder.WithPredicates(predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		UpdateFunc: func(event.UpdateEvent) bool { return false },
+	})
+}
+
+// labelledPipeline maps a revision to the Pipeline that it is of.
+func labelledPipeline(_ context.Context, object client.Object) []reconcile.Request {
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{
+		Namespace: object.GetNamespace(), Name: object.GetLabels()[v1alpha1.LabelPipeline],
 	}}}
 }

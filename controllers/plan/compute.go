@@ -129,6 +129,7 @@ func DomainOf(spec *v1alpha1.NATSSpec, ofDefault config.Domain) config.Domain {
 // stage plans one node. It needs the streams that the node reads and writes.
 func (c *computation) stage(p *Plan, n *node, streams []*stream, nats config.NATS) Stage {
 	lanes := c.lanes(n.head, p.Partitions)
+	c.checkLanes(n, lanes)
 	s := Stage{
 		Name: n.name, Object: n.object, Lanes: lanes, Replicas: n.replicas,
 		Suspended: c.in.Pipeline.Spec.Suspend || n.head.spec.Suspend,

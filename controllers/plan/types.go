@@ -17,6 +17,9 @@ type Input struct {
 	DefaultNATSURL string
 	// DefaultDomain is the JetStream domain that DefaultNATSURL reaches; empty = its own JetStream.
 	DefaultDomain config.Domain
+	// Lanes are those that the stages run in, by the name of the Stage object; of the others it says nothing. A plan that changes them is
+	// refused.
+	Lanes map[string]int `json:"-"`
 	// Expressions are for callers that make several plans of the same stages: to compile expressions takes most of the time
 	// of a plan. Without them Compute makes its own when it needs some.
 	Expressions *Expressions `json:"-"`

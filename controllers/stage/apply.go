@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millrace.dev/millrace/controllers/internal/apply"
@@ -28,8 +30,6 @@ type outcome struct {
 	backlogs map[string]jetstream.Lag
 	// natsErr: NATS could not be asked, before or in the middle.
 	natsErr error
-	// revision is the ConfigMap that was applied; empty when none was.
-	revision string
 	// deployment is what came of the Deployment.
 	deployment apply.Outcome
 	// taken says that somebody else has the name of the autoscaler.
@@ -49,8 +49,8 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome 
 		consumers: map[string]*jetstream.Consumer{}, refusals: map[string]error{}, backlogs: map[string]jetstream.Lag{},
 		natsErr: s.natsErr, deployment: apply.Unchanged,
 	}
-	for i, c := range in.consumers {
-		done.consumers[key(c.Stream, c.Name)] = s.inputs[i].have
+	for _, c := range in.consumers {
+		done.consumers[key(c.Stream, c.Name)] = c.lane.Have
 	}
 	ready := r.applyConsumers(ctx, s, in.consumers, &done)
 	r.dropConsumers(s, in, &done)
@@ -133,11 +133,7 @@ func (r *Reconciler) applyWorkers(ctx context.Context, s *snapshot, in intent, d
 	if err != nil {
 		return fmt.Errorf("apply ConfigMap %s: %w", name, err)
 	}
-	done.revision = name
 	results[result] = append(results[result], "ConfigMap "+name)
-	if in.workers.replaces != "" {
-		r.eventEdited(s.stage, in.workers.replaces, name)
-	}
 	if err := r.applyReplicas(ctx, s, in.workers.autoscaling); err != nil {
 		return err
 	}
@@ -149,7 +145,7 @@ func (r *Reconciler) applyWorkers(ctx context.Context, s *snapshot, in intent, d
 	if err := r.applyScalers(ctx, s, in.workers.autoscaling, done, results); err != nil {
 		return err
 	}
-	return r.pruneConfigMaps(ctx, in.prune)
+	return r.prune(ctx, in)
 }
 
 // applyConfig makes the ConfigMap of the revision, or brings it up to date.
@@ -163,19 +159,23 @@ func (r *Reconciler) applyConfig(ctx context.Context, s *snapshot, in intent) (a
 	return r.Applier.Apply(ctx, in.workers.config, live)
 }
 
-func (r *Reconciler) pruneConfigMaps(ctx context.Context, old []corev1.ConfigMap) error {
+// prune deletes what was of earlier rollouts.
+func (r *Reconciler) prune(ctx context.Context, in intent) error {
 	var errs []error
-	for _, c := range old {
-		errs = append(errs, r.deleteConfigMap(ctx, &c))
+	for _, c := range in.prune {
+		errs = append(errs, r.delete(ctx, "ConfigMap", &c, client.Preconditions{UID: new(c.UID)}))
+	}
+	for _, old := range in.pruneRevisions {
+		errs = append(errs, r.delete(ctx, "ControllerRevision", &appsv1.ControllerRevision{
+			ObjectMeta: metav1.ObjectMeta{Namespace: *in.workers.deployment.Namespace, Name: old.Name},
+		}))
 	}
 	return errors.Join(errs...)
 }
 
-func (r *Reconciler) deleteConfigMap(ctx context.Context, c *corev1.ConfigMap) error {
-	uid := c.UID
-	err := r.Client.Delete(ctx, c, client.Preconditions{UID: &uid})
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete ConfigMap %s: %w", c.Name, err)
+func (r *Reconciler) delete(ctx context.Context, kind string, o client.Object, options ...client.DeleteOption) error {
+	if err := r.Client.Delete(ctx, o, options...); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete %s %s: %w", kind, o.GetName(), err)
 	}
 	return nil
 }

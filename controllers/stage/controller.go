@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -25,7 +26,6 @@ import (
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/cleanup"
-	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/keda"
 	"millrace.dev/millrace/controllers/internal/metrics"
@@ -40,6 +40,7 @@ import (
 // +kubebuilder:rbac:groups=millrace.dev,resources=stages/finalizers,verbs=update
 // +kubebuilder:rbac:groups=millrace.dev,resources=pipelines,verbs=get;list;watch
 // +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=apps,resources=controllerrevisions,verbs=get;list;watch;delete
 // +kubebuilder:rbac:groups=autoscaling,resources=horizontalpodautoscalers,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=keda.sh,resources=scaledobjects,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;patch;delete
@@ -51,7 +52,6 @@ type Reconciler struct {
 	Client   client.Client
 	Applier  *apply.Applier
 	Access   *access.Access
-	Planner  *graph.Planner
 	Recorder events.EventRecorder
 	// Work counts the passes.
 	Work *metrics.Work
@@ -88,18 +88,10 @@ type Reconciler struct {
 	progress progress
 }
 
-// Settings are the operator's choices for all workers.
+// Settings are the operator's choices for all stages.
 type Settings struct {
-	// Version of the operator.
-	Version string
-	// Image of the workers of stages that name none.
-	Image string
-	// ServiceAccount of the workers that read the cluster and name none.
-	ServiceAccount string
 	// Cluster is recorded on consumers; it tells operators apart that share a NATS account.
 	Cluster string
-	// Tracing of the workers.
-	Tracing Tracing
 	// Backend is who sets the number of workers of stages that scale.
 	Backend scaling.Backend
 	// ScaleDownWindow is for how long nobody must have wanted more workers before there are fewer.
@@ -108,20 +100,18 @@ type Settings struct {
 	ReadingsURL string
 }
 
-// SetupWithManager registers the controller. graph.Index must have run.
+// SetupWithManager registers the controller. graph.Index and revision.Index must have run.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
-	if err := index(ctx, mgr.GetFieldIndexer()); err != nil {
-		return err
-	}
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("stage").
 		For(&v1alpha1.Stage{}, stageChanged()).
 		Owns(&appsv1.Deployment{}).
 		Owns(&corev1.ConfigMap{}).
+		Owns(&appsv1.ControllerRevision{}, made()).
 		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, autoscalerTurned()).
 		WatchesRawSource(source.Channel(r.Wake, &handler.EnqueueRequestForObject{})).
 		Watches(&v1alpha1.Pipeline{}, handler.EnqueueRequestsFromMapFunc(r.stagesOf), pipelineChanged()).
-		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(r.besides), attachedChanged()).
+		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(r.besides), leavingChanged()).
 		WatchesRawSource(r.Watch.Source(watch.Stage)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).
 		Build(r)
@@ -139,7 +129,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	return r.KEDA.Look(ctx)
 }
 
-// Reconcile brings one Stage towards the plan of its pipeline.
+// Reconcile brings one Stage towards its newest revision.
 func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (_ reconcile.Result, err error) {
 	var stage v1alpha1.Stage
 	if err := r.Client.Get(ctx, request.NamespacedName, &stage); err != nil {
@@ -165,15 +155,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	intent, err := decide(seen, r.Settings)
-	if err != nil { // a retry changes nothing: the status says so, and the next look is at the usual time
-		intent.refused = err
-	}
+	intent := decide(seen, r.Settings)
 	done := r.apply(ctx, seen, intent)
 	r.follow(seen)
 	before := stage.DeepCopy()
 	if err := r.writeStatus(ctx, &stage, before, report{seen: seen, intent: intent, done: done}); err != nil {
-		return reconcile.Result{}, err
+		return again(err)
 	}
 	moved := r.progress.moved(request.NamespacedName, seen, r.Now())
 	if done.kubernetes != nil {
@@ -182,18 +169,27 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	return r.next(&stage, before, done, moved), nil
 }
 
+// again has a pass repeated that wrote to an object which somebody else had written to since it was read: that is no failure.
+func again(err error) (reconcile.Result, error) {
+	if apierrors.IsConflict(err) {
+		return reconcile.Result{RequeueAfter: apply.CatchUp}, nil
+	}
+	return reconcile.Result{}, err
+}
+
 // follow has the controller woken when what this pass looked at changes.
 func (r *Reconciler) follow(s *snapshot) {
-	if s.node == nil {
+	if s.newest == nil {
 		return
 	}
 	interest := watch.Interest{
-		Pipeline: client.ObjectKeyFromObject(s.pipeline), Connection: jetstream.ConnectionOf(s.natsErr),
+		Pipeline:   client.ObjectKey{Namespace: s.stage.Namespace, Name: s.stage.Spec.PipelineRef.Name},
+		Connection: jetstream.ConnectionOf(s.natsErr),
 	}
 	if s.nats != nil {
 		interest.Connection = s.nats.Connection()
 	}
-	for _, c := range s.node.Consumers {
+	for _, c := range s.newest.Consumers() {
 		if !slices.Contains(interest.Streams, c.Stream) {
 			interest.Streams = append(interest.Streams, c.Stream)
 		}
@@ -202,14 +198,24 @@ func (r *Reconciler) follow(s *snapshot) {
 	r.Watch.Follow(watch.Stage, client.ObjectKeyFromObject(s.stage), interest)
 }
 
-// writeStatus patches the status once, and only when it changed.
+// writeStatus patches the status once, and only when it changed. Where the Pipeline controller was first, it is written on top of
+// that: what this pass did, such as what a new consumer found, no other pass will find out.
 func (r *Reconciler) writeStatus(ctx context.Context, stage, before *v1alpha1.Stage, rep report) error {
-	setStatus(&stage.Status, rep, r.Now())
-	wrote, err := r.Applier.Status(ctx, stage, before)
-	if wrote {
-		r.eventTurned(stage, before.Status.Conditions)
+	generation := stage.Generation
+	for {
+		setStatus(&stage.Status, rep, r.Now())
+		wrote, err := r.Applier.SharedStatus(ctx, stage, before)
+		if wrote {
+			r.eventTurned(stage, before.Status.Conditions)
+		}
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		if gone := r.Reader.Get(ctx, client.ObjectKeyFromObject(stage), stage); gone != nil || stage.Generation != generation {
+			return cmp.Or(client.IgnoreNotFound(gone), err)
+		}
+		stage.DeepCopyInto(before)
 	}
-	return err
 }
 
 // next says when to look again if nothing wakes the controller before: at once for what was just

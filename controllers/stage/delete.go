@@ -3,6 +3,8 @@ package stage
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -15,7 +17,9 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/revision"
 )
 
 // cleanupRetry is how often a deletion that waits for NATS tries again.
@@ -33,7 +37,7 @@ func (r *Reconciler) finalize(ctx context.Context, stage *v1alpha1.Stage) (recon
 	}
 	switch waits, err := r.drain(ctx, stage); {
 	case err != nil && access.Reason(err) == "":
-		return reconcile.Result{}, err
+		return again(err)
 	case err != nil && r.failures.Lasting(stage, r.Now()) < r.CleanupTimeout:
 		r.eventWaiting(stage, err)
 		return reconcile.Result{RequeueAfter: cleanupRetry}, nil
@@ -81,40 +85,39 @@ func (r *Reconciler) deleteConsumers(ctx context.Context, stage *v1alpha1.Stage)
 	if err != nil {
 		return err
 	}
-	owner := access.StageOwner(stage, r.Settings.Cluster)
-	streams, err := nats.StreamsOf(owner)
+	owned, err := consumersOf(nats, access.StageOwner(stage, r.Settings.Cluster))
 	if err != nil {
 		return err
 	}
 	var deleted []string
 	defer func() { r.eventConsumersDeleted(ctx, stage, deleted) }()
-	for _, stream := range streams {
-		names, err := nats.ConsumersOf(stream.Config.Name, owner)
-		if err != nil {
-			return err
-		}
-		for _, name := range names {
-			if err := nats.DeleteConsumer(stream.Config.Name, name); err != nil {
+	for _, stream := range slices.Sorted(maps.Keys(owned)) {
+		for _, name := range owned[stream] {
+			if err := nats.DeleteConsumer(stream, name); err != nil {
 				return err
 			}
 		}
-		if len(names) > 0 {
-			deleted = append(deleted, list(names)+" of stream "+stream.Config.Name)
-		}
+		deleted = append(deleted, list(owned[stream])+" of stream "+stream)
 	}
 	return nil
 }
 
-// clientFor connects to the server of the stage's pipeline; when that is gone already, to
-// the operator's default, where its consumers are unless it named another.
+// clientFor connects to the server that the stage ran on: its revision knows it, also when the Pipeline is gone already. Of a
+// stage that never had one, it is the server of the Pipeline, or else the operator's.
 func (r *Reconciler) clientFor(ctx context.Context, stage *v1alpha1.Stage) (*jetstream.Client, error) {
-	var pipeline v1alpha1.Pipeline
-	err := r.Client.Get(ctx, client.ObjectKey{Namespace: stage.Namespace, Name: stage.Spec.PipelineRef.Name}, &pipeline)
-	if apierrors.IsNotFound(err) {
-		return r.Access.DefaultClient()
+	history, err := revision.List(ctx, r.Client, stage)
+	if revision.IsAPIError(err) {
+		return nil, err
 	}
+	if newest := history.Newest(); newest != nil {
+		return r.Access.Connect(ctx, stage.Namespace, newest.NATS)
+	}
+	pipeline, err := graph.PipelineOf(ctx, r.Client, stage)
 	if err != nil {
 		return nil, err
 	}
-	return r.Access.Client(ctx, &pipeline)
+	if pipeline == nil {
+		return r.Access.Connect(ctx, stage.Namespace, nil)
+	}
+	return r.Access.Client(ctx, pipeline)
 }

@@ -20,6 +20,8 @@ import (
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/revision"
+	"millrace.dev/millrace/controllers/plan"
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/natsserver"
 )
@@ -32,10 +34,35 @@ type deletion struct {
 	worker   *appsv1.Deployment
 	recorder *events.FakeRecorder
 	now      time.Time
+	// revisions counts them.
+	revisions int64
 }
 
-// deleted is a deletion that began so long ago; the consumers of the stage are at the given server.
-func deleted(t *testing.T, ago time.Duration, server string) *deletion {
+// readingStream is a revision that reads a stream with the consumer of the stage.
+func readingStream(stream string) revision.Content {
+	return revision.Content{
+		Format: "millrace.dev/revision/v1", Lanes: 1, ConfigMap: "config-" + strings.ToLower(stream),
+		Inputs: []revision.Input{{From: "ingress", Stream: stream, Durable: "shop-obs-validate", Lanes: []plan.Consumer{{
+			Stream: stream, Durable: "shop-obs-validate",
+		}}}},
+	}
+}
+
+// revise is the ControllerRevision of a content, which the worker is of.
+func (d *deletion) revise(c revision.Content) client.Object {
+	d.t.Helper()
+	d.revisions++
+	object, err := revision.Object(d.stage, nil, d.revisions, c, revision.Marks{})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.worker.Spec.Template = mounting(c.ConfigMap).Spec.Template
+	return object
+}
+
+// deleted is a deletion that began so long ago, of a stage with these revisions, the first of which its worker is of; its consumers are
+// at the given server.
+func deleted(t *testing.T, ago time.Duration, server string, revisions ...revision.Content) *deletion {
 	t.Helper()
 	d := &deletion{t: t, now: time.Now().Truncate(time.Second), recorder: events.NewFakeRecorder(100)}
 	d.stage = child("validate")
@@ -56,8 +83,13 @@ func deleted(t *testing.T, ago time.Duration, server string) *deletion {
 			t.Fatal(err)
 		}
 	}
-	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(pipeline(nil), d.stage, d.worker).WithStatusSubresource(d.stage).
-		WithIndex(&v1alpha1.Stage{}, graph.IndexPipeline, graph.IndexedPipeline).Build()
+	objects := []client.Object{pipeline(nil), d.stage, d.worker}
+	for _, r := range revisions {
+		objects = append(objects, d.revise(r))
+	}
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(d.stage).
+		WithIndex(&v1alpha1.Stage{}, graph.IndexPipeline, graph.IndexedPipeline).
+		WithIndex(&appsv1.ControllerRevision{}, revision.IndexOwner, revision.IndexedOwner).Build()
 	clock := func() time.Time { return d.now }
 	applier, err := apply.New(c, clock)
 	if err != nil {
@@ -107,7 +139,7 @@ func TestDeletionIsGivenUpAMinuteAfterTheFirstFailure(t *testing.T) {
 		"just now": 0, "before the operator began": 2 * time.Minute, "longer ago than a drain may take": time.Hour,
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := deleted(t, ago, nobody)
+			d := deleted(t, ago, nobody, readingStream("SHOP_OBS_RAW"))
 			for _, wait := range []time.Duration{0, 30 * time.Second, 29 * time.Second} {
 				if d.after(wait) {
 					t.Fatalf("given up too early: %s", d.noted())
@@ -152,27 +184,19 @@ func store(t *testing.T, server *natsserver.Embedded) {
 // TestDrainDoesNotWaitForNobody: what the workers that there are do not read will not be processed, and is told at once.
 func TestDrainDoesNotWaitForNobody(t *testing.T) {
 	for name, test := range map[string]struct {
-		config string
+		worker string
 		want   bool
 	}{
-		"they read it":             {`{"inputs":[{"stream":"SHOP_OBS_RAW","durable":"shop-obs-validate"}]}`, false},
-		"they read something else": {`{"inputs":[{"stream":"OTHER","durable":"shop-obs-validate"}]}`, true},
-		"it is not known":          {`{`, false},
-		"it is edited":             {`{"inputs":[{"stream":"OTHER","durable":"shop-obs-validate"}]}`, false},
+		"they read it":             {"config-shop_obs_raw", false},
+		"they read something else": {"config-other", true},
+		"it is not known":          {"config-unknown", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := harness.RunEmbeddedNATS(t, natsserver.Options{})
 			store(t, server)
-			d := deleted(t, 0, server.URL())
-			revision := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "revision"}, Data: map[string]string{configKey: test.config}}
-			if intact, err := contentName(d.stage.Name, "", revision.Data); err == nil && name != "it is edited" {
-				revision.Name = intact
-			}
-			if err := d.Client.Create(t.Context(), revision); err != nil {
-				t.Fatal(err)
-			}
-			d.stage.Status.Revision = revision.Name
-			if err := d.Client.Status().Update(t.Context(), d.stage); err != nil {
+			d := deleted(t, 0, server.URL(), readingStream("OTHER"), readingStream("SHOP_OBS_RAW"))
+			d.worker.Spec.Template = mounting(test.worker).Spec.Template
+			if err := d.Client.Update(t.Context(), d.worker); err != nil {
 				t.Fatal(err)
 			}
 			if got := d.after(time.Second); got != test.want {
@@ -189,7 +213,7 @@ func TestDrainDoesNotWaitForNobody(t *testing.T) {
 // TestDrainOutlivesAFailure: a server that does not answer for a moment, long after the deletion, does not end a drain.
 func TestDrainOutlivesAFailure(t *testing.T) {
 	server := harness.RunEmbeddedNATS(t, natsserver.Options{})
-	d := deleted(t, 0, server.URL())
+	d := deleted(t, 0, server.URL(), readingStream("SHOP_OBS_RAW"))
 	store(t, server)
 	if d.after(0) || d.after(3*time.Minute) {
 		t.Fatalf("the stage is gone, with an event left: %s", d.noted())

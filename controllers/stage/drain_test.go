@@ -6,34 +6,30 @@ import (
 	"testing"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/revision"
 )
 
 // moved is the snapshot of the stage correlate whose workers read enrich, with a thousand events left there, and
 // whose manifest says validate by now; before is the revision that reads enrich.
-func moved(t *testing.T) (s *snapshot, before corev1.ConfigMap) {
+func moved(t *testing.T) (s *snapshot, before *revision.Revision) {
 	t.Helper()
-	in, err := decide(snap(t, pipeline(nil), child("correlate")), settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before = liveConfig(in)
-	s = snap(t, pipeline(func(p *v1alpha1.Pipeline) {
+	s = snap(t, pipeline(nil), child("correlate"))
+	before = s.newest
+	s.compile(t, pipeline(func(p *v1alpha1.Pipeline) {
 		p.Generation = 2
 		p.Spec.Stages[2].From = []string{"validate"}
-	}), child("correlate"))
-	entry := v1alpha1.ConsumerStatus{Stream: "SHOP_OBS_ENRICH", Name: "shop-obs-correlate", Lanes: 1}
-	s.stage.Status.Revision = before.Name
-	s.stage.Status.Consumers = []v1alpha1.ConsumerStatus{entry}
-	s.deployment = &appsv1.Deployment{}
-	s.configMaps = []corev1.ConfigMap{before}
-	s.former = []former{{entry: entry, lanes: durablesOf(entry), events: 1000, oldest: time.Unix(1_700_000_000, 0), begun: true}}
+	}))
+	s.deployment = mounting(before.ConfigMap)
+	s.intake.Former = []intake.Former{{
+		Stream: "SHOP_OBS_ENRICH", Durable: "shop-obs-correlate", Lanes: 1, Events: 1000, Oldest: time.Unix(1_700_000_000, 0), Begun: true,
+		Consumers: map[string]intake.Lane{"shop-obs-correlate": {Have: &jetstream.Consumer{Pending: 1000}}},
+	}}
 	return s, before
 }
 
@@ -47,7 +43,7 @@ func marked(s *snapshot, reason string) {
 
 // unanswered: one request failed before the former inputs were read.
 func unanswered(s *snapshot) {
-	s.natsErr, s.former = &jetstream.UnreachableError{Server: "nats://nats:4222", Err: errors.New("timeout")}, nil
+	s.natsErr, s.intake = &jetstream.UnreachableError{Server: "nats://nats:4222", Err: errors.New("timeout")}, intake.Intake{}
 }
 
 // TestFormerInputs: the workers and the positions stay until what was stored before a change of from is processed,
@@ -63,62 +59,45 @@ func TestFormerInputs(t *testing.T) {
 		says string
 	}{
 		"events are left":     {func(*snapshot) {}, true, false, going},
-		"all is processed":    {func(s *snapshot) { s.former[0].events = 0 }, false, true, ""},
+		"the status is lost":  {func(s *snapshot) { s.stage.Status = v1alpha1.StageStatus{} }, true, false, going},
+		"all is processed":    {func(s *snapshot) { s.intake.Former[0].Events = 0 }, false, true, ""},
 		"a person says leave": {func(s *snapshot) { s.stage.Annotations = map[string]string{v1alpha1.AnnotationDrain: "false"} }, false, true, ""},
 		"what is left came after the change": {func(s *snapshot) {
-			marked(s, v1alpha1.ReasonEventsLeft)
-			s.former[0].oldest = time.Unix(1_700_000_060, 0)
+			s.intake.Former[0].Oldest = s.newest.Created.Add(time.Minute)
 		}, false, true, ""},
+		"all is processed, but another stage is being deleted": {
+			func(s *snapshot) { s.intake.Former[0].Events, s.leaving = 0, true }, true, false,
+			"EventsLeft: the workers go on with what was stored in SHOP_OBS_ENRICH before the change: about 0 events are left",
+		},
 		"NATS does not answer":                {func(s *snapshot) { marked(s, v1alpha1.ReasonEventsLeft); unanswered(s) }, true, false, "EventsLeft: as before"},
 		"NATS does not answer from the first": {unanswered, true, false, ""},
-		"NATS does not answer, the status is lost": {func(s *snapshot) {
-			unanswered(s)
-			s.deployment.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: configVolume, VolumeSource: corev1.VolumeSource{
-				ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: s.configMaps[0].Name}},
-			}}}
-			s.stage.Status = v1alpha1.StageStatus{}
-		}, true, false, ""},
 		"NATS does not answer, a person says leave": {func(s *snapshot) {
 			s.stage.Annotations = map[string]string{v1alpha1.AnnotationDrain: "false"}
 			unanswered(s)
 		}, false, false, ""},
 		"NATS does not answer, no input has changed": {func(s *snapshot) {
 			unanswered(s)
-			s.stage.Status.Consumers = []v1alpha1.ConsumerStatus{{Stream: "SHOP_OBS_VALIDATE", Name: "shop-obs-correlate", Lanes: 1}}
-			s.configMaps = []corev1.ConfigMap{present(s)}
-			s.stage.Status.Revision = s.configMaps[0].Name
-			s.pipeline.Annotations = map[string]string{v1alpha1.AnnotationRestart: "now"}
+			s.deployment = mounting(s.newest.ConfigMap)
 		}, false, false, ""},
-		"the Deployment is deleted": {func(s *snapshot) { s.deployment = nil }, true, false, going},
-		"the ConfigMap is deleted":  {func(s *snapshot) { s.configMaps = nil }, false, false, lost},
-		"the ConfigMap is damaged":  {func(s *snapshot) { s.configMaps[0].Data = nil }, true, false, going},
-		"the ConfigMap was deleted before": {func(s *snapshot) {
-			marked(s, v1alpha1.ReasonRevisionLost)
-			s.former[0].begun = false
-			s.configMaps = []corev1.ConfigMap{present(s)}
-			s.stage.Status.Revision = s.configMaps[0].Name
+		"the Deployment is deleted":                {func(s *snapshot) { s.deployment = nil }, true, false, going},
+		"the revision is deleted":                  {func(s *snapshot) { s.history = s.history[1:] }, false, false, lost},
+		"the revision is deleted, nothing is left": {func(s *snapshot) { s.history, s.intake.Former[0].Events = s.history[1:], 0 }, false, true, ""},
+		"the revision is deleted, and nobody had begun": {func(s *snapshot) {
+			s.history, s.intake.Former[0].Begun = s.history[1:], false
 		}, false, false, lost},
-		"the workers are of the new revision already": {func(s *snapshot) {
-			s.configMaps = append(s.configMaps, present(s))
-			s.stage.Status.Revision = s.configMaps[1].Name
-		}, false, false, lost},
+		"the workers are of the new revision already": {func(s *snapshot) { s.deployment = mounting(s.newest.ConfigMap) }, true, false, going},
 		"no worker ever read it": {func(s *snapshot) {
-			s.configMaps = []corev1.ConfigMap{present(s)}
-			s.stage.Status.Revision, s.former[0].begun = s.configMaps[0].Name, false
+			s.deployment, s.intake.Former[0].Begun = mounting(s.newest.ConfigMap), false
 		}, false, true, ""},
-		"suspended":        {func(s *snapshot) { s.node.Suspended = true }, true, false, ""},
-		"scaled to zero":   {func(s *snapshot) { s.stage.Spec.Replicas = new(int32(0)) }, true, false, ""},
-		"suspended midway": {func(s *snapshot) { marked(s, v1alpha1.ReasonEventsLeft); s.node.Suspended = true }, true, false, ""},
+		"suspended":      {func(s *snapshot) { s.newest.Suspended = true }, true, false, ""},
+		"scaled to zero": {func(s *snapshot) { s.stage.Spec.Replicas = new(int32(0)) }, true, false, ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			s, before := moved(t)
 			test.change(s)
-			in, err := decide(s, settings)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := in.workers == nil || *in.workers.config.Name == before.Name; got != test.kept {
+			in := decide(s, settings)
+			if got := *in.workers.config.Name == before.ConfigMap; got != test.kept {
 				t.Errorf("the workers stay as they are: %t, want %t", got, test.kept)
 			}
 			if got := len(in.drop) > 0; got != test.dropped {
@@ -137,13 +116,29 @@ func TestFormerInputs(t *testing.T) {
 	}
 }
 
-// present is the ConfigMap of what the manifest says now.
-func present(s *snapshot) corev1.ConfigMap {
-	r, err := newRevision(s, settings)
-	if err != nil {
-		panic(err)
+// TestInputsThatFollowEachOther: the workers process what they read, before they come to what the manifest named in between.
+func TestInputsThatFollowEachOther(t *testing.T) {
+	s, before := moved(t)
+	between := s.newest
+	s.compile(t, pipeline(func(p *v1alpha1.Pipeline) { p.Generation, p.Spec.Stages[2].From = 3, []string{"ingress"} }))
+	second := intake.Former{
+		Stream: between.Inputs[0].Stream, Durable: between.Inputs[0].Durable, Lanes: 1, Events: 7, Oldest: time.Unix(1_700_000_000, 0),
+		Consumers: map[string]intake.Lane{between.Inputs[0].Durable: {Have: &jetstream.Consumer{Pending: 7}}},
 	}
-	return corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: r.name, Annotations: r.marks}, Data: r.data}
+	s.intake.Former = append(s.intake.Former, second)
+	in := decide(s, settings)
+	if in.run != before || len(in.held) != 1 || len(in.drop) != 1 || in.drop[0].stream != second.Stream {
+		t.Errorf("got revision %s with %d inputs held, and %v deleted; want the first, and what nobody read deleted", in.run.Name, len(in.held), in.drop)
+	}
+	s.intake.Former[1].Begun = true
+	s.deployment = nil
+	if in = decide(s, settings); in.run != before || len(in.held) != 2 || len(in.drop) != 0 {
+		t.Errorf("got revision %s with %d inputs held, and %v deleted; want the first", in.run.Name, len(in.held), in.drop)
+	}
+	s.intake.Former = s.intake.Former[1:]
+	if in = decide(s, settings); in.run != between {
+		t.Errorf("got revision %s, want the second", in.run.Name)
+	}
 }
 
 // TestLookAtFormerInputs: often while workers are at work on them, and not for what nobody does.

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -10,19 +11,17 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 )
 
 // gatherDuplicates reads how many duplicates the workers have dropped; one request, for stages with dedupe alone.
 func gatherDuplicates(ctx context.Context, s *snapshot) error {
-	if !s.node.Config.Dedupes() {
+	if !s.newest.Dedupes {
 		return nil
 	}
-	workers := s.node.Name
-	if s.node.Head != "" {
-		workers = s.node.Head
-	}
-	counts, err := s.nats.Counts(ctx, s.resolved.Plan.Leases, workers)
+	name := graph.Name(s.stage)
+	counts, err := s.nats.Counts(ctx, s.newest.Leases, cmp.Or(s.newest.Head, name))
 	switch {
 	case errors.Is(err, jetstream.ErrNotFound): // no worker has started, or the bucket is about to be made again
 		s.duplicates = s.stage.Status.Duplicates
@@ -30,7 +29,7 @@ func gatherDuplicates(ctx context.Context, s *snapshot) error {
 	case err != nil || counts == nil:
 		return err
 	}
-	s.duplicates = &v1alpha1.DuplicatesStatus{Events: int64(counts.Duplicates[s.node.Name]), Since: metav1.NewTime(counts.Since)}
+	s.duplicates = &v1alpha1.DuplicatesStatus{Events: int64(counts.Duplicates[name]), Since: metav1.NewTime(counts.Since)}
 	return nil
 }
 
@@ -52,13 +51,15 @@ const settled = 5 * time.Second
 
 // moved says whether the workers of a stage have acknowledged something in the last while.
 func (p *progress) moved(name types.NamespacedName, s *snapshot, now time.Time) bool {
-	if s.node == nil || !s.node.Config.Dedupes() {
+	if s.newest == nil || !s.newest.Dedupes {
 		return false
 	}
 	at := acked{since: now}
-	for _, in := range s.inputs {
-		if in.have != nil {
-			at.sum += in.have.AckFloor
+	for _, in := range s.intake.Inputs {
+		for _, lane := range in.Lanes {
+			if lane.Have != nil {
+				at.sum += lane.Have.AckFloor
+			}
 		}
 	}
 	p.mu.Lock()

@@ -15,6 +15,7 @@ import (
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/status"
 )
@@ -39,8 +40,8 @@ func (r *Reconciler) warn(s *v1alpha1.Stage, reason, action, note string) {
 func (r *Reconciler) eventConsumers(s *v1alpha1.Stage, changes []jetstream.ConsumerChange) {
 	known := map[durable]bool{}
 	for _, c := range s.Status.Consumers {
-		for _, d := range durablesOf(c) {
-			known[d] = true
+		for _, name := range intake.Durables(c) {
+			known[durable{c.Stream, name}] = true
 		}
 	}
 	type deed struct {
@@ -79,7 +80,7 @@ func (r *Reconciler) eventBacklog(s *v1alpha1.Stage, consumers []consumer, backl
 	for _, c := range consumers {
 		if b, ok := backlogs[key(c.Stream, c.Name)]; ok {
 			sum := sums[c.Stream]
-			sums[c.Stream] = jetstream.Lag{Events: sum.Events + b.Events, Oldest: older(sum.Oldest, b.Oldest)}
+			sums[c.Stream] = jetstream.Lag{Events: sum.Events + b.Events, Oldest: intake.Older(sum.Oldest, b.Oldest)}
 		}
 	}
 	for _, stream := range slices.Sorted(maps.Keys(sums)) {
@@ -114,11 +115,6 @@ func (r *Reconciler) eventApplied(s *v1alpha1.Stage, results map[apply.Outcome][
 	}
 }
 
-func (r *Reconciler) eventEdited(s *v1alpha1.Stage, edited, by string) {
-	r.warn(s, v1alpha1.ReasonRevisionEdited, actionWorkers, fmt.Sprintf(
-		"ConfigMap %s, the revision of the workers, was edited: they are replaced by what the manifest says, revision %s", edited, by))
-}
-
 func (r *Reconciler) eventScaled(s *v1alpha1.Stage, from, to int32, why string) {
 	r.normal(s, v1alpha1.ReasonScaled, actionWorkers, fmt.Sprintf("scaled from %d to %d workers: %s", from, to, why))
 }
@@ -140,11 +136,7 @@ func (r *Reconciler) eventWaiting(s *v1alpha1.Stage, cause error) {
 func (r *Reconciler) eventLeftBehind(ctx context.Context, s *v1alpha1.Stage, cause error) {
 	names := make([]string, len(s.Status.Consumers))
 	for i, c := range s.Status.Consumers {
-		var lanes []string
-		for _, d := range durablesOf(c) {
-			lanes = append(lanes, d.name)
-		}
-		names[i] = list(lanes) + " of stream " + c.Stream
+		names[i] = list(intake.Durables(c)) + " of stream " + c.Stream
 	}
 	log.FromContext(ctx).Info("left consumers behind", "consumers", names, "cause", cause.Error())
 	r.warn(s, v1alpha1.ReasonRetained, actionCleanup, fmt.Sprintf(

@@ -2,8 +2,6 @@ package stage
 
 import (
 	"context"
-	"errors"
-	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -11,42 +9,34 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	k8slabels "k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/graph"
+	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/keda"
+	"millrace.dev/millrace/controllers/internal/labels"
+	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/lag"
-	"millrace.dev/millrace/controllers/plan"
 )
-
-// indexOwner indexes ConfigMaps by the Stage that controls them.
-const indexOwner = "metadata.controller"
-
-func index(ctx context.Context, indexer client.FieldIndexer) error {
-	return indexer.IndexField(ctx, &corev1.ConfigMap{}, indexOwner, func(o client.Object) []string {
-		owner := metav1.GetControllerOf(o)
-		if owner == nil || owner.Kind != "Stage" {
-			return nil
-		}
-		return []string{string(owner.UID)}
-	})
-}
 
 // snapshot is all that a reconcile reads.
 type snapshot struct {
 	stage *v1alpha1.Stage
-	// pipeline is nil when there is none, or none that this Stage is a child of.
-	pipeline *v1alpha1.Pipeline
-	resolved graph.Resolved
-	// node is the stage's slice of the plan; nil when it has none.
-	node *plan.Stage
+	// history are the revisions of the stage; unreadable says why they are not known.
+	history    revision.History
+	unreadable error
+	// newest is the revision that the stage is to run; nil while the Pipeline controller has written none.
+	newest *revision.Revision
 
 	deployment *appsv1.Deployment
-	hpa        *autoscalingv2.HorizontalPodAutoscaler
+	// taken says whose the Deployment of the stage's name is, when it is not the stage's; empty when it is, or there is none.
+	taken string
+	hpa   *autoscalingv2.HorizontalPodAutoscaler
 	// scaledObject is KEDA's; nil when there is none.
 	scaledObject *unstructured.Unstructured
 	configMaps   []corev1.ConfigMap
@@ -61,14 +51,10 @@ type snapshot struct {
 	// nats is nil when natsErr says why.
 	nats    *jetstream.Client
 	natsErr error
-	// inputs are in the order of the consumers in the plan.
-	inputs []input
-	// former are inputs that the stage had and that the plan does not name any more.
-	former []former
+	// intake is what exists of the inputs; empty while NATS cannot be asked.
+	intake intake.Intake
 	// duplicates that the workers have dropped; nil when the stage does not look for any, or its workers do not count.
 	duplicates *v1alpha1.DuplicatesStatus
-	// durables are the consumers with the metadata of the stage; only listed when status or revision do not tell of them.
-	durables []string
 	// leaving: another stage of the pipeline is being deleted.
 	leaving bool
 }
@@ -76,77 +62,97 @@ type snapshot struct {
 // durable names a consumer.
 type durable struct{ stream, name string }
 
-// input is what exists of one wanted consumer: of one input and one lane.
-type input struct {
-	want plan.Consumer
-	// have is nil when the consumer does not exist; stream is then read too, and nil when
-	// it does not exist either.
-	have   *jetstream.Consumer
-	stream *jetstream.Stream
-	lag    jetstream.Lag
-}
-
 // gather reads everything. Only errors of the API server end a reconcile: it takes no status either. Those of NATS
 // become part of the snapshot.
 func (r *Reconciler) gather(ctx context.Context, stage *v1alpha1.Stage) (*snapshot, error) {
 	s := &snapshot{stage: stage}
-	if err := r.gatherPipeline(ctx, s); err != nil {
+	if err := r.gatherObjects(ctx, s); err != nil {
 		return nil, err
 	}
-	if err := r.gatherWorkers(ctx, s); err != nil {
-		return nil, err
-	}
-	if s.node == nil {
+	if s.newest == nil {
 		return s, nil
 	}
-	s.nats, s.natsErr = r.Access.Client(ctx, s.pipeline)
+	s.nats, s.natsErr = r.Access.Connect(ctx, stage.Namespace, s.newest.NATS)
 	if s.natsErr != nil {
 		if access.Reason(s.natsErr) != "" {
 			return s, nil
 		}
 		return nil, s.natsErr
 	}
-	if s.natsErr = r.gatherConsumers(ctx, s); s.natsErr == nil {
+	if s.natsErr = r.gatherIntake(ctx, s); s.natsErr == nil {
 		s.natsErr = gatherDuplicates(ctx, s)
 	}
 	return s, nil
 }
 
-func (r *Reconciler) gatherPipeline(ctx context.Context, s *snapshot) error {
-	pipeline, err := graph.PipelineOf(ctx, r.Client, s.stage)
-	if err != nil || pipeline == nil {
-		return err
+// gatherIntake reads the consumers; the error is one of NATS.
+func (r *Reconciler) gatherIntake(ctx context.Context, s *snapshot) error {
+	in, err := intake.Read(ctx, intake.Query{NATS: s.nats, Owner: access.StageOwner(s.stage, r.Settings.Cluster), Stage: s.stage, History: s.history})
+	if err == nil {
+		s.intake = *in
 	}
-	stages, err := graph.List(ctx, r.Client, s.stage.Namespace, pipeline.Name)
+	return err
+}
+
+// gatherObjects reads what Kubernetes has.
+func (r *Reconciler) gatherObjects(ctx context.Context, s *snapshot) error {
+	if s.history, s.unreadable = revision.List(ctx, r.Client, s.stage); revision.IsAPIError(s.unreadable) {
+		return s.unreadable
+	}
+	s.newest = s.history.Newest()
+	stages, err := graph.List(ctx, r.Client, s.stage.Namespace, s.stage.Spec.PipelineRef.Name)
 	if err != nil {
 		return err
 	}
-	s.pipeline = pipeline
 	s.leaving = isLeaving(stages, s.stage)
-	s.resolved = r.Planner.Resolve(pipeline, stages.Attached)
-	s.node = s.resolved.Node(s.stage)
-	return nil
-}
-
-func (r *Reconciler) gatherWorkers(ctx context.Context, s *snapshot) error {
-	var deployment appsv1.Deployment
-	err := r.Client.Get(ctx, client.ObjectKeyFromObject(s.stage), &deployment)
-	switch {
-	case err == nil:
-		s.deployment = &deployment
-	case !apierrors.IsNotFound(err):
+	if err := r.gatherDeployment(ctx, s); err != nil {
 		return err
 	}
 	if err := r.gatherAutoscaling(ctx, s); err != nil {
 		return err
 	}
 	var list corev1.ConfigMapList
-	err = r.Client.List(ctx, &list, client.InNamespace(s.stage.Namespace), client.MatchingFields{indexOwner: string(s.stage.UID)})
-	if err != nil {
-		return err
-	}
+	err = r.Client.List(ctx, &list, client.InNamespace(s.stage.Namespace), client.MatchingFields{revision.IndexOwner: string(s.stage.UID)})
 	s.configMaps = list.Items
+	return err
+}
+
+// gatherDeployment reads the Deployment of the workers. The cache has the operator's own objects alone, so that where it has
+// none the API server is asked whether somebody else has the name.
+func (r *Reconciler) gatherDeployment(ctx context.Context, s *snapshot) error {
+	var d appsv1.Deployment
+	err := r.Client.Get(ctx, client.ObjectKeyFromObject(s.stage), &d)
+	if apierrors.IsNotFound(err) && s.newest != nil && s.newest.Head == "" {
+		err = r.Reader.Get(ctx, client.ObjectKeyFromObject(s.stage), &d)
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return err
+	case isOurs(&d, s.stage):
+		s.deployment = &d
+	default:
+		s.taken = ownerOf(&d)
+	}
 	return nil
+}
+
+// isOurs says whether a Deployment is a Stage's: also one that nobody owns any more, because somebody took the owner away.
+func isOurs(d *appsv1.Deployment, stage *v1alpha1.Stage) bool {
+	if metav1.GetControllerOf(d) != nil {
+		return metav1.IsControlledBy(d, stage)
+	}
+	selector := labels.Selector(stage.Spec.PipelineRef.Name, graph.Name(stage))
+	return d.Labels[labels.ManagedBy] == labels.Operator && k8slabels.SelectorFromSet(selector).Matches(k8slabels.Set(d.Labels))
+}
+
+// ownerOf says whose an object is.
+func ownerOf(o client.Object) string {
+	if owner := metav1.GetControllerOf(o); owner != nil {
+		return owner.Kind + " " + owner.Name
+	}
+	return "nobody that it names"
 }
 
 // backendTrouble is a condition's reason and message; empty when there is none.
@@ -195,113 +201,4 @@ func troubleOf(standing lag.Standing, message string) backendTrouble {
 	default:
 		return backendTrouble{}
 	}
-}
-
-func (r *Reconciler) gatherConsumers(ctx context.Context, s *snapshot) error {
-	for lanes := range slices.Chunk(s.node.Consumers, s.node.Lanes) {
-		inputs, err := gatherInput(ctx, s.nats, lanes)
-		if err != nil {
-			return err
-		}
-		s.inputs = append(s.inputs, inputs...)
-	}
-	owner := access.StageOwner(s.stage, r.Settings.Cluster)
-	known := knownInputs(s.stage, s.revision())
-	found, err := gatherFound(s, known, owner)
-	if err != nil {
-		return err
-	}
-	for i, entry := range slices.Concat(known, found) {
-		f, err := gatherFormer(ctx, s.nats, entry, owner, s.node.Consumers)
-		if err != nil {
-			return err
-		}
-		f.found = i >= len(known)
-		if len(f.lanes) > 0 {
-			s.former = append(s.former, f)
-		}
-	}
-	return nil
-}
-
-// gatherFound lists the consumers of a stage when status or revision, which tell of them at other times, do not: a status may be
-// lost, as after a restore. found are the inputs that are not known.
-func gatherFound(s *snapshot, known []v1alpha1.ConsumerStatus, owner jetstream.Owner) (found []v1alpha1.ConsumerStatus, err error) {
-	missing := slices.ContainsFunc(s.inputs, func(in input) bool { return in.have == nil })
-	if s.node.Head != "" || len(s.stage.Status.Consumers) > 0 && (s.revisionLanes() > 0 || !missing) {
-		return nil, nil
-	}
-	for _, stream := range s.resolved.Plan.Streams {
-		names, err := s.nats.ConsumersOf(stream.Name, owner)
-		if ignoreNotFound(err) != nil {
-			return nil, err
-		}
-		s.durables = append(s.durables, names...)
-		for _, entry := range inputsOfDurables(stream.Name, names) {
-			if !named(known, entry) {
-				found = append(found, entry)
-			}
-		}
-	}
-	return found, nil
-}
-
-// durablesOf names the consumers of one input that status speaks of.
-func durablesOf(c v1alpha1.ConsumerStatus) []durable {
-	var all []durable
-	for _, name := range graph.Durables(c) {
-		all = append(all, durable{c.Stream, name})
-	}
-	return all
-}
-
-// gatherInput reads what exists of the lanes of one input.
-func gatherInput(ctx context.Context, nats *jetstream.Client, lanes []plan.Consumer) ([]input, error) {
-	name := lanes[0].Stream
-	names := make([]string, len(lanes))
-	for i, c := range lanes {
-		names[i] = c.Durable
-	}
-	have, err := readConsumers(nats, name, names)
-	if err != nil {
-		return nil, err
-	}
-	var stream *jetstream.Stream
-	if len(have) < len(lanes) {
-		if stream, err = nats.Stream(name); ignoreNotFound(err) != nil {
-			return nil, err
-		}
-	}
-	inputs := make([]input, len(lanes))
-	for i, want := range lanes {
-		in := input{want: want, have: have[want.Durable]}
-		if in.have == nil {
-			in.stream = stream
-		} else if in.lag, err = nats.Lag(ctx, name, in.have); err != nil {
-			return nil, err
-		}
-		inputs[i] = in
-	}
-	return inputs, nil
-}
-
-// readConsumers reads those that exist, by name, in one request.
-func readConsumers(nats *jetstream.Client, stream string, names []string) (map[string]*jetstream.Consumer, error) {
-	if len(names) == 1 {
-		have := map[string]*jetstream.Consumer{}
-		consumer, err := nats.Consumer(stream, names[0])
-		if err == nil {
-			have[names[0]] = consumer
-		}
-		return have, ignoreNotFound(err)
-	}
-	found, err := nats.Consumers(stream, names)
-	return found, ignoreNotFound(err)
-}
-
-func ignoreNotFound(err error) error {
-	if errors.Is(err, jetstream.ErrNotFound) {
-		return nil
-	}
-	return err
 }

@@ -33,8 +33,8 @@ type autoscaling struct {
 
 // autoscalingFor decides about the workers of a stage; nil when their number is fixed.
 func autoscalingFor(s *snapshot, settings Settings) (*autoscaling, error) {
-	policy, ok := scaling.PolicyOf(s.spec().Workers, s.node.Lanes)
-	if !ok || s.backend == scaling.None || s.node.Suspended || s.stage.Spec.Replicas != nil {
+	policy, ok := scaling.PolicyOf(s.newest.Workers, s.newest.Lanes)
+	if !ok || s.backend == scaling.None || s.newest.Suspended || s.stage.Spec.Replicas != nil {
 		return nil, nil //nolint:nilnil // no error: the number is fixed
 	}
 	a := &autoscaling{policy: policy}

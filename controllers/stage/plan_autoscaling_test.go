@@ -54,24 +54,15 @@ func TestAutoscalerGolden(t *testing.T) {
 		"autoscaler-drain": {Min: new(int32(0)), Max: 100, TargetDrain: &metav1.Duration{Duration: time.Minute}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in, err := decide(scaled(t, scaling.External, workers), settings)
-			if err != nil {
-				t.Fatal(err)
-			}
+			in := decide(scaled(t, scaling.External, workers), settings)
 			if in.workers.deployment.Spec.Replicas != nil {
 				t.Error("the Deployment speaks of replicas, which the autoscaler sets")
 			}
 			golden.Check(t, filepath.Join("testdata", name+".yaml"), document(t, in.workers.autoscaling.hpa))
-			in, err = decide(scaled(t, scaling.Prometheus, workers), settings)
-			if err != nil {
-				t.Fatal(err)
-			}
+			in = decide(scaled(t, scaling.Prometheus, workers), settings)
 			golden.Check(t, filepath.Join("testdata", name+"-prometheus.yaml"), document(t, in.workers.autoscaling.hpa))
 			settings.ReadingsURL = "http://millrace-metrics.millrace-system.svc:8080" + lag.ReadingsPath
-			in, err = decide(scaled(t, scaling.KEDA, workers), settings)
-			if err != nil {
-				t.Fatal(err)
-			}
+			in = decide(scaled(t, scaling.KEDA, workers), settings)
 			if in.workers.deployment.Spec.Replicas != nil || in.workers.autoscaling.hpa != nil {
 				t.Error("KEDA is not alone with the number")
 			}
@@ -154,19 +145,16 @@ func TestWhoSetsTheNumber(t *testing.T) {
 // TestFixedNumbers: nobody scales a stage without max, one that is suspended, or one whose replicas are held.
 func TestFixedNumbers(t *testing.T) {
 	for name, change := range map[string]func(*snapshot){
-		"no max":    func(s *snapshot) { s.pipeline.Spec.Stages[1].Workers.Max = 0 },
+		"no max":    func(s *snapshot) { s.newest.Workers.Max = 0 },
 		"none":      func(s *snapshot) { s.backend = scaling.None },
-		"suspended": func(s *snapshot) { n := *s.node; n.Suspended = true; s.node = &n },
+		"suspended": func(s *snapshot) { s.newest.Suspended = true },
 		"held":      func(s *snapshot) { s.stage.Spec.Replicas = new(int32(3)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := scaled(t, scaling.External, v1alpha1.WorkersSpec{Max: 4})
 			s.deployment, s.reading = running(2, false), measured(4)
 			change(s)
-			in, err := decide(s, settings)
-			if err != nil {
-				t.Fatal(err)
-			}
+			in := decide(s, settings)
 			if in.workers.autoscaling != nil || in.workers.deployment.Spec.Replicas == nil {
 				t.Error("the number is not fixed")
 			}
@@ -235,10 +223,7 @@ func TestAutoscalingReady(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := scaled(t, scaling.External, v1alpha1.WorkersSpec{Max: test.max})
 			test.change(s)
-			in, err := decide(s, settings)
-			if err != nil {
-				t.Fatal(err)
-			}
+			in := decide(s, settings)
 			v := autoscalingReady(report{seen: s, intent: in})
 			if v == nil {
 				t.Fatal("no condition")

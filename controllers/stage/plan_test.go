@@ -1,9 +1,7 @@
 package stage
 
 import (
-	"maps"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -18,12 +16,17 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/graph"
+	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/test/golden"
 	"millrace.dev/millrace/workers/config"
 )
 
-var settings = Settings{Image: "registry.example/millrace:1.0.0", ServiceAccount: "millrace-worker"}
+var settings = Settings{}
+
+// compiler is what the Pipeline controller compiles with.
+var compiler = revision.Settings{Version: "1", Image: "registry.example/millrace:1.0.0", ServiceAccount: "millrace-worker"}
 
 func pipeline(change func(*v1alpha1.Pipeline)) *v1alpha1.Pipeline {
 	p := &v1alpha1.Pipeline{
@@ -60,21 +63,69 @@ func child(name string) *v1alpha1.Stage {
 	}
 }
 
-// snap is the snapshot of a stage of which nothing exists yet.
+// snap is the snapshot of a stage that has a revision, and of which nothing else exists yet.
 func snap(t *testing.T, p *v1alpha1.Pipeline, stage *v1alpha1.Stage) *snapshot {
+	t.Helper()
+	s := &snapshot{stage: stage}
+	s.compile(t, p)
+	return s
+}
+
+// compile adds the revision of a manifest to the history of the stage.
+func (s *snapshot) compile(t *testing.T, p *v1alpha1.Pipeline) *revision.Revision {
 	t.Helper()
 	planner, err := graph.NewPlanner(config.NATS{URL: "nats://nats:4222"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &snapshot{stage: stage, pipeline: p, resolved: planner.Resolve(p, nil)}
-	if len(s.resolved.Errors) > 0 {
-		t.Fatal(s.resolved.Errors.ToAggregate())
+	resolved := planner.Resolve(p, nil, nil)
+	if len(resolved.Errors) > 0 {
+		t.Fatal(resolved.Errors.ToAggregate())
 	}
-	if s.node = s.resolved.Node(stage); s.node == nil {
-		t.Fatalf("stage %s is not in the plan", stage.Name)
+	node := resolved.Node(s.stage)
+	if node == nil {
+		t.Fatalf("stage %s is not in the plan", s.stage.Name)
 	}
-	return s
+	made, marks, err := revision.Compile(revision.Source{
+		Pipeline: p, Stage: s.stage, Spec: graph.Spec(s.stage, p), Node: node, Leases: resolved.Plan.Leases,
+	}, compiler)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.add(t, made, marks)
+}
+
+// add has the stage have one more revision, a minute after the one before.
+func (s *snapshot) add(t *testing.T, made revision.Content, marks revision.Marks) *revision.Revision {
+	t.Helper()
+	number := int64(len(s.history) + 1)
+	object, err := revision.Object(s.stage, nil, number, made, marks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	object.CreationTimestamp = metav1.NewTime(time.Unix(1_700_000_000, 0).Add(time.Duration(number) * time.Minute))
+	if s.newest, err = revision.Decode(object); err != nil {
+		t.Fatal(err)
+	}
+	s.history = append(s.history, s.newest)
+	s.intake.Inputs = nil
+	for _, in := range s.newest.Inputs {
+		input := intake.Input{From: in.From, Stream: in.Stream, Durable: in.Durable}
+		for _, want := range in.Lanes {
+			input.Lanes = append(input.Lanes, intake.Lane{Want: want})
+		}
+		s.intake.Inputs = append(s.intake.Inputs, input)
+	}
+	return s.newest
+}
+
+// mounting is a Deployment of the stage whose pods mount a ConfigMap.
+func mounting(configMap string) *appsv1.Deployment {
+	d := &appsv1.Deployment{}
+	d.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: "config", VolumeSource: corev1.VolumeSource{
+		ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: configMap}},
+	}}}
+	return d
 }
 
 func TestWorkersGolden(t *testing.T) {
@@ -115,10 +166,7 @@ func TestWorkersGolden(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			in, err := decide(snap(t, pipeline(test.change), child(test.stage)), settings)
-			if err != nil {
-				t.Fatal(err)
-			}
+			in := decide(snap(t, pipeline(test.change), child(test.stage)), settings)
 			got := document(t, in.workers.config) + "---\n" + document(t, in.workers.deployment)
 			golden.Check(t, filepath.Join("testdata", name+".yaml"), got)
 		})
@@ -132,63 +180,6 @@ func document(t *testing.T, v any) string {
 		t.Fatal(err)
 	}
 	return string(data)
-}
-
-func TestRevisionFollowsConfigAndPods(t *testing.T) {
-	name := func(change func(*v1alpha1.Pipeline), s Settings) string {
-		in, err := decide(snap(t, pipeline(change), child("validate")), s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return *in.workers.config.Name
-	}
-	base := name(nil, settings)
-	if !strings.HasPrefix(base, "obs-validate-") {
-		t.Errorf("got %s, want the stage's name in it", base)
-	}
-	same := map[string]string{
-		"rules":         name(func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Validate.Rules[0].Message = "other" }, settings),
-		"replicas":      name(func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Workers.Min = new(int32(5)) }, settings),
-		"suspend":       name(func(p *v1alpha1.Pipeline) { p.Spec.Suspend = true }, settings),
-		"stream limits": name(func(p *v1alpha1.Pipeline) { p.Spec.Streams.MaxBytes = new(resource.MustParse("1Gi")) }, settings),
-	}
-	for what, got := range same {
-		if got != base {
-			t.Errorf("%s: got another ConfigMap, and so a rollout", what)
-		}
-	}
-	other := map[string]string{
-		"config":  name(func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Validate.Dedupe = &v1alpha1.DedupeSpec{} }, settings),
-		"pods":    name(func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Workers.NodeSelector = map[string]string{"a": "b"} }, settings),
-		"restart": name(func(p *v1alpha1.Pipeline) { p.Annotations = map[string]string{v1alpha1.AnnotationRestart: "1"} }, settings),
-	}
-	for what, got := range other {
-		if got == base {
-			t.Errorf("%s: got the same ConfigMap, and so no rollout", what)
-		}
-	}
-}
-
-// TestTokensOnlyWhereTheClusterIsRead: a worker without a need has no token to lose.
-func TestTokensOnlyWhereTheClusterIsRead(t *testing.T) {
-	for name, test := range map[string]struct {
-		enrich v1alpha1.EnrichSpec
-		want   bool
-	}{
-		"kubernetes":         {v1alpha1.EnrichSpec{Kubernetes: &v1alpha1.EnrichKubernetesSpec{}}, true},
-		"impact":             {v1alpha1.EnrichSpec{Impact: &v1alpha1.EnrichImpactSpec{}}, true},
-		"semantic and trace": {v1alpha1.EnrichSpec{Semantic: &v1alpha1.EnrichSemanticSpec{}, Trace: &v1alpha1.EnrichTraceSpec{}}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			p := pipeline(func(p *v1alpha1.Pipeline) { p.Spec.Stages[1].Enrich = &test.enrich })
-			if got := snap(t, p, child("enrich")).node.Config.ReadsCluster(); got != test.want {
-				t.Errorf("got %v, want %v", got, test.want)
-			}
-			if got := snap(t, p, child("validate")).node.Config.ReadsCluster(); got {
-				t.Error("validate has a token")
-			}
-		})
-	}
 }
 
 func TestReplicas(t *testing.T) {
@@ -210,7 +201,7 @@ func TestReplicas(t *testing.T) {
 			stage := child(test.stage)
 			stage.Spec.Replicas = test.asked
 			s := snap(t, pipeline(func(p *v1alpha1.Pipeline) { p.Spec.Suspend = test.suspended }), stage)
-			if got := replicas(stage, s.node); got != test.want {
+			if got := replicas(stage, s.newest); got != test.want {
 				t.Errorf("got %d, want %d", got, test.want)
 			}
 		})
@@ -220,26 +211,24 @@ func TestReplicas(t *testing.T) {
 func TestDecideConsumers(t *testing.T) {
 	ours := map[string]string{jetstream.MetadataPipeline: "shop/obs"}
 	tests := map[string]struct {
-		input  func(*input)
+		lane   func(*intake.Lane)
 		action jetstream.Action
 		waits  bool
 	}{
-		"new":            {func(in *input) { in.stream = stream(ours) }, jetstream.ActionCreate, false},
-		"stream missing": {func(*input) {}, jetstream.ActionCreate, true},
-		"foreign stream": {func(in *input) { in.stream = stream(nil) }, jetstream.ActionNotOwned, false},
-		"foreign consumer": {func(in *input) {
-			in.have = &jetstream.Consumer{Config: api.ConsumerConfig{Durable: in.want.Durable}}
+		"new":            {func(l *intake.Lane) { l.Source = stream(ours) }, jetstream.ActionCreate, false},
+		"stream missing": {func(*intake.Lane) {}, jetstream.ActionCreate, true},
+		"foreign stream": {func(l *intake.Lane) { l.Source = stream(nil) }, jetstream.ActionNotOwned, false},
+		"foreign consumer": {func(l *intake.Lane) {
+			l.Have = &jetstream.Consumer{Config: api.ConsumerConfig{Durable: l.Want.Durable}}
 		}, jetstream.ActionNotOwned, false},
-		"as wanted": {func(in *input) {
-			in.have = &jetstream.Consumer{Config: jetstream.ConsumerConfig(in.want, access.StageOwner(child("validate"), ""))}
+		"as wanted": {func(l *intake.Lane) {
+			l.Have = &jetstream.Consumer{Config: jetstream.ConsumerConfig(l.Want, access.StageOwner(child("validate"), ""))}
 		}, jetstream.ActionNone, false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			s := snap(t, pipeline(nil), child("validate"))
-			in := input{want: s.node.Consumers[0]}
-			test.input(&in)
-			s.inputs = []input{in}
+			test.lane(&s.intake.Inputs[0].Lanes[0])
 			got := decideConsumers(s, "")
 			if len(got) != 1 || got[0].Action != test.action || got[0].streamMissing != test.waits {
 				t.Errorf("got %+v, want %s, stream missing %v", got, test.action, test.waits)
@@ -255,11 +244,8 @@ func TestChainedStage(t *testing.T) {
 		p.Spec.Stages[1].Placement = &v1alpha1.PlacementSpec{With: "validate"}
 		p.Spec.Stages[1].Workers = v1alpha1.WorkersSpec{}
 	})
-	in, err := decide(snap(t, p, child("validate")), settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := config.Parse([]byte(in.workers.config.Data[configKey]))
+	in := decide(snap(t, p, child("validate")), settings)
+	c, err := config.Parse([]byte(in.workers.config.Data[revision.ConfigKey]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,17 +253,15 @@ func TestChainedStage(t *testing.T) {
 		t.Errorf("got chain %+v, want enrich", c.Chain)
 	}
 	spec := in.workers.deployment.Spec.Template.Spec
-	if !*spec.AutomountServiceAccountToken || *spec.ServiceAccountName != settings.ServiceAccount {
+	if !*spec.AutomountServiceAccountToken || *spec.ServiceAccountName != compiler.ServiceAccount {
 		t.Error("enrich reads the cluster, but the pods that it runs in cannot")
 	}
 
 	stage := child("enrich")
 	stage.Spec.Replicas = new(int32(3))
 	s := snap(t, p, stage)
-	in, err = decide(s, settings)
-	if err != nil {
-		t.Fatal(err)
-	}
+	stage.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonAccepted, Message: "spec is valid"}}
+	in = decide(s, settings)
 	if in.workers != nil || len(in.consumers) > 0 {
 		t.Errorf("got workers %v and consumers %v, want none", in.workers, in.consumers)
 	}
@@ -287,7 +271,7 @@ func TestChainedStage(t *testing.T) {
 		got[c.Type] = string(c.Status) + " " + c.Reason + ": " + c.Message
 	}
 	want := map[string]string{
-		"Accepted":         "True Accepted: the spec makes sense; spec.replicas is ignored: the stage runs in the workers of validate",
+		"Accepted":         "True Accepted: spec is valid",
 		"ConsumersReady":   "True Ready: Chained with validate: takes events in memory, without consumers",
 		"WorkersAvailable": "True Ready: Chained with validate: runs in its workers",
 		"Ready":            "True Ready: Chained with validate",
@@ -301,13 +285,14 @@ func TestStatusSumsUpLanes(t *testing.T) {
 	s := snap(t, pipeline(nil), child("enrich"))
 	now := time.Unix(1_700_000_000, 0)
 	done := outcome{consumers: map[string]*jetstream.Consumer{}}
-	for lane, want := range s.node.Consumers {
-		in := input{want: want, have: &jetstream.Consumer{
-			Config:  jetstream.ConsumerConfig(want, access.StageOwner(s.stage, "")),
-			Pending: 2, AckPending: uint64(lane), Redelivered: 1,
-		}, lag: jetstream.Lag{Events: 10, Oldest: now.Add(-time.Duration(lane) * time.Second)}}
-		s.inputs = append(s.inputs, in)
-		done.consumers[key(want.Stream, want.Durable)] = in.have
+	lanes := s.intake.Inputs[0].Lanes
+	for i := range lanes {
+		lanes[i].Have = &jetstream.Consumer{
+			Config:  jetstream.ConsumerConfig(lanes[i].Want, access.StageOwner(s.stage, "")),
+			Pending: 2, AckPending: uint64(i), Redelivered: 1,
+		}
+		lanes[i].Lag = jetstream.Lag{Events: 10, Oldest: now.Add(-time.Duration(i) * time.Second)}
+		done.consumers[key(lanes[i].Want.Stream, lanes[i].Want.Durable)] = lanes[i].Have
 	}
 	var got v1alpha1.StageStatus
 	setLag(&got, report{seen: s, intent: intent{consumers: decideConsumers(s, "")}, done: done}, now)
@@ -320,12 +305,9 @@ func TestStatusSumsUpLanes(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	var names []string
-	for _, d := range durablesOf(got.Consumers[0]) {
-		names = append(names, d.name)
-	}
+	names := intake.Durables(got.Consumers[0])
 	var planned []string
-	for _, c := range s.node.Consumers {
+	for _, c := range s.newest.Consumers() {
 		planned = append(planned, c.Durable)
 	}
 	if diff := cmp.Diff(planned, names); diff != "" {
@@ -345,11 +327,7 @@ func stream(metadata map[string]string) *jetstream.Stream {
 
 func TestOldConfigMapsGoOnlyAfterTheRollout(t *testing.T) {
 	s := snap(t, pipeline(nil), child("validate"))
-	in, err := decide(s, settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	current := *in.workers.config.Name
+	current := s.newest.ConfigMap
 	s.configMaps = []corev1.ConfigMap{{ObjectMeta: metav1.ObjectMeta{Name: "old"}}, {ObjectMeta: metav1.ObjectMeta{Name: current}}}
 	done := appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 1, UpdatedReplicas: 1}
 	tests := map[string]struct {
@@ -365,86 +343,11 @@ func TestOldConfigMapsGoOnlyAfterTheRollout(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			s.deployment = &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Generation: 2}, Status: test.status}
-			s.deployment.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: configVolume, VolumeSource: corev1.VolumeSource{
-				ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: test.mounts}},
-			}}}
-			if got := decidePrune(s, current); len(got) != test.want {
+			s.deployment = mounting(test.mounts)
+			s.deployment.Generation, s.deployment.Status = 2, test.status
+			if got := pruneConfigMaps(s, s.newest); len(got) != test.want {
 				t.Errorf("got %d to delete, want %d", len(got), test.want)
 			}
 		})
-	}
-}
-
-// TestRevisionAcrossReleases: whose revision the workers are of.
-func TestRevisionAcrossReleases(t *testing.T) {
-	first, second := settings, settings
-	first.Version, second.Version, second.Image = "1", "2", "registry.example/millrace:2.0.0"
-	rules := func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Validate.Rules[0].Message = "other" }
-	edited := func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Validate.Dedupe = &v1alpha1.DedupeSpec{}; p.Generation++ }
-	tests := map[string]struct {
-		by      Settings
-		change  func(*v1alpha1.Pipeline)
-		damage  func(*corev1.ConfigMap)
-		kept    bool
-		earlier bool
-	}{
-		"the same release":                    {by: first, kept: true},
-		"the same release, an edit":           {by: first, change: edited},
-		"the same release, an edit of rules":  {by: first, change: rules, kept: true},
-		"another release":                     {by: second, kept: true, earlier: true},
-		"another release, an edit meanwhile":  {by: second, change: edited},
-		"another release, a restart":          {by: second, change: func(p *v1alpha1.Pipeline) { p.Annotations = map[string]string{v1alpha1.AnnotationRestart: "1"} }},
-		"another release, a revision damaged": {by: second, damage: func(c *corev1.ConfigMap) { c.Data[configKey] = "{}" }},
-		"another release, an edit of another stage": {
-			by: second, kept: false,
-			change: func(p *v1alpha1.Pipeline) { p.Spec.Stages[1].Workers.Min = new(int32(5)); p.Generation++ },
-		},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			stage := child("validate")
-			made, err := decide(snap(t, pipeline(nil), stage), first)
-			if err != nil {
-				t.Fatal(err)
-			}
-			live := liveConfig(made)
-			if tc.damage != nil {
-				tc.damage(&live)
-			}
-			stage.Status.Revision = live.Name
-			s := snap(t, pipeline(tc.change), stage)
-			s.configMaps = []corev1.ConfigMap{live}
-			in, err := decide(s, tc.by)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := *in.workers.config.Name == live.Name; got != tc.kept || in.workers.earlier != tc.earlier {
-				t.Fatalf("kept %t as of an earlier release %t, want %t %t", got, in.workers.earlier, tc.kept, tc.earlier)
-			}
-			image := *in.workers.deployment.Spec.Template.Spec.Containers[0].Image
-			if want := tc.by.Image; !tc.kept && image != want || tc.kept && image != first.Image {
-				t.Errorf("got image %s", image)
-			}
-			// The next look finds what this one noted.
-			s.configMaps = append(s.configMaps, liveConfig(in))
-			stage.Status.Revision = *in.workers.config.Name
-			again, err := decide(s, tc.by)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(in.workers.config, again.workers.config); diff != "" {
-				t.Errorf("a second look wants something else (-first +second):\n%s", diff)
-			}
-		})
-	}
-}
-
-// liveConfig is the ConfigMap that an intent makes.
-func liveConfig(in intent) corev1.ConfigMap {
-	c := in.workers.config
-	return corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Namespace: *c.Namespace, Name: *c.Name, Annotations: maps.Clone(c.Annotations)},
-		Data:       maps.Clone(c.Data),
 	}
 }

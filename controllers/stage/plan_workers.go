@@ -1,42 +1,34 @@
 package stage
 
 import (
+	"fmt"
+
 	appsv1 "k8s.io/api/apps/v1"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 
 	"millrace.dev/millrace/api/v1alpha1"
-	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/labels"
-	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/controllers/internal/revision"
 )
 
-// Where a worker finds its files.
-const (
-	configVolume = "config"
-	configDir    = "/etc/millrace"
-	configKey    = "stage.json"
-	natsVolume   = "nats"
-	natsDir      = "/etc/millrace-nats"
-)
-
-// workersFor are the objects that run a stage; keep has the workers stay of the revision that they are of.
-func workersFor(s *snapshot, keep bool, settings Settings) (*workers, error) {
-	r, err := chooseRevision(s, keep, settings)
+// workersFor are the objects that run a stage by a revision. How many there are to be is in the newest.
+func workersFor(s *snapshot, run *revision.Revision, settings Settings) (*workers, error) {
+	spec, err := run.Spec()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("revision %s: %w", run.Name, err)
 	}
-	spec, err := r.template()
+	config, err := run.ConfigText()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("revision %s: %w", run.Name, err)
 	}
 	scales, err := autoscalingFor(s, settings)
 	if err != nil {
 		return nil, err
 	}
-	n, leave := replicas(s.stage, s.node), false
+	n, leave := replicas(s.stage, s.newest), false
 	if scales != nil {
 		leave = scales.leave
 		switch {
@@ -51,13 +43,16 @@ func workersFor(s *snapshot, keep bool, settings Settings) (*workers, error) {
 	if !leave {
 		spec.WithReplicas(n)
 	}
+	hash, err := run.Hash()
+	if err != nil {
+		return nil, fmt.Errorf("revision %s: %w", run.Name, err)
+	}
 	return &workers{
-		replicas: n, autoscaling: scales, earlier: r.earlier, replaces: r.replaces,
-		config: corev1ac.ConfigMap(r.name, s.stage.Namespace).
+		replicas: n, autoscaling: scales, earlier: run == s.newest && run.Marks.Made != hash,
+		config: corev1ac.ConfigMap(run.ConfigMap, s.stage.Namespace).
 			WithLabels(workerLabels(s)).
-			WithAnnotations(r.marks).
 			WithOwnerReferences(ownerReference(s.stage)).
-			WithData(r.data),
+			WithData(map[string]string{revision.ConfigKey: config}),
 		deployment: appsv1ac.Deployment(s.stage.Name, s.stage.Namespace).
 			WithLabels(workerLabels(s)).
 			WithOwnerReferences(ownerReference(s.stage)).
@@ -67,19 +62,18 @@ func workersFor(s *snapshot, keep bool, settings Settings) (*workers, error) {
 
 // replicas is the number of workers where it is fixed: none while suspended, else what was asked for.
 // Those beyond the lanes of the stage are standbys.
-func replicas(stage *v1alpha1.Stage, node *plan.Stage) int32 {
-	n := node.Replicas
-	if stage.Spec.Replicas != nil {
-		n = *stage.Spec.Replicas
-	}
-	if node.Suspended {
+func replicas(stage *v1alpha1.Stage, newest *revision.Revision) int32 {
+	switch {
+	case newest.Suspended:
 		return 0
+	case stage.Spec.Replicas != nil:
+		return *stage.Spec.Replicas
 	}
-	return n
+	return newest.Replicas
 }
 
 func workerLabels(s *snapshot) map[string]string {
-	return labels.Workers(s.stage.Spec.PipelineRef.Name, graph.Name(s.stage), string(s.node.Config.Kind))
+	return labels.Workers(s.stage.Spec.PipelineRef.Name, graph.Name(s.stage), string(s.newest.Kind))
 }
 
 func ownerReference(stage *v1alpha1.Stage) *metav1ac.OwnerReferenceApplyConfiguration {
@@ -89,41 +83,9 @@ func ownerReference(stage *v1alpha1.Stage) *metav1ac.OwnerReferenceApplyConfigur
 		WithController(true).WithBlockOwnerDeletion(true)
 }
 
-// files are what the workers authenticate with.
-func (s *snapshot) files() []access.File {
-	return access.Files(s.pipeline.Spec.NATS, s.spec().Workers.NATSSecretName)
-}
-
-// natsSources puts them into one folder, where the kubelet replaces them when they change.
-func natsSources(files []access.File) *corev1ac.ProjectedVolumeSourceApplyConfiguration {
-	all := corev1ac.ProjectedVolumeSource()
-	for _, f := range files {
-		item := corev1ac.KeyToPath().WithKey(f.Key).WithPath(f.Name)
-		if f.Kind == v1alpha1.CAConfigMap {
-			all.WithSources(corev1ac.VolumeProjection().WithConfigMap(corev1ac.ConfigMapProjection().WithName(f.Object).WithItems(item)))
-		} else {
-			all.WithSources(corev1ac.VolumeProjection().WithSecret(corev1ac.SecretProjection().WithName(f.Object).WithItems(item)))
-		}
-	}
-	return all
-}
-
-// configName is the ConfigMap that the pods of a Deployment mount.
-func configName(d *appsv1.Deployment) string {
-	for _, v := range d.Spec.Template.Spec.Volumes {
-		if v.Name == configVolume && v.ConfigMap != nil {
-			return v.ConfigMap.Name
-		}
-	}
-	return ""
-}
-
 // rolledOut reports whether only pods of the present template are left.
 func rolledOut(d *appsv1.Deployment) bool {
-	wanted := int32(1)
-	if d.Spec.Replicas != nil {
-		wanted = *d.Spec.Replicas
-	}
+	wanted := specReplicas(d)
 	s := d.Status
 	terminating := s.TerminatingReplicas != nil && *s.TerminatingReplicas > 0
 	return s.ObservedGeneration >= d.Generation && s.UpdatedReplicas == wanted && s.Replicas == wanted && !terminating

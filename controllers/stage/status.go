@@ -17,6 +17,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/graph"
+	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/labels"
 	"millrace.dev/millrace/controllers/internal/status"
@@ -38,25 +39,24 @@ func setStatus(s *v1alpha1.StageStatus, rep report, now time.Time) {
 	if d := rep.seen.deployment; d != nil {
 		s.Replicas, s.ReadyWorkers = d.Status.Replicas, d.Status.ReadyReplicas
 	}
-	if rep.seen.node != nil {
-		s.Kind = string(rep.seen.node.Config.Kind)
+	if newest := rep.seen.newest; newest != nil {
+		s.Kind, s.ObservedRevision = string(newest.Kind), newest.Name
 	}
 	if len(rep.intent.consumers) > 0 && rep.done.natsErr == nil {
 		setLag(s, rep, now)
 	}
-	if rep.seen.node != nil && rep.done.natsErr == nil {
+	if rep.seen.newest != nil && rep.done.natsErr == nil {
 		s.Duplicates = rep.seen.duplicates
 	}
 	s.Autoscaling = autoscalingStatus(rep)
-	s.Revision = rep.seen.revisionName() // of a Stage whose status was lost, the Deployment knows
-	if rep.done.revision != "" {
-		s.Revision = rep.done.revision
+	if rep.intent.run != nil && rep.intent.workers != nil {
+		s.Revision = rep.intent.run.Name
 	}
 	reason, message := v1alpha1.ReasonReady, "consumers and workers are ready"
 	if head := chainedWith(rep); head != "" {
 		message = "Chained with " + head
 	}
-	if rep.seen.node != nil && rep.seen.node.Suspended {
+	if rep.seen.newest != nil && rep.seen.newest.Suspended {
 		reason, message = v1alpha1.ReasonSuspended, "suspended: no workers run, the input goes on being stored"
 	}
 	verdicts := []status.Verdict{accepted(rep), consumersReady(rep), workersAvailable(rep)}
@@ -73,64 +73,92 @@ func setStatus(s *v1alpha1.StageStatus, rep report, now time.Time) {
 	status.Set(&s.Conditions, stage.Generation, now, reason, message, verdicts...)
 }
 
-// setLag writes what the consumers say. While NATS is away the last known values stay. A
-// consumer that was there and waits for its stream goes on being named, so that it is known to
-// have been lost.
+// setLag writes what the consumers say. While NATS is away the last known values stay.
 func setLag(s *v1alpha1.StageStatus, rep report, now time.Time) {
 	before := s.Consumers
 	s.Lag, s.LagSeconds, s.Consumers = nil, nil, nil
-	var events int64
-	var oldest time.Time
+	var sum sums
 	known := true
-	lanes := rep.seen.node.Lanes
-	for i, c := range rep.intent.consumers {
-		from := rep.seen.node.Config.Inputs[i/lanes]
-		entry := v1alpha1.ConsumerStatus{Stream: from.Stream, Name: from.Durable, Lanes: int32(lanes)}
-		named := slices.ContainsFunc(before, func(b v1alpha1.ConsumerStatus) bool {
-			return b.Stream == entry.Stream && b.Name == entry.Name && b.Lanes == entry.Lanes
-		})
-		have := rep.done.consumers[key(c.Stream, c.Name)]
-		missing := have == nil || c.Action.Refused()
-		known = known && !missing
-		if missing && !(c.streamMissing && named) {
-			continue
+	lanes := rep.intent.consumers
+	for _, in := range rep.seen.intake.Inputs {
+		entry, all := inputStatus(in, lanes[:len(in.Lanes)], rep, before)
+		lanes, known = lanes[len(in.Lanes):], known && all
+		if entry != nil {
+			s.Consumers = append(s.Consumers, *entry)
 		}
-		if n := len(s.Consumers); n == 0 || s.Consumers[n-1].Stream != entry.Stream || s.Consumers[n-1].Name != entry.Name {
-			entry.Backlog = backlogOf(entry, before)
-			s.Consumers = append(s.Consumers, entry)
+		for _, lane := range in.Lanes {
+			sum.add(lane.Lag.Events, lane.Lag.Oldest)
 		}
-		if missing {
-			continue
-		}
-		sum := &s.Consumers[len(s.Consumers)-1]
-		sum.Pending += int64(have.Pending)
-		sum.AckPending += int64(have.AckPending)
-		sum.Redelivered += int64(have.Redelivered)
-		if found, ok := rep.done.backlogs[key(c.Stream, c.Name)]; ok {
-			if sum.Backlog == backlogOf(entry, before) { // of consumers before these
-				sum.Backlog = nil
-			}
-			sum.Backlog = addBacklog(sum.Backlog, have.Created, found)
-		}
-		in := rep.seen.inputs[i]
-		known = known && (in.have != nil || have.Pending == 0)
-		events += in.lag.Events
-		oldest = older(oldest, in.lag.Oldest)
 	}
-	for _, f := range slices.Concat(rep.intent.held, rep.intent.lost) { // still named, so that they are known
+	for _, f := range slices.Concat(rep.intent.held, rep.intent.lost) {
 		if len(s.Consumers) < v1alpha1.MaxConsumers {
-			s.Consumers = append(s.Consumers, f.entry)
+			s.Consumers = append(s.Consumers, formerStatus(f))
 		}
-		events += f.events
-		oldest = older(oldest, f.oldest)
+		sum.add(f.Events, f.Oldest)
 	}
 	if !known {
 		return
 	}
-	s.Lag, s.LagSeconds = new(events), new(int64(0))
-	if !oldest.IsZero() {
-		s.LagSeconds = new(max(int64(now.Sub(oldest)/time.Second), 0))
+	s.Lag, s.LagSeconds = new(sum.events), new(int64(0))
+	if !sum.oldest.IsZero() {
+		s.LagSeconds = new(max(int64(now.Sub(sum.oldest)/time.Second), 0))
 	}
+}
+
+// sums adds up what is stored and not processed.
+type sums struct {
+	events int64
+	oldest time.Time
+}
+
+func (s *sums) add(events int64, oldest time.Time) {
+	s.events += events
+	s.oldest = intake.Older(s.oldest, oldest)
+}
+
+// inputStatus is what the consumers of one input say; nil when there is none. One that was there and waits for its stream goes on
+// being named, so that it is known to have been lost. known says whether the lag of all of them is.
+func inputStatus(in intake.Input, lanes []consumer, rep report, before []v1alpha1.ConsumerStatus) (entry *v1alpha1.ConsumerStatus, known bool) {
+	e := v1alpha1.ConsumerStatus{Stream: in.Stream, Name: in.Durable, Lanes: int32(len(in.Lanes))}
+	was := slices.ContainsFunc(before, func(b v1alpha1.ConsumerStatus) bool {
+		return b.Stream == e.Stream && b.Name == e.Name && b.Lanes == e.Lanes
+	})
+	e.Backlog = backlogOf(e, before)
+	had := e.Backlog
+	known = true
+	for _, c := range lanes {
+		have := rep.done.consumers[key(c.Stream, c.Name)]
+		if have == nil || c.Action.Refused() {
+			known = false
+			if c.streamMissing && was {
+				entry = &e
+			}
+			continue
+		}
+		entry = &e
+		e.Pending += int64(have.Pending)
+		e.AckPending += int64(have.AckPending)
+		e.Redelivered += int64(have.Redelivered)
+		if found, ok := rep.done.backlogs[key(c.Stream, c.Name)]; ok {
+			if e.Backlog == had { // of consumers before these
+				e.Backlog = nil
+			}
+			e.Backlog = addBacklog(e.Backlog, have.Created, found)
+		}
+		known = known && (c.lane.Have != nil || have.Pending == 0)
+	}
+	return entry, known
+}
+
+// formerStatus is what the consumers of an input that is not to be read any more say.
+func formerStatus(f intake.Former) v1alpha1.ConsumerStatus {
+	e := v1alpha1.ConsumerStatus{Stream: f.Stream, Name: f.Durable, Lanes: int32(f.Lanes)}
+	for _, lane := range f.Consumers {
+		e.Pending += int64(lane.Have.Pending)
+		e.AckPending += int64(lane.Have.AckPending)
+		e.Redelivered += int64(lane.Have.Redelivered)
+	}
+	return e
 }
 
 // backlogOf is what status says of the consumers of an input already.
@@ -150,52 +178,38 @@ func addBacklog(sum *v1alpha1.BacklogStatus, created time.Time, found jetstream.
 	}
 	if sum != nil {
 		now.Created, now.Events = sum.Created, now.Events+sum.Events
-		now.Oldest = metav1.NewTime(older(sum.Oldest.Time, now.Oldest.Time))
+		now.Oldest = metav1.NewTime(intake.Older(sum.Oldest.Time, now.Oldest.Time))
 	}
 	return &now
 }
 
+// accepted is what the Pipeline controller says of the Stage, which Ready hangs on. That it has looked at another generation says
+// nothing of this one.
 func accepted(rep report) status.Verdict {
 	const kind = v1alpha1.ConditionAccepted
-	s := rep.seen
-	ref := s.stage.Spec.PipelineRef.Name
-	if s.pipeline == nil {
-		return status.False(kind, v1alpha1.ReasonPipelineNotFound, fmt.Sprintf(
-			"spec.pipelineRef: Pipeline %s does not exist in namespace %s: create it or delete this Stage", ref, s.stage.Namespace))
+	stage := rep.seen.stage
+	c := meta.FindStatusCondition(stage.Status.Conditions, kind)
+	if c == nil || c.ObservedGeneration != stage.Generation {
+		return status.Elsewhere(status.Unknown(kind, v1alpha1.ReasonProgressing, "not yet part of a plan of Pipeline "+stage.Spec.PipelineRef.Name))
 	}
-	if errs := s.resolved.Refused[s.stage.Name]; len(errs) > 0 && !graph.IsChild(s.stage) {
-		return status.Stalled(kind, v1alpha1.ReasonInvalid, errs.ToAggregate().Error())
+	v := status.Verdict{Type: kind, Status: c.Status, Reason: c.Reason, Message: c.Message}
+	if c.Status == metav1.ConditionFalse && c.Reason == v1alpha1.ReasonInvalid {
+		v.Outlook = status.Blocked
 	}
-	if len(s.resolved.Errors) > 0 {
-		return status.Stalled(kind, v1alpha1.ReasonInvalid, fmt.Sprintf(
-			"Pipeline %s is refused, see its status; this stage goes on as it was", ref))
-	}
-	if s.node == nil {
-		return status.False(kind, v1alpha1.ReasonProgressing, fmt.Sprintf("Pipeline %s does not name this stage any more", ref))
-	}
-	if why := rep.intent.otherLanes; why != "" {
-		return status.Stalled(kind, v1alpha1.ReasonInvalid, "from: "+why)
-	}
-	message := "the spec makes sense"
-	if s.node.Head != "" {
-		if s.stage.Spec.Replicas != nil {
-			message += "; spec.replicas is ignored: the stage runs in the workers of " + s.node.Head
-		}
-		return status.True(kind, v1alpha1.ReasonAccepted, message)
-	}
-	if n, lanes := replicas(s.stage, s.node), s.node.Lanes; int(n) > lanes {
-		message += fmt.Sprintf("; of %d workers %d stand by: there are no more lanes than %d", n, int(n)-lanes, lanes)
-	}
-	return status.True(kind, v1alpha1.ReasonAccepted, message)
+	return status.Elsewhere(v)
 }
 
 // formerInputs says what becomes of inputs that the stage had; nil when there are none, or nobody is at work on
 // them: they wait for workers then, as the inputs of the manifest do.
 func formerInputs(rep report) *status.Verdict {
 	stage := rep.seen.stage
-	if rep.seen.unsure() || rep.intent.otherLanes != "" {
+	if rep.seen.newest == nil || rep.seen.natsErr != nil || rep.intent.otherLanes != "" {
 		if c := meta.FindStatusCondition(stage.Status.Conditions, v1alpha1.ConditionInputsDrained); c != nil {
-			return &status.Verdict{Type: c.Type, Status: c.Status, Reason: c.Reason, Message: c.Message}
+			v := status.Verdict{Type: c.Type, Status: c.Status, Reason: c.Reason, Message: c.Message}
+			if c.Reason == v1alpha1.ReasonRevisionLost {
+				v.Outlook = status.Blocked
+			}
+			return &v
 		}
 		return nil
 	}
@@ -216,14 +230,14 @@ func atWork(rep report) bool {
 
 func consumersReady(rep report) status.Verdict {
 	const kind = v1alpha1.ConditionConsumersReady
-	if rep.seen.node == nil {
-		return status.Unknown(kind, v1alpha1.ReasonProgressing, "the stage is not in a plan; consumers are left as they are")
+	if rep.seen.newest == nil {
+		return status.Unknown(kind, v1alpha1.ReasonProgressing, "the stage has no revision yet; consumers are left as they are")
 	}
 	if err := rep.done.natsErr; err != nil {
 		return status.False(kind, cmp.Or(access.Reason(err), v1alpha1.ReasonConsumerFailed), err.Error())
 	}
 	if rep.intent.otherLanes != "" {
-		return status.Unknown(kind, v1alpha1.ReasonInvalid, "the spec is refused; consumers are left as they are")
+		return status.Stalled(kind, v1alpha1.ReasonInvalid, rep.intent.otherLanes)
 	}
 	if head := chainedWith(rep); head != "" {
 		return status.True(kind, v1alpha1.ReasonReady, "Chained with "+head+": takes events in memory, without consumers")
@@ -249,10 +263,10 @@ func consumersReady(rep report) status.Verdict {
 
 // chainedWith names the stage in whose workers this one runs; empty when it has its own.
 func chainedWith(rep report) string {
-	if rep.seen.node == nil {
+	if rep.seen.newest == nil {
 		return ""
 	}
-	return rep.seen.node.Head
+	return rep.seen.newest.Head
 }
 
 // few says each thing once, and of many the first: lanes share their troubles.
@@ -291,14 +305,15 @@ func workersAvailable(rep report) status.Verdict {
 		return status.True(kind, v1alpha1.ReasonReady, "Chained with "+head+": runs in its workers")
 	}
 	switch {
-	case isEdited(rep.intent.refused):
-		return status.Stalled(kind, v1alpha1.ReasonRevisionEdited, rep.intent.refused.Error())
 	case rep.intent.refused != nil:
 		return status.Stalled(kind, v1alpha1.ReasonWorkersUnavailable, "workers are left as they are: "+rep.intent.refused.Error())
 	case rep.intent.otherLanes != "":
-		return status.Unknown(kind, v1alpha1.ReasonInvalid, "the spec is refused; workers are left as they are")
-	case rep.intent.workers == nil:
-		return status.Unknown(kind, v1alpha1.ReasonProgressing, "the stage is not in a plan; workers are left as they are")
+		return status.Unknown(kind, v1alpha1.ReasonInvalid, "workers are left as they are")
+	case rep.seen.newest == nil:
+		return status.Unknown(kind, v1alpha1.ReasonProgressing, "the stage has no revision yet; workers are left as they are")
+	case rep.seen.taken != "":
+		return status.Stalled(kind, v1alpha1.ReasonNotOwned, fmt.Sprintf(
+			"Deployment %s belongs to %s and is left alone: delete it, or name the stage otherwise", rep.seen.stage.Name, rep.seen.taken))
 	case rep.done.kubernetes != nil:
 		return status.False(kind, v1alpha1.ReasonWorkersUnavailable, rep.done.kubernetes.Error())
 	case d == nil && rep.done.deployment == apply.Unchanged:
@@ -306,7 +321,7 @@ func workersAvailable(rep report) status.Verdict {
 	case d == nil || rep.done.deployment != apply.Unchanged || d.Status.ObservedGeneration < d.Generation:
 		return status.False(kind, v1alpha1.ReasonProgressing, "the Deployment is being rolled out")
 	}
-	v := judge(d, rep.intent.workers.replicas, rep.seen.node.Suspended)
+	v := judge(d, rep.intent.workers.replicas, rep.seen.newest.Suspended)
 	if rep.intent.workers.earlier && v.Status == metav1.ConditionTrue {
 		v.Message += fmt.Sprintf(", as an earlier release of the operator made them; to replace them: kubectl -n %s annotate stages.millrace.dev %s --overwrite %s=\"$(date)\"",
 			rep.seen.stage.Namespace, rep.seen.stage.Name, v1alpha1.AnnotationRestart)

@@ -51,10 +51,10 @@ func rounded(x float64) int64 {
 func autoscalingReady(rep report) *status.Verdict {
 	const kind = v1alpha1.ConditionAutoscalingReady
 	s := rep.seen
-	if s.node == nil || s.node.Head != "" || rep.intent.workers == nil {
+	if s.newest == nil || s.newest.Head != "" || rep.intent.workers == nil {
 		return nil
 	}
-	policy, ok := scaling.PolicyOf(s.spec().Workers, s.node.Lanes)
+	policy, ok := scaling.PolicyOf(s.newest.Workers, s.newest.Lanes)
 	if !ok {
 		return nil
 	}
@@ -70,7 +70,7 @@ func judgeAutoscaling(kind string, s *snapshot, policy scaling.Policy, a *autosc
 	case s.stage.Spec.Replicas != nil:
 		return status.True(kind, v1alpha1.ReasonReplicasHeld, fmt.Sprintf(
 			"spec.replicas holds %d workers: remove it to let them follow the lag", *s.stage.Spec.Replicas))
-	case s.node.Suspended:
+	case s.newest.Suspended:
 		return status.True(kind, v1alpha1.ReasonSuspended, "suspended: no workers run")
 	case a == nil:
 		return status.Degraded(kind, v1alpha1.ReasonAutoscalingOff,

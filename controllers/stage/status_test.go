@@ -12,9 +12,9 @@ import (
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
+	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
-	"millrace.dev/millrace/controllers/plan"
-	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/controllers/internal/revision"
 )
 
 // TestConsumersInStatus: status names what exists, and what has been lost with its stream.
@@ -38,9 +38,11 @@ func TestConsumersInStatus(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			test.change.Stream, test.change.Name = "RAW", "c"
-			node := &plan.Stage{Lanes: 1, Config: config.StageConfig{Inputs: []config.Input{{Stream: "RAW", Durable: "c"}}}}
+			test.change.lane = &intake.Lane{Have: test.have}
 			rep := report{
-				seen:   &snapshot{node: node, inputs: []input{{have: test.have}}},
+				seen: &snapshot{newest: &revision.Revision{}, intake: intake.Intake{Inputs: []intake.Input{
+					{Stream: "RAW", Durable: "c", Lanes: []intake.Lane{*test.change.lane}},
+				}}},
 				intent: intent{consumers: []consumer{test.change}},
 				done:   outcome{consumers: map[string]*jetstream.Consumer{"RAW/c": test.have}},
 			}
@@ -63,7 +65,7 @@ func TestWhatNATSAnsweredIsSaid(t *testing.T) {
 		v1alpha1.ReasonNATSUnreachable:     &jetstream.UnreachableError{Server: "nats://nats:4222", Err: errors.New("timeout")},
 		v1alpha1.ReasonCredentialsNotFound: &access.CredentialsError{Message: "no secret"},
 	} {
-		got := consumersReady(report{seen: &snapshot{node: &plan.Stage{}}, done: outcome{natsErr: err}})
+		got := consumersReady(report{seen: &snapshot{newest: &revision.Revision{}}, done: outcome{natsErr: err}})
 		if got.Status != metav1.ConditionFalse || got.Reason != want || got.Message != err.Error() {
 			t.Errorf("got %+v, want %s: %v", got, want, err)
 		}

@@ -26,7 +26,18 @@ import (
 // stageChanged lets through what changes the work to do: status patches, our own among
 // them, do not count, but for one that takes the status away.
 func stageChanged() builder.Predicates {
-	return builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, status.Lost(stageConditions)))
+	return builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, status.Lost(stageConditions), acceptedTurned()))
+}
+
+// acceptedTurned lets through what the Pipeline controller says of a Stage: whether it is ready hangs on it.
+func acceptedTurned() predicate.Predicate {
+	accepted := func(o client.Object) metav1.Condition {
+		if c := meta.FindStatusCondition(stageConditions(o), v1alpha1.ConditionAccepted); c != nil {
+			return *c
+		}
+		return metav1.Condition{}
+	}
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return accepted(e.ObjectOld) != accepted(e.ObjectNew) }}
 }
 
 func stageConditions(o client.Object) []metav1.Condition {
@@ -36,8 +47,7 @@ func stageConditions(o client.Object) []metav1.Condition {
 	return nil
 }
 
-// pipelineChanged lets through what the stages of a pipeline wait for: its spec and its
-// streams, and that they are to restart.
+// pipelineChanged lets through what the stages of a pipeline wait for: its streams, and that it goes.
 func pipelineChanged() builder.Predicates {
 	return builder.WithPredicates(predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok1 := e.ObjectOld.(*v1alpha1.Pipeline)
@@ -45,9 +55,13 @@ func pipelineChanged() builder.Predicates {
 		if !ok1 || !ok2 {
 			return false
 		}
-		return before.Generation != after.Generation || streamsReady(before) != streamsReady(after) ||
-			before.Annotations[v1alpha1.AnnotationRestart] != after.Annotations[v1alpha1.AnnotationRestart]
+		return streamsReady(before) != streamsReady(after) || before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero()
 	}})
+}
+
+// made lets through that a revision is written, or is gone: it does not change, and what is noted on it does not matter here.
+func made() builder.Predicates {
+	return builder.WithPredicates(predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }})
 }
 
 // autoscalerTurned lets through edits of a HorizontalPodAutoscaler, and whether it works: what it measures
@@ -95,14 +109,14 @@ func (r *Reconciler) stagesOf(ctx context.Context, object client.Object) []recon
 	return requests
 }
 
-// attachedChanged lets through what may change the plan of the other stages of a pipeline: the
-// Stages that users make.
-func attachedChanged() builder.Predicates {
-	attached := predicate.NewPredicateFuncs(func(o client.Object) bool {
-		stage, ok := o.(*v1alpha1.Stage)
-		return ok && !graph.IsChild(stage)
+// leavingChanged lets through that a Stage begins to go, or is gone: others read what it makes until then.
+func leavingChanged() builder.Predicates {
+	return builder.WithPredicates(predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
+		},
 	})
-	return builder.WithPredicates(predicate.And(attached, predicate.GenerationChangedPredicate{}))
 }
 
 // besides maps a Stage to the other Stages of its Pipeline.

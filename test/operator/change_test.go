@@ -1,6 +1,7 @@
 package operator_test
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -177,7 +178,7 @@ func TestFormerPositionsOutliveTheWorkers(t *testing.T) {
 	x.left(archive, 3)
 	x.process(x.stream("raw"), x.durable("archive"), 1)
 
-	x.delete(&corev1.ConfigMap{ObjectMeta: x.named(before)})
+	x.delete(&appsv1.ControllerRevision{ObjectMeta: x.named(before)})
 	x.eventually(func() error {
 		c := x.condition(archive, v1alpha1.ConditionInputsDrained, metav1.ConditionFalse, v1alpha1.ReasonRevisionLost)
 		if !strings.Contains(c.Message, "about 2 events") {
@@ -193,37 +194,52 @@ func TestFormerPositionsOutliveTheWorkers(t *testing.T) {
 	x.process(x.stream("raw"), x.durable("archive"), 2)
 }
 
-// TestEditedRevisionMakesNoPod: somebody who may write ConfigMaps, and no pods, writes other pods into the revision that
-// the workers have to stay on.
-func TestEditedRevisionMakesNoPod(t *testing.T) {
+// configKey is the member of a ConfigMap that workers read.
+const configKey = "stage.json"
+
+// mounted is the ConfigMap that the workers of a Deployment mount.
+func mounted(d *appsv1.Deployment) string {
+	for _, v := range d.Spec.Template.Spec.Volumes {
+		if v.ConfigMap != nil {
+			return v.ConfigMap.Name
+		}
+	}
+	return ""
+}
+
+// TestConfigMapMakesNoPod: somebody who may write ConfigMaps, and no pods, writes into that of the workers; while they have to
+// stay on an earlier revision, and afterwards. Revisions themselves nobody can change.
+func TestConfigMapMakesNoPod(t *testing.T) {
 	x := newTenant(t)
 	_, archive := x.archive()
 	before, running := x.stage("archive").Status.Revision, x.deployment("archive")
 	edit(x, archive, func(s *v1alpha1.Stage) { s.Spec.From = []string{"validate/dead-letter"} })
 	x.left(archive, 3)
-	cm := &corev1.ConfigMap{ObjectMeta: x.named(before)}
+	cm := &corev1.ConfigMap{ObjectMeta: x.named(mounted(running))}
 	x.get(cm)
-	whole := cm.Data["deployment.json"]
+	whole := cm.Data[configKey]
 	edit(x, cm, func(c *corev1.ConfigMap) {
-		c.Data["deployment.json"] = strings.NewReplacer(
-			`"image":"millrace/worker:test"`, `"image":"evil.example/x:1"`,
-			`"automountServiceAccountToken":false`, `"automountServiceAccountToken":true,"serviceAccountName":"powerful"`,
-		).Replace(whole)
+		c.Data["deployment.json"] = `{"template":{"spec":{"serviceAccountName":"powerful","containers":[{"name":"worker","image":"evil.example/x:1"}]}}}`
+		c.Data[configKey] = "{"
 	})
-	x.condition(archive, v1alpha1.ConditionWorkersAvailable, metav1.ConditionFalse, v1alpha1.ReasonRevisionEdited)
-	edit(x, archive, func(s *v1alpha1.Stage) { s.Labels = map[string]string{"looked": "again"} })
+	x.eventually(func() error {
+		if x.get(cm); cm.Data[configKey] != whole {
+			return fmt.Errorf("the config is not repaired: %s", cm.Data[configKey])
+		}
+		return nil
+	})
 	x.left(archive, 3)
 	if got := x.deployment("archive"); got.Generation != running.Generation {
 		t.Errorf("the Deployment was written: %+v", got.Spec.Template.Spec)
 	}
-	edit(x, cm, func(c *corev1.ConfigMap) { c.Data["deployment.json"] = "{" })
-	x.left(archive, 3)
-	edit(x, cm, func(c *corev1.ConfigMap) { c.Data["deployment.json"] = whole })
-	x.condition(archive, v1alpha1.ConditionWorkersAvailable, metav1.ConditionTrue, v1alpha1.ReasonReady)
 
-	// Workers that have processed the former input are replaced, whatever is in the way until then.
-	edit(x, cm, func(c *corev1.ConfigMap) { c.Data["deployment.json"] = "{" })
-	x.condition(archive, v1alpha1.ConditionWorkersAvailable, metav1.ConditionFalse, v1alpha1.ReasonRevisionEdited)
+	object := &appsv1.ControllerRevision{ObjectMeta: x.named(before)}
+	x.get(object)
+	old := object.DeepCopy()
+	object.Data.Raw = bytes.Replace(object.Data.Raw, []byte("millrace/worker:test"), []byte("evil.example/x:1"), 1)
+	if err := x.client.Patch(t.Context(), object, client.MergeFrom(old)); err == nil || !strings.Contains(err.Error(), "immutable") {
+		t.Errorf("got %v of an edit of a revision, want that it is immutable", err)
+	}
 	x.process(x.stream("raw"), x.durable("archive"), 3)
 	x.ready(archive)
 	if got := x.stage("archive").Status.Revision; got == before {
@@ -239,12 +255,8 @@ func TestLostStatusComesBack(t *testing.T) {
 		change func(x *tenant, archive *v1alpha1.Stage)
 	}{
 		"workers go on with the former input": {v1alpha1.ReasonEventsLeft, func(*tenant, *v1alpha1.Stage) {}},
-		"the revision is edited": {v1alpha1.ReasonEventsLeft, func(x *tenant, archive *v1alpha1.Stage) {
-			edit(x, &corev1.ConfigMap{ObjectMeta: x.named(x.stage("archive").Status.Revision)}, func(c *corev1.ConfigMap) { c.Data["deployment.json"] = "{" })
-			x.condition(archive, v1alpha1.ConditionWorkersAvailable, metav1.ConditionFalse, v1alpha1.ReasonRevisionEdited)
-		}},
 		"the revision is gone": {v1alpha1.ReasonRevisionLost, func(x *tenant, archive *v1alpha1.Stage) {
-			x.delete(&corev1.ConfigMap{ObjectMeta: x.named(x.stage("archive").Status.Revision)})
+			x.delete(&appsv1.ControllerRevision{ObjectMeta: x.named(x.stage("archive").Status.Revision)})
 			x.condition(archive, v1alpha1.ConditionInputsDrained, metav1.ConditionFalse, v1alpha1.ReasonRevisionLost)
 			x.condition(archive, v1alpha1.ConditionWorkersAvailable, metav1.ConditionTrue, v1alpha1.ReasonReady)
 		}},
@@ -305,8 +317,8 @@ func TestOtherLanesAreRefused(t *testing.T) {
 	_, archive := x.archive()
 	before, running := x.stage("archive").Status.Revision, x.deployment("archive")
 	edit(x, archive, func(s *v1alpha1.Stage) { s.Spec.From = []string{"validate"} })
-	x.saying(archive, v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonInvalid, `from: changes the number of lanes of stage "archive" from 1 to 8`)
-	x.saying(x.thePipeline(), v1alpha1.ConditionStagesReady, metav1.ConditionFalse, v1alpha1.ReasonStagesNotReady, "changes the number of lanes")
+	x.saying(archive, v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonInvalid, `from: Invalid value: ["validate"]: changes the number of lanes of stage "archive" from 1 to 8`)
+	x.saying(x.thePipeline(), v1alpha1.ConditionAccepted, metav1.ConditionTrue, v1alpha1.ReasonAccepted, "attached stages that do not fit, see their status: archive")
 	if got := x.deployment("archive"); got.Generation != running.Generation || x.stage("archive").Status.Revision != before {
 		t.Errorf("the workers are not as they were: %+v", got.Spec)
 	}
@@ -501,5 +513,50 @@ func TestNewOperatorRestartsNoWorker(t *testing.T) {
 	x.replaced("validate", before)
 	if got := image(); got != "millrace/worker:4" {
 		t.Errorf("got image %s after a restart, want that of the new release", got)
+	}
+}
+
+// TestRefusedPipelineRunsOn: an edit that the planner refuses, and that passed where there is no webhook, stops nothing: what is
+// deleted is made again, what is scaled is scaled, lag is measured, and the stages are ready.
+func TestRefusedPipelineRunsOn(t *testing.T) {
+	x := newTenant(t)
+	p := x.start(x.pipeline())
+	stage := x.stage("obs-validate")
+	before := stage.Status.Revision
+	edit(x, p, func(p *v1alpha1.Pipeline) {
+		p.Spec.Stages[0].Validate.Rules = []v1alpha1.ValidateRule{{Expression: "event.id !=", Message: "typo"}}
+	})
+	x.condition(p, v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonInvalid)
+	x.saying(stage, v1alpha1.ConditionAccepted, metav1.ConditionTrue, v1alpha1.ReasonAccepted, "runs on as it was accepted last")
+	x.publish(2)
+
+	deployment := x.deployment("obs-validate")
+	x.delete(deployment)
+	x.eventually(func() error {
+		var d appsv1.Deployment
+		if err := x.client.Get(t.Context(), client.ObjectKeyFromObject(deployment), &d); err != nil {
+			return err
+		}
+		if d.UID == deployment.UID || d.Status.ReadyReplicas != 1 {
+			return fmt.Errorf("the Deployment is not there again: %+v", d.Status)
+		}
+		return nil
+	})
+	edit(x, stage, func(s *v1alpha1.Stage) { s.Spec.Replicas = new(int32(3)) })
+	x.eventually(func() error {
+		if got := x.deployment("obs-validate").Spec.Replicas; *got != 3 {
+			return fmt.Errorf("got %d replicas, want 3", *got)
+		}
+		return nil
+	})
+	x.ready(stage)
+	x.eventually(func() error {
+		if lag := x.stage("obs-validate").Status.Lag; lag == nil || *lag != 2 {
+			return fmt.Errorf("got lag %v, want 2", lag)
+		}
+		return nil
+	})
+	if got := x.stage("obs-validate").Status.Revision; got != before {
+		t.Errorf("the workers are of revision %s, want %s", got, before)
 	}
 }

@@ -394,7 +394,8 @@ func TestRefusedGraphChangesNothing(t *testing.T) {
 		t.Errorf("got %q, want the field path and the word cycle", c.Message)
 	}
 	x.condition(p, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonInvalid)
-	x.condition(x.stage("obs-validate"), v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonInvalid)
+	x.saying(x.stage("obs-validate"), v1alpha1.ConditionAccepted, metav1.ConditionTrue, v1alpha1.ReasonAccepted, "Pipeline obs is refused")
+	x.ready(x.stage("obs-validate"))
 	time.Sleep(2 * fresh)
 	if maps := x.configMaps("validate"); len(maps) != 1 || maps[0].Name != before {
 		t.Errorf("the ConfigMap changed")

@@ -93,8 +93,8 @@ func checkLanes(ctx context.Context, js jetstream.JetStream, p *plan.Plan) error
 	}
 	for i := range p.Stages {
 		s := &p.Stages[i]
-		if was := p.LanesOf(s, durables); was > 0 && s.Head == "" {
-			return fmt.Errorf("from %s; or name another --store-dir", s.LanesChange(was))
+		if was := p.LanesOf(s, durables); was > 0 && was != s.Lanes && s.Head == "" {
+			return fmt.Errorf("from %s; or name another --store-dir", plan.LanesChange(s.Name, was, s.Lanes))
 		}
 	}
 	return nil

@@ -75,13 +75,18 @@ func New(options Options) *Access {
 	return &Access{options: options, known: map[source]content{}}
 }
 
-// Client connects to the server of a pipeline. The error is a CredentialsError, a
+// Client connects to the server of a pipeline: see Connect.
+func (a *Access) Client(ctx context.Context, pipeline *v1alpha1.Pipeline) (*jetstream.Client, error) {
+	return a.Connect(ctx, pipeline.Namespace, pipeline.Spec.NATS)
+}
+
+// Connect connects to a server that a Pipeline of a namespace names; nil is the operator's. The error is a CredentialsError, a
 // jetstream.UnreachableError, or one of the API server.
 //
 // When the server cannot be reached with what was read a while ago, that is read again: it may
 // have been replaced.
-func (a *Access) Client(ctx context.Context, pipeline *v1alpha1.Pipeline) (*jetstream.Client, error) {
-	server, err := a.server(ctx, pipeline, a.options.KeepFor)
+func (a *Access) Connect(ctx context.Context, namespace string, nats *v1alpha1.NATSSpec) (*jetstream.Client, error) {
+	server, err := a.server(ctx, namespace, nats, a.options.KeepFor)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +94,7 @@ func (a *Access) Client(ctx context.Context, pipeline *v1alpha1.Pipeline) (*jets
 	if !jetstream.IsUnreachable(unreachable) {
 		return c, unreachable
 	}
-	again, err := a.server(ctx, pipeline, a.options.AskAgain)
+	again, err := a.server(ctx, namespace, nats, a.options.AskAgain)
 	if err != nil {
 		return nil, err
 	}
@@ -99,15 +104,9 @@ func (a *Access) Client(ctx context.Context, pipeline *v1alpha1.Pipeline) (*jets
 	return a.options.Pool.Client(again)
 }
 
-// DefaultClient connects to the operator's own server.
-func (a *Access) DefaultClient() (*jetstream.Client, error) {
-	return a.options.Pool.Client(a.options.Default)
-}
-
 // server says where and as whom the operator connects for a pipeline. With neither url nor
 // credentials of its own that is as the operator's flags say.
-func (a *Access) server(ctx context.Context, pipeline *v1alpha1.Pipeline, keepFor time.Duration) (jetstream.Server, error) {
-	nats := pipeline.Spec.NATS
+func (a *Access) server(ctx context.Context, namespace string, nats *v1alpha1.NATSSpec, keepFor time.Duration) (jetstream.Server, error) {
 	if nats == nil || (nats.URL == "" && nats.CredentialsSecretRef == nil) {
 		server := a.options.Default
 		server.Domain = plan.DomainOf(nats, server.Domain)
@@ -117,7 +116,7 @@ func (a *Access) server(ctx context.Context, pipeline *v1alpha1.Pipeline, keepFo
 	if server.URL == "" {
 		server.URL = a.options.Default.URL
 	}
-	r := reader{access: a, namespace: pipeline.Namespace, keepFor: keepFor}
+	r := reader{access: a, namespace: namespace, keepFor: keepFor}
 	for _, f := range Files(nats, "") {
 		value, err := r.read(ctx, f)
 		if err != nil {

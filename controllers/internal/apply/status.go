@@ -26,10 +26,20 @@ const forgetWritten = 10 * time.Second
 // Status patches the status of an object that was changed since before was copied from it, once,
 // and only when it was. It reports whether it wrote. An object that is gone is no error.
 func (a *Applier) Status(ctx context.Context, object, before client.Object) (bool, error) {
+	return a.status(ctx, object, before, client.MergeFrom(before))
+}
+
+// SharedStatus is Status for an object whose status another controller writes, too. The error is a conflict of the API server's
+// (apierrors.IsConflict) when somebody wrote the object since it was read.
+func (a *Applier) SharedStatus(ctx context.Context, object, before client.Object) (bool, error) {
+	return a.status(ctx, object, before, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+}
+
+func (a *Applier) status(ctx context.Context, object, before client.Object, patch client.Patch) (bool, error) {
 	if equality.Semantic.DeepEqual(before, object) {
 		return false, nil
 	}
-	err := a.client.Status().Patch(ctx, object, client.MergeFrom(before))
+	err := a.client.Status().Patch(ctx, object, patch)
 	if other := client.IgnoreNotFound(err); other != nil {
 		return false, fmt.Errorf("patch status: %w", other)
 	}

@@ -45,7 +45,7 @@ func resolve(t *testing.T, p *v1alpha1.Pipeline, stages ...v1alpha1.Stage) graph
 	if err != nil {
 		t.Fatal(err)
 	}
-	return planner.Resolve(p, stages)
+	return planner.Resolve(p, stages, nil)
 }
 
 func planned(r graph.Resolved) []string {
@@ -133,20 +133,20 @@ func TestPlannerPlansAnewOnlyWhenASpecChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	p, a := pipeline(), attached("a", 0, "validate")
-	first := planner.Resolve(p, []v1alpha1.Stage{a})
-	if again := planner.Resolve(p, []v1alpha1.Stage{a}); again.Plan != first.Plan {
+	first := planner.Resolve(p, []v1alpha1.Stage{a}, nil)
+	if again := planner.Resolve(p, []v1alpha1.Stage{a}, nil); again.Plan != first.Plan {
 		t.Error("the same specs were planned twice")
 	}
 	a.Generation++
-	if after := planner.Resolve(p, []v1alpha1.Stage{a}); after.Plan == first.Plan {
+	if after := planner.Resolve(p, []v1alpha1.Stage{a}, nil); after.Plan == first.Plan {
 		t.Error("a changed stage was not planned")
 	}
-	if after := planner.Resolve(p, nil); len(after.Plan.Stages) != 1 {
+	if after := planner.Resolve(p, nil, nil); len(after.Plan.Stages) != 1 {
 		t.Error("a stage that is gone is still in the plan")
 	}
 	p.Generation++
 	p.Spec.Stages[0].Name = "check"
-	if after := planner.Resolve(p, nil); after.Plan.Stages[0].Name != "check" {
+	if after := planner.Resolve(p, nil, nil); after.Plan.Stages[0].Name != "check" {
 		t.Error("a changed pipeline was not planned")
 	}
 }
@@ -171,7 +171,7 @@ func TestManyAttachedStages(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	r := planner.Resolve(pipeline(), stages)
+	r := planner.Resolve(pipeline(), stages, nil)
 	took := time.Since(began)
 	if got := slices.Sorted(maps.Keys(r.Refused)); !slices.Equal(got, []string{"bad"}) || len(r.Plan.Stages) != n+1 {
 		t.Errorf("refused %v, planned %d", got, len(r.Plan.Stages))

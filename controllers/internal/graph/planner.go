@@ -2,6 +2,8 @@ package graph
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/google/cel-go/cel"
@@ -46,24 +48,27 @@ func NewPlanner(defaults config.NATS) (*Planner, error) {
 	return &Planner{defaults: defaults, env: env, known: known}, nil
 }
 
-// Resolve plans a pipeline with as many attached stages as fit. The answer is shared: it
-// must not be changed.
-func (p *Planner) Resolve(pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage) Resolved {
-	inputs := inputsOf(pipeline, attached)
+// Resolve plans a pipeline with as many attached stages as fit; lanes are those that the stages run in, by the name of the object.
+// The answer is shared: it must not be changed.
+func (p *Planner) Resolve(pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage, lanes map[string]int) Resolved {
+	inputs := inputsOf(pipeline, attached, lanes)
 	if r, ok := p.known.Get(pipeline.UID); ok && r.inputs == inputs {
 		return r.resolved
 	}
-	r := resolve(pipeline, attached, p.defaults, plan.NewExpressions(p.env))
+	r := resolve(pipeline, attached, lanes, p.defaults, plan.NewExpressions(p.env))
 	p.known.Add(pipeline.UID, remembered{inputs: inputs, resolved: r})
 	return r
 }
 
 // inputsOf names everything that a plan follows from.
-func inputsOf(pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage) string {
+func inputsOf(pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage, lanes map[string]int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d", pipeline.Generation)
 	for _, s := range attached {
 		fmt.Fprintf(&b, " %s:%d:%t", s.UID, s.Generation, s.DeletionTimestamp.IsZero())
+	}
+	for _, name := range slices.Sorted(maps.Keys(lanes)) {
+		fmt.Fprintf(&b, " %s=%d", name, lanes[name])
 	}
 	return b.String()
 }

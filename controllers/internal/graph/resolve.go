@@ -23,12 +23,12 @@ type Resolved struct {
 
 // resolve plans the pipeline with as many attached stages as fit. A stage that was there
 // first wins over a later one; one that reads another attached stage comes behind it.
-func resolve(pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage, defaults config.NATS, expressions *plan.Expressions) Resolved {
+func resolve(pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage, lanes map[string]int, defaults config.NATS, expressions *plan.Expressions) Resolved {
 	candidates := slices.DeleteFunc(slices.Clone(attached), func(s v1alpha1.Stage) bool { return !s.DeletionTimestamp.IsZero() })
 	candidates = inOrder(candidates)
 	compute := func(stages []v1alpha1.Stage) (*plan.Plan, field.ErrorList) {
 		return plan.Compute(plan.Input{
-			Pipeline: pipeline, Stages: stages, DefaultNATSURL: defaults.URL, DefaultDomain: defaults.JetStreamDomain, Expressions: expressions,
+			Pipeline: pipeline, Stages: stages, Lanes: lanes, DefaultNATSURL: defaults.URL, DefaultDomain: defaults.JetStreamDomain, Expressions: expressions,
 		})
 	}
 	if p, errs := compute(candidates); len(errs) == 0 {

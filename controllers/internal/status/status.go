@@ -33,6 +33,14 @@ type Verdict struct {
 	Message string
 	// Outlook of a verdict that is not true.
 	Outlook Outlook
+	// elsewhere: another controller writes the condition, and Ready hangs on it all the same.
+	elsewhere bool
+}
+
+// Elsewhere is a verdict that another controller writes.
+func Elsewhere(v Verdict) Verdict {
+	v.elsewhere = true
+	return v
 }
 
 // True is a verdict without complaint.
@@ -70,6 +78,9 @@ func Degraded(kind, reason, message string) Verdict {
 // reason of Ready, so that the column REASON of kubectl get shows it.
 func Set(conditions *[]metav1.Condition, generation int64, now time.Time, reason, message string, verdicts ...Verdict) {
 	for _, v := range verdicts {
+		if v.elsewhere {
+			continue
+		}
 		set(conditions, generation, now, v.Type, v.Status, v.Reason, v.Message)
 	}
 	worst := worst(verdicts)
@@ -116,6 +127,11 @@ func degraded(verdicts []Verdict) *Verdict {
 	return nil
 }
 
+// Put writes one verdict and none of the summaries, which another controller does. It reports whether it is another than before.
+func Put(conditions *[]metav1.Condition, generation int64, now time.Time, v Verdict) bool {
+	return meta.SetStatusCondition(conditions, condition(generation, now, v.Type, v.Status, v.Reason, v.Message))
+}
+
 // maxNote is the bound of the API server on an Event's note, in bytes.
 const maxNote = 1024
 
@@ -136,10 +152,14 @@ func Cut(text string, size int) string {
 }
 
 func set(conditions *[]metav1.Condition, generation int64, now time.Time, kind string, value metav1.ConditionStatus, reason, message string) {
-	meta.SetStatusCondition(conditions, metav1.Condition{
+	meta.SetStatusCondition(conditions, condition(generation, now, kind, value, reason, message))
+}
+
+func condition(generation int64, now time.Time, kind string, value metav1.ConditionStatus, reason, message string) metav1.Condition {
+	return metav1.Condition{
 		Type: kind, Status: value, Reason: reason, Message: Cut(message, v1alpha1.MaxConditionMessage),
 		ObservedGeneration: generation, LastTransitionTime: metav1.NewTime(now),
-	})
+	}
 }
 
 // Turned returns the conditions that changed their status or reason: what an Event is

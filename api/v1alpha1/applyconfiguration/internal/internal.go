@@ -640,6 +640,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedGeneration
       type:
         scalar: numeric
+    - name: observedRevision
+      type:
+        scalar: string
     - name: readyWorkers
       type:
         scalar: numeric

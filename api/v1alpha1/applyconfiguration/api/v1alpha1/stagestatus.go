@@ -29,8 +29,11 @@ type StageStatusApplyConfiguration struct {
 	LagSeconds *int64 `json:"lagSeconds,omitempty"`
 	// duplicates are the events that validate.dedupe dropped; absent for stages without it.
 	Duplicates *DuplicatesStatusApplyConfiguration `json:"duplicates,omitempty"`
-	// revision is the ConfigMap of what the workers are made from.
+	// revision is the ControllerRevision that the workers are made from.
 	Revision *string `json:"revision,omitempty"`
+	// observedRevision is the newest ControllerRevision that this status speaks of. The workers are of an earlier one while they process what is
+	// stored in an input that the newest does not read.
+	ObservedRevision *string `json:"observedRevision,omitempty"`
 	// autoscaling says how many workers there should be, and why; absent without workers.max.
 	Autoscaling *AutoscalingStatusApplyConfiguration `json:"autoscaling,omitempty"`
 	// consumers are the durable consumers of the stage.
@@ -125,6 +128,14 @@ func (b *StageStatusApplyConfiguration) WithDuplicates(value *DuplicatesStatusAp
 // If called multiple times, the Revision field is set to the value of the last call.
 func (b *StageStatusApplyConfiguration) WithRevision(value string) *StageStatusApplyConfiguration {
 	b.Revision = &value
+	return b
+}
+
+// WithObservedRevision sets the ObservedRevision field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ObservedRevision field is set to the value of the last call.
+func (b *StageStatusApplyConfiguration) WithObservedRevision(value string) *StageStatusApplyConfiguration {
+	b.ObservedRevision = &value
 	return b
 }
 

@@ -1,6 +1,9 @@
-package stage
+package revision
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -12,8 +15,19 @@ import (
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 
 	"millrace.dev/millrace/api/v1alpha1"
-	"millrace.dev/millrace/controllers/internal/graph"
+	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/labels"
+)
+
+// ConfigKey is the member of the ConfigMap that holds the config.
+const ConfigKey = "stage.json"
+
+// Where a worker finds its files.
+const (
+	configVolume = "config"
+	configDir    = "/etc/millrace"
+	natsVolume   = "nats"
+	natsDir      = "/etc/millrace-nats"
 )
 
 const (
@@ -25,22 +39,22 @@ const (
 	progressDeadline = 180
 )
 
-// deploymentSpec is the spec of the Deployment of a stage's workers. It says nothing of their number, nor
-// of the revision that they mount. Values that the API server would fill in inside atomic structs are
+// deployment is the spec of the Deployment of a stage's workers. It says nothing of their number, nor
+// of the ConfigMap that they mount. Values that the API server would fill in inside atomic structs are
 // written out, so that a comparison finds no difference.
-func deploymentSpec(s *snapshot, settings Settings) *appsv1ac.DeploymentSpecApplyConfiguration {
-	pipeline, name := s.stage.Spec.PipelineRef.Name, graph.Name(s.stage)
+func (from Source) deployment(settings Settings) *appsv1ac.DeploymentSpecApplyConfiguration {
+	pipeline := from.Pipeline.Name
 	template := corev1ac.PodTemplateSpec().
-		WithLabels(workerLabels(s)).
-		WithSpec(podSpec(s, settings))
-	if value := restart(s); value != "" {
+		WithLabels(labels.Workers(pipeline, from.Node.Name, string(from.Node.Config.Kind))).
+		WithSpec(from.pod(settings))
+	if value := from.restart(); value != "" {
 		template.WithAnnotations(map[string]string{v1alpha1.AnnotationRestart: value})
 	}
 	return appsv1ac.DeploymentSpec().
 		WithRevisionHistoryLimit(3).
 		WithProgressDeadlineSeconds(progressDeadline).
 		WithStrategy(strategy()).
-		WithSelector(metav1ac.LabelSelector().WithMatchLabels(labels.Selector(pipeline, name))).
+		WithSelector(metav1ac.LabelSelector().WithMatchLabels(labels.Selector(pipeline, from.Node.Name))).
 		WithTemplate(template)
 }
 
@@ -53,60 +67,56 @@ func strategy() *appsv1ac.DeploymentStrategyApplyConfiguration {
 			WithMaxUnavailable(intstr.FromInt32(0)))
 }
 
-func podSpec(s *snapshot, settings Settings) *corev1ac.PodSpecApplyConfiguration {
-	drain := time.Duration(s.node.Config.DrainTimeout)
+func (from Source) pod(settings Settings) *corev1ac.PodSpecApplyConfiguration {
+	drain := time.Duration(from.Node.Config.DrainTimeout)
 	spec := corev1ac.PodSpec().
 		WithTerminationGracePeriodSeconds(int64(drain.Round(time.Second)/time.Second)+exitMargin).
-		WithAutomountServiceAccountToken(s.node.Config.ReadsCluster()).
+		WithAutomountServiceAccountToken(from.Node.Config.ReadsCluster()).
 		WithEnableServiceLinks(false).
 		WithSecurityContext(corev1ac.PodSecurityContext().
 			WithRunAsNonRoot(true).
 			WithSeccompProfile(corev1ac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
-		WithTopologySpreadConstraints(spreadOver(s, corev1.LabelHostname), spreadOver(s, corev1.LabelTopologyZone)).
-		WithContainers(container(s, settings)).
+		WithTopologySpreadConstraints(from.spreadOver(corev1.LabelHostname), from.spreadOver(corev1.LabelTopologyZone)).
+		WithContainers(from.container(settings)).
 		WithVolumes(corev1ac.Volume().WithName("tmp").WithEmptyDir(corev1ac.EmptyDirVolumeSource()))
-	if files := s.files(); len(files) > 0 {
+	if files := from.files(); len(files) > 0 {
 		spec.WithVolumes(corev1ac.Volume().WithName(natsVolume).WithProjected(natsSources(files)))
 	}
-	if account := serviceAccount(s, settings); account != "" {
+	if account := from.serviceAccount(settings); account != "" {
 		spec.WithServiceAccountName(account)
 	}
-	if selector := s.spec().Workers.NodeSelector; len(selector) > 0 {
+	if selector := from.Spec.Workers.NodeSelector; len(selector) > 0 {
 		spec.WithNodeSelector(selector)
 	}
 	return spec
 }
 
-// spec is the node as the user wrote it.
-func (s *snapshot) spec() v1alpha1.StageNode { return graph.Spec(s.stage, s.pipeline) }
-
-func serviceAccount(s *snapshot, settings Settings) string {
-	if name := s.spec().Workers.ServiceAccountName; name != "" {
+func (from Source) serviceAccount(settings Settings) string {
+	if name := from.Spec.Workers.ServiceAccountName; name != "" {
 		return name
 	}
-	if s.node.Config.ReadsCluster() {
+	if from.Node.Config.ReadsCluster() {
 		return settings.ServiceAccount
 	}
 	return ""
 }
 
-func spreadOver(s *snapshot, key string) *corev1ac.TopologySpreadConstraintApplyConfiguration {
+func (from Source) spreadOver(key string) *corev1ac.TopologySpreadConstraintApplyConfiguration {
 	return corev1ac.TopologySpreadConstraint().
 		WithTopologyKey(key).WithMaxSkew(1).WithWhenUnsatisfiable(corev1.ScheduleAnyway).
-		WithLabelSelector(metav1ac.LabelSelector().WithMatchLabels(labels.Selector(s.stage.Spec.PipelineRef.Name, graph.Name(s.stage)))).
+		WithLabelSelector(metav1ac.LabelSelector().WithMatchLabels(labels.Selector(from.Pipeline.Name, from.Node.Name))).
 		WithMatchLabelKeys(appsv1.DefaultDeploymentUniqueLabelKey)
 }
 
-func container(s *snapshot, settings Settings) *corev1ac.ContainerApplyConfiguration {
-	node := s.spec()
+func (from Source) container(settings Settings) *corev1ac.ContainerApplyConfiguration {
 	image := settings.Image
-	if node.Workers.Image != "" {
-		image = node.Workers.Image
+	if from.Spec.Workers.Image != "" {
+		image = from.Spec.Workers.Image
 	}
 	c := corev1ac.Container().
 		WithName(containerName).WithImage(image).
 		// The brackets are for IPv6; an IPv4 address may stand in them as well.
-		WithArgs("worker", "--config", configDir+"/"+configKey, "--listen", "[$(POD_IP)]:"+strconv.Itoa(httpPort)).
+		WithArgs("worker", "--config", configDir+"/"+ConfigKey, "--listen", "[$(POD_IP)]:"+strconv.Itoa(httpPort)).
 		WithPorts(corev1ac.ContainerPort().WithName("http").WithContainerPort(httpPort).WithProtocol(corev1.ProtocolTCP)).
 		WithEnv(fieldEnv("POD_IP", "status.podIP"), fieldEnv("POD_NAME", "metadata.name")).
 		WithEnv(settings.Tracing.env()...).
@@ -119,11 +129,11 @@ func container(s *snapshot, settings Settings) *corev1ac.ContainerApplyConfigura
 		WithVolumeMounts(
 			corev1ac.VolumeMount().WithName(configVolume).WithMountPath(configDir).WithReadOnly(true),
 			corev1ac.VolumeMount().WithName("tmp").WithMountPath("/tmp"))
-	if len(s.files()) > 0 {
+	if len(from.files()) > 0 {
 		c.WithArgs("--nats-files", natsDir)
 		c.WithVolumeMounts(corev1ac.VolumeMount().WithName(natsVolume).WithMountPath(natsDir).WithReadOnly(true))
 	}
-	return withResources(c, node.Workers.Resources)
+	return withResources(c, from.Spec.Workers.Resources)
 }
 
 // withResources sets the resources, and the soft memory limit of the Go runtime to nine
@@ -154,4 +164,42 @@ func probe(path string, period, failures int32) *corev1ac.ProbeApplyConfiguratio
 	return corev1ac.Probe().
 		WithHTTPGet(corev1ac.HTTPGetAction().WithPath(path).WithPort(intstr.FromString("http"))).
 		WithPeriodSeconds(period).WithTimeoutSeconds(2).WithFailureThreshold(failures)
+}
+
+// natsSources puts them into one folder, where the kubelet replaces them when they change.
+func natsSources(files []access.File) *corev1ac.ProjectedVolumeSourceApplyConfiguration {
+	all := corev1ac.ProjectedVolumeSource()
+	for _, f := range files {
+		item := corev1ac.KeyToPath().WithKey(f.Key).WithPath(f.Name)
+		if f.Kind == v1alpha1.CAConfigMap {
+			all.WithSources(corev1ac.VolumeProjection().WithConfigMap(corev1ac.ConfigMapProjection().WithName(f.Object).WithItems(item)))
+		} else {
+			all.WithSources(corev1ac.VolumeProjection().WithSecret(corev1ac.SecretProjection().WithName(f.Object).WithItems(item)))
+		}
+	}
+	return all
+}
+
+// Spec is the spec of the Deployment whose pods mount the ConfigMap of the revision.
+func (c *Content) Spec() (*appsv1ac.DeploymentSpecApplyConfiguration, error) {
+	spec := appsv1ac.DeploymentSpec()
+	if err := json.Unmarshal(c.Deployment, spec); err != nil {
+		return nil, fmt.Errorf("read the Deployment of the revision: %w", err)
+	}
+	if spec.Template == nil || spec.Template.Spec == nil {
+		return nil, errors.New("the Deployment of the revision has no template")
+	}
+	spec.Template.Spec.WithVolumes(corev1ac.Volume().WithName(configVolume).WithConfigMap(corev1ac.ConfigMapVolumeSource().
+		WithName(c.ConfigMap).WithItems(corev1ac.KeyToPath().WithKey(ConfigKey).WithPath(ConfigKey))))
+	return spec, nil
+}
+
+// Mounted is the ConfigMap that the pods of a Deployment mount.
+func Mounted(d *appsv1.Deployment) string {
+	for _, v := range d.Spec.Template.Spec.Volumes {
+		if v.Name == configVolume && v.ConfigMap != nil {
+			return v.ConfigMap.Name
+		}
+	}
+	return ""
 }

@@ -1,33 +1,28 @@
-package stage
+package intake
 
 import (
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/workers/config"
 )
 
-// knownInputs are what a stage reads or read, by its status and, since that may be lost, by the revision of its workers; nil when
-// there is none.
-func knownInputs(stage *v1alpha1.Stage, have *corev1.ConfigMap) []v1alpha1.ConsumerStatus {
-	known := slices.Clone(stage.Status.Consumers)
-	if have == nil || !isIntact(stage.Name, have) {
-		return known
+// Durables names the consumers, one for each lane, of an input that the status of a Stage speaks of.
+func Durables(c v1alpha1.ConsumerStatus) []string {
+	lanes := max(int(c.Lanes), 1)
+	names := make([]string, lanes)
+	for lane := range lanes {
+		names[lane] = config.Input{Durable: c.Name}.Consumer(lane, lanes)
 	}
-	for _, in := range inputsOf(have) {
-		entry := v1alpha1.ConsumerStatus{Stream: in.Stream, Name: in.Durable, Lanes: int32(max(lanesOf(have), 1))}
-		if !named(known, entry) {
-			known = append(known, entry)
-		}
-	}
-	return known
+	return names
 }
 
 // named says whether an input is among others.
 func named(inputs []v1alpha1.ConsumerStatus, entry v1alpha1.ConsumerStatus) bool {
-	return slices.ContainsFunc(inputs, func(i v1alpha1.ConsumerStatus) bool { return i.Stream == entry.Stream && i.Name == entry.Name })
+	return slices.ContainsFunc(inputs, func(i v1alpha1.ConsumerStatus) bool {
+		return i.Stream == entry.Stream && i.Name == entry.Name && i.Lanes == entry.Lanes
+	})
 }
 
 // inputsOfDurables are the inputs whose consumers have these names: those of the lanes of one belong together.

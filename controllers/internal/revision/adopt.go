@@ -1,0 +1,79 @@
+package revision
+
+import (
+	"encoding/json"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+
+	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/workers/config"
+)
+
+// Adopted is what the workers of a stage run by that has no revision: an operator of a release before revisions made them,
+// or somebody deleted the revisions.
+type Adopted struct {
+	Content
+	Marks Marks
+}
+
+// Adopt is what workers that are there run by: made, but for what they are made from. It goes by the Deployment, which
+// nobody can write who could not make pods anyway. of the ConfigMap it takes the config, which is theirs already. It is nil when
+// they tell nothing.
+func Adopt(made Content, deployment *appsv1.Deployment, configMap *corev1.ConfigMap, fieldOwner string) (*Adopted, error) {
+	if deployment == nil || configMap == nil {
+		return nil, nil //nolint:nilnil // nothing is there to adopt
+	}
+	var c struct {
+		Lanes  int            `json:"lanes"`
+		Inputs []config.Input `json:"inputs"`
+	}
+	data := []byte(configMap.Data[ConfigKey])
+	if json.Unmarshal(data, &c) != nil || c.Lanes < 1 || len(c.Inputs) == 0 {
+		return nil, nil //nolint:nilnil,nilerr // nobody can tell what the workers read
+	}
+	applied, err := appsv1ac.ExtractDeployment(deployment, fieldOwner)
+	if err != nil {
+		return nil, fmt.Errorf("read what is applied of Deployment %s: %w", deployment.Name, err)
+	}
+	if applied.Spec == nil || applied.Spec.Template == nil || applied.Spec.Template.Spec == nil {
+		return nil, nil //nolint:nilnil // it is not as an operator made it
+	}
+	spec := applied.Spec
+	spec.Replicas = nil
+	pod := spec.Template.Spec
+	for i, v := range pod.Volumes {
+		if v.Name != nil && *v.Name == configVolume {
+			pod.Volumes = append(pod.Volumes[:i:i], pod.Volumes[i+1:]...)
+			break
+		}
+	}
+	a := &Adopted{Content: made, Marks: marksOf(configMap.Annotations)}
+	a.Config, a.ConfigMap, a.Lanes, a.Inputs = data, configMap.Name, c.Lanes, nil
+	if a.Deployment, err = json.Marshal(spec); err != nil {
+		return nil, fmt.Errorf("encode what is applied of Deployment %s: %w", deployment.Name, err)
+	}
+	for _, in := range c.Inputs {
+		a.Inputs = append(a.Inputs, adoptInput(made, in, c.Lanes))
+	}
+	return a, nil
+}
+
+// adoptInput is an input with the settings of the consumers that are planned for it, where there are any.
+func adoptInput(made Content, in config.Input, lanes int) Input {
+	out := Input{From: in.From, Stream: in.Stream, Durable: in.Durable}
+	for _, planned := range made.Inputs {
+		if planned.Stream == in.Stream && planned.Durable == in.Durable && len(planned.Lanes) == lanes {
+			return Input{From: in.From, Stream: in.Stream, Durable: in.Durable, Lanes: planned.Lanes}
+		}
+	}
+	for lane := range lanes {
+		out.Lanes = append(out.Lanes, plan.Consumer{
+			Stream: in.Stream, Durable: in.Consumer(lane, lanes), FilterSubject: in.Filter(lane, lanes),
+			AckWait: plan.DefaultAckWait, MaxAckPending: plan.FrameMaxAckPending,
+		})
+	}
+	return out
+}

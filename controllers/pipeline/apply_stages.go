@@ -1,0 +1,105 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/graph"
+	"millrace.dev/millrace/controllers/internal/revision"
+	"millrace.dev/millrace/controllers/internal/status"
+)
+
+// applyRevisions writes what was compiled. A Stage that got a revision is not yet what its status says.
+func (r *Reconciler) applyRevisions(ctx context.Context, all []compiled, applied map[string]bool) error {
+	var errs []error
+	for _, c := range all {
+		for _, write := range c.step.Write {
+			object, err := revision.Object(c.stage, revision.Labels(c.stage, c.name), write.Number, write.Content, write.Marks)
+			if err == nil {
+				// The name follows from the content: one that is there already is of a pass that the cache does not show yet.
+				err = client.IgnoreAlreadyExists(r.Client.Create(ctx, object))
+			}
+			if err != nil {
+				errs = append(errs, fmt.Errorf("write revision %d of Stage %s: %w", write.Number, c.stage.Name, err))
+				break
+			}
+			applied[c.stage.Name] = true
+			log.FromContext(ctx).Info("transition", "what", "wrote revision", "stage", c.stage.Name, "revision", object.Name, "number", write.Number)
+		}
+		if c.step.Mark != nil {
+			errs = append(errs, r.mark(ctx, c))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// mark notes of which manifests a revision is still what is wanted.
+func (r *Reconciler) mark(ctx context.Context, c compiled) error {
+	object := &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Namespace: c.stage.Namespace, Name: c.step.Mark.Name}}
+	patch, err := revision.MarkPatch(c.step.Marks)
+	if err != nil {
+		return err
+	}
+	if err := r.Client.Patch(ctx, object, client.RawPatch(types.MergePatchType, patch)); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("annotate ControllerRevision %s: %w", object.Name, err)
+	}
+	return nil
+}
+
+// applyAccepted writes into the status of each Stage whether it is part of the plan. The Stage controller writes the rest.
+func (r *Reconciler) applyAccepted(ctx context.Context, all []acceptance) error {
+	var errs []error
+	for _, a := range all {
+		errs = append(errs, r.accept(ctx, a))
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Reconciler) accept(ctx context.Context, a acceptance) error {
+	if r.Applier.Behind(a.stage) {
+		return nil // the update that it waits for wakes the controller, or the next pass finds out
+	}
+	before := a.stage.DeepCopy()
+	if !status.Put(&a.stage.Status.Conditions, a.stage.Generation, r.Now(), a.verdict) {
+		return nil
+	}
+	wrote, err := r.Applier.SharedStatus(ctx, a.stage, before)
+	if err != nil || !wrote {
+		return err
+	}
+	for _, c := range status.Turned(before.Status.Conditions, a.stage.Status.Conditions) {
+		kind := corev1.EventTypeNormal
+		if status.Worrying(c) {
+			kind = corev1.EventTypeWarning
+		}
+		r.Recorder.Eventf(a.stage, nil, kind, c.Reason, actionStatus, "%s", status.Note(c.Type+": "+c.Message))
+	}
+	return nil
+}
+
+// orphans says of the Stages of a Pipeline that does not exist that it does not.
+func (r *Reconciler) orphans(ctx context.Context, pipeline client.ObjectKey) error {
+	stages, err := graph.List(ctx, r.Client, pipeline.Namespace, pipeline.Name)
+	if err != nil {
+		return err
+	}
+	var all []acceptance
+	for _, list := range [][]v1alpha1.Stage{stages.Children, stages.Attached} {
+		for i := range list {
+			if list[i].DeletionTimestamp.IsZero() {
+				all = append(all, acceptance{&list[i], status.False(v1alpha1.ConditionAccepted, v1alpha1.ReasonPipelineNotFound, fmt.Sprintf(
+					"spec.pipelineRef: Pipeline %s does not exist in namespace %s: create it or delete this Stage", pipeline.Name, pipeline.Namespace))})
+			}
+		}
+	}
+	return r.applyAccepted(ctx, all)
+}

@@ -1,0 +1,120 @@
+package stage
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/graph"
+	"millrace.dev/millrace/controllers/internal/intake"
+	"millrace.dev/millrace/controllers/internal/revision"
+)
+
+// A stage that is to read something else first processes what was stored for it until then: nothing is lost when the graph of
+// a running pipeline changes. What comes later is for the graph as it is now.
+
+// skew is how far the clocks of Kubernetes and NATS may differ, and more than the fraction of a second that
+// the times of Kubernetes lack.
+const skew = 5 * time.Second
+
+// drained says whether nothing is left that was stored before a moment; of all that is stored when the
+// moment is zero.
+func drained(f intake.Former, before time.Time) bool {
+	return f.Events == 0 || !before.IsZero() && f.Oldest.After(before.Add(skew))
+}
+
+// choose is the revision that workers are to be of, and why it is not the newest: held are the former inputs that are to be
+// read for a while. lost are former inputs with events left that no revision reads any more, so that nobody processes them,
+// and nobody but a person may say that nobody has to. What no worker ever read is neither: the manifest named it and did not any
+// more before workers came to it.
+func choose(s *snapshot) (run *revision.Revision, held, lost []intake.Former) {
+	deployed := s.deployed()
+	if leaves(s.stage) {
+		return s.newest, nil, nil
+	}
+	if s.unsure() {
+		return deployed, nil, nil
+	}
+	for _, f := range s.intake.Former {
+		since := s.history.Left(f.Stream, f.Durable)
+		left := !drained(f, since)
+		reader := s.history.Reading(f.Stream, f.Durable)
+		switch {
+		case deployed != nil && deployed.Reads(f.Stream, f.Durable):
+			if left || s.leaving { // what other stages still make of what they are to process comes in
+				held = append(held, f)
+				run = deployed
+			}
+		case reader == nil && left:
+			lost = append(lost, f)
+		case reader != nil && left && (f.Begun || s.unknown()): // its workers are gone
+			held = append(held, f)
+			if run == nil || run != deployed && reader.Number < run.Number {
+				run = reader
+			}
+		}
+	}
+	if run == nil {
+		run = s.newest
+	}
+	return run, held, lost
+}
+
+// decideDrop names the consumers of former inputs that are neither held nor lost.
+func decideDrop(s *snapshot, in intent) []durable {
+	var drop []durable
+	for _, f := range s.intake.Former {
+		same := func(o intake.Former) bool {
+			return o.Stream == f.Stream && o.Durable == f.Durable && o.Lanes == f.Lanes
+		}
+		if slices.ContainsFunc(in.held, same) || slices.ContainsFunc(in.lost, same) {
+			continue
+		}
+		for name := range f.Consumers {
+			drop = append(drop, durable{f.Stream, name})
+		}
+	}
+	slices.SortFunc(drop, func(a, b durable) int { return cmp.Or(cmp.Compare(a.stream, b.stream), cmp.Compare(a.name, b.name)) })
+	return drop
+}
+
+// deployed is the revision that the workers are of, or were of before somebody deleted the Deployment; nil when it is not known.
+func (s *snapshot) deployed() *revision.Revision {
+	if s.deployment == nil {
+		i := slices.IndexFunc(s.history, func(r *revision.Revision) bool { return r.Name == s.stage.Status.Revision })
+		if i < 0 {
+			return nil
+		}
+		return s.history[i]
+	}
+	return s.history.Mounting(revision.Mounted(s.deployment))
+}
+
+// unknown says that nothing tells whether there ever were workers: the Deployment is gone, and so is the status.
+func (s *snapshot) unknown() bool {
+	return s.deployment == nil && s.stage.Status.ObservedRevision == ""
+}
+
+// unsure says that workers may be at work on former inputs, and that NATS could not be asked: they stay.
+func (s *snapshot) unsure() bool {
+	deployed := s.deployed()
+	return s.natsErr != nil && deployed != nil && slices.ContainsFunc(deployed.Inputs, func(in revision.Input) bool {
+		return !s.newest.Reads(in.Stream, in.Durable)
+	})
+}
+
+// leaves says that a person has said to leave what is not processed.
+func leaves(stage *v1alpha1.Stage) bool {
+	return stage.Annotations[v1alpha1.AnnotationDrain] == "false"
+}
+
+// isLeaving says whether some stage of the pipeline, but this one, is being deleted.
+func isLeaving(stages graph.Stages, but *v1alpha1.Stage) bool {
+	for _, s := range slices.Concat(stages.Children, stages.Attached) {
+		if s.UID != but.UID && !s.DeletionTimestamp.IsZero() {
+			return true
+		}
+	}
+	return false
+}
