@@ -17,6 +17,7 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/labels"
+	"millrace.dev/millrace/workers/config"
 )
 
 // ConfigKey is the member of the ConfigMap that holds the config.
@@ -28,6 +29,9 @@ const (
 	configDir    = "/etc/millrace"
 	natsVolume   = "nats"
 	natsDir      = "/etc/millrace-nats"
+	// secretsDir is where a worker looks for Secrets by itself (worker --secret-files).
+	secretsVolume = "secrets"
+	secretsDir    = "/etc/millrace-secrets"
 )
 
 const (
@@ -82,6 +86,9 @@ func (from Source) pod(settings Settings) *corev1ac.PodSpecApplyConfiguration {
 	if files := from.files(); len(files) > 0 {
 		spec.WithVolumes(corev1ac.Volume().WithName(natsVolume).WithProjected(natsSources(files)))
 	}
+	if len(from.Node.Secrets) > 0 {
+		spec.WithVolumes(corev1ac.Volume().WithName(secretsVolume).WithProjected(secretSources(from.Node.Secrets)))
+	}
 	if account := from.serviceAccount(settings); account != "" {
 		spec.WithServiceAccountName(account)
 	}
@@ -133,6 +140,9 @@ func (from Source) container(settings Settings) *corev1ac.ContainerApplyConfigur
 		c.WithArgs("--nats-files", natsDir)
 		c.WithVolumeMounts(corev1ac.VolumeMount().WithName(natsVolume).WithMountPath(natsDir).WithReadOnly(true))
 	}
+	if len(from.Node.Secrets) > 0 {
+		c.WithVolumeMounts(corev1ac.VolumeMount().WithName(secretsVolume).WithMountPath(secretsDir).WithReadOnly(true))
+	}
 	return withResources(c, from.Spec.Workers.Resources)
 }
 
@@ -176,6 +186,16 @@ func natsSources(files []access.File) *corev1ac.ProjectedVolumeSourceApplyConfig
 		} else {
 			all.WithSources(corev1ac.VolumeProjection().WithSecret(corev1ac.SecretProjection().WithName(f.Object).WithItems(item)))
 		}
+	}
+	return all
+}
+
+// secretSources are the keys of Secrets that the stage itself needs. The operator does not read them.
+func secretSources(files []config.SecretFile) *corev1ac.ProjectedVolumeSourceApplyConfiguration {
+	all := corev1ac.ProjectedVolumeSource()
+	for _, f := range files {
+		all.WithSources(corev1ac.VolumeProjection().WithSecret(corev1ac.SecretProjection().WithName(f.Name).
+			WithItems(corev1ac.KeyToPath().WithKey(f.Key).WithPath(f.File))))
 	}
 	return all
 }

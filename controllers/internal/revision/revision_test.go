@@ -214,6 +214,43 @@ func TestTokensOnlyWhereTheClusterIsRead(t *testing.T) {
 	}
 }
 
+// TestSecretsOfAStage: workers find what their stage needs under the name of the Secret.
+func TestSecretsOfAStage(t *testing.T) {
+	p, stage := pipeline(nil), child("validate")
+	planner, err := graph.NewPlanner(config.NATS{URL: "nats://nats:4222"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resolved := planner.Resolve(p, nil, nil)
+	node := *resolved.Node(stage)
+	node.Secrets = []config.SecretFile{{Name: "database", Key: "password", File: "database/password"}}
+	made, _, err := revision.Compile(revision.Source{Pipeline: p, Stage: stage, Spec: graph.Spec(stage, p), Node: &node, Leases: resolved.Plan.Leases}, settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := made.Spec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := spec.Template.Spec
+	var items, mounts []string
+	for _, v := range pod.Volumes {
+		if *v.Name == "secrets" {
+			for _, source := range v.Projected.Sources {
+				items = append(items, *source.Secret.Name+" "+*source.Secret.Items[0].Key+" "+*source.Secret.Items[0].Path)
+			}
+		}
+	}
+	for _, m := range pod.Containers[0].VolumeMounts {
+		if *m.Name == "secrets" {
+			mounts = append(mounts, *m.MountPath)
+		}
+	}
+	if !cmp.Equal(items, []string{"database password database/password"}) || !cmp.Equal(mounts, []string{"/etc/millrace-secrets"}) {
+		t.Errorf("got %q mounted at %q", items, mounts)
+	}
+}
+
 // TestAcrossReleases: which revision a stage has after a look of an operator.
 func TestAcrossReleases(t *testing.T) {
 	first, second := settings, settings
