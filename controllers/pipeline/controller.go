@@ -29,14 +29,17 @@ import (
 	"millrace.dev/millrace/controllers/internal/watch"
 )
 
-// +kubebuilder:rbac:groups=millrace.dev,resources=pipelines,verbs=get;list;watch;patch
+// What the operator reads, it lists and watches; it patches objects for their finalizers, and applies what it makes. finalizers/update is for
+// owner references that block deletion, where the API server checks that (OwnerReferencesPermissionEnforcement).
+//
+// +kubebuilder:rbac:groups=millrace.dev,resources=pipelines,verbs=list;watch;patch
 // +kubebuilder:rbac:groups=millrace.dev,resources=pipelines/status,verbs=patch
 // +kubebuilder:rbac:groups=millrace.dev,resources=pipelines/finalizers,verbs=update
-// +kubebuilder:rbac:groups=millrace.dev,resources=stages,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=millrace.dev,resources=stages,verbs=list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=millrace.dev,resources=stages/status,verbs=patch
-// +kubebuilder:rbac:groups=apps,resources=controllerrevisions,verbs=get;list;watch;create;patch
-// +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch
+// +kubebuilder:rbac:groups=apps,resources=controllerrevisions,verbs=list;watch;create;patch
+// +kubebuilder:rbac:groups=apps,resources=deployments,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 

@@ -35,15 +35,18 @@ import (
 	"millrace.dev/millrace/controllers/lag"
 )
 
+// Deployments and autoscalers are read one by one, past the cache, before the operator makes one: somebody else may have the name. A
+// Stage is, when the Pipeline controller wrote its status first.
+//
 // +kubebuilder:rbac:groups=millrace.dev,resources=stages,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=millrace.dev,resources=stages/status,verbs=patch
 // +kubebuilder:rbac:groups=millrace.dev,resources=stages/finalizers,verbs=update
-// +kubebuilder:rbac:groups=millrace.dev,resources=pipelines,verbs=get;list;watch
+// +kubebuilder:rbac:groups=millrace.dev,resources=pipelines,verbs=list;watch
 // +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=apps,resources=controllerrevisions,verbs=get;list;watch;delete
+// +kubebuilder:rbac:groups=apps,resources=controllerrevisions,verbs=list;watch;delete
 // +kubebuilder:rbac:groups=autoscaling,resources=horizontalpodautoscalers,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=keda.sh,resources=scaledobjects,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 

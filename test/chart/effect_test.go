@@ -22,8 +22,8 @@ func TestEveryValueHasAnEffect(t *testing.T) {
 	// beside a digest.
 	alone := map[string]any{
 		"crds.enabled": false, "metrics.service.enabled": false, "image.tag": "v9", "workers.enrich.enabled": false,
-		"admissionWebhook.enabled": false,
-		"autoscaling.backend":      "direct", "autoscaling.external.apiService.enabled": false, "operator.podDisruptionBudget.enabled": false,
+		"admissionWebhook.enabled": false, "admissionPolicy.enabled": false, "metrics.authentication": false,
+		"autoscaling.backend": "direct", "autoscaling.external.apiService.enabled": false, "operator.podDisruptionBudget.enabled": false,
 	}
 	render := func(t *testing.T, values map[string]any) string {
 		t.Helper()

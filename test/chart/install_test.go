@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -42,6 +43,7 @@ func TestInstall(t *testing.T) {
 		{"the enrich worker reads and does no more", enrichReadsOnly},
 		{"editors edit pipelines, viewers view them", aggregates},
 		{"the operator has the rights it needs", reconciles},
+		{"the operator writes its own objects alone", leavesOthersAlone},
 		{"metrics", servesMetrics},
 		{"helm test", checks},
 		{"the standby takes over", takesOver},
@@ -169,6 +171,45 @@ func reconciles(t *testing.T, s *site) {
 	// Its workers are ready when their watches are, which needs the rights of millrace-enrich.
 	s.create(t, "small", map[string]any{"name": "enrich", "from": []any{"validate"}, "enrich": map[string]any{"kubernetes": map[string]any{}}})
 	s.ready(t, "small")
+}
+
+// leavesOthersAlone: the policy of the chart is about the operator's ServiceAccount. test/operator has what it refuses.
+func leavesOthersAlone(t *testing.T, s *site) {
+	config, err := s.plane.ServiceAccountConfig(t.Context(), namespace, "demo-millrace")
+	if err != nil {
+		t.Fatal(err)
+	}
+	operator, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = operator.CoreV1().ConfigMaps(namespace).Delete(t.Context(), "kube-root-ca.crt", metav1.DeleteOptions{})
+	if want := "it may write only objects that have the label"; !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want Forbidden with %q", err, want)
+	}
+	// A stage may name an image. The token of a ServiceAccount is for the operator's own.
+	for image, token := range map[string]bool{"millrace:v1": true, "millrace@sha256:0": true, "evil:v1": false, "millrace-evil:v1": false, "": true} {
+		for _, mounted := range []bool{true, false} {
+			pod := corev1.PodSpec{AutomountServiceAccountToken: &mounted, Containers: []corev1.Container{{Name: "c", Image: image}}}
+			if image == "" { // a second container counts as well
+				pod.Containers = []corev1.Container{{Name: "c", Image: "millrace"}, {Name: "d", Image: "evil"}}
+				token = false
+			}
+			labels := map[string]string{"app.kubernetes.io/managed-by": "millrace"}
+			_, err := operator.AppsV1().Deployments(namespace).Create(t.Context(), &appsv1.Deployment{
+				ObjectMeta: metav1.ObjectMeta{Name: "any", Labels: labels, OwnerReferences: []metav1.OwnerReference{{
+					APIVersion: "millrace.dev/v1alpha1", Kind: "Stage", Name: "any", UID: "1", Controller: new(true),
+				}}},
+				Spec: appsv1.DeploymentSpec{
+					Selector: &metav1.LabelSelector{MatchLabels: labels},
+					Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: pod},
+				},
+			}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			if want := !mounted || token; (err == nil) != want || err != nil && !strings.Contains(err.Error(), "admissionPolicy.tokenImages") {
+				t.Errorf("image %q with a token %t: got %v, want it accepted %t", image, mounted, err, want)
+			}
+		}
+	}
 }
 
 // leads is what the operator that leads shows.

@@ -18,11 +18,12 @@ func generatedDefinitions(t *testing.T) []string {
 	return paths
 }
 
-// TestCopies: the chart ships the generated definitions and rights, and its own values as a file, byte for byte.
+// TestCopies: the chart ships the generated definitions, rights and policy, and its own values as a file, byte for byte.
 func TestCopies(t *testing.T) {
 	want := map[string]string{
-		"rbac/role.yaml":    read(t, root+"/config/rbac/role.yaml"),
-		"files/values.yaml": read(t, chartDir+"/values.yaml"),
+		"rbac/role.yaml":             read(t, root+"/config/rbac/role.yaml"),
+		"rbac/admission_policy.yaml": read(t, root+"/config/rbac/admission_policy.yaml"),
+		"files/values.yaml":          read(t, chartDir+"/values.yaml"),
 	}
 	for _, path := range generatedDefinitions(t) {
 		want["crds/"+filepath.Base(path)] = read(t, path)

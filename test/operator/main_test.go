@@ -199,9 +199,8 @@ func (w *world) operatorConfig(ctx context.Context) (*rest.Config, error) {
 	if err := yaml.UnmarshalStrict(data, &role); err != nil {
 		return nil, err
 	}
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "millrace-operator"}}
-	subject := rbacv1.Subject{Kind: "ServiceAccount", Namespace: account.Namespace, Name: account.Name}
-	for _, object := range append([]client.Object{&role, account, &rbacv1.ClusterRoleBinding{
+	subject := rbacv1.Subject{Kind: "ServiceAccount", Namespace: operatorAccount.Namespace, Name: operatorAccount.Name}
+	for _, object := range append([]client.Object{&role, &corev1.ServiceAccount{ObjectMeta: operatorAccount}, &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: "millrace-operator"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
 		Subjects:   []rbacv1.Subject{subject},
@@ -210,7 +209,10 @@ func (w *world) operatorConfig(ctx context.Context) (*rest.Config, error) {
 			return nil, err
 		}
 	}
-	config, err := w.plane.ServiceAccountConfig(ctx, account.Namespace, account.Name)
+	if err := w.installPolicy(ctx); err != nil {
+		return nil, err
+	}
+	config, err := w.plane.ServiceAccountConfig(ctx, operatorAccount.Namespace, operatorAccount.Name)
 	if err != nil {
 		return nil, err
 	}
