@@ -117,6 +117,16 @@ const (
 	//	Stage ConsumersReady=False: as for the Pipeline, or for `workers.natsSecretName`.
 	//	  Do: the message says what belongs where.
 	ReasonCredentialsNotFound = "CredentialsNotFound"
+	// ReasonCredentialsNotForServer says that a Secret does not name the NATS server of the Pipeline in its annotation millrace.dev/nats-url.
+	// The operator sends it nowhere and mounts it into no worker. Workers that run stay as they are.
+	//
+	//	Pipeline StreamsReady=False: a Secret of `spec.nats` is not for the server in `spec.nats.url`, or for the operator's.
+	//	  Do: if it is, run the `kubectl annotate` of the message; see [security](security.md#secrets-and-their-servers).
+	//	Stage ConsumersReady=False: as for the Pipeline, or for `workers.natsSecretName`.
+	//	  Do: as for the Pipeline.
+	//	Stage WorkersAvailable=Unknown: workers must not have the Secret; those that run stay as they are.
+	//	  Do: as for the Pipeline.
+	ReasonCredentialsNotForServer = "CredentialsNotForServer"
 	// ReasonNotOwned says that the desired name is taken by something that somebody else owns. The operator leaves that alone.
 	//
 	//	Pipeline StreamsReady=False: a stream of this name belongs to somebody else.
@@ -286,6 +296,8 @@ const (
 	// AnnotationRestart on a Stage, or on a Pipeline for all its stages, has the workers replaced when its
 	// value changes.
 	AnnotationRestart = "millrace.dev/restart"
+	// AnnotationNATSURL on a Secret names the NATS servers that it may be shown to, as URLs separated by commas.
+	AnnotationNATSURL = "millrace.dev/nats-url"
 	// AnnotationDrain is false on a Stage that is not to process what was stored for it before it is deleted or
 	// reads something else.
 	AnnotationDrain = "millrace.dev/drain"

@@ -16,6 +16,7 @@ import (
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/durability"
 	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/internal/scaling"
@@ -63,6 +64,8 @@ func Command() *cobra.Command {
 	connect.Flags(c, &options.NATS)
 	f.StringVar(&options.NATSMonitorURL, "nats-monitor-url", options.NATSMonitorURL,
 		"monitoring URLs of all servers of --nats-url, separated by commas (http://nats:8222): Pipelines with durability PowerSafe are checked there")
+	f.BoolVar(&options.RequireSecretAnnotation, "require-secret-annotation", options.RequireSecretAnnotation,
+		"use a Secret that a Pipeline or Stage names only for servers in its annotation "+v1alpha1.AnnotationNATSURL)
 	f.StringVar(&options.WorkerImage, "worker-image", options.WorkerImage, "image of workers; required")
 	f.StringVar(&options.WorkerServiceAccount, "worker-service-account", options.WorkerServiceAccount,
 		"service account, in the namespace of the Pipeline, of workers that read the cluster")
@@ -131,7 +134,9 @@ type Options struct {
 	// NATS is the server of Pipelines that name none, and the operator's own files for it.
 	NATS config.NATS
 	// NATSMonitorURL is one or more monitoring URLs, separated by commas.
-	NATSMonitorURL                    string
+	NATSMonitorURL string
+	// RequireSecretAnnotation refuses Secrets of Pipelines that do not say which server they are for.
+	RequireSecretAnnotation           bool
 	WorkerImage, WorkerServiceAccount string
 	ClusterName                       string
 	WatchNamespaces                   []string
@@ -164,7 +169,8 @@ type Options struct {
 // DefaultOptions are the defaults of the flags.
 func DefaultOptions() Options {
 	return Options{
-		MetricsAddress: ":8080", ProbeAddress: ":8081",
+		RequireSecretAnnotation: true,
+		MetricsAddress:          ":8080", ProbeAddress: ":8081",
 		CleanupTimeout: time.Minute, DrainTimeout: 10 * time.Minute, Resync: 5 * time.Minute, StatusInterval: 10 * time.Second, Concurrency: 8,
 		Tracing:            revision.Tracing{Protocol: protocolHTTP, SampleRatio: 0.01},
 		AutoscalingBackend: string(scaling.Direct), ScaleDownWindow: 5 * time.Minute, MetricsAPIAddress: ":6443",

@@ -56,7 +56,8 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options, work
 	}
 	nats := access.New(access.Options{
 		Objects: mgr.GetAPIReader(), Pool: pool,
-		Default: jetstream.Server{URL: options.NATS.URL, Domain: options.NATS.JetStreamDomain, Files: options.NATS},
+		Default:       jetstream.Server{URL: options.NATS.URL, Domain: options.NATS.JetStreamDomain, Files: options.NATS},
+		AllowUnpaired: !options.RequireSecretAnnotation,
 	})
 	watcher = watch.New(nats, options.StatusInterval)
 	if err := mgr.Add(watcher); err != nil {

@@ -72,7 +72,7 @@ func (r *Reconciler) gather(ctx context.Context, stage *v1alpha1.Stage) (*snapsh
 	if s.newest == nil {
 		return s, nil
 	}
-	s.nats, s.natsErr = r.Access.Connect(ctx, stage.Namespace, s.newest.NATS)
+	s.nats, s.natsErr = r.Access.ForStage(ctx, stage.Namespace, s.newest.NATS, s.newest.Workers.NATSSecretName)
 	if s.natsErr != nil {
 		if access.Reason(s.natsErr) != "" {
 			return s, nil

@@ -75,6 +75,9 @@ func decide(s *snapshot, settings Settings) intent {
 	if s.newest.Head != "" {
 		return in
 	}
+	if access.IsNotForServer(s.natsErr) { // no worker may have the Secret mounted
+		return in
+	}
 	if s.natsErr == nil {
 		in.consumers = decideConsumers(s, settings.Cluster)
 	}

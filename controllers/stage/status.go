@@ -314,6 +314,8 @@ func workersAvailable(rep report) status.Verdict {
 	case rep.seen.taken != "":
 		return status.Stalled(kind, v1alpha1.ReasonNotOwned, fmt.Sprintf(
 			"Deployment %s belongs to %s and is left alone: delete it, or name the stage otherwise", rep.seen.stage.Name, rep.seen.taken))
+	case access.IsNotForServer(rep.done.natsErr):
+		return status.Unknown(kind, v1alpha1.ReasonCredentialsNotForServer, "workers are left as they are: they must not have the Secret")
 	case rep.done.kubernetes != nil:
 		return status.False(kind, v1alpha1.ReasonWorkersUnavailable, rep.done.kubernetes.Error())
 	case d == nil && rep.done.deployment == apply.Unchanged:

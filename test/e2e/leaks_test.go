@@ -13,13 +13,13 @@ import (
 
 // broken are Pipelines whose secrets are of no use: what is said of them must not say what they are.
 const broken = `
-{apiVersion: v1, kind: Secret, metadata: {name: no-creds}, stringData: {user.creds: mArKeD-sEcReT-creds}}
+{apiVersion: v1, kind: Secret, metadata: {name: no-creds, annotations: {millrace.dev/nats-url: "SERVER"}}, stringData: {user.creds: mArKeD-sEcReT-creds}}
 ---
-{apiVersion: v1, kind: Secret, metadata: {name: no-seed}, stringData: {user.nk: mArKeD-sEcReT-seed}}
+{apiVersion: v1, kind: Secret, metadata: {name: no-seed, annotations: {millrace.dev/nats-url: "SERVER"}}, stringData: {user.nk: mArKeD-sEcReT-seed}}
 ---
-{apiVersion: v1, kind: Secret, metadata: {name: no-user}, stringData: {username: nobody, password: mArKeD-sEcReT-password}}
+{apiVersion: v1, kind: Secret, metadata: {name: no-user, annotations: {millrace.dev/nats-url: "SERVER"}}, stringData: {username: nobody, password: mArKeD-sEcReT-password}}
 ---
-{apiVersion: v1, kind: Secret, metadata: {name: no-key}, type: kubernetes.io/tls, stringData: {tls.crt: mArKeD-sEcReT-cert, tls.key: mArKeD-sEcReT-key}}
+{apiVersion: v1, kind: Secret, metadata: {name: no-key, annotations: {millrace.dev/nats-url: "SERVER"}}, type: kubernetes.io/tls, stringData: {tls.crt: mArKeD-sEcReT-cert, tls.key: mArKeD-sEcReT-key}}
 ---
 apiVersion: millrace.dev/v1alpha1
 kind: Pipeline
@@ -51,7 +51,7 @@ spec:
 `
 
 func leaks(t *testing.T, c *cluster) {
-	c.apply(broken)
+	c.apply(strings.ReplaceAll(broken, "SERVER", c.nats[0].URL()+",tls://127.0.0.1:1"))
 	for name, reason := range map[string]string{
 		"no-creds": "CredentialsNotFound", "no-seed": "CredentialsNotFound", "no-user": "NATSUnreachable", "no-key": "CredentialsNotFound",
 	} {

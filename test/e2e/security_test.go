@@ -19,6 +19,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/permissions"
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/natsserver"
@@ -94,8 +95,8 @@ func (g generation) apply(c *cluster) {
 	c.t.Helper()
 	var b strings.Builder
 	secret := func(namespace, name, user string) {
-		fmt.Fprintf(&b, "---\n{apiVersion: v1, kind: Secret, metadata: {namespace: %s, name: %s}, stringData: {username: %s, password: %s}}\n",
-			namespace, name, user, g.passwords[user])
+		fmt.Fprintf(&b, "---\n{apiVersion: v1, kind: Secret, metadata: {namespace: %s, name: %s, annotations: {%s: %q}}, stringData: {username: %s, password: %s}}\n",
+			namespace, name, v1alpha1.AnnotationNATSURL, c.nats[0].URL(), user, g.passwords[user])
 	}
 	secret("millrace-system", "nats-operator", "millrace-operator")
 	secret("millrace-system", "nats-collector", "millrace-collector")

@@ -153,7 +153,7 @@ func TestChangedCredentials(t *testing.T) {
 	conf := filepath.Join(dir, "accounts.conf")
 	a.config(t, conf)
 	server := harness.StartNATS(t, natsserver.Options{Dir: dir, Config: "include accounts.conf"})
-	secret := &corev1.Secret{ObjectMeta: x.named("nats-user"), Data: map[string][]byte{"user.creds": first.creds}}
+	secret := &corev1.Secret{ObjectMeta: x.forServer("nats-user", server.URL()), Data: map[string][]byte{"user.creds": first.creds}}
 	x.create(secret)
 	p := x.small()
 	p.Spec.NATS = &v1alpha1.NATSSpec{URL: server.URL(), CredentialsSecretRef: &v1alpha1.SecretKeyRef{Name: "nats-user"}}

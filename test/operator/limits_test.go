@@ -23,7 +23,7 @@ func TestStreamsBeyondTheLimitsOfTheAccount(t *testing.T) {
   jetstream { max_file: 3GiB, max_mem: 32MiB, max_bytes_required: true, disk_max_stream_bytes: 1GiB }
   users: [{user: u, password: p}]
 } }`})
-	x.create(&corev1.Secret{ObjectMeta: x.named("nats-user"), StringData: map[string]string{"username": "u", "password": "p"}})
+	x.create(&corev1.Secret{ObjectMeta: x.forServer("nats-user", server.URL()), StringData: map[string]string{"username": "u", "password": "p"}})
 	p := x.small()
 	p.Spec.Streams.MaxBytes = nil
 	p.Spec.NATS = &v1alpha1.NATSSpec{
@@ -47,7 +47,7 @@ func TestConsumersBeyondTheLimitsOfTheAccount(t *testing.T) {
   jetstream { max_file: 3GiB, max_consumers: 1 }
   users: [{user: u, password: p}]
 } }`})
-	x.create(&corev1.Secret{ObjectMeta: x.named("nats-user"), StringData: map[string]string{"username": "u", "password": "p"}})
+	x.create(&corev1.Secret{ObjectMeta: x.forServer("nats-user", server.URL()), StringData: map[string]string{"username": "u", "password": "p"}})
 	p := x.pipeline()
 	p.Spec.Streams.MaxBytes = new(resource.MustParse("1Mi"))
 	p.Spec.NATS = &v1alpha1.NATSSpec{
@@ -72,7 +72,7 @@ func TestStreamsBeyondTheLimitsOfATier(t *testing.T) {
 	dir := t.TempDir()
 	a.config(t, filepath.Join(dir, "accounts.conf"))
 	server := harness.RunEmbeddedNATS(t, natsserver.Options{Dir: dir, Config: "include accounts.conf"})
-	x.create(&corev1.Secret{ObjectMeta: x.named("nats-user"), Data: map[string][]byte{"user.creds": a.user(t).creds}})
+	x.create(&corev1.Secret{ObjectMeta: x.forServer("nats-user", server.URL()), Data: map[string][]byte{"user.creds": a.user(t).creds}})
 	p := x.small()
 	p.Spec.Streams.MaxBytes = new(resource.MustParse("2Gi"))
 	p.Spec.NATS = &v1alpha1.NATSSpec{URL: server.URL(), CredentialsSecretRef: &v1alpha1.SecretKeyRef{Name: "nats-user"}}

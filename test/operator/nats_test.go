@@ -6,9 +6,12 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/test/harness"
@@ -103,7 +106,7 @@ func TestMissingCredentials(t *testing.T) {
 	if !strings.Contains(c.Message, "nats-user") || !strings.Contains(c.Message, "create it") {
 		t.Errorf("got %q, want the Secret and what to do", c.Message)
 	}
-	x.create(&corev1.Secret{ObjectMeta: x.named("nats-user"), StringData: map[string]string{"other": "x"}})
+	x.create(&corev1.Secret{ObjectMeta: x.forServer("nats-user", shared.nats.URL()), StringData: map[string]string{"other": "x"}})
 	x.eventually(func() error {
 		c := x.condition(p, v1alpha1.ConditionStreamsReady, metav1.ConditionFalse, v1alpha1.ReasonCredentialsNotFound)
 		if !strings.Contains(c.Message, "user.creds") {
@@ -113,6 +116,50 @@ func TestMissingCredentials(t *testing.T) {
 	})
 	x.delete(p)
 	x.gone(p) // and a deletion without credentials does not hang
+}
+
+// TestASecretGoesOnlyToItsServers: whoever writes a Pipeline may not read the Secret that it names. A server that the Secret does not name
+// gets nothing, nor does a worker.
+func TestASecretGoesOnlyToItsServers(t *testing.T) {
+	x := newTenant(t)
+	const config = `authorization {users = [{user: u, password: p}]}`
+	server, other := harness.RunEmbeddedNATS(t, natsserver.Options{Config: config}), harness.RunEmbeddedNATS(t, natsserver.Options{Config: config})
+	secret := &corev1.Secret{ObjectMeta: x.forServer("nats-user", other.URL()), StringData: map[string]string{"username": "u", "password": "p"}}
+	stages := &corev1.Secret{ObjectMeta: x.named("nats-stage"), StringData: map[string]string{"username": "u", "password": "p"}}
+	x.create(secret, stages)
+	p := x.small()
+	p.Spec.NATS = &v1alpha1.NATSSpec{
+		URL: server.URL(), CredentialsSecretRef: &v1alpha1.SecretKeyRef{Name: "nats-user"}, CredentialsType: v1alpha1.CredentialsPassword,
+	}
+	p.Spec.Stages[0].Workers.NATSSecretName = "nats-stage"
+	x.create(p)
+	c := x.condition(p, v1alpha1.ConditionStreamsReady, metav1.ConditionFalse, v1alpha1.ReasonCredentialsNotForServer)
+	if want := "annotate --overwrite -n " + x.ns + " secret nats-user 'millrace.dev/nats-url=" + other.URL() + "," + server.URL() + "'"; !strings.Contains(c.Message, want) {
+		t.Errorf("got %q, want %q", c.Message, want)
+	}
+	edit(x, secret, func(s *corev1.Secret) { s.Annotations[v1alpha1.AnnotationNATSURL] += "," + server.URL() })
+	x.condition(p, v1alpha1.ConditionStreamsReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+
+	s := x.stage("obs-validate")
+	c = x.condition(s, v1alpha1.ConditionConsumersReady, metav1.ConditionFalse, v1alpha1.ReasonCredentialsNotForServer)
+	if want := "workers.natsSecretName: Secret nats-stage"; !strings.HasPrefix(c.Message, want) {
+		t.Errorf("got %q, want %q", c.Message, want)
+	}
+	if err := x.client.Get(t.Context(), client.ObjectKeyFromObject(s), &appsv1.Deployment{}); !apierrors.IsNotFound(err) {
+		t.Errorf("got %v, want no Deployment: its pods would have the Secret", err)
+	}
+	edit(x, stages, func(s *corev1.Secret) { s.Annotations = map[string]string{v1alpha1.AnnotationNATSURL: server.URL()} })
+	x.ready(p, s)
+
+	// Workers that run stay as they are, and get no other Secret.
+	x.create(&corev1.Secret{ObjectMeta: x.named("bank"), StringData: map[string]string{"username": "u", "password": "p"}})
+	edit(x, p, func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Workers.NATSSecretName = "bank" })
+	x.condition(s, v1alpha1.ConditionWorkersAvailable, metav1.ConditionUnknown, v1alpha1.ReasonCredentialsNotForServer)
+	for _, v := range x.deployment("obs-validate").Spec.Template.Spec.Volumes {
+		if v.Projected != nil && v.Projected.Sources[0].Secret.Name != "nats-stage" {
+			t.Errorf("the workers mount Secret %s", v.Projected.Sources[0].Secret.Name)
+		}
+	}
 }
 
 func TestPowerSafe(t *testing.T) {

@@ -185,6 +185,13 @@ func (x *tenant) named(name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: x.ns, Name: name}
 }
 
+// forServer names a Secret that may be shown to a server.
+func (x *tenant) forServer(name, url string) metav1.ObjectMeta {
+	meta := x.named(name)
+	meta.Annotations = map[string]string{v1alpha1.AnnotationNATSURL: url}
+	return meta
+}
+
 func (x *tenant) thePipeline() *v1alpha1.Pipeline {
 	x.t.Helper()
 	p := &v1alpha1.Pipeline{ObjectMeta: x.named("obs")}

@@ -14,7 +14,11 @@ import (
 )
 
 // CredentialsError says that a Secret or ConfigMap of a Pipeline cannot be used as it is.
-type CredentialsError struct{ Message string }
+type CredentialsError struct {
+	Message string
+	// NotForServer says that it is a Secret, and not for the server of the Pipeline.
+	NotForServer bool
+}
 
 func (e *CredentialsError) Error() string { return e.Message }
 
@@ -24,9 +28,17 @@ func IsCredentials(err error) bool {
 	return errors.As(err, &c)
 }
 
+// IsNotForServer reports whether err says that a Secret is not for the server of the Pipeline. Workers must not have it either.
+func IsNotForServer(err error) bool {
+	var c *CredentialsError
+	return errors.As(err, &c) && c.NotForServer
+}
+
 // Reason is the reason of a condition for an error that is about NATS; empty = it is about something else, such as one object.
 func Reason(err error) string {
 	switch {
+	case IsNotForServer(err):
+		return v1alpha1.ReasonCredentialsNotForServer
 	case IsCredentials(err):
 		return v1alpha1.ReasonCredentialsNotFound
 	case jetstream.IsForbidden(err):
@@ -45,6 +57,8 @@ type Options struct {
 	// Default is the server of pipelines that name none. Its credentials are never shown
 	// to a server that a Pipeline names.
 	Default jetstream.Server
+	// AllowUnpaired takes Secrets that do not say which server they are for.
+	AllowUnpaired bool
 	// KeepFor is how long what was read is kept. Default: 30s.
 	KeepFor time.Duration
 	// AskAgain is how long it is kept at least, also when NATS refuses it. Default: 2s.
@@ -104,6 +118,22 @@ func (a *Access) Connect(ctx context.Context, namespace string, nats *v1alpha1.N
 	return a.options.Pool.Client(again)
 }
 
+// ForStage is Connect for a stage, whose workers have a user of their own in a Secret if it has a name. The operator does not need
+// what that Secret holds, and it has to be for the server all the same.
+func (a *Access) ForStage(ctx context.Context, namespace string, nats *v1alpha1.NATSSpec, secret string) (*jetstream.Client, error) {
+	if secret != "" && !a.options.AllowUnpaired {
+		url := a.options.Default.URL
+		if nats != nil && nats.URL != "" {
+			url = nats.URL
+		}
+		r := reader{access: a, namespace: namespace, keepFor: a.options.KeepFor}
+		if err := r.check(ctx, fieldStageSecret, secret, url); err != nil {
+			return nil, err
+		}
+	}
+	return a.Connect(ctx, namespace, nats)
+}
+
 // server says where and as whom the operator connects for a pipeline. With neither url nor
 // credentials of its own that is as the operator's flags say.
 func (a *Access) server(ctx context.Context, namespace string, nats *v1alpha1.NATSSpec, keepFor time.Duration) (jetstream.Server, error) {
@@ -118,7 +148,7 @@ func (a *Access) server(ctx context.Context, namespace string, nats *v1alpha1.NA
 	}
 	r := reader{access: a, namespace: namespace, keepFor: keepFor}
 	for _, f := range Files(nats, "") {
-		value, err := r.read(ctx, f)
+		value, err := r.read(ctx, f, server.URL)
 		if err != nil {
 			return jetstream.Server{}, err
 		}

@@ -24,8 +24,10 @@ import (
 // server is asked.
 type objects struct {
 	client.Reader
-	data  map[string]map[string][]byte
-	reads int
+	data map[string]map[string][]byte
+	// servers are those that every Secret says it is for.
+	servers string
+	reads   int
 }
 
 func (s *objects) Get(_ context.Context, key client.ObjectKey, object client.Object, _ ...client.GetOption) error {
@@ -40,6 +42,9 @@ func (s *objects) Get(_ context.Context, key client.ObjectKey, object client.Obj
 	}
 	if !ok {
 		return apierrors.NewNotFound(schema.GroupResource{Resource: "secrets"}, key.Name)
+	}
+	if s.servers != "" {
+		object.SetAnnotations(map[string]string{v1alpha1.AnnotationNATSURL: s.servers})
 	}
 	switch o := object.(type) {
 	case *corev1.Secret:
@@ -72,7 +77,7 @@ func TestServerOfAPipeline(t *testing.T) {
 	pool := jetstream.NewPool(jetstream.PoolOptions{})
 	t.Cleanup(pool.Close)
 	a := access.New(access.Options{
-		Objects: &objects{data: map[string]map[string][]byte{"shop/user": {"user.creds": []byte(credentials)}}},
+		Objects: &objects{data: map[string]map[string][]byte{"shop/user": {"user.creds": []byte(credentials)}}, servers: ours.URL()},
 		Pool:    pool, Default: jetstream.Server{URL: ours.URL()},
 	})
 	for name, test := range tests {
@@ -115,7 +120,7 @@ func TestObjectsThatCannotBeUsed(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			a := access.New(access.Options{Objects: &objects{data: test.data}, Pool: jetstream.NewPool(jetstream.PoolOptions{})})
+			a := access.New(access.Options{Objects: &objects{data: test.data, servers: "127.0.0.1:1"}, Pool: jetstream.NewPool(jetstream.PoolOptions{})})
 			test.nats.URL = "nats://127.0.0.1:1"
 			_, err := a.Client(t.Context(), pipeline(&test.nats))
 			if !access.IsCredentials(err) || !strings.Contains(err.Error(), test.want) {
@@ -132,7 +137,7 @@ func TestReplacedCredentialsAreReadAtOnce(t *testing.T) {
 		return `authorization {users = [{user: operator, password: "` + password + `"}]}`
 	}
 	server := harness.RunEmbeddedNATS(t, natsserver.Options{Config: users("first")})
-	reader := &objects{data: map[string]map[string][]byte{"shop/user": {"username": []byte("operator"), "password": []byte("first")}}}
+	reader := &objects{data: map[string]map[string][]byte{"shop/user": {"username": []byte("operator"), "password": []byte("first")}}, servers: server.URL()}
 	now := time.Now()
 	pool := jetstream.NewPool(jetstream.PoolOptions{RetryAfter: time.Millisecond})
 	t.Cleanup(pool.Close)
@@ -160,7 +165,7 @@ func TestReplacedCredentialsAreReadAtOnce(t *testing.T) {
 
 func TestASecretIsReadOnceForAWhile(t *testing.T) {
 	server := harness.RunEmbeddedNATS(t, natsserver.Options{})
-	reader := &objects{data: map[string]map[string][]byte{"shop/user": {"user.creds": []byte(credentials)}}}
+	reader := &objects{data: map[string]map[string][]byte{"shop/user": {"user.creds": []byte(credentials)}}, servers: server.URL()}
 	now := time.Now()
 	pool := jetstream.NewPool(jetstream.PoolOptions{})
 	defer pool.Close()
@@ -180,6 +185,88 @@ func TestASecretIsReadOnceForAWhile(t *testing.T) {
 	}
 	if reader.reads != 2 {
 		t.Errorf("after the time to keep it: got %d reads, want 2", reader.reads)
+	}
+}
+
+func TestASecretIsForTheServersThatItNames(t *testing.T) {
+	user := v1alpha1.NATSSpec{CredentialsSecretRef: &v1alpha1.SecretKeyRef{Name: "user"}}
+	certificate := v1alpha1.NATSSpec{TLS: &v1alpha1.TLSSpec{ClientSecretName: "user"}}
+	ca := v1alpha1.NATSSpec{TLS: &v1alpha1.TLSSpec{CA: &v1alpha1.CASpec{SecretKeyRef: v1alpha1.SecretKeyRef{Name: "user"}}}}
+	public := v1alpha1.NATSSpec{TLS: &v1alpha1.TLSSpec{CA: &v1alpha1.CASpec{Kind: v1alpha1.CAConfigMap, SecretKeyRef: v1alpha1.SecretKeyRef{Name: "user"}}}}
+	tests := map[string]struct {
+		nats              v1alpha1.NATSSpec
+		url, servers, own string
+		refused           bool
+	}{
+		"it says nothing":         {nats: user, url: "nats://a:4222", refused: true},
+		"it names the server":     {nats: user, url: "nats://a:4222", servers: "nats://a:4222"},
+		"the scheme is no matter": {nats: user, url: "tls://a", servers: "a:4222"},
+		"nor is the case":         {nats: user, url: "nats://Example.com", servers: "nats://EXAMPLE.com:4222"},
+		"the port is":             {nats: user, url: "nats://a:4223", servers: "nats://a", refused: true},
+		"web sockets have theirs": {nats: user, url: "wss://a", servers: "wss://a:443"},
+		"it names another one":    {nats: user, url: "nats://evil:4222", servers: "nats://a:4222", refused: true},
+		"not all of them":         {nats: user, url: "nats://a:4222,nats://evil:4222", servers: "nats://a:4222", refused: true},
+		"more of them":            {nats: user, url: "nats://b", servers: "nats://a, nats://b"},
+		"part of a name":          {nats: user, url: "nats://a", servers: "nats://a.evil:4222", refused: true},
+		"IPv6":                    {nats: user, url: "nats://[::1]:4222", servers: "nats://[::1]"},
+		"the operator's server":   {nats: user, servers: "nats://ours:4222"},
+		"not the operator's":      {nats: user, servers: "nats://a:4222", refused: true},
+		"a client certificate":    {nats: certificate, url: "nats://a:4222", refused: true},
+		"a CA in a Secret":        {nats: ca, url: "nats://a:4222", refused: true},
+		"a CA in a ConfigMap":     {nats: public, url: "nats://a:4222"},
+		"a stage's own":           {url: "nats://a:4222", own: "user", refused: true},
+		"a stage's own, for it":   {url: "nats://a:4222", servers: "nats://a:4222", own: "user"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			secret := map[string][]byte{"user.creds": []byte("x"), "tls.crt": []byte("x"), "tls.key": []byte("x"), "ca.crt": []byte("x")}
+			for _, allow := range []bool{false, true} {
+				pool := jetstream.NewPool(jetstream.PoolOptions{})
+				defer pool.Close()
+				a := access.New(access.Options{
+					Objects: &objects{data: map[string]map[string][]byte{"shop/user": secret, "configmap:shop/user": secret}, servers: test.servers},
+					Pool:    pool, Default: jetstream.Server{URL: "nats://ours:4222"}, AllowUnpaired: allow,
+				})
+				test.nats.URL = test.url
+				_, err := a.ForStage(t.Context(), pipeline(&test.nats), test.own)
+				if got, want := access.IsNotForServer(err), test.refused && !allow; got != want {
+					t.Errorf("any Secret %t: got %v, want refused %t", allow, err, want)
+				}
+			}
+		})
+	}
+}
+
+// TestTheCommandIsOneWordForAShell: a person copies it, and who wrote the Pipeline may be an enemy.
+func TestTheCommandIsOneWordForAShell(t *testing.T) {
+	a := access.New(access.Options{Objects: &objects{data: map[string]map[string][]byte{"shop/user": {"user.creds": []byte("x")}}}})
+	_, err := a.Client(t.Context(), pipeline(&v1alpha1.NATSSpec{
+		URL: "nats://a$(rm)';:4222", CredentialsSecretRef: &v1alpha1.SecretKeyRef{Name: "user"},
+	}))
+	if want := `run kubectl annotate -n shop secret user 'millrace.dev/nats-url=nats://a$(rm)'\'';:4222'`; err == nil || !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("got %v, want %s at the end", err, want)
+	}
+}
+
+// TestAnAnnotationCountsAtOnce: what was read for one server is not taken for another, and a new annotation is not half a minute late.
+func TestAnAnnotationCountsAtOnce(t *testing.T) {
+	server := harness.RunEmbeddedNATS(t, natsserver.Options{})
+	reader := &objects{data: map[string]map[string][]byte{"shop/user": {"user.creds": []byte(credentials)}}, servers: server.URL()}
+	pool := jetstream.NewPool(jetstream.PoolOptions{})
+	t.Cleanup(pool.Close)
+	a := access.New(access.Options{Objects: reader, Pool: pool})
+	of := func(url string) *v1alpha1.Pipeline {
+		return pipeline(&v1alpha1.NATSSpec{URL: url, CredentialsSecretRef: &v1alpha1.SecretKeyRef{Name: "user"}})
+	}
+	if _, err := a.ForStage(t.Context(), of(server.URL()), "user"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.ForStage(t.Context(), of("nats://127.0.0.1:1"), "user"); !access.IsNotForServer(err) {
+		t.Errorf("got %v, want a refusal", err)
+	}
+	reader.servers += ",nats://127.0.0.1:1"
+	if _, err := a.ForStage(t.Context(), of("nats://127.0.0.1:1"), "user"); !jetstream.IsUnreachable(err) {
+		t.Errorf("got %v, want an attempt", err)
 	}
 }
 

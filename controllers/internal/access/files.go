@@ -9,6 +9,9 @@ import (
 	"millrace.dev/millrace/workers/config/connect"
 )
 
+// fieldStageSecret names the Secret of a stage's own user.
+const fieldStageSecret = "workers.natsSecretName"
+
 // File is one key of a Secret or ConfigMap that a connection needs: the operator reads it, and
 // workers have it mounted under Name.
 type File struct {
@@ -42,7 +45,7 @@ func Name(files []File, to *config.NATS) {
 }
 
 func userFiles(nats *v1alpha1.NATSSpec, stageSecret string) []File {
-	field, object, key := "workers.natsSecretName", stageSecret, ""
+	field, object, key := fieldStageSecret, stageSecret, ""
 	if ref := nats.CredentialsSecretRef; ref != nil {
 		key = ref.Key
 		if stageSecret == "" {

@@ -21,8 +21,10 @@ type source struct {
 
 // content is what it had.
 type content struct {
-	value  []byte
-	readAt time.Time
+	value []byte
+	// servers are those that a Secret says it is for.
+	servers string
+	readAt  time.Time
 }
 
 // reader reads the files of one pipeline, and takes what was read within keepFor.
@@ -32,48 +34,64 @@ type reader struct {
 	keepFor   time.Duration
 }
 
-func (r reader) read(ctx context.Context, f File) ([]byte, error) {
+// read returns a file for a server.
+func (r reader) read(ctx context.Context, f File, url string) ([]byte, error) {
 	from := source{kind: f.Kind, NamespacedName: types.NamespacedName{Namespace: r.namespace, Name: f.Object}, key: f.Key}
-	if value, ok := r.access.recall(from, r.keepFor); ok {
-		return value, nil
+	if known, ok := r.access.recall(from, r.keepFor); ok && r.access.may(f, known.servers, url) {
+		return known.value, nil
 	}
-	value, err := r.access.get(ctx, from)
+	found, err := r.access.get(ctx, from)
 	switch {
-	case apierrors.IsNotFound(err):
-		return nil, &CredentialsError{Message: fmt.Sprintf(
-			"%s: %s %s does not exist in namespace %s: create it", f.field, f.Kind, f.Object, r.namespace)}
-	case apierrors.IsForbidden(err):
-		return nil, &CredentialsError{Message: fmt.Sprintf(
-			"%s: the operator may not read %s %s in namespace %s: grant it the right, or watch the namespace (%v)", f.field, f.Kind, f.Object, r.namespace, err)}
 	case err != nil:
-		return nil, fmt.Errorf("read %s %s: %w", f.Kind, f.Object, err)
-	case len(value) == 0:
+		return nil, r.explain(err, f)
+	case !r.access.may(f, found.servers, url):
+		return nil, unpaired(f.field, from.NamespacedName, found.servers, url)
+	case len(found.value) == 0:
 		return nil, &CredentialsError{Message: fmt.Sprintf(
 			"%s: %s %s has no key %s: add %s under it", f.field, f.Kind, f.Object, f.Key, f.holds)}
 	}
-	r.access.remember(from, value)
-	return value, nil
+	r.access.remember(from, found)
+	return found.value, nil
 }
 
-func (a *Access) get(ctx context.Context, from source) ([]byte, error) {
+// may says whether a file may be used for a server.
+func (a *Access) may(f File, servers, url string) bool {
+	return f.Kind == v1alpha1.CAConfigMap || a.options.AllowUnpaired || paired(servers, url)
+}
+
+// explain says what to do about an object that cannot be read.
+func (r reader) explain(err error, f File) error {
+	switch {
+	case apierrors.IsNotFound(err):
+		return &CredentialsError{Message: fmt.Sprintf(
+			"%s: %s %s does not exist in namespace %s: create it", f.field, f.Kind, f.Object, r.namespace)}
+	case apierrors.IsForbidden(err):
+		return &CredentialsError{Message: fmt.Sprintf(
+			"%s: the operator may not read %s %s in namespace %s: grant it the right, or watch the namespace (%v)", f.field, f.Kind, f.Object, r.namespace, err)}
+	default:
+		return fmt.Errorf("read %s %s: %w", f.Kind, f.Object, err)
+	}
+}
+
+func (a *Access) get(ctx context.Context, from source) (content, error) {
 	if from.kind == v1alpha1.CAConfigMap {
 		var object corev1.ConfigMap
 		if err := a.options.Objects.Get(ctx, from.NamespacedName, &object); err != nil {
-			return nil, err
+			return content{}, err
 		}
 		if text, ok := object.Data[from.key]; ok {
-			return []byte(text), nil
+			return content{value: []byte(text)}, nil
 		}
-		return object.BinaryData[from.key], nil
+		return content{value: object.BinaryData[from.key]}, nil
 	}
 	var object corev1.Secret
 	if err := a.options.Objects.Get(ctx, from.NamespacedName, &object); err != nil {
-		return nil, err
+		return content{}, err
 	}
-	return object.Data[from.key], nil
+	return content{value: object.Data[from.key], servers: object.Annotations[v1alpha1.AnnotationNATSURL]}, nil
 }
 
-func (a *Access) recall(from source, keepFor time.Duration) ([]byte, bool) {
+func (a *Access) recall(from source, keepFor time.Duration) (content, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.options.Now()
@@ -83,11 +101,12 @@ func (a *Access) recall(from source, keepFor time.Duration) ([]byte, bool) {
 		}
 	}
 	s, ok := a.known[from]
-	return s.value, ok && now.Sub(s.readAt) < keepFor
+	return s, ok && now.Sub(s.readAt) < keepFor
 }
 
-func (a *Access) remember(from source, value []byte) {
+func (a *Access) remember(from source, found content) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.known[from] = content{value: value, readAt: a.options.Now()}
+	found.readAt = a.options.Now()
+	a.known[from] = found
 }

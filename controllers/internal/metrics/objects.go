@@ -76,7 +76,8 @@ func natsConnected(conditions []metav1.Condition, kind string) (connected, known
 	switch {
 	case c == nil, c.Status == metav1.ConditionUnknown:
 		return false, false
-	case c.Reason == v1alpha1.ReasonNATSUnreachable, c.Reason == v1alpha1.ReasonCredentialsNotFound:
+	case c.Reason == v1alpha1.ReasonNATSUnreachable, c.Reason == v1alpha1.ReasonCredentialsNotFound,
+		c.Reason == v1alpha1.ReasonCredentialsNotForServer:
 		return false, true
 	default:
 		return true, true

@@ -43,7 +43,7 @@ func Compile(from Source, settings Settings) (Content, Marks, error) {
 	node := from.Node
 	c := Content{
 		Format: formatV1, Kind: node.Config.Kind, Head: node.Head, Lanes: node.Lanes, Dedupes: node.Config.Dedupes(),
-		Replicas: node.Replicas, Suspended: node.Suspended, Workers: scaled(from.Spec.Workers),
+		Replicas: node.Replicas, Suspended: node.Suspended, Workers: beside(from.Spec.Workers, node.Head != ""),
 		NATS: from.Pipeline.Spec.NATS, Leases: from.Leases,
 	}
 	if node.Head == "" {
@@ -62,9 +62,14 @@ func Compile(from Source, settings Settings) (Content, Marks, error) {
 	}, nil
 }
 
-// scaled are the settings of workers that say how many there are; the others are in the Deployment.
-func scaled(w v1alpha1.WorkersSpec) v1alpha1.WorkersSpec {
-	return v1alpha1.WorkersSpec{Min: w.Min, Max: w.Max, TargetLag: w.TargetLag, TargetDrain: w.TargetDrain}
+// beside are the settings of workers that the Stage controller goes by beside the Deployment: how many there are, and whose user they
+// are, which has to be for the server. A chained stage has no user of its own.
+func beside(w v1alpha1.WorkersSpec, chained bool) v1alpha1.WorkersSpec {
+	kept := v1alpha1.WorkersSpec{Min: w.Min, Max: w.Max, TargetLag: w.TargetLag, TargetDrain: w.TargetDrain}
+	if !chained {
+		kept.NATSSecretName = w.NATSSecretName
+	}
+	return kept
 }
 
 // inputsOf are the inputs of a stage of a plan, each with the consumers of its lanes.

@@ -35,7 +35,7 @@ type Content struct {
 	Inputs []Input `json:"inputs,omitempty"`
 	// Dedupes says that the workers count duplicates.
 	Dedupes bool `json:"dedupes,omitempty"`
-	// Replicas is the number of workers where it is fixed; Workers has the bounds where it is not.
+	// Replicas is the number of workers where it is fixed; Workers has the bounds where it is not, and the name of their own user.
 	Replicas  int32                `json:"replicas"`
 	Suspended bool                 `json:"suspended,omitempty"`
 	Workers   v1alpha1.WorkersSpec `json:"workers,omitzero"`
