@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/keda"
@@ -67,8 +69,8 @@ func addAutoscaling(ctx context.Context, mgr ctrl.Manager, options Options, mete
 		if a.keda, err = addKEDA(mgr, options); err != nil {
 			return autoscaler{}, err
 		}
-		if err := mgr.AddMetricsServerExtraHandler(lag.ReadingsPattern, meter.Readings()); err != nil {
-			return autoscaler{}, fmt.Errorf("readings for KEDA: %w", err)
+		if err := mgr.Add(readingsServer(options.ReadingsAddress, meter)); err != nil {
+			return autoscaler{}, err
 		}
 		meter.Backend = func() scaling.Backend {
 			if a.keda.Present() {
@@ -78,6 +80,16 @@ func addAutoscaling(ctx context.Context, mgr ctrl.Manager, options Options, mete
 		}
 	}
 	return a, mgr.Add(meter)
+}
+
+// readingsServer answers KEDA. It is no part of the metrics: KEDA has no token that the operator could check, and what it gets are two
+// numbers for a stage whose name it knows.
+func readingsServer(address string, meter *lag.Meter) *manager.Server {
+	mux := http.NewServeMux()
+	mux.Handle(lag.ReadingsPattern, meter.Readings())
+	return &manager.Server{Name: "readings", Server: &http.Server{
+		Addr: address, Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+	}, ShutdownTimeout: new(5 * time.Second)}
 }
 
 // addKEDA looks whether the cluster has KEDA, again and again.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -76,6 +77,10 @@ func Command() *cobra.Command {
 	f.StringVar(&options.LeaderElectionNamespace, "leader-election-namespace", options.LeaderElectionNamespace,
 		"namespace of the election's Lease; default the operator's own")
 	f.StringVar(&options.MetricsAddress, "metrics-bind-address", options.MetricsAddress, "address of the Prometheus metrics; 0 switches them off")
+	f.BoolVar(&options.MetricsAuthentication, "metrics-auth", options.MetricsAuthentication,
+		"serve the metrics by TLS, to whoever sends a token of the cluster and may get /metrics; needs the right to create TokenReviews and SubjectAccessReviews")
+	f.StringVar(&options.MetricsCertDir, "metrics-cert-dir", options.MetricsCertDir,
+		"folder with tls.crt and tls.key for --metrics-auth, read again when they change; default a certificate that nobody has signed")
 	f.StringVar(&options.ProbeAddress, "health-probe-bind-address", options.ProbeAddress, "address of /healthz and /readyz; 0 switches them off")
 	f.DurationVar(&options.CleanupTimeout, "nats-cleanup-timeout", options.CleanupTimeout,
 		"for how long a deletion tries again, from the first failure, before it leaves streams or consumers behind")
@@ -95,8 +100,10 @@ func Command() *cobra.Command {
 		"who sets the workers of stages with workers.max: external (HorizontalPodAutoscalers, which read the external metrics that the operator serves),\n"+
 			"keda (ScaledObjects of KEDA), prometheus (HorizontalPodAutoscalers, which read the operator's metrics out of Prometheus by an adapter),\n"+
 			"direct (the operator) or none")
-	f.StringVar(&options.MetricsURL, "metrics-url", options.MetricsURL,
-		"`URL` at which KEDA reaches --metrics-bind-address (http://millrace-metrics.millrace.svc:8080); required by the backend keda")
+	f.StringVar(&options.ReadingsAddress, "readings-bind-address", options.ReadingsAddress,
+		"address at which the backend keda answers KEDA: two numbers for each stage, without authentication")
+	f.StringVar(&options.ReadingsURL, "readings-url", options.ReadingsURL,
+		"`URL` at which KEDA reaches --readings-bind-address (http://millrace-readings.millrace.svc:8082); required by the backend keda")
 	f.DurationVar(&options.ScaleDownWindow, "scale-down-window", options.ScaleDownWindow,
 		"for how long nobody must have wanted more workers before a stage has fewer, or none")
 	f.StringVar(&options.MetricsAPIAddress, "external-metrics-bind-address", options.MetricsAPIAddress, "address of the external metrics")
@@ -143,7 +150,10 @@ type Options struct {
 	LeaderElect                       bool
 	LeaderElectionNamespace           string
 	MetricsAddress, ProbeAddress      string
-	CleanupTimeout                    time.Duration
+	// MetricsAuthentication serves the metrics by TLS to who may get them, with the certificate in MetricsCertDir or one of its own.
+	MetricsAuthentication bool
+	MetricsCertDir        string
+	CleanupTimeout        time.Duration
 	// DrainTimeout is how long a deletion waits for what a stage has to process.
 	DrainTimeout           time.Duration
 	Resync, StatusInterval time.Duration
@@ -152,8 +162,8 @@ type Options struct {
 	Tracing revision.Tracing
 	// AutoscalingBackend is external, keda, prometheus, direct or none.
 	AutoscalingBackend string
-	// MetricsURL is where KEDA reaches MetricsAddress.
-	MetricsURL string
+	// ReadingsAddress is where KEDA is answered, and ReadingsURL where it reaches that.
+	ReadingsAddress, ReadingsURL string
 	// ScaleDownWindow is for how long nobody must have wanted more workers before there are fewer.
 	ScaleDownWindow time.Duration
 	// MetricsAPIAddress, MetricsAPIService (namespace/name) and MetricsAPISecret are those of the external
@@ -170,7 +180,7 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		RequireSecretAnnotation: true,
-		MetricsAddress:          ":8080", ProbeAddress: ":8081",
+		MetricsAddress:          ":8080", MetricsAuthentication: true, ReadingsAddress: ":8082", ProbeAddress: ":8081",
 		CleanupTimeout: time.Minute, DrainTimeout: 10 * time.Minute, Resync: 5 * time.Minute, StatusInterval: 10 * time.Second, Concurrency: 8,
 		Tracing:            revision.Tracing{Protocol: protocolHTTP, SampleRatio: 0.01},
 		AutoscalingBackend: string(scaling.Direct), ScaleDownWindow: 5 * time.Minute, MetricsAPIAddress: ":6443",
@@ -229,12 +239,17 @@ func (o Options) checkAutoscaling() error {
 	switch scaling.Backend(o.AutoscalingBackend) {
 	case scaling.Direct, scaling.None:
 		return nil
-	case scaling.KEDA, scaling.Prometheus:
+	case scaling.Prometheus:
 		if o.MetricsAddress == "0" {
 			return fmt.Errorf("--metrics-bind-address is 0: the backend %s needs the metrics", o.AutoscalingBackend)
 		}
-		if o.AutoscalingBackend == string(scaling.KEDA) && !isHTTP(o.MetricsURL) {
-			return fmt.Errorf("--metrics-url is %q: the backend keda needs the URL of the Service that leads to --metrics-bind-address (http://millrace-metrics.millrace.svc:8080)", o.MetricsURL)
+		return nil
+	case scaling.KEDA:
+		if _, _, err := net.SplitHostPort(o.ReadingsAddress); err != nil {
+			return fmt.Errorf("--readings-bind-address is %q: use host:port, such as :8082", o.ReadingsAddress)
+		}
+		if !isHTTP(o.ReadingsURL) {
+			return fmt.Errorf("--readings-url is %q: the backend keda needs the URL of the Service that leads to --readings-bind-address (http://millrace-readings.millrace.svc:8082)", o.ReadingsURL)
 		}
 		return nil
 	case scaling.External:

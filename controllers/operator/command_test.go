@@ -32,7 +32,7 @@ func TestWrongUsage(t *testing.T) {
 		"log level":            {[]string{"--worker-image=x", "--log-level=loud"}, "--log-level is \"loud\""},
 		"log format":           {[]string{"--worker-image=x", "--log-format=xml"}, "--log-format is \"xml\""},
 		"autoscaling backend":  {[]string{"--worker-image=x", "--autoscaling-backend=hpa"}, "--autoscaling-backend is \"hpa\": use external, keda, prometheus, direct or none"},
-		"keda, no URL":         {[]string{"--worker-image=x", "--autoscaling-backend=keda", "--metrics-url=millrace"}, "--metrics-url is \"millrace\": the backend keda needs the URL"},
+		"keda, no URL":         {[]string{"--worker-image=x", "--autoscaling-backend=keda", "--readings-url=millrace"}, "--readings-url is \"millrace\": the backend keda needs the URL"},
 		"prometheus, unseen":   {[]string{"--worker-image=x", "--autoscaling-backend=prometheus", "--metrics-bind-address=0"}, "--metrics-bind-address is 0: the backend prometheus needs"},
 		"external, no Service": {[]string{"--worker-image=x", "--autoscaling-backend=external"}, "--external-metrics-service is \"\""},
 		"scale down at once":   {[]string{"--worker-image=x", "--scale-down-window=0s"}, "--scale-down-window is 0s"},

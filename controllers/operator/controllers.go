@@ -95,7 +95,7 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options, work
 			Client: mgr.GetClient(), Applier: applier, Access: nats, Recorder: recorder, Work: work, Now: time.Now,
 			Settings: stage.Settings{
 				Cluster: options.ClusterName, Backend: scaling.Backend(options.AutoscalingBackend), ScaleDownWindow: options.ScaleDownWindow,
-				ReadingsURL: strings.TrimSuffix(options.MetricsURL, "/") + lag.ReadingsPath,
+				ReadingsURL: strings.TrimSuffix(options.ReadingsURL, "/") + lag.ReadingsPath,
 			},
 			Meter: scaler.meter, Wake: scaler.wake, Registration: scaler.registration, KEDA: scaler.keda, Reader: mgr.GetAPIReader(),
 			Watch: watcher, Resync: options.Resync, Fresh: options.StatusInterval,

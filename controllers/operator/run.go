@@ -22,6 +22,7 @@ import (
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"millrace.dev/millrace/api/v1alpha1"
@@ -113,13 +114,23 @@ func managerOptions(scheme *runtime.Scheme, options Options, logger logr.Logger)
 		// Secrets are read one by one, past the cache; see package access.
 		Client:                        client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
 		Controller:                    ctrlconfig.Controller{SkipNameValidation: &options.SeveralInProcess},
-		Metrics:                       metricsserver.Options{BindAddress: options.MetricsAddress},
+		Metrics:                       metricsOptions(options),
 		HealthProbeBindAddress:        options.ProbeAddress,
 		LeaderElection:                options.LeaderElect,
 		LeaderElectionID:              LeaseName,
 		LeaderElectionNamespace:       options.LeaderElectionNamespace,
 		LeaderElectionReleaseOnCancel: true, // the process ends when Run returns
 	}
+}
+
+// metricsOptions have the metrics served by TLS to whoever has a token of the cluster and may get /metrics, unless that is switched off.
+func metricsOptions(options Options) metricsserver.Options {
+	o := metricsserver.Options{BindAddress: options.MetricsAddress}
+	if options.MetricsAuthentication {
+		o.SecureServing, o.CertDir = true, options.MetricsCertDir
+		o.FilterProvider = filters.WithAuthenticationAndAuthorization
+	}
+	return o
 }
 
 // cacheOptions keep the caches as small as the operator's own objects.

@@ -1,6 +1,7 @@
 package chart_test
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
@@ -229,7 +230,7 @@ func servesMetrics(t *testing.T, s *site) {
 	}
 	leaders := 0
 	for _, pod := range pods.Items {
-		body := scrape(t, &pod, service.Spec.Ports[0].TargetPort.StrVal)
+		body := s.scrape(t, &pod, service.Spec.Ports[0].TargetPort.StrVal)
 		switch {
 		case strings.Contains(body, leads):
 			leaders++
@@ -245,20 +246,23 @@ func servesMetrics(t *testing.T, s *site) {
 	}
 }
 
-// scrape reads the metrics of a pod.
-func scrape(t *testing.T, pod *corev1.Pod, portName string) string {
+// scrape reads the metrics of a pod, with the right that the chart has a ClusterRole for.
+func (s *site) scrape(t *testing.T, pod *corev1.Pod, portName string) string {
 	t.Helper()
 	var address string
 	for _, port := range pod.Spec.Containers[0].Ports {
 		if port.Name == portName {
-			address = fmt.Sprintf("http://%s:%d/metrics", pod.Status.PodIP, port.ContainerPort)
+			address = fmt.Sprintf("https://%s:%d/metrics", pod.Status.PodIP, port.ContainerPort)
 		}
 	}
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := http.DefaultClient.Do(request)
+	request.Header.Set("Authorization", "Bearer "+s.scraper(t))
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	defer client.CloseIdleConnections()
+	response, err := client.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,6 +272,39 @@ func scrape(t *testing.T, pod *corev1.Pod, portName string) string {
 		t.Fatalf("%s: got %s, %v", address, response.Status, err)
 	}
 	return string(body)
+}
+
+// scraper is the token of a ServiceAccount that may get metrics.
+func (s *site) scraper(t *testing.T) string {
+	t.Helper()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "prometheus"}}
+	if _, err := s.CoreV1().ServiceAccounts("default").Create(t.Context(), account, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatal(err)
+	}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "prometheus"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: namespace + ":demo-millrace-metrics-reader"},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "default", Name: "prometheus"}},
+	}
+	if _, err := s.RbacV1().ClusterRoleBindings().Create(t.Context(), binding, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatal(err)
+	}
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User:                  "system:serviceaccount:default:prometheus",
+		NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: "/metrics", Verb: "get"},
+	}}
+	harness.Eventually(t, 10*time.Second, func() error {
+		got, err := s.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), review, metav1.CreateOptions{})
+		if err == nil && !got.Status.Allowed {
+			err = fmt.Errorf("not allowed: %s", got.Status.Reason)
+		}
+		return err
+	})
+	config, err := s.plane.ServiceAccountConfig(t.Context(), "default", "prometheus")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config.BearerToken
 }
 
 // upgrades changes the operator and adds the collector: the operator rolls, the Pipeline and its

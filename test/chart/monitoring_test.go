@@ -145,6 +145,50 @@ func TestMonitors(t *testing.T) {
 	}
 }
 
+// TestTheOperatorIsScrapedAsItServes: with TLS and a token, unless that is off; the collector serves openly.
+func TestTheOperatorIsScrapedAsItServes(t *testing.T) {
+	for name, test := range map[string]struct {
+		set                []string
+		scheme, serverName string
+		token, verifies    bool
+	}{
+		"by default":           {nil, "https", "", true, false},
+		"with its certificate": {[]string{"--set", "metrics.certificateSecret=tls"}, "https", "demo-millrace-metrics.mill.svc", true, true},
+		"openly":               {[]string{"--set", "metrics.authentication=false"}, "", "", false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := monitored(t, append(test.set, "--set", "collector.kubernetes.enabled=true,nats.url=nats://nats:4222")...)
+			var operator, collector monitoring.ServiceMonitor
+			decode(t, all, "ServiceMonitor mill/demo-millrace", &operator)
+			decode(t, all, "ServiceMonitor mill/demo-millrace-collector", &collector)
+			e, serverName, skips := operator.Spec.Endpoints[0], "", false
+			if e.TLSConfig != nil {
+				if e.TLSConfig.ServerName != nil {
+					serverName = *e.TLSConfig.ServerName
+				}
+				skips = e.TLSConfig.InsecureSkipVerify != nil && *e.TLSConfig.InsecureSkipVerify
+			}
+			if scheme(e) != test.scheme || serverName != test.serverName || (e.BearerTokenFile != "") != test.token || skips == test.verifies {
+				t.Errorf("got scheme %q, server %q, token %q, skips verification %t, want %+v", scheme(e), serverName, e.BearerTokenFile, skips, test)
+			}
+			if e := collector.Spec.Endpoints[0]; scheme(e) != "" || e.BearerTokenFile != "" {
+				t.Errorf("the collector is scraped by %s with token %q", scheme(e), e.BearerTokenFile)
+			}
+			if got := all["ClusterRole /mill:demo-millrace-metrics-reader"] != nil; got != test.token {
+				t.Errorf("has a ClusterRole for Prometheus: %t, want %t", got, test.token)
+			}
+		})
+	}
+}
+
+// scheme of an endpoint; empty when it has none.
+func scheme(e monitoring.Endpoint) string {
+	if e.Scheme == nil {
+		return ""
+	}
+	return string(*e.Scheme)
+}
+
 // TestDashboard: it reaches the ConfigMap byte for byte, where the sidecar of Grafana finds it, and every panel has a
 // place, a title and a data source.
 func TestDashboard(t *testing.T) {

@@ -58,7 +58,7 @@ func (s *site) leading(t *testing.T) string {
 		t.Fatal(err)
 	}
 	for _, pod := range pods.Items {
-		if strings.Contains(scrape(t, &pod, "metrics"), leads) {
+		if strings.Contains(s.scrape(t, &pod, "metrics"), leads) {
 			return pod.Name
 		}
 	}

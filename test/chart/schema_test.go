@@ -40,7 +40,6 @@ func TestRefusals(t *testing.T) {
 		"a budget of words":            {[]string{"operator.podDisruptionBudget.minAvailable=half"}, []string{"/operator/podDisruptionBudget/minAvailable", "does not match pattern"}},
 		"spread by wishes":             {[]string{"operator.topologySpreadConstraints[0].topologyKey=zone", "operator.topologySpreadConstraints[0].maxSkew=1", "operator.topologySpreadConstraints[0].whenUnsatisfiable=Maybe"}, []string{"/operator/topologySpreadConstraints/0/whenUnsatisfiable", "'ScheduleAnyway', 'DoNotSchedule'"}},
 		"unknown backend":              {[]string{"autoscaling.backend=hpa"}, []string{"/autoscaling/backend", "'external', 'keda', 'prometheus', 'direct', 'none'"}},
-		"KEDA without a service":       {[]string{"autoscaling.backend=keda", "metrics.service.enabled=false"}, []string{"autoscaling.backend=keda needs metrics.service.enabled"}},
 		"scale down without a unit":    {[]string{"autoscaling.scaleDownWindow=60"}, []string{"/autoscaling/scaleDownWindow"}},
 		"namespace in capitals":        {[]string{"workers.enrich.namespaces={Payments}"}, []string{"/workers/enrich/namespaces/0", "does not match pattern"}},
 		"window without a unit":        {[]string{"monitoring.prometheusRule.window=5x"}, []string{"/monitoring/prometheusRule/window", "pattern"}},

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -77,13 +78,17 @@ func TestTwoOperators(t *testing.T) {
 // leadingOperator is the one of some pods whose metrics say that it leads.
 func (c *cluster) leadingOperator(t *testing.T, pods []string) string {
 	t.Helper()
+	token := c.scraper()
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	defer client.CloseIdleConnections()
 	for _, pod := range pods {
 		ip := c.run("kubectl", "get", "pod", pod, "-n", "millrace-system", "-o", "jsonpath={.status.podIP}")
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+ip+":8080/metrics", nil)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+ip+":8080/metrics", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		response, err := http.DefaultClient.Do(request)
+		request.Header.Set("Authorization", "Bearer "+token)
+		response, err := client.Do(request)
 		if err != nil {
 			t.Fatal(err)
 		}

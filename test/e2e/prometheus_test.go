@@ -32,9 +32,10 @@ import (
 
 // monitors are what the chart makes for the Prometheus operator, read as strictly as that does.
 type monitors struct {
-	service monitoring.ServiceMonitor
-	pod     monitoring.PodMonitor
-	rule    monitoring.PrometheusRule
+	// services are those of the operator and, if there is one, of the collector.
+	services []*monitoring.ServiceMonitor
+	pod      monitoring.PodMonitor
+	rule     monitoring.PrometheusRule
 }
 
 // monitors renders them with the given extra values.
@@ -53,15 +54,19 @@ func (c *cluster) monitors(values ...string) monitors {
 		if err := yaml.Unmarshal([]byte(document), &kind); err != nil {
 			c.t.Fatal(err)
 		}
-		into := map[string]any{"ServiceMonitor": &m.service, "PodMonitor": &m.pod, "PrometheusRule": &m.rule}[kind.Kind]
+		service := &monitoring.ServiceMonitor{}
+		into := map[string]any{"ServiceMonitor": service, "PodMonitor": &m.pod, "PrometheusRule": &m.rule}[kind.Kind]
 		if into == nil {
 			continue
+		}
+		if into == service {
+			m.services = append(m.services, service)
 		}
 		if err := yaml.UnmarshalStrict([]byte(document), into); err != nil {
 			c.t.Fatalf("%s: %v", kind.Kind, err)
 		}
 	}
-	if m.service.Name == "" || m.pod.Name == "" || m.rule.Name == "" {
+	if len(m.services) == 0 || m.pod.Name == "" || m.rule.Name == "" {
 		c.t.Fatalf("not all monitors are rendered: %+v", m)
 	}
 	return m
@@ -71,6 +76,8 @@ func (c *cluster) monitors(values ...string) monitors {
 type target struct {
 	selector map[string]string
 	port     string
+	// secure has the job scrape by TLS, with a token.
+	secure bool
 }
 
 // targets are what the monitors select, as the Prometheus operator resolves them: pods in both
@@ -80,19 +87,22 @@ func (c *cluster) targets(m monitors) map[string]target {
 	if !m.pod.Spec.NamespaceSelector.Any {
 		c.t.Fatalf("PodMonitor: %+v, want all namespaces", m.pod.Spec.NamespaceSelector)
 	}
-	found := map[string]target{"workers": {m.pod.Spec.Selector.MatchLabels, *m.pod.Spec.PodMetricsEndpoints[0].Port}}
-	selector, err := metav1.LabelSelectorAsSelector(&m.service.Spec.Selector)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	services, err := c.plane.Client().CoreV1().Services(m.service.Namespace).List(c.t.Context(), metav1.ListOptions{LabelSelector: selector.String()})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	for _, s := range services.Items {
-		for _, p := range s.Spec.Ports {
-			if p.Name == m.service.Spec.Endpoints[0].Port {
-				found[s.Name] = target{s.Spec.Selector, p.TargetPort.String()}
+	found := map[string]target{"workers": {m.pod.Spec.Selector.MatchLabels, *m.pod.Spec.PodMetricsEndpoints[0].Port, false}}
+	for _, monitor := range m.services {
+		selector, err := metav1.LabelSelectorAsSelector(&monitor.Spec.Selector)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		services, err := c.plane.Client().CoreV1().Services(monitor.Namespace).List(c.t.Context(), metav1.ListOptions{LabelSelector: selector.String()})
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		endpoint := monitor.Spec.Endpoints[0]
+		for _, s := range services.Items {
+			for _, p := range s.Spec.Ports {
+				if p.Name == endpoint.Port {
+					found[s.Name] = target{s.Spec.Selector, p.TargetPort.String(), endpoint.BearerTokenFile != ""}
+				}
 			}
 		}
 	}
@@ -140,6 +150,7 @@ func (c *cluster) startPrometheus(m monitors) *prometheusServer {
 	}
 	dir := c.t.TempDir()
 	write(c.t, filepath.Join(dir, "rules.yaml"), string(rules))
+	write(c.t, filepath.Join(dir, "token"), c.scraper())
 	write(c.t, filepath.Join(dir, "prometheus.yaml"), scrapeConfig(c.discover(targets), targets))
 	return c.runPrometheus(dir)
 }
@@ -214,12 +225,34 @@ func (c *cluster) groups(ctx context.Context, t target) ([]group, error) {
 	return found, nil
 }
 
+// scraper is the token of a ServiceAccount that may get the operator's metrics.
+func (c *cluster) scraper() string {
+	c.t.Helper()
+	c.apply(`
+{apiVersion: v1, kind: ServiceAccount, metadata: {namespace: default, name: scraper}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: scraper}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "millrace-system:millrace-metrics-reader"}
+subjects: [{kind: ServiceAccount, namespace: default, name: scraper}]
+`)
+	config, err := c.plane.ServiceAccountConfig(c.t.Context(), "default", "scraper")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return config.BearerToken
+}
+
 func scrapeConfig(discovery string, targets map[string]target) string {
 	var jobs []any
-	for name := range targets {
-		jobs = append(jobs, map[string]any{
-			"job_name": name, "http_sd_configs": []any{map[string]any{"url": discovery + "/" + name, "refresh_interval": "1s"}},
-		})
+	for name, target := range targets {
+		job := map[string]any{"job_name": name, "http_sd_configs": []any{map[string]any{"url": discovery + "/" + name, "refresh_interval": "1s"}}}
+		if target.secure {
+			job["scheme"], job["tls_config"] = "https", map[string]any{"insecure_skip_verify": true}
+			job["authorization"] = map[string]any{"credentials_file": "token"}
+		}
+		jobs = append(jobs, job)
 	}
 	data, err := yaml.Marshal(map[string]any{
 		"global":     map[string]any{"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},

@@ -77,7 +77,7 @@ func TestKEDABackend(t *testing.T) {
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	run := func(backend string) (end func()) {
 		return x.operate(func(o *operator.Options) {
-			o.AutoscalingBackend, o.MetricsAddress, o.MetricsURL = backend, address, "http://"+address
+			o.AutoscalingBackend, o.ReadingsAddress, o.ReadingsURL = backend, address, "http://"+address
 		})
 	}
 	end := run("keda")

@@ -58,6 +58,8 @@ type world struct {
 	config *rest.Config
 	// webhookPort is where the operator answers the API server's questions.
 	webhookPort int
+	// metrics is the address of its metrics.
+	metrics string
 	// writes are the writing requests of the operator, to Kubernetes and to NATS.
 	writes *recorder
 }
@@ -161,6 +163,11 @@ func startWorld(ctx context.Context) (w *world, stop func(), err error) {
 	if w.webhookPort, err = process.FreePort(); err != nil {
 		return nil, stop, err
 	}
+	port, err := process.FreePort()
+	if err != nil {
+		return nil, stop, err
+	}
+	w.metrics = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	w.config, err = w.operatorConfig(ctx)
 	return w, stop, err
 }
@@ -177,7 +184,7 @@ func (w *world) runOperator(ctx context.Context, change func(*operator.Options))
 	options.NATS.URL, options.NATSMonitorURL = w.nats.URL(), w.nats.MonitorURL()
 	options.WorkerImage = workerImage
 	options.WorkerServiceAccount = "millrace-worker"
-	options.MetricsAddress, options.ProbeAddress = "0", "0"
+	options.MetricsAddress, options.ProbeAddress = w.metrics, "0"
 	options.CleanupTimeout, options.Resync, options.StatusInterval = cleanupTimeout, resync, fresh
 	options.ScaleDownWindow = scaleDownWindow
 	options.Webhook = operator.Webhook{
@@ -210,6 +217,9 @@ func (w *world) operatorConfig(ctx context.Context) (*rest.Config, error) {
 		}
 	}
 	if err := w.installPolicy(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.installMetricsRights(ctx); err != nil {
 		return nil, err
 	}
 	config, err := w.plane.ServiceAccountConfig(ctx, operatorAccount.Namespace, operatorAccount.Name)
