@@ -41,6 +41,9 @@ func Compute(in Input) (*Plan, field.ErrorList) {
 }
 
 func (c *computation) compute() (*Plan, field.ErrorList) {
+	if c.tooMany() { // what comes next takes the longer the more there are
+		return nil, c.errs
+	}
 	c.all = c.nodes()
 	c.checkNodes()
 	ordered := c.order()
@@ -64,6 +67,15 @@ func (c *computation) compute() (*Plan, field.ErrorList) {
 		p.Streams = append(p.Streams, s.Stream)
 	}
 	return p, nil
+}
+
+// tooMany refuses attached Stages beyond the first ones.
+func (c *computation) tooMany() bool {
+	for i := MaxAttached; i < len(c.in.Stages); i++ {
+		c.refuse(field.Forbidden(field.NewPath("stages").Key(c.in.Stages[i].Name).Child("spec", "pipelineRef"), fmt.Sprintf(
+			"the pipeline has %d attached Stages, and may have no more: add this one to spec.stages of the Pipeline, or attach it to another", MaxAttached)))
+	}
+	return len(c.errs) > 0
 }
 
 // CheckStage refuses in an attached Stage what is wrong whatever its Pipeline holds, at the field

@@ -7,6 +7,9 @@ import (
 	"millrace.dev/millrace/workers/config"
 )
 
+// MaxAttached is how many Stages users may attach to one Pipeline. All of them are planned together, again after each change of one.
+const MaxAttached = 256
+
 // Input is everything a plan follows from.
 type Input struct {
 	Pipeline *v1alpha1.Pipeline
