@@ -10,7 +10,7 @@ import (
 )
 
 // fieldStageSecret names the Secret of a stage's own user.
-const fieldStageSecret = "workers.natsSecretName"
+const fieldStageSecret = "workers.natsSecretName" //nolint:gosec // the name of a field
 
 // File is one key of a Secret or ConfigMap that a connection needs: the operator reads it, and
 // workers have it mounted under Name.
