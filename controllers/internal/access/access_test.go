@@ -228,7 +228,7 @@ func TestASecretIsForTheServersThatItNames(t *testing.T) {
 					Pool:    pool, Default: jetstream.Server{URL: "nats://ours:4222"}, AllowUnpaired: allow,
 				})
 				test.nats.URL = test.url
-				_, err := a.ForStage(t.Context(), pipeline(&test.nats), test.own)
+				_, err := forStage(t, a, pipeline(&test.nats), test.own)
 				if got, want := access.IsNotForServer(err), test.refused && !allow; got != want {
 					t.Errorf("any Secret %t: got %v, want refused %t", allow, err, want)
 				}
@@ -258,14 +258,14 @@ func TestAnAnnotationCountsAtOnce(t *testing.T) {
 	of := func(url string) *v1alpha1.Pipeline {
 		return pipeline(&v1alpha1.NATSSpec{URL: url, CredentialsSecretRef: &v1alpha1.SecretKeyRef{Name: "user"}})
 	}
-	if _, err := a.ForStage(t.Context(), of(server.URL()), "user"); err != nil {
+	if _, err := forStage(t, a, of(server.URL()), "user"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.ForStage(t.Context(), of("nats://127.0.0.1:1"), "user"); !access.IsNotForServer(err) {
+	if _, err := forStage(t, a, of("nats://127.0.0.1:1"), "user"); !access.IsNotForServer(err) {
 		t.Errorf("got %v, want a refusal", err)
 	}
 	reader.servers += ",nats://127.0.0.1:1"
-	if _, err := a.ForStage(t.Context(), of("nats://127.0.0.1:1"), "user"); !jetstream.IsUnreachable(err) {
+	if _, err := forStage(t, a, of("nats://127.0.0.1:1"), "user"); !jetstream.IsUnreachable(err) {
 		t.Errorf("got %v, want an attempt", err)
 	}
 }
@@ -279,3 +279,9 @@ eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ.e30.AA
 SUAFPUVK5N7WNJE6UOKZSH2GNNHETUMRNH6M7KYRGN3UL5WZHJMVR2VLY4
 ------END USER NKEY SEED------
 `
+
+// forStage connects for a stage of a pipeline.
+func forStage(t *testing.T, a *access.Access, p *v1alpha1.Pipeline, secret string) (*jetstream.Client, error) {
+	t.Helper()
+	return a.ForStage(t.Context(), p.Namespace, p.Spec.NATS, secret)
+}
