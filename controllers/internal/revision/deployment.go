@@ -31,7 +31,7 @@ const (
 	natsDir      = "/etc/millrace-nats"
 	// secretsDir is where a worker looks for Secrets by itself (worker --secret-files).
 	secretsVolume = "secrets"
-	secretsDir    = "/etc/millrace-secrets"
+	secretsDir    = "/etc/millrace-secrets" //nolint:gosec // a folder
 )
 
 const (
