@@ -200,6 +200,13 @@ const (
 	//	  says what is wrong with the revision.
 	//	  Do: see the pods' events and logs. Often it is a quota, a missing service account, or an image that cannot be pulled.
 	ReasonWorkersUnavailable = "WorkersUnavailable"
+	// ReasonObjectRefused says that the API server refuses an object that the operator writes, and that a retry does not help: it is not
+	// valid, a right is missing, or a policy is against it.
+	//
+	//	Pipeline StagesReady=False: a Stage, or the revision of one, is refused; the message is the API server's.
+	//	Stage WorkersAvailable=False: the ConfigMap, the Deployment or the autoscaler is refused; the message is the API server's.
+	//	  Do: what the message asks for: change the Stage, a quota or a policy, or give the operator the right.
+	ReasonObjectRefused = "ObjectRefused"
 	// ReasonStagesNotReady says that at least one Stage of the pipeline is not Ready.
 	//
 	//	Pipeline StagesReady=False: the message names each Stage and its reason.

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -21,6 +20,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/cleanup"
 	"millrace.dev/millrace/controllers/internal/durability"
+	"millrace.dev/millrace/controllers/internal/failure"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/metrics"
@@ -85,7 +85,7 @@ func (r *Reconciler) SetupWithManager(_ context.Context, mgr ctrl.Manager) error
 		Watches(&appsv1.ControllerRevision{}, handler.EnqueueRequestsFromMapFunc(labelledPipeline), gone()).
 		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(pipelineOf), stageChanged()).
 		WatchesRawSource(r.Watch.Source(watch.Pipeline)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency, RateLimiter: failure.Limiter()}).
 		Complete(r)
 }
 
@@ -124,8 +124,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err := r.writeStatus(ctx, &pipeline, before, rep); err != nil {
 		return again(err)
 	}
-	if err := errors.Join(done.kubernetes, done.accepted); err != nil {
-		return again(err)
+	if done.kubernetes != nil && !failure.Refused(done.kubernetes) {
+		return again(done.kubernetes)
+	}
+	if done.accepted != nil {
+		return again(done.accepted)
 	}
 	return r.next(&pipeline, before, rep), nil
 }
@@ -185,6 +188,8 @@ const shortestRetry = 5 * time.Second
 func (r *Reconciler) next(pipeline, before *v1alpha1.Pipeline, rep report) reconcile.Result {
 	interval := r.Resync
 	switch {
+	case rep.done.kubernetes != nil: // the status says why; somebody may mend it without touching the Pipeline
+		return reconcile.Result{RequeueAfter: status.Backoff(pipeline.Status.Conditions, v1alpha1.ConditionStagesReady, failure.First, r.Now())}
 	case rep.done.waiting():
 		return reconcile.Result{RequeueAfter: status.Backoff(pipeline.Status.Conditions, v1alpha1.ConditionStreamsReady, shortestRetry, r.Now())}
 	case value(pipeline.Status.Lag) > 0, len(rep.seen.taken) > 0, rep.powerSafe != nil && rep.powerSafe.Status != metav1.ConditionTrue,

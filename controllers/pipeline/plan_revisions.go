@@ -5,6 +5,7 @@ import (
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/failure"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/internal/status"
@@ -28,20 +29,20 @@ func decideRevisions(s *snapshot, settings revision.Settings) (all []compiled, f
 		}
 		have := s.running[stage.Name]
 		if have.unreadable != nil {
-			failed = append(failed, have.unreadable)
+			failed = append(failed, failure.Permanent(have.unreadable))
 			continue
 		}
 		made, marks, err := revision.Compile(revision.Source{
 			Pipeline: s.pipeline, Stage: stage, Spec: graph.Spec(stage, s.pipeline), Node: node, Leases: s.resolved.Plan.Leases,
 		}, settings)
 		if err != nil {
-			failed = append(failed, err)
+			failed = append(failed, failure.Permanent(err))
 			continue
 		}
 		var adopted *revision.Adopted
 		if len(have.history) == 0 {
 			if adopted, err = revision.Adopt(made, have.deployment, have.configMap, string(apply.FieldOwner)); err != nil {
-				failed = append(failed, err)
+				failed = append(failed, failure.Permanent(err))
 				continue
 			}
 		}

@@ -16,6 +16,7 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/durability"
+	"millrace.dev/millrace/controllers/internal/failure"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/status"
@@ -231,7 +232,9 @@ func stagesReady(rep report) status.Verdict {
 	if message := taken(rep.seen); message != "" {
 		return status.Stalled(kind, v1alpha1.ReasonNotOwned, message)
 	}
-	if err := rep.done.kubernetes; err != nil {
+	if err := rep.done.kubernetes; failure.Refused(err) {
+		return status.Stalled(kind, v1alpha1.ReasonObjectRefused, err.Error())
+	} else if err != nil {
 		return status.False(kind, v1alpha1.ReasonStagesNotReady, err.Error())
 	}
 	stages := stagesInPlan(rep.seen)

@@ -26,6 +26,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/cleanup"
+	"millrace.dev/millrace/controllers/internal/failure"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/keda"
 	"millrace.dev/millrace/controllers/internal/metrics"
@@ -116,7 +117,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(&v1alpha1.Pipeline{}, handler.EnqueueRequestsFromMapFunc(r.stagesOf), pipelineChanged()).
 		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(r.besides), leavingChanged()).
 		WatchesRawSource(r.Watch.Source(watch.Stage)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency, RateLimiter: failure.Limiter()}).
 		Build(r)
 	if err != nil {
 		return err
@@ -166,8 +167,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return again(err)
 	}
 	moved := r.progress.moved(request.NamespacedName, seen, r.Now())
-	if done.kubernetes != nil {
-		return reconcile.Result{}, done.kubernetes
+	if done.kubernetes != nil && !failure.Refused(done.kubernetes) {
+		return again(done.kubernetes)
 	}
 	return r.next(&stage, before, done, moved), nil
 }
@@ -230,11 +231,14 @@ func (r *Reconciler) next(stage, before *v1alpha1.Stage, done outcome, moved boo
 	switch {
 	case done.created, done.natsErr == nil && draining(stage):
 		return reconcile.Result{RequeueAfter: soon}
+	case done.kubernetes != nil: // the status says why; somebody may mend it without touching the Stage
+		return reconcile.Result{RequeueAfter: status.Backoff(stage.Status.Conditions, v1alpha1.ConditionWorkersAvailable, failure.First, r.Now())}
 	case done.waiting():
 		wait := status.Backoff(stage.Status.Conditions, v1alpha1.ConditionConsumersReady, soon, r.Now())
 		return reconcile.Result{RequeueAfter: wait}
 	// Who sets the number of workers, and why it is this one, is not told by NATS.
-	case moved, moving(before.Status, stage.Status), stage.Status.Autoscaling != nil:
+	// Nor is that something of somebody else's has gone out of the way.
+	case moved, moving(before.Status, stage.Status), stage.Status.Autoscaling != nil, !meta.IsStatusConditionTrue(stage.Status.Conditions, v1alpha1.ConditionReady):
 		interval = min(r.Fresh, r.Resync)
 	}
 	return reconcile.Result{RequeueAfter: status.Spread(interval, stage.UID)}

@@ -16,6 +16,7 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/failure"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
@@ -316,6 +317,8 @@ func workersAvailable(rep report) status.Verdict {
 			"Deployment %s belongs to %s and is left alone: delete it, or name the stage otherwise", rep.seen.stage.Name, rep.seen.taken))
 	case access.IsNotForServer(rep.done.natsErr):
 		return status.Unknown(kind, v1alpha1.ReasonCredentialsNotForServer, "workers are left as they are: they must not have the Secret")
+	case failure.Refused(rep.done.kubernetes):
+		return status.Stalled(kind, v1alpha1.ReasonObjectRefused, rep.done.kubernetes.Error())
 	case rep.done.kubernetes != nil:
 		return status.False(kind, v1alpha1.ReasonWorkersUnavailable, rep.done.kubernetes.Error())
 	case d == nil && rep.done.deployment == apply.Unchanged:
