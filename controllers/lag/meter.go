@@ -50,7 +50,7 @@ type Reading struct {
 
 // Meter measures stages. Its methods may be called from any goroutine.
 type Meter struct {
-	// Client reads Pipelines, Stages and Deployments.
+	// Client reads Stages, their revisions and Deployments.
 	Client client.Reader
 	Access *access.Access
 	// Cluster is recorded on consumers; it tells operators apart that share a NATS account.
@@ -131,10 +131,10 @@ func (m *Meter) round(ctx context.Context) {
 	m.forget()
 }
 
-// scales says whether a stage may have to be measured without being asked for; a child has what its
-// Pipeline says.
+// scales says whether a stage may have to be measured without being asked for: by its spec, or because it is scaled already, by a
+// revision that an edit which is refused does not replace.
 func scales(stage *v1alpha1.Stage) bool {
-	return stage.Spec.Workers.Max > 0 && stage.Spec.Replicas == nil && stage.DeletionTimestamp.IsZero()
+	return (stage.Spec.Workers.Max > 0 || stage.Status.Autoscaling != nil) && stage.Spec.Replicas == nil && stage.DeletionTimestamp.IsZero()
 }
 
 // Latest is the newest reading of a stage; ok is false when it was never measured.

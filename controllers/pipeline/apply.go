@@ -26,8 +26,9 @@ type outcome struct {
 	// applied are the children that were written in this pass, by the name of the object:
 	// what their status says is of the past.
 	applied map[string]bool
-	// accepted is what went wrong with saying so in the Stages.
+	// accepted is what went wrong with saying so in the Stages; behind: the cache has not seen yet what was written into one.
 	accepted error
+	behind   bool
 	// kubernetes errors end the reconcile and are tried again.
 	kubernetes error
 }
@@ -64,9 +65,9 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome 
 	}
 	done.kubernetes = errors.Join(append(in.failed,
 		r.applyChildren(ctx, s.pipeline, in.children, done.applied),
-		r.applyRevisions(ctx, in.revisions, done.applied),
-		r.pruneChildren(ctx, s.pipeline, in.prune))...)
-	done.accepted = r.applyAccepted(ctx, in.accepted)
+		r.pruneChildren(ctx, s.pipeline, in.prune), // before the others learn that they read it no more
+		r.applyRevisions(ctx, in.revisions, done.applied))...)
+	done.behind, done.accepted = r.applyAccepted(ctx, in.accepted)
 	return done
 }
 

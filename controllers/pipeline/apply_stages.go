@@ -7,6 +7,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,8 +26,11 @@ func (r *Reconciler) applyRevisions(ctx context.Context, all []compiled, applied
 		for _, write := range c.step.Write {
 			object, err := revision.Object(c.stage, revision.Labels(c.stage, c.name), write.Number, write.Content, write.Marks)
 			if err == nil {
-				// The name follows from the content: one that is there already is of a pass that the cache does not show yet.
-				err = client.IgnoreAlreadyExists(r.Client.Create(ctx, object))
+				err = r.Client.Create(ctx, object)
+			}
+			if apierrors.IsAlreadyExists(err) {
+				// The name follows from the content, so it is that: the cache does not show it yet, or somebody took its labels away.
+				err = r.mark(ctx, c.stage, object.Name, object.Labels, write.Marks)
 			}
 			if err != nil {
 				errs = append(errs, fmt.Errorf("write revision %d of Stage %s: %w", write.Number, c.stage.Name, err))
@@ -36,16 +40,16 @@ func (r *Reconciler) applyRevisions(ctx context.Context, all []compiled, applied
 			log.FromContext(ctx).Info("transition", "what", "wrote revision", "stage", c.stage.Name, "revision", object.Name, "number", write.Number)
 		}
 		if c.step.Mark != nil {
-			errs = append(errs, r.mark(ctx, c))
+			errs = append(errs, r.mark(ctx, c.stage, c.step.Mark.Name, revision.Labels(c.stage, c.name), c.step.Marks))
 		}
 	}
 	return errors.Join(errs...)
 }
 
 // mark notes of which manifests a revision is still what is wanted.
-func (r *Reconciler) mark(ctx context.Context, c compiled) error {
-	object := &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Namespace: c.stage.Namespace, Name: c.step.Mark.Name}}
-	patch, err := revision.MarkPatch(c.step.Marks)
+func (r *Reconciler) mark(ctx context.Context, stage *v1alpha1.Stage, name string, labelled map[string]string, marks revision.Marks) error {
+	object := &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Namespace: stage.Namespace, Name: name}}
+	patch, err := revision.MarkPatch(marks, labelled)
 	if err != nil {
 		return err
 	}
@@ -56,18 +60,20 @@ func (r *Reconciler) mark(ctx context.Context, c compiled) error {
 }
 
 // applyAccepted writes into the status of each Stage whether it is part of the plan. The Stage controller writes the rest.
-func (r *Reconciler) applyAccepted(ctx context.Context, all []acceptance) error {
+// behind says that the cache has not seen yet what was written into one of them: nothing may wake the controller when it has.
+func (r *Reconciler) applyAccepted(ctx context.Context, all []acceptance) (behind bool, err error) {
 	var errs []error
 	for _, a := range all {
+		if r.Applier.Behind(a.stage) {
+			behind = true
+			continue
+		}
 		errs = append(errs, r.accept(ctx, a))
 	}
-	return errors.Join(errs...)
+	return behind, errors.Join(errs...)
 }
 
 func (r *Reconciler) accept(ctx context.Context, a acceptance) error {
-	if r.Applier.Behind(a.stage) {
-		return nil // the update that it waits for wakes the controller, or the next pass finds out
-	}
 	before := a.stage.DeepCopy()
 	if !status.Put(&a.stage.Status.Conditions, a.stage.Generation, r.Now(), a.verdict) {
 		return nil
@@ -87,10 +93,10 @@ func (r *Reconciler) accept(ctx context.Context, a acceptance) error {
 }
 
 // orphans says of the Stages of a Pipeline that does not exist that it does not.
-func (r *Reconciler) orphans(ctx context.Context, pipeline client.ObjectKey) error {
+func (r *Reconciler) orphans(ctx context.Context, pipeline client.ObjectKey) (behind bool, err error) {
 	stages, err := graph.List(ctx, r.Client, pipeline.Namespace, pipeline.Name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var all []acceptance
 	for _, list := range [][]v1alpha1.Stage{stages.Children, stages.Attached} {

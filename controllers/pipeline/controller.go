@@ -82,7 +82,7 @@ func (r *Reconciler) SetupWithManager(_ context.Context, mgr ctrl.Manager) error
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("pipeline").
 		For(&v1alpha1.Pipeline{}, specChanged()).
-		Watches(&appsv1.ControllerRevision{}, handler.EnqueueRequestsFromMapFunc(labelledPipeline), gone()).
+		Watches(&appsv1.ControllerRevision{}, handler.EnqueueRequestsFromMapFunc(labelledPipeline), revised()).
 		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(pipelineOf), stageChanged()).
 		WatchesRawSource(r.Watch.Source(watch.Pipeline)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency, RateLimiter: failure.Limiter()}).
@@ -96,9 +96,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		if apierrors.IsNotFound(err) {
 			r.Watch.Forget(watch.Pipeline, request.NamespacedName)
 			r.failures.Forget(request.NamespacedName)
-			err = r.orphans(ctx, request.NamespacedName)
+			behind, err := r.orphans(ctx, request.NamespacedName)
+			if behind && err == nil {
+				return reconcile.Result{RequeueAfter: apply.CatchUp}, nil
+			}
+			return again(err)
 		}
-		return again(err)
+		return reconcile.Result{}, err
 	}
 	defer r.Work.Reconciling("Pipeline", &pipeline, &pipeline.Status.Conditions, &err)()
 	if r.Applier.Behind(&pipeline) {
@@ -109,7 +113,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	// Adding the finalizer does not change the generation: this pass goes on.
 	if err := apply.AddFinalizer(ctx, r.Client, &pipeline); err != nil {
-		return reconcile.Result{}, err
+		return again(err)
 	}
 	seen, err := r.gather(ctx, &pipeline)
 	if err != nil {
@@ -129,6 +133,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	if done.accepted != nil {
 		return again(done.accepted)
+	}
+	if done.behind {
+		return reconcile.Result{RequeueAfter: apply.CatchUp}, nil
 	}
 	return r.next(&pipeline, before, rep), nil
 }

@@ -38,10 +38,11 @@ type child struct {
 // what runs goes on as it is, by the last revisions.
 func decide(s *snapshot, cluster string, settings revision.Settings) intent {
 	if s.resolved.Plan == nil {
-		return intent{accepted: decideAccepted(s)}
+		return intent{accepted: decideAccepted(s, nil)}
 	}
-	in := intent{accepted: decideAccepted(s), children: decideChildren(s), prune: decidePrune(s), retained: decideRetained(s)}
+	in := intent{children: decideChildren(s), prune: decidePrune(s), retained: decideRetained(s)}
 	in.revisions, in.failed = decideRevisions(s, settings)
+	in.accepted = decideAccepted(s, in.revisions)
 	if s.natsErr != nil {
 		return in
 	}

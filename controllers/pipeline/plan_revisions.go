@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"slices"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/apply"
@@ -46,7 +47,7 @@ func decideRevisions(s *snapshot, settings revision.Settings) (all []compiled, f
 				continue
 			}
 		}
-		if step := revision.Next(have.history, adopted, made, marks); len(step.Write) > 0 || step.Mark != nil {
+		if step := revision.Next(have.history, revision.NumberOf(stage, stage.Status.ObservedRevision), adopted, made, marks); len(step.Write) > 0 || step.Mark != nil {
 			all = append(all, compiled{stage, node.Name, step})
 		}
 	}
@@ -59,6 +60,8 @@ func lanesOf(running map[string]running) map[string]int {
 	for name, r := range running {
 		if newest := r.history.Newest(); newest != nil && newest.Head == "" {
 			lanes[name] = newest.Lanes
+		} else if n := revision.AdoptedLanes(r.configMap); newest == nil && n > 0 {
+			lanes[name] = n
 		}
 	}
 	return lanes
@@ -70,11 +73,13 @@ type acceptance struct {
 	verdict status.Verdict
 }
 
-// decideAccepted says of each Stage whether it is part of the plan.
-func decideAccepted(s *snapshot) []acceptance {
+// decideAccepted says of each Stage whether it is part of the plan; of one that is about to get a revision the next pass does, so that
+// nobody takes it for ready before.
+func decideAccepted(s *snapshot, about []compiled) []acceptance {
 	var all []acceptance
 	for _, stage := range ours(s.stages, s.pipeline) {
-		if stage.DeletionTimestamp.IsZero() {
+		pending := slices.ContainsFunc(about, func(c compiled) bool { return c.stage == stage && len(c.step.Write) > 0 })
+		if stage.DeletionTimestamp.IsZero() && !pending {
 			all = append(all, acceptance{stage, acceptedStage(s, stage)})
 		}
 	}
@@ -92,6 +97,9 @@ func acceptedStage(s *snapshot, stage *v1alpha1.Stage) status.Verdict {
 			message += "; it runs on as it was accepted last"
 		}
 		return status.Stalled(kind, v1alpha1.ReasonInvalid, message)
+	case len(s.resolved.Errors) > 0 && newest != nil && !graph.IsChild(stage) && !newest.Marks.Of(stage):
+		return status.Unknown(kind, v1alpha1.ReasonProgressing, fmt.Sprintf(
+			"the stage runs on as it was accepted last: Pipeline %s is refused, see its status, and this change waits for that", s.pipeline.Name))
 	case len(s.resolved.Errors) > 0 && newest != nil:
 		return status.True(kind, v1alpha1.ReasonAccepted, fmt.Sprintf(
 			"the stage runs on as it was accepted last: Pipeline %s is refused, see its status", s.pipeline.Name))

@@ -77,7 +77,7 @@ func TestEachStageGetsARevision(t *testing.T) {
 // TestAcceptedOfStages: what is refused, and what runs on all the same.
 func TestAcceptedOfStages(t *testing.T) {
 	refused := field.ErrorList{field.Invalid(field.NewPath("spec", "stages").Index(0), "x", "no such function")}
-	ran := map[string]running{"obs-validate": {history: revision.History{{Number: 1}}}, "archive": {history: revision.History{{Number: 1}}}}
+	ran := map[string]running{"obs-validate": {history: revision.History{{Number: 1}}}, "archive": {history: revision.History{{Number: 1, Marks: revision.Marks{Manifest: "0/1/"}}}}}
 	for name, test := range map[string]struct {
 		stage  v1alpha1.Stage
 		change func(*snapshot)
@@ -121,6 +121,17 @@ func TestAcceptedOfStages(t *testing.T) {
 			}
 			if test.change != nil {
 				test.change(s)
+			}
+			for _, c := range decide(s, "", settings).revisions { // as the next pass finds it
+				object, err := revision.Object(c.stage, nil, 1, c.step.Write[0].Content, c.step.Write[0].Marks)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r, err := revision.Decode(object)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.running = map[string]running{c.stage.Name: {history: revision.History{r}}}
 			}
 			in := decide(s, "", settings)
 			if len(in.accepted) != 1 {

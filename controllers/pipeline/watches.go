@@ -81,12 +81,9 @@ func restarted() predicate.Predicate {
 	}}
 }
 
-// gone lets through that a revision was deleted: the newest is written again.
-func gone() builder.Predicates {
-	return builder.WithPredicates(predicate.Funcs{
-		CreateFunc: func(event.CreateEvent) bool { return false },
-		UpdateFunc: func(event.UpdateEvent) bool { return false },
-	})
+// revised lets through that a revision was written, so that the Stage is accepted, or deleted, so that it is written again.
+func revised() builder.Predicates {
+	return builder.WithPredicates(predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }})
 }
 
 // labelledPipeline maps a revision to the Pipeline that it is of.

@@ -54,6 +54,9 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome 
 	}
 	ready := r.applyConsumers(ctx, s, in.consumers, &done)
 	r.dropConsumers(s, in, &done)
+	if in.workers == nil && done.kubernetes == nil {
+		done.kubernetes = r.prune(ctx, s.stage.Namespace, in)
+	}
 	// Workers that go on with former inputs had all of their consumers before.
 	if in.workers != nil && (ready || s.deployment != nil || len(in.held) > 0) {
 		done.kubernetes = r.applyWorkers(ctx, s, in, &done)
@@ -145,7 +148,7 @@ func (r *Reconciler) applyWorkers(ctx context.Context, s *snapshot, in intent, d
 	if err := r.applyScalers(ctx, s, in.workers.autoscaling, done, results); err != nil {
 		return err
 	}
-	return r.prune(ctx, in)
+	return r.prune(ctx, s.stage.Namespace, in)
 }
 
 // applyConfig makes the ConfigMap of the revision, or brings it up to date.
@@ -160,14 +163,14 @@ func (r *Reconciler) applyConfig(ctx context.Context, s *snapshot, in intent) (a
 }
 
 // prune deletes what was of earlier rollouts.
-func (r *Reconciler) prune(ctx context.Context, in intent) error {
+func (r *Reconciler) prune(ctx context.Context, namespace string, in intent) error {
 	var errs []error
 	for _, c := range in.prune {
 		errs = append(errs, r.delete(ctx, "ConfigMap", &c, client.Preconditions{UID: new(c.UID)}))
 	}
 	for _, old := range in.pruneRevisions {
 		errs = append(errs, r.delete(ctx, "ControllerRevision", &appsv1.ControllerRevision{
-			ObjectMeta: metav1.ObjectMeta{Namespace: *in.workers.deployment.Namespace, Name: old.Name},
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: old.Name},
 		}))
 	}
 	return errors.Join(errs...)

@@ -1,7 +1,6 @@
 package stage
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -153,7 +152,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	// Adding the finalizer does not change the generation: this pass goes on.
 	if err := apply.AddFinalizer(ctx, r.Client, &stage); err != nil {
-		return reconcile.Result{}, err
+		return again(err)
 	}
 	seen, err := r.gather(ctx, &stage)
 	if err != nil {
@@ -205,7 +204,6 @@ func (r *Reconciler) follow(s *snapshot) {
 // writeStatus patches the status once, and only when it changed. Where the Pipeline controller was first, it is written on top of
 // that: what this pass did, such as what a new consumer found, no other pass will find out.
 func (r *Reconciler) writeStatus(ctx context.Context, stage, before *v1alpha1.Stage, rep report) error {
-	generation := stage.Generation
 	for {
 		setStatus(&stage.Status, rep, r.Now())
 		wrote, err := r.Applier.SharedStatus(ctx, stage, before)
@@ -215,10 +213,15 @@ func (r *Reconciler) writeStatus(ctx context.Context, stage, before *v1alpha1.St
 		if !apierrors.IsConflict(err) {
 			return err
 		}
-		if gone := r.Reader.Get(ctx, client.ObjectKeyFromObject(stage), stage); gone != nil || stage.Generation != generation {
-			return cmp.Or(client.IgnoreNotFound(gone), err)
+		var live v1alpha1.Stage
+		if gone := r.Reader.Get(ctx, client.ObjectKeyFromObject(stage), &live); gone != nil {
+			return client.IgnoreNotFound(gone)
 		}
-		stage.DeepCopyInto(before)
+		if live.UID != stage.UID || live.Generation != stage.Generation {
+			return err
+		}
+		live.DeepCopyInto(before)
+		live.DeepCopyInto(stage)
 	}
 }
 

@@ -28,6 +28,9 @@ type leftover struct {
 	deployment *appsv1.Deployment
 	// stages of the same pipeline.
 	stages graph.Stages
+	// from are the ports that it reads, nats is where: by its newest revision or, where there is none, by what the manifests say.
+	from []string
+	nats *v1alpha1.NATSSpec
 }
 
 // drain reports whether a Stage that is being deleted has to wait, and says so in its status. It waits
@@ -38,12 +41,12 @@ func (r *Reconciler) drain(ctx context.Context, stage *v1alpha1.Stage) (waits bo
 	if err != nil || !drains {
 		return false, err
 	}
-	nats, err := r.Access.Connect(ctx, stage.Namespace, l.history.Newest().NATS)
+	nats, err := r.Access.Connect(ctx, stage.Namespace, l.nats)
 	if err != nil {
 		return false, err
 	}
 	in, err := intake.Read(ctx, intake.Query{
-		NATS: nats, Owner: access.StageOwner(stage, r.Settings.Cluster), Stage: stage, History: l.history, All: len(stage.Status.Consumers) == 0,
+		NATS: nats, Owner: access.StageOwner(stage, r.Settings.Cluster), Stage: stage, History: l.history, All: len(stage.Status.Consumers) == 0 || len(l.history) == 0,
 	})
 	if err != nil {
 		return false, err
@@ -85,13 +88,19 @@ func (r *Reconciler) gatherLeftover(ctx context.Context, stage *v1alpha1.Stage) 
 	if l.history, err = revision.List(ctx, r.Client, stage); revision.IsAPIError(err) {
 		return l, false, err
 	}
-	newest := l.history.Newest()
-	if newest == nil || newest.Suspended {
-		return l, false, nil
-	}
 	pipeline, err := graph.PipelineOf(ctx, r.Client, stage)
 	if err != nil || pipeline == nil {
 		return l, false, err
+	}
+	l.from, l.nats = stage.Spec.From, pipeline.Spec.NATS
+	if newest := l.history.Newest(); newest != nil {
+		if newest.Suspended {
+			return l, false, nil
+		}
+		l.from, l.nats = nil, newest.NATS
+		for _, in := range newest.Inputs {
+			l.from = append(l.from, in.From)
+		}
 	}
 	if !pipeline.DeletionTimestamp.IsZero() && pipeline.Spec.DeletionPolicy != v1alpha1.DeletionDelete {
 		return l, false, nil
@@ -145,8 +154,8 @@ func (l leftover) boundary() (before time.Time, upstream string) {
 	before = l.stage.DeletionTimestamp.Time
 	live := map[string]bool{"ingress": true}
 	reads := map[string]bool{}
-	for _, in := range l.history.Newest().Inputs {
-		reads[producer(in.From)] = true
+	for _, port := range l.from {
+		reads[producer(port)] = true
 	}
 	for _, other := range slices.Concat(l.stages.Children, l.stages.Attached) {
 		name := graph.Name(&other)

@@ -6,6 +6,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -30,8 +31,11 @@ type snapshot struct {
 	// history are the revisions of the stage; unreadable says why they are not known.
 	history    revision.History
 	unreadable error
-	// newest is the revision that the stage is to run; nil while the Pipeline controller has written none.
+	// newest is the revision that the stage is to run; nil while the Pipeline controller has written none, or somebody deleted the one
+	// that the stage ran: an earlier one is not what it is to run.
 	newest *revision.Revision
+	// unpaired are revisions, by name, whose workers would have a Secret that is not for their server.
+	unpaired map[string]bool
 
 	deployment *appsv1.Deployment
 	// taken says whose the Deployment of the stage's name is, when it is not the stage's; empty when it is, or there is none.
@@ -82,7 +86,27 @@ func (r *Reconciler) gather(ctx context.Context, stage *v1alpha1.Stage) (*snapsh
 	if s.natsErr = r.gatherIntake(ctx, s); s.natsErr == nil {
 		s.natsErr = gatherDuplicates(ctx, s)
 	}
-	return s, nil
+	return s, r.gatherUnpaired(ctx, s)
+}
+
+// gatherUnpaired asks of the earlier revisions what the newest has passed: workers may have to be of one of them.
+func (r *Reconciler) gatherUnpaired(ctx context.Context, s *snapshot) error {
+	for _, old := range s.history {
+		if old == s.newest || old.Workers.NATSSecretName == s.newest.Workers.NATSSecretName && equality.Semantic.DeepEqual(old.NATS, s.newest.NATS) {
+			continue
+		}
+		err := r.Access.Check(ctx, s.stage.Namespace, old.NATS, old.Workers.NATSSecretName)
+		if err != nil && !access.IsCredentials(err) {
+			return err
+		}
+		if err != nil {
+			if s.unpaired == nil {
+				s.unpaired = map[string]bool{}
+			}
+			s.unpaired[old.Name] = true
+		}
+	}
+	return nil
 }
 
 // gatherIntake reads the consumers; the error is one of NATS.
@@ -99,7 +123,7 @@ func (r *Reconciler) gatherObjects(ctx context.Context, s *snapshot) error {
 	if s.history, s.unreadable = revision.List(ctx, r.Client, s.stage); revision.IsAPIError(s.unreadable) {
 		return s.unreadable
 	}
-	s.newest = s.history.Newest()
+	s.newest = newestOf(s.stage, s.history)
 	stages, err := graph.List(ctx, r.Client, s.stage.Namespace, s.stage.Spec.PipelineRef.Name)
 	if err != nil {
 		return err
@@ -115,6 +139,15 @@ func (r *Reconciler) gatherObjects(ctx context.Context, s *snapshot) error {
 	err = r.Client.List(ctx, &list, client.InNamespace(s.stage.Namespace), client.MatchingFields{revision.IndexOwner: string(s.stage.UID)})
 	s.configMaps = list.Items
 	return err
+}
+
+// newestOf is the revision that a stage is to run; nil when there is none, or when it has run a newer one, which somebody deleted.
+func newestOf(stage *v1alpha1.Stage, h revision.History) *revision.Revision {
+	newest := h.Newest()
+	if newest != nil && newest.Number < revision.NumberOf(stage, stage.Status.ObservedRevision) {
+		return nil
+	}
+	return newest
 }
 
 // gatherDeployment reads the Deployment of the workers. The cache has the operator's own objects alone, so that where it has

@@ -73,9 +73,10 @@ func decide(s *snapshot, settings Settings) intent {
 		in.drop = decideDrop(s, in)
 	}
 	if s.newest.Head != "" {
+		in.pruneRevisions = pruneRevisions(s, in.run)
 		return in
 	}
-	if access.IsNotForServer(s.natsErr) { // no worker may have the Secret mounted
+	if access.IsCredentials(s.natsErr) || s.unpaired[in.run.Name] { // no worker may have a Secret mounted of which that is not known
 		return in
 	}
 	if s.natsErr == nil {
@@ -149,7 +150,7 @@ const revisionsKept = 5
 
 // pruneRevisions names the oldest revisions, but for those that read something of which consumers are left.
 func pruneRevisions(s *snapshot, run *revision.Revision) []*revision.Revision {
-	if s.natsErr != nil || !rolled(s, run) || len(s.intake.Former) > 0 {
+	if s.natsErr != nil || s.newest.Head == "" && !rolled(s, run) || len(s.intake.Former) > 0 {
 		return nil
 	}
 	var old []*revision.Revision

@@ -71,6 +71,9 @@ func decideDrop(s *snapshot, in intent) []durable {
 		if slices.ContainsFunc(in.held, same) || slices.ContainsFunc(in.lost, same) {
 			continue
 		}
+		if in.run != s.newest && in.run.Reads(f.Stream, f.Durable) {
+			continue // its workers are bound to it until they are replaced
+		}
 		for name := range f.Consumers {
 			drop = append(drop, durable{f.Stream, name})
 		}
@@ -88,7 +91,13 @@ func (s *snapshot) deployed() *revision.Revision {
 		}
 		return s.history[i]
 	}
-	return s.history.Mounting(revision.Mounted(s.deployment))
+	mounted := revision.Mounted(s.deployment)
+	for _, r := range s.history {
+		if r.Name == s.deployment.Annotations[revision.AnnotationRevision] && r.ConfigMap == mounted {
+			return r
+		}
+	}
+	return s.history.Mounting(mounted)
 }
 
 // unknown says that nothing tells whether there ever were workers: the Deployment is gone, and so is the status.

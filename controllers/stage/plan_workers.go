@@ -55,6 +55,7 @@ func workersFor(s *snapshot, run *revision.Revision, settings Settings) (*worker
 			WithData(map[string]string{revision.ConfigKey: config}),
 		deployment: appsv1ac.Deployment(s.stage.Name, s.stage.Namespace).
 			WithLabels(workerLabels(s)).
+			WithAnnotations(map[string]string{revision.AnnotationRevision: run.Name}).
 			WithOwnerReferences(ownerReference(s.stage)).
 			WithSpec(spec),
 	}, nil

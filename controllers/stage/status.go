@@ -50,7 +50,7 @@ func setStatus(s *v1alpha1.StageStatus, rep report, now time.Time) {
 		s.Duplicates = rep.seen.duplicates
 	}
 	s.Autoscaling = autoscalingStatus(rep)
-	if rep.intent.run != nil && rep.intent.workers != nil {
+	if rep.intent.workers != nil && (rep.seen.deployment != nil || rep.done.deployment != apply.Unchanged) {
 		s.Revision = rep.intent.run.Name
 	}
 	reason, message := v1alpha1.ReasonReady, "consumers and workers are ready"
@@ -232,7 +232,7 @@ func atWork(rep report) bool {
 func consumersReady(rep report) status.Verdict {
 	const kind = v1alpha1.ConditionConsumersReady
 	if rep.seen.newest == nil {
-		return status.Unknown(kind, v1alpha1.ReasonProgressing, "the stage has no revision yet; consumers are left as they are")
+		return status.Unknown(kind, v1alpha1.ReasonProgressing, "the stage has no revision, or its newest was deleted; consumers are left as they are")
 	}
 	if err := rep.done.natsErr; err != nil {
 		return status.False(kind, cmp.Or(access.Reason(err), v1alpha1.ReasonConsumerFailed), err.Error())
@@ -311,12 +311,15 @@ func workersAvailable(rep report) status.Verdict {
 	case rep.intent.otherLanes != "":
 		return status.Unknown(kind, v1alpha1.ReasonInvalid, "workers are left as they are")
 	case rep.seen.newest == nil:
-		return status.Unknown(kind, v1alpha1.ReasonProgressing, "the stage has no revision yet; workers are left as they are")
+		return status.Unknown(kind, v1alpha1.ReasonProgressing, "the stage has no revision, or its newest was deleted; workers are left as they are")
 	case rep.seen.taken != "":
 		return status.Stalled(kind, v1alpha1.ReasonNotOwned, fmt.Sprintf(
 			"Deployment %s belongs to %s and is left alone: delete it, or name the stage otherwise", rep.seen.stage.Name, rep.seen.taken))
-	case access.IsNotForServer(rep.done.natsErr):
-		return status.Unknown(kind, v1alpha1.ReasonCredentialsNotForServer, "workers are left as they are: they must not have the Secret")
+	case access.IsCredentials(rep.done.natsErr):
+		return status.Unknown(kind, access.Reason(rep.done.natsErr), "workers are left as they are: whether they may have the Secret is not known, or they may not")
+	case rep.seen.unpaired[rep.intent.run.Name]:
+		return status.Stalled(kind, v1alpha1.ReasonCredentialsNotForServer, "workers are left as they are: they have to be of revision "+rep.intent.run.Name+
+			", whose Secret is not for its server. "+howToLeave(rep.seen.stage))
 	case failure.Refused(rep.done.kubernetes):
 		return status.Stalled(kind, v1alpha1.ReasonObjectRefused, rep.done.kubernetes.Error())
 	case rep.done.kubernetes != nil:

@@ -121,17 +121,32 @@ func (a *Access) Connect(ctx context.Context, namespace string, nats *v1alpha1.N
 // ForStage is Connect for a stage, whose workers have a user of their own in a Secret if it has a name. The operator does not need
 // what that Secret holds, and it has to be for the server all the same.
 func (a *Access) ForStage(ctx context.Context, namespace string, nats *v1alpha1.NATSSpec, secret string) (*jetstream.Client, error) {
-	if secret != "" && !a.options.AllowUnpaired {
-		url := a.options.Default.URL
-		if nats != nil && nats.URL != "" {
-			url = nats.URL
-		}
-		r := reader{access: a, namespace: namespace, keepFor: a.options.KeepFor}
-		if err := r.check(ctx, fieldStageSecret, secret, url); err != nil {
-			return nil, err
-		}
+	if err := a.Check(ctx, namespace, nats, secret); err != nil {
+		return nil, err
 	}
 	return a.Connect(ctx, namespace, nats)
+}
+
+// Check is nil when every Secret that workers would have mounted is for their server; secret is that of their own user, if it has a
+// name. The error is a CredentialsError, or one of the API server.
+func (a *Access) Check(ctx context.Context, namespace string, nats *v1alpha1.NATSSpec, secret string) error {
+	if a.options.AllowUnpaired {
+		return nil
+	}
+	url := a.options.Default.URL
+	if nats != nil && nats.URL != "" {
+		url = nats.URL
+	}
+	r := reader{access: a, namespace: namespace, keepFor: a.options.KeepFor}
+	for _, f := range Files(nats, secret) {
+		if f.Kind != v1alpha1.CASecret {
+			continue
+		}
+		if err := r.check(ctx, f.field, f.Object, url); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // server says where and as whom the operator connects for a pipeline. With neither url nor

@@ -22,8 +22,7 @@ const plansKept = 4096
 
 // Planner resolves pipelines and remembers the answers. A plan follows from the specs
 // alone, so it holds as long as the generations do; computing it compiles the expressions
-// of rules, which costs milliseconds, and all stages of a pipeline ask for it every few
-// seconds. Its methods may be called from any goroutine.
+// of rules, which costs milliseconds, and the Pipeline controller asks for it at each look. Its methods may be called from any goroutine.
 type Planner struct {
 	defaults config.NATS
 	env      *cel.Env

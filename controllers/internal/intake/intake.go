@@ -80,7 +80,7 @@ func Read(ctx context.Context, q Query) (*Intake, error) {
 	}
 	known := q.known()
 	// A stage that is new has nothing yet. One that has consumers and no status has lost it, as after a restore.
-	if q.All || len(q.Stage.Status.Consumers) == 0 && (made || newest != nil && newest.Number > 1) {
+	if q.All || len(q.Stage.Status.Consumers) == 0 && newest != nil && newest.Head == "" && (made || newest.Number > 1) {
 		found, err := q.find(known)
 		if err != nil {
 			return nil, err

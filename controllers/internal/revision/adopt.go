@@ -20,7 +20,7 @@ type Adopted struct {
 }
 
 // Adopt is what workers that are there run by: made, but for what they are made from. It goes by the Deployment, which
-// nobody can write who could not make pods anyway. of the ConfigMap it takes the config, which is theirs already. It is nil when
+// nobody can write who could not make pods anyway. Of the ConfigMap it takes the config, which is theirs already. It is nil when
 // they tell nothing.
 func Adopt(made Content, deployment *appsv1.Deployment, configMap *corev1.ConfigMap, fieldOwner string) (*Adopted, error) {
 	if deployment == nil || configMap == nil {
@@ -59,6 +59,17 @@ func Adopt(made Content, deployment *appsv1.Deployment, configMap *corev1.Config
 		a.Inputs = append(a.Inputs, adoptInput(made, in, c.Lanes))
 	}
 	return a, nil
+}
+
+// AdoptedLanes is in how many lanes workers that there are work, by their config; 0 when that is not known.
+func AdoptedLanes(configMap *corev1.ConfigMap) int {
+	var c struct {
+		Lanes int `json:"lanes"`
+	}
+	if configMap == nil || json.Unmarshal([]byte(configMap.Data[ConfigKey]), &c) != nil {
+		return 0
+	}
+	return c.Lanes
 }
 
 // adoptInput is an input with the settings of the consumers that are planned for it, where there are any.

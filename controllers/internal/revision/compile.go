@@ -58,7 +58,7 @@ func Compile(from Source, settings Settings) (Content, Marks, error) {
 	}
 	return c, Marks{
 		Release: settings.release(), Made: made,
-		Manifest: fmt.Sprintf("%d/%d/%s", from.Stage.Generation, from.Pipeline.Generation, from.restart()),
+		Manifest: fmt.Sprintf("%d/%d/%s", from.Stage.Generation, from.Pipeline.Generation, from.asked()),
 	}, nil
 }
 
@@ -114,6 +114,11 @@ func (from Source) config() config.StageConfig {
 // files are what the workers authenticate with.
 func (from Source) files() []access.File {
 	return access.Files(from.Pipeline.Spec.NATS, from.Spec.Workers.NATSSecretName)
+}
+
+// asked is restart in the form of the releases before revisions, which noted it: an upgrade restarts nobody.
+func (from Source) asked() string {
+	return strings.TrimSpace(from.Pipeline.Annotations[v1alpha1.AnnotationRestart] + " " + from.Stage.Annotations[v1alpha1.AnnotationRestart])
 }
 
 // restart is what asks for new workers: another value than before, of the Pipeline or of the Stage.

@@ -2,7 +2,7 @@ package revision
 
 // Step is what to do about the revisions of a stage.
 type Step struct {
-	// Write are contents to write as revisions, in this order; Numbers are theirs.
+	// Write are contents to write as revisions, in this order.
 	Write []Written
 	// Mark is the revision whose marks have to be noted anew; nil when they are right. Marks are what to note.
 	Mark  *Revision
@@ -21,19 +21,24 @@ type Written struct {
 //
 // An operator of another release may make something else of the same manifests. Then the stage stays with what it has until
 // they change, or somebody asks for a restart: a new operator restarts no worker.
-func Next(h History, adopted *Adopted, made Content, marks Marks) Step {
+//
+// seen is the number of the newest revision that the Stage has acted on: if somebody deleted that, the next one has no lower number, so that
+// the stage does not take an earlier one for the newest.
+func Next(h History, seen int64, adopted *Adopted, made Content, marks Marks) Step {
 	newest := h.Newest()
 	if newest == nil && adopted == nil {
-		return Step{Write: []Written{{made, 1, marks}}}
+		return Step{Write: []Written{{made, max(seen, 1), marks}}}
 	}
 	if newest == nil {
-		step := Step{Write: []Written{{adopted.Content, 1, adopted.Marks}}}
+		first := max(seen, 1)
 		if keeps(adopted.Marks, marks) && sameInputs(&adopted.Content, &made) {
-			step.Write[0].Marks = marks
-			return step
+			return Step{Write: []Written{{adopted.Content, first, marks}}}
 		}
-		step.Write = append(step.Write, Written{made, 2, marks})
-		return step
+		// Without marks, so that the second one is made in any case.
+		return Step{Write: []Written{{adopted.Content, first, Marks{}}, {made, first + 1, marks}}}
+	}
+	if newest.Number < seen {
+		return Step{Write: []Written{{made, seen, marks}}}
 	}
 	if !keeps(newest.Marks, marks) {
 		if hash, err := newest.Hash(); err != nil || hash != marks.Made {

@@ -114,6 +114,11 @@ type Marks struct {
 	Manifest string
 }
 
+// Of says whether the marks are of the present generation of a Stage.
+func (m Marks) Of(stage *v1alpha1.Stage) bool {
+	return strings.HasPrefix(m.Manifest, strconv.FormatInt(stage.Generation, 10)+"/")
+}
+
 // The annotations of the marks.
 const (
 	annotationRelease  = "millrace.dev/release"
@@ -121,14 +126,17 @@ const (
 	annotationManifest = "millrace.dev/manifest"
 )
 
+// AnnotationRevision of a Deployment names the revision that it was made from: several may share a ConfigMap.
+const AnnotationRevision = "millrace.dev/revision"
+
 // Annotations hold the marks.
 func (m Marks) Annotations() map[string]string {
 	return map[string]string{annotationRelease: m.Release, annotationMade: m.Made, annotationManifest: m.Manifest}
 }
 
-// MarkPatch is the merge patch that notes marks on a ControllerRevision.
-func MarkPatch(m Marks) ([]byte, error) {
-	return json.Marshal(map[string]any{"metadata": map[string]any{"annotations": m.Annotations()}})
+// MarkPatch is the merge patch that notes marks on a ControllerRevision, and gives it its labels back.
+func MarkPatch(m Marks, labelled map[string]string) ([]byte, error) {
+	return json.Marshal(map[string]any{"metadata": map[string]any{"annotations": m.Annotations(), "labels": labelled}})
 }
 
 func marksOf(annotations map[string]string) Marks {
@@ -143,13 +151,24 @@ func Object(stage *v1alpha1.Stage, labelled map[string]string, number int64, c C
 	}
 	return &appsv1.ControllerRevision{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: stage.Namespace, Name: fmt.Sprintf("%s-%s", stage.Name, hash(string(stage.UID), strconv.FormatInt(number, 10), string(data))),
+			Namespace: stage.Namespace, Name: fmt.Sprintf("%s-%d-%s", stage.Name, number, hash(string(stage.UID), string(data))),
 			Labels: labelled, Annotations: marks.Annotations(),
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(stage, v1alpha1.GroupVersion.WithKind("Stage"))},
 		},
 		Data:     runtime.RawExtension{Raw: data},
 		Revision: number,
 	}, nil
+}
+
+// NumberOf is the number in the name of a revision of a Stage; 0 when it has none.
+func NumberOf(stage *v1alpha1.Stage, name string) int64 {
+	rest, ok := strings.CutPrefix(name, stage.Name+"-")
+	number, _, found := strings.Cut(rest, "-")
+	n, err := strconv.ParseInt(number, 10, 64)
+	if !ok || !found || err != nil {
+		return 0
+	}
+	return n
 }
 
 // Labels of the revisions of a Stage.

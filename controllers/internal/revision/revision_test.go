@@ -277,7 +277,7 @@ func TestAcrossReleases(t *testing.T) {
 			made, marks := compile(t, pipeline(nil), child("validate"), first)
 			history := revision.History{written(t, 1, made, marks)}
 			made, marks = compile(t, pipeline(test.change), child("validate"), test.by)
-			step := revision.Next(history, nil, made, marks)
+			step := revision.Next(history, 0, nil, made, marks)
 			if got := len(step.Write) > 0; got != test.writes {
 				t.Fatalf("writes a revision: %t, want %t", got, test.writes)
 			}
@@ -290,7 +290,7 @@ func TestAcrossReleases(t *testing.T) {
 			case step.Mark != nil:
 				history[0].Marks = step.Marks
 			}
-			if again := revision.Next(history, nil, made, marks); len(again.Write) > 0 || again.Mark != nil {
+			if again := revision.Next(history, 0, nil, made, marks); len(again.Write) > 0 || again.Mark != nil {
 				t.Errorf("a second look wants something else: %+v", again)
 			}
 		})
@@ -346,7 +346,7 @@ func TestAdopt(t *testing.T) {
 			if err != nil || adopted == nil {
 				t.Fatalf("got %v and %v", adopted, err)
 			}
-			step := revision.Next(nil, adopted, now, marks)
+			step := revision.Next(nil, 0, adopted, now, marks)
 			if len(step.Write) != test.writes {
 				t.Fatalf("got %d revisions, want %d", len(step.Write), test.writes)
 			}
@@ -361,7 +361,7 @@ func TestAdopt(t *testing.T) {
 			if spec.Replicas != nil || len(spec.Template.Spec.Volumes) != 2 || *spec.Template.Spec.Containers[0].Image != old.Image {
 				t.Errorf("got %+v, want the workers as they are, without their number", spec)
 			}
-			if again := revision.Next(revision.History{written(t, 1, first, step.Write[0].Marks)}, nil, now, marks); test.writes == 1 && len(again.Write) > 0 {
+			if again := revision.Next(revision.History{written(t, 1, first, step.Write[0].Marks)}, 0, nil, now, marks); test.writes == 1 && len(again.Write) > 0 {
 				t.Error("a second look makes another one")
 			}
 		})
@@ -406,5 +406,29 @@ func TestHistory(t *testing.T) {
 	}
 	if h.Reading("D", "d") != nil || h.Mounting("") != nil || revision.History(nil).Newest() != nil {
 		t.Error("got something that is not there")
+	}
+}
+
+// TestHalfAdopted: the first of the two revisions of an adoption is written, the second is not.
+func TestHalfAdopted(t *testing.T) {
+	old := settings
+	old.Version = "0"
+	before, noted := compile(t, pipeline(nil), child("validate"), old)
+	edited := func(p *v1alpha1.Pipeline) { p.Spec.Stages[0].Workers.Image = "x" }
+	now, marks := compile(t, pipeline(edited), child("validate"), settings)
+	now.Inputs[0].Stream = "OTHER"  // from was changed, and the workers go on with what they read
+	noted.Manifest = marks.Manifest // the earlier release has looked at the edit
+	deployment, configMap := adoptable(t, before, noted)
+	adopted, err := revision.Adopt(now, deployment, configMap, "millrace-operator")
+	if err != nil || adopted == nil {
+		t.Fatal(err)
+	}
+	step := revision.Next(nil, 0, adopted, now, marks)
+	if len(step.Write) != 2 {
+		t.Fatalf("got %d", len(step.Write))
+	}
+	again := revision.Next(revision.History{written(t, 1, step.Write[0].Content, step.Write[0].Marks)}, 0, nil, now, marks)
+	if len(again.Write) != 1 {
+		t.Errorf("the second revision is never written: %+v", again.Marks)
 	}
 }
