@@ -92,3 +92,28 @@ func eventsApart(tree *Tree) []Violation {
 		return fmt.Sprintf("%s imports %s of the project, but here %s", pkg.Dir, strings.Join(allowed, ", "), imp.Dir)
 	})
 }
+
+// collection is what workers/collect is built from: of the project it imports these.
+var collection = [...]string{"api/event/v1", "workers/config", "workers/event"}
+
+// collectorsApart: what collectors share knows none of them, and a collector knows no other one.
+func collectorsApart(tree *Tree) []Violation {
+	const shared = "workers/collect"
+	return imports(tree, func(pkg *Package, file *File, imp Import) string {
+		own, ok := strings.CutPrefix(pkg.Dir, shared)
+		if file.Test || !ok || imp.Dir == "" {
+			return ""
+		}
+		if own == "" {
+			if within(imp.Dir, collection[:]...) {
+				return ""
+			}
+			return fmt.Sprintf("%s imports %s of the project, but here %s", shared, strings.Join(collection[:], ", "), imp.Dir)
+		}
+		own, _, _ = strings.Cut(strings.TrimPrefix(own, "/"), "/")
+		if other, ok := strings.CutPrefix(imp.Dir, shared+"/"); ok && !within(other, own) {
+			return fmt.Sprintf("collector %s imports collector %s; put what they share into %s", own, other, shared)
+		}
+		return ""
+	})
+}

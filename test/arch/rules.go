@@ -42,6 +42,7 @@ func Rules() []Rule {
 		{"stage-shape", stageShape},
 		{"engine-rooms", engineRooms},
 		{"event-rooms", eventsApart},
+		{"collectors-apart", collectorsApart},
 		{"plans-are-pure", plansArePure},
 		{"no-init", noInit},
 		{"no-made-up-context", noMadeUpContext},

@@ -3,12 +3,9 @@ package kubernetes
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 
+	"millrace.dev/millrace/workers/collect"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/enrich/kubernetes/watch"
 )
@@ -71,8 +69,6 @@ func (o *Options) check() error {
 	}
 	o.Bucket = cmp.Or(o.Bucket, config.CollectorBucket)
 	o.CheckpointInterval = cmp.Or(o.CheckpointInterval, time.Second)
-	o.Queue = cmp.Or(o.Queue, 1024)
-	o.DrainTimeout = cmp.Or(o.DrainTimeout, 10*time.Second)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -87,16 +83,12 @@ func (o *Options) check() error {
 
 type collector struct {
 	Options
-	store   *store
-	metrics *metrics
+	store *collect.Store
 }
 
-// errDrain ends the publisher when the drain has taken too long.
-var errDrain = errors.New("not everything could be published before the drain timeout; the next start publishes it")
-
 // Run collects until ctx ends, then publishes what it has and writes a checkpoint. It waits
-// for NATS and for the stream when they are not there yet. It returns ErrSuperseded when
-// another collector took over its subject, and ErrCheckpointLost when its checkpoint is gone;
+// for NATS and for the stream when they are not there yet. It returns collect.ErrSuperseded when
+// another collector took over its subject, and collect.ErrCheckpointLost when its checkpoint is gone;
 // after both, another Run goes on without loss and without doubles.
 func Run(ctx context.Context, options Options) error {
 	if err := options.check(); err != nil {
@@ -113,49 +105,29 @@ func Run(ctx context.Context, options Options) error {
 }
 
 func (c *collector) run(ctx context.Context, p *position) error {
-	queue := make(chan item, c.Queue)
-	// The publisher outlives ctx, so that it can publish what the watches had found.
-	publishing, stop := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer stop(nil)
-	observer := newObserver(c.Cluster, c.Now, p.since, p.ledger, queue)
+	publisher, err := collect.NewPublisher(collect.Options{
+		JetStream: c.JetStream, Stream: p.stream, Subject: c.Subject, Cluster: c.Cluster, Last: p.last, Store: c.store,
+		Queue: c.Queue, DrainTimeout: c.DrainTimeout, Log: c.Log, Now: c.Now, Metrics: c.Metrics,
+	})
+	if err != nil {
+		return err
+	}
+	queue := publisher.Queue()
+	observer := newObserver(c.Cluster, c.Now, p.since, p.ledger, queue.In)
 	observer.late, observer.history, observer.upgraded = p.late, c.History, p.upgraded
-	observer.done, observer.unlisted = publishing.Done(), p.unlisted
+	observer.done, observer.unlisted = queue.Ended, p.unlisted
 	feeds := c.feeds(observer)
 	for _, kind := range kinds {
 		observer.waiting[kind] = true
 	}
 	observer.forbidden = func(kind string) bool { return feeds[slices.Index(kinds, kind)].Problem() == "forbidden" }
-	var err error
-	if c.metrics, err = newMetrics(c.Metrics, feeds, queue); err != nil {
-		return err
+	if err := c.Metrics.Register(contacts{feeds}); err != nil {
+		return fmt.Errorf("register metrics of the collector: %w", err)
 	}
-	publisher := &publisher{
-		js: c.JetStream, stream: p.stream, subject: c.Subject, stored: p.stored, cluster: c.Cluster, instance: instance(c.Now()),
-		store: c.store, created: p.created, log: c.Log, metrics: c.metrics, last: p.last,
-	}
-	// The drain begins with the end of ctx, not with that of the watches: those may wait for the
-	// publisher.
-	defer context.AfterFunc(ctx, func() {
-		select {
-		case <-time.After(c.DrainTimeout):
-			stop(errDrain)
-		case <-publishing.Done():
-		}
-	})()
-	// A publisher that ends, ends the watches.
-	watching, cancel := context.WithCancel(ctx)
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() {
-		err := publisher.run(publishing, queue)
-		stop(err)
-		cancel()
-		ended <- err
-	}()
-	c.watch(watching, feeds, observer)
-	observer.checkpoint()
-	close(queue)
-	return <-ended
+	return publisher.Run(ctx, func(ctx context.Context) {
+		c.watch(ctx, feeds, observer)
+		observer.checkpoint()
+	})
 }
 
 // watch runs the feeds, and asks for checkpoints, until ctx ends.
@@ -182,13 +154,4 @@ func (c *collector) watch(ctx context.Context, feeds []*watch.Feed, o *observer)
 		}
 	})
 	done.Wait()
-}
-
-// instance tells this run of the collector from all others.
-func instance(now time.Time) string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "collector"
-	}
-	return host + "-" + strconv.Itoa(os.Getpid()) + "-" + strconv.FormatInt(now.UnixNano(), 36)
 }

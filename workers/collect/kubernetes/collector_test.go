@@ -26,6 +26,7 @@ import (
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/kube"
 	"millrace.dev/millrace/test/harness/natsserver"
+	"millrace.dev/millrace/workers/collect"
 	"millrace.dev/millrace/workers/config"
 )
 
@@ -131,10 +132,10 @@ func (w *world) read(ctx context.Context) (all []*eventv1.Event, err error) {
 			return nil, err
 		}
 		from = msg.Sequence + 1
-		if msg.Header.Get(headerCollector) == "" {
+		if msg.Header.Get(collect.HeaderCollector) == "" {
 			continue
 		}
-		events, err := decodeFrame(msg.Header, msg.Data)
+		events, err := collect.DecodeFrame(msg.Header, msg.Data)
 		if err != nil {
 			return nil, err
 		}

@@ -16,6 +16,7 @@ import (
 	"millrace.dev/millrace/test/harness/kube"
 	"millrace.dev/millrace/test/harness/natsserver"
 	"millrace.dev/millrace/test/harness/process"
+	"millrace.dev/millrace/workers/collect"
 )
 
 // activity changes the cluster all the time and knows what it did.
@@ -93,7 +94,7 @@ func (w *world) writers(t *testing.T) int {
 		if err != nil {
 			break
 		}
-		seen[msg.Header.Get(headerCollector)] = true
+		seen[msg.Header.Get(collect.HeaderCollector)] = true
 	}
 	return len(seen)
 }

@@ -28,6 +28,7 @@
 // and then lists the cluster: what the ledger lacks is published, nothing else. It does not
 // matter when the crash came, nor how long the collector was away. A second collector on the
 // same subject cannot write: one of the two ends with an error.
+// Package collect publishes, keeps the checkpoints and reads frames back; this package has the ledger and what it says about a cluster.
 //
 // What Kubernetes itself loses is lost here too: Events are best effort and are kept for an
 // hour, and of a container that restarted twice while nobody watched only the last end is

@@ -6,11 +6,9 @@ import (
 	"strings"
 	"time"
 
+	"millrace.dev/millrace/workers/collect"
 	"millrace.dev/millrace/workers/event"
 )
-
-// shards is the number of parts in which the ledger is stored: only changed ones are written.
-const shards = 64
 
 // keepGone is how long the ledger remembers an object that is gone: a list from an API server
 // that lags behind may bring it back.
@@ -18,8 +16,8 @@ const keepGone = 10 * time.Minute
 
 // ledger holds, for each object, the last published value of each aspect.
 type ledger struct {
-	objects [shards]map[string]*record
-	dirty   [shards]bool
+	objects [collect.Shards]map[string]*record
+	dirty   [collect.Shards]bool
 }
 
 // record is what was published about one object.
@@ -47,7 +45,7 @@ func newLedger() *ledger {
 func shardOf(uid string) int {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(uid))
-	return int(h.Sum32() % shards)
+	return int(h.Sum32() % collect.Shards)
 }
 
 // get returns what was published about an object; nil = nothing, it was never seen.

@@ -1,7 +1,6 @@
 package kubernetes
 
 import (
-	"maps"
 	"sync"
 	"time"
 
@@ -9,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/collect"
 )
 
 // observer turns what the watches deliver into events, and hands them on in order.
@@ -18,7 +18,7 @@ type observer struct {
 	// since is the first start of the collector less its history: what happened before it
 	// is taken as known.
 	since time.Time
-	out   chan<- item
+	out   chan<- collect.Item
 	done  <-chan struct{}
 
 	// history is how far back a kind is told that is listed later than the others.
@@ -50,7 +50,7 @@ type observer struct {
 	lone map[string]loneSet
 }
 
-func newObserver(cluster string, now func() time.Time, since time.Time, l *ledger, out chan<- item) *observer {
+func newObserver(cluster string, now func() time.Time, since time.Time, l *ledger, out chan<- collect.Item) *observer {
 	return &observer{
 		cluster: cluster, now: now, since: since, ledger: l, out: out,
 		late: map[string]time.Time{}, waiting: map[string]bool{}, unlisted: map[string]bool{},
@@ -73,14 +73,6 @@ func (o *observer) sinceOf(kind string) time.Time {
 		return since
 	}
 	return o.since
-}
-
-// item is what the observer hands to the publisher.
-type item struct {
-	// events belong together: they are published in one frame.
-	events []*eventv1.Event
-	// checkpoint is the state after everything that was handed over before.
-	checkpoint *checkpoint
 }
 
 // observe publishes what is new about one object. It blocks while the publisher is busy,
@@ -124,20 +116,20 @@ func (o *observer) publish(kind, uid string, findings []finding, since time.Time
 		e := o.complete(f, uid, now)
 		n := proto.Size(e)
 		// The changes of a workload carry one value: a crash between two frames would lose some.
-		if !whole && size+n > maxFrameBytes && len(events) > 0 {
-			o.hand(item{events: events})
+		if !whole && size+n > collect.MaxFrameBytes && len(events) > 0 {
+			o.hand(collect.Item{Events: events})
 			events, size = nil, 0
 		}
 		events = append(events, e)
 		size += n
 	}
 	if len(events) > 0 {
-		o.hand(item{events: events})
+		o.hand(collect.Item{Events: events})
 	}
 }
 
 // hand gives an item to the publisher, unless the collector ends.
-func (o *observer) hand(i item) {
+func (o *observer) hand(i collect.Item) {
 	select {
 	case o.out <- i:
 	case <-o.done:
@@ -255,12 +247,9 @@ func (o *observer) checkpoint() {
 			o.late[kind], o.changed = time.Time{}, true
 		}
 	}
-	c := newCheckpoint(o.ledger, o.since)
-	if c == nil && o.changed {
-		c = &checkpoint{since: o.since}
-	}
-	if c != nil {
-		c.late, o.changed = maps.Clone(o.late), false
-		o.hand(item{checkpoint: c})
+	c := newCheckpoint(o.ledger, o.since, o.late)
+	if len(c.Shards) > 0 || o.changed {
+		o.changed = false
+		o.hand(collect.Item{Checkpoint: c})
 	}
 }

@@ -14,16 +14,17 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/collect"
 )
 
 // watched is an observer whose queue a test reads, an hour after its first start less history.
-func watched() (*observer, chan item) {
-	queue := make(chan item, 1000)
+func watched() (*observer, chan collect.Item) {
+	queue := make(chan collect.Item, 1000)
 	return newObserver("test", time.Now, time.Now().Add(-time.Hour), newLedger(), queue), queue
 }
 
 // delivered are the items that wait in a queue.
-func delivered(queue chan item) (all []item) {
+func delivered(queue chan collect.Item) (all []collect.Item) {
 	for len(queue) > 0 {
 		all = append(all, <-queue)
 	}
@@ -59,11 +60,11 @@ func TestTextsOfObjectsAreBounded(t *testing.T) {
 		t.Fatalf("got %d items, want 4", len(items))
 	}
 	for _, i := range items {
-		if _, err := encodeFrame(i.events); err != nil {
-			t.Errorf("%s: %v", i.events[0].Type, err)
+		if _, err := collect.EncodeFrame(i.Events); err != nil {
+			t.Errorf("%s: %v", i.Events[0].Type, err)
 		}
-		if size := proto.Size(i.events[0]); size > 100<<10 {
-			t.Errorf("%s: %d bytes", i.events[0].Type, size)
+		if size := proto.Size(i.Events[0]); size > 100<<10 {
+			t.Errorf("%s: %d bytes", i.Events[0].Type, size)
 		}
 	}
 }
@@ -83,13 +84,13 @@ func TestManyFindingsAreSplit(t *testing.T) {
 	total := 0
 	for _, i := range delivered(queue) {
 		size := 0
-		for _, e := range i.events {
+		for _, e := range i.Events {
 			size += proto.Size(e)
 		}
-		if size > 2*maxFrameBytes {
+		if size > 2*collect.MaxFrameBytes {
 			t.Errorf("an item has %d bytes", size)
 		}
-		total += len(i.events)
+		total += len(i.Events)
 	}
 	if total != 40 {
 		t.Errorf("got %d events, want 40", total)
@@ -108,10 +109,10 @@ func TestMissingRightHoldsUpNoCheckpoint(t *testing.T) {
 	for _, uid := range o.ledger.missing(kindPod, map[string]struct{}{"pod-0": {}}) {
 		o.ledger.gone(uid, o.now().Add(-time.Hour))
 	}
-	checkpoint := func() *checkpoint {
+	checkpoint := func() *collect.Checkpoint {
 		o.checkpoint()
 		for _, i := range delivered(queue) {
-			return i.checkpoint
+			return i.Checkpoint
 		}
 		return nil
 	}
@@ -131,8 +132,9 @@ func TestMissingRightHoldsUpNoCheckpoint(t *testing.T) {
 	if c == nil {
 		t.Fatal("no checkpoint")
 	}
-	if late, ok := c.late[kindNode]; len(c.late) != 1 || !ok || !late.IsZero() {
-		t.Errorf("kinds that were not listed: got %v, want Node", c.late)
+	h := c.Head(collect.Position{}).(head)
+	if late, ok := h.Late[kindNode]; len(h.Late) != 1 || !ok || !late.IsZero() {
+		t.Errorf("kinds that were not listed: got %v, want Node", h.Late)
 	}
 }
 
@@ -152,14 +154,14 @@ func TestLateKindHasItsOwnHistory(t *testing.T) {
 	nodes := nodeStore(o)
 	nodes.Replace([]any{node("old", -7200), node("new", -60)})
 	items := delivered(queue)
-	if len(items) != 1 || items[0].events[0].Entity.Name != "new" {
+	if len(items) != 1 || items[0].Events[0].Entity.Name != "new" {
 		t.Fatalf("got %v, want the node of the last hour", items)
 	}
 	// That it was listed is written even when no object is.
-	o.ledger.dirty = [shards]bool{}
+	o.ledger.dirty = [collect.Shards]bool{}
 	o.checkpoint()
 	items = delivered(queue)
-	if len(items) != 1 || items[0].checkpoint.late[kindNode].IsZero() {
+	if len(items) != 1 || items[0].Checkpoint.Head(collect.Position{}).(head).Late[kindNode].IsZero() {
 		t.Fatalf("got %v, want a checkpoint with the time of the first list", items)
 	}
 	// A second list changes nothing.
@@ -214,7 +216,7 @@ func TestPodsOfBeforeTheFirstStart(t *testing.T) {
 			}
 			var events []*eventv1.Event
 			for _, i := range delivered(queue) {
-				events = append(events, i.events...)
+				events = append(events, i.Events...)
 			}
 			switch {
 			case tc.want == "" && len(events) == 0:

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/collect"
 )
 
 // An eviction that somebody asked for is no warning.
@@ -76,7 +77,7 @@ func TestStartOverdue(t *testing.T) {
 		"not of a Deployment":         {corev1.Container{}, "StatefulSet", 0, 10 * time.Minute, "10m0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			queue := make(chan item, 100)
+			queue := make(chan collect.Item, 100)
 			now := began
 			o := newObserver("test", func() time.Time { return now }, began.Add(-time.Hour), newLedger(), queue)
 			seconds := int32(deadline)

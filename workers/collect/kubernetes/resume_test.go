@@ -19,6 +19,7 @@ import (
 
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/natsserver"
+	"millrace.dev/millrace/workers/collect"
 )
 
 func testRestart(t *testing.T, w *world) {
@@ -111,14 +112,14 @@ func testDeletedBucket(t *testing.T, w *world) {
 			t.Fatal(err)
 		}
 		if again {
-			if _, err := bucket(t.Context(), w.js, "millrace-collect"); err != nil {
+			if _, err := collect.OpenBucket(t.Context(), w.js, "millrace-collect"); err != nil {
 				t.Fatal(err)
 			}
 		}
 		w.series(t, strings.ReplaceAll(name, " ", "-"), 2)
 		select {
 		case err := <-ended:
-			if !errors.Is(err, ErrCheckpointLost) {
+			if !errors.Is(err, collect.ErrCheckpointLost) {
 				t.Errorf("%s: got %v, want ErrCheckpointLost", name, err)
 			}
 		case <-time.After(20 * time.Second):
@@ -227,7 +228,7 @@ func testTwoCollectors(t *testing.T, w *world) {
 		}
 		break
 	}
-	if !errors.Is(err, ErrSuperseded) {
+	if !errors.Is(err, collect.ErrSuperseded) {
 		t.Fatalf("got %v, want ErrSuperseded", err)
 	}
 	events, err := w.EventsV1().Events(w.namespace).List(t.Context(), metav1.ListOptions{})
@@ -248,11 +249,11 @@ func testDrainTimeout(t *testing.T, w *world) {
 	}
 	for i := range 12 { // more than the publisher has in hand
 		w.createEvent(t, fmt.Sprint("more-", i), "Unhealthy")
-		time.Sleep(3 * frameLinger)
+		time.Sleep(30 * time.Millisecond)
 	}
 	time.Sleep(300 * time.Millisecond)
-	if err := stop(); !errors.Is(err, errDrain) {
-		t.Errorf("got %v, want %v", err, errDrain)
+	if err := stop(); !errors.Is(err, collect.ErrDrain) {
+		t.Errorf("got %v, want %v", err, collect.ErrDrain)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"millrace.dev/millrace/workers/collect"
 )
 
 // A bucket of the size that the docs state holds 400,000 pods.
@@ -21,12 +23,12 @@ func TestCheckpointOfALargeClusterFits(t *testing.T) {
 			newRef("apps/v1", "Deployment", fmt.Sprintf("service-%d", i%5000), fmt.Sprint(uid[:8], i%5000)))
 	}
 	size := 0
-	for _, shard := range newCheckpoint(l, time.Now()).shards {
+	for _, shard := range newCheckpoint(l, time.Now(), nil).Shards {
 		size += len(shard)
 	}
 	t.Logf("%d pods: %.1f MiB", pods, float64(size)/(1<<20))
-	if size > bucketBytes/40 {
-		t.Errorf("the checkpoint has %d bytes, want a fortieth of the bucket's %d at most", size, bucketBytes)
+	if size > collect.BucketBytes/40 {
+		t.Errorf("the checkpoint has %d bytes, want a fortieth of the bucket's %d at most", size, collect.BucketBytes)
 	}
 }
 

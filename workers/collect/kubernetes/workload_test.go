@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/collect"
 )
 
 // shopDeployment has one container with everything that a specification may say.
@@ -42,9 +43,9 @@ func shopDeployment(change func(*appsv1.Deployment)) *appsv1.Deployment {
 	return d
 }
 
-func eventsOf(queue chan item) (all []*eventv1.Event) {
+func eventsOf(queue chan collect.Item) (all []*eventv1.Event) {
 	for _, i := range delivered(queue) {
-		all = append(all, i.events...)
+		all = append(all, i.Events...)
 	}
 	return all
 }

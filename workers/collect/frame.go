@@ -1,4 +1,4 @@
-package kubernetes
+package collect
 
 import (
 	"errors"
@@ -14,7 +14,8 @@ import (
 
 var errEncode = errors.New("encode event")
 
-func encodeFrame(batch []*eventv1.Event) ([]byte, error) {
+// EncodeFrame packs events into the body of a message.
+func EncodeFrame(batch []*eventv1.Event) ([]byte, error) {
 	var w frame.Writer
 	w.Begin(frame.Header{})
 	for _, e := range batch {
@@ -27,9 +28,9 @@ func encodeFrame(batch []*eventv1.Event) ([]byte, error) {
 	return w.AppendTo(nil), nil
 }
 
-// decodeFrame reads back what a collector published. A frame that it cannot read is an error:
+// DecodeFrame reads back what a collector published. A frame that it cannot read is an error:
 // what it does not know it would publish again. Earlier releases wrote events of any size.
-func decodeFrame(header map[string][]string, body []byte) ([]event.Event, error) {
+func DecodeFrame(header map[string][]string, body []byte) ([]event.Event, error) {
 	events, bad := decode.New(decode.Limits{MaxEvent: 16 << 20}).Decode(nil, decode.Message{Header: header, Data: body})
 	if len(bad) > 0 {
 		return nil, fmt.Errorf("decode frame: event %d: %w", bad[0].Index, bad[0].Err)

@@ -1,4 +1,4 @@
-package kubernetes
+package collect
 
 import (
 	"cmp"
@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"log/slog"
 	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"google.golang.org/protobuf/proto"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/event"
@@ -21,107 +19,38 @@ import (
 
 // Headers of a collector's frame, besides those of every frame.
 const (
-	headerCollector = "Millrace-Collector" // the instance that published it
+	HeaderCollector = "Millrace-Collector" // the instance that published it
 	headerCluster   = "Millrace-Cluster"
 )
 
-// ErrSuperseded ends a collector when another one publishes on its subject.
-var ErrSuperseded = errors.New("another collector publishes on this subject")
-
 const (
-	maxFrameEvents = 512
-	maxFrameBytes  = 128 << 10
-	frameLinger    = 10 * time.Millisecond
 	publishTimeout = 5 * time.Second // of an attempt to publish a frame
 	minBackoff     = 100 * time.Millisecond
 	maxBackoff     = 5 * time.Second
 )
 
-// publisher writes frames behind each other on one subject, and checkpoints behind frames.
-type publisher struct {
-	js       jetstream.JetStream
-	stream   jetstream.Stream
-	subject  string
-	stored   string // the subject that the stream stores the messages on
-	cluster  string
-	instance string
-	store    *store
-	created  time.Time // of the stream
-	log      *slog.Logger
-	metrics  *metrics
-	// last is the sequence of the last message on the subject that we know of.
-	last uint64
-	// failing is the last error that was logged, so that each is logged once.
-	failing string
-}
-
-// run publishes what in delivers until it is closed, or ctx ends.
-func (p *publisher) run(ctx context.Context, in <-chan item) error {
-	for {
-		batch, check, open, err := p.gather(ctx, in)
-		if err != nil {
-			return err
-		}
-		if len(batch) > 0 {
-			if err := p.publish(ctx, batch); err != nil {
-				return err
-			}
-		}
-		if check != nil {
-			if err := p.save(ctx, check); err != nil {
-				return err
-			}
-		}
-		if !open {
-			return nil
-		}
-	}
-}
-
-// gather collects what is for one frame: until it is full, nothing has come for a while, or a
-// checkpoint is due behind it.
-func (p *publisher) gather(ctx context.Context, in <-chan item) (batch []item, check *checkpoint, open bool, err error) {
-	var linger <-chan time.Time
-	events, size := 0, 0
-	for events < maxFrameEvents && size < maxFrameBytes {
-		select {
-		case i, ok := <-in:
-			if !ok || i.checkpoint != nil {
-				return batch, i.checkpoint, ok, nil
-			}
-			batch = append(batch, i)
-			events += len(i.events)
-			for _, e := range i.events {
-				size += proto.Size(e)
-			}
-			if linger == nil {
-				linger = time.After(frameLinger)
-			}
-		case <-linger:
-			return batch, nil, true, nil
-		case <-ctx.Done():
-			return nil, nil, false, context.Cause(ctx)
-		}
-	}
-	return batch, nil, true, nil
-}
-
 // publish stores one frame, however long that takes. It returns an error only when ctx ends
 // or another collector took over. What NATS will never take is published without the item that
 // is to blame for it, which is dropped.
-func (p *publisher) publish(ctx context.Context, batch []item) error {
+func (p *Publisher) publish(ctx context.Context, batch []Item) error {
 	var events []*eventv1.Event
 	for _, i := range batch {
-		events = append(events, i.events...)
+		events = append(events, i.Events...)
 	}
 	err := p.publishFrame(ctx, events)
 	reason := refusal(err)
 	switch {
+	case err == nil:
+		for _, i := range batch {
+			i.report(nil)
+		}
+		return nil
 	case reason == "":
 		return err
 	case len(batch) == 1:
 		p.metrics.dropped.WithLabelValues(reason).Add(float64(len(events)))
-		p.log.Error("NATS takes no such event; dropped", "id", events[0].Id, "type", events[0].Type, "events", len(events), "error", err)
+		p.Log.Error("NATS takes no such event; dropped", "id", events[0].Id, "type", events[0].Type, "events", len(events), "error", err)
+		batch[0].report(&RefusedError{Reason: reason, Err: err})
 		return nil
 	}
 	half := len(batch) / 2
@@ -130,6 +59,19 @@ func (p *publisher) publish(ctx context.Context, batch []item) error {
 	}
 	return p.publish(ctx, batch[half:])
 }
+
+// RefusedError is why NATS never takes some events.
+type RefusedError struct {
+	// Reason is too_large or invalid.
+	Reason string
+	Err    error
+}
+
+// Error implements error.
+func (e *RefusedError) Error() string { return "NATS takes no such event: " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *RefusedError) Unwrap() error { return e.Err }
 
 // refusal is why an error is the same at each attempt; empty when it may pass.
 func refusal(err error) string {
@@ -143,7 +85,15 @@ func refusal(err error) string {
 	return ""
 }
 
-func (p *publisher) publishFrame(ctx context.Context, events []*eventv1.Event) error {
+// expectation is what must be true for a frame to be stored.
+func (p *Publisher) expectation() []jetstream.PublishOpt {
+	if p.Shared {
+		return nil
+	}
+	return []jetstream.PublishOpt{jetstream.WithExpectLastSequencePerSubject(p.last)}
+}
+
+func (p *Publisher) publishFrame(ctx context.Context, events []*eventv1.Event) error {
 	msg, err := p.message(events)
 	if err != nil {
 		return err
@@ -151,7 +101,7 @@ func (p *publisher) publishFrame(ctx context.Context, events []*eventv1.Event) e
 	return p.retry(ctx, whatFrame, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 		defer cancel()
-		ack, err := p.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequencePerSubject(p.last))
+		ack, err := p.JetStream.PublishMsg(ctx, msg, p.expectation()...)
 		if isWrongSequence(err) {
 			stored, err := p.catchUp(ctx, msg.Header.Get(jetstream.MsgIDHeader))
 			if err == nil && !stored {
@@ -185,14 +135,14 @@ func isWrongSequence(err error) bool {
 // catchUp reads what came on the subject after the last message that we know. It tells
 // whether our message is among it: its acknowledgement got lost. Messages of no collector are
 // passed over.
-func (p *publisher) catchUp(ctx context.Context, id string) (stored bool, err error) {
+func (p *Publisher) catchUp(ctx context.Context, id string) (stored bool, err error) {
 	for {
-		msg, err := p.stream.GetMsg(ctx, p.last+1, jetstream.WithGetMsgSubject(p.stored))
+		msg, err := p.Stream.next(ctx, p.last+1)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			if stored {
 				return true, nil
 			}
-			last, err := lastOn(ctx, p.stream, p.stored)
+			last, err := p.Stream.last(ctx)
 			if err != nil {
 				return false, err
 			}
@@ -203,42 +153,29 @@ func (p *publisher) catchUp(ctx context.Context, id string) (stored bool, err er
 			return false, nil
 		}
 		if err != nil {
-			return false, fmt.Errorf("read subject %s: %w", p.subject, err)
+			return false, fmt.Errorf("read subject %s: %w", p.Subject, err)
 		}
-		by := msg.Header.Get(headerCollector)
+		by := msg.Header.Get(HeaderCollector)
 		if by != "" && by != p.instance {
 			return false, fmt.Errorf("%w: %s of cluster %s wrote message %d on %s; run one collector for each cluster, each on a subject of its own",
-				ErrSuperseded, by, msg.Header.Get(headerCluster), msg.Sequence, p.subject)
+				ErrSuperseded, by, msg.Header.Get(headerCluster), msg.Sequence, p.Subject)
 		}
 		p.last = msg.Sequence
 		stored = stored || msg.Header.Get(jetstream.MsgIDHeader) == id
 	}
 }
 
-// lastOn is the sequence of the last message on a subject; 0 = there is none.
-func lastOn(ctx context.Context, stream jetstream.Stream, subject string) (uint64, error) {
-	msg, err := stream.GetLastMsgForSubject(ctx, subject)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("read subject %s: %w", subject, err)
-	}
-	return msg.Sequence, nil
-}
-
 // save writes a checkpoint behind the last frame.
-func (p *publisher) save(ctx context.Context, c *checkpoint) error {
-	h := head{
-		Version: headVersion, Cluster: p.cluster, Stream: p.stream.CachedInfo().Config.Name, Created: p.created,
-		Sequence: p.last, Since: c.since, Late: c.late, Kinds: kinds,
+func (p *Publisher) save(ctx context.Context, c *Checkpoint) error {
+	position := Position{
+		Version: headVersion, Cluster: p.Cluster, Stream: p.Stream.Name, Created: p.Stream.Created, Sequence: p.last,
 	}
 	return p.retry(ctx, whatCheckpoint, func(ctx context.Context) error {
-		err := p.store.save(ctx, c, h)
+		err := p.Store.Save(ctx, c, position)
 		if err == nil || errors.Is(err, ErrCheckpointLost) {
 			return err
 		}
-		return cmp.Or(p.store.gone(ctx), err)
+		return cmp.Or(p.Store.gone(ctx), err)
 	})
 }
 
@@ -249,7 +186,7 @@ const (
 )
 
 // retry calls do until it succeeds, or NATS refuses a frame for good. It says once what is wrong, and when it is over.
-func (p *publisher) retry(ctx context.Context, what string, do func(context.Context) error) error {
+func (p *Publisher) retry(ctx context.Context, what string, do func(context.Context) error) error {
 	wait := minBackoff
 	for {
 		err := do(ctx)
@@ -276,39 +213,49 @@ func (p *publisher) retry(ctx context.Context, what string, do func(context.Cont
 	}
 }
 
-func (p *publisher) failed(what string, err error) {
+func (p *Publisher) failed(what string, err error) {
 	p.metrics.failures.Inc()
 	if p.failing == err.Error() {
 		return
 	}
 	p.failing = err.Error()
-	p.log.Warn("cannot write to NATS; holding events back", "what", what, "subject", p.subject, "error", explain(err))
+	p.Log.Warn("cannot write to NATS; holding events back", "what", what, "subject", p.Subject, "error", explain(err))
 }
 
-func (p *publisher) recovered() {
+func (p *Publisher) recovered() {
 	if p.failing != "" {
 		p.failing = ""
-		p.log.Info("writing to NATS again", "subject", p.subject)
+		p.Log.Info("writing to NATS again", "subject", p.Subject)
 	}
 }
 
-// message packs events into a frame. Its id follows from the events.
-func (p *publisher) message(batch []*eventv1.Event) (*nats.Msg, error) {
-	body, err := encodeFrame(batch)
-	if err != nil {
-		return nil, err
+// messageID tells a frame from all others, so that the stream stores it once. On a subject of its own it follows from the ids of the
+// events. What senders make up may have equal ids, or none, and is not the same for that.
+func (p *Publisher) messageID(batch []*eventv1.Event) string {
+	if p.Shared {
+		p.frames++
+		return fmt.Sprintf("collect:%s:%d", p.instance, p.frames)
 	}
 	h := fnv.New64a()
 	for _, e := range batch {
 		_, _ = h.Write([]byte(e.Id))
 		_, _ = h.Write([]byte{0})
 	}
-	msg := nats.NewMsg(p.subject)
+	return fmt.Sprintf("collect:%s:%016x", p.Cluster, h.Sum64())
+}
+
+// message packs events into a frame.
+func (p *Publisher) message(batch []*eventv1.Event) (*nats.Msg, error) {
+	body, err := EncodeFrame(batch)
+	if err != nil {
+		return nil, err
+	}
+	msg := nats.NewMsg(p.Subject)
 	msg.Data = body
-	msg.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("collect:%s:%016x", p.cluster, h.Sum64()))
+	msg.Header.Set(jetstream.MsgIDHeader, p.messageID(batch))
 	msg.Header.Set("Content-Type", event.ContentTypeFrame)
 	msg.Header.Set(frame.HeaderEvents, strconv.Itoa(len(batch)))
-	msg.Header.Set(headerCollector, p.instance)
-	msg.Header.Set(headerCluster, p.cluster)
+	msg.Header.Set(HeaderCollector, p.instance)
+	msg.Header.Set(headerCluster, p.Cluster)
 	return msg, nil
 }

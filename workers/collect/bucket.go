@@ -1,4 +1,4 @@
-package kubernetes
+package collect
 
 import (
 	"context"
@@ -8,15 +8,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// bucketBytes is the size of the bucket in an account that demands one. A checkpoint of 10,000 pods is
-// below 1 MiB (TestCheckpointOfALargeClusterFits).
-const bucketBytes = 128 << 20
+// BucketBytes is the size of the bucket in an account that demands one.
+const BucketBytes = 128 << 20
 
 // errCodeMaxBytesRequired is the server's answer in an account with max_bytes_required.
 const errCodeMaxBytesRequired jetstream.ErrorCode = 10113
 
-// bucket opens the bucket of the checkpoints, and makes it when it is not there.
-func bucket(ctx context.Context, js jetstream.JetStream, name string) (jetstream.KeyValue, error) {
+// OpenBucket opens the bucket of the checkpoints, and makes it when it is not there.
+func OpenBucket(ctx context.Context, js jetstream.JetStream, name string) (jetstream.KeyValue, error) {
 	kv, err := js.KeyValue(ctx, name)
 	if !errors.Is(err, jetstream.ErrBucketNotFound) {
 		return kv, wrapBucket(name, err)
@@ -27,12 +26,12 @@ func bucket(ctx context.Context, js jetstream.JetStream, name string) (jetstream
 	kv, err = js.CreateKeyValue(ctx, config)
 	var api *jetstream.APIError
 	if errors.As(err, &api) && api.ErrorCode == errCodeMaxBytesRequired {
-		config.MaxBytes = bucketBytes
+		config.MaxBytes = BucketBytes
 		kv, err = js.CreateKeyValue(ctx, config)
 	}
 	if errors.As(err, &api) {
 		return nil, fmt.Errorf("checkpoint bucket %s cannot be made: %w; make it yourself, with a size that the account grants: "+
-			"nats kv add %s --history=1 --storage=file --max-bucket-size=%d", name, err, name, bucketBytes)
+			"nats kv add %s --history=1 --storage=file --max-bucket-size=%d", name, err, name, BucketBytes)
 	}
 	return kv, wrapBucket(name, err)
 }

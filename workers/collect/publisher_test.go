@@ -1,4 +1,4 @@
-package kubernetes
+package collect
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,28 +16,59 @@ import (
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/natsserver"
+	"millrace.dev/millrace/workers/event"
+)
+
+const (
+	testSubject = "events.raw.kubernetes"
+	testStream  = "RAW_EVENTS"
 )
 
 // newPublisher makes the stream and a publisher for it.
-func newPublisher(t *testing.T, options natsserver.Options) *publisher {
+func newPublisher(t *testing.T, options natsserver.Options) *Publisher {
 	t.Helper()
 	js := harness.JetStream(t, harness.RunEmbeddedNATS(t, options))
-	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: testStream, Subjects: []string{"events.raw.>"}})
+	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: testStream, Subjects: []string{"events.raw.>"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := newMetrics(prometheus.NewRegistry(), nil, nil)
+	return publisherOn(t, js, false)
+}
+
+// publisherOn makes a publisher for a stream that is there.
+func publisherOn(t *testing.T, js jetstream.JetStream, shared bool) *Publisher {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	stream, err := FindStream(t.Context(), js, testSubject, log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &publisher{
-		js: js, stream: stream, subject: testSubject, stored: testSubject, cluster: "test", instance: "i", metrics: m,
-		log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	p, err := NewPublisher(Options{
+		JetStream: js, Stream: stream, Subject: testSubject, Cluster: "test", Shared: shared,
+		Log: log, Now: time.Now, Metrics: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
+	return p
+}
+
+// stored are the ids of all events on the subject.
+func stored(t *testing.T, p *Publisher) (ids []string) {
+	t.Helper()
+	_, _, err := p.Stream.Replay(t.Context(), 1, func(events []event.Event) {
+		for i := range events {
+			ids = append(ids, strings.Clone(events[i].ID))
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids
 }
 
 func bodied(id, body string) *eventv1.Event {
-	return &eventv1.Event{Id: id, Type: typeEvent, Source: "s", TimeUnixNano: 1, Body: body, Entity: &eventv1.EntityRef{Kind: "Pod"}}
+	return &eventv1.Event{Id: id, Type: "test", Source: "s", TimeUnixNano: 1, Body: body, Entity: &eventv1.EntityRef{Kind: "Pod"}}
 }
 
 // dropped is how many events were dropped for a reason.
@@ -74,36 +106,24 @@ func TestRefusedEventsAreDropped(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPublisher(t, tc.options)
-			if _, err := p.js.UpdateStream(t.Context(), jetstream.StreamConfig{
+			if _, err := p.JetStream.UpdateStream(t.Context(), jetstream.StreamConfig{
 				Name: testStream, Subjects: []string{"events.raw.>"}, MaxMsgSize: tc.limit,
 			}); err != nil {
 				t.Fatal(err)
 			}
-			queue := make(chan item, 10)
-			queue <- item{events: []*eventv1.Event{bodied("a/1", "")}}
-			// Two changes of one Deployment are known by one value: both, or none.
-			queue <- item{events: []*eventv1.Event{bodied("b/1", tc.body), bodied("b/2", "")}}
-			queue <- item{events: []*eventv1.Event{bodied("c/1", "")}}
-			close(queue)
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
-			if err := p.run(ctx, queue); err != nil {
+			err := p.Run(ctx, func(context.Context) {
+				queue := p.Queue().In
+				queue <- Item{Events: []*eventv1.Event{bodied("a/1", "")}}
+				// Two changes of one Deployment are known by one value: both, or none.
+				queue <- Item{Events: []*eventv1.Event{bodied("b/1", tc.body), bodied("b/2", "")}}
+				queue <- Item{Events: []*eventv1.Event{bodied("c/1", "")}}
+			})
+			if err != nil {
 				t.Fatal(err)
 			}
-			var got []string
-			for sequence := uint64(1); sequence <= p.last; sequence++ {
-				msg, err := p.stream.GetMsg(t.Context(), sequence)
-				if err != nil {
-					t.Fatal(err)
-				}
-				events, err := decodeFrame(msg.Header, msg.Data)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for i := range events {
-					got = append(got, events[i].ID)
-				}
-			}
+			got := stored(t, p)
 			if want := []string{"a/1", "c/1"}; !slices.Equal(got, want) {
 				t.Errorf("published: got %v, want %v", got, want)
 			}
@@ -121,7 +141,7 @@ func TestLargeEventIsReadBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if events, err := decodeFrame(msg.Header, msg.Data); err != nil || len(events) != 1 {
+	if events, err := DecodeFrame(msg.Header, msg.Data); err != nil || len(events) != 1 {
 		t.Errorf("got %d events, %v", len(events), err)
 	}
 }

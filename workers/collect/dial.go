@@ -1,4 +1,4 @@
-package kubernetes
+package collect
 
 import (
 	"errors"
@@ -10,17 +10,16 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/config/connect"
 )
 
-// dial returns a connection that comes up when the server does, and again after it was
-// away, or its credentials were replaced.
-func (f *flags) dial(log *slog.Logger) (*nats.Conn, error) {
-	failures := &dialFailures{log: log, url: f.nats.URL}
+// Connect returns a connection that comes up when the server does, and again after it was
+// away, or its credentials were replaced, and JetStream over it. NATS shows the name, such as "millrace collect
+// kubernetes production"; inbox is what the subjects begin with that it listens on (config.CollectorInbox).
+func (f *Flags) Connect(name, inbox string, log *slog.Logger) (*nats.Conn, jetstream.JetStream, error) {
+	failures := &dialFailures{log: log, url: f.NATS.URL}
 	options := []nats.Option{
-		nats.Name("millrace collect kubernetes " + f.cluster),
-		nats.CustomInboxPrefix(config.CollectorInbox(f.cluster)),
+		nats.Name(name), nats.CustomInboxPrefix(inbox),
 		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectBufSize(-1), // what cannot be sent now is an error, and is tried again
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn("disconnected from NATS", "error", err) }),
@@ -31,12 +30,17 @@ func (f *flags) dial(log *slog.Logger) (*nats.Conn, error) {
 			log.Info("connected to NATS", "url", c.ConnectedUrlRedacted())
 		}),
 	}
-	login := connect.Login{TLS: f.nats.TLS, HandshakeFirst: f.nats.TLSHandshakeFirst, Load: func() (connect.Material, error) { return connect.Files(f.nats) }}
-	connection, err := connect.NATS(f.nats.URL, login, options...)
+	login := connect.Login{TLS: f.NATS.TLS, HandshakeFirst: f.NATS.TLSHandshakeFirst, Load: func() (connect.Material, error) { return connect.Files(f.NATS) }}
+	connection, err := connect.NATS(f.NATS.URL, login, options...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS: %w", err)
+		return nil, nil, fmt.Errorf("connect to NATS: %w", err)
 	}
-	return connection, nil
+	js, err := jetstream.NewWithAPIPrefix(connection, f.NATS.JetStreamDomain.API(""))
+	if err != nil {
+		connection.Close()
+		return nil, nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	return connection, js, nil
 }
 
 // dialFailures logs why a connection does not come up, each reason once.

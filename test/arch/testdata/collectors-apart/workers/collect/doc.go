@@ -1,0 +1,2 @@
+// Package collect is a collector.
+package collect

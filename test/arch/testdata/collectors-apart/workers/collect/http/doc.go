@@ -1,0 +1,2 @@
+// Package http is a collector.
+package http

@@ -1,0 +1,2 @@
+// Package kubernetes is a collector.
+package kubernetes

@@ -1,0 +1,3 @@
+package collect
+
+import _ "millrace.dev/millrace/workers/collect/kubernetes"
