@@ -12,14 +12,21 @@ import (
 
 // computation is one call of Compute.
 type computation struct {
-	in     Input
-	all    []*node
-	byName map[string]*node
-	errs   field.ErrorList
+	in Input
+	// readers and traits are the tables of kinds.
+	readers []reader
+	traits  func(config.Kind) config.Traits
+	all     []*node
+	byName  map[string]*node
+	errs    field.ErrorList
 	// prefixRefused: the subject prefix is wrong, so nothing is said of subjects.
 	prefixRefused bool
 	maxBytes      int64
 	warnings      []string
+}
+
+func newComputation(in Input) *computation {
+	return &computation{in: in, readers: readers[:], traits: config.Kind.Traits}
 }
 
 func (c *computation) refuse(err *field.Error) { c.errs = append(c.errs, err) }
@@ -30,7 +37,10 @@ func (c *computation) refuse(err *field.Error) { c.errs = append(c.errs, err) }
 // The field path of a refusal starts at the Pipeline (spec.stages[0].from[1]), or at an
 // attached Stage by the name of its object (stages[archive].spec.from[0]); see Place.
 func Compute(in Input) (*Plan, field.ErrorList) {
-	c := &computation{in: in}
+	return newComputation(in).compute()
+}
+
+func (c *computation) compute() (*Plan, field.ErrorList) {
 	c.all = c.nodes()
 	c.checkNodes()
 	ordered := c.order()
@@ -59,9 +69,10 @@ func Compute(in Input) (*Plan, field.ErrorList) {
 // CheckStage refuses in an attached Stage what is wrong whatever its Pipeline holds, at the field
 // paths of Compute. What the API server says of a Stage alone is not repeated.
 func CheckStage(s *v1alpha1.Stage) field.ErrorList {
-	c := &computation{in: Input{Pipeline: &v1alpha1.Pipeline{}, Stages: []v1alpha1.Stage{*s}}}
+	c := newComputation(Input{Pipeline: &v1alpha1.Pipeline{}, Stages: []v1alpha1.Stage{*s}})
 	for _, n := range c.nodes() {
 		c.checkInputs(n, nil)
+		c.checkOutput(n)
 		c.settings(n, &config.StageConfig{})
 	}
 	return c.errs

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/workers/config"
 )
 
 // checkNodes refuses names that cannot be and inputs that do not exist.
@@ -28,6 +29,7 @@ func (c *computation) checkNodes() {
 	for _, n := range c.all {
 		readsIngress = readsIngress || slices.ContainsFunc(n.inputs, func(in input) bool { return in.source == "" })
 		c.checkInputs(n, byName)
+		c.checkOutput(n)
 	}
 	if !readsIngress {
 		c.refuse(field.Required(field.NewPath("spec", "stages"), "no stage reads the ingress: give one from: [ingress]"))
@@ -81,9 +83,19 @@ func (c *computation) checkInput(n *node, in input, from string, byName map[stri
 		c.refuse(c.noStage(in.path, from, in.source))
 	case in.source == n.name:
 		c.refuse(field.Invalid(in.path, from, "a stage cannot read itself"))
+	case in.port == config.PortOut && source.kind.NoOut != "":
+		c.refuse(field.Invalid(in.path, from, fmt.Sprintf("stage %s has no port out: %s %s. Read what it reads, or one of its ports: %s",
+			quote(in.source), source.kind.Kind, source.kind.NoOut, strings.Join(source.kind.Ports(), ", "))))
 	case source.kind.Kind != "" && !slices.Contains(source.kind.Ports(), in.port):
 		c.refuse(field.Invalid(in.path, from, fmt.Sprintf("stage %s (%s) has no port %s; its ports are %s",
 			quote(in.source), source.kind.Kind, quote(in.port), strings.Join(source.kind.Ports(), ", "))))
+	}
+}
+
+// checkOutput refuses to name the stream of a port out that the stage does not have.
+func (c *computation) checkOutput(n *node) {
+	if n.kind.NoOut != "" && n.spec.Output != (v1alpha1.PortSpec{}) {
+		c.refuse(field.Forbidden(n.path.Child("output"), fmt.Sprintf("the stage has no port out: %s %s. Leave output out", n.kind.Kind, n.kind.NoOut)))
 	}
 }
 

@@ -49,9 +49,9 @@ var readers = [...]reader{
 
 // settings fills the member of the stage's kind.
 func (c *computation) settings(n *node, to *config.StageConfig) {
-	for i := range readers {
-		if k := readers[i].kind; k == n.kind.Kind {
-			readers[i].read(c, n.spec, n.path.Child(string(k)), to)
+	for i := range c.readers {
+		if k := c.readers[i].kind; k == n.kind.Kind {
+			c.readers[i].read(c, n.spec, n.path.Child(string(k)), to)
 		}
 	}
 }
@@ -59,14 +59,14 @@ func (c *computation) settings(n *node, to *config.StageConfig) {
 // kindOf is the kind of a stage; a stage with none or several is refused.
 func (c *computation) kindOf(n *node) config.Traits {
 	var set []string
-	for i := range readers {
-		if readers[i].set(n.spec) {
-			set = append(set, string(readers[i].kind))
+	for i := range c.readers {
+		if c.readers[i].set(n.spec) {
+			set = append(set, string(c.readers[i].kind))
 		}
 	}
 	switch len(set) {
 	case 1:
-		return config.Kind(set[0]).Traits()
+		return c.traits(config.Kind(set[0]))
 	case 0:
 		c.refuse(field.Required(n.path, "set one of "+config.KindNames()))
 	default:

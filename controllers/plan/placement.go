@@ -83,8 +83,11 @@ func (c *computation) fromWorker(n *node) bool {
 }
 
 // stored says whether port out of the stage is a stream: when a stage of another worker reads
-// it, when nobody reads it (it is a result), or when the manifest names it.
+// it, when nobody reads it (it is a result), or when the manifest names it. A stage without the port has no such stream.
 func (c *computation) stored(n *node) bool {
+	if n.kind.NoOut != "" {
+		return false
+	}
 	if n.spec.Output != (v1alpha1.PortSpec{}) {
 		return true
 	}

@@ -32,7 +32,7 @@ type Plan struct {
 	// Ingress is where collectors publish; its only subject is <prefix>.<subject>.>
 	Ingress Stream
 	// Streams are all streams of the pipeline, in a stable order: ingress, the streams of
-	// port out in the order of Stages (not those that are only read inside a worker), insights
+	// port out in the order of Stages (not those that are only read inside a worker, or that the kind does not have), insights
 	// (when a stage emits them), dead letters.
 	Streams []Stream
 	// Leases is where the workers agree on who owns which lane.

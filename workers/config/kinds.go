@@ -52,7 +52,10 @@ var kinds = [...]Traits{
 // else a kind needs ("Add a kind").
 type Traits struct {
 	Kind Kind
-	// Finds are the ports beyond those that every stage has.
+	// NoOut says why a stage of this kind has no port out, as the end of a sentence that the kind begins ("keeps its events outside of
+	// the pipeline"): nobody reads it, and no stream is made for it. Empty = it has one.
+	NoOut string
+	// Finds are the ports beyond out and dead-letter.
 	Finds []string
 	// OneLane says why one lane has to see all events, as the end of a sentence that the kind begins. Empty
 	// = it has a lane for each partition where all that it reads has partitions. The ingress has them where the
@@ -106,7 +109,12 @@ func (k Kind) Traits() Traits {
 }
 
 // Ports are all ports of a stage of the kind.
-func (t Traits) Ports() []string { return append([]string{PortOut, PortDeadLetter}, t.Finds...) }
+func (t Traits) Ports() []string {
+	if t.NoOut != "" {
+		return append([]string{PortDeadLetter}, t.Finds...)
+	}
+	return append([]string{PortOut, PortDeadLetter}, t.Finds...)
+}
 
 // Replays says whether a worker of the stage that takes over a lane reads stored input again, to
 // know what the one before knew. So it is with stages that keep state between events.

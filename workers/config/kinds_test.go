@@ -39,4 +39,7 @@ func TestTraits(t *testing.T) {
 	if diff := cmp.Diff([]string{"out", "dead-letter"}, config.KindEnrich.Traits().Ports()); diff != "" {
 		t.Errorf("ports of enrich (-want +got)\n%s", diff)
 	}
+	if diff := cmp.Diff([]string{"dead-letter", "insights"}, config.Traits{NoOut: "ends here", Finds: []string{"insights"}}.Ports()); diff != "" {
+		t.Errorf("ports of a kind without port out (-want +got)\n%s", diff)
+	}
 }

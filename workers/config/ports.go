@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// The ports. Out and dead-letter exist on every stage, others where the kind has them (Traits.Finds).
+// The ports. Dead-letter exists on every stage, the others where the kind has them (Traits.Ports).
 const (
 	PortOut        = "out"
 	PortDeadLetter = "dead-letter"

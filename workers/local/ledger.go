@@ -33,7 +33,7 @@ func consumerPlace(p *plan.Plan, c plan.Consumer) place {
 // portPlace returns where port of stage s stores.
 func portPlace(s plan.Stage, port string) (place, error) {
 	out, ok := s.Config.Outputs[port]
-	if !ok && port == config.PortOut {
+	if !ok && port == config.PortOut && s.Config.Kind.Traits().NoOut == "" {
 		return place{}, fmt.Errorf("what stage %s emits is handed over in memory, not stored: name its output in the manifest", s.Name)
 	}
 	if !ok {
