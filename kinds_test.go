@@ -265,6 +265,13 @@ func works(t *testing.T, checker *manifest.Checker, k config.Kind, example map[s
 		t.Errorf("the planner makes no config of it that a worker reads: %v", err)
 		return
 	}
+	var mounted []string
+	for _, s := range set.Plans[0].Stages[0].Secrets {
+		mounted = append(mounted, s.File)
+	}
+	if named := slices.Sorted(slices.Values(c.SecretFiles())); !slices.Equal(slices.Compact(named), mounted) {
+		t.Errorf("the settings name the files with secrets %q, and the workers mount %q", named, mounted)
+	}
 	factory, err := registry(kubernetes.Choice{}).Factory(k)
 	if err != nil {
 		return // said already

@@ -17,31 +17,33 @@ type reader struct {
 	set func(*v1alpha1.StageNode) bool
 	// read makes the settings of the member, which stands at path.
 	read func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig)
+	// secrets are the values of Secrets that the member asks for (config.NewSecretFile); read puts their files into the settings. nil = none.
+	secrets func(*v1alpha1.StageNode) []config.SecretFile
 }
 
 // readers are in the order of the table of kinds.
 var readers = [...]reader{
 	{
-		config.KindValidate, func(s *v1alpha1.StageNode) bool { return s.Validate != nil },
-		func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig) {
+		kind: config.KindValidate, set: func(s *v1alpha1.StageNode) bool { return s.Validate != nil },
+		read: func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig) {
 			to.Validate = c.validate(from.Validate, path)
 		},
 	},
 	{
-		config.KindEnrich, func(s *v1alpha1.StageNode) bool { return s.Enrich != nil },
-		func(_ *computation, from *v1alpha1.StageNode, _ *field.Path, to *config.StageConfig) {
+		kind: config.KindEnrich, set: func(s *v1alpha1.StageNode) bool { return s.Enrich != nil },
+		read: func(_ *computation, from *v1alpha1.StageNode, _ *field.Path, to *config.StageConfig) {
 			to.Enrich = enrich(from.Enrich)
 		},
 	},
 	{
-		config.KindCorrelate, func(s *v1alpha1.StageNode) bool { return s.Correlate != nil },
-		func(_ *computation, from *v1alpha1.StageNode, _ *field.Path, to *config.StageConfig) {
+		kind: config.KindCorrelate, set: func(s *v1alpha1.StageNode) bool { return s.Correlate != nil },
+		read: func(_ *computation, from *v1alpha1.StageNode, _ *field.Path, to *config.StageConfig) {
 			to.Correlate = correlate(from.Correlate)
 		},
 	},
 	{
-		config.KindAnalyze, func(s *v1alpha1.StageNode) bool { return s.Analyze != nil },
-		func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig) {
+		kind: config.KindAnalyze, set: func(s *v1alpha1.StageNode) bool { return s.Analyze != nil },
+		read: func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig) {
 			to.Analyze = c.analyze(from.Analyze, path)
 		},
 	},

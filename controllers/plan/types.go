@@ -124,6 +124,9 @@ type Stage struct {
 	// for the lanes of one that ends.
 	Replicas  int32
 	Suspended bool
+	// Secrets are the values that the pods of the workers mount as files, sorted by file: the stage's own, and those of the stages
+	// that are chained to it. A chained stage has none.
+	Secrets []config.SecretFile `json:",omitempty"`
 	// Consumers are those of Config.Inputs in their order, and of each the lanes from 0.
 	Consumers []Consumer
 	// Config is what a worker obeys. NATS has no files: which there are is decided by whoever

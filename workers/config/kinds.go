@@ -82,6 +82,9 @@ type Traits struct {
 	// readsCluster says whether it asks the API server of Kubernetes, which is all that a stage calls
 	// today but NATS; nil = never.
 	readsCluster func(*StageConfig) bool
+	// secretFiles are the members of the settings that name files with secrets, by their path below the folder of secrets; nil = there are
+	// none. Which Secrets these come from only the planner knows (plan.Stage.Secrets).
+	secretFiles func(*StageConfig) []*string
 }
 
 func always(*StageConfig) bool { return true }

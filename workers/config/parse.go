@@ -27,6 +27,9 @@ func Parse(data []byte) (*StageConfig, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("read stage config: %w", err)
 	}
+	if err := checkSecretFiles(c.SecretFiles()); err != nil {
+		return nil, fmt.Errorf("read stage config: %w", err)
+	}
 	return &c, nil
 }
 

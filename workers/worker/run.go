@@ -27,6 +27,8 @@ type Options struct {
 	ConfigFile string
 	// NATSFiles is the folder of the files that the config names for NATS, by relative paths.
 	NATSFiles string
+	// SecretFiles is the folder of the files with secrets that the settings of the stage name, by relative paths.
+	SecretFiles string
 	// ListenAddr is where health and metrics are served; a port of 0 takes a free one.
 	ListenAddr string
 	// Profiles serves Go profiles below /debug/pprof/ of ListenAddr too.
@@ -118,6 +120,7 @@ func parseConfig(o Options, data []byte) (*config.StageConfig, error) {
 		return nil, fmt.Errorf("%s: nats.url is empty", o.ConfigFile)
 	}
 	c.NATS = c.NATS.In(o.NATSFiles)
+	c.SecretsIn(o.SecretFiles)
 	return c, nil
 }
 
