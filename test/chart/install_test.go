@@ -235,12 +235,12 @@ func upgrades(t *testing.T, s *site) {
 	before := s.workers(t)
 	s.install(t, "upgrade",
 		"--set", "operator.podAnnotations.example\\.com/restart=now",
-		"--set", "collector.kubernetes.enabled=true", "--set", "collector.kubernetes.subject=mill.small.raw.cluster")
+		"--set", "collectors.kubernetes.enabled=true", "--set", "collectors.kubernetes.subject=mill.small.raw.cluster")
 	operator := s.available(t, "demo-millrace")
 	if got := operator.Spec.Template.Annotations["example.com/restart"]; got != "now" {
 		t.Errorf("operator: got annotation %q, want now", got)
 	}
-	s.available(t, "demo-millrace-collector")
+	s.available(t, "demo-millrace-collector-kubernetes")
 	s.ready(t, "small")
 	if after := s.workers(t); after != before {
 		t.Errorf("workers were replaced: got pods %s, want %s", after, before)

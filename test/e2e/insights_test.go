@@ -115,7 +115,7 @@ func watchedCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := startCluster(t, setup{
 		servers: []*natsserver.Server{harness.StartNATS(t, natsserver.Options{})}, nodes: 2,
-		values: []string{"collector.kubernetes.enabled=true", "operator.replicas=2"},
+		values: []string{"collectors.kubernetes.enabled=true", "operator.replicas=2"},
 	})
 	c.run("kubectl", "apply", "-f", c.root+"/config/samples/observability.yaml")
 	harness.Eventually(t, 90*time.Second, func() error { return c.ready("pipelines.millrace.dev", "observability") })

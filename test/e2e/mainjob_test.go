@@ -39,7 +39,7 @@ spec:
 // TestMainJob is the main job in a cluster, from helm install to helm uninstall.
 func TestMainJob(t *testing.T) {
 	together(t)
-	c := newCluster(t, "collector.kubernetes.enabled=true")
+	c := newCluster(t, "collectors.kubernetes.enabled=true")
 	c.run("kubectl", "apply", "-f", c.root+"/config/samples/observability.yaml")
 	harness.Eventually(t, 90*time.Second, func() error { return c.ready("pipelines.millrace.dev", "observability") })
 

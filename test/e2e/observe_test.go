@@ -43,7 +43,7 @@ func TestSeenFromOutside(t *testing.T) {
 	together(t)
 	otlp := startOTLP(t)
 	o := &observer{cluster: newClusterOn(t, []*natsserver.Server{harness.StartNATS(t, natsserver.Options{MaxPayload: observedPayload})},
-		"collector.kubernetes.enabled=true", "operator.extraArgs={--resync-interval=1s}",
+		"collectors.kubernetes.enabled=true", "operator.extraArgs={--resync-interval=1s}",
 		"tracing.endpoint="+otlp.url, "tracing.sampleRatio=1"), otlp: otlp, alerts: map[string]bool{}}
 	o.run("kubectl", "apply", "-f", o.root+"/config/samples/observability.yaml")
 	// It has one lane, so one worker is enough; the metrics of autoscaling are there all the same.

@@ -51,10 +51,10 @@ func startPrometheusAdapter(c *cluster, prometheus *prometheusServer) {
 // from the operator, under load, and counts every event; then there is nothing to scrape.
 func TestPrometheusAdapter(t *testing.T) {
 	together(t)
-	c := newCluster(t, "autoscaling.backend=prometheus", "autoscaling.scaleDownWindow=6s", "collector.kubernetes.enabled=true")
+	c := newCluster(t, "autoscaling.backend=prometheus", "autoscaling.scaleDownWindow=6s", "collectors.kubernetes.enabled=true")
 	c.apply(scaledPipeline("adapted", "min: 1, max: 4, targetLag: 1500"))
 	harness.Eventually(t, 90*time.Second, func() error { return c.ready("pipelines.millrace.dev", "adapted") })
-	prometheus := c.startPrometheus(c.monitors("nats.url="+c.url(), "collector.kubernetes.enabled=true"))
+	prometheus := c.startPrometheus(c.monitors("nats.url="+c.url(), "collectors.kubernetes.enabled=true"))
 	harness.Eventually(t, 30*time.Second, func() error {
 		n, err := prometheus.query("millrace_autoscaling_lag_events")
 		if err == nil && n != 1 {

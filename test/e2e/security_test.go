@@ -137,8 +137,8 @@ func TestSecured(t *testing.T) {
 		values: []string{
 			"nats.credentialsSecret.name=nats-operator", "nats.credentialsSecret.type=Password",
 			"nats.tls.ca.kind=ConfigMap", "nats.tls.ca.name=nats-ca", "networkPolicy.enabled=true",
-			"collector.kubernetes.enabled=true", "collector.kubernetes.credentialsSecret.name=nats-collector",
-			"collector.kubernetes.subject=default.secured.raw.kubernetes", "operator.watchNamespaces={default}", "admissionWebhook.enabled=false",
+			"collectors.kubernetes.enabled=true", "collectors.kubernetes.credentialsSecret.name=nats-collector",
+			"collectors.kubernetes.subject=default.secured.raw.kubernetes", "operator.watchNamespaces={default}", "admissionWebhook.enabled=false",
 		},
 	})
 	c.run("kubectl", "apply", "-f", filepath.Join(c.root, securedSample))
@@ -212,7 +212,7 @@ func networkPolicies(t *testing.T, c *cluster) {
 	out := c.run("kubectl", "get", "networkpolicies", "--all-namespaces", "-o", "jsonpath={.items[*].metadata.name}")
 	got := strings.Fields(out)
 	slices.Sort(got)
-	if want := []string{"millrace-collector", "millrace-enrich-workers", "millrace-operator", "millrace-workers"}; !slices.Equal(got, want) {
+	if want := []string{"millrace-collector-kubernetes", "millrace-enrich-workers", "millrace-operator", "millrace-workers"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	// Each worker's policy selects pods that there are.

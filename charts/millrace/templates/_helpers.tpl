@@ -76,8 +76,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- printf "%s-webhook" (include "millrace.fullname" .) -}}
 {{- end -}}
 
-{{- define "millrace.collector.serviceAccount" -}}
-{{- default (printf "%s-collector" (include "millrace.fullname" .)) .Values.collector.kubernetes.serviceAccount.name -}}
+{{/* What the objects of a collector are called, for a dict of root and collector, its name among .Values.collectors. */}}
+{{- define "millrace.collector.name" -}}
+{{- printf "%s-collector-%s" (include "millrace.fullname" .root) .collector -}}
+{{- end -}}
+
+{{/* A Service has a name of 63 letters at most. */}}
+{{- define "millrace.collector.service" -}}
+{{- $suffix := printf "-collector-%s-metrics" .collector -}}
+{{- printf "%s%s" (include "millrace.fullname" .root | trunc (int (sub 63 (len $suffix))) | trimSuffix "-") $suffix -}}
+{{- end -}}
+
+{{/* What tells the pods of a collector from all others of the release: each selector has both. */}}
+{{- define "millrace.collector.labels" -}}
+app.kubernetes.io/component: collector
+millrace.dev/collector: {{ . }}
 {{- end -}}
 
 {{/* Both security contexts satisfy the Pod Security Standard "restricted"; no fixed user, so that
