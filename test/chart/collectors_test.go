@@ -117,6 +117,47 @@ func TestUpgradeReplacesTheCollector(t *testing.T) {
 	}
 }
 
+// TestUserOfTheCollector: it has its own, whichever the operator has; where the server asks nobody who they are, it needs none.
+func TestUserOfTheCollector(t *testing.T) {
+	for name, tc := range map[string]struct {
+		set  string
+		want []string
+	}{
+		"nobody has one":        {"", nil},
+		"both have one":         {"nats.credentialsSecret.name=operator,collectors.kubernetes.credentialsSecret.name=own", []string{"own"}},
+		"it alone has one":      {"collectors.kubernetes.credentialsSecret.name=own", []string{"own"}},
+		"of another type":       {"nats.credentialsSecret.name=operator,nats.credentialsSecret.type=Password,collectors.kubernetes.credentialsSecret.name=own", []string{"own"}},
+		"certificates of a CA":  {"nats.tls.ca.name=trust", []string{"trust"}},
+		"a client certificate":  {"nats.tls.clientSecret.name=client", []string{"client"}},
+		"it is not to run here": {"nats.credentialsSecret.name=operator,collectors.kubernetes.enabled=false", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			args := []string{"--set", "nats.url=nats://n:4222,collectors.kubernetes.enabled=true"}
+			if tc.set != "" {
+				args = append(args, "--set", tc.set)
+			}
+			rendered, err := newHelm(t).template(t.Context(), args...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			if collector := objects(t, rendered)["Deployment mill/demo-millrace-collector-kubernetes"]; collector != nil {
+				volumes, _, _ := unstructured.NestedSlice(collector.Object, "spec", "template", "spec", "volumes")
+				for _, volume := range volumes {
+					sources, _, _ := unstructured.NestedSlice(volume.(map[string]any), "projected", "sources")
+					for _, source := range sources {
+						secret, _, _ := unstructured.NestedString(source.(map[string]any), "secret", "name")
+						got = append(got, secret)
+					}
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("Secrets that the collector mounts (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // TestNamesOfServicesFit: a Service has a name of 63 letters at most, however long that of the release is.
 func TestNamesOfServicesFit(t *testing.T) {
 	rendered, err := newHelm(t).template(t.Context(), "--set", "nats.url=nats://n:4222,collectors.kubernetes.enabled=true", "--set", "fullnameOverride="+strings.Repeat("a", 33)+"-b"+strings.Repeat("c", 15))

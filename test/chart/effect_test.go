@@ -69,6 +69,13 @@ func TestEveryValueHasAnEffect(t *testing.T) {
 				}
 				return
 			}
+			if path == "collectors.kubernetes.credentialsSecret.name" { // required beside the operator's
+				operator := []string{"nats", "credentialsSecret", "name"}
+				if values := with(everything, operator, ""); render(t, with(values, keys, standard)) == render(t, values) {
+					t.Error("has no effect")
+				}
+				return
+			}
 			if render(t, with(everything, keys, standard)) == all {
 				t.Errorf("%s: %v renders the same as %v", path, standard, own)
 			}

@@ -48,7 +48,15 @@ func TestRefusals(t *testing.T) {
 		"monitor without a service":    {[]string{"monitoring.serviceMonitor.enabled=true", "metrics.service.enabled=false"}, []string{"monitoring.serviceMonitor needs metrics.service.enabled"}},
 		"traces to no URL":             {[]string{"tracing.endpoint=otel-collector:4317"}, []string{"/tracing/endpoint", "pattern"}},
 		"more than all traces":         {[]string{"tracing.sampleRatio=2"}, []string{"/tracing/sampleRatio", "maximum"}},
-		"collector without a server":   {[]string{"collectors.kubernetes.enabled=true"}, []string{"collectors.kubernetes needs nats.url"}},
+		"collector without a user": {
+			[]string{"nats.url=nats://n:4222", "nats.credentialsSecret.name=nats-user", "nats.credentialsSecret.type=NKey", "collectors.kubernetes.enabled=true"},
+			[]string{"collectors.kubernetes.credentialsSecret.name is empty: the collector needs a NATS user of its own", "`millrace nats-permissions`", "(NKey)"},
+		},
+		"collector with the operator's user": {
+			[]string{"nats.url=nats://n:4222", "nats.credentialsSecret.name=nats-user", "collectors.kubernetes.enabled=true", "collectors.kubernetes.credentialsSecret.name=nats-user"},
+			[]string{"collectors.kubernetes.credentialsSecret.name is the operator's: the collector needs a NATS user of its own"},
+		},
+		"collector without a server": {[]string{"collectors.kubernetes.enabled=true"}, []string{"collectors.kubernetes needs nats.url"}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
