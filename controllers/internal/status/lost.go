@@ -13,7 +13,9 @@ import (
 // Lost lets through updates that take the status away, as a replace by hand or a restore does: it has to be written
 // again, and nothing else would tell.
 func Lost(conditions func(client.Object) []metav1.Condition) predicate.Predicate {
-	has := func(o client.Object) bool { return meta.FindStatusCondition(conditions(o), v1alpha1.ConditionReady) != nil }
+	has := func(o client.Object) bool {
+		return meta.FindStatusCondition(conditions(o), v1alpha1.ConditionReady) != nil
+	}
 	return predicate.Funcs{
 		CreateFunc:  func(event.CreateEvent) bool { return true },
 		DeleteFunc:  func(event.DeleteEvent) bool { return true },
