@@ -26,14 +26,7 @@ import (
 // stageChanged lets through what changes the work to do: status patches, our own among
 // them, do not count, but for one that takes the status away.
 func stageChanged() builder.Predicates {
-	return builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, status.Lost(stageConditions)))
-}
-
-func stageConditions(o client.Object) []metav1.Condition {
-	if stage, ok := o.(*v1alpha1.Stage); ok {
-		return stage.Status.Conditions
-	}
-	return nil
+	return builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, status.Lost()))
 }
 
 // pipelineChanged lets through what the stages of a pipeline wait for: its spec and its
