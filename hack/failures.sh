@@ -6,6 +6,6 @@ echo "What failed:"
 awk '
   /^ *--- FAIL|^FAIL\t|^panic:|^fatal error:|^WARNING: DATA RACE|^# .*\[.*\.test\]/ {left = 40; print substr($0, 1, 600); next}
   /^(ok|\?) |^(ok|\?)\t|^(---|===) |^FAIL$|^PASS$|^exit status/ {left = 0}
-  /^time=|^\{"/ {next}
+  /^time=|^ *\{"|^[EIW][0-9][0-9][0-9][0-9] / {next}
   left > 0 {left--; print substr($0, 1, 600)}
 ' "$1"

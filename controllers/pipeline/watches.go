@@ -7,7 +7,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,14 +21,7 @@ import (
 // specChanged lets through what changes the work to do: status patches, our own among
 // them, do not count, but for one that takes the status away.
 func specChanged() builder.Predicates {
-	return builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, restarted(), status.Lost(pipelineConditions)))
-}
-
-func pipelineConditions(o client.Object) []metav1.Condition {
-	if pipeline, ok := o.(*v1alpha1.Pipeline); ok {
-		return pipeline.Status.Conditions
-	}
-	return nil
+	return builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, restarted(), status.Lost()))
 }
 
 // stageChanged lets through what a Pipeline does about its Stages or says of them. Of lag it

@@ -26,25 +26,18 @@ import (
 // stageChanged lets through what changes the work to do: status patches, our own among
 // them, do not count, but for one that takes the status away.
 func stageChanged() builder.Predicates {
-	return builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, status.Lost(stageConditions), acceptedTurned()))
+	return builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, status.Lost(), acceptedTurned()))
 }
 
 // acceptedTurned lets through what the Pipeline controller says of a Stage: whether it is ready hangs on it.
 func acceptedTurned() predicate.Predicate {
 	accepted := func(o client.Object) metav1.Condition {
-		if c := meta.FindStatusCondition(stageConditions(o), v1alpha1.ConditionAccepted); c != nil {
+		if c := meta.FindStatusCondition(status.ConditionsOf(o), v1alpha1.ConditionAccepted); c != nil {
 			return *c
 		}
 		return metav1.Condition{}
 	}
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return accepted(e.ObjectOld) != accepted(e.ObjectNew) }}
-}
-
-func stageConditions(o client.Object) []metav1.Condition {
-	if stage, ok := o.(*v1alpha1.Stage); ok {
-		return stage.Status.Conditions
-	}
-	return nil
 }
 
 // pipelineChanged lets through what the stages of a pipeline wait for: its streams, and that it goes.

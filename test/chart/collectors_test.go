@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,8 +42,8 @@ func chartWithTwoCollectors(t *testing.T) string {
 	return dir
 }
 
-// TestCollectorsShareNoSelector: whatever selects the pods of a collector selects those of no other one, and not the operator's. The monitor
-// finds the Services of all.
+// TestCollectorsShareNoSelector: whatever selects the pods of a collector selects those of no other one, and not the operator's. One monitor
+// finds the Services of all collectors.
 func TestCollectorsShareNoSelector(t *testing.T) {
 	rendered, err := newHelm(t).render(t.Context(), chartWithTwoCollectors(t), "--set", "nats.url=nats://n:4222", "--set", "crds.enabled=false",
 		"--set", "collectors.kubernetes.enabled=true,collectors.second.enabled=true,networkPolicy.enabled=true,monitoring.serviceMonitor.enabled=true")
@@ -93,15 +94,35 @@ func TestCollectorsShareNoSelector(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("which pods an object selects (-want +got):\n%s", diff)
 	}
-	monitor := all["ServiceMonitor mill/demo-millrace"]
-	components, _, _ := unstructured.NestedSlice(monitor.Object, "spec", "selector", "matchExpressions")
-	if want := []any{map[string]any{"key": "app.kubernetes.io/component", "operator": "In", "values": []any{"operator", "collector"}}}; cmp.Diff(want, components) != "" {
-		t.Errorf("the monitor selects %v", components)
+	want = map[string][]string{
+		"demo-millrace":           {"demo-millrace-metrics"},
+		"demo-millrace-collector": {"demo-millrace-collector-kubernetes-metrics", "demo-millrace-collector-second-metrics"},
+	}
+	if diff := cmp.Diff(want, servicesOfMonitors(all)); diff != "" {
+		t.Errorf("which Services a ServiceMonitor selects (-want +got):\n%s", diff)
 	}
 	// What the collector of Kubernetes may read is for that one.
 	if all["ClusterRole /mill:demo-millrace-collector-kubernetes"] == nil || all["ClusterRole /mill:demo-millrace-collector-second"] != nil {
 		t.Error("the right to read the cluster belongs to the collector of Kubernetes alone")
 	}
+}
+
+// servicesOfMonitors are the names of the Services that each ServiceMonitor selects, in order.
+func servicesOfMonitors(all map[string]*unstructured.Unstructured) map[string][]string {
+	got := map[string][]string{}
+	for _, monitor := range all {
+		if monitor.GetKind() != "ServiceMonitor" {
+			continue
+		}
+		selector, _, _ := unstructured.NestedStringMap(monitor.Object, "spec", "selector", "matchLabels")
+		for _, service := range all {
+			if service.GetKind() == "Service" && labels.SelectorFromSet(selector).Matches(labels.Set(service.GetLabels())) {
+				got[monitor.GetName()] = append(got[monitor.GetName()], service.GetName())
+			}
+		}
+		slices.Sort(got[monitor.GetName()])
+	}
+	return got
 }
 
 // TestUpgradeReplacesTheCollector: the selector of a Deployment is immutable, and that of earlier releases would select the pods of

@@ -157,7 +157,7 @@ func TestTheOperatorIsScrapedAsItServes(t *testing.T) {
 		"openly":               {[]string{"--set", "metrics.authentication=false"}, "", "", false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			all := monitored(t, append(test.set, "--set", "collector.kubernetes.enabled=true,nats.url=nats://nats:4222")...)
+			all := monitored(t, append(test.set, "--set", "collectors.kubernetes.enabled=true,nats.url=nats://nats:4222")...)
 			var operator, collector monitoring.ServiceMonitor
 			decode(t, all, "ServiceMonitor mill/demo-millrace", &operator)
 			decode(t, all, "ServiceMonitor mill/demo-millrace-collector", &collector)

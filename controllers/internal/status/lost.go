@@ -12,14 +12,20 @@ import (
 
 // Lost lets through updates that take the status away, as a replace by hand or a restore does: it has to be written
 // again, and nothing else would tell.
-func Lost(conditions func(client.Object) []metav1.Condition) predicate.Predicate {
+func Lost() predicate.Predicate {
 	has := func(o client.Object) bool {
-		return meta.FindStatusCondition(conditions(o), v1alpha1.ConditionReady) != nil
+		return meta.FindStatusCondition(ConditionsOf(o), v1alpha1.ConditionReady) != nil
 	}
-	return predicate.Funcs{
-		CreateFunc:  func(event.CreateEvent) bool { return true },
-		DeleteFunc:  func(event.DeleteEvent) bool { return true },
-		GenericFunc: func(event.GenericEvent) bool { return true },
-		UpdateFunc:  func(e event.UpdateEvent) bool { return has(e.ObjectOld) && !has(e.ObjectNew) },
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return has(e.ObjectOld) && !has(e.ObjectNew) }}
+}
+
+// ConditionsOf are those of a Pipeline or Stage.
+func ConditionsOf(o client.Object) []metav1.Condition {
+	switch o := o.(type) {
+	case *v1alpha1.Pipeline:
+		return o.Status.Conditions
+	case *v1alpha1.Stage:
+		return o.Status.Conditions
 	}
+	return nil
 }

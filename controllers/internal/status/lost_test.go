@@ -12,14 +12,15 @@ import (
 )
 
 func TestLost(t *testing.T) {
-	lost := status.Lost(func(o client.Object) []metav1.Condition { return o.(*v1alpha1.Stage).Status.Conditions })
-	with := &v1alpha1.Stage{Status: v1alpha1.StageStatus{Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady}}}}
-	without := &v1alpha1.Stage{}
+	lost := status.Lost()
+	ready := []metav1.Condition{{Type: v1alpha1.ConditionReady}}
+	with, without := &v1alpha1.Stage{Status: v1alpha1.StageStatus{Conditions: ready}}, &v1alpha1.Stage{}
 	for name, c := range map[string]struct {
-		before, after *v1alpha1.Stage
+		before, after client.Object
 		want          bool
 	}{
 		"taken away": {with, without, true},
+		"a Pipeline": {&v1alpha1.Pipeline{Status: v1alpha1.PipelineStatus{Conditions: ready}}, &v1alpha1.Pipeline{}, true},
 		"kept":       {with, with, false},
 		"written":    {without, with, false},
 		"never had":  {without, without, false},
