@@ -110,7 +110,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		For(&v1alpha1.Stage{}, stageChanged()).
 		Owns(&appsv1.Deployment{}).
 		Owns(&corev1.ConfigMap{}).
-		Owns(&appsv1.ControllerRevision{}, made()).
+		Owns(&appsv1.ControllerRevision{}, revised()).
 		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, autoscalerTurned()).
 		WatchesRawSource(source.Channel(r.Wake, &handler.EnqueueRequestForObject{})).
 		Watches(&v1alpha1.Pipeline{}, handler.EnqueueRequestsFromMapFunc(r.stagesOf), pipelineChanged()).

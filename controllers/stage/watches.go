@@ -52,9 +52,10 @@ func pipelineChanged() builder.Predicates {
 	}})
 }
 
-// made lets through that a revision is written, or is gone: it does not change, and what is noted on it does not matter here.
-func made() builder.Predicates {
-	return builder.WithPredicates(predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }})
+// revised lets through that a revision is written or is gone, and what is noted on it: whether this release would make another one of the
+// same manifests. What it holds does not change.
+func revised() builder.Predicates {
+	return builder.WithPredicates(predicate.AnnotationChangedPredicate{})
 }
 
 // autoscalerTurned lets through edits of a HorizontalPodAutoscaler, and whether it works: what it measures
