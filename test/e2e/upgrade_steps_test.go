@@ -12,8 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -77,38 +75,24 @@ func (u upgrade) send(pipeline, kind string, from, events int) {
 	}
 }
 
-// pid is the process of the first worker of a stage.
-func (u upgrade) pid(pipeline, stage string) int {
+// pauseLanes has NATS deliver nothing to stage label of what stage early makes, but for one lane, until resume is called.
+func (u upgrade) pauseLanes(pipeline string) (resume func()) {
 	u.t.Helper()
-	pod := u.run("kubectl", "get", "pods", "-l", "millrace.dev/pipeline="+pipeline+",millrace.dev/stage="+stage, "-o", "jsonpath={.items[0].metadata.name}")
-	pid, err := u.node.Pid("default", pod, "worker")
-	if err != nil {
-		u.t.Fatal(err)
-	}
-	return pid
-}
-
-// slow lets the worker of a stage run for a hundredth of the time, which is enough for its probes, until quick is called.
-func (u upgrade) slow(pipeline, stage string) (quick func()) {
-	u.t.Helper()
-	pid, ends, ended := u.pid(pipeline, stage), make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		for {
-			_ = syscall.Kill(pid, syscall.SIGSTOP) // it may have ended
-			select {
-			case <-ends:
-				_ = syscall.Kill(pid, syscall.SIGCONT)
-				return
-			case <-time.After(300 * time.Millisecond):
-			}
-			_ = syscall.Kill(pid, syscall.SIGCONT)
-			time.Sleep(3 * time.Millisecond)
+	stream := strings.ToUpper(pipeline) + "_EARLY"
+	name := func(lane int) string { return fmt.Sprintf("default-%s-label_lane-%d", pipeline, lane) }
+	for lane := 1; lane < 8; lane++ {
+		if _, err := u.js.PauseConsumer(u.t.Context(), stream, name(lane), time.Now().Add(time.Hour)); err != nil {
+			u.t.Fatal(err)
 		}
-	}()
-	quick = sync.OnceFunc(func() { close(ends); <-ended })
-	u.t.Cleanup(quick)
-	return quick
+	}
+	return func() {
+		u.t.Helper()
+		for lane := 1; lane < 8; lane++ {
+			if _, err := u.js.ResumeConsumer(u.t.Context(), stream, name(lane)); err != nil {
+				u.t.Errorf("consumer %s of a former input: %v", name(lane), err)
+			}
+		}
+	}
 }
 
 // begun waits until stage label of a pipeline has processed something.
@@ -130,7 +114,7 @@ func (u upgrade) draining(pipeline string) {
 		out, err := u.try("kubectl", "get", "stages.millrace.dev", pipeline+"-label", "-o",
 			`jsonpath={.status.conditions[?(@.type=="InputsDrained")].reason}: {.status.conditions[?(@.type=="InputsDrained")].message}`)
 		if err == nil && !strings.HasPrefix(out, "EventsLeft:") {
-			err = fmt.Errorf("stage label of %s does not drain a former input (was its worker too quick?): %s", pipeline, out)
+			err = fmt.Errorf("stage label of %s does not drain a former input: %s", pipeline, out)
 		}
 		if err == nil {
 			u.t.Logf("%s: %s", pipeline, out)
