@@ -23,7 +23,7 @@ import (
 )
 
 // What somebody would have workers be who may write ConfigMaps.
-const forgedImage, forgedAccount = "forged:1", "privileged"
+const forgedImage, forgedAccount = "forged:1", "forged-account"
 
 // upgrade is a cluster on its way from the former release to this one.
 type upgrade struct {
