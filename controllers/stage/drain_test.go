@@ -41,6 +41,14 @@ func marked(s *snapshot, reason string) {
 	}}
 }
 
+// adoptedBetween has the stage be one of a release without revisions, which was to read something for a while: only status tells of that.
+func adoptedBetween(s *snapshot) {
+	s.history = s.history[1:]
+	s.newest.Number = 1
+	s.deployment = mounting(s.newest.ConfigMap)
+	s.stage.Status.Consumers = []v1alpha1.ConsumerStatus{{Stream: "SHOP_OBS_ENRICH", Name: "shop-obs-correlate", Lanes: 1}}
+}
+
 // unanswered: one request failed before the former inputs were read.
 func unanswered(s *snapshot) {
 	s.natsErr, s.intake = &jetstream.UnreachableError{Server: "nats://nats:4222", Err: errors.New("timeout")}, intake.Intake{}
@@ -89,6 +97,19 @@ func TestFormerInputs(t *testing.T) {
 		"no worker ever read it": {func(s *snapshot) {
 			s.deployment, s.intake.Former[0].Begun = mounting(s.newest.ConfigMap), false
 		}, false, true, ""},
+		"no revision tells of it, an earlier release made it, and nobody had begun": {func(s *snapshot) {
+			adoptedBetween(s)
+			s.intake.Former[0].Begun = false
+		}, false, true, ""},
+		"no revision tells of it, an earlier release made it": {adoptedBetween, false, false, lost},
+		"no revision tells of it, nobody had begun, a revision is deleted": {func(s *snapshot) {
+			adoptedBetween(s)
+			s.intake.Former[0].Begun, s.stage.Status.ObservedRevision = false, "obs-correlate-1-0123456789"
+		}, false, false, lost},
+		"no revision tells of it, nobody had begun, the status is lost": {func(s *snapshot) {
+			adoptedBetween(s)
+			s.intake.Former[0].Begun, s.stage.Status = false, v1alpha1.StageStatus{}
+		}, false, false, lost},
 		"suspended":      {func(s *snapshot) { s.newest.Suspended = true }, true, false, ""},
 		"scaled to zero": {func(s *snapshot) { s.stage.Spec.Replicas = new(int32(0)) }, true, false, ""},
 	}
