@@ -15,6 +15,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/journal"
+	"millrace.dev/millrace/controllers/internal/lifecycle"
 	"millrace.dev/millrace/controllers/internal/metrics"
 	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/internal/scaling"
@@ -81,25 +82,29 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options, work
 	if err != nil {
 		return nil, err
 	}
+	shared := func(kind watch.Kind) lifecycle.Controller {
+		return lifecycle.Controller{
+			Kind: kind, Client: mgr.GetClient(), Applier: applier, Access: nats, Recorder: recorder, Work: work, Now: time.Now,
+			Cluster: options.ClusterName, Watch: watcher, Resync: options.Resync, Fresh: options.StatusInterval,
+			CleanupTimeout: options.CleanupTimeout, Concurrency: options.Concurrency,
+		}
+	}
 	for _, c := range []controller{
 		&pipeline.Reconciler{
-			Client: mgr.GetClient(), Applier: applier, Access: nats, Planner: planner, Recorder: recorder, Work: work, Now: time.Now,
+			Controller: shared(watch.Pipeline), Planner: planner,
 			Durability: &durability.Checker{Monitors: monitors, HTTP: &http.Client{Timeout: 5 * time.Second}, Now: time.Now},
 			Settings: revision.Settings{
 				Version: options.Version, Image: options.WorkerImage, ServiceAccount: options.WorkerServiceAccount, Tracing: options.Tracing,
 			},
-			Cluster: options.ClusterName, Watch: watcher, Resync: options.Resync, Fresh: options.StatusInterval,
-			CleanupTimeout: options.CleanupTimeout, Concurrency: options.Concurrency,
 		},
 		&stage.Reconciler{
-			Client: mgr.GetClient(), Applier: applier, Access: nats, Recorder: recorder, Work: work, Now: time.Now,
+			Controller: shared(watch.Stage),
 			Settings: stage.Settings{
-				Cluster: options.ClusterName, Backend: scaling.Backend(options.AutoscalingBackend), ScaleDownWindow: options.ScaleDownWindow,
+				Backend: scaling.Backend(options.AutoscalingBackend), ScaleDownWindow: options.ScaleDownWindow,
 				ReadingsURL: strings.TrimSuffix(options.ReadingsURL, "/") + lag.ReadingsPath,
 			},
 			Meter: scaler.meter, Wake: scaler.wake, Registration: scaler.registration, KEDA: scaler.keda, Reader: mgr.GetAPIReader(),
-			Watch: watcher, Resync: options.Resync, Fresh: options.StatusInterval,
-			CleanupTimeout: options.CleanupTimeout, DrainTimeout: options.DrainTimeout, Concurrency: options.Concurrency,
+			DrainTimeout: options.DrainTimeout,
 		},
 	} {
 		if err := c.SetupWithManager(ctx, mgr); err != nil {

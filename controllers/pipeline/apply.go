@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/jetstream"
@@ -115,20 +113,11 @@ func (r *Reconciler) applyChildren(ctx context.Context, pipeline *v1alpha1.Pipel
 func (r *Reconciler) pruneChildren(ctx context.Context, pipeline *v1alpha1.Pipeline, stages []v1alpha1.Stage) error {
 	var errs []error
 	for _, stage := range stages {
-		if err := r.deleteStage(ctx, &stage); err != nil {
+		if err := apply.Delete(ctx, r.Client, "Stage", &stage); err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		r.eventStageDeleted(pipeline, stage.Name)
 	}
 	return errors.Join(errs...)
-}
-
-func (r *Reconciler) deleteStage(ctx context.Context, stage *v1alpha1.Stage) error {
-	uid := stage.UID
-	err := r.Client.Delete(ctx, stage, client.Preconditions{UID: &uid})
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete Stage %s: %w", stage.Name, err)
-	}
-	return nil
 }

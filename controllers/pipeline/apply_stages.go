@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -78,18 +77,7 @@ func (r *Reconciler) accept(ctx context.Context, a acceptance) error {
 	if !status.Put(&a.stage.Status.Conditions, a.stage.Generation, r.Now(), a.verdict) {
 		return nil
 	}
-	wrote, err := r.Applier.SharedStatus(ctx, a.stage, before)
-	if err != nil || !wrote {
-		return err
-	}
-	for _, c := range status.Turned(before.Status.Conditions, a.stage.Status.Conditions) {
-		kind := corev1.EventTypeNormal
-		if status.Worrying(c) {
-			kind = corev1.EventTypeWarning
-		}
-		r.Recorder.Eventf(a.stage, nil, kind, c.Reason, actionStatus, "%s", status.Note(c.Type+": "+c.Message))
-	}
-	return nil
+	return r.PatchSharedStatus(ctx, a.stage, before)
 }
 
 // orphans says of the Stages of a Pipeline that does not exist that it does not.

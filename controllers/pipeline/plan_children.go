@@ -5,10 +5,10 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	stageac "millrace.dev/millrace/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/labels"
 	"millrace.dev/millrace/controllers/plan"
 )
@@ -24,10 +24,7 @@ func stageFor(pipeline *v1alpha1.Pipeline, entry v1alpha1.PipelineStage) (*stage
 	spec.StageNodeApplyConfiguration = *node
 	return stageac.Stage(plan.ChildName(pipeline.Name, entry.Name), pipeline.Namespace).
 		WithLabels(labels.Of(pipeline.Name, entry.Name)).
-		WithOwnerReferences(metav1ac.OwnerReference().
-			WithAPIVersion(v1alpha1.GroupVersion.String()).WithKind("Pipeline").
-			WithName(pipeline.Name).WithUID(pipeline.UID).
-			WithController(true).WithBlockOwnerDeletion(true)).
+		WithOwnerReferences(apply.ControlledBy("Pipeline", pipeline)).
 		WithSpec(spec), nil
 }
 

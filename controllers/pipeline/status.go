@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,11 +13,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"millrace.dev/millrace/api/v1alpha1"
-	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/durability"
-	"millrace.dev/millrace/controllers/internal/failure"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/lifecycle"
 	"millrace.dev/millrace/controllers/internal/status"
 	"millrace.dev/millrace/controllers/plan"
 )
@@ -160,7 +158,7 @@ func streamsReady(rep report) status.Verdict {
 		return status.Unknown(kind, v1alpha1.ReasonInvalid, "the spec is refused; streams are left as they are")
 	}
 	if err := rep.done.natsErr; err != nil {
-		return status.False(kind, cmp.Or(access.Reason(err), v1alpha1.ReasonStreamFailed), err.Error())
+		return lifecycle.NATSFailed(kind, v1alpha1.ReasonStreamFailed, err)
 	}
 	if message := refusals(rep.intent.streams, jetstream.ActionNotOwned, notOwned); message != "" {
 		return status.Stalled(kind, v1alpha1.ReasonNotOwned, message)
@@ -232,10 +230,8 @@ func stagesReady(rep report) status.Verdict {
 	if message := taken(rep.seen); message != "" {
 		return status.Stalled(kind, v1alpha1.ReasonNotOwned, message)
 	}
-	if err := rep.done.kubernetes; failure.Refused(err) {
-		return status.Stalled(kind, v1alpha1.ReasonObjectRefused, err.Error())
-	} else if err != nil {
-		return status.False(kind, v1alpha1.ReasonStagesNotReady, err.Error())
+	if err := rep.done.kubernetes; err != nil {
+		return lifecycle.KubernetesFailed(kind, v1alpha1.ReasonStagesNotReady, err)
 	}
 	stages := stagesInPlan(rep.seen)
 	var waiting, stalled []trouble

@@ -9,7 +9,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/jetstream"
@@ -166,19 +165,12 @@ func (r *Reconciler) applyConfig(ctx context.Context, s *snapshot, in intent) (a
 func (r *Reconciler) prune(ctx context.Context, namespace string, in intent) error {
 	var errs []error
 	for _, c := range in.prune {
-		errs = append(errs, r.delete(ctx, "ConfigMap", &c, client.Preconditions{UID: new(c.UID)}))
+		errs = append(errs, apply.Delete(ctx, r.Client, "ConfigMap", &c))
 	}
 	for _, old := range in.pruneRevisions {
-		errs = append(errs, r.delete(ctx, "ControllerRevision", &appsv1.ControllerRevision{
+		errs = append(errs, apply.Delete(ctx, r.Client, "ControllerRevision", &appsv1.ControllerRevision{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: old.Name},
 		}))
 	}
 	return errors.Join(errs...)
-}
-
-func (r *Reconciler) delete(ctx context.Context, kind string, o client.Object, options ...client.DeleteOption) error {
-	if err := r.Client.Delete(ctx, o, options...); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete %s %s: %w", kind, o.GetName(), err)
-	}
-	return nil
 }

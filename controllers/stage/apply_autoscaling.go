@@ -69,10 +69,7 @@ func (r *Reconciler) deleteScaler(ctx context.Context, s *snapshot, x scaler) er
 	if !x.have.GetDeletionTimestamp().IsZero() || !metav1.IsControlledBy(x.have, s.stage) {
 		return nil
 	}
-	if err := r.Client.Delete(ctx, x.have, client.Preconditions{UID: new(x.have.GetUID())}); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete %s %s: %w", x.kind, x.have.GetName(), err)
-	}
-	return nil
+	return apply.Delete(ctx, r.Client, x.kind, x.have)
 }
 
 func (r *Reconciler) applyScalers(ctx context.Context, s *snapshot, a *autoscaling, done *outcome, results map[apply.Outcome][]string) error {

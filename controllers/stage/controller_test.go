@@ -21,6 +21,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/lifecycle"
 	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/internal/watch"
@@ -87,7 +88,10 @@ func reconciler(t *testing.T, objects ...client.Object) *Reconciler {
 	set := settings
 	set.Backend = scaling.Direct
 	return &Reconciler{
-		Client: c, Applier: applier, Access: a, Reader: c, Recorder: events.NewFakeRecorder(100), Meter: &lag.Meter{}, Settings: set,
-		Watch: watch.New(a, time.Hour), Now: time.Now, Resync: time.Hour, Fresh: time.Minute,
+		Controller: lifecycle.Controller{
+			Client: c, Applier: applier, Access: a, Recorder: events.NewFakeRecorder(100),
+			Watch: watch.New(a, time.Hour), Now: time.Now, Resync: time.Hour, Fresh: time.Minute,
+		},
+		Reader: c, Meter: &lag.Meter{}, Settings: set,
 	}
 }

@@ -46,7 +46,7 @@ func (r *Reconciler) drain(ctx context.Context, stage *v1alpha1.Stage) (waits bo
 		return false, err
 	}
 	in, err := intake.Read(ctx, intake.Query{
-		NATS: nats, Owner: access.StageOwner(stage, r.Settings.Cluster), Stage: stage, History: l.history, All: len(stage.Status.Consumers) == 0 || len(l.history) == 0,
+		NATS: nats, Owner: access.StageOwner(stage, r.Cluster), Stage: stage, History: l.history, All: len(stage.Status.Consumers) == 0 || len(l.history) == 0,
 	})
 	if err != nil {
 		return false, err
@@ -70,12 +70,7 @@ func (r *Reconciler) drain(ctx context.Context, stage *v1alpha1.Stage) (waits bo
 	}
 	old := stage.DeepCopy()
 	status.Set(&stage.Status.Conditions, stage.Generation, r.Now(), "", "", *verdict)
-	if wrote, err := r.Applier.SharedStatus(ctx, stage, old); err != nil {
-		return false, err
-	} else if wrote {
-		r.eventTurned(stage, old.Status.Conditions)
-	}
-	return true, nil
+	return true, r.PatchSharedStatus(ctx, stage, old)
 }
 
 // gatherLeftover says whether workers are there to process what is left, and whether it would be lost if they did

@@ -12,6 +12,7 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/lifecycle"
 	"millrace.dev/millrace/controllers/internal/revision"
 )
 
@@ -96,7 +97,7 @@ func TestFormerInputs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, before := moved(t)
 			test.change(s)
-			in := decide(s, settings)
+			in := decide(s, "", settings)
 			if got := *in.workers.config.Name == before.ConfigMap; got != test.kept {
 				t.Errorf("the workers stay as they are: %t, want %t", got, test.kept)
 			}
@@ -126,17 +127,17 @@ func TestInputsThatFollowEachOther(t *testing.T) {
 		Consumers: map[string]intake.Lane{between.Inputs[0].Durable: {Have: &jetstream.Consumer{Pending: 7}}},
 	}
 	s.intake.Former = append(s.intake.Former, second)
-	in := decide(s, settings)
+	in := decide(s, "", settings)
 	if in.run != before || len(in.held) != 1 || len(in.drop) != 1 || in.drop[0].stream != second.Stream {
 		t.Errorf("got revision %s with %d inputs held, and %v deleted; want the first, and what nobody read deleted", in.run.Name, len(in.held), in.drop)
 	}
 	s.intake.Former[1].Begun = true
 	s.deployment = nil
-	if in = decide(s, settings); in.run != before || len(in.held) != 2 || len(in.drop) != 0 {
+	if in = decide(s, "", settings); in.run != before || len(in.held) != 2 || len(in.drop) != 0 {
 		t.Errorf("got revision %s with %d inputs held, and %v deleted; want the first", in.run.Name, len(in.held), in.drop)
 	}
 	s.intake.Former = s.intake.Former[1:]
-	if in = decide(s, settings); in.run != between {
+	if in = decide(s, "", settings); in.run != between {
 		t.Errorf("got revision %s, want the second", in.run.Name)
 	}
 }
@@ -159,7 +160,9 @@ func TestLookAtFormerInputs(t *testing.T) {
 			s.stage.Status.Conditions = append(s.stage.Status.Conditions, metav1.Condition{
 				Type: v1alpha1.ConditionConsumersReady, Status: metav1.ConditionFalse, LastTransitionTime: metav1.NewTime(time.Unix(1_700_000_000, 0)),
 			})
-			r := &Reconciler{Now: func() time.Time { return time.Unix(1_700_000_100, 0) }, Resync: time.Hour, Fresh: 10 * time.Second}
+			r := &Reconciler{Controller: lifecycle.Controller{
+				Now: func() time.Time { return time.Unix(1_700_000_100, 0) }, Resync: time.Hour, Fresh: 10 * time.Second,
+			}}
 			got := r.next(s.stage, s.stage, outcome{natsErr: test.err}, false).RequeueAfter
 			if soon := got == time.Second; soon != test.want {
 				t.Errorf("looks again after %s", got)

@@ -111,7 +111,7 @@ func (r *Reconciler) gatherUnpaired(ctx context.Context, s *snapshot) error {
 
 // gatherIntake reads the consumers; the error is one of NATS.
 func (r *Reconciler) gatherIntake(ctx context.Context, s *snapshot) error {
-	in, err := intake.Read(ctx, intake.Query{NATS: s.nats, Owner: access.StageOwner(s.stage, r.Settings.Cluster), Stage: s.stage, History: s.history})
+	in, err := intake.Read(ctx, intake.Query{NATS: s.nats, Owner: access.StageOwner(s.stage, r.Cluster), Stage: s.stage, History: s.history})
 	if err == nil {
 		s.intake = *in
 	}

@@ -60,7 +60,7 @@ type workers struct {
 }
 
 // decide is pure: what does the snapshot call for?
-func decide(s *snapshot, settings Settings) intent {
+func decide(s *snapshot, cluster string, settings Settings) intent {
 	if s.newest == nil {
 		return intent{refused: s.unreadable}
 	}
@@ -80,7 +80,7 @@ func decide(s *snapshot, settings Settings) intent {
 		return in
 	}
 	if s.natsErr == nil {
-		in.consumers = decideConsumers(s, settings.Cluster)
+		in.consumers = decideConsumers(s, cluster)
 	}
 	if s.taken != "" {
 		return in

@@ -10,6 +10,7 @@ import (
 	autoscalingv2ac "k8s.io/client-go/applyconfigurations/autoscaling/v2"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 
+	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/labels"
 	"millrace.dev/millrace/controllers/internal/scaling"
@@ -122,7 +123,7 @@ func hpaFor(s *snapshot, policy scaling.Policy, down time.Duration) *autoscaling
 	}
 	return autoscalingv2ac.HorizontalPodAutoscaler(s.stage.Name, s.stage.Namespace).
 		WithLabels(workerLabels(s)).
-		WithOwnerReferences(ownerReference(s.stage)).
+		WithOwnerReferences(apply.ControlledBy("Stage", s.stage)).
 		WithSpec(autoscalingv2ac.HorizontalPodAutoscalerSpec().
 			WithScaleTargetRef(autoscalingv2ac.CrossVersionObjectReference().
 				WithAPIVersion(appsv1.SchemeGroupVersion.String()).WithKind("Deployment").WithName(s.stage.Name)).

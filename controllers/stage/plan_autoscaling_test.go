@@ -54,15 +54,15 @@ func TestAutoscalerGolden(t *testing.T) {
 		"autoscaler-drain": {Min: new(int32(0)), Max: 100, TargetDrain: &metav1.Duration{Duration: time.Minute}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in := decide(scaled(t, scaling.External, workers), settings)
+			in := decide(scaled(t, scaling.External, workers), "", settings)
 			if in.workers.deployment.Spec.Replicas != nil {
 				t.Error("the Deployment speaks of replicas, which the autoscaler sets")
 			}
 			golden.Check(t, filepath.Join("testdata", name+".yaml"), document(t, in.workers.autoscaling.hpa))
-			in = decide(scaled(t, scaling.Prometheus, workers), settings)
+			in = decide(scaled(t, scaling.Prometheus, workers), "", settings)
 			golden.Check(t, filepath.Join("testdata", name+"-prometheus.yaml"), document(t, in.workers.autoscaling.hpa))
 			settings.ReadingsURL = "http://millrace-metrics.millrace-system.svc:8080" + lag.ReadingsPath
-			in = decide(scaled(t, scaling.KEDA, workers), settings)
+			in = decide(scaled(t, scaling.KEDA, workers), "", settings)
 			if in.workers.deployment.Spec.Replicas != nil || in.workers.autoscaling.hpa != nil {
 				t.Error("KEDA is not alone with the number")
 			}
@@ -154,7 +154,7 @@ func TestFixedNumbers(t *testing.T) {
 			s := scaled(t, scaling.External, v1alpha1.WorkersSpec{Max: 4})
 			s.deployment, s.reading = running(2, false), measured(4)
 			change(s)
-			in := decide(s, settings)
+			in := decide(s, "", settings)
 			if in.workers.autoscaling != nil || in.workers.deployment.Spec.Replicas == nil {
 				t.Error("the number is not fixed")
 			}
@@ -223,7 +223,7 @@ func TestAutoscalingReady(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := scaled(t, scaling.External, v1alpha1.WorkersSpec{Max: test.max})
 			test.change(s)
-			in := decide(s, settings)
+			in := decide(s, "", settings)
 			v := autoscalingReady(report{seen: s, intent: in})
 			if v == nil {
 				t.Fatal("no condition")

@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/keda"
 	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/lag"
@@ -27,7 +28,7 @@ func scaledObjectFor(s *snapshot, policy scaling.Policy, settings Settings) (*un
 	if err != nil {
 		return nil, fmt.Errorf("behavior of ScaledObject %s: %w", s.stage.Name, err)
 	}
-	owner, err := runtime.DefaultUnstructuredConverter.ToUnstructured(ownerReference(s.stage))
+	owner, err := runtime.DefaultUnstructuredConverter.ToUnstructured(apply.ControlledBy("Stage", s.stage))
 	if err != nil {
 		return nil, fmt.Errorf("owner of ScaledObject %s: %w", s.stage.Name, err)
 	}

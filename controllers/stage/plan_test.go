@@ -166,7 +166,7 @@ func TestWorkersGolden(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			in := decide(snap(t, pipeline(test.change), child(test.stage)), settings)
+			in := decide(snap(t, pipeline(test.change), child(test.stage)), "", settings)
 			got := document(t, in.workers.config) + "---\n" + document(t, in.workers.deployment)
 			golden.Check(t, filepath.Join("testdata", name+".yaml"), got)
 		})
@@ -244,7 +244,7 @@ func TestChainedStage(t *testing.T) {
 		p.Spec.Stages[1].Placement = &v1alpha1.PlacementSpec{With: "validate"}
 		p.Spec.Stages[1].Workers = v1alpha1.WorkersSpec{}
 	})
-	in := decide(snap(t, p, child("validate")), settings)
+	in := decide(snap(t, p, child("validate")), "", settings)
 	c, err := config.Parse([]byte(in.workers.config.Data[revision.ConfigKey]))
 	if err != nil {
 		t.Fatal(err)
@@ -261,7 +261,7 @@ func TestChainedStage(t *testing.T) {
 	stage.Spec.Replicas = new(int32(3))
 	s := snap(t, p, stage)
 	stage.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonAccepted, Message: "spec is valid"}}
-	in = decide(s, settings)
+	in = decide(s, "", settings)
 	if in.workers != nil || len(in.consumers) > 0 {
 		t.Errorf("got workers %v and consumers %v, want none", in.workers, in.consumers)
 	}

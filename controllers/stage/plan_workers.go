@@ -6,9 +6,9 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
-	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/labels"
 	"millrace.dev/millrace/controllers/internal/revision"
@@ -51,12 +51,12 @@ func workersFor(s *snapshot, run *revision.Revision, settings Settings) (*worker
 		replicas: n, autoscaling: scales, earlier: run == s.newest && run.Marks.Made != hash,
 		config: corev1ac.ConfigMap(run.ConfigMap, s.stage.Namespace).
 			WithLabels(workerLabels(s)).
-			WithOwnerReferences(ownerReference(s.stage)).
+			WithOwnerReferences(apply.ControlledBy("Stage", s.stage)).
 			WithData(map[string]string{revision.ConfigKey: config}),
 		deployment: appsv1ac.Deployment(s.stage.Name, s.stage.Namespace).
 			WithLabels(workerLabels(s)).
 			WithAnnotations(map[string]string{revision.AnnotationRevision: run.Name}).
-			WithOwnerReferences(ownerReference(s.stage)).
+			WithOwnerReferences(apply.ControlledBy("Stage", s.stage)).
 			WithSpec(spec),
 	}, nil
 }
@@ -75,13 +75,6 @@ func replicas(stage *v1alpha1.Stage, newest *revision.Revision) int32 {
 
 func workerLabels(s *snapshot) map[string]string {
 	return labels.Workers(s.stage.Spec.PipelineRef.Name, graph.Name(s.stage), string(s.newest.Kind))
-}
-
-func ownerReference(stage *v1alpha1.Stage) *metav1ac.OwnerReferenceApplyConfiguration {
-	return metav1ac.OwnerReference().
-		WithAPIVersion(v1alpha1.GroupVersion.String()).WithKind("Stage").
-		WithName(stage.Name).WithUID(stage.UID).
-		WithController(true).WithBlockOwnerDeletion(true)
 }
 
 // rolledOut reports whether only pods of the present template are left.

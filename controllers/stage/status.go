@@ -1,7 +1,6 @@
 package stage
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,11 +15,11 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/apply"
-	"millrace.dev/millrace/controllers/internal/failure"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/labels"
+	"millrace.dev/millrace/controllers/internal/lifecycle"
 	"millrace.dev/millrace/controllers/internal/status"
 )
 
@@ -235,7 +234,7 @@ func consumersReady(rep report) status.Verdict {
 		return status.Unknown(kind, v1alpha1.ReasonProgressing, "the stage has no revision, or its newest was deleted; consumers are left as they are")
 	}
 	if err := rep.done.natsErr; err != nil {
-		return status.False(kind, cmp.Or(access.Reason(err), v1alpha1.ReasonConsumerFailed), err.Error())
+		return lifecycle.NATSFailed(kind, v1alpha1.ReasonConsumerFailed, err)
 	}
 	if rep.intent.otherLanes != "" {
 		return status.Stalled(kind, v1alpha1.ReasonInvalid, rep.intent.otherLanes)
@@ -320,10 +319,8 @@ func workersAvailable(rep report) status.Verdict {
 	case rep.seen.unpaired[rep.intent.run.Name]:
 		return status.Stalled(kind, v1alpha1.ReasonCredentialsNotForServer, "workers are left as they are: they have to be of revision "+rep.intent.run.Name+
 			", whose Secret is not for its server. "+howToLeave(rep.seen.stage))
-	case failure.Refused(rep.done.kubernetes):
-		return status.Stalled(kind, v1alpha1.ReasonObjectRefused, rep.done.kubernetes.Error())
 	case rep.done.kubernetes != nil:
-		return status.False(kind, v1alpha1.ReasonWorkersUnavailable, rep.done.kubernetes.Error())
+		return lifecycle.KubernetesFailed(kind, v1alpha1.ReasonWorkersUnavailable, rep.done.kubernetes)
 	case d == nil && rep.done.deployment == apply.Unchanged:
 		return status.False(kind, v1alpha1.ReasonProgressing, "workers start when the consumers are ready")
 	case d == nil || rep.done.deployment != apply.Unchanged || d.Status.ObservedGeneration < d.Generation:
