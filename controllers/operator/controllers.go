@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -18,7 +17,6 @@ import (
 	"millrace.dev/millrace/controllers/internal/lifecycle"
 	"millrace.dev/millrace/controllers/internal/metrics"
 	"millrace.dev/millrace/controllers/internal/revision"
-	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/internal/watch"
 	"millrace.dev/millrace/controllers/lag"
 	"millrace.dev/millrace/controllers/pipeline"
@@ -75,7 +73,7 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options, work
 	recorder := &journal.Recorder{
 		EventRecorder: mgr.GetEventRecorder(recorderName), Log: mgr.GetLogger(), Scheme: mgr.GetScheme(), Repaired: work.Repaired,
 	}
-	scaler, err := addAutoscaling(ctx, mgr, options, &lag.Meter{
+	scaler, err := addAutoscaling(mgr, options, applier, &lag.Meter{
 		Client: mgr.GetClient(), Access: nats, Cluster: options.ClusterName,
 		Now: time.Now, Every: measureEvery, Down: options.ScaleDownWindow,
 	})
@@ -98,18 +96,12 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options, work
 			},
 		},
 		&stage.Reconciler{
-			Controller: shared(watch.Stage),
-			Settings: stage.Settings{
-				Backend: scaling.Backend(options.AutoscalingBackend), ScaleDownWindow: options.ScaleDownWindow,
-				ReadingsURL: strings.TrimSuffix(options.ReadingsURL, "/") + lag.ReadingsPath,
-			},
-			Meter: scaler.meter, Wake: scaler.wake, Registration: scaler.registration, KEDA: scaler.keda, Reader: mgr.GetAPIReader(),
-			DrainTimeout: options.DrainTimeout,
+			Controller: shared(watch.Stage), Autoscaler: scaler, Reader: mgr.GetAPIReader(), DrainTimeout: options.DrainTimeout,
 		},
 	} {
 		if err := c.SetupWithManager(ctx, mgr); err != nil {
 			return nil, fmt.Errorf("set up controller: %w", err)
 		}
 	}
-	return scaler.meter, nil
+	return scaler.Meter, nil
 }

@@ -136,16 +136,24 @@ func (r *Reconciler) applyWorkers(ctx context.Context, s *snapshot, in intent, d
 		return fmt.Errorf("apply ConfigMap %s: %w", name, err)
 	}
 	results[result] = append(results[result], "ConfigMap "+name)
-	if err := r.applyReplicas(ctx, s, in.workers.autoscaling); err != nil {
+	scaled, err := r.Autoscaler.Prepare(ctx, s.workload(), s.scaling, in.workers.autoscaling)
+	if err != nil {
 		return err
+	}
+	if scaled != nil {
+		r.eventScaled(s.stage, *scaled)
 	}
 	done.deployment, err = r.Applier.Apply(ctx, in.workers.deployment, s.deployment)
 	if err != nil {
 		return fmt.Errorf("apply Deployment %s: %w", s.stage.Name, err)
 	}
 	results[done.deployment] = append(results[done.deployment], "Deployment "+s.stage.Name)
-	if err := r.applyScalers(ctx, s, in.workers.autoscaling, done, results); err != nil {
+	result, done.taken, err = r.Autoscaler.Apply(ctx, s.workload(), s.scaling, in.workers.autoscaling)
+	if err != nil {
 		return err
+	}
+	if result != apply.Unchanged {
+		results[result] = append(results[result], in.workers.autoscaling.Kind+" "+s.stage.Name)
 	}
 	return r.prune(ctx, s.stage.Namespace, in)
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -14,18 +13,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/autoscale"
 	"millrace.dev/millrace/controllers/internal/failure"
-	"millrace.dev/millrace/controllers/internal/keda"
 	"millrace.dev/millrace/controllers/internal/lifecycle"
-	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/internal/watch"
-	"millrace.dev/millrace/controllers/lag"
 )
 
 // Deployments and autoscalers are read one by one, past the cache, before the operator makes one: somebody else may have the name. A
@@ -46,32 +41,14 @@ import (
 // Reconciler makes consumers and workers of Stages.
 type Reconciler struct {
 	lifecycle.Controller
-	// Meter has the newest measurements of stages that scale, and tells Wake of those whose number of
-	// workers has to be set.
-	Meter *lag.Meter
-	Wake  <-chan event.GenericEvent
-	// Registration says whose the cluster's external metrics are; only with the backend External.
-	Registration *lag.Registration
-	// KEDA says whether the cluster has it; nil with another backend.
-	KEDA *keda.Presence
+	// Autoscaler has the number of workers follow the lag.
+	Autoscaler *autoscale.Autoscaler
 	// Reader reads past the cache, which has the operator's own objects alone.
 	Reader client.Reader
-	// Settings are the operator's choices for all workers.
-	Settings Settings
 	// DrainTimeout bounds how long a deletion waits for what the stage has to process; 0 = not at all.
 	DrainTimeout time.Duration
 	// progress of stages with dedupe.
 	progress progress
-}
-
-// Settings are the operator's choices for all stages.
-type Settings struct {
-	// Backend is who sets the number of workers of stages that scale.
-	Backend scaling.Backend
-	// ScaleDownWindow is for how long nobody must have wanted more workers before there are fewer.
-	ScaleDownWindow time.Duration
-	// ReadingsURL is where KEDA asks for the readings of stages; only with the backend KEDA.
-	ReadingsURL string
 }
 
 // SetupWithManager registers the controller. graph.Index and revision.Index must have run.
@@ -82,8 +59,6 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Owns(&appsv1.Deployment{}).
 		Owns(&corev1.ConfigMap{}).
 		Owns(&appsv1.ControllerRevision{}, lifecycle.MadeOrGone()).
-		Owns(&autoscalingv2.HorizontalPodAutoscaler{}, autoscalerTurned()).
-		WatchesRawSource(source.Channel(r.Wake, &handler.EnqueueRequestForObject{})).
 		Watches(&v1alpha1.Pipeline{}, handler.EnqueueRequestsFromMapFunc(r.stagesOf), pipelineChanged()).
 		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(r.besides), leavingChanged()).
 		WatchesRawSource(r.Watch.Source(watch.Stage)).
@@ -92,15 +67,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	if err != nil {
 		return err
 	}
-	if r.KEDA == nil {
-		return nil
-	}
-	r.KEDA.OnFound = func(kind client.Object) error {
-		owner := handler.EnqueueRequestForOwner(mgr.GetScheme(), mgr.GetRESTMapper(), &v1alpha1.Stage{}, handler.OnlyControllerOwner())
-		return c.Watch(source.Kind(r.KEDA.Cache, kind, owner, scaledObjectTurned()))
-	}
-	// Known before the first reconcile, which would else scale by itself.
-	return r.KEDA.Look(ctx)
+	return r.Autoscaler.Watch(ctx, mgr, c)
 }
 
 // Reconcile brings one Stage towards its newest revision.
@@ -121,7 +88,7 @@ func (r *Reconciler) reconcile(ctx context.Context, stage *v1alpha1.Stage) (reco
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	intent := decide(seen, r.Cluster, r.Settings)
+	intent := decide(seen, r.Cluster)
 	done := r.apply(ctx, seen, intent)
 	r.follow(seen)
 	before := stage.DeepCopy()

@@ -102,7 +102,7 @@ func (r *Reconciler) gatherLeftover(ctx context.Context, stage *v1alpha1.Stage) 
 	}
 	var d appsv1.Deployment
 	err = r.Client.Get(ctx, client.ObjectKeyFromObject(stage), &d)
-	if err != nil || !d.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(&d, stage) || specReplicas(&d) == 0 {
+	if err != nil || !d.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(&d, stage) || revision.Replicas(&d) == 0 {
 		return l, false, client.IgnoreNotFound(err)
 	}
 	l.deployment = &d

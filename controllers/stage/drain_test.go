@@ -97,7 +97,7 @@ func TestFormerInputs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, before := moved(t)
 			test.change(s)
-			in := decide(s, "", settings)
+			in := decide(s, "")
 			if got := *in.workers.config.Name == before.ConfigMap; got != test.kept {
 				t.Errorf("the workers stay as they are: %t, want %t", got, test.kept)
 			}
@@ -127,17 +127,17 @@ func TestInputsThatFollowEachOther(t *testing.T) {
 		Consumers: map[string]intake.Lane{between.Inputs[0].Durable: {Have: &jetstream.Consumer{Pending: 7}}},
 	}
 	s.intake.Former = append(s.intake.Former, second)
-	in := decide(s, "", settings)
+	in := decide(s, "")
 	if in.run != before || len(in.held) != 1 || len(in.drop) != 1 || in.drop[0].stream != second.Stream {
 		t.Errorf("got revision %s with %d inputs held, and %v deleted; want the first, and what nobody read deleted", in.run.Name, len(in.held), in.drop)
 	}
 	s.intake.Former[1].Begun = true
 	s.deployment = nil
-	if in = decide(s, "", settings); in.run != before || len(in.held) != 2 || len(in.drop) != 0 {
+	if in = decide(s, ""); in.run != before || len(in.held) != 2 || len(in.drop) != 0 {
 		t.Errorf("got revision %s with %d inputs held, and %v deleted; want the first", in.run.Name, len(in.held), in.drop)
 	}
 	s.intake.Former = s.intake.Former[1:]
-	if in = decide(s, "", settings); in.run != between {
+	if in = decide(s, ""); in.run != between {
 		t.Errorf("got revision %s, want the second", in.run.Name)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/autoscale"
 	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/lifecycle"
@@ -103,8 +104,8 @@ func (r *Reconciler) eventApplied(s *v1alpha1.Stage, results map[apply.Outcome][
 	}
 }
 
-func (r *Reconciler) eventScaled(s *v1alpha1.Stage, from, to int32, why string) {
-	r.Normal(s, v1alpha1.ReasonScaled, actionWorkers, fmt.Sprintf("scaled from %d to %d workers: %s", from, to, why))
+func (r *Reconciler) eventScaled(s *v1alpha1.Stage, scaled autoscale.Scaled) {
+	r.Normal(s, v1alpha1.ReasonScaled, actionWorkers, fmt.Sprintf("scaled from %d to %d workers: %s", scaled.From, scaled.To, scaled.Reason))
 }
 
 // What a deletion took away or left may be more than an Event holds, and the object is gone then: the log has all of it.

@@ -4,25 +4,21 @@ import (
 	"context"
 
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	k8slabels "k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
+	"millrace.dev/millrace/controllers/internal/autoscale"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
-	"millrace.dev/millrace/controllers/internal/keda"
 	"millrace.dev/millrace/controllers/internal/labels"
 	"millrace.dev/millrace/controllers/internal/revision"
-	"millrace.dev/millrace/controllers/internal/scaling"
-	"millrace.dev/millrace/controllers/lag"
 )
 
 // snapshot is all that a reconcile reads.
@@ -39,18 +35,11 @@ type snapshot struct {
 
 	deployment *appsv1.Deployment
 	// taken says whose the Deployment of the stage's name is, when it is not the stage's; empty when it is, or there is none.
-	taken string
-	hpa   *autoscalingv2.HorizontalPodAutoscaler
-	// scaledObject is KEDA's; nil when there is none.
-	scaledObject *unstructured.Unstructured
-	configMaps   []corev1.ConfigMap
+	taken      string
+	configMaps []corev1.ConfigMap
 
-	// backend is who sets the number of workers of stages that scale; backendWhy says what is wrong with
-	// it, if anything is.
-	backend    scaling.Backend
-	backendWhy backendTrouble
-	// reading is the newest measurement of the stage.
-	reading reading
+	// scaling is what there is of the scaling of the stage.
+	scaling *autoscale.Observed
 
 	// nats is nil when natsErr says why.
 	nats    *jetstream.Client
@@ -132,7 +121,7 @@ func (r *Reconciler) gatherObjects(ctx context.Context, s *snapshot) error {
 	if err := r.gatherDeployment(ctx, s); err != nil {
 		return err
 	}
-	if err := r.gatherAutoscaling(ctx, s); err != nil {
+	if s.scaling, err = r.Autoscaler.Observe(ctx, s.stage); err != nil {
 		return err
 	}
 	var list corev1.ConfigMapList
@@ -188,50 +177,7 @@ func ownerOf(o client.Object) string {
 	return "nobody that it names"
 }
 
-// backendTrouble is a condition's reason and message; empty when there is none.
-type backendTrouble struct{ reason, message string }
-
-func (r *Reconciler) gatherAutoscaling(ctx context.Context, s *snapshot) error {
-	var hpa autoscalingv2.HorizontalPodAutoscaler
-	err := r.Client.Get(ctx, client.ObjectKeyFromObject(s.stage), &hpa)
-	switch {
-	case err == nil:
-		s.hpa = &hpa
-	case !apierrors.IsNotFound(err):
-		return err
-	}
-	s.backend = r.Settings.Backend
-	switch {
-	case s.backend == scaling.External:
-		r.Registration.LookFirst(ctx)
-		s.backend = r.Registration.Backend()
-		s.backendWhy = troubleOf(r.Registration.Standing())
-	case s.backend == scaling.KEDA && !r.KEDA.Present():
-		s.backend, s.backendWhy = scaling.Direct, backendTrouble{v1alpha1.ReasonNoKEDA, noKEDA}
-	case s.backend == scaling.KEDA:
-		scaledObject := keda.New()
-		switch err := r.KEDA.Cache.Get(ctx, client.ObjectKeyFromObject(s.stage), scaledObject); {
-		case err == nil:
-			s.scaledObject = scaledObject
-		case !apierrors.IsNotFound(err):
-			return err
-		}
-	}
-	s.reading.Reading, s.reading.measured = r.Meter.Latest(client.ObjectKeyFromObject(s.stage))
-	return nil
-}
-
-const noKEDA = "the cluster does not have the kind ScaledObject (keda.sh/v1alpha1): install KEDA; the operator sets the number of workers itself until then"
-
-func troubleOf(standing lag.Standing, message string) backendTrouble {
-	switch standing {
-	case lag.Foreign:
-		return backendTrouble{v1alpha1.ReasonForeignMetricsAPI, message + "; the operator sets the number of workers itself (--autoscaling-backend=direct)"}
-	case lag.Absent:
-		return backendTrouble{v1alpha1.ReasonNoMetricsAPI, message + "; the operator sets the number of workers itself until then"}
-	case lag.Unavailable:
-		return backendTrouble{v1alpha1.ReasonMetricsUnavailable, message}
-	default:
-		return backendTrouble{}
-	}
+// workload is what the autoscaler scales.
+func (s *snapshot) workload() autoscale.Workload {
+	return autoscale.Workload{Stage: s.stage, Revision: s.newest, Deployment: s.deployment}
 }

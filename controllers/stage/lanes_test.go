@@ -27,7 +27,7 @@ func TestOtherLanesAreRefused(t *testing.T) {
 			s.intake.Former = []intake.Former{{
 				Stream: "OTHER", Durable: "shop-obs-enrich_other", Lanes: test.lanes, Consumers: map[string]intake.Lane{"c": {Have: &jetstream.Consumer{}}},
 			}}
-			in := decide(s, "", settings)
+			in := decide(s, "")
 			if refused := in.workers == nil; refused != (test.want != "") || !strings.HasPrefix(in.otherLanes, test.want) {
 				t.Fatalf("got %q, workers are left as they are: %t", in.otherLanes, refused)
 			}

@@ -6,6 +6,7 @@ import (
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"millrace.dev/millrace/controllers/internal/access"
+	"millrace.dev/millrace/controllers/internal/autoscale"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
@@ -52,7 +53,7 @@ type workers struct {
 	// replicas is how many there should be when all is applied.
 	replicas int32
 	// autoscaling is nil when the number is fixed.
-	autoscaling *autoscaling
+	autoscaling *autoscale.Desired
 	// earlier: another release of the operator made them, and this one would make them otherwise.
 	earlier    bool
 	config     *corev1ac.ConfigMapApplyConfiguration
@@ -60,7 +61,7 @@ type workers struct {
 }
 
 // decide is pure: what does the snapshot call for?
-func decide(s *snapshot, cluster string, settings Settings) intent {
+func decide(s *snapshot, cluster string) intent {
 	if s.newest == nil {
 		return intent{refused: s.unreadable}
 	}
@@ -85,7 +86,7 @@ func decide(s *snapshot, cluster string, settings Settings) intent {
 	if s.taken != "" {
 		return in
 	}
-	if in.workers, in.refused = workersFor(s, in.run, settings); in.refused != nil {
+	if in.workers, in.refused = workersFor(s, in.run); in.refused != nil {
 		return in
 	}
 	in.prune = pruneConfigMaps(s, in.run)

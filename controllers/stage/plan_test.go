@@ -15,6 +15,7 @@ import (
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
+	"millrace.dev/millrace/controllers/internal/autoscale"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
@@ -22,8 +23,6 @@ import (
 	"millrace.dev/millrace/test/golden"
 	"millrace.dev/millrace/workers/config"
 )
-
-var settings = Settings{}
 
 // compiler is what the Pipeline controller compiles with.
 var compiler = revision.Settings{Version: "1", Image: "registry.example/millrace:1.0.0", ServiceAccount: "millrace-worker"}
@@ -66,7 +65,7 @@ func child(name string) *v1alpha1.Stage {
 // snap is the snapshot of a stage that has a revision, and of which nothing else exists yet.
 func snap(t *testing.T, p *v1alpha1.Pipeline, stage *v1alpha1.Stage) *snapshot {
 	t.Helper()
-	s := &snapshot{stage: stage}
+	s := &snapshot{stage: stage, scaling: &autoscale.Observed{Backend: autoscale.None{}}}
 	s.compile(t, p)
 	return s
 }
@@ -166,7 +165,7 @@ func TestWorkersGolden(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			in := decide(snap(t, pipeline(test.change), child(test.stage)), "", settings)
+			in := decide(snap(t, pipeline(test.change), child(test.stage)), "")
 			got := document(t, in.workers.config) + "---\n" + document(t, in.workers.deployment)
 			golden.Check(t, filepath.Join("testdata", name+".yaml"), got)
 		})
@@ -244,7 +243,7 @@ func TestChainedStage(t *testing.T) {
 		p.Spec.Stages[1].Placement = &v1alpha1.PlacementSpec{With: "validate"}
 		p.Spec.Stages[1].Workers = v1alpha1.WorkersSpec{}
 	})
-	in := decide(snap(t, p, child("validate")), "", settings)
+	in := decide(snap(t, p, child("validate")), "")
 	c, err := config.Parse([]byte(in.workers.config.Data[revision.ConfigKey]))
 	if err != nil {
 		t.Fatal(err)
@@ -261,7 +260,7 @@ func TestChainedStage(t *testing.T) {
 	stage.Spec.Replicas = new(int32(3))
 	s := snap(t, p, stage)
 	stage.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonAccepted, Message: "spec is valid"}}
-	in = decide(s, "", settings)
+	in = decide(s, "")
 	if in.workers != nil || len(in.consumers) > 0 {
 		t.Errorf("got workers %v and consumers %v, want none", in.workers, in.consumers)
 	}

@@ -9,13 +9,12 @@ import (
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/apply"
-	"millrace.dev/millrace/controllers/internal/graph"
-	"millrace.dev/millrace/controllers/internal/labels"
+	"millrace.dev/millrace/controllers/internal/autoscale"
 	"millrace.dev/millrace/controllers/internal/revision"
 )
 
 // workersFor are the objects that run a stage by a revision. How many there are to be is in the newest.
-func workersFor(s *snapshot, run *revision.Revision, settings Settings) (*workers, error) {
+func workersFor(s *snapshot, run *revision.Revision) (*workers, error) {
 	spec, err := run.Spec()
 	if err != nil {
 		return nil, fmt.Errorf("revision %s: %w", run.Name, err)
@@ -24,18 +23,18 @@ func workersFor(s *snapshot, run *revision.Revision, settings Settings) (*worker
 	if err != nil {
 		return nil, fmt.Errorf("revision %s: %w", run.Name, err)
 	}
-	scales, err := autoscalingFor(s, settings)
+	scales, err := autoscale.Decide(s.workload(), s.scaling)
 	if err != nil {
 		return nil, err
 	}
 	n, leave := replicas(s.stage, s.newest), false
 	if scales != nil {
-		leave = scales.leave
+		leave = scales.Leave
 		switch {
-		case scales.set != nil:
-			n = *scales.set
+		case scales.Replicas != nil:
+			n = *scales.Replicas
 		case s.deployment != nil:
-			n = specReplicas(s.deployment)
+			n = revision.Replicas(s.deployment)
 		default:
 			n = 1 // what the API server gives a new Deployment
 		}
@@ -50,11 +49,11 @@ func workersFor(s *snapshot, run *revision.Revision, settings Settings) (*worker
 	return &workers{
 		replicas: n, autoscaling: scales, earlier: run == s.newest && run.Marks.Made != hash,
 		config: corev1ac.ConfigMap(run.ConfigMap, s.stage.Namespace).
-			WithLabels(workerLabels(s)).
+			WithLabels(s.workload().Labels()).
 			WithOwnerReferences(apply.ControlledBy("Stage", s.stage)).
 			WithData(map[string]string{revision.ConfigKey: config}),
 		deployment: appsv1ac.Deployment(s.stage.Name, s.stage.Namespace).
-			WithLabels(workerLabels(s)).
+			WithLabels(s.workload().Labels()).
 			WithAnnotations(map[string]string{revision.AnnotationRevision: run.Name}).
 			WithOwnerReferences(apply.ControlledBy("Stage", s.stage)).
 			WithSpec(spec),
@@ -73,13 +72,9 @@ func replicas(stage *v1alpha1.Stage, newest *revision.Revision) int32 {
 	return newest.Replicas
 }
 
-func workerLabels(s *snapshot) map[string]string {
-	return labels.Workers(s.stage.Spec.PipelineRef.Name, graph.Name(s.stage), string(s.newest.Kind))
-}
-
 // rolledOut reports whether only pods of the present template are left.
 func rolledOut(d *appsv1.Deployment) bool {
-	wanted := specReplicas(d)
+	wanted := revision.Replicas(d)
 	s := d.Status
 	terminating := s.TerminatingReplicas != nil && *s.TerminatingReplicas > 0
 	return s.ObservedGeneration >= d.Generation && s.UpdatedReplicas == wanted && s.Replicas == wanted && !terminating

@@ -57,7 +57,7 @@ func TestNewestRevisionDeleted(t *testing.T) {
 		}
 	}
 	s.newest = nil
-	if in := decide(s, "", settings); in.workers != nil || len(in.drop)+len(in.consumers) > 0 {
+	if in := decide(s, ""); in.workers != nil || len(in.drop)+len(in.consumers) > 0 {
 		t.Errorf("without its newest revision a stage gets %+v", in)
 	}
 }
@@ -79,7 +79,7 @@ func TestRefusedSecretOfAnEarlierRevision(t *testing.T) {
 	second := s.compile(t, of(2, "victim", "enrich"))
 	s.unpaired = map[string]bool{second.Name: true}
 	s.natsErr = &access.CredentialsError{NotForServer: true}
-	if in := decide(s, "", settings); in.workers != nil {
+	if in := decide(s, ""); in.workers != nil {
 		t.Fatal("not even the first check holds")
 	}
 	s.natsErr = nil
@@ -88,7 +88,7 @@ func TestRefusedSecretOfAnEarlierRevision(t *testing.T) {
 		Stream: first.Inputs[0].Stream, Durable: first.Inputs[0].Durable, Lanes: 1, Events: 10, Begun: true,
 		Consumers: map[string]intake.Lane{first.Inputs[0].Durable: {Have: &jetstream.Consumer{Pending: 10}}},
 	}}
-	in := decide(s, "", settings)
+	in := decide(s, "")
 	if in.run != first {
 		t.Errorf("the workers are of revision %d, want the first, which they are of", in.run.Number)
 	}
@@ -102,7 +102,7 @@ func TestRefusedSecretOfAnEarlierRevision(t *testing.T) {
 		}
 	}
 	s.deployment.Annotations = nil // an operator before these noted it
-	if in := decide(s, "", settings); in.workers != nil {
+	if in := decide(s, ""); in.workers != nil {
 		t.Error("workers are made of a revision whose Secret is not for its server")
 	}
 }
@@ -112,7 +112,7 @@ func TestUnknownSecretIsNotMounted(t *testing.T) {
 	s := snap(t, pipeline(func(p *v1alpha1.Pipeline) { p.Spec.Stages[2].Workers.NATSSecretName = "not-yet-there" }), child("correlate"))
 	s.deployment = mounting("some")
 	s.natsErr = &access.CredentialsError{Message: "workers.natsSecretName: Secret not-yet-there does not exist"}
-	if in := decide(s, "", settings); in.workers != nil {
+	if in := decide(s, ""); in.workers != nil {
 		t.Error("workers get a Secret of which it is not known whether it is for the server")
 	}
 }
@@ -163,7 +163,7 @@ func TestStatusOnTopOfAnother(t *testing.T) {
 		Controller: lifecycle.Controller{Recorder: events.NewFakeRecorder(100), Client: c, Applier: applier, Now: time.Now},
 		Reader:     live{stage: &have},
 	}
-	in := decide(s, "", settings)
+	in := decide(s, "")
 	if err := r.writeStatus(t.Context(), s.stage, s.stage.DeepCopy(), report{seen: s, intent: in, done: outcome{}}); err != nil {
 		t.Fatal(err)
 	}
@@ -178,15 +178,15 @@ func TestStatusOnTopOfAnother(t *testing.T) {
 // TestRevisionThatNeverRan: workers never started, since a consumer could not be made. Then the manifest is corrected.
 func TestRevisionThatNeverRan(t *testing.T) {
 	s, before := moved(t)
-	first := &snapshot{stage: s.stage, history: s.history[:1], newest: before}
+	first := &snapshot{stage: s.stage, scaling: s.scaling, history: s.history[:1], newest: before}
 	for _, in := range before.Inputs {
 		first.intake.Inputs = append(first.intake.Inputs, intake.Input{Stream: in.Stream, Durable: in.Durable, Lanes: []intake.Lane{{Want: in.Lanes[0]}}})
 	}
-	in := decide(first, "", settings)
+	in := decide(first, "")
 	setStatus(&s.stage.Status, report{seen: first, intent: in, done: outcome{deployment: apply.Unchanged, streamMissing: true}}, time.Unix(1_700_000_000, 0))
 	s.deployment = nil
 	s.intake.Former[0].Begun = false
-	if in = decide(s, "", settings); in.run == before {
+	if in = decide(s, ""); in.run == before {
 		t.Errorf("status.revision is %q without any workers; now pods are made of revision 1, which never ran, and read what no worker ever read", s.stage.Status.Revision)
 	}
 }
@@ -227,7 +227,7 @@ func TestDrainedInputOfWorkersThatStay(t *testing.T) {
 	s.intake.Former = append(s.intake.Former, intake.Former{
 		Stream: "C", Durable: "c", Lanes: 1, Begun: true, Consumers: map[string]intake.Lane{"c": {Have: &jetstream.Consumer{}}},
 	})
-	if in := decide(s, "", settings); in.run == before && len(in.drop) > 0 {
+	if in := decide(s, ""); in.run == before && len(in.drop) > 0 {
 		t.Errorf("the workers stay on a revision that reads %v, which is deleted", in.drop)
 	}
 }
@@ -242,7 +242,7 @@ func TestRevisionsOfChainedStage(t *testing.T) {
 			p.Spec.Suspend = i%2 == 0
 		}))
 	}
-	if in := decide(s, "", settings); len(in.pruneRevisions) == 0 {
+	if in := decide(s, ""); len(in.pruneRevisions) == 0 {
 		t.Errorf("none of %d revisions is deleted", len(s.history))
 	}
 }

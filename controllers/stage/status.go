@@ -15,11 +15,13 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/autoscale"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/labels"
 	"millrace.dev/millrace/controllers/internal/lifecycle"
+	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/internal/status"
 )
 
@@ -48,7 +50,9 @@ func setStatus(s *v1alpha1.StageStatus, rep report, now time.Time) {
 	if rep.seen.newest != nil && rep.done.natsErr == nil {
 		s.Duplicates = rep.seen.duplicates
 	}
-	s.Autoscaling = autoscalingStatus(rep)
+	if w := rep.intent.workers; w != nil { // else what runs goes on as it is
+		s.Autoscaling = autoscale.Status(rep.seen.scaling, w.autoscaling, w.replicas, s.Autoscaling)
+	}
 	if rep.intent.workers != nil && (rep.seen.deployment != nil || rep.done.deployment != apply.Unchanged) {
 		s.Revision = rep.intent.run.Name
 	}
@@ -71,6 +75,14 @@ func setStatus(s *v1alpha1.StageStatus, rep report, now time.Time) {
 		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionAutoscalingReady)
 	}
 	status.Set(&s.Conditions, stage.Generation, now, reason, message, verdicts...)
+}
+
+// autoscalingReady says whether the number of workers follows the lag; nil where nobody asked for that.
+func autoscalingReady(rep report) *status.Verdict {
+	if rep.intent.workers == nil {
+		return nil
+	}
+	return autoscale.Ready(rep.seen.workload(), rep.seen.scaling, rep.intent.workers.autoscaling, rep.done.taken)
 }
 
 // setLag writes what the consumers say. While NATS is away the last known values stay.
@@ -225,7 +237,7 @@ func atWork(rep report) bool {
 		return rep.intent.workers.replicas > 0
 	}
 	d := rep.seen.deployment
-	return d != nil && specReplicas(d) > 0
+	return d != nil && revision.Replicas(d) > 0
 }
 
 func consumersReady(rep report) status.Verdict {

@@ -2,13 +2,10 @@ package stage
 
 import (
 	"context"
-	"maps"
 	"slices"
 
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,7 +16,6 @@ import (
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/graph"
-	"millrace.dev/millrace/controllers/internal/keda"
 	"millrace.dev/millrace/controllers/internal/lifecycle"
 	"millrace.dev/millrace/controllers/internal/status"
 )
@@ -46,23 +42,6 @@ func pipelineChanged() builder.Predicates {
 	return builder.WithPredicates(lifecycle.Updated(func(before, after *v1alpha1.Pipeline) bool {
 		return streamsReady(before) != streamsReady(after) || before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero()
 	}))
-}
-
-// autoscalerTurned lets through edits of a HorizontalPodAutoscaler, and whether it works: what it measures
-// changes all the time.
-func autoscalerTurned() builder.Predicates {
-	return builder.WithPredicates(lifecycle.Updated(func(before, after *autoscalingv2.HorizontalPodAutoscaler) bool {
-		return before.Generation != after.Generation || !maps.Equal(before.Labels, after.Labels) ||
-			autoscalerTrouble(before) != autoscalerTrouble(after)
-	}))
-}
-
-// scaledObjectTurned lets through edits of a ScaledObject, and whether KEDA can work with it.
-func scaledObjectTurned() predicate.Predicate {
-	return lifecycle.Updated(func(before, after *unstructured.Unstructured) bool {
-		return before.GetGeneration() != after.GetGeneration() || !maps.Equal(before.GetLabels(), after.GetLabels()) ||
-			keda.Trouble(before) != keda.Trouble(after) || keda.Paused(before) != keda.Paused(after)
-	})
 }
 
 func streamsReady(pipeline *v1alpha1.Pipeline) bool {
