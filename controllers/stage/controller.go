@@ -58,7 +58,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		For(&v1alpha1.Stage{}, stageChanged()).
 		Owns(&appsv1.Deployment{}).
 		Owns(&corev1.ConfigMap{}).
-		Owns(&appsv1.ControllerRevision{}, lifecycle.MadeOrGone()).
+		Owns(&appsv1.ControllerRevision{}, revised()).
 		Watches(&v1alpha1.Pipeline{}, handler.EnqueueRequestsFromMapFunc(r.stagesOf), pipelineChanged()).
 		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(r.besides), leavingChanged()).
 		WatchesRawSource(r.Watch.Source(watch.Stage)).

@@ -44,6 +44,12 @@ func pipelineChanged() builder.Predicates {
 	}))
 }
 
+// revised lets through that a revision is written or is gone, and what is noted on it: whether this release would make another one of the
+// same manifests. What it holds does not change.
+func revised() builder.Predicates {
+	return builder.WithPredicates(predicate.AnnotationChangedPredicate{})
+}
+
 func streamsReady(pipeline *v1alpha1.Pipeline) bool {
 	return meta.IsStatusConditionTrue(pipeline.Status.Conditions, v1alpha1.ConditionStreamsReady)
 }

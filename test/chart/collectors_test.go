@@ -107,7 +107,7 @@ func TestCollectorsShareNoSelector(t *testing.T) {
 	}
 }
 
-// servicesOfMonitors are the names of the Services that each ServiceMonitor selects, in order.
+// servicesOfMonitors are the names of the Services that each ServiceMonitor selects and that have its port, in order.
 func servicesOfMonitors(all map[string]*unstructured.Unstructured) map[string][]string {
 	got := map[string][]string{}
 	for _, monitor := range all {
@@ -116,13 +116,18 @@ func servicesOfMonitors(all map[string]*unstructured.Unstructured) map[string][]
 		}
 		selector, _, _ := unstructured.NestedStringMap(monitor.Object, "spec", "selector", "matchLabels")
 		for _, service := range all {
-			if service.GetKind() == "Service" && labels.SelectorFromSet(selector).Matches(labels.Set(service.GetLabels())) {
+			if service.GetKind() == "Service" && hasPort(service, "metrics") && labels.SelectorFromSet(selector).Matches(labels.Set(service.GetLabels())) {
 				got[monitor.GetName()] = append(got[monitor.GetName()], service.GetName())
 			}
 		}
 		slices.Sort(got[monitor.GetName()])
 	}
 	return got
+}
+
+func hasPort(service *unstructured.Unstructured, name string) bool {
+	ports, _, _ := unstructured.NestedSlice(service.Object, "spec", "ports")
+	return slices.ContainsFunc(ports, func(p any) bool { return p.(map[string]any)["name"] == name })
 }
 
 // TestUpgradeReplacesTheCollector: the selector of a Deployment is immutable, and that of earlier releases would select the pods of
