@@ -17,10 +17,10 @@ import (
 	"millrace.dev/millrace/controllers/internal/durability"
 	"millrace.dev/millrace/controllers/internal/failure"
 	"millrace.dev/millrace/controllers/internal/graph"
-	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/lifecycle"
 	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/internal/watch"
+	"millrace.dev/millrace/controllers/pipeline/internal/decide"
 )
 
 // What the operator reads, it lists and watches; it patches objects for their finalizers, and applies what it makes. finalizers/update is for
@@ -80,10 +80,10 @@ func (r *Reconciler) reconcile(ctx context.Context, pipeline *v1alpha1.Pipeline)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	intent := decide(seen, r.Cluster, r.Settings)
+	intent := decide.Decide(seen.Observed, r.Cluster, r.Settings)
 	done := r.apply(ctx, seen, intent)
-	rep := report{seen: seen, intent: intent, done: done, powerSafe: r.powerSafe(ctx, pipeline)}
-	r.eventDeadLettered(pipeline, seen.deadLetters)
+	rep := report{seen: seen.Observed, intent: intent, done: done, powerSafe: r.powerSafe(ctx, pipeline)}
+	r.eventDeadLettered(pipeline, seen.DeadLetters)
 	r.follow(seen)
 	before := pipeline.DeepCopy()
 	return lifecycle.End(func() error { return r.writeStatus(ctx, pipeline, before, rep) }, done.kubernetes, func() (reconcile.Result, error) {
@@ -104,11 +104,11 @@ func catchUp(behind bool) reconcile.Result {
 
 // follow has the controller woken when what this pass looked at changes.
 func (r *Reconciler) follow(s *snapshot) {
-	if s.resolved.Plan == nil {
+	if s.Resolved.Plan == nil {
 		return
 	}
-	r.Follow(s.pipeline, s.nats, s.natsErr, watch.Interest{Pipeline: client.ObjectKeyFromObject(s.pipeline), Streams: streamsOf(s.resolved.Plan)})
-	r.Watch.Pulse(s.pipeline, s.resolved.Plan.Ingress.Name)
+	r.Follow(s.Pipeline, s.nats, s.NATSErr, watch.Interest{Pipeline: client.ObjectKeyFromObject(s.Pipeline), Streams: decide.StreamsOf(s.Resolved.Plan)})
+	r.Watch.Pulse(s.Pipeline, s.Resolved.Plan.Ingress.Name)
 }
 
 // writeStatus patches the status once, and only when it changed or lastObserved is old.
@@ -144,18 +144,11 @@ func (r *Reconciler) next(pipeline, before *v1alpha1.Pipeline, rep report) recon
 		return r.Retry(pipeline, v1alpha1.ConditionStagesReady, failure.First)
 	case rep.done.waiting():
 		return r.Retry(pipeline, v1alpha1.ConditionStreamsReady, shortestRetry)
-	case value(pipeline.Status.Lag) > 0, len(rep.seen.taken) > 0, rep.powerSafe != nil && rep.powerSafe.Status != metav1.ConditionTrue,
+	case value(pipeline.Status.Lag) > 0, len(rep.seen.Taken) > 0, rep.powerSafe != nil && rep.powerSafe.Status != metav1.ConditionTrue,
 		!equality.Semantic.DeepEqual(before.Status.Streams, pipeline.Status.Streams):
 		interval = r.Fresh
 	case rep.powerSafe != nil:
 		interval = time.Minute
 	}
 	return r.Later(pipeline, interval)
-}
-
-// ownerOf is what marks the streams of a pipeline.
-func ownerOf(pipeline *v1alpha1.Pipeline, cluster string) jetstream.Owner {
-	return jetstream.Owner{
-		UID: string(pipeline.UID), Pipeline: pipeline.Namespace + "/" + pipeline.Name, Cluster: cluster,
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/lifecycle"
+	"millrace.dev/millrace/controllers/pipeline/internal/decide"
 )
 
 // finalize takes a Pipeline down: its Stages first, whose finalizers delete their
@@ -62,7 +63,7 @@ func (r *Reconciler) releaseStreams(ctx context.Context, pipeline *v1alpha1.Pipe
 	if err != nil {
 		return err
 	}
-	streams, err := nats.StreamsOf(ownerOf(pipeline, r.Cluster))
+	streams, err := nats.StreamsOf(decide.OwnerOf(pipeline, r.Cluster))
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/failure"
 	"millrace.dev/millrace/controllers/internal/lifecycle"
 	"millrace.dev/millrace/controllers/internal/watch"
+	"millrace.dev/millrace/controllers/stage/internal/decide"
 )
 
 // Deployments and autoscalers are read one by one, past the cache, before the operator makes one: somebody else may have the name. A
@@ -88,29 +89,29 @@ func (r *Reconciler) reconcile(ctx context.Context, stage *v1alpha1.Stage) (reco
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	intent := decide(seen, r.Cluster)
+	intent := decide.Decide(seen.Observed, r.Cluster)
 	done := r.apply(ctx, seen, intent)
 	r.follow(seen)
 	before := stage.DeepCopy()
-	rep := report{seen: seen, intent: intent, done: done}
+	rep := report{seen: seen.Observed, intent: intent, done: done}
 	return lifecycle.End(func() error { return r.writeStatus(ctx, stage, before, rep) }, done.kubernetes, func() (reconcile.Result, error) {
-		return r.next(stage, before, done, r.progress.moved(client.ObjectKeyFromObject(stage), seen, r.Now())), nil
+		return r.next(stage, before, done, r.progress.moved(client.ObjectKeyFromObject(stage), seen.Observed, r.Now())), nil
 	})
 }
 
 // follow has the controller woken when what this pass looked at changes.
 func (r *Reconciler) follow(s *snapshot) {
-	if s.newest == nil {
+	if s.Newest == nil {
 		return
 	}
-	interest := watch.Interest{Pipeline: client.ObjectKey{Namespace: s.stage.Namespace, Name: s.stage.Spec.PipelineRef.Name}}
-	for _, c := range s.newest.Consumers() {
+	interest := watch.Interest{Pipeline: client.ObjectKey{Namespace: s.Stage.Namespace, Name: s.Stage.Spec.PipelineRef.Name}}
+	for _, c := range s.Newest.Consumers() {
 		if !slices.Contains(interest.Streams, c.Stream) {
 			interest.Streams = append(interest.Streams, c.Stream)
 		}
 		interest.Consumers = append(interest.Consumers, watch.Consumer{Stream: c.Stream, Name: c.Durable})
 	}
-	r.Follow(s.stage, s.nats, s.natsErr, interest)
+	r.Follow(s.Stage, s.nats, s.NATSErr, interest)
 }
 
 // writeStatus patches the status once, and only when it changed. Where the Pipeline controller was first, it is written on top of

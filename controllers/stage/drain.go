@@ -18,6 +18,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/internal/status"
+	"millrace.dev/millrace/controllers/stage/internal/decide"
 )
 
 // leftover is a stage that is being deleted, and what is there of it.
@@ -77,7 +78,7 @@ func (r *Reconciler) drain(ctx context.Context, stage *v1alpha1.Stage) (waits bo
 // not: with the stage, or with the streams of a pipeline that is deleted with them.
 func (r *Reconciler) gatherLeftover(ctx context.Context, stage *v1alpha1.Stage) (l leftover, drains bool, err error) {
 	l.stage = stage
-	if leaves(stage) {
+	if decide.LeavesUnprocessed(stage) {
 		return l, false, nil
 	}
 	if l.history, err = revision.List(ctx, r.Client, stage); revision.IsAPIError(err) {
@@ -121,7 +122,7 @@ func (l leftover) left(in *intake.Intake) (left, lost []intake.Former, upstream 
 			if f.Events > 0 {
 				lost = append(lost, f)
 			}
-		case upstream != "" || !drained(f, before):
+		case upstream != "" || !decide.Drained(f, before):
 			left = append(left, f)
 		}
 	}

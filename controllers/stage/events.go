@@ -17,6 +17,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/lifecycle"
+	"millrace.dev/millrace/controllers/stage/internal/decide"
 )
 
 // The actions of Events: what the operator was doing.
@@ -27,10 +28,10 @@ const (
 
 // eventConsumers tells of the lanes to which the same was done in one Event.
 func (r *Reconciler) eventConsumers(s *v1alpha1.Stage, changes []jetstream.ConsumerChange) {
-	known := map[durable]bool{}
+	known := map[decide.Durable]bool{}
 	for _, c := range s.Status.Consumers {
 		for _, name := range intake.Durables(c) {
-			known[durable{c.Stream, name}] = true
+			known[decide.Durable{Stream: c.Stream, Name: name}] = true
 		}
 	}
 	type deed struct {
@@ -40,7 +41,7 @@ func (r *Reconciler) eventConsumers(s *v1alpha1.Stage, changes []jetstream.Consu
 	}
 	names, order := map[deed][]string{}, []deed{}
 	for _, c := range changes {
-		d := deed{c.Stream, c.Fields.String(), c.Action, known[durable{c.Stream, c.Name}]}
+		d := deed{c.Stream, c.Fields.String(), c.Action, known[decide.Durable{Stream: c.Stream, Name: c.Name}]}
 		if names[d] == nil {
 			order = append(order, d)
 		}
@@ -64,7 +65,7 @@ func (r *Reconciler) eventConsumers(s *v1alpha1.Stage, changes []jetstream.Consu
 
 // eventBacklog says, before a worker does so, what new consumers will read of what was stored before: one Event for
 // each stream.
-func (r *Reconciler) eventBacklog(s *v1alpha1.Stage, consumers []consumer, backlogs map[string]jetstream.Lag) {
+func (r *Reconciler) eventBacklog(s *v1alpha1.Stage, consumers []decide.Consumer, backlogs map[string]jetstream.Lag) {
 	sums := map[string]jetstream.Lag{}
 	for _, c := range consumers {
 		if b, ok := backlogs[key(c.Stream, c.Name)]; ok {

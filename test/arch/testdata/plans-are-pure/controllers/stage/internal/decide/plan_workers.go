@@ -1,3 +1,3 @@
-package stage
+package decide
 
 import _ "github.com/nats-io/jsm.go"

@@ -1,4 +1,4 @@
-package pipeline
+package decide
 
 import (
 	"path/filepath"
@@ -35,30 +35,30 @@ func pipeline() *v1alpha1.Pipeline {
 	}
 }
 
-func snap(t *testing.T, p *v1alpha1.Pipeline, attached ...v1alpha1.Stage) *snapshot {
+func snap(t *testing.T, p *v1alpha1.Pipeline, attached ...v1alpha1.Stage) *Observed {
 	t.Helper()
 	planner, err := graph.NewPlanner(config.NATS{URL: "nats://nats:4222"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &snapshot{
-		pipeline: p, stages: graph.Stages{Attached: attached}, resolved: planner.Resolve(p, attached, nil),
-		taken: map[string]*v1alpha1.Stage{}, streams: map[string]*jetstream.Stream{},
+	return &Observed{
+		Pipeline: p, Stages: graph.Stages{Attached: attached}, Resolved: planner.Resolve(p, attached, nil),
+		Taken: map[string]*v1alpha1.Stage{}, Streams: map[string]*jetstream.Stream{},
 	}
 }
 
 func TestNewPipelineGolden(t *testing.T) {
 	p := pipeline()
-	in := decide(snap(t, p), "blue", settings)
+	in := Decide(snap(t, p), "blue", settings)
 	var b strings.Builder
-	for _, change := range in.streams {
+	for _, change := range in.Streams {
 		if change.Action != jetstream.ActionCreate {
 			t.Errorf("stream %s: got %s, want create", change.Name, change.Action)
 		}
 		write(t, &b, change.Config)
 	}
-	for _, c := range in.children {
-		stage, err := stageFor(p, c.entry)
+	for _, c := range in.Children {
+		stage, err := Child(p, c.Entry)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,59 +87,59 @@ func TestDecide(t *testing.T) {
 		}, Spec: v1alpha1.StageSpec{PipelineRef: v1alpha1.PipelineRef{Name: "obs"}, Name: name}}
 	}
 	tests := map[string]struct {
-		change func(*snapshot)
+		change func(*Observed)
 		want   map[string]int
 	}{
-		"new": {func(*snapshot) {}, map[string]int{"children": 2, "streams": 7}},
+		"new": {func(*Observed) {}, map[string]int{"children": 2, "streams": 7}},
 		"NATS away: children all the same": {
-			func(s *snapshot) { s.natsErr = &jetstream.UnreachableError{} }, map[string]int{"children": 2},
+			func(s *Observed) { s.NATSErr = &jetstream.UnreachableError{} }, map[string]int{"children": 2},
 		},
 		"an entry is gone": {
-			func(s *snapshot) { s.stages.Children = []v1alpha1.Stage{child("validate"), child("old")} },
+			func(s *Observed) { s.Stages.Children = []v1alpha1.Stage{child("validate"), child("old")} },
 			map[string]int{"children": 2, "streams": 7, "prune": 1},
 		},
 		"an old child is being deleted": {
-			func(s *snapshot) {
+			func(s *Observed) {
 				old := child("old")
 				old.DeletionTimestamp = &metav1.Time{}
 				*old.DeletionTimestamp = metav1.Now()
-				s.stages.Children = []v1alpha1.Stage{old}
+				s.Stages.Children = []v1alpha1.Stage{old}
 			},
 			map[string]int{"children": 2, "streams": 7},
 		},
 		"a name is taken": {
-			func(s *snapshot) { s.taken["obs-validate"] = &v1alpha1.Stage{} },
+			func(s *Observed) { s.Taken["obs-validate"] = &v1alpha1.Stage{} },
 			map[string]int{"children": 1, "streams": 7},
 		},
 		"a stream is not planned any more": {
-			func(s *snapshot) {
-				s.pipeline.Status.Streams = []v1alpha1.StreamStatus{{Name: "SHOP_OBS_RAW"}, {Name: "OLD"}}
+			func(s *Observed) {
+				s.Pipeline.Status.Streams = []v1alpha1.StreamStatus{{Name: "SHOP_OBS_RAW"}, {Name: "OLD"}}
 			},
 			map[string]int{"children": 2, "streams": 7, "retained": 1},
 		},
 		"a foreign stream": {
-			func(s *snapshot) { s.streams["SHOP_OBS_RAW"] = &jetstream.Stream{Config: api.StreamConfig{}} },
+			func(s *Observed) { s.Streams["SHOP_OBS_RAW"] = &jetstream.Stream{Config: api.StreamConfig{}} },
 			map[string]int{"children": 2, "streams": 7, "refused": 1},
 		},
-		"refused": {func(s *snapshot) { s.resolved = graph.Resolved{} }, map[string]int{}},
+		"refused": {func(s *Observed) { s.Resolved = graph.Resolved{} }, map[string]int{}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			s := snap(t, pipeline())
 			test.change(s)
-			in := decide(s, "", settings)
+			in := Decide(s, "", settings)
 			got := map[string]int{}
 			count := func(what string, n int) {
 				if n > 0 {
 					got[what] = n
 				}
 			}
-			count("children", len(in.children))
-			count("streams", len(in.streams))
-			count("prune", len(in.prune))
-			count("retained", len(in.retained))
+			count("children", len(in.Children))
+			count("streams", len(in.Streams))
+			count("prune", len(in.Prune))
+			count("retained", len(in.Retained))
 			refused := 0
-			for _, c := range in.streams {
+			for _, c := range in.Streams {
 				if c.Action.Refused() {
 					refused++
 				}
@@ -154,7 +154,7 @@ func TestDecide(t *testing.T) {
 
 func TestChildSaysNothingOfReplicas(t *testing.T) {
 	p := pipeline()
-	stage, err := stageFor(p, p.Spec.Stages[0])
+	stage, err := Child(p, p.Spec.Stages[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,18 +171,18 @@ func TestChildThatDrainsIsLeftAlone(t *testing.T) {
 		Namespace: p.Namespace, Name: p.Name + "-" + p.Spec.Stages[0].Name, DeletionTimestamp: new(metav1.Now()),
 		OwnerReferences: []metav1.OwnerReference{{APIVersion: "millrace.dev/v1alpha1", Kind: "Pipeline", Name: p.Name, UID: p.UID, Controller: new(true)}},
 	}, Spec: v1alpha1.StageSpec{PipelineRef: v1alpha1.PipelineRef{Name: p.Name}, Name: p.Spec.Stages[0].Name, StageNode: v1alpha1.StageNode{Enrich: &v1alpha1.EnrichSpec{}}}}
-	s.stages.Children = []v1alpha1.Stage{old}
-	in := decide(s, "", settings)
-	for _, c := range in.children {
-		if c.live != nil || c.entry.Name == old.Spec.Name {
-			t.Errorf("%s is applied to the Stage that is being deleted", c.entry.Name)
+	s.Stages.Children = []v1alpha1.Stage{old}
+	in := Decide(s, "", settings)
+	for _, c := range in.Children {
+		if c.Live != nil || c.Entry.Name == old.Spec.Name {
+			t.Errorf("%s is applied to the Stage that is being deleted", c.Entry.Name)
 		}
 	}
-	if len(in.prune) != 0 {
-		t.Errorf("pruned: %d", len(in.prune))
+	if len(in.Prune) != 0 {
+		t.Errorf("pruned: %d", len(in.Prune))
 	}
-	s.stages.Children = nil
-	if in := decide(s, "", settings); len(in.children) != len(p.Spec.Stages) {
-		t.Errorf("%d of %d children are applied when it is gone", len(in.children), len(p.Spec.Stages))
+	s.Stages.Children = nil
+	if in := Decide(s, "", settings); len(in.Children) != len(p.Spec.Stages) {
+		t.Errorf("%d of %d children are applied when it is gone", len(in.Children), len(p.Spec.Stages))
 	}
 }

@@ -1,4 +1,4 @@
-package stage
+package decide
 
 import (
 	_ "k8s.io/client-go/applyconfigurations/apps/v1"

@@ -20,6 +20,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/revision"
+	"millrace.dev/millrace/controllers/stage/internal/decide"
 	"millrace.dev/millrace/test/golden"
 	"millrace.dev/millrace/workers/config"
 )
@@ -63,15 +64,15 @@ func child(name string) *v1alpha1.Stage {
 }
 
 // snap is the snapshot of a stage that has a revision, and of which nothing else exists yet.
-func snap(t *testing.T, p *v1alpha1.Pipeline, stage *v1alpha1.Stage) *snapshot {
+func snap(t *testing.T, p *v1alpha1.Pipeline, stage *v1alpha1.Stage) *decide.Observed {
 	t.Helper()
-	s := &snapshot{stage: stage, scaling: &autoscale.Observed{Backend: autoscale.None{}}}
-	s.compile(t, p)
+	s := &decide.Observed{Stage: stage, Scaling: &autoscale.Observed{Backend: autoscale.None{}}}
+	compile(t, s, p)
 	return s
 }
 
 // compile adds the revision of a manifest to the history of the stage.
-func (s *snapshot) compile(t *testing.T, p *v1alpha1.Pipeline) *revision.Revision {
+func compile(t *testing.T, s *decide.Observed, p *v1alpha1.Pipeline) *revision.Revision {
 	t.Helper()
 	planner, err := graph.NewPlanner(config.NATS{URL: "nats://nats:4222"})
 	if err != nil {
@@ -81,41 +82,41 @@ func (s *snapshot) compile(t *testing.T, p *v1alpha1.Pipeline) *revision.Revisio
 	if len(resolved.Errors) > 0 {
 		t.Fatal(resolved.Errors.ToAggregate())
 	}
-	node := resolved.Node(s.stage)
+	node := resolved.Node(s.Stage)
 	if node == nil {
-		t.Fatalf("stage %s is not in the plan", s.stage.Name)
+		t.Fatalf("stage %s is not in the plan", s.Stage.Name)
 	}
 	made, marks, err := revision.Compile(revision.Source{
-		Pipeline: p, Stage: s.stage, Spec: graph.Spec(s.stage, p), Node: node, Leases: resolved.Plan.Leases,
+		Pipeline: p, Stage: s.Stage, Spec: graph.Spec(s.Stage, p), Node: node, Leases: resolved.Plan.Leases,
 	}, compiler)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.add(t, made, marks)
+	return add(t, s, made, marks)
 }
 
 // add has the stage have one more revision, a minute after the one before.
-func (s *snapshot) add(t *testing.T, made revision.Content, marks revision.Marks) *revision.Revision {
+func add(t *testing.T, s *decide.Observed, made revision.Content, marks revision.Marks) *revision.Revision {
 	t.Helper()
-	number := int64(len(s.history) + 1)
-	object, err := revision.Object(s.stage, nil, number, made, marks)
+	number := int64(len(s.History) + 1)
+	object, err := revision.Object(s.Stage, nil, number, made, marks)
 	if err != nil {
 		t.Fatal(err)
 	}
 	object.CreationTimestamp = metav1.NewTime(time.Unix(1_700_000_000, 0).Add(time.Duration(number) * time.Minute))
-	if s.newest, err = revision.Decode(object); err != nil {
+	if s.Newest, err = revision.Decode(object); err != nil {
 		t.Fatal(err)
 	}
-	s.history = append(s.history, s.newest)
-	s.intake.Inputs = nil
-	for _, in := range s.newest.Inputs {
+	s.History = append(s.History, s.Newest)
+	s.Intake.Inputs = nil
+	for _, in := range s.Newest.Inputs {
 		input := intake.Input{From: in.From, Stream: in.Stream, Durable: in.Durable}
 		for _, want := range in.Lanes {
 			input.Lanes = append(input.Lanes, intake.Lane{Want: want})
 		}
-		s.intake.Inputs = append(s.intake.Inputs, input)
+		s.Intake.Inputs = append(s.Intake.Inputs, input)
 	}
-	return s.newest
+	return s.Newest
 }
 
 // mounting is a Deployment of the stage whose pods mount a ConfigMap.
@@ -165,8 +166,8 @@ func TestWorkersGolden(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			in := decide(snap(t, pipeline(test.change), child(test.stage)), "")
-			got := document(t, in.workers.config) + "---\n" + document(t, in.workers.deployment)
+			in := decide.Decide(snap(t, pipeline(test.change), child(test.stage)), "")
+			got := document(t, in.Workers.Config) + "---\n" + document(t, in.Workers.Deployment)
 			golden.Check(t, filepath.Join("testdata", name+".yaml"), got)
 		})
 	}
@@ -200,7 +201,7 @@ func TestReplicas(t *testing.T) {
 			stage := child(test.stage)
 			stage.Spec.Replicas = test.asked
 			s := snap(t, pipeline(func(p *v1alpha1.Pipeline) { p.Spec.Suspend = test.suspended }), stage)
-			if got := replicas(stage, s.newest); got != test.want {
+			if got := decide.Decide(s, "").Workers.Replicas; got != test.want {
 				t.Errorf("got %d, want %d", got, test.want)
 			}
 		})
@@ -227,9 +228,9 @@ func TestDecideConsumers(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			s := snap(t, pipeline(nil), child("validate"))
-			test.lane(&s.intake.Inputs[0].Lanes[0])
-			got := decideConsumers(s, "")
-			if len(got) != 1 || got[0].Action != test.action || got[0].streamMissing != test.waits {
+			test.lane(&s.Intake.Inputs[0].Lanes[0])
+			got := decide.Decide(s, "").Consumers
+			if len(got) != 1 || got[0].Action != test.action || got[0].StreamMissing != test.waits {
 				t.Errorf("got %+v, want %s, stream missing %v", got, test.action, test.waits)
 			}
 		})
@@ -243,15 +244,15 @@ func TestChainedStage(t *testing.T) {
 		p.Spec.Stages[1].Placement = &v1alpha1.PlacementSpec{With: "validate"}
 		p.Spec.Stages[1].Workers = v1alpha1.WorkersSpec{}
 	})
-	in := decide(snap(t, p, child("validate")), "")
-	c, err := config.Parse([]byte(in.workers.config.Data[revision.ConfigKey]))
+	in := decide.Decide(snap(t, p, child("validate")), "")
+	c, err := config.Parse([]byte(in.Workers.Config.Data[revision.ConfigKey]))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(c.Chain) != 1 || c.Chain[0].Stage != "enrich" || c.Chain[0].Enrich == nil {
 		t.Errorf("got chain %+v, want enrich", c.Chain)
 	}
-	spec := in.workers.deployment.Spec.Template.Spec
+	spec := in.Workers.Deployment.Spec.Template.Spec
 	if !*spec.AutomountServiceAccountToken || *spec.ServiceAccountName != compiler.ServiceAccount {
 		t.Error("enrich reads the cluster, but the pods that it runs in cannot")
 	}
@@ -260,9 +261,9 @@ func TestChainedStage(t *testing.T) {
 	stage.Spec.Replicas = new(int32(3))
 	s := snap(t, p, stage)
 	stage.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonAccepted, Message: "spec is valid"}}
-	in = decide(s, "")
-	if in.workers != nil || len(in.consumers) > 0 {
-		t.Errorf("got workers %v and consumers %v, want none", in.workers, in.consumers)
+	in = decide.Decide(s, "")
+	if in.Workers != nil || len(in.Consumers) > 0 {
+		t.Errorf("got workers %v and consumers %v, want none", in.Workers, in.Consumers)
 	}
 	setStatus(&stage.Status, report{seen: s, intent: in}, time.Unix(1_700_000_000, 0))
 	got := map[string]string{}
@@ -284,17 +285,17 @@ func TestStatusSumsUpLanes(t *testing.T) {
 	s := snap(t, pipeline(nil), child("enrich"))
 	now := time.Unix(1_700_000_000, 0)
 	done := outcome{consumers: map[string]*jetstream.Consumer{}}
-	lanes := s.intake.Inputs[0].Lanes
+	lanes := s.Intake.Inputs[0].Lanes
 	for i := range lanes {
 		lanes[i].Have = &jetstream.Consumer{
-			Config:  jetstream.ConsumerConfig(lanes[i].Want, access.StageOwner(s.stage, "")),
+			Config:  jetstream.ConsumerConfig(lanes[i].Want, access.StageOwner(s.Stage, "")),
 			Pending: 2, AckPending: uint64(i), Redelivered: 1,
 		}
 		lanes[i].Lag = jetstream.Lag{Events: 10, Oldest: now.Add(-time.Duration(i) * time.Second)}
 		done.consumers[key(lanes[i].Want.Stream, lanes[i].Want.Durable)] = lanes[i].Have
 	}
 	var got v1alpha1.StageStatus
-	setLag(&got, report{seen: s, intent: intent{consumers: decideConsumers(s, "")}, done: done}, now)
+	setLag(&got, report{seen: s, intent: decide.Decide(s, ""), done: done}, now)
 	want := v1alpha1.StageStatus{
 		Lag: new(int64(80)), LagSeconds: new(int64(7)),
 		Consumers: []v1alpha1.ConsumerStatus{{
@@ -306,7 +307,7 @@ func TestStatusSumsUpLanes(t *testing.T) {
 	}
 	names := intake.Durables(got.Consumers[0])
 	var planned []string
-	for _, c := range s.newest.Consumers() {
+	for _, c := range s.Newest.Consumers() {
 		planned = append(planned, c.Durable)
 	}
 	if diff := cmp.Diff(planned, names); diff != "" {
@@ -326,8 +327,8 @@ func stream(metadata map[string]string) *jetstream.Stream {
 
 func TestOldConfigMapsGoOnlyAfterTheRollout(t *testing.T) {
 	s := snap(t, pipeline(nil), child("validate"))
-	current := s.newest.ConfigMap
-	s.configMaps = []corev1.ConfigMap{{ObjectMeta: metav1.ObjectMeta{Name: "old"}}, {ObjectMeta: metav1.ObjectMeta{Name: current}}}
+	current := s.Newest.ConfigMap
+	s.ConfigMaps = []corev1.ConfigMap{{ObjectMeta: metav1.ObjectMeta{Name: "old"}}, {ObjectMeta: metav1.ObjectMeta{Name: current}}}
 	done := appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 1, UpdatedReplicas: 1}
 	tests := map[string]struct {
 		mounts string
@@ -342,9 +343,9 @@ func TestOldConfigMapsGoOnlyAfterTheRollout(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			s.deployment = mounting(test.mounts)
-			s.deployment.Generation, s.deployment.Status = 2, test.status
-			if got := pruneConfigMaps(s, s.newest); len(got) != test.want {
+			s.Deployment = mounting(test.mounts)
+			s.Deployment.Generation, s.Deployment.Status = 2, test.status
+			if got := decide.Decide(s, "").Prune; len(got) != test.want {
 				t.Errorf("got %d to delete, want %d", len(got), test.want)
 			}
 		})

@@ -1,4 +1,4 @@
-package pipeline
+package decide
 
 import (
 	"errors"
@@ -36,17 +36,17 @@ func TestEachStageGetsARevision(t *testing.T) {
 		}},
 	}
 	s := snap(t, pipeline(), attached)
-	s.stages.Children = []v1alpha1.Stage{childOf("validate")} // correlate is being made
-	in := decide(s, "", settings)
-	if len(in.revisions) != 2 || len(in.failed) > 0 {
-		t.Fatalf("got %d revisions and %v, want one for validate and one for archive", len(in.revisions), in.failed)
+	s.Stages.Children = []v1alpha1.Stage{childOf("validate")} // correlate is being made
+	in := Decide(s, "", settings)
+	if len(in.Revisions) != 2 || len(in.Failed) > 0 {
+		t.Fatalf("got %d revisions and %v, want one for validate and one for archive", len(in.Revisions), in.Failed)
 	}
-	s.running = map[string]running{}
-	for _, c := range in.revisions {
-		if len(c.step.Write) != 1 || c.step.Write[0].Number != 1 {
-			t.Fatalf("%s: got %+v", c.name, c.step)
+	s.Running = map[string]Running{}
+	for _, c := range in.Revisions {
+		if len(c.Step.Write) != 1 || c.Step.Write[0].Number != 1 {
+			t.Fatalf("%s: got %+v", c.Name, c.Step)
 		}
-		object, err := revision.Object(c.stage, nil, 1, c.step.Write[0].Content, c.step.Write[0].Marks)
+		object, err := revision.Object(c.Stage, nil, 1, c.Step.Write[0].Content, c.Step.Write[0].Marks)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,33 +54,33 @@ func TestEachStageGetsARevision(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.running[c.stage.Name] = running{history: revision.History{r}}
+		s.Running[c.Stage.Name] = Running{History: revision.History{r}}
 	}
-	if in = decide(s, "", settings); len(in.revisions) > 0 {
-		t.Errorf("a second look writes %d revisions", len(in.revisions))
+	if in = Decide(s, "", settings); len(in.Revisions) > 0 {
+		t.Errorf("a second look writes %d revisions", len(in.Revisions))
 	}
-	s.pipeline.Spec.Stages[0].Validate.RequiredAttributes = []string{"id", "source"}
-	next := snap(t, s.pipeline, attached)
-	next.stages, next.running = s.stages, s.running
-	if in = decide(next, "", settings); len(in.revisions) != 1 || in.revisions[0].name != "validate" || in.revisions[0].step.Write[0].Number != 2 {
-		t.Errorf("an edit of validate writes %+v", in.revisions)
+	s.Pipeline.Spec.Stages[0].Validate.RequiredAttributes = []string{"id", "source"}
+	next := snap(t, s.Pipeline, attached)
+	next.Stages, next.Running = s.Stages, s.Running
+	if in = Decide(next, "", settings); len(in.Revisions) != 1 || in.Revisions[0].Name != "validate" || in.Revisions[0].Step.Write[0].Number != 2 {
+		t.Errorf("an edit of validate writes %+v", in.Revisions)
 	}
-	if got := lanesOf(s.running); got["obs-validate"] != 1 || got["archive"] != 1 {
+	if got := LanesOf(s.Running); got["obs-validate"] != 1 || got["archive"] != 1 {
 		t.Errorf("got lanes %v", got)
 	}
-	next.running["obs-validate"] = running{unreadable: errors.New("of another release")}
-	if in = decide(next, "", settings); len(in.failed) != 1 || len(in.revisions) != 0 {
-		t.Errorf("over revisions that it cannot read it writes %+v, and says %v", in.revisions, in.failed)
+	next.Running["obs-validate"] = Running{Unreadable: errors.New("of another release")}
+	if in = Decide(next, "", settings); len(in.Failed) != 1 || len(in.Revisions) != 0 {
+		t.Errorf("over revisions that it cannot read it writes %+v, and says %v", in.Revisions, in.Failed)
 	}
 }
 
 // TestAcceptedOfStages: what is refused, and what runs on all the same.
 func TestAcceptedOfStages(t *testing.T) {
 	refused := field.ErrorList{field.Invalid(field.NewPath("spec", "stages").Index(0), "x", "no such function")}
-	ran := map[string]running{"obs-validate": {history: revision.History{{Number: 1}}}, "archive": {history: revision.History{{Number: 1, Marks: revision.Marks{Manifest: "0/1/"}}}}}
+	ran := map[string]Running{"obs-validate": {History: revision.History{{Number: 1}}}, "archive": {History: revision.History{{Number: 1, Marks: revision.Marks{Manifest: "0/1/"}}}}}
 	for name, test := range map[string]struct {
 		stage  v1alpha1.Stage
-		change func(*snapshot)
+		change func(*Observed)
 		want   metav1.ConditionStatus
 		reason string
 		says   string
@@ -92,22 +92,22 @@ func TestAcceptedOfStages(t *testing.T) {
 		},
 		"a child that is not named any more": {childOf("gone"), nil, metav1.ConditionFalse, v1alpha1.ReasonProgressing, "Pipeline obs does not name"},
 		"the Pipeline is refused, the stage runs": {
-			childOf("validate"), func(s *snapshot) { s.resolved, s.running = graph.Resolved{Errors: refused}, ran },
+			childOf("validate"), func(s *Observed) { s.Resolved, s.Running = graph.Resolved{Errors: refused}, ran },
 			metav1.ConditionTrue, v1alpha1.ReasonAccepted, "the stage runs on as it was accepted last: Pipeline obs is refused",
 		},
 		"the Pipeline is refused, the stage never ran": {
-			childOf("validate"), func(s *snapshot) { s.resolved = graph.Resolved{Errors: refused} },
+			childOf("validate"), func(s *Observed) { s.Resolved = graph.Resolved{Errors: refused} },
 			metav1.ConditionFalse, v1alpha1.ReasonPipelineInvalid, "Pipeline obs is refused",
 		},
 		"an attached stage is refused": {
 			v1alpha1.Stage{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "archive"}, Spec: v1alpha1.StageSpec{PipelineRef: v1alpha1.PipelineRef{Name: "obs"}}},
-			func(s *snapshot) { s.resolved.Refused = map[string]field.ErrorList{"archive": refused} },
+			func(s *Observed) { s.Resolved.Refused = map[string]field.ErrorList{"archive": refused} },
 			metav1.ConditionFalse, v1alpha1.ReasonInvalid, "spec.stages[0]: Invalid",
 		},
 		"an attached stage is refused, and runs": {
 			v1alpha1.Stage{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "archive"}, Spec: v1alpha1.StageSpec{PipelineRef: v1alpha1.PipelineRef{Name: "obs"}}},
-			func(s *snapshot) {
-				s.resolved.Refused, s.running = map[string]field.ErrorList{"archive": refused}, ran
+			func(s *Observed) {
+				s.Resolved.Refused, s.Running = map[string]field.ErrorList{"archive": refused}, ran
 			},
 			metav1.ConditionFalse, v1alpha1.ReasonInvalid, "it runs on as it was accepted last",
 		},
@@ -115,15 +115,15 @@ func TestAcceptedOfStages(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := snap(t, pipeline())
 			if graph.IsChild(&test.stage) {
-				s.stages.Children = []v1alpha1.Stage{test.stage}
+				s.Stages.Children = []v1alpha1.Stage{test.stage}
 			} else {
-				s.stages.Attached = []v1alpha1.Stage{test.stage}
+				s.Stages.Attached = []v1alpha1.Stage{test.stage}
 			}
 			if test.change != nil {
 				test.change(s)
 			}
-			for _, c := range decide(s, "", settings).revisions { // as the next pass finds it
-				object, err := revision.Object(c.stage, nil, 1, c.step.Write[0].Content, c.step.Write[0].Marks)
+			for _, c := range Decide(s, "", settings).Revisions { // as the next pass finds it
+				object, err := revision.Object(c.Stage, nil, 1, c.Step.Write[0].Content, c.Step.Write[0].Marks)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -131,13 +131,13 @@ func TestAcceptedOfStages(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				s.running = map[string]running{c.stage.Name: {history: revision.History{r}}}
+				s.Running = map[string]Running{c.Stage.Name: {History: revision.History{r}}}
 			}
-			in := decide(s, "", settings)
-			if len(in.accepted) != 1 {
-				t.Fatalf("got %d verdicts", len(in.accepted))
+			in := Decide(s, "", settings)
+			if len(in.Accepted) != 1 {
+				t.Fatalf("got %d verdicts", len(in.Accepted))
 			}
-			got := in.accepted[0].verdict
+			got := in.Accepted[0].Verdict
 			if got.Status != test.want || got.Reason != test.reason || !strings.Contains(got.Message, test.says) {
 				t.Errorf("got %s %s: %s", got.Status, got.Reason, got.Message)
 			}

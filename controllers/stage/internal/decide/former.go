@@ -1,4 +1,4 @@
-package stage
+package decide
 
 import (
 	"cmp"
@@ -18,9 +18,9 @@ import (
 // the times of Kubernetes lack.
 const skew = 5 * time.Second
 
-// drained says whether nothing is left that was stored before a moment; of all that is stored when the
+// Drained says whether nothing is left that was stored before a moment; of all that is stored when the
 // moment is zero.
-func drained(f intake.Former, before time.Time) bool {
+func Drained(f intake.Former, before time.Time) bool {
 	return f.Events == 0 || !before.IsZero() && f.Oldest.After(before.Add(skew))
 }
 
@@ -28,21 +28,21 @@ func drained(f intake.Former, before time.Time) bool {
 // read for a while. lost are former inputs with events left that no revision reads any more, so that nobody processes them,
 // and nobody but a person may say that nobody has to. What no worker ever read is neither: the manifest named it and did not any
 // more before workers came to it.
-func choose(s *snapshot) (run *revision.Revision, held, lost []intake.Former) {
+func choose(s *Observed) (run *revision.Revision, held, lost []intake.Former) {
 	deployed := s.deployed()
-	if leaves(s.stage) {
-		return s.newest, nil, nil
+	if LeavesUnprocessed(s.Stage) {
+		return s.Newest, nil, nil
 	}
 	if s.unsure() {
 		return deployed, nil, nil
 	}
-	for _, f := range s.intake.Former {
-		since := s.history.Left(f.Stream, f.Durable)
-		left := !drained(f, since)
-		reader := s.history.Reading(f.Stream, f.Durable)
+	for _, f := range s.Intake.Former {
+		since := s.History.Left(f.Stream, f.Durable)
+		left := !Drained(f, since)
+		reader := s.History.Reading(f.Stream, f.Durable)
 		switch {
 		case deployed != nil && deployed.Reads(f.Stream, f.Durable):
-			if left || s.leaving { // what other stages still make of what they are to process comes in
+			if left || s.Leaving { // what other stages still make of what they are to process comes in
 				held = append(held, f)
 				run = deployed
 			}
@@ -56,70 +56,70 @@ func choose(s *snapshot) (run *revision.Revision, held, lost []intake.Former) {
 		}
 	}
 	if run == nil {
-		run = s.newest
+		run = s.Newest
 	}
 	return run, held, lost
 }
 
 // decideDrop names the consumers of former inputs that are neither held nor lost.
-func decideDrop(s *snapshot, in intent) []durable {
-	var drop []durable
-	for _, f := range s.intake.Former {
+func decideDrop(s *Observed, in Desired) []Durable {
+	var drop []Durable
+	for _, f := range s.Intake.Former {
 		same := func(o intake.Former) bool {
 			return o.Stream == f.Stream && o.Durable == f.Durable && o.Lanes == f.Lanes
 		}
-		if slices.ContainsFunc(in.held, same) || slices.ContainsFunc(in.lost, same) {
+		if slices.ContainsFunc(in.Held, same) || slices.ContainsFunc(in.Lost, same) {
 			continue
 		}
-		if in.run != s.newest && in.run.Reads(f.Stream, f.Durable) {
+		if in.Run != s.Newest && in.Run.Reads(f.Stream, f.Durable) {
 			continue // its workers are bound to it until they are replaced
 		}
 		for name := range f.Consumers {
-			drop = append(drop, durable{f.Stream, name})
+			drop = append(drop, Durable{f.Stream, name})
 		}
 	}
-	slices.SortFunc(drop, func(a, b durable) int { return cmp.Or(cmp.Compare(a.stream, b.stream), cmp.Compare(a.name, b.name)) })
+	slices.SortFunc(drop, func(a, b Durable) int { return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Name, b.Name)) })
 	return drop
 }
 
 // deployed is the revision that the workers are of, or were of before somebody deleted the Deployment; nil when it is not known.
-func (s *snapshot) deployed() *revision.Revision {
-	if s.deployment == nil {
-		i := slices.IndexFunc(s.history, func(r *revision.Revision) bool { return r.Name == s.stage.Status.Revision })
+func (s *Observed) deployed() *revision.Revision {
+	if s.Deployment == nil {
+		i := slices.IndexFunc(s.History, func(r *revision.Revision) bool { return r.Name == s.Stage.Status.Revision })
 		if i < 0 {
 			return nil
 		}
-		return s.history[i]
+		return s.History[i]
 	}
-	mounted := revision.Mounted(s.deployment)
-	for _, r := range s.history {
-		if r.Name == s.deployment.Annotations[revision.AnnotationRevision] && r.ConfigMap == mounted {
+	mounted := revision.Mounted(s.Deployment)
+	for _, r := range s.History {
+		if r.Name == s.Deployment.Annotations[revision.AnnotationRevision] && r.ConfigMap == mounted {
 			return r
 		}
 	}
-	return s.history.Mounting(mounted)
+	return s.History.Mounting(mounted)
 }
 
 // unknown says that nothing tells whether there ever were workers: the Deployment is gone, and so is the status.
-func (s *snapshot) unknown() bool {
-	return s.deployment == nil && s.stage.Status.ObservedRevision == ""
+func (s *Observed) unknown() bool {
+	return s.Deployment == nil && s.Stage.Status.ObservedRevision == ""
 }
 
 // unsure says that workers may be at work on former inputs, and that NATS could not be asked: they stay.
-func (s *snapshot) unsure() bool {
+func (s *Observed) unsure() bool {
 	deployed := s.deployed()
-	return s.natsErr != nil && deployed != nil && slices.ContainsFunc(deployed.Inputs, func(in revision.Input) bool {
-		return !s.newest.Reads(in.Stream, in.Durable)
+	return s.NATSErr != nil && deployed != nil && slices.ContainsFunc(deployed.Inputs, func(in revision.Input) bool {
+		return !s.Newest.Reads(in.Stream, in.Durable)
 	})
 }
 
-// leaves says that a person has said to leave what is not processed.
-func leaves(stage *v1alpha1.Stage) bool {
+// LeavesUnprocessed says that a person has said to leave what is not processed.
+func LeavesUnprocessed(stage *v1alpha1.Stage) bool {
 	return stage.Annotations[v1alpha1.AnnotationDrain] == "false"
 }
 
-// isLeaving says whether some stage of the pipeline, but this one, is being deleted.
-func isLeaving(stages graph.Stages, but *v1alpha1.Stage) bool {
+// OthersLeave says whether some stage of the pipeline, but this one, is being deleted.
+func OthersLeave(stages graph.Stages, but *v1alpha1.Stage) bool {
 	for _, s := range slices.Concat(stages.Children, stages.Attached) {
 		if s.UID != but.UID && !s.DeletionTimestamp.IsZero() {
 			return true

@@ -1,3 +1,3 @@
-package stage
+package decide
 
 import _ "k8s.io/client-go/applyconfigurations/apps/v1"

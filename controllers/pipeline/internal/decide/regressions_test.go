@@ -1,4 +1,4 @@
-package pipeline
+package decide
 
 import (
 	"testing"
@@ -15,9 +15,9 @@ import (
 
 // TestLanesOfAdoptedWorkers: workers of a release without revisions run in eight lanes (or: somebody deleted the revisions): the planner has to know.
 func TestLanesOfAdoptedWorkers(t *testing.T) {
-	got := lanesOf(map[string]running{"obs-validate": {
-		deployment: &appsv1.Deployment{},
-		configMap:  &corev1.ConfigMap{Data: map[string]string{revision.ConfigKey: `{"lanes":8,"inputs":[{"stream":"A","durable":"a_lane"}]}`}},
+	got := LanesOf(map[string]Running{"obs-validate": {
+		Deployment: &appsv1.Deployment{},
+		ConfigMap:  &corev1.ConfigMap{Data: map[string]string{revision.ConfigKey: `{"lanes":8,"inputs":[{"stream":"A","durable":"a_lane"}]}`}},
 	}})
 	if got["obs-validate"] != 8 {
 		t.Errorf("got %v: the change of lanes is not refused, and the stage begins again at the oldest stored event", got)
@@ -30,10 +30,10 @@ func TestAcceptedWithoutRevision(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "archive", Generation: 2},
 		Spec:       v1alpha1.StageSpec{PipelineRef: v1alpha1.PipelineRef{Name: "obs"}, StageNode: v1alpha1.StageNode{From: []string{"nobody"}}},
 	})
-	s.resolved = graph.Resolved{Errors: field.ErrorList{field.Invalid(field.NewPath("spec"), "x", "no")}}
-	s.running = map[string]running{"archive": {history: revision.History{{Number: 1, Marks: revision.Marks{Manifest: "1/1/"}}}}}
-	in := decide(s, "", settings)
-	if v := in.accepted[0].verdict; v.Status == metav1.ConditionTrue {
+	s.Resolved = graph.Resolved{Errors: field.ErrorList{field.Invalid(field.NewPath("spec"), "x", "no")}}
+	s.Running = map[string]Running{"archive": {History: revision.History{{Number: 1, Marks: revision.Marks{Manifest: "1/1/"}}}}}
+	in := Decide(s, "", settings)
+	if v := in.Accepted[0].Verdict; v.Status == metav1.ConditionTrue {
 		t.Errorf("generation 2, which nothing has compiled, is %s: %s", v.Reason, v.Message)
 	}
 }
@@ -47,12 +47,12 @@ func TestAcceptedBeforeRevision(t *testing.T) {
 			From: []string{"ingress"}, Validate: &v1alpha1.ValidateSpec{},
 		}},
 	})
-	s.running = map[string]running{"archive": {history: revision.History{{Number: 1, Marks: revision.Marks{Manifest: "1/1/"}}}}}
-	in := decide(s, "", settings)
-	if len(in.revisions) != 1 {
+	s.Running = map[string]Running{"archive": {History: revision.History{{Number: 1, Marks: revision.Marks{Manifest: "1/1/"}}}}}
+	in := Decide(s, "", settings)
+	if len(in.Revisions) != 1 {
 		t.Fatal("no revision")
 	}
-	if len(in.accepted) > 0 {
-		t.Errorf("accepted while revision %d is yet to be written", in.revisions[0].step.Write[0].Number)
+	if len(in.Accepted) > 0 {
+		t.Errorf("accepted while revision %d is yet to be written", in.Revisions[0].Step.Write[0].Number)
 	}
 }

@@ -1,4 +1,4 @@
-package pipeline
+package decide
 
 import (
 	"encoding/json"
@@ -13,9 +13,9 @@ import (
 	"millrace.dev/millrace/controllers/plan"
 )
 
-// stageFor is the child Stage of one entry of the spec. It says nothing of spec.replicas:
+// Child is the child Stage of one entry of the spec. It says nothing of spec.replicas:
 // that is for `kubectl scale` and autoscalers.
-func stageFor(pipeline *v1alpha1.Pipeline, entry v1alpha1.PipelineStage) (*stageac.StageApplyConfiguration, error) {
+func Child(pipeline *v1alpha1.Pipeline, entry v1alpha1.PipelineStage) (*stageac.StageApplyConfiguration, error) {
 	node, err := nodeFor(entry.StageNode)
 	if err != nil {
 		return nil, fmt.Errorf("stage %s: %w", entry.Name, err)

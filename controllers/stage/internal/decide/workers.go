@@ -1,4 +1,4 @@
-package stage
+package decide
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 )
 
 // workersFor are the objects that run a stage by a revision. How many there are to be is in the newest.
-func workersFor(s *snapshot, run *revision.Revision) (*workers, error) {
+func workersFor(s *Observed, run *revision.Revision) (*workers, error) {
 	spec, err := run.Spec()
 	if err != nil {
 		return nil, fmt.Errorf("revision %s: %w", run.Name, err)
@@ -23,18 +23,18 @@ func workersFor(s *snapshot, run *revision.Revision) (*workers, error) {
 	if err != nil {
 		return nil, fmt.Errorf("revision %s: %w", run.Name, err)
 	}
-	scales, err := autoscale.Decide(s.workload(), s.scaling)
+	scales, err := autoscale.Decide(s.Workload(), s.Scaling)
 	if err != nil {
 		return nil, err
 	}
-	n, leave := replicas(s.stage, s.newest), false
+	n, leave := replicas(s.Stage, s.Newest), false
 	if scales != nil {
 		leave = scales.Leave
 		switch {
 		case scales.Replicas != nil:
 			n = *scales.Replicas
-		case s.deployment != nil:
-			n = revision.Replicas(s.deployment)
+		case s.Deployment != nil:
+			n = revision.Replicas(s.Deployment)
 		default:
 			n = 1 // what the API server gives a new Deployment
 		}
@@ -47,20 +47,20 @@ func workersFor(s *snapshot, run *revision.Revision) (*workers, error) {
 		return nil, fmt.Errorf("revision %s: %w", run.Name, err)
 	}
 	return &workers{
-		replicas: n, autoscaling: scales, earlier: run == s.newest && run.Marks.Made != hash,
-		config: corev1ac.ConfigMap(run.ConfigMap, s.stage.Namespace).
-			WithLabels(s.workload().Labels()).
-			WithOwnerReferences(apply.ControlledBy("Stage", s.stage)).
+		Replicas: n, Autoscaling: scales, Earlier: run == s.Newest && run.Marks.Made != hash,
+		Config: corev1ac.ConfigMap(run.ConfigMap, s.Stage.Namespace).
+			WithLabels(s.Workload().Labels()).
+			WithOwnerReferences(apply.ControlledBy("Stage", s.Stage)).
 			WithData(map[string]string{revision.ConfigKey: config}),
-		deployment: appsv1ac.Deployment(s.stage.Name, s.stage.Namespace).
-			WithLabels(s.workload().Labels()).
+		Deployment: appsv1ac.Deployment(s.Stage.Name, s.Stage.Namespace).
+			WithLabels(s.Workload().Labels()).
 			WithAnnotations(map[string]string{revision.AnnotationRevision: run.Name}).
-			WithOwnerReferences(apply.ControlledBy("Stage", s.stage)).
+			WithOwnerReferences(apply.ControlledBy("Stage", s.Stage)).
 			WithSpec(spec),
 	}, nil
 }
 
-// replicas is the number of workers where it is fixed: none while suspended, else what was asked for.
+// Replicas is the number of workers where it is fixed: none while suspended, else what was asked for.
 // Those beyond the lanes of the stage are standbys.
 func replicas(stage *v1alpha1.Stage, newest *revision.Revision) int32 {
 	switch {
