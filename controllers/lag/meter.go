@@ -235,7 +235,7 @@ func (m *Meter) measure(ctx context.Context, stage *v1alpha1.Stage) Reading {
 	if e.begun && e.reading.Err == nil && now.Sub(e.reading.At) < m.Every*3/4 {
 		return e.reading
 	}
-	seen, err := m.look(ctx, stage)
+	seen, err := m.observe(ctx, stage)
 	if err != nil && ctx.Err() != nil && !errors.Is(context.Cause(ctx), errTooLong) { // who asked has gone: that says nothing of the stage
 		r := e.reading
 		r.Err = err
@@ -258,7 +258,7 @@ func (m *Meter) measure(ctx context.Context, stage *v1alpha1.Stage) Reading {
 }
 
 // learn makes the reading from what was seen.
-func (e *entry) learn(stage *v1alpha1.Stage, seen sight, down time.Duration) {
+func (e *entry) learn(stage *v1alpha1.Stage, seen observation, down time.Duration) {
 	now := seen.sample.At
 	if !e.begun || e.estimate.Last().At.IsZero() {
 		// What was known, and what there is, outlive a restart of the operator.
@@ -326,7 +326,7 @@ func (m *Meter) forget() {
 }
 
 // deployment reads the number of workers that there should be, and that are ready.
-func (m *Meter) deployment(ctx context.Context, stage *v1alpha1.Stage, s *sight) error {
+func (m *Meter) deployment(ctx context.Context, stage *v1alpha1.Stage, s *observation) error {
 	var d appsv1.Deployment
 	err := m.Client.Get(ctx, client.ObjectKeyFromObject(stage), &d)
 	if apierrors.IsNotFound(err) {

@@ -61,7 +61,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Owns(&corev1.ConfigMap{}).
 		Owns(&appsv1.ControllerRevision{}, revised()).
 		Watches(&v1alpha1.Pipeline{}, handler.EnqueueRequestsFromMapFunc(r.stagesOf), pipelineChanged()).
-		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(r.besides), leavingChanged()).
+		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(r.siblings), leavingChanged()).
 		WatchesRawSource(r.Watch.Source(watch.Stage)).
 		WithOptions(r.Options()).
 		Build(r)

@@ -34,14 +34,14 @@ func (r *Reconciler) eventConsumers(s *v1alpha1.Stage, changes []jetstream.Consu
 			known[decide.Durable{Stream: c.Stream, Name: name}] = true
 		}
 	}
-	type deed struct {
+	type change struct {
 		stream, fields string
 		action         jetstream.Action
 		known          bool
 	}
-	names, order := map[deed][]string{}, []deed{}
+	names, order := map[change][]string{}, []change{}
 	for _, c := range changes {
-		d := deed{c.Stream, c.Fields.String(), c.Action, known[decide.Durable{Stream: c.Stream, Name: c.Name}]}
+		d := change{c.Stream, c.Fields.String(), c.Action, known[decide.Durable{Stream: c.Stream, Name: c.Name}]}
 		if names[d] == nil {
 			order = append(order, d)
 		}

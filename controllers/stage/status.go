@@ -90,7 +90,7 @@ func autoscalingReady(rep report) *status.Verdict {
 func setLag(s *v1alpha1.StageStatus, rep report, now time.Time) {
 	before := s.Consumers
 	s.Lag, s.LagSeconds, s.Consumers = nil, nil, nil
-	var sum sums
+	var sum intake.Sum
 	known := true
 	lanes := rep.intent.Consumers
 	for _, in := range rep.seen.Intake.Inputs {
@@ -100,33 +100,22 @@ func setLag(s *v1alpha1.StageStatus, rep report, now time.Time) {
 			s.Consumers = append(s.Consumers, *entry)
 		}
 		for _, lane := range in.Lanes {
-			sum.add(lane.Lag.Events, lane.Lag.Oldest)
+			sum.Add(lane)
 		}
 	}
 	for _, f := range slices.Concat(rep.intent.Held, rep.intent.Lost) {
 		if len(s.Consumers) < v1alpha1.MaxConsumers {
 			s.Consumers = append(s.Consumers, formerStatus(f))
 		}
-		sum.add(f.Events, f.Oldest)
+		sum.Events, sum.Oldest = sum.Events+f.Events, intake.Older(sum.Oldest, f.Oldest)
 	}
 	if !known {
 		return
 	}
-	s.Lag, s.LagSeconds = new(sum.events), new(int64(0))
-	if !sum.oldest.IsZero() {
-		s.LagSeconds = new(max(int64(now.Sub(sum.oldest)/time.Second), 0))
+	s.Lag, s.LagSeconds = new(sum.Events), new(int64(0))
+	if !sum.Oldest.IsZero() {
+		s.LagSeconds = new(max(int64(now.Sub(sum.Oldest)/time.Second), 0))
 	}
-}
-
-// sums adds up what is stored and not processed.
-type sums struct {
-	events int64
-	oldest time.Time
-}
-
-func (s *sums) add(events int64, oldest time.Time) {
-	s.events += events
-	s.oldest = intake.Older(s.oldest, oldest)
 }
 
 // inputStatus is what the consumers of one input say; nil when there is none. One that was there and waits for its stream goes on
@@ -165,13 +154,14 @@ func inputStatus(in intake.Input, lanes []decide.Consumer, rep report, before []
 
 // formerStatus is what the consumers of an input that is not to be read any more say.
 func formerStatus(f intake.Former) v1alpha1.ConsumerStatus {
-	e := v1alpha1.ConsumerStatus{Stream: f.Stream, Name: f.Durable, Lanes: int32(f.Lanes)}
+	var sum intake.Sum
 	for _, lane := range f.Consumers {
-		e.Pending += int64(lane.Have.Pending)
-		e.AckPending += int64(lane.Have.AckPending)
-		e.Redelivered += int64(lane.Have.Redelivered)
+		sum.Add(lane)
 	}
-	return e
+	return v1alpha1.ConsumerStatus{
+		Stream: f.Stream, Name: f.Durable, Lanes: int32(f.Lanes),
+		Pending: int64(sum.Pending), AckPending: int64(sum.AckPending), Redelivered: int64(sum.Redelivered),
+	}
 }
 
 // backlogOf is what status says of the consumers of an input already.

@@ -78,8 +78,8 @@ func leavingChanged() builder.Predicates {
 	})
 }
 
-// besides maps a Stage to the other Stages of its Pipeline.
-func (r *Reconciler) besides(ctx context.Context, object client.Object) []reconcile.Request {
+// siblings maps a Stage to the other Stages of its Pipeline.
+func (r *Reconciler) siblings(ctx context.Context, object client.Object) []reconcile.Request {
 	stage, ok := object.(*v1alpha1.Stage)
 	if !ok {
 		return nil

@@ -1,6 +1,7 @@
 package autoscale
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -26,14 +27,13 @@ type Backend interface {
 	// Sets says whether the operator itself has to change the number of workers from what it is to what it should be.
 	Sets(have, want int32) bool
 
-	// observe reads what the backend has to know: of the cluster, whether it can do its work, and of one stage.
-	observe(ctx context.Context, stage *v1alpha1.Stage, o *Observed) error
 	// decide says what to do about the workers of a stage whose number is not fixed; nil is that it stays fixed all the same.
 	decide(w Workload, o *Observed, policy scaling.Policy) (*Desired, error)
-	// setter names who sets the number by the object that the backend applies.
-	setter(stage string) string
-	// state is what that object says of itself: what is wrong, if anything is, and whether somebody has paused it.
-	state(o *Observed) (trouble string, paused bool)
+}
+
+// observer is a Backend that depends on what the cluster has: it reads that, and perhaps sets another one in Observed.
+type observer interface {
+	observe(ctx context.Context, stage *v1alpha1.Stage, o *Observed) error
 }
 
 // Observed is what there is of the scaling of one stage.
@@ -72,6 +72,10 @@ type Desired struct {
 	// all that the lanes need.
 	Kind   string
 	Object runtime.ApplyConfiguration
+	// Setter names who sets the number. Trouble is what the object says when that does not work, Paused that somebody stopped it.
+	Setter  string
+	Trouble string
+	Paused  bool
 	// Leave says that the operator's apply of the Deployment must not speak of the number: others set it.
 	Leave bool
 	// Replicas is the number to write now, and Reason why; nil where what is there is right.
@@ -154,10 +158,6 @@ func Ready(w Workload, o *Observed, d *Desired, taken string) *status.Verdict {
 	const condition = v1alpha1.ConditionAutoscalingReady
 	degraded := func(reason, message string) *status.Verdict { return new(status.Degraded(condition, reason, message)) }
 	works := func(reason, message string) *status.Verdict { return new(status.True(condition, reason, message)) }
-	trouble, paused := "", false
-	if d != nil && d.Object != nil {
-		trouble, paused = o.Backend.state(o)
-	}
 	switch {
 	case taken != "":
 		return degraded(v1alpha1.ReasonNotOwned, taken)
@@ -171,19 +171,15 @@ func Ready(w Workload, o *Observed, d *Desired, taken string) *status.Verdict {
 			"the operator runs with --autoscaling-backend=none: workers.max is not obeyed, the stage has its workers.min")
 	case o.Trouble.Reason != "":
 		return degraded(o.Trouble.Reason, o.Trouble.Message)
-	case trouble != "":
-		return degraded(v1alpha1.ReasonMetricsUnavailable, trouble)
+	case d.Object != nil && d.Trouble != "":
+		return degraded(v1alpha1.ReasonMetricsUnavailable, d.Kind+" "+d.Trouble)
 	case o.Reading != nil && o.Reading.Err != nil:
 		return degraded(v1alpha1.ReasonMetricsUnavailable, unknownLag(o.Reading.Err))
 	case d.Object == nil && policy.Useful() <= max(policy.Min, 1):
 		return works(v1alpha1.ReasonOneWorkerEnough, fmt.Sprintf(
 			"%d to %d workers: the stage has %d lanes, more workers would stand by", policy.Min, policy.Useful(), policy.Lanes))
-	case paused:
+	case d.Object != nil && d.Paused:
 		return works(v1alpha1.ReasonPaused, d.Kind+" "+w.Stage.Name+" is paused by its annotation: remove it to let the workers follow the lag")
 	}
-	by := "the operator"
-	if d.Object != nil {
-		by = o.Backend.setter(w.Stage.Name)
-	}
-	return works(v1alpha1.ReasonAutoscaling, fmt.Sprintf("%s sets %d to %d workers", by, policy.Min, policy.Useful()))
+	return works(v1alpha1.ReasonAutoscaling, fmt.Sprintf("%s sets %d to %d workers", cmp.Or(d.Setter, "the operator"), policy.Min, policy.Useful()))
 }

@@ -7,7 +7,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -60,7 +59,7 @@ func (a *Autoscaler) Watch(ctx context.Context, mgr ctrl.Manager, c controller.C
 
 // Observe reads what there is of the scaling of a stage.
 func (a *Autoscaler) Observe(ctx context.Context, stage *v1alpha1.Stage) (*Observed, error) {
-	o := &Observed{}
+	o := &Observed{Backend: a.Backend}
 	var hpa autoscalingv2.HorizontalPodAutoscaler
 	err := a.Client.Get(ctx, client.ObjectKeyFromObject(stage), &hpa)
 	if client.IgnoreNotFound(err) != nil {
@@ -72,7 +71,10 @@ func (a *Autoscaler) Observe(ctx context.Context, stage *v1alpha1.Stage) (*Obser
 	if reading, ok := a.Meter.Latest(client.ObjectKeyFromObject(stage)); ok {
 		o.Reading = &reading
 	}
-	return o, a.Backend.observe(ctx, stage, o)
+	if b, ok := a.Backend.(observer); ok {
+		return o, b.observe(ctx, stage, o)
+	}
+	return o, nil
 }
 
 // Scaled is a change of the number of workers by the operator, and why.
@@ -135,11 +137,14 @@ func (a *Autoscaler) Apply(ctx context.Context, w Workload, o *Observed, d *Desi
 	live := o.live(d.Kind)
 	if live == nil {
 		// People have such objects for workloads of their own, and the cache knows the operator's alone.
-		there, err := a.read(ctx, w.Stage, d.Kind)
-		if err != nil {
-			return apply.Unchanged, "", err
+		var other client.Object = &autoscalingv2.HorizontalPodAutoscaler{}
+		if d.Kind == kindScaledObject {
+			other = keda.New()
 		}
-		if there != nil && !metav1.IsControlledBy(there, w.Stage) {
+		switch err := a.Reader.Get(ctx, client.ObjectKeyFromObject(w.Stage), other); {
+		case client.IgnoreNotFound(err) != nil:
+			return apply.Unchanged, "", fmt.Errorf("look for %s %s: %w", d.Kind, w.Stage.Name, err)
+		case err == nil && !metav1.IsControlledBy(other, w.Stage):
 			return apply.Unchanged, fmt.Sprintf("there is a %s %s that is not this stage's, and is left alone: delete it, or take workers.max away", d.Kind, w.Stage.Name), nil
 		}
 	}
@@ -147,22 +152,6 @@ func (a *Autoscaler) Apply(ctx context.Context, w Workload, o *Observed, d *Desi
 		return result, "", fmt.Errorf("apply %s %s: %w", d.Kind, w.Stage.Name, err)
 	}
 	return result, "", nil
-}
-
-// read reads an object of the stage's name past the cache; nil when there is none.
-func (a *Autoscaler) read(ctx context.Context, stage *v1alpha1.Stage, kind string) (client.Object, error) {
-	var object client.Object = &autoscalingv2.HorizontalPodAutoscaler{}
-	if kind == kindScaledObject {
-		object = keda.New()
-	}
-	err := a.Reader.Get(ctx, client.ObjectKeyFromObject(stage), object)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("look for %s %s: %w", kind, stage.Name, err)
-	}
-	return object, nil
 }
 
 // replicasOwner is the name under which the operator writes a number of workers that others set, too. An

@@ -1,26 +1,18 @@
 package autoscale
 
 import (
-	"context"
-
-	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/internal/scaling"
 )
 
 // Direct is the operator itself.
-type Direct struct{ None }
+type Direct struct{}
 
 // Name implements Backend.
 func (Direct) Name() scaling.Backend { return scaling.Direct }
 
 // Sets implements Backend.
 func (Direct) Sets(have, want int32) bool { return have != want }
-
-func (b Direct) observe(_ context.Context, _ *v1alpha1.Stage, o *Observed) error {
-	o.Backend = b
-	return nil
-}
 
 // decide: while the lag is not known there are as many as there are.
 func (Direct) decide(w Workload, o *Observed, policy scaling.Policy) (*Desired, error) {

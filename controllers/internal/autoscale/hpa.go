@@ -95,29 +95,24 @@ func (b hpa) Name() scaling.Backend { return b.name }
 // Sets implements Backend: to and from zero, since not every cluster's HorizontalPodAutoscaler can.
 func (hpa) Sets(have, want int32) bool { return (have == 0) != (want == 0) }
 
-func (b hpa) observe(_ context.Context, _ *v1alpha1.Stage, o *Observed) error {
-	o.Backend = b
-	return nil
-}
-
 func (b hpa) decide(w Workload, o *Observed, policy scaling.Policy) (*Desired, error) {
 	d := &Desired{Policy: policy, Leave: true}
 	if policy.Useful() > max(policy.Min, 1) {
-		d.Kind, d.Object = kindHPA, b.object(w, policy)
+		d.Kind, d.Object, d.Setter = kindHPA, b.object(w, policy), kindHPA+" "+w.Stage.Name
+		if o.HPA != nil {
+			d.Trouble = prefixed(o.HPA.Name+": ", hpaTrouble(o.HPA))
+		}
 	}
 	d.correct(w, o, true)
 	return d, nil
 }
 
-func (hpa) setter(stage string) string { return kindHPA + " " + stage }
-
-func (hpa) state(o *Observed) (trouble string, paused bool) {
-	if o.HPA != nil {
-		if trouble = hpaTrouble(o.HPA); trouble != "" {
-			trouble = kindHPA + " " + o.HPA.Name + ": " + trouble
-		}
+// prefixed is a text with something in front of it, if there is any.
+func prefixed(prefix, text string) string {
+	if text == "" {
+		return ""
 	}
-	return trouble, false
+	return prefix + text
 }
 
 // hpaTrouble is what a HorizontalPodAutoscaler says of itself when it cannot do its work. That it is

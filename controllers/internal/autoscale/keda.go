@@ -50,7 +50,6 @@ func (b KEDA) observe(ctx context.Context, stage *v1alpha1.Stage, o *Observed) e
 		o.Backend, o.Trouble = Direct{}, Trouble{v1alpha1.ReasonNoKEDA, noKEDA}
 		return nil
 	}
-	o.Backend = b
 	object := keda.New()
 	err := b.Presence.Cache.Get(ctx, client.ObjectKeyFromObject(stage), object)
 	if apierrors.IsNotFound(err) {
@@ -68,21 +67,13 @@ func (b KEDA) decide(w Workload, o *Observed, policy scaling.Policy) (*Desired, 
 			return nil, fmt.Errorf("%s %s: %w", kindScaledObject, w.Stage.Name, err)
 		}
 		d.Kind, d.Object = kindScaledObject, client.ApplyConfigurationFromUnstructured(object)
+		d.Setter = "KEDA (" + kindScaledObject + " " + w.Stage.Name + ")"
+		if o.ScaledObject != nil {
+			d.Trouble, d.Paused = prefixed(o.ScaledObject.GetName()+": ", keda.Trouble(o.ScaledObject)), keda.Paused(o.ScaledObject)
+		}
 	}
 	d.correct(w, o, false)
 	return d, nil
-}
-
-func (KEDA) setter(stage string) string { return "KEDA (" + kindScaledObject + " " + stage + ")" }
-
-func (KEDA) state(o *Observed) (trouble string, paused bool) {
-	if o.ScaledObject == nil {
-		return "", false
-	}
-	if trouble = keda.Trouble(o.ScaledObject); trouble != "" {
-		trouble = kindScaledObject + " " + o.ScaledObject.GetName() + ": " + trouble
-	}
-	return trouble, keda.Paused(o.ScaledObject)
 }
 
 // scaledObjectChanged lets through edits of a ScaledObject, and whether KEDA can work with it.
