@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -81,11 +80,14 @@ func (f *flags) run(cmd *cobra.Command) error {
 		return usage.Error{Err: err}
 	}
 	if len(f.files) > 0 {
-		p, err := load(cmd, f.files)
+		plans, err := manifest.Plans(cmd.Context(), cmd.InOrStdin(), f.files, "")
 		if err != nil {
 			return err
 		}
-		f.replay.of(p)
+		if len(plans) != 1 {
+			return fmt.Errorf("-f holds %d Pipelines, want one: name one file, or give --stream and --to", len(plans))
+		}
+		f.replay.of(plans[0])
 	}
 	pool := jetstream.NewPool(jetstream.PoolOptions{Name: "millrace-dlq", Patience: 10 * time.Second, RequestTimeout: 10 * time.Second})
 	defer pool.Close()
@@ -129,28 +131,4 @@ func (r *replay) of(p *plan.Plan) {
 	}
 	r.ingress = strings.TrimSuffix(p.Ingress.Subjects[0], ".>")
 	r.to = r.ingress + ".replayed"
-}
-
-// load plans the one pipeline of some manifests.
-func load(cmd *cobra.Command, files []string) (*plan.Plan, error) {
-	checker, err := manifest.NewChecker()
-	if err != nil {
-		return nil, err
-	}
-	var set *manifest.Set
-	var problems []manifest.Problem
-	if slices.Equal(files, []string{"-"}) {
-		set, problems, err = checker.Read(cmd.Context(), "-", cmd.InOrStdin())
-	} else {
-		set, problems, err = checker.Load(cmd.Context(), files...)
-	}
-	switch {
-	case err != nil:
-		return nil, err
-	case len(problems) > 0:
-		return nil, fmt.Errorf("%s (%d problems in all: see millrace lint)", problems[0], len(problems))
-	case len(set.Plans) != 1:
-		return nil, fmt.Errorf("-f holds %d Pipelines, want one: name one file, or give --stream and --to", len(set.Plans))
-	}
-	return set.Plans[0], nil
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	k8slabels "k8s.io/apimachinery/pkg/labels"
@@ -21,11 +22,21 @@ import (
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/labels"
+	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/internal/scaling"
 )
 
-// keepFor is how long the reading of a stage that nobody measures any more is kept.
-const keepFor = 10 * time.Minute
+const (
+	// keepFor is how long the reading of a stage that nobody measures any more is kept.
+	keepFor = 10 * time.Minute
+	// measuredAtOnce bounds how many stages are measured at the same time, and longestMeasurement for how many periods one of them
+	// may go on: a server that does not answer delays the others for no longer.
+	measuredAtOnce     = 16
+	longestMeasurement = 5
+)
+
+// errTooLong ends a measurement that takes too long.
+var errTooLong = errors.New("it took too long to measure")
 
 // Reading is what was found out about one stage.
 type Reading struct {
@@ -59,10 +70,12 @@ type Meter struct {
 	Now func() time.Time
 	// Every is how often stages that scale are measured, and how old a reading may be.
 	Every time.Duration
+	// LeaderOnly: only the replica that leads measures, since nobody asks the others.
+	LeaderOnly bool
 	// Down is for how long nobody must have wanted more workers before there are fewer.
 	Down time.Duration
-	// Backend says who sets the number of workers at present.
-	Backend func() scaling.Backend
+	// Sets says whether the operator itself has to change a number of workers from what it is to what it should be.
+	Sets func(have, want int32) bool
 	// Changed is told of stages whose number of workers the operator may have to set. It is never
 	// waited for: what is not told now is told again at the next measurement.
 	Changed chan<- event.GenericEvent
@@ -70,7 +83,7 @@ type Meter struct {
 	mu    sync.Mutex
 	known map[types.NamespacedName]*entry
 	// measuring are the measurements of the rounds.
-	measuring sync.WaitGroup
+	measuring errgroup.Group
 }
 
 // entry is one stage. Its lock is held while it is measured, so that many who ask wait for one answer.
@@ -89,12 +102,13 @@ type entry struct {
 	newest atomic.Pointer[Reading]
 }
 
-// NeedLeaderElection is false: each replica answers for itself.
-func (*Meter) NeedLeaderElection() bool { return false }
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (m *Meter) NeedLeaderElection() bool { return m.LeaderOnly }
 
 // Start measures the stages that scale until the context ends.
 func (m *Meter) Start(ctx context.Context) error {
-	defer m.measuring.Wait()
+	m.measuring.SetLimit(measuredAtOnce)
+	defer m.measuring.Wait() //nolint:errcheck // measurements return none
 	ticker := time.NewTicker(m.Every)
 	defer ticker.Stop()
 	for {
@@ -107,8 +121,8 @@ func (m *Meter) Start(ctx context.Context) error {
 	}
 }
 
-// round begins to measure the stages that scale, but for those that are being measured since a round before: a
-// server that does not answer delays nobody else.
+// round begins to measure the stages that scale, but for those that are being measured since a round before. It waits for a
+// free goroutine.
 func (m *Meter) round(ctx context.Context) {
 	var stages v1alpha1.StageList
 	if err := m.Client.List(ctx, &stages); err != nil {
@@ -123,9 +137,12 @@ func (m *Meter) round(ctx context.Context) {
 		if e.inRound.Swap(true) {
 			continue
 		}
-		m.measuring.Go(func() {
+		m.measuring.Go(func() error {
 			defer e.inRound.Store(false)
+			ctx, cancel := context.WithTimeoutCause(ctx, longestMeasurement*m.Every, errTooLong)
+			defer cancel()
 			m.measure(ctx, stage)
+			return nil
 		})
 	}
 	m.forget()
@@ -218,8 +235,8 @@ func (m *Meter) measure(ctx context.Context, stage *v1alpha1.Stage) Reading {
 	if e.begun && e.reading.Err == nil && now.Sub(e.reading.At) < m.Every*3/4 {
 		return e.reading
 	}
-	seen, err := m.look(ctx, stage)
-	if err != nil && ctx.Err() != nil { // who asked has gone: that says nothing of the stage
+	seen, err := m.observe(ctx, stage)
+	if err != nil && ctx.Err() != nil && !errors.Is(context.Cause(ctx), errTooLong) { // who asked has gone: that says nothing of the stage
 		r := e.reading
 		r.Err = err
 		return r
@@ -234,14 +251,14 @@ func (m *Meter) measure(ctx context.Context, stage *v1alpha1.Stage) Reading {
 	}
 	seen.sample.At = now
 	e.learn(stage, seen, m.Down)
-	if e.reading.Scales && seen.deployed && m.acts(seen.workers, e.reading.Settled) {
+	if e.reading.Scales && seen.deployed && m.Sets(seen.workers, e.reading.Settled) {
 		m.tell(stage)
 	}
 	return e.reading
 }
 
 // learn makes the reading from what was seen.
-func (e *entry) learn(stage *v1alpha1.Stage, seen sight, down time.Duration) {
+func (e *entry) learn(stage *v1alpha1.Stage, seen observation, down time.Duration) {
 	now := seen.sample.At
 	if !e.begun || e.estimate.Last().At.IsZero() {
 		// What was known, and what there is, outlive a restart of the operator.
@@ -270,19 +287,6 @@ func (e *entry) learn(stage *v1alpha1.Stage, seen sight, down time.Duration) {
 		r.Settled = e.window.Settle(now, seen.workers, r.Wanted.Workers, down)
 	}
 	e.reading = r
-}
-
-// acts says whether the operator itself has to set the number: to and from zero it does beside a
-// HorizontalPodAutoscaler, since not every cluster's can. KEDA's business is all of it.
-func (m *Meter) acts(workers, settled int32) bool {
-	switch m.Backend() {
-	case scaling.Direct:
-		return workers != settled
-	case scaling.KEDA:
-		return false
-	default:
-		return (workers == 0) != (settled == 0)
-	}
 }
 
 func (m *Meter) tell(stage *v1alpha1.Stage) {
@@ -322,7 +326,7 @@ func (m *Meter) forget() {
 }
 
 // deployment reads the number of workers that there should be, and that are ready.
-func (m *Meter) deployment(ctx context.Context, stage *v1alpha1.Stage, s *sight) error {
+func (m *Meter) deployment(ctx context.Context, stage *v1alpha1.Stage, s *observation) error {
 	var d appsv1.Deployment
 	err := m.Client.Get(ctx, client.ObjectKeyFromObject(stage), &d)
 	if apierrors.IsNotFound(err) {
@@ -331,10 +335,7 @@ func (m *Meter) deployment(ctx context.Context, stage *v1alpha1.Stage, s *sight)
 	if err != nil {
 		return err
 	}
-	s.deployed, s.workers = true, 1
-	if d.Spec.Replicas != nil {
-		s.workers = *d.Spec.Replicas
-	}
+	s.deployed, s.workers = true, revision.Replicas(&d)
 	s.sample.Ready = min(d.Status.ReadyReplicas, int32(s.policy.Lanes))
 	return nil
 }

@@ -16,7 +16,6 @@ import (
 	external "k8s.io/metrics/pkg/apis/external_metrics/v1beta1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/internal/serving"
 )
 
@@ -64,13 +63,11 @@ func (r *Registration) Start(ctx context.Context) error {
 // Ready is nil when this replica can serve, or is not asked: another server has the name, or nobody does.
 // It is a check for readiness: the Service leads to replicas that are ready alone.
 func (r *Registration) Ready(*http.Request) error {
-	switch standing, _ := r.Standing(); standing {
-	case Foreign, Absent:
+	if !r.Asked() {
 		return nil
-	default:
-		_, err := r.Get()
-		return err
 	}
+	_, err := r.Get()
+	return err
 }
 
 // Standing says whose the cluster's external metrics are, and in words what is wrong.
@@ -83,13 +80,10 @@ func (r *Registration) Standing() (Standing, string) {
 	return r.standing, r.message
 }
 
-// Backend is who sets the number of workers: HorizontalPodAutoscalers as long as they can read our
-// metrics.
-func (r *Registration) Backend() scaling.Backend {
-	if standing, _ := r.Standing(); standing == Foreign || standing == Absent {
-		return scaling.Direct
-	}
-	return scaling.External
+// Asked says whether autoscalers can read our metrics: nobody else has the name, as far as is known.
+func (r *Registration) Asked() bool {
+	standing, _ := r.Standing()
+	return standing != Foreign && standing != Absent
 }
 
 // pass does one thing after the other: the certificate, what is served, and who trusts it.
@@ -108,7 +102,7 @@ func (r *Registration) pass(ctx context.Context) error {
 	return r.trust(ctx, service, authorities)
 }
 
-// LookFirst looks whose the APIService is, unless somebody has: until then Backend is a guess.
+// LookFirst looks whose the APIService is, unless somebody has: until then Asked is a guess.
 func (r *Registration) LookFirst(ctx context.Context) {
 	if standing, _ := r.Standing(); standing == Unknown {
 		_, _ = r.observe(ctx) // Start tells of it, and looks again

@@ -18,7 +18,6 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/internal/serving"
 	"millrace.dev/millrace/test/harness"
 )
@@ -76,10 +75,10 @@ func TestRegistration(t *testing.T) {
 		}
 		return bundle
 	}
-	stands := func(r *Registration, want Standing, backend scaling.Backend) {
+	stands := func(r *Registration, want Standing, asked bool) {
 		t.Helper()
-		if got, message := r.Standing(); got != want || r.Backend() != backend {
-			t.Errorf("got %s (%s), backend %s; want %s, %s", got, message, r.Backend(), want, backend)
+		if got, message := r.Standing(); got != want || r.Asked() != asked {
+			t.Errorf("got %s (%s), asked %t; want %s, %t", got, message, r.Asked(), want, asked)
 		}
 	}
 
@@ -95,13 +94,13 @@ func TestRegistration(t *testing.T) {
 		t.Helper()
 		harness.Eventually(t, 20*time.Second, func() error { return r.pass(t.Context()) })
 	}
-	stands(leader, Unknown, scaling.External)
+	stands(leader, Unknown, true)
 	if err := standby.pass(t.Context()); err == nil {
 		t.Error("a standby made a certificate, or did without")
 	}
 	ready(standby, true) // nobody asks: there is no APIService
 	pass(leader)
-	stands(leader, Absent, scaling.Direct)
+	stands(leader, Absent, false)
 
 	if err := c.Create(t.Context(), apiService("metrics")); err != nil {
 		t.Fatal(err)
@@ -119,8 +118,8 @@ func TestRegistration(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if got := leader.Backend(); got != scaling.External {
-		t.Errorf("our APIService: got backend %s", got)
+	if !leader.Asked() {
+		t.Error("our APIService: autoscalers cannot read it")
 	}
 	first := secret("own")
 	if !bytes.Equal(trusted(), first.Data["ca.crt"]) {
@@ -178,7 +177,7 @@ func TestRegistration(t *testing.T) {
 		t.Fatal(err)
 	}
 	pass(leader)
-	stands(leader, Foreign, scaling.Direct)
+	stands(leader, Foreign, false)
 	if len(trusted()) > 0 {
 		t.Error("another one's APIService was changed")
 	}
@@ -212,8 +211,8 @@ func TestBackendDoesNotFlap(t *testing.T) {
 	r.LookFirst(t.Context())
 	wants := func() {
 		t.Helper()
-		if standing, message := r.Standing(); standing != Foreign || r.Backend() != scaling.Direct {
-			t.Errorf("got %s (%s), backend %s", standing, message, r.Backend())
+		if standing, message := r.Standing(); standing != Foreign || r.Asked() {
+			t.Errorf("got %s (%s), asked", standing, message)
 		}
 	}
 	wants()

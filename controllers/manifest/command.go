@@ -39,7 +39,11 @@ func lint(cmd *cobra.Command, files []string) error {
 	if len(files) == 0 {
 		return usage.Error{Err: errors.New("lint needs -f: name a file, a folder, or - for standard input")}
 	}
-	set, problems, err := load(cmd, files)
+	checker, err := NewChecker()
+	if err != nil {
+		return err
+	}
+	set, problems, err := checker.open(cmd.Context(), cmd.InOrStdin(), files)
 	if err != nil {
 		return err
 	}
@@ -57,17 +61,6 @@ func lint(cmd *cobra.Command, files []string) error {
 	}
 	fmt.Fprintln(out, summary(set))
 	return nil
-}
-
-func load(cmd *cobra.Command, files []string) (*Set, []Problem, error) {
-	c, err := NewChecker()
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(files) == 1 && files[0] == "-" {
-		return c.Read(cmd.Context(), "-", cmd.InOrStdin())
-	}
-	return c.Load(cmd.Context(), files...)
 }
 
 // summary is what lint prints when all is well.

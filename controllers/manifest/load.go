@@ -49,6 +49,31 @@ func NewChecker() (*Checker, error) {
 	return &Checker{schemas: schemas}, nil
 }
 
+// open reads files, or standard input where that is the one that is named.
+func (c *Checker) open(ctx context.Context, stdin io.Reader, files []string) (*Set, []Problem, error) {
+	if slices.Equal(files, []string{"-"}) {
+		return c.Read(ctx, "-", stdin)
+	}
+	return c.Load(ctx, files...)
+}
+
+// Plans plans the Pipelines of files, or of standard input where that is the one that is named. That one has a problem is an error.
+func Plans(ctx context.Context, stdin io.Reader, files []string, domain config.Domain) ([]*plan.Plan, error) {
+	c, err := NewChecker()
+	if err != nil {
+		return nil, err
+	}
+	c.JetStreamDomain = domain
+	set, problems, err := c.open(ctx, stdin, files)
+	if err != nil {
+		return nil, err
+	}
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("%s (%d problems in all: see millrace lint)", problems[0], len(problems))
+	}
+	return set.Plans, nil
+}
+
 // Load is NewChecker and Checker.Load, for programs that check once.
 func Load(ctx context.Context, paths ...string) (*Set, []Problem, error) {
 	c, err := NewChecker()

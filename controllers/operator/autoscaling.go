@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -19,6 +20,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/autoscale"
 	"millrace.dev/millrace/controllers/internal/keda"
 	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/internal/serving"
@@ -32,54 +35,53 @@ const (
 	wakeBuffer = 1024
 )
 
-// autoscaler is what the Stage controller needs of it.
-type autoscaler struct {
-	meter        *lag.Meter
-	wake         <-chan event.GenericEvent
-	registration *lag.Registration
-	keda         *keda.Presence
-}
-
 // addAutoscaling adds the measuring of lag and what the backend needs to get at it.
-func addAutoscaling(ctx context.Context, mgr ctrl.Manager, options Options, meter *lag.Meter) (autoscaler, error) {
+func addAutoscaling(mgr ctrl.Manager, options Options, applier *apply.Applier, meter *lag.Meter) (*autoscale.Autoscaler, error) {
 	wake := make(chan event.GenericEvent, wakeBuffer)
 	meter.Changed = wake
-	a := autoscaler{meter: meter, wake: wake}
-	backend := scaling.Backend(options.AutoscalingBackend)
-	meter.Backend = func() scaling.Backend { return backend }
-	if backend != scaling.KEDA {
+	backend, err := addBackend(mgr, options, meter)
+	if err != nil {
+		return nil, err
+	}
+	meter.Sets, meter.LeaderOnly = backend.Sets, backend.Name() == scaling.Direct // else every replica is asked
+	if backend.Name() != scaling.KEDA {
 		err := mgr.Add(&keda.Sweep{
 			Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Namespaces: options.WatchNamespaces, Labels: ownLabels(), Log: mgr.GetLogger().WithName("keda"),
 		})
 		if err != nil {
-			return autoscaler{}, err
+			return nil, err
 		}
 	}
-	if backend == scaling.None {
-		return a, nil
+	if backend.Name() != scaling.None {
+		if err := mgr.Add(meter); err != nil {
+			return nil, err
+		}
 	}
-	var err error
-	switch backend {
+	return &autoscale.Autoscaler{
+		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Applier: applier, Backend: backend, Meter: meter, Wake: wake,
+	}, nil
+}
+
+// addBackend adds what serves the measurements to a backend.
+func addBackend(mgr ctrl.Manager, options Options, meter *lag.Meter) (autoscale.Backend, error) {
+	switch scaling.Backend(options.AutoscalingBackend) {
 	case scaling.External:
-		if a.registration, err = addMetricsAPI(mgr, options, meter); err != nil {
-			return autoscaler{}, err
-		}
-		meter.Backend = a.registration.Backend
+		registration, err := addMetricsAPI(mgr, options, meter)
+		return autoscale.NewExternal(registration, options.ScaleDownWindow), err
 	case scaling.KEDA:
-		if a.keda, err = addKEDA(mgr, options); err != nil {
-			return autoscaler{}, err
+		presence, err := addKEDA(mgr, options)
+		if err != nil {
+			return nil, err
 		}
-		if err := mgr.Add(readingsServer(options.ReadingsAddress, meter)); err != nil {
-			return autoscaler{}, err
-		}
-		meter.Backend = func() scaling.Backend {
-			if a.keda.Present() {
-				return scaling.KEDA
-			}
-			return scaling.Direct
-		}
+		url := strings.TrimSuffix(options.ReadingsURL, "/") + lag.ReadingsPath
+		return autoscale.KEDA{Presence: presence, Down: options.ScaleDownWindow, ReadingsURL: url}, mgr.Add(readingsServer(options.ReadingsAddress, meter))
+	case scaling.Prometheus:
+		return autoscale.NewPrometheus(options.ScaleDownWindow), nil
+	case scaling.Direct:
+		return autoscale.Direct{}, nil
+	default:
+		return autoscale.None{}, nil
 	}
-	return a, mgr.Add(meter)
 }
 
 // readingsServer answers KEDA. It is no part of the metrics: KEDA has no token that the operator could check, and what it gets are two

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -15,9 +14,9 @@ import (
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/journal"
+	"millrace.dev/millrace/controllers/internal/lifecycle"
 	"millrace.dev/millrace/controllers/internal/metrics"
 	"millrace.dev/millrace/controllers/internal/revision"
-	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/internal/watch"
 	"millrace.dev/millrace/controllers/lag"
 	"millrace.dev/millrace/controllers/pipeline"
@@ -74,37 +73,35 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options, work
 	recorder := &journal.Recorder{
 		EventRecorder: mgr.GetEventRecorder(recorderName), Log: mgr.GetLogger(), Scheme: mgr.GetScheme(), Repaired: work.Repaired,
 	}
-	scaler, err := addAutoscaling(ctx, mgr, options, &lag.Meter{
+	scaler, err := addAutoscaling(mgr, options, applier, &lag.Meter{
 		Client: mgr.GetClient(), Access: nats, Cluster: options.ClusterName,
 		Now: time.Now, Every: measureEvery, Down: options.ScaleDownWindow,
 	})
 	if err != nil {
 		return nil, err
 	}
+	shared := func(kind watch.Kind) lifecycle.Controller {
+		return lifecycle.Controller{
+			Kind: kind, Client: mgr.GetClient(), Applier: applier, Access: nats, Recorder: recorder, Work: work, Now: time.Now,
+			Cluster: options.ClusterName, Watch: watcher, Resync: options.Resync, Fresh: options.StatusInterval,
+			CleanupTimeout: options.CleanupTimeout, Concurrency: options.Concurrency,
+		}
+	}
 	for _, c := range []controller{
 		&pipeline.Reconciler{
-			Client: mgr.GetClient(), Applier: applier, Access: nats, Planner: planner, Recorder: recorder, Work: work, Now: time.Now,
+			Controller: shared(watch.Pipeline), Planner: planner,
 			Durability: &durability.Checker{Monitors: monitors, HTTP: &http.Client{Timeout: 5 * time.Second}, Now: time.Now},
 			Settings: revision.Settings{
 				Version: options.Version, Image: options.WorkerImage, ServiceAccount: options.WorkerServiceAccount, Tracing: options.Tracing,
 			},
-			Cluster: options.ClusterName, Watch: watcher, Resync: options.Resync, Fresh: options.StatusInterval,
-			CleanupTimeout: options.CleanupTimeout, Concurrency: options.Concurrency,
 		},
 		&stage.Reconciler{
-			Client: mgr.GetClient(), Applier: applier, Access: nats, Recorder: recorder, Work: work, Now: time.Now,
-			Settings: stage.Settings{
-				Cluster: options.ClusterName, Backend: scaling.Backend(options.AutoscalingBackend), ScaleDownWindow: options.ScaleDownWindow,
-				ReadingsURL: strings.TrimSuffix(options.ReadingsURL, "/") + lag.ReadingsPath,
-			},
-			Meter: scaler.meter, Wake: scaler.wake, Registration: scaler.registration, KEDA: scaler.keda, Reader: mgr.GetAPIReader(),
-			Watch: watcher, Resync: options.Resync, Fresh: options.StatusInterval,
-			CleanupTimeout: options.CleanupTimeout, DrainTimeout: options.DrainTimeout, Concurrency: options.Concurrency,
+			Controller: shared(watch.Stage), Autoscaler: scaler, Reader: mgr.GetAPIReader(), DrainTimeout: options.DrainTimeout,
 		},
 	} {
 		if err := c.SetupWithManager(ctx, mgr); err != nil {
 			return nil, fmt.Errorf("set up controller: %w", err)
 		}
 	}
-	return scaler.meter, nil
+	return scaler.Meter, nil
 }

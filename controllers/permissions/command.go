@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -48,9 +47,12 @@ docs/security.md says how workers get the credentials of their stage.`,
 			if err := domain.Check(); err != nil {
 				return usage.Error{Err: fmt.Errorf("--nats-jetstream-domain: %w", err)}
 			}
-			plans, err := load(cmd, files, domain)
+			plans, err := manifest.Plans(cmd.Context(), cmd.InOrStdin(), files, domain)
 			if err != nil {
 				return err
+			}
+			if len(plans) == 0 {
+				return errors.New("the manifests hold no Pipeline")
 			}
 			return write(cmd.OutOrStdout(), users(plans, collector), auth)
 		},
@@ -65,31 +67,6 @@ docs/security.md says how workers get the credentials of their stage.`,
 	connect.DomainFlag(cmd, &domain, "JetStream `domain` of Pipelines that name neither spec.nats.url nor spec.nats.jetStreamDomain, as the operator has it")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage.Error{Err: err} })
 	return cmd
-}
-
-// load plans the pipelines of some manifests.
-func load(cmd *cobra.Command, files []string, domain config.Domain) ([]*plan.Plan, error) {
-	checker, err := manifest.NewChecker()
-	if err != nil {
-		return nil, err
-	}
-	checker.JetStreamDomain = domain
-	var set *manifest.Set
-	var problems []manifest.Problem
-	if slices.Equal(files, []string{"-"}) {
-		set, problems, err = checker.Read(cmd.Context(), "-", cmd.InOrStdin())
-	} else {
-		set, problems, err = checker.Load(cmd.Context(), files...)
-	}
-	switch {
-	case err != nil:
-		return nil, err
-	case len(problems) > 0:
-		return nil, fmt.Errorf("%s (%d problems in all: see millrace lint)", problems[0], len(problems))
-	case len(set.Plans) == 0:
-		return nil, errors.New("the manifests hold no Pipeline")
-	}
-	return set.Plans, nil
 }
 
 // users are those of all stages, the operator's, and the collector's of the first pipeline.

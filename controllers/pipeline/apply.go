@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/pipeline/internal/decide"
 	"millrace.dev/millrace/controllers/plan"
 )
 
@@ -37,10 +36,10 @@ type outcome struct {
 func (o outcome) waiting() bool { return o.natsErr != nil || len(o.refusals) > 0 }
 
 // apply does all writes. Streams come first: a stage waits for them.
-func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome {
-	done := outcome{streams: s.streams, refusals: map[string]error{}, spared: map[string]error{}, natsErr: s.natsErr, applied: map[string]bool{}}
+func (r *Reconciler) apply(ctx context.Context, s *snapshot, in decide.Desired) outcome {
+	done := outcome{streams: s.Streams, refusals: map[string]error{}, spared: map[string]error{}, natsErr: s.NATSErr, applied: map[string]bool{}}
 	var created []string
-	for _, change := range in.streams {
+	for _, change := range in.Streams {
 		stream, err := r.applyStream(s, change)
 		if stream != nil && change.Action == jetstream.ActionCreate {
 			created = append(created, change.Name)
@@ -49,9 +48,9 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome 
 		case jetstream.IsUnreachable(err):
 			done.natsErr = err
 		case err != nil && change.Optional:
-			done.spared[change.Name] = s.nats.ExplainStream(err, change, s.streams[change.Name])
+			done.spared[change.Name] = s.nats.ExplainStream(err, change, s.Streams[change.Name])
 		case err != nil:
-			done.refusals[change.Name] = s.nats.ExplainStream(err, change, s.streams[change.Name])
+			done.refusals[change.Name] = s.nats.ExplainStream(err, change, s.Streams[change.Name])
 		case stream != nil:
 			done.streams[change.Name] = stream
 		}
@@ -59,15 +58,15 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome 
 			break
 		}
 	}
-	r.eventStreamsCreated(s.pipeline, created)
+	r.eventStreamsCreated(s.Pipeline, created)
 	if done.natsErr == nil { // else status keeps naming them, and the next pass tells
-		r.eventRetained(s.pipeline, in.retained)
+		r.eventRetained(s.Pipeline, in.Retained)
 	}
-	done.kubernetes = errors.Join(append(in.failed,
-		r.applyChildren(ctx, s.pipeline, in.children, done.applied),
-		r.pruneChildren(ctx, s.pipeline, in.prune), // before the others learn that they read it no more
-		r.applyRevisions(ctx, in.revisions, done.applied))...)
-	done.behind, done.accepted = r.applyAccepted(ctx, in.accepted)
+	done.kubernetes = errors.Join(append(in.Failed,
+		r.applyChildren(ctx, s.Pipeline, in.Children, done.applied),
+		r.pruneChildren(ctx, s.Pipeline, in.Prune), // before the others learn that they read it no more
+		r.applyRevisions(ctx, in.Revisions, done.applied))...)
+	done.behind, done.accepted = r.applyAccepted(ctx, in.Accepted)
 	return done
 }
 
@@ -77,9 +76,9 @@ func (r *Reconciler) applyStream(s *snapshot, change jetstream.StreamChange) (*j
 	case jetstream.ActionCreate:
 		return s.nats.CreateStream(change.Config)
 	case jetstream.ActionUpdate:
-		stream, err := s.nats.UpdateStream(s.streams[change.Name], change.Config)
+		stream, err := s.nats.UpdateStream(s.Streams[change.Name], change.Config)
 		if err == nil {
-			r.eventStreamUpdated(s.pipeline, change)
+			r.eventStreamUpdated(s.Pipeline, change)
 		}
 		return stream, err
 	default:
@@ -87,18 +86,18 @@ func (r *Reconciler) applyStream(s *snapshot, change jetstream.StreamChange) (*j
 	}
 }
 
-func (r *Reconciler) applyChildren(ctx context.Context, pipeline *v1alpha1.Pipeline, children []child, applied map[string]bool) error {
+func (r *Reconciler) applyChildren(ctx context.Context, pipeline *v1alpha1.Pipeline, children []decide.ChildStage, applied map[string]bool) error {
 	var errs []error
 	results := map[apply.Outcome][]string{}
 	defer func() { r.eventStagesApplied(pipeline, results) }()
 	for _, c := range children {
-		desired, err := stageFor(pipeline, c.entry)
+		desired, err := decide.Child(pipeline, c.Entry)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		name := plan.ChildName(pipeline.Name, c.entry.Name)
-		result, err := r.Applier.Apply(ctx, desired, c.live)
+		name := plan.ChildName(pipeline.Name, c.Entry.Name)
+		result, err := r.Applier.Apply(ctx, desired, c.Live)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("apply Stage %s: %w", name, err))
 			continue
@@ -115,20 +114,11 @@ func (r *Reconciler) applyChildren(ctx context.Context, pipeline *v1alpha1.Pipel
 func (r *Reconciler) pruneChildren(ctx context.Context, pipeline *v1alpha1.Pipeline, stages []v1alpha1.Stage) error {
 	var errs []error
 	for _, stage := range stages {
-		if err := r.deleteStage(ctx, &stage); err != nil {
+		if err := apply.Delete(ctx, r.Client, "Stage", &stage); err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		r.eventStageDeleted(pipeline, stage.Name)
 	}
 	return errors.Join(errs...)
-}
-
-func (r *Reconciler) deleteStage(ctx context.Context, stage *v1alpha1.Stage) error {
-	uid := stage.UID
-	err := r.Client.Delete(ctx, stage, client.Preconditions{UID: &uid})
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete Stage %s: %w", stage.Name, err)
-	}
-	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -17,30 +16,31 @@ import (
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/internal/status"
+	"millrace.dev/millrace/controllers/pipeline/internal/decide"
 )
 
 // applyRevisions writes what was compiled. A Stage that got a revision is not yet what its status says.
-func (r *Reconciler) applyRevisions(ctx context.Context, all []compiled, applied map[string]bool) error {
+func (r *Reconciler) applyRevisions(ctx context.Context, all []decide.Compiled, applied map[string]bool) error {
 	var errs []error
 	for _, c := range all {
-		for _, write := range c.step.Write {
-			object, err := revision.Object(c.stage, revision.Labels(c.stage, c.name), write.Number, write.Content, write.Marks)
+		for _, write := range c.Step.Write {
+			object, err := revision.Object(c.Stage, revision.Labels(c.Stage, c.Name), write.Number, write.Content, write.Marks)
 			if err == nil {
 				err = r.Client.Create(ctx, object)
 			}
 			if apierrors.IsAlreadyExists(err) {
 				// The name follows from the content, so it is that: the cache does not show it yet, or somebody took its labels away.
-				err = r.mark(ctx, c.stage, object.Name, object.Labels, write.Marks)
+				err = r.mark(ctx, c.Stage, object.Name, object.Labels, write.Marks)
 			}
 			if err != nil {
-				errs = append(errs, fmt.Errorf("write revision %d of Stage %s: %w", write.Number, c.stage.Name, err))
+				errs = append(errs, fmt.Errorf("write revision %d of Stage %s: %w", write.Number, c.Stage.Name, err))
 				break
 			}
-			applied[c.stage.Name] = true
-			log.FromContext(ctx).Info("transition", "what", "wrote revision", "stage", c.stage.Name, "revision", object.Name, "number", write.Number)
+			applied[c.Stage.Name] = true
+			log.FromContext(ctx).Info("transition", "what", "wrote revision", "stage", c.Stage.Name, "revision", object.Name, "number", write.Number)
 		}
-		if c.step.Mark != nil {
-			errs = append(errs, r.mark(ctx, c.stage, c.step.Mark.Name, revision.Labels(c.stage, c.name), c.step.Marks))
+		if c.Step.Mark != nil {
+			errs = append(errs, r.mark(ctx, c.Stage, c.Step.Mark.Name, revision.Labels(c.Stage, c.Name), c.Step.Marks))
 		}
 	}
 	return errors.Join(errs...)
@@ -61,10 +61,10 @@ func (r *Reconciler) mark(ctx context.Context, stage *v1alpha1.Stage, name strin
 
 // applyAccepted writes into the status of each Stage whether it is part of the plan. The Stage controller writes the rest.
 // behind says that the cache has not seen yet what was written into one of them: nothing may wake the controller when it has.
-func (r *Reconciler) applyAccepted(ctx context.Context, all []acceptance) (behind bool, err error) {
+func (r *Reconciler) applyAccepted(ctx context.Context, all []decide.Acceptance) (behind bool, err error) {
 	var errs []error
 	for _, a := range all {
-		if r.Applier.Behind(a.stage) {
+		if r.Applier.Behind(a.Stage) {
 			behind = true
 			continue
 		}
@@ -73,23 +73,12 @@ func (r *Reconciler) applyAccepted(ctx context.Context, all []acceptance) (behin
 	return behind, errors.Join(errs...)
 }
 
-func (r *Reconciler) accept(ctx context.Context, a acceptance) error {
-	before := a.stage.DeepCopy()
-	if !status.Put(&a.stage.Status.Conditions, a.stage.Generation, r.Now(), a.verdict) {
+func (r *Reconciler) accept(ctx context.Context, a decide.Acceptance) error {
+	before := a.Stage.DeepCopy()
+	if !status.Put(&a.Stage.Status.Conditions, a.Stage.Generation, r.Now(), a.Verdict) {
 		return nil
 	}
-	wrote, err := r.Applier.SharedStatus(ctx, a.stage, before)
-	if err != nil || !wrote {
-		return err
-	}
-	for _, c := range status.Turned(before.Status.Conditions, a.stage.Status.Conditions) {
-		kind := corev1.EventTypeNormal
-		if status.Worrying(c) {
-			kind = corev1.EventTypeWarning
-		}
-		r.Recorder.Eventf(a.stage, nil, kind, c.Reason, actionStatus, "%s", status.Note(c.Type+": "+c.Message))
-	}
-	return nil
+	return r.PatchSharedStatus(ctx, a.Stage, before)
 }
 
 // orphans says of the Stages of a Pipeline that does not exist that it does not.
@@ -98,11 +87,11 @@ func (r *Reconciler) orphans(ctx context.Context, pipeline client.ObjectKey) (be
 	if err != nil {
 		return false, err
 	}
-	var all []acceptance
+	var all []decide.Acceptance
 	for _, list := range [][]v1alpha1.Stage{stages.Children, stages.Attached} {
 		for i := range list {
 			if list[i].DeletionTimestamp.IsZero() {
-				all = append(all, acceptance{&list[i], status.False(v1alpha1.ConditionAccepted, v1alpha1.ReasonPipelineNotFound, fmt.Sprintf(
+				all = append(all, decide.Acceptance{Stage: &list[i], Verdict: status.False(v1alpha1.ConditionAccepted, v1alpha1.ReasonPipelineNotFound, fmt.Sprintf(
 					"spec.pipelineRef: Pipeline %s does not exist in namespace %s: create it or delete this Stage", pipeline.Name, pipeline.Namespace))})
 			}
 		}

@@ -4,40 +4,30 @@ import (
 	"context"
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/graph"
+	"millrace.dev/millrace/controllers/internal/lifecycle"
+	"millrace.dev/millrace/controllers/pipeline/internal/decide"
 )
 
-// cleanupRetry is how often a deletion that waits looks again; the deletion of a child
-// wakes it earlier.
-const cleanupRetry = 2 * time.Second
-
 // finalize takes a Pipeline down: its Stages first, whose finalizers delete their
-// consumers, then the streams, as deletionPolicy says. When NATS does not answer for CleanupTimeout it
-// gives up, so that a namespace never hangs on a server that is gone.
-func (r *Reconciler) finalize(ctx context.Context, pipeline *v1alpha1.Pipeline) (reconcile.Result, error) {
-	if !controllerutil.ContainsFinalizer(pipeline, v1alpha1.Finalizer) {
-		return reconcile.Result{}, nil
-	}
+// consumers, then the streams, as deletionPolicy says. The deletion of a child wakes it.
+func (r *Reconciler) finalize(ctx context.Context, pipeline *v1alpha1.Pipeline) (wait time.Duration, err error) {
 	left, err := r.deleteChildren(ctx, pipeline)
 	if err != nil {
-		return reconcile.Result{}, err
+		return 0, err
 	}
 	if left > 0 {
-		return reconcile.Result{RequeueAfter: cleanupRetry}, nil
+		return lifecycle.CleanupRetry, nil
 	}
 	if err := r.releaseStreams(ctx, pipeline); err != nil {
-		if r.failures.Lasting(pipeline, r.Now()) < r.CleanupTimeout {
-			r.eventWaiting(pipeline, err)
-			return reconcile.Result{RequeueAfter: cleanupRetry}, nil
+		if r.RetriesCleanup(pipeline, "streams", err) {
+			return lifecycle.CleanupRetry, nil
 		}
 		r.eventLeftBehind(ctx, pipeline, err)
 	}
-	return reconcile.Result{}, apply.RemoveFinalizer(ctx, r.Client, pipeline)
+	return 0, nil
 }
 
 // deleteChildren returns how many children are still there.
@@ -55,7 +45,7 @@ func (r *Reconciler) deleteChildren(ctx context.Context, pipeline *v1alpha1.Pipe
 		if !stage.DeletionTimestamp.IsZero() {
 			continue
 		}
-		if err := r.deleteStage(ctx, &stage); err != nil {
+		if err := apply.Delete(ctx, r.Client, "Stage", &stage); err != nil {
 			return left, err
 		}
 	}
@@ -73,7 +63,7 @@ func (r *Reconciler) releaseStreams(ctx context.Context, pipeline *v1alpha1.Pipe
 	if err != nil {
 		return err
 	}
-	streams, err := nats.StreamsOf(ownerOf(pipeline, r.Cluster))
+	streams, err := nats.StreamsOf(decide.OwnerOf(pipeline, r.Cluster))
 	if err != nil {
 		return err
 	}

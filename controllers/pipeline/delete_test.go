@@ -11,11 +11,14 @@ import (
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
+	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/lifecycle"
 )
 
 // TestDeletionIsGivenUpAMinuteAfterTheFirstFailure: however long the stages took before.
@@ -39,18 +42,20 @@ func TestDeletionIsGivenUpAMinuteAfterTheFirstFailure(t *testing.T) {
 			pool := jetstream.NewPool(jetstream.PoolOptions{})
 			t.Cleanup(pool.Close)
 			recorder := events.NewFakeRecorder(100)
-			r := &Reconciler{
-				Client: c, Recorder: recorder, Now: func() time.Time { return now }, CleanupTimeout: time.Minute,
-				Access: access.New(access.Options{Objects: c, Pool: pool, Default: jetstream.Server{URL: "nats://127.0.0.1:1"}}),
+			clock := func() time.Time { return now }
+			applier, err := apply.New(c, clock)
+			if err != nil {
+				t.Fatal(err)
 			}
+			r := &Reconciler{Controller: lifecycle.Controller{
+				Client: c, Applier: applier, Recorder: recorder, Now: clock, CleanupTimeout: time.Minute,
+				Access: access.New(access.Options{Objects: c, Pool: pool, Default: jetstream.Server{URL: "nats://127.0.0.1:1"}}),
+			}}
 			after := func(wait time.Duration) (gone bool) {
 				t.Helper()
 				now = now.Add(wait)
 				var live v1alpha1.Pipeline
-				if err := c.Get(t.Context(), client.ObjectKeyFromObject(p), &live); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := r.finalize(t.Context(), &live); err != nil {
+				if _, err := r.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(p)}); err != nil {
 					t.Fatal(err)
 				}
 				return apierrors.IsNotFound(c.Get(t.Context(), client.ObjectKeyFromObject(p), &live))

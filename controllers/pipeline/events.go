@@ -9,31 +9,19 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/jetstream"
-	"millrace.dev/millrace/controllers/internal/status"
+	"millrace.dev/millrace/controllers/internal/lifecycle"
 )
 
 // The actions of Events: what the operator was doing.
 const (
-	actionStream  = "ReconcileStream"
-	actionStage   = "ReconcileStage"
-	actionStatus  = "Reconcile"
-	actionCleanup = "Cleanup"
+	actionStream = "ReconcileStream"
+	actionStage  = "ReconcileStage"
 )
-
-func (r *Reconciler) normal(p *v1alpha1.Pipeline, reason, action, note string) {
-	r.Recorder.Eventf(p, nil, corev1.EventTypeNormal, reason, action, "%s", status.Note(note))
-}
-
-func (r *Reconciler) warn(p *v1alpha1.Pipeline, reason, action, note string) {
-	r.Recorder.Eventf(p, nil, corev1.EventTypeWarning, reason, action, "%s", status.Note(note))
-}
 
 // eventStreamsCreated tells of all of them in one Event. A stream that status names was there
 // before and has been lost.
@@ -47,22 +35,22 @@ func (r *Reconciler) eventStreamsCreated(p *v1alpha1.Pipeline, names []string) {
 		}
 	}
 	if len(first) > 0 {
-		r.normal(p, v1alpha1.ReasonCreated, actionStream, "created streams "+strings.Join(first, ", "))
+		r.Normal(p, v1alpha1.ReasonCreated, actionStream, "created streams "+strings.Join(first, ", "))
 	}
 	if len(again) > 0 {
-		r.warn(p, v1alpha1.ReasonRepaired, actionStream, "made again, without the messages they held, streams "+strings.Join(again, ", "))
+		r.Warn(p, v1alpha1.ReasonRepaired, actionStream, "made again, without the messages they held, streams "+strings.Join(again, ", "))
 	}
 }
 
 func (r *Reconciler) eventStreamUpdated(p *v1alpha1.Pipeline, change jetstream.StreamChange) {
 	switch {
 	case change.Adopted:
-		r.normal(p, v1alpha1.ReasonUpdated, actionStream, fmt.Sprintf("took over retained stream %s (%s)", change.Name, change.Fields))
+		r.Normal(p, v1alpha1.ReasonUpdated, actionStream, fmt.Sprintf("took over retained stream %s (%s)", change.Name, change.Fields))
 	case p.Status.ObservedGeneration == p.Generation:
 		// The spec has not changed since the last look: somebody else edited the stream.
-		r.warn(p, v1alpha1.ReasonRepaired, actionStream, fmt.Sprintf("repaired stream %s (%s)", change.Name, change.Fields))
+		r.Warn(p, v1alpha1.ReasonRepaired, actionStream, fmt.Sprintf("repaired stream %s (%s)", change.Name, change.Fields))
 	default:
-		r.normal(p, v1alpha1.ReasonUpdated, actionStream, fmt.Sprintf("updated stream %s (%s)", change.Name, change.Fields))
+		r.Normal(p, v1alpha1.ReasonUpdated, actionStream, fmt.Sprintf("updated stream %s (%s)", change.Name, change.Fields))
 	}
 }
 
@@ -71,28 +59,28 @@ func (r *Reconciler) eventStagesApplied(p *v1alpha1.Pipeline, results map[apply.
 	created, updated := results[apply.Created], results[apply.Updated]
 	if p.Status.ObservedGeneration == p.Generation { // the spec has not changed since the last look
 		if len(created) > 0 {
-			r.warn(p, v1alpha1.ReasonRepaired, actionStage, "made again what was gone, Stages "+strings.Join(created, ", "))
+			r.Warn(p, v1alpha1.ReasonRepaired, actionStage, "made again what was gone, Stages "+strings.Join(created, ", "))
 		}
 		if len(updated) > 0 {
-			r.warn(p, v1alpha1.ReasonRepaired, actionStage, "repaired what somebody else had changed, Stages "+strings.Join(updated, ", "))
+			r.Warn(p, v1alpha1.ReasonRepaired, actionStage, "repaired what somebody else had changed, Stages "+strings.Join(updated, ", "))
 		}
 		return
 	}
 	if len(created) > 0 {
-		r.normal(p, v1alpha1.ReasonCreated, actionStage, "created Stages "+strings.Join(created, ", "))
+		r.Normal(p, v1alpha1.ReasonCreated, actionStage, "created Stages "+strings.Join(created, ", "))
 	}
 	if len(updated) > 0 {
-		r.normal(p, v1alpha1.ReasonUpdated, actionStage, "updated Stages "+strings.Join(updated, ", "))
+		r.Normal(p, v1alpha1.ReasonUpdated, actionStage, "updated Stages "+strings.Join(updated, ", "))
 	}
 }
 
 func (r *Reconciler) eventStageDeleted(p *v1alpha1.Pipeline, name string) {
-	r.normal(p, v1alpha1.ReasonDeleted, actionStage, fmt.Sprintf("deleted Stage %s: its entry is gone from spec.stages", name))
+	r.Normal(p, v1alpha1.ReasonDeleted, actionStage, fmt.Sprintf("deleted Stage %s: its entry is gone from spec.stages", name))
 }
 
 func (r *Reconciler) eventRetained(p *v1alpha1.Pipeline, streams []string) {
 	for _, name := range streams {
-		r.normal(p, v1alpha1.ReasonRetained, actionStream, fmt.Sprintf(
+		r.Normal(p, v1alpha1.ReasonRetained, actionStream, fmt.Sprintf(
 			"stream %s is no longer part of the pipeline; it and its messages are kept: delete it with NATS tools when they are not needed", name))
 	}
 }
@@ -102,21 +90,16 @@ func (r *Reconciler) eventRetained(p *v1alpha1.Pipeline, streams []string) {
 func (r *Reconciler) eventStreamsDeleted(ctx context.Context, p *v1alpha1.Pipeline, streams []string) {
 	if len(streams) > 0 {
 		log.FromContext(ctx).Info("deleted streams", "streams", streams)
-		r.normal(p, v1alpha1.ReasonDeleted, actionCleanup, "deleted streams "+strings.Join(streams, ", "))
+		r.Normal(p, v1alpha1.ReasonDeleted, lifecycle.ActionCleanup, "deleted streams "+strings.Join(streams, ", "))
 	}
 }
 
 func (r *Reconciler) eventStreamsRetained(ctx context.Context, p *v1alpha1.Pipeline) {
 	if names := streamNames(p); names != "" {
 		log.FromContext(ctx).Info("kept streams", "streams", names)
-		r.normal(p, v1alpha1.ReasonRetained, actionCleanup, fmt.Sprintf(
+		r.Normal(p, v1alpha1.ReasonRetained, lifecycle.ActionCleanup, fmt.Sprintf(
 			"deletionPolicy is Retain: streams %s are kept; a Pipeline of the same namespace and name takes them over", names))
 	}
-}
-
-func (r *Reconciler) eventWaiting(p *v1alpha1.Pipeline, cause error) {
-	r.warn(p, v1alpha1.ReasonNATSUnreachable, actionCleanup, fmt.Sprintf(
-		"cannot delete the streams yet, trying again until NATS has not answered for %s: %v", r.CleanupTimeout, cause))
 }
 
 func (r *Reconciler) eventLeftBehind(ctx context.Context, p *v1alpha1.Pipeline, cause error) {
@@ -125,7 +108,7 @@ func (r *Reconciler) eventLeftBehind(ctx context.Context, p *v1alpha1.Pipeline, 
 		names = "of pipeline " + p.Namespace + "/" + p.Name
 	}
 	log.FromContext(ctx).Info("left streams behind", "streams", names, "cause", cause.Error())
-	r.warn(p, v1alpha1.ReasonRetained, actionCleanup, fmt.Sprintf(
+	r.Warn(p, v1alpha1.ReasonRetained, lifecycle.ActionCleanup, fmt.Sprintf(
 		"gave up after %s without success: streams %s were left behind; delete them with NATS tools: %v", r.CleanupTimeout, names, cause))
 }
 
@@ -142,7 +125,7 @@ func (r *Reconciler) eventDeadLettered(p *v1alpha1.Pipeline, letters []jetstream
 		if l.Error != "" {
 			note += " (" + l.Error + ")"
 		}
-		r.warn(p, v1alpha1.ReasonDeadLettered, actionStream, note+fmt.Sprintf("; it is message %d of the dead letters", l.Sequence))
+		r.Warn(p, v1alpha1.ReasonDeadLettered, actionStream, note+fmt.Sprintf("; it is message %d of the dead letters", l.Sequence))
 	}
 }
 
@@ -164,17 +147,6 @@ func (l *limiter) allow(kind string, now time.Time) bool {
 	}
 	l.last[kind] = now
 	return true
-}
-
-// eventTurned tells what changed in the conditions.
-func (r *Reconciler) eventTurned(p *v1alpha1.Pipeline, before []metav1.Condition) {
-	for _, c := range status.Turned(before, p.Status.Conditions) {
-		if status.Worrying(c) {
-			r.warn(p, c.Reason, actionStatus, c.Type+": "+c.Message)
-			continue
-		}
-		r.normal(p, c.Reason, actionStatus, c.Type+": "+c.Message)
-	}
 }
 
 func streamNames(p *v1alpha1.Pipeline) string {

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/lifecycle"
 )
 
 // notes is a recorder of what the API server would be sent.
@@ -38,7 +39,7 @@ func TestLongListIsCutAndLogged(t *testing.T) {
 			var got notes
 			var logged strings.Builder
 			logger := funcr.New(func(_, args string) { logged.WriteString(args) }, funcr.Options{})
-			tell(log.IntoContext(t.Context(), logger), &Reconciler{Recorder: &got})
+			tell(log.IntoContext(t.Context(), logger), &Reconciler{Controller: lifecycle.Controller{Recorder: &got}})
 			if len(got) != 1 {
 				t.Fatalf("got %d Events, want one", len(got))
 			}

@@ -15,79 +15,58 @@ import (
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/revision"
+	"millrace.dev/millrace/controllers/pipeline/internal/decide"
 	"millrace.dev/millrace/controllers/plan"
-	"millrace.dev/millrace/workers/config"
 )
 
-// snapshot is all that a reconcile reads.
+// snapshot is all that a reconcile reads, and the connection to go on by.
 type snapshot struct {
-	pipeline *v1alpha1.Pipeline
-	stages   graph.Stages
-	resolved graph.Resolved
-	// running is what each Stage runs, by the name of the object.
-	running map[string]running
-	// taken are Stages that have the name of a child and belong to somebody else.
-	taken map[string]*v1alpha1.Stage
+	*decide.Observed
 	// nats is nil when natsErr says why.
-	nats    *jetstream.Client
-	natsErr error
-	// streams that exist, of those in the plan, and that of the leases.
-	streams map[string]*jetstream.Stream
-	// deadLetters that are new since the last look: the first and the last of them.
-	deadLetters []jetstream.DeadLetter
-}
-
-// running is what a Stage runs.
-type running struct {
-	history revision.History
-	// unreadable says why the history is not known.
-	unreadable error
-	// deployment and configMap are what workers run by without a revision; nil when there is one, or none of them.
-	deployment *appsv1.Deployment
-	configMap  *corev1.ConfigMap
+	nats *jetstream.Client
 }
 
 // gather reads everything. Only errors of the API server end a reconcile; those of NATS
 // become part of the snapshot.
 func (r *Reconciler) gather(ctx context.Context, pipeline *v1alpha1.Pipeline) (*snapshot, error) {
-	s := &snapshot{pipeline: pipeline}
+	s := &snapshot{Observed: &decide.Observed{Pipeline: pipeline}}
 	var err error
-	if s.stages, err = graph.List(ctx, r.Client, pipeline.Namespace, pipeline.Name); err != nil {
+	if s.Stages, err = graph.List(ctx, r.Client, pipeline.Namespace, pipeline.Name); err != nil {
 		return nil, err
 	}
-	if s.running, err = r.gatherRunning(ctx, s); err != nil {
+	if s.Running, err = r.gatherRunning(ctx, s); err != nil {
 		return nil, err
 	}
-	s.resolved = r.Planner.Resolve(pipeline, s.stages.Attached, lanesOf(s.running))
-	if s.taken, err = r.gatherTaken(ctx, s); err != nil {
+	s.Resolved = r.Planner.Resolve(pipeline, s.Stages.Attached, decide.LanesOf(s.Running))
+	if s.Taken, err = r.gatherTaken(ctx, s); err != nil {
 		return nil, err
 	}
-	if s.resolved.Plan == nil {
+	if s.Resolved.Plan == nil {
 		return s, nil
 	}
-	s.nats, s.natsErr = r.Access.Client(ctx, pipeline)
-	if s.natsErr != nil {
-		if access.Reason(s.natsErr) != "" {
+	s.nats, s.NATSErr = r.Access.Client(ctx, pipeline)
+	if s.NATSErr != nil {
+		if access.Reason(s.NATSErr) != "" {
 			return s, nil
 		}
-		return nil, s.natsErr
+		return nil, s.NATSErr
 	}
-	s.streams, s.natsErr = gatherStreams(s.nats, s.resolved)
-	if s.natsErr == nil {
-		s.deadLetters, s.natsErr = gatherDeadLetters(ctx, s)
+	s.Streams, s.NATSErr = gatherStreams(s.nats, s.Resolved)
+	if s.NATSErr == nil {
+		s.DeadLetters, s.NATSErr = gatherDeadLetters(ctx, s)
 	}
 	return s, nil
 }
 
 // gatherRunning reads what the Stages run.
-func (r *Reconciler) gatherRunning(ctx context.Context, s *snapshot) (map[string]running, error) {
-	all := map[string]running{}
-	for _, stage := range ours(s.stages, s.pipeline) {
-		var run running
-		if run.history, run.unreadable = revision.List(ctx, r.Client, stage); revision.IsAPIError(run.unreadable) {
-			return nil, run.unreadable
+func (r *Reconciler) gatherRunning(ctx context.Context, s *snapshot) (map[string]decide.Running, error) {
+	all := map[string]decide.Running{}
+	for _, stage := range decide.Stages(s.Stages, s.Pipeline) {
+		var run decide.Running
+		if run.History, run.Unreadable = revision.List(ctx, r.Client, stage); revision.IsAPIError(run.Unreadable) {
+			return nil, run.Unreadable
 		}
-		if len(run.history) == 0 && run.unreadable == nil {
+		if len(run.History) == 0 && run.Unreadable == nil {
 			if err := r.gatherUnrevised(ctx, stage, &run); err != nil {
 				return nil, err
 			}
@@ -98,7 +77,7 @@ func (r *Reconciler) gatherRunning(ctx context.Context, s *snapshot) (map[string
 }
 
 // gatherUnrevised reads the workers of a Stage without revisions: an operator of a release before those made them.
-func (r *Reconciler) gatherUnrevised(ctx context.Context, stage *v1alpha1.Stage, run *running) error {
+func (r *Reconciler) gatherUnrevised(ctx context.Context, stage *v1alpha1.Stage, run *decide.Running) error {
 	var d appsv1.Deployment
 	err := r.Client.Get(ctx, client.ObjectKeyFromObject(stage), &d)
 	if err != nil || !metav1.IsControlledBy(&d, stage) {
@@ -109,19 +88,19 @@ func (r *Reconciler) gatherUnrevised(ctx context.Context, stage *v1alpha1.Stage,
 	if err != nil || !metav1.IsControlledBy(&c, stage) {
 		return client.IgnoreNotFound(err)
 	}
-	run.deployment, run.configMap = &d, &c
+	run.Deployment, run.ConfigMap = &d, &c
 	return nil
 }
 
 // gatherDeadLetters reads the newest dead letters, and nothing while there are no new ones.
 func gatherDeadLetters(ctx context.Context, s *snapshot) ([]jetstream.DeadLetter, error) {
-	name := deadLetterStream(s.resolved.Plan)
-	stream := s.streams[name]
+	name := decide.DeadLetterStream(s.Resolved.Plan)
+	stream := s.Streams[name]
 	if stream == nil {
 		return nil, nil
 	}
 	var seen uint64
-	if before := s.pipeline.Status.DeadLetters; before != nil && before.Last != nil {
+	if before := s.Pipeline.Status.DeadLetters; before != nil && before.Last != nil {
 		seen = uint64(before.Last.Sequence)
 	}
 	if stream.State.Msgs == 0 || stream.State.LastSeq == seen {
@@ -133,19 +112,9 @@ func gatherDeadLetters(ctx context.Context, s *snapshot) ([]jetstream.DeadLetter
 	return s.nats.DeadLetters(ctx, name, seen)
 }
 
-// deadLetterStream is the one stream that all stages write their dead letters to.
-func deadLetterStream(p *plan.Plan) string {
-	for _, stage := range p.Stages {
-		if out, ok := stage.Config.Outputs[config.PortDeadLetter]; ok {
-			return out.Stream
-		}
-	}
-	return ""
-}
-
 func gatherStreams(nats *jetstream.Client, resolved graph.Resolved) (map[string]*jetstream.Stream, error) {
 	streams := map[string]*jetstream.Stream{}
-	for _, name := range streamsOf(resolved.Plan) {
+	for _, name := range decide.StreamsOf(resolved.Plan) {
 		have, err := nats.Stream(name)
 		if errors.Is(err, jetstream.ErrNotFound) {
 			continue
@@ -162,26 +131,26 @@ func gatherStreams(nats *jetstream.Client, resolved graph.Resolved) (map[string]
 // of another Pipeline (a-b of stage c and a of stage b-c are both a-b-c).
 func (r *Reconciler) gatherTaken(ctx context.Context, s *snapshot) (map[string]*v1alpha1.Stage, error) {
 	have := map[string]bool{}
-	for _, child := range s.stages.Children {
-		if graph.IsChildOf(&child, s.pipeline) {
+	for _, child := range s.Stages.Children {
+		if graph.IsChildOf(&child, s.Pipeline) {
 			have[child.Name] = true
 		}
 	}
 	taken := map[string]*v1alpha1.Stage{}
-	for _, entry := range s.pipeline.Spec.Stages {
-		name := plan.ChildName(s.pipeline.Name, entry.Name)
+	for _, entry := range s.Pipeline.Spec.Stages {
+		name := plan.ChildName(s.Pipeline.Name, entry.Name)
 		if have[name] {
 			continue
 		}
 		var stage v1alpha1.Stage
-		err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.pipeline.Namespace, Name: name}, &stage)
+		err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.Pipeline.Namespace, Name: name}, &stage)
 		if apierrors.IsNotFound(err) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		if !graph.IsChildOf(&stage, s.pipeline) {
+		if !graph.IsChildOf(&stage, s.Pipeline) {
 			taken[name] = &stage
 		}
 	}

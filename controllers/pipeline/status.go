@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,19 +13,19 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"millrace.dev/millrace/api/v1alpha1"
-	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/durability"
-	"millrace.dev/millrace/controllers/internal/failure"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/lifecycle"
 	"millrace.dev/millrace/controllers/internal/status"
+	"millrace.dev/millrace/controllers/pipeline/internal/decide"
 	"millrace.dev/millrace/controllers/plan"
 )
 
 // report is all that status is made from.
 type report struct {
-	seen   *snapshot
-	intent intent
+	seen   *decide.Observed
+	intent decide.Desired
 	done   outcome
 	// powerSafe is nil when durability PowerSafe is not demanded.
 	powerSafe *status.Verdict
@@ -34,13 +33,13 @@ type report struct {
 
 // setStatus writes the whole status, every condition in every case.
 func setStatus(s *v1alpha1.PipelineStatus, rep report, now time.Time) {
-	generation := rep.seen.pipeline.Generation
+	generation := rep.seen.Pipeline.Generation
 	s.ObservedGeneration = generation
-	if rep.seen.resolved.Plan != nil {
+	if rep.seen.Resolved.Plan != nil {
 		setFacts(s, rep)
 	}
 	reason, message := v1alpha1.ReasonReady, "all streams and stages are ready"
-	if rep.seen.pipeline.Spec.Suspend {
+	if rep.seen.Pipeline.Spec.Suspend {
 		reason, message = v1alpha1.ReasonSuspended, "suspended: no workers run, streams go on storing events"
 	}
 	verdicts := []status.Verdict{accepted(rep), streamsReady(rep), stagesReady(rep)}
@@ -75,7 +74,7 @@ func (r *Reconciler) powerSafe(ctx context.Context, p *v1alpha1.Pipeline) *statu
 
 // setFacts writes what is not a condition. What cannot be seen now stays as it was.
 func setFacts(s *v1alpha1.PipelineStatus, rep report) {
-	p := rep.seen.resolved.Plan
+	p := rep.seen.Resolved.Plan
 	s.SubjectPrefix = p.SubjectPrefix
 	if len(p.Ingress.Subjects) > 0 {
 		s.Ingress = p.Ingress.Subjects[0]
@@ -104,7 +103,7 @@ func setFacts(s *v1alpha1.PipelineStatus, rep report) {
 // deadLetterStatus counts the dead letters that are stored and describes the last one; nil before there was any. Each
 // dead letter is one event.
 func deadLetterStatus(before *v1alpha1.DeadLettersStatus, rep report) *v1alpha1.DeadLettersStatus {
-	stream := rep.seen.streams[deadLetterStream(rep.seen.resolved.Plan)]
+	stream := rep.seen.Streams[decide.DeadLetterStream(rep.seen.Resolved.Plan)]
 	if stream == nil || (before == nil && stream.State.Msgs == 0) {
 		return nil
 	}
@@ -112,8 +111,8 @@ func deadLetterStatus(before *v1alpha1.DeadLettersStatus, rep report) *v1alpha1.
 	if before != nil {
 		now.Last = before.Last
 	}
-	if n := len(rep.seen.deadLetters); n > 0 {
-		last := rep.seen.deadLetters[n-1]
+	if n := len(rep.seen.DeadLetters); n > 0 {
+		last := rep.seen.DeadLetters[n-1]
 		now.Last = &v1alpha1.DeadLetterStatus{
 			Sequence: int64(last.Sequence), Time: metav1.NewTime(last.Stored.Truncate(time.Second)),
 			Stage: status.Cut(last.Stage, v1alpha1.MaxNameLength), Reason: status.Cut(last.Reason, v1alpha1.MaxDeadLetterReason),
@@ -125,7 +124,7 @@ func deadLetterStatus(before *v1alpha1.DeadLettersStatus, rep report) *v1alpha1.
 
 func streamStatus(rep report) []v1alpha1.StreamStatus {
 	var streams []v1alpha1.StreamStatus
-	for _, change := range rep.intent.streams {
+	for _, change := range rep.intent.Streams {
 		have := rep.done.streams[change.Name]
 		if have == nil || change.Action == jetstream.ActionNotOwned {
 			continue
@@ -139,13 +138,13 @@ func streamStatus(rep report) []v1alpha1.StreamStatus {
 
 func accepted(rep report) status.Verdict {
 	const kind = v1alpha1.ConditionAccepted
-	if errs := rep.seen.resolved.Errors; len(errs) > 0 {
+	if errs := rep.seen.Resolved.Errors; len(errs) > 0 {
 		return status.Stalled(kind, v1alpha1.ReasonInvalid, errs.ToAggregate().Error())
 	}
 	message := "spec is valid"
-	if n := len(rep.seen.resolved.Refused); n > 0 {
+	if n := len(rep.seen.Resolved.Refused); n > 0 {
 		names := make([]string, 0, n)
-		for name := range rep.seen.resolved.Refused {
+		for name := range rep.seen.Resolved.Refused {
 			names = append(names, name)
 		}
 		slices.Sort(names)
@@ -156,16 +155,16 @@ func accepted(rep report) status.Verdict {
 
 func streamsReady(rep report) status.Verdict {
 	const kind = v1alpha1.ConditionStreamsReady
-	if rep.seen.resolved.Plan == nil {
+	if rep.seen.Resolved.Plan == nil {
 		return status.Unknown(kind, v1alpha1.ReasonInvalid, "the spec is refused; streams are left as they are")
 	}
 	if err := rep.done.natsErr; err != nil {
-		return status.False(kind, cmp.Or(access.Reason(err), v1alpha1.ReasonStreamFailed), err.Error())
+		return lifecycle.NATSFailed(kind, v1alpha1.ReasonStreamFailed, err)
 	}
-	if message := refusals(rep.intent.streams, jetstream.ActionNotOwned, notOwned); message != "" {
+	if message := refusals(rep.intent.Streams, jetstream.ActionNotOwned, notOwned); message != "" {
 		return status.Stalled(kind, v1alpha1.ReasonNotOwned, message)
 	}
-	if message := refusals(rep.intent.streams, jetstream.ActionImmutable, immutable); message != "" {
+	if message := refusals(rep.intent.Streams, jetstream.ActionImmutable, immutable); message != "" {
 		return status.Stalled(kind, v1alpha1.ReasonImmutable, message)
 	}
 	if message := failures(rep, rep.done.refusals); message != "" {
@@ -175,7 +174,7 @@ func streamsReady(rep report) status.Verdict {
 		return status.True(kind, v1alpha1.ReasonReady, "all streams that the pipeline needs are as wanted; it keeps no snapshots, so that a worker "+
 			"that takes a lane over reads more input again: "+message)
 	}
-	return status.True(kind, v1alpha1.ReasonReady, fmt.Sprintf("%d streams are as wanted", len(rep.intent.streams)))
+	return status.True(kind, v1alpha1.ReasonReady, fmt.Sprintf("%d streams are as wanted", len(rep.intent.Streams)))
 }
 
 func refusals(changes []jetstream.StreamChange, action jetstream.Action, say func(jetstream.StreamChange) string) string {
@@ -207,7 +206,7 @@ func immutable(c jetstream.StreamChange) string {
 func failures(rep report, answers map[string]error) string {
 	var said []string
 	refused := map[string][]string{} // by the limit that they meet, which is the same for most
-	for _, c := range rep.intent.streams {
+	for _, c := range rep.intent.Streams {
 		err := answers[c.Name]
 		limit := (*jetstream.LimitError)(nil)
 		switch {
@@ -226,21 +225,19 @@ func failures(rep report, answers map[string]error) string {
 
 func stagesReady(rep report) status.Verdict {
 	const kind = v1alpha1.ConditionStagesReady
-	if rep.seen.resolved.Plan == nil {
+	if rep.seen.Resolved.Plan == nil {
 		return status.Unknown(kind, v1alpha1.ReasonInvalid, "the spec is refused; stages are left as they are")
 	}
 	if message := taken(rep.seen); message != "" {
 		return status.Stalled(kind, v1alpha1.ReasonNotOwned, message)
 	}
-	if err := rep.done.kubernetes; failure.Refused(err) {
-		return status.Stalled(kind, v1alpha1.ReasonObjectRefused, err.Error())
-	} else if err != nil {
-		return status.False(kind, v1alpha1.ReasonStagesNotReady, err.Error())
+	if err := rep.done.kubernetes; err != nil {
+		return lifecycle.KubernetesFailed(kind, v1alpha1.ReasonStagesNotReady, err)
 	}
 	stages := stagesInPlan(rep.seen)
 	var waiting, stalled []trouble
 	serious := false // something else than work that is under way
-	for _, planned := range rep.seen.resolved.Plan.Stages {
+	for _, planned := range rep.seen.Resolved.Plan.Stages {
 		stage := stages[planned.Name]
 		switch {
 		case stage == nil:
@@ -256,11 +253,11 @@ func stagesReady(rep report) status.Verdict {
 			waiting = append(waiting, trouble{planned.Name, "being suspended or resumed"})
 		}
 	}
-	for _, stage := range rep.intent.prune {
+	for _, stage := range rep.intent.Prune {
 		waiting = append(waiting, trouble{graph.Name(&stage), "being deleted"})
 	}
-	for _, stage := range rep.seen.stages.Children {
-		if !stage.DeletionTimestamp.IsZero() && graph.IsChildOf(&stage, rep.seen.pipeline) {
+	for _, stage := range rep.seen.Stages.Children {
+		if !stage.DeletionTimestamp.IsZero() && graph.IsChildOf(&stage, rep.seen.Pipeline) {
 			waiting = append(waiting, trouble{graph.Name(&stage), "being deleted: " + readyMessage(&stage)})
 		}
 	}
@@ -296,11 +293,11 @@ func once(all []trouble) []string {
 	return said
 }
 
-func taken(s *snapshot) string {
+func taken(s *decide.Observed) string {
 	var said []string
-	for _, entry := range s.pipeline.Spec.Stages {
-		name := plan.ChildName(s.pipeline.Name, entry.Name)
-		if stage := s.taken[name]; stage != nil {
+	for _, entry := range s.Pipeline.Spec.Stages {
+		name := plan.ChildName(s.Pipeline.Name, entry.Name)
+		if stage := s.Taken[name]; stage != nil {
 			said = append(said, fmt.Sprintf("stage %s needs the Stage object %s, which exists and belongs to pipeline %s: rename one of them",
 				entry.Name, name, stage.Spec.PipelineRef.Name))
 		}
@@ -310,20 +307,20 @@ func taken(s *snapshot) string {
 
 // stagesInPlan are the Stage objects of the plan by name in the graph; nil where there is
 // none yet.
-func stagesInPlan(s *snapshot) map[string]*v1alpha1.Stage {
+func stagesInPlan(s *decide.Observed) map[string]*v1alpha1.Stage {
 	stages := map[string]*v1alpha1.Stage{}
-	for _, planned := range s.resolved.Plan.Stages {
+	for _, planned := range s.Resolved.Plan.Stages {
 		stages[planned.Name] = nil
 	}
-	for i := range s.stages.Children {
-		stage := &s.stages.Children[i]
-		if s.resolved.Node(stage) != nil && graph.IsChildOf(stage, s.pipeline) {
+	for i := range s.Stages.Children {
+		stage := &s.Stages.Children[i]
+		if s.Resolved.Node(stage) != nil && graph.IsChildOf(stage, s.Pipeline) {
 			stages[graph.Name(stage)] = stage
 		}
 	}
-	for i := range s.stages.Attached {
-		stage := &s.stages.Attached[i]
-		if s.resolved.Node(stage) != nil {
+	for i := range s.Stages.Attached {
+		stage := &s.Stages.Attached[i]
+		if s.Resolved.Node(stage) != nil {
 			stages[graph.Name(stage)] = stage
 		}
 	}
@@ -331,8 +328,8 @@ func stagesInPlan(s *snapshot) map[string]*v1alpha1.Stage {
 }
 
 // isCurrent reports whether what a Stage says is about its newest revision.
-func isCurrent(s *snapshot, stage *v1alpha1.Stage) bool {
-	newest := s.running[stage.Name].history.Newest()
+func isCurrent(s *decide.Observed, stage *v1alpha1.Stage) bool {
+	newest := s.Running[stage.Name].History.Newest()
 	return newest != nil && stage.Status.ObservedRevision == newest.Name
 }
 

@@ -13,6 +13,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/pipeline/internal/decide"
 	"millrace.dev/millrace/controllers/plan"
 )
 
@@ -33,7 +34,7 @@ func TestPipelineWithoutSnapshots(t *testing.T) {
 		"neither of these": {outcome{refusals: map[string]error{"KV_leases": full}, spared: map[string]error{"KV_STATE_leases": full}}, metav1.ConditionFalse, "the account has no room", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rep := report{seen: &snapshot{resolved: graph.Resolved{Plan: &plan.Plan{}}}, intent: intent{streams: changes}, done: c.done}
+			rep := report{seen: &decide.Observed{Resolved: graph.Resolved{Plan: &plan.Plan{}}}, intent: decide.Desired{Streams: changes}, done: c.done}
 			got := streamsReady(rep)
 			if got.Status != c.ready || !strings.HasSuffix(got.Message, c.says) || c.done.waiting() != c.waits {
 				t.Errorf("%s: %s; waits: %t", got.Status, got.Message, c.done.waiting())
@@ -51,7 +52,7 @@ func TestReasonsOfNATS(t *testing.T) {
 		v1alpha1.ReasonCredentialsNotFound: &access.CredentialsError{Message: "no Secret"},
 		v1alpha1.ReasonStreamFailed:        fmt.Errorf("read stream RAW: %w", refusal),
 	} {
-		rep := report{seen: &snapshot{resolved: graph.Resolved{Plan: &plan.Plan{}}}, done: outcome{natsErr: err}}
+		rep := report{seen: &decide.Observed{Resolved: graph.Resolved{Plan: &plan.Plan{}}}, done: outcome{natsErr: err}}
 		if got := streamsReady(rep); got.Reason != want || got.Status != metav1.ConditionFalse {
 			t.Errorf("%v: got %s %s, want %s", err, got.Status, got.Reason, want)
 		}

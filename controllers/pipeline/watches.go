@@ -10,11 +10,11 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/internal/lifecycle"
 	"millrace.dev/millrace/controllers/internal/status"
 )
 
@@ -27,12 +27,7 @@ func specChanged() builder.Predicates {
 // stageChanged lets through what a Pipeline does about its Stages or says of them. Of lag it
 // counts whether there is any: while there is, the sum is refreshed regularly.
 func stageChanged() builder.Predicates {
-	return builder.WithPredicates(predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		before, ok1 := e.ObjectOld.(*v1alpha1.Stage)
-		after, ok2 := e.ObjectNew.(*v1alpha1.Stage)
-		if !ok1 || !ok2 {
-			return false
-		}
+	return builder.WithPredicates(lifecycle.Updated(func(before, after *v1alpha1.Stage) bool {
 		return before.Generation != after.Generation ||
 			!maps.Equal(before.Labels, after.Labels) ||
 			!equality.Semantic.DeepEqual(before.OwnerReferences, after.OwnerReferences) ||
@@ -41,7 +36,7 @@ func stageChanged() builder.Predicates {
 			before.Annotations[v1alpha1.AnnotationRestart] != after.Annotations[v1alpha1.AnnotationRestart] ||
 			(value(before.Status.Lag) > 0) != (value(after.Status.Lag) > 0) ||
 			!equality.Semantic.DeepEqual(before.Status.Duplicates, after.Status.Duplicates)
-	}})
+	}))
 }
 
 // readiness of a stage, as far as its Pipeline repeats it.
@@ -68,14 +63,9 @@ func pipelineOf(_ context.Context, object client.Object) []reconcile.Request {
 
 // restarted lets through that all workers are to be replaced.
 func restarted() predicate.Predicate {
-	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		return e.ObjectOld.GetAnnotations()[v1alpha1.AnnotationRestart] != e.ObjectNew.GetAnnotations()[v1alpha1.AnnotationRestart]
-	}}
-}
-
-// revised lets through that a revision was written, so that the Stage is accepted, or deleted, so that it is written again.
-func revised() builder.Predicates {
-	return builder.WithPredicates(predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }})
+	return lifecycle.Updated(func(before, after client.Object) bool {
+		return before.GetAnnotations()[v1alpha1.AnnotationRestart] != after.GetAnnotations()[v1alpha1.AnnotationRestart]
+	})
 }
 
 // labelledPipeline maps a revision to the Pipeline that it is of.

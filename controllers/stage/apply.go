@@ -9,10 +9,10 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/stage/internal/decide"
 )
 
 // outcome is what came of an intent.
@@ -44,38 +44,38 @@ func (o outcome) waiting() bool { return o.natsErr != nil || o.streamMissing || 
 func key(stream, name string) string { return stream + "/" + name }
 
 // apply does all writes: consumers first, since a worker creates nothing.
-func (r *Reconciler) apply(ctx context.Context, s *snapshot, in intent) outcome {
+func (r *Reconciler) apply(ctx context.Context, s *snapshot, in decide.Desired) outcome {
 	done := outcome{
 		consumers: map[string]*jetstream.Consumer{}, refusals: map[string]error{}, backlogs: map[string]jetstream.Lag{},
-		natsErr: s.natsErr, deployment: apply.Unchanged,
+		natsErr: s.NATSErr, deployment: apply.Unchanged,
 	}
-	for _, c := range in.consumers {
-		done.consumers[key(c.Stream, c.Name)] = c.lane.Have
+	for _, c := range in.Consumers {
+		done.consumers[key(c.Stream, c.Name)] = c.Lane.Have
 	}
-	ready := r.applyConsumers(ctx, s, in.consumers, &done)
+	ready := r.applyConsumers(ctx, s, in.Consumers, &done)
 	r.dropConsumers(s, in, &done)
-	if in.workers == nil && done.kubernetes == nil {
-		done.kubernetes = r.prune(ctx, s.stage.Namespace, in)
+	if in.Workers == nil && done.kubernetes == nil {
+		done.kubernetes = r.prune(ctx, s.Stage.Namespace, in)
 	}
 	// Workers that go on with former inputs had all of their consumers before.
-	if in.workers != nil && (ready || s.deployment != nil || len(in.held) > 0) {
+	if in.Workers != nil && (ready || s.Deployment != nil || len(in.Held) > 0) {
 		done.kubernetes = r.applyWorkers(ctx, s, in, &done)
 	}
 	return done
 }
 
 // applyConsumers reports whether all consumers exist as wanted.
-func (r *Reconciler) applyConsumers(ctx context.Context, s *snapshot, consumers []consumer, done *outcome) bool {
+func (r *Reconciler) applyConsumers(ctx context.Context, s *snapshot, consumers []decide.Consumer, done *outcome) bool {
 	ready := done.natsErr == nil
 	var changed []jetstream.ConsumerChange
 	defer func() {
-		r.eventConsumers(s.stage, changed)
-		r.eventBacklog(s.stage, consumers, done.backlogs)
+		r.eventConsumers(s.Stage, changed)
+		r.eventBacklog(s.Stage, consumers, done.backlogs)
 	}()
 	for _, c := range consumers {
-		ready = ready && c.ready()
-		done.streamMissing = done.streamMissing || c.streamMissing
-		if !c.ready() || c.Action == jetstream.ActionNone || done.natsErr != nil {
+		ready = ready && c.Ready()
+		done.streamMissing = done.streamMissing || c.StreamMissing
+		if !c.Ready() || c.Action == jetstream.ActionNone || done.natsErr != nil {
 			continue
 		}
 		have, err := s.nats.ApplyConsumer(c.Stream, c.Config)
@@ -98,7 +98,7 @@ func (r *Reconciler) applyConsumers(ctx context.Context, s *snapshot, consumers 
 
 // measureBacklog notes what a consumer that was just made will read of what was stored before. An answer that is no
 // number does not matter: the consumer is there.
-func measureBacklog(ctx context.Context, nats *jetstream.Client, c consumer, have *jetstream.Consumer, done *outcome) error {
+func measureBacklog(ctx context.Context, nats *jetstream.Client, c decide.Consumer, have *jetstream.Consumer, done *outcome) error {
 	backlog, err := nats.Lag(ctx, c.Stream, have)
 	if jetstream.IsUnreachable(err) {
 		return err
@@ -109,76 +109,77 @@ func measureBacklog(ctx context.Context, nats *jetstream.Client, c consumer, hav
 	return nil
 }
 
-func (r *Reconciler) dropConsumers(s *snapshot, in intent, done *outcome) {
+func (r *Reconciler) dropConsumers(s *snapshot, in decide.Desired, done *outcome) {
 	dropped := map[string][]string{}
-	defer func() { r.eventConsumersDropped(s.stage, dropped) }()
-	for _, c := range in.drop {
+	defer func() { r.eventConsumersDropped(s.Stage, dropped) }()
+	for _, c := range in.Drop {
 		if done.natsErr != nil {
 			return
 		}
-		err := s.nats.DeleteConsumer(c.stream, c.name)
+		err := s.nats.DeleteConsumer(c.Stream, c.Name)
 		switch {
 		case jetstream.IsUnreachable(err):
 			done.natsErr = err
 		case err != nil:
-			done.refusals[key(c.stream, c.name)] = err
+			done.refusals[key(c.Stream, c.Name)] = err
 		default:
-			dropped[c.stream] = append(dropped[c.stream], c.name)
+			dropped[c.Stream] = append(dropped[c.Stream], c.Name)
 		}
 	}
 }
 
-func (r *Reconciler) applyWorkers(ctx context.Context, s *snapshot, in intent, done *outcome) error {
+func (r *Reconciler) applyWorkers(ctx context.Context, s *snapshot, in decide.Desired, done *outcome) error {
 	results := map[apply.Outcome][]string{}
-	defer func() { r.eventApplied(s.stage, results) }()
-	name := *in.workers.config.Name
+	defer func() { r.eventApplied(s.Stage, results) }()
+	name := *in.Workers.Config.Name
 	result, err := r.applyConfig(ctx, s, in)
 	if err != nil {
 		return fmt.Errorf("apply ConfigMap %s: %w", name, err)
 	}
 	results[result] = append(results[result], "ConfigMap "+name)
-	if err := r.applyReplicas(ctx, s, in.workers.autoscaling); err != nil {
-		return err
-	}
-	done.deployment, err = r.Applier.Apply(ctx, in.workers.deployment, s.deployment)
+	scaled, err := r.Autoscaler.Prepare(ctx, s.Workload(), s.Scaling, in.Workers.Autoscaling)
 	if err != nil {
-		return fmt.Errorf("apply Deployment %s: %w", s.stage.Name, err)
-	}
-	results[done.deployment] = append(results[done.deployment], "Deployment "+s.stage.Name)
-	if err := r.applyScalers(ctx, s, in.workers.autoscaling, done, results); err != nil {
 		return err
 	}
-	return r.prune(ctx, s.stage.Namespace, in)
+	if scaled != nil {
+		r.eventScaled(s.Stage, *scaled)
+	}
+	done.deployment, err = r.Applier.Apply(ctx, in.Workers.Deployment, s.Deployment)
+	if err != nil {
+		return fmt.Errorf("apply Deployment %s: %w", s.Stage.Name, err)
+	}
+	results[done.deployment] = append(results[done.deployment], "Deployment "+s.Stage.Name)
+	result, done.taken, err = r.Autoscaler.Apply(ctx, s.Workload(), s.Scaling, in.Workers.Autoscaling)
+	if err != nil {
+		return err
+	}
+	if result != apply.Unchanged {
+		results[result] = append(results[result], in.Workers.Autoscaling.Kind+" "+s.Stage.Name)
+	}
+	return r.prune(ctx, s.Stage.Namespace, in)
 }
 
 // applyConfig makes the ConfigMap of the revision, or brings it up to date.
-func (r *Reconciler) applyConfig(ctx context.Context, s *snapshot, in intent) (apply.Outcome, error) {
-	name := *in.workers.config.Name
+func (r *Reconciler) applyConfig(ctx context.Context, s *snapshot, in decide.Desired) (apply.Outcome, error) {
+	name := *in.Workers.Config.Name
 	var live *corev1.ConfigMap
-	i := slices.IndexFunc(s.configMaps, func(c corev1.ConfigMap) bool { return c.Name == name && c.DeletionTimestamp.IsZero() })
+	i := slices.IndexFunc(s.ConfigMaps, func(c corev1.ConfigMap) bool { return c.Name == name && c.DeletionTimestamp.IsZero() })
 	if i >= 0 {
-		live = &s.configMaps[i]
+		live = &s.ConfigMaps[i]
 	}
-	return r.Applier.Apply(ctx, in.workers.config, live)
+	return r.Applier.Apply(ctx, in.Workers.Config, live)
 }
 
 // prune deletes what was of earlier rollouts.
-func (r *Reconciler) prune(ctx context.Context, namespace string, in intent) error {
+func (r *Reconciler) prune(ctx context.Context, namespace string, in decide.Desired) error {
 	var errs []error
-	for _, c := range in.prune {
-		errs = append(errs, r.delete(ctx, "ConfigMap", &c, client.Preconditions{UID: new(c.UID)}))
+	for _, c := range in.Prune {
+		errs = append(errs, apply.Delete(ctx, r.Client, "ConfigMap", &c))
 	}
-	for _, old := range in.pruneRevisions {
-		errs = append(errs, r.delete(ctx, "ControllerRevision", &appsv1.ControllerRevision{
+	for _, old := range in.PruneRevisions {
+		errs = append(errs, apply.Delete(ctx, r.Client, "ControllerRevision", &appsv1.ControllerRevision{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: old.Name},
 		}))
 	}
 	return errors.Join(errs...)
-}
-
-func (r *Reconciler) delete(ctx context.Context, kind string, o client.Object, options ...client.DeleteOption) error {
-	if err := r.Client.Delete(ctx, o, options...); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete %s %s: %w", kind, o.GetName(), err)
-	}
-	return nil
 }

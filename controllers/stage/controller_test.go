@@ -19,10 +19,11 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/autoscale"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/lifecycle"
 	"millrace.dev/millrace/controllers/internal/revision"
-	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/controllers/internal/watch"
 	"millrace.dev/millrace/controllers/lag"
 )
@@ -84,10 +85,11 @@ func reconciler(t *testing.T, objects ...client.Object) *Reconciler {
 	pool := jetstream.NewPool(jetstream.PoolOptions{})
 	t.Cleanup(pool.Close)
 	a := access.New(access.Options{Objects: c, Pool: pool, Default: jetstream.Server{URL: "nats://127.0.0.1:1"}})
-	set := settings
-	set.Backend = scaling.Direct
 	return &Reconciler{
-		Client: c, Applier: applier, Access: a, Reader: c, Recorder: events.NewFakeRecorder(100), Meter: &lag.Meter{}, Settings: set,
-		Watch: watch.New(a, time.Hour), Now: time.Now, Resync: time.Hour, Fresh: time.Minute,
+		Controller: lifecycle.Controller{
+			Client: c, Applier: applier, Access: a, Recorder: events.NewFakeRecorder(100),
+			Watch: watch.New(a, time.Hour), Now: time.Now, Resync: time.Hour, Fresh: time.Minute,
+		},
+		Reader: c, Autoscaler: &autoscale.Autoscaler{Client: c, Reader: c, Applier: applier, Backend: autoscale.Direct{}, Meter: &lag.Meter{}},
 	}
 }

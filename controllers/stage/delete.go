@@ -2,7 +2,6 @@ package stage
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -11,53 +10,43 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/lifecycle"
 	"millrace.dev/millrace/controllers/internal/revision"
 )
-
-// cleanupRetry is how often a deletion that waits for NATS tries again.
-const cleanupRetry = 2 * time.Second
 
 // drainLook is how often the drain of a deleted Stage is looked at.
 const drainLook = time.Second
 
 // finalize takes a Stage down: when it is drained, its workers, then its consumers. The ConfigMap goes with
-// the Stage. When NATS does not answer for CleanupTimeout it gives up, so that a namespace never hangs on a
-// server that is gone.
-func (r *Reconciler) finalize(ctx context.Context, stage *v1alpha1.Stage) (reconcile.Result, error) {
-	if !controllerutil.ContainsFinalizer(stage, v1alpha1.Finalizer) {
-		return reconcile.Result{}, nil
-	}
+// the Stage.
+func (r *Reconciler) finalize(ctx context.Context, stage *v1alpha1.Stage) (wait time.Duration, err error) {
 	switch waits, err := r.drain(ctx, stage); {
 	case err != nil && access.Reason(err) == "":
-		return again(err)
-	case err != nil && r.failures.Lasting(stage, r.Now()) < r.CleanupTimeout:
-		r.eventWaiting(stage, err)
-		return reconcile.Result{RequeueAfter: cleanupRetry}, nil
+		return 0, err
+	case err != nil && r.RetriesCleanup(stage, "consumers", err):
+		return lifecycle.CleanupRetry, nil
 	case err != nil:
 		r.eventUnknown(ctx, stage, err)
 	case waits: // NATS has answered; where there is nothing to wait for it may not have been asked
-		r.failures.Forget(client.ObjectKeyFromObject(stage))
-		return reconcile.Result{RequeueAfter: drainLook}, nil
+		r.CleanupWorks(stage)
+		return drainLook, nil
 	}
 	if err := r.deleteDeployment(ctx, stage); err != nil {
-		return reconcile.Result{}, err
+		return 0, err
 	}
 	if err := r.deleteConsumers(ctx, stage); err != nil {
-		if r.failures.Lasting(stage, r.Now()) < r.CleanupTimeout {
-			r.eventWaiting(stage, err)
-			return reconcile.Result{RequeueAfter: cleanupRetry}, nil
+		if r.RetriesCleanup(stage, "consumers", err) {
+			return lifecycle.CleanupRetry, nil
 		}
 		r.eventLeftBehind(ctx, stage, err)
 	}
-	return reconcile.Result{}, apply.RemoveFinalizer(ctx, r.Client, stage)
+	return 0, nil
 }
 
 // deleteDeployment stops the workers before their consumers are gone, so that they end
@@ -71,11 +60,7 @@ func (r *Reconciler) deleteDeployment(ctx context.Context, stage *v1alpha1.Stage
 	if err != nil {
 		return err
 	}
-	err = r.Client.Delete(ctx, &deployment, client.Preconditions{UID: &deployment.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete Deployment %s: %w", deployment.Name, err)
-	}
-	return nil
+	return apply.Delete(ctx, r.Client, "Deployment", &deployment, client.PropagationPolicy(metav1.DeletePropagationBackground))
 }
 
 // deleteConsumers deletes what the metadata call the stage's, on every stream of its
@@ -85,7 +70,7 @@ func (r *Reconciler) deleteConsumers(ctx context.Context, stage *v1alpha1.Stage)
 	if err != nil {
 		return err
 	}
-	owned, err := consumersOf(nats, access.StageOwner(stage, r.Settings.Cluster))
+	owned, err := consumersOf(nats, access.StageOwner(stage, r.Cluster))
 	if err != nil {
 		return err
 	}

@@ -14,12 +14,14 @@ import (
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/lifecycle"
 	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/plan"
 	"millrace.dev/millrace/test/harness"
@@ -98,8 +100,11 @@ func deleted(t *testing.T, ago time.Duration, server string, revisions ...revisi
 	pool := jetstream.NewPool(jetstream.PoolOptions{})
 	t.Cleanup(pool.Close)
 	d.Reconciler = &Reconciler{
-		Client: c, Applier: applier, Recorder: d.recorder, Now: clock, CleanupTimeout: time.Minute, DrainTimeout: 10 * time.Minute,
-		Access: access.New(access.Options{Objects: c, Pool: pool, Default: jetstream.Server{URL: server}}),
+		Controller: lifecycle.Controller{
+			Client: c, Applier: applier, Recorder: d.recorder, Now: clock, CleanupTimeout: time.Minute,
+			Access: access.New(access.Options{Objects: c, Pool: pool, Default: jetstream.Server{URL: server}}),
+		},
+		DrainTimeout: 10 * time.Minute,
 	}
 	return d
 }
@@ -109,10 +114,7 @@ func (d *deletion) after(wait time.Duration) (gone bool) {
 	d.t.Helper()
 	d.now = d.now.Add(wait)
 	var live v1alpha1.Stage
-	if err := d.Client.Get(d.t.Context(), client.ObjectKeyFromObject(d.stage), &live); err != nil {
-		d.t.Fatal(err)
-	}
-	if _, err := d.finalize(d.t.Context(), &live); err != nil {
+	if _, err := d.Reconcile(d.t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(d.stage)}); err != nil {
 		d.t.Fatal(err)
 	}
 	worker := d.Client.Get(d.t.Context(), client.ObjectKeyFromObject(d.worker), &appsv1.Deployment{})

@@ -3,12 +3,12 @@
 // and reports lag and ready workers.
 //
 // It runs the newest revision that the Pipeline controller has compiled (package revision), and reads nothing else of the
-// manifests. While a former input has events left, the workers are of the revision that reads it (plan_former.go).
+// manifests.
 //
-// A reconcile reads top to bottom in controller.go: fetch, finalizer, gather (all reads,
-// one snapshot: gather.go), decide (pure: plan*.go), apply (all writes: apply.go), status
-// (one patch, only when something changed: status*.go). Deletion is in delete.go, what has to be
-// processed before it in drain.go, the Kubernetes Events are in events.go.
+// A reconcile reads top to bottom in controller.go. Package lifecycle does what both kinds need: fetch, finalizer, status before errors,
+// Events. Then come gather (all reads, one snapshot: gather.go), decide (pure: package internal/decide), apply (all writes: apply.go) and
+// status (one patch, only when something changed: status*.go). The number of workers is the business of package autoscale. Deletion is in
+// delete.go, what has to be processed before it in drain.go, the Kubernetes Events are in events.go.
 //
 // Consumers exist before workers do, and streams before consumers: a worker creates
 // nothing. When the pipeline is refused, the last revision stays in force. When NATS is away, what runs goes

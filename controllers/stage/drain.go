@@ -18,6 +18,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/internal/status"
+	"millrace.dev/millrace/controllers/stage/internal/decide"
 )
 
 // leftover is a stage that is being deleted, and what is there of it.
@@ -46,7 +47,7 @@ func (r *Reconciler) drain(ctx context.Context, stage *v1alpha1.Stage) (waits bo
 		return false, err
 	}
 	in, err := intake.Read(ctx, intake.Query{
-		NATS: nats, Owner: access.StageOwner(stage, r.Settings.Cluster), Stage: stage, History: l.history, All: len(stage.Status.Consumers) == 0 || len(l.history) == 0,
+		NATS: nats, Owner: access.StageOwner(stage, r.Cluster), Stage: stage, History: l.history, All: len(stage.Status.Consumers) == 0 || len(l.history) == 0,
 	})
 	if err != nil {
 		return false, err
@@ -70,19 +71,14 @@ func (r *Reconciler) drain(ctx context.Context, stage *v1alpha1.Stage) (waits bo
 	}
 	old := stage.DeepCopy()
 	status.Set(&stage.Status.Conditions, stage.Generation, r.Now(), "", "", *verdict)
-	if wrote, err := r.Applier.SharedStatus(ctx, stage, old); err != nil {
-		return false, err
-	} else if wrote {
-		r.eventTurned(stage, old.Status.Conditions)
-	}
-	return true, nil
+	return true, r.PatchSharedStatus(ctx, stage, old)
 }
 
 // gatherLeftover says whether workers are there to process what is left, and whether it would be lost if they did
 // not: with the stage, or with the streams of a pipeline that is deleted with them.
 func (r *Reconciler) gatherLeftover(ctx context.Context, stage *v1alpha1.Stage) (l leftover, drains bool, err error) {
 	l.stage = stage
-	if leaves(stage) {
+	if decide.LeavesUnprocessed(stage) {
 		return l, false, nil
 	}
 	if l.history, err = revision.List(ctx, r.Client, stage); revision.IsAPIError(err) {
@@ -107,7 +103,7 @@ func (r *Reconciler) gatherLeftover(ctx context.Context, stage *v1alpha1.Stage) 
 	}
 	var d appsv1.Deployment
 	err = r.Client.Get(ctx, client.ObjectKeyFromObject(stage), &d)
-	if err != nil || !d.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(&d, stage) || specReplicas(&d) == 0 {
+	if err != nil || !d.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(&d, stage) || revision.Replicas(&d) == 0 {
 		return l, false, client.IgnoreNotFound(err)
 	}
 	l.deployment = &d
@@ -126,7 +122,7 @@ func (l leftover) left(in *intake.Intake) (left, lost []intake.Former, upstream 
 			if f.Events > 0 {
 				lost = append(lost, f)
 			}
-		case upstream != "" || !drained(f, before):
+		case upstream != "" || !decide.Drained(f, before):
 			left = append(left, f)
 		}
 	}

@@ -13,23 +13,24 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/stage/internal/decide"
 )
 
 // gatherDuplicates reads how many duplicates the workers have dropped; one request, for stages with dedupe alone.
 func gatherDuplicates(ctx context.Context, s *snapshot) error {
-	if !s.newest.Dedupes {
+	if !s.Newest.Dedupes {
 		return nil
 	}
-	name := graph.Name(s.stage)
-	counts, err := s.nats.Counts(ctx, s.newest.Leases, cmp.Or(s.newest.Head, name))
+	name := graph.Name(s.Stage)
+	counts, err := s.nats.Counts(ctx, s.Newest.Leases, cmp.Or(s.Newest.Head, name))
 	switch {
 	case errors.Is(err, jetstream.ErrNotFound): // no worker has started, or the bucket is about to be made again
-		s.duplicates = s.stage.Status.Duplicates
+		s.Duplicates = s.Stage.Status.Duplicates
 		return nil
 	case err != nil || counts == nil:
 		return err
 	}
-	s.duplicates = &v1alpha1.DuplicatesStatus{Events: int64(counts.Duplicates[name]), Since: metav1.NewTime(counts.Since)}
+	s.Duplicates = &v1alpha1.DuplicatesStatus{Events: int64(counts.Duplicates[name]), Since: metav1.NewTime(counts.Since)}
 	return nil
 }
 
@@ -50,12 +51,12 @@ type acked struct {
 const settled = 5 * time.Second
 
 // moved says whether the workers of a stage have acknowledged something in the last while.
-func (p *progress) moved(name types.NamespacedName, s *snapshot, now time.Time) bool {
-	if s.newest == nil || !s.newest.Dedupes {
+func (p *progress) moved(name types.NamespacedName, s *decide.Observed, now time.Time) bool {
+	if s.Newest == nil || !s.Newest.Dedupes {
 		return false
 	}
 	at := acked{since: now}
-	for _, in := range s.intake.Inputs {
+	for _, in := range s.Intake.Inputs {
 		for _, lane := range in.Lanes {
 			if lane.Have != nil {
 				at.sum += lane.Have.AckFloor

@@ -8,50 +8,40 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/autoscale"
 	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
-	"millrace.dev/millrace/controllers/internal/status"
+	"millrace.dev/millrace/controllers/internal/lifecycle"
+	"millrace.dev/millrace/controllers/stage/internal/decide"
 )
 
 // The actions of Events: what the operator was doing.
 const (
 	actionConsumer = "ReconcileConsumer"
 	actionWorkers  = "ReconcileWorkers"
-	actionStatus   = "Reconcile"
-	actionCleanup  = "Cleanup"
 )
-
-func (r *Reconciler) normal(s *v1alpha1.Stage, reason, action, note string) {
-	r.Recorder.Eventf(s, nil, corev1.EventTypeNormal, reason, action, "%s", status.Note(note))
-}
-
-func (r *Reconciler) warn(s *v1alpha1.Stage, reason, action, note string) {
-	r.Recorder.Eventf(s, nil, corev1.EventTypeWarning, reason, action, "%s", status.Note(note))
-}
 
 // eventConsumers tells of the lanes to which the same was done in one Event.
 func (r *Reconciler) eventConsumers(s *v1alpha1.Stage, changes []jetstream.ConsumerChange) {
-	known := map[durable]bool{}
+	known := map[decide.Durable]bool{}
 	for _, c := range s.Status.Consumers {
 		for _, name := range intake.Durables(c) {
-			known[durable{c.Stream, name}] = true
+			known[decide.Durable{Stream: c.Stream, Name: name}] = true
 		}
 	}
-	type deed struct {
+	type change struct {
 		stream, fields string
 		action         jetstream.Action
 		known          bool
 	}
-	names, order := map[deed][]string{}, []deed{}
+	names, order := map[change][]string{}, []change{}
 	for _, c := range changes {
-		d := deed{c.Stream, c.Fields.String(), c.Action, known[durable{c.Stream, c.Name}]}
+		d := change{c.Stream, c.Fields.String(), c.Action, known[decide.Durable{Stream: c.Stream, Name: c.Name}]}
 		if names[d] == nil {
 			order = append(order, d)
 		}
@@ -61,21 +51,21 @@ func (r *Reconciler) eventConsumers(s *v1alpha1.Stage, changes []jetstream.Consu
 		what := list(names[d]) + " of stream " + d.stream
 		switch {
 		case d.action == jetstream.ActionCreate && d.known:
-			r.warn(s, v1alpha1.ReasonRepaired, actionConsumer, fmt.Sprintf(
+			r.Warn(s, v1alpha1.ReasonRepaired, actionConsumer, fmt.Sprintf(
 				"made again what was gone, consumer %s: it starts at the first stored event", what))
 		case d.action == jetstream.ActionCreate:
-			r.normal(s, v1alpha1.ReasonCreated, actionConsumer, "created consumer "+what)
+			r.Normal(s, v1alpha1.ReasonCreated, actionConsumer, "created consumer "+what)
 		case s.Status.ObservedGeneration == s.Generation && d.known:
-			r.warn(s, v1alpha1.ReasonRepaired, actionConsumer, fmt.Sprintf("repaired consumer %s (%s)", what, d.fields))
+			r.Warn(s, v1alpha1.ReasonRepaired, actionConsumer, fmt.Sprintf("repaired consumer %s (%s)", what, d.fields))
 		default:
-			r.normal(s, v1alpha1.ReasonUpdated, actionConsumer, fmt.Sprintf("updated consumer %s (%s)", what, d.fields))
+			r.Normal(s, v1alpha1.ReasonUpdated, actionConsumer, fmt.Sprintf("updated consumer %s (%s)", what, d.fields))
 		}
 	}
 }
 
 // eventBacklog says, before a worker does so, what new consumers will read of what was stored before: one Event for
 // each stream.
-func (r *Reconciler) eventBacklog(s *v1alpha1.Stage, consumers []consumer, backlogs map[string]jetstream.Lag) {
+func (r *Reconciler) eventBacklog(s *v1alpha1.Stage, consumers []decide.Consumer, backlogs map[string]jetstream.Lag) {
 	sums := map[string]jetstream.Lag{}
 	for _, c := range consumers {
 		if b, ok := backlogs[key(c.Stream, c.Name)]; ok {
@@ -84,7 +74,7 @@ func (r *Reconciler) eventBacklog(s *v1alpha1.Stage, consumers []consumer, backl
 		}
 	}
 	for _, stream := range slices.Sorted(maps.Keys(sums)) {
-		r.normal(s, v1alpha1.ReasonReadsFromStart, actionConsumer, fmt.Sprintf(
+		r.Normal(s, v1alpha1.ReasonReadsFromStart, actionConsumer, fmt.Sprintf(
 			"the stage begins at the oldest stored event of stream %s: it will read about %d events, stored since %s",
 			stream, sums[stream].Events, sums[stream].Oldest.UTC().Format(time.RFC3339)))
 	}
@@ -100,7 +90,7 @@ func list(names []string) string {
 
 func (r *Reconciler) eventConsumersDropped(s *v1alpha1.Stage, dropped map[string][]string) {
 	for _, stream := range slices.Sorted(maps.Keys(dropped)) {
-		r.normal(s, v1alpha1.ReasonDeleted, actionConsumer, fmt.Sprintf(
+		r.Normal(s, v1alpha1.ReasonDeleted, actionConsumer, fmt.Sprintf(
 			"deleted consumer %s: the stage does not read stream %s with it any more", list(dropped[stream]), stream))
 	}
 }
@@ -108,15 +98,15 @@ func (r *Reconciler) eventConsumersDropped(s *v1alpha1.Stage, dropped map[string
 // eventApplied tells of all to which the same was done in one Event.
 func (r *Reconciler) eventApplied(s *v1alpha1.Stage, results map[apply.Outcome][]string) {
 	if what := results[apply.Created]; len(what) > 0 {
-		r.normal(s, v1alpha1.ReasonCreated, actionWorkers, "created "+strings.Join(what, ", "))
+		r.Normal(s, v1alpha1.ReasonCreated, actionWorkers, "created "+strings.Join(what, ", "))
 	}
 	if what := results[apply.Updated]; len(what) > 0 {
-		r.normal(s, v1alpha1.ReasonUpdated, actionWorkers, "updated "+strings.Join(what, ", "))
+		r.Normal(s, v1alpha1.ReasonUpdated, actionWorkers, "updated "+strings.Join(what, ", "))
 	}
 }
 
-func (r *Reconciler) eventScaled(s *v1alpha1.Stage, from, to int32, why string) {
-	r.normal(s, v1alpha1.ReasonScaled, actionWorkers, fmt.Sprintf("scaled from %d to %d workers: %s", from, to, why))
+func (r *Reconciler) eventScaled(s *v1alpha1.Stage, scaled autoscale.Scaled) {
+	r.Normal(s, v1alpha1.ReasonScaled, actionWorkers, fmt.Sprintf("scaled from %d to %d workers: %s", scaled.From, scaled.To, scaled.Reason))
 }
 
 // What a deletion took away or left may be more than an Event holds, and the object is gone then: the log has all of it.
@@ -124,13 +114,8 @@ func (r *Reconciler) eventScaled(s *v1alpha1.Stage, from, to int32, why string) 
 func (r *Reconciler) eventConsumersDeleted(ctx context.Context, s *v1alpha1.Stage, deleted []string) {
 	if len(deleted) > 0 {
 		log.FromContext(ctx).Info("deleted consumers", "consumers", deleted)
-		r.normal(s, v1alpha1.ReasonDeleted, actionCleanup, "deleted consumers "+strings.Join(deleted, "; "))
+		r.Normal(s, v1alpha1.ReasonDeleted, lifecycle.ActionCleanup, "deleted consumers "+strings.Join(deleted, "; "))
 	}
-}
-
-func (r *Reconciler) eventWaiting(s *v1alpha1.Stage, cause error) {
-	r.warn(s, v1alpha1.ReasonNATSUnreachable, actionCleanup, fmt.Sprintf(
-		"cannot delete the consumers yet, trying again until NATS has not answered for %s: %v", r.CleanupTimeout, cause))
 }
 
 func (r *Reconciler) eventLeftBehind(ctx context.Context, s *v1alpha1.Stage, cause error) {
@@ -139,13 +124,13 @@ func (r *Reconciler) eventLeftBehind(ctx context.Context, s *v1alpha1.Stage, cau
 		names[i] = list(intake.Durables(c)) + " of stream " + c.Stream
 	}
 	log.FromContext(ctx).Info("left consumers behind", "consumers", names, "cause", cause.Error())
-	r.warn(s, v1alpha1.ReasonRetained, actionCleanup, fmt.Sprintf(
+	r.Warn(s, v1alpha1.ReasonRetained, lifecycle.ActionCleanup, fmt.Sprintf(
 		"gave up after %s without success: consumers were left behind (%s); delete them with NATS tools: %v", r.CleanupTimeout, strings.Join(names, ", "), cause))
 }
 
 func (r *Reconciler) eventUnprocessed(ctx context.Context, s *v1alpha1.Stage, what string) {
 	log.FromContext(ctx).Info("gave up the drain", "left", what)
-	r.warn(s, v1alpha1.ReasonEventsLeft, actionCleanup, what)
+	r.Warn(s, v1alpha1.ReasonEventsLeft, lifecycle.ActionCleanup, what)
 }
 
 // eventUnknown: what is left could not be asked for any more.
@@ -157,17 +142,6 @@ func (r *Reconciler) eventUnknown(ctx context.Context, s *v1alpha1.Stage, cause 
 		last = fmt.Sprintf("when it was asked last, about %d events were left", *s.Status.Lag)
 	}
 	log.FromContext(ctx).Info("gave up the drain", "left", last, "cause", cause.Error())
-	r.warn(s, v1alpha1.ReasonEventsLeft, actionCleanup, fmt.Sprintf(
+	r.Warn(s, v1alpha1.ReasonEventsLeft, lifecycle.ActionCleanup, fmt.Sprintf(
 		"gave up, since NATS has not answered for %s (%v); %s", r.CleanupTimeout, cause, last))
-}
-
-// eventTurned tells what changed in the conditions.
-func (r *Reconciler) eventTurned(s *v1alpha1.Stage, before []metav1.Condition) {
-	for _, c := range status.Turned(before, s.Status.Conditions) {
-		if status.Worrying(c) {
-			r.warn(s, c.Reason, actionStatus, c.Type+": "+c.Message)
-			continue
-		}
-		r.normal(s, c.Reason, actionStatus, c.Type+": "+c.Message)
-	}
 }

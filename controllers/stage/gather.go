@@ -4,12 +4,10 @@ import (
 	"context"
 
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	k8slabels "k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -18,92 +16,56 @@ import (
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
-	"millrace.dev/millrace/controllers/internal/keda"
 	"millrace.dev/millrace/controllers/internal/labels"
 	"millrace.dev/millrace/controllers/internal/revision"
-	"millrace.dev/millrace/controllers/internal/scaling"
-	"millrace.dev/millrace/controllers/lag"
+	"millrace.dev/millrace/controllers/stage/internal/decide"
 )
 
-// snapshot is all that a reconcile reads.
+// snapshot is all that a reconcile reads, and the connection to go on by.
 type snapshot struct {
-	stage *v1alpha1.Stage
-	// history are the revisions of the stage; unreadable says why they are not known.
-	history    revision.History
-	unreadable error
-	// newest is the revision that the stage is to run; nil while the Pipeline controller has written none, or somebody deleted the one
-	// that the stage ran: an earlier one is not what it is to run.
-	newest *revision.Revision
-	// unpaired are revisions, by name, whose workers would have a Secret that is not for their server.
-	unpaired map[string]bool
-
-	deployment *appsv1.Deployment
-	// taken says whose the Deployment of the stage's name is, when it is not the stage's; empty when it is, or there is none.
-	taken string
-	hpa   *autoscalingv2.HorizontalPodAutoscaler
-	// scaledObject is KEDA's; nil when there is none.
-	scaledObject *unstructured.Unstructured
-	configMaps   []corev1.ConfigMap
-
-	// backend is who sets the number of workers of stages that scale; backendWhy says what is wrong with
-	// it, if anything is.
-	backend    scaling.Backend
-	backendWhy backendTrouble
-	// reading is the newest measurement of the stage.
-	reading reading
-
+	*decide.Observed
 	// nats is nil when natsErr says why.
-	nats    *jetstream.Client
-	natsErr error
-	// intake is what exists of the inputs; empty while NATS cannot be asked.
-	intake intake.Intake
-	// duplicates that the workers have dropped; nil when the stage does not look for any, or its workers do not count.
-	duplicates *v1alpha1.DuplicatesStatus
-	// leaving: another stage of the pipeline is being deleted.
-	leaving bool
+	nats *jetstream.Client
 }
-
-// durable names a consumer.
-type durable struct{ stream, name string }
 
 // gather reads everything. Only errors of the API server end a reconcile: it takes no status either. Those of NATS
 // become part of the snapshot.
 func (r *Reconciler) gather(ctx context.Context, stage *v1alpha1.Stage) (*snapshot, error) {
-	s := &snapshot{stage: stage}
+	s := &snapshot{Observed: &decide.Observed{Stage: stage}}
 	if err := r.gatherObjects(ctx, s); err != nil {
 		return nil, err
 	}
-	if s.newest == nil {
+	if s.Newest == nil {
 		return s, nil
 	}
-	s.nats, s.natsErr = r.Access.ForStage(ctx, stage.Namespace, s.newest.NATS, s.newest.Workers.NATSSecretName)
-	if s.natsErr != nil {
-		if access.Reason(s.natsErr) != "" {
+	s.nats, s.NATSErr = r.Access.ForStage(ctx, stage.Namespace, s.Newest.NATS, s.Newest.Workers.NATSSecretName)
+	if s.NATSErr != nil {
+		if access.Reason(s.NATSErr) != "" {
 			return s, nil
 		}
-		return nil, s.natsErr
+		return nil, s.NATSErr
 	}
-	if s.natsErr = r.gatherIntake(ctx, s); s.natsErr == nil {
-		s.natsErr = gatherDuplicates(ctx, s)
+	if s.NATSErr = r.gatherIntake(ctx, s); s.NATSErr == nil {
+		s.NATSErr = gatherDuplicates(ctx, s)
 	}
 	return s, r.gatherUnpaired(ctx, s)
 }
 
 // gatherUnpaired asks of the earlier revisions what the newest has passed: workers may have to be of one of them.
 func (r *Reconciler) gatherUnpaired(ctx context.Context, s *snapshot) error {
-	for _, old := range s.history {
-		if old == s.newest || old.Workers.NATSSecretName == s.newest.Workers.NATSSecretName && equality.Semantic.DeepEqual(old.NATS, s.newest.NATS) {
+	for _, old := range s.History {
+		if old == s.Newest || old.Workers.NATSSecretName == s.Newest.Workers.NATSSecretName && equality.Semantic.DeepEqual(old.NATS, s.Newest.NATS) {
 			continue
 		}
-		err := r.Access.Check(ctx, s.stage.Namespace, old.NATS, old.Workers.NATSSecretName)
+		err := r.Access.Check(ctx, s.Stage.Namespace, old.NATS, old.Workers.NATSSecretName)
 		if err != nil && !access.IsCredentials(err) {
 			return err
 		}
 		if err != nil {
-			if s.unpaired == nil {
-				s.unpaired = map[string]bool{}
+			if s.Unpaired == nil {
+				s.Unpaired = map[string]bool{}
 			}
-			s.unpaired[old.Name] = true
+			s.Unpaired[old.Name] = true
 		}
 	}
 	return nil
@@ -111,62 +73,53 @@ func (r *Reconciler) gatherUnpaired(ctx context.Context, s *snapshot) error {
 
 // gatherIntake reads the consumers; the error is one of NATS.
 func (r *Reconciler) gatherIntake(ctx context.Context, s *snapshot) error {
-	in, err := intake.Read(ctx, intake.Query{NATS: s.nats, Owner: access.StageOwner(s.stage, r.Settings.Cluster), Stage: s.stage, History: s.history})
+	in, err := intake.Read(ctx, intake.Query{NATS: s.nats, Owner: access.StageOwner(s.Stage, r.Cluster), Stage: s.Stage, History: s.History})
 	if err == nil {
-		s.intake = *in
+		s.Intake = *in
 	}
 	return err
 }
 
 // gatherObjects reads what Kubernetes has.
 func (r *Reconciler) gatherObjects(ctx context.Context, s *snapshot) error {
-	if s.history, s.unreadable = revision.List(ctx, r.Client, s.stage); revision.IsAPIError(s.unreadable) {
-		return s.unreadable
+	if s.History, s.Unreadable = revision.List(ctx, r.Client, s.Stage); revision.IsAPIError(s.Unreadable) {
+		return s.Unreadable
 	}
-	s.newest = newestOf(s.stage, s.history)
-	stages, err := graph.List(ctx, r.Client, s.stage.Namespace, s.stage.Spec.PipelineRef.Name)
+	s.Newest = decide.Newest(s.Stage, s.History)
+	stages, err := graph.List(ctx, r.Client, s.Stage.Namespace, s.Stage.Spec.PipelineRef.Name)
 	if err != nil {
 		return err
 	}
-	s.leaving = isLeaving(stages, s.stage)
+	s.Leaving = decide.OthersLeave(stages, s.Stage)
 	if err := r.gatherDeployment(ctx, s); err != nil {
 		return err
 	}
-	if err := r.gatherAutoscaling(ctx, s); err != nil {
+	if s.Scaling, err = r.Autoscaler.Observe(ctx, s.Stage); err != nil {
 		return err
 	}
 	var list corev1.ConfigMapList
-	err = r.Client.List(ctx, &list, client.InNamespace(s.stage.Namespace), client.MatchingFields{revision.IndexOwner: string(s.stage.UID)})
-	s.configMaps = list.Items
+	err = r.Client.List(ctx, &list, client.InNamespace(s.Stage.Namespace), client.MatchingFields{revision.IndexOwner: string(s.Stage.UID)})
+	s.ConfigMaps = list.Items
 	return err
-}
-
-// newestOf is the revision that a stage is to run; nil when there is none, or when it has run a newer one, which somebody deleted.
-func newestOf(stage *v1alpha1.Stage, h revision.History) *revision.Revision {
-	newest := h.Newest()
-	if newest != nil && newest.Number < revision.NumberOf(stage, stage.Status.ObservedRevision) {
-		return nil
-	}
-	return newest
 }
 
 // gatherDeployment reads the Deployment of the workers. The cache has the operator's own objects alone, so that where it has
 // none the API server is asked whether somebody else has the name.
 func (r *Reconciler) gatherDeployment(ctx context.Context, s *snapshot) error {
 	var d appsv1.Deployment
-	err := r.Client.Get(ctx, client.ObjectKeyFromObject(s.stage), &d)
-	if apierrors.IsNotFound(err) && s.newest != nil && s.newest.Head == "" {
-		err = r.Reader.Get(ctx, client.ObjectKeyFromObject(s.stage), &d)
+	err := r.Client.Get(ctx, client.ObjectKeyFromObject(s.Stage), &d)
+	if apierrors.IsNotFound(err) && s.Newest != nil && s.Newest.Head == "" {
+		err = r.Reader.Get(ctx, client.ObjectKeyFromObject(s.Stage), &d)
 	}
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil
 	case err != nil:
 		return err
-	case isOurs(&d, s.stage):
-		s.deployment = &d
+	case isOurs(&d, s.Stage):
+		s.Deployment = &d
 	default:
-		s.taken = ownerOf(&d)
+		s.Taken = ownerOf(&d)
 	}
 	return nil
 }
@@ -186,52 +139,4 @@ func ownerOf(o client.Object) string {
 		return owner.Kind + " " + owner.Name
 	}
 	return "nobody that it names"
-}
-
-// backendTrouble is a condition's reason and message; empty when there is none.
-type backendTrouble struct{ reason, message string }
-
-func (r *Reconciler) gatherAutoscaling(ctx context.Context, s *snapshot) error {
-	var hpa autoscalingv2.HorizontalPodAutoscaler
-	err := r.Client.Get(ctx, client.ObjectKeyFromObject(s.stage), &hpa)
-	switch {
-	case err == nil:
-		s.hpa = &hpa
-	case !apierrors.IsNotFound(err):
-		return err
-	}
-	s.backend = r.Settings.Backend
-	switch {
-	case s.backend == scaling.External:
-		r.Registration.LookFirst(ctx)
-		s.backend = r.Registration.Backend()
-		s.backendWhy = troubleOf(r.Registration.Standing())
-	case s.backend == scaling.KEDA && !r.KEDA.Present():
-		s.backend, s.backendWhy = scaling.Direct, backendTrouble{v1alpha1.ReasonNoKEDA, noKEDA}
-	case s.backend == scaling.KEDA:
-		scaledObject := keda.New()
-		switch err := r.KEDA.Cache.Get(ctx, client.ObjectKeyFromObject(s.stage), scaledObject); {
-		case err == nil:
-			s.scaledObject = scaledObject
-		case !apierrors.IsNotFound(err):
-			return err
-		}
-	}
-	s.reading.Reading, s.reading.measured = r.Meter.Latest(client.ObjectKeyFromObject(s.stage))
-	return nil
-}
-
-const noKEDA = "the cluster does not have the kind ScaledObject (keda.sh/v1alpha1): install KEDA; the operator sets the number of workers itself until then"
-
-func troubleOf(standing lag.Standing, message string) backendTrouble {
-	switch standing {
-	case lag.Foreign:
-		return backendTrouble{v1alpha1.ReasonForeignMetricsAPI, message + "; the operator sets the number of workers itself (--autoscaling-backend=direct)"}
-	case lag.Absent:
-		return backendTrouble{v1alpha1.ReasonNoMetricsAPI, message + "; the operator sets the number of workers itself until then"}
-	case lag.Unavailable:
-		return backendTrouble{v1alpha1.ReasonMetricsUnavailable, message}
-	default:
-		return backendTrouble{}
-	}
 }

@@ -10,6 +10,7 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/stage/internal/decide"
 )
 
 // TestOtherLanesAreRefused: a stage whose revisions were deleted, and whose manifest has it in other lanes by now, has
@@ -24,25 +25,25 @@ func TestOtherLanesAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := snap(t, pipeline(nil), child("enrich"))
-			s.intake.Former = []intake.Former{{
+			s.Intake.Former = []intake.Former{{
 				Stream: "OTHER", Durable: "shop-obs-enrich_other", Lanes: test.lanes, Consumers: map[string]intake.Lane{"c": {Have: &jetstream.Consumer{}}},
 			}}
-			in := decide(s, settings)
-			if refused := in.workers == nil; refused != (test.want != "") || !strings.HasPrefix(in.otherLanes, test.want) {
-				t.Fatalf("got %q, workers are left as they are: %t", in.otherLanes, refused)
+			in := decide.Decide(s, "")
+			if refused := in.Workers == nil; refused != (test.want != "") || !strings.HasPrefix(in.OtherLanes, test.want) {
+				t.Fatalf("got %q, workers are left as they are: %t", in.OtherLanes, refused)
 			}
 			if test.want == "" {
 				return
 			}
-			if len(in.consumers)+len(in.drop)+len(in.prune) > 0 {
-				t.Errorf("got %d consumers made, %d and %d ConfigMaps deleted, want all left as it is", len(in.consumers), len(in.drop), len(in.prune))
+			if len(in.Consumers)+len(in.Drop)+len(in.Prune) > 0 {
+				t.Errorf("got %d consumers made, %d and %d ConfigMaps deleted, want all left as it is", len(in.Consumers), len(in.Drop), len(in.Prune))
 			}
-			setStatus(&s.stage.Status, report{seen: s, intent: in}, time.Unix(1_700_000_100, 0))
-			c := meta.FindStatusCondition(s.stage.Status.Conditions, v1alpha1.ConditionConsumersReady)
-			if c == nil || c.Reason != v1alpha1.ReasonInvalid || c.Message != in.otherLanes {
+			setStatus(&s.Stage.Status, report{seen: s, intent: in}, time.Unix(1_700_000_100, 0))
+			c := meta.FindStatusCondition(s.Stage.Status.Conditions, v1alpha1.ConditionConsumersReady)
+			if c == nil || c.Reason != v1alpha1.ReasonInvalid || c.Message != in.OtherLanes {
 				t.Errorf("got %+v", c)
 			}
-			if !meta.IsStatusConditionTrue(s.stage.Status.Conditions, v1alpha1.ConditionStalled) {
+			if !meta.IsStatusConditionTrue(s.Stage.Status.Conditions, v1alpha1.ConditionStalled) {
 				t.Error("the stage is not Stalled")
 			}
 		})

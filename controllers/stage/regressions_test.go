@@ -21,8 +21,10 @@ import (
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/lifecycle"
 	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/controllers/stage/internal/decide"
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/natsserver"
 )
@@ -31,20 +33,20 @@ import (
 // controller has written the newest again, all stays as it is.
 func TestNewestRevisionDeleted(t *testing.T) {
 	s, _ := moved(t)
-	newest := s.newest
-	s.stage.Status.ObservedRevision = newest.Name
+	newest := s.Newest
+	s.Stage.Status.ObservedRevision = newest.Name
 	for name, test := range map[string]struct {
 		history revision.History
 		want    *revision.Revision
 	}{
-		"all are there":              {s.history, newest},
-		"the newest is deleted":      {s.history[:1], nil},
+		"all are there":              {s.History, newest},
+		"the newest is deleted":      {s.History[:1], nil},
 		"all are deleted":            {nil, nil},
-		"only the newest is there":   {s.history[1:], newest},
-		"it is written again":        {append(s.history[:1:1], newest), newest},
-		"another of the same number": {append(s.history[:1:1], &revision.Revision{Number: newest.Number, Name: "other"}), nil},
+		"only the newest is there":   {s.History[1:], newest},
+		"it is written again":        {append(s.History[:1:1], newest), newest},
+		"another of the same number": {append(s.History[:1:1], &revision.Revision{Number: newest.Number, Name: "other"}), nil},
 	} {
-		got := newestOf(s.stage, test.history)
+		got := decide.Newest(s.Stage, test.history)
 		if name == "another of the same number" {
 			if got == nil || got.Name != "other" {
 				t.Errorf("%s: got %v", name, got)
@@ -55,8 +57,8 @@ func TestNewestRevisionDeleted(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", name, got, test.want)
 		}
 	}
-	s.newest = nil
-	if in := decide(s, settings); in.workers != nil || len(in.drop)+len(in.consumers) > 0 {
+	s.Newest = nil
+	if in := decide.Decide(s, ""); in.Workers != nil || len(in.Drop)+len(in.Consumers) > 0 {
 		t.Errorf("without its newest revision a stage gets %+v", in)
 	}
 }
@@ -72,36 +74,36 @@ func TestRefusedSecretOfAnEarlierRevision(t *testing.T) {
 		})
 	}
 	s := snap(t, of(1, "mine", "enrich"), child("correlate"))
-	first := s.newest
-	s.deployment = mounting(first.ConfigMap)
-	s.deployment.Annotations = map[string]string{revision.AnnotationRevision: first.Name}
-	second := s.compile(t, of(2, "victim", "enrich"))
-	s.unpaired = map[string]bool{second.Name: true}
-	s.natsErr = &access.CredentialsError{NotForServer: true}
-	if in := decide(s, settings); in.workers != nil {
+	first := s.Newest
+	s.Deployment = mounting(first.ConfigMap)
+	s.Deployment.Annotations = map[string]string{revision.AnnotationRevision: first.Name}
+	second := compile(t, s, of(2, "victim", "enrich"))
+	s.Unpaired = map[string]bool{second.Name: true}
+	s.NATSErr = &access.CredentialsError{NotForServer: true}
+	if in := decide.Decide(s, ""); in.Workers != nil {
 		t.Fatal("not even the first check holds")
 	}
-	s.natsErr = nil
-	s.compile(t, of(3, "mine", "validate"))
-	s.intake.Former = []intake.Former{{
+	s.NATSErr = nil
+	compile(t, s, of(3, "mine", "validate"))
+	s.Intake.Former = []intake.Former{{
 		Stream: first.Inputs[0].Stream, Durable: first.Inputs[0].Durable, Lanes: 1, Events: 10, Begun: true,
 		Consumers: map[string]intake.Lane{first.Inputs[0].Durable: {Have: &jetstream.Consumer{Pending: 10}}},
 	}}
-	in := decide(s, settings)
-	if in.run != first {
-		t.Errorf("the workers are of revision %d, want the first, which they are of", in.run.Number)
+	in := decide.Decide(s, "")
+	if in.Run != first {
+		t.Errorf("the workers are of revision %d, want the first, which they are of", in.Run.Number)
 	}
-	for _, v := range in.workers.deployment.Spec.Template.Spec.Volumes {
+	for _, v := range in.Workers.Deployment.Spec.Template.Spec.Volumes {
 		if *v.Name == "nats" {
 			for _, source := range v.Projected.Sources {
 				if got := *source.Secret.Name; got == "victim" {
-					t.Errorf("revision %d (deployed: %d) mounts Secret %s", in.run.Number, first.Number, got)
+					t.Errorf("revision %d (deployed: %d) mounts Secret %s", in.Run.Number, first.Number, got)
 				}
 			}
 		}
 	}
-	s.deployment.Annotations = nil // an operator before these noted it
-	if in := decide(s, settings); in.workers != nil {
+	s.Deployment.Annotations = nil // an operator before these noted it
+	if in := decide.Decide(s, ""); in.Workers != nil {
 		t.Error("workers are made of a revision whose Secret is not for its server")
 	}
 }
@@ -109,9 +111,9 @@ func TestRefusedSecretOfAnEarlierRevision(t *testing.T) {
 // TestUnknownSecretIsNotMounted: of one that does not exist yet, or that the operator may not read, nobody has said that it is for the server.
 func TestUnknownSecretIsNotMounted(t *testing.T) {
 	s := snap(t, pipeline(func(p *v1alpha1.Pipeline) { p.Spec.Stages[2].Workers.NATSSecretName = "not-yet-there" }), child("correlate"))
-	s.deployment = mounting("some")
-	s.natsErr = &access.CredentialsError{Message: "workers.natsSecretName: Secret not-yet-there does not exist"}
-	if in := decide(s, settings); in.workers != nil {
+	s.Deployment = mounting("some")
+	s.NATSErr = &access.CredentialsError{Message: "workers.natsSecretName: Secret not-yet-there does not exist"}
+	if in := decide.Decide(s, ""); in.Workers != nil {
 		t.Error("workers get a Secret of which it is not known whether it is for the server")
 	}
 }
@@ -133,12 +135,12 @@ func (l live) Get(_ context.Context, _ client.ObjectKey, o client.Object, _ ...c
 // TestStatusOnTopOfAnother: the Pipeline controller was first; nothing of what this pass found out is lost.
 func TestStatusOnTopOfAnother(t *testing.T) {
 	s := snap(t, pipeline(nil), child("validate"))
-	s.stage.ResourceVersion = ""
+	s.Stage.ResourceVersion = ""
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
 	}
-	theirs := s.stage.DeepCopy()
+	theirs := s.Stage.DeepCopy()
 	theirs.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonAccepted, LastTransitionTime: metav1.NewTime(time.Unix(1_700_000_000, 0))}}
 	first := true
 	base := fake.NewClientBuilder().WithScheme(scheme).WithObjects(theirs).WithStatusSubresource(theirs).Build()
@@ -157,10 +159,13 @@ func TestStatusOnTopOfAnother(t *testing.T) {
 	if err := base.Get(t.Context(), client.ObjectKeyFromObject(theirs), &have); err != nil {
 		t.Fatal(err)
 	}
-	s.stage.ResourceVersion = "1"
-	r := &Reconciler{Recorder: events.NewFakeRecorder(100), Client: c, Applier: applier, Reader: live{stage: &have}, Now: time.Now}
-	in := decide(s, settings)
-	if err := r.writeStatus(t.Context(), s.stage, s.stage.DeepCopy(), report{seen: s, intent: in, done: outcome{}}); err != nil {
+	s.Stage.ResourceVersion = "1"
+	r := &Reconciler{
+		Controller: lifecycle.Controller{Recorder: events.NewFakeRecorder(100), Client: c, Applier: applier, Now: time.Now},
+		Reader:     live{stage: &have},
+	}
+	in := decide.Decide(s, "")
+	if err := r.writeStatus(t.Context(), s.Stage, s.Stage.DeepCopy(), report{seen: s, intent: in, done: outcome{}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := base.Get(t.Context(), client.ObjectKeyFromObject(theirs), &have); err != nil {
@@ -174,16 +179,16 @@ func TestStatusOnTopOfAnother(t *testing.T) {
 // TestRevisionThatNeverRan: workers never started, since a consumer could not be made. Then the manifest is corrected.
 func TestRevisionThatNeverRan(t *testing.T) {
 	s, before := moved(t)
-	first := &snapshot{stage: s.stage, history: s.history[:1], newest: before}
+	first := &decide.Observed{Stage: s.Stage, Scaling: s.Scaling, History: s.History[:1], Newest: before}
 	for _, in := range before.Inputs {
-		first.intake.Inputs = append(first.intake.Inputs, intake.Input{Stream: in.Stream, Durable: in.Durable, Lanes: []intake.Lane{{Want: in.Lanes[0]}}})
+		first.Intake.Inputs = append(first.Intake.Inputs, intake.Input{Stream: in.Stream, Durable: in.Durable, Lanes: []intake.Lane{{Want: in.Lanes[0]}}})
 	}
-	in := decide(first, settings)
-	setStatus(&s.stage.Status, report{seen: first, intent: in, done: outcome{deployment: apply.Unchanged, streamMissing: true}}, time.Unix(1_700_000_000, 0))
-	s.deployment = nil
-	s.intake.Former[0].Begun = false
-	if in = decide(s, settings); in.run == before {
-		t.Errorf("status.revision is %q without any workers; now pods are made of revision 1, which never ran, and read what no worker ever read", s.stage.Status.Revision)
+	in := decide.Decide(first, "")
+	setStatus(&s.Stage.Status, report{seen: first, intent: in, done: outcome{deployment: apply.Unchanged, streamMissing: true}}, time.Unix(1_700_000_000, 0))
+	s.Deployment = nil
+	s.Intake.Former[0].Begun = false
+	if in = decide.Decide(s, ""); in.Run == before {
+		t.Errorf("status.revision is %q without any workers; now pods are made of revision 1, which never ran, and read what no worker ever read", s.Stage.Status.Revision)
 	}
 }
 
@@ -220,11 +225,11 @@ func TestDeletionWithoutHistory(t *testing.T) {
 func TestDrainedInputOfWorkersThatStay(t *testing.T) {
 	s, before := moved(t)
 	before.Inputs = append(before.Inputs, revision.Input{Stream: "C", Durable: "c", Lanes: []plan.Consumer{{Stream: "C", Durable: "c"}}})
-	s.intake.Former = append(s.intake.Former, intake.Former{
+	s.Intake.Former = append(s.Intake.Former, intake.Former{
 		Stream: "C", Durable: "c", Lanes: 1, Begun: true, Consumers: map[string]intake.Lane{"c": {Have: &jetstream.Consumer{}}},
 	})
-	if in := decide(s, settings); in.run == before && len(in.drop) > 0 {
-		t.Errorf("the workers stay on a revision that reads %v, which is deleted", in.drop)
+	if in := decide.Decide(s, ""); in.Run == before && len(in.Drop) > 0 {
+		t.Errorf("the workers stay on a revision that reads %v, which is deleted", in.Drop)
 	}
 }
 
@@ -232,13 +237,13 @@ func TestDrainedInputOfWorkersThatStay(t *testing.T) {
 func TestRevisionsOfChainedStage(t *testing.T) {
 	s := snap(t, pipeline(nil), child("enrich"))
 	for i := range 20 {
-		s.compile(t, pipeline(func(p *v1alpha1.Pipeline) {
+		compile(t, s, pipeline(func(p *v1alpha1.Pipeline) {
 			p.Spec.Stages[1].Placement = &v1alpha1.PlacementSpec{With: "validate"}
 			p.Spec.Stages[1].Workers = v1alpha1.WorkersSpec{}
 			p.Spec.Suspend = i%2 == 0
 		}))
 	}
-	if in := decide(s, settings); len(in.pruneRevisions) == 0 {
-		t.Errorf("none of %d revisions is deleted", len(s.history))
+	if in := decide.Decide(s, ""); len(in.PruneRevisions) == 0 {
+		t.Errorf("none of %d revisions is deleted", len(s.History))
 	}
 }

@@ -1,7 +1,6 @@
 package stage
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,48 +15,53 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/apply"
-	"millrace.dev/millrace/controllers/internal/failure"
+	"millrace.dev/millrace/controllers/internal/autoscale"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/labels"
+	"millrace.dev/millrace/controllers/internal/lifecycle"
+	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/internal/status"
+	"millrace.dev/millrace/controllers/stage/internal/decide"
 )
 
 // report is all that status is made from.
 type report struct {
-	seen   *snapshot
-	intent intent
+	seen   *decide.Observed
+	intent decide.Desired
 	done   outcome
 }
 
 // setStatus writes the whole status, every condition in every case.
 func setStatus(s *v1alpha1.StageStatus, rep report, now time.Time) {
-	stage := rep.seen.stage
+	stage := rep.seen.Stage
 	s.ObservedGeneration = stage.Generation
 	s.Selector = k8slabels.SelectorFromSet(labels.Selector(stage.Spec.PipelineRef.Name, graph.Name(stage))).String()
 	s.Replicas, s.ReadyWorkers = 0, 0
-	if d := rep.seen.deployment; d != nil {
+	if d := rep.seen.Deployment; d != nil {
 		s.Replicas, s.ReadyWorkers = d.Status.Replicas, d.Status.ReadyReplicas
 	}
-	if newest := rep.seen.newest; newest != nil {
+	if newest := rep.seen.Newest; newest != nil {
 		s.Kind, s.ObservedRevision = string(newest.Kind), newest.Name
 	}
-	if len(rep.intent.consumers) > 0 && rep.done.natsErr == nil {
+	if len(rep.intent.Consumers) > 0 && rep.done.natsErr == nil {
 		setLag(s, rep, now)
 	}
-	if rep.seen.newest != nil && rep.done.natsErr == nil {
-		s.Duplicates = rep.seen.duplicates
+	if rep.seen.Newest != nil && rep.done.natsErr == nil {
+		s.Duplicates = rep.seen.Duplicates
 	}
-	s.Autoscaling = autoscalingStatus(rep)
-	if rep.intent.workers != nil && (rep.seen.deployment != nil || rep.done.deployment != apply.Unchanged) {
-		s.Revision = rep.intent.run.Name
+	if w := rep.intent.Workers; w != nil { // else what runs goes on as it is
+		s.Autoscaling = autoscale.Status(rep.seen.Scaling, w.Autoscaling, w.Replicas, s.Autoscaling)
+	}
+	if rep.intent.Workers != nil && (rep.seen.Deployment != nil || rep.done.deployment != apply.Unchanged) {
+		s.Revision = rep.intent.Run.Name
 	}
 	reason, message := v1alpha1.ReasonReady, "consumers and workers are ready"
 	if head := chainedWith(rep); head != "" {
 		message = "Chained with " + head
 	}
-	if rep.seen.newest != nil && rep.seen.newest.Suspended {
+	if rep.seen.Newest != nil && rep.seen.Newest.Suspended {
 		reason, message = v1alpha1.ReasonSuspended, "suspended: no workers run, the input goes on being stored"
 	}
 	verdicts := []status.Verdict{accepted(rep), consumersReady(rep), workersAvailable(rep)}
@@ -74,52 +78,49 @@ func setStatus(s *v1alpha1.StageStatus, rep report, now time.Time) {
 	status.Set(&s.Conditions, stage.Generation, now, reason, message, verdicts...)
 }
 
+// autoscalingReady says whether the number of workers follows the lag; nil where nobody asked for that.
+func autoscalingReady(rep report) *status.Verdict {
+	if rep.intent.Workers == nil {
+		return nil
+	}
+	return autoscale.Ready(rep.seen.Workload(), rep.seen.Scaling, rep.intent.Workers.Autoscaling, rep.done.taken)
+}
+
 // setLag writes what the consumers say. While NATS is away the last known values stay.
 func setLag(s *v1alpha1.StageStatus, rep report, now time.Time) {
 	before := s.Consumers
 	s.Lag, s.LagSeconds, s.Consumers = nil, nil, nil
-	var sum sums
+	var sum intake.Sum
 	known := true
-	lanes := rep.intent.consumers
-	for _, in := range rep.seen.intake.Inputs {
+	lanes := rep.intent.Consumers
+	for _, in := range rep.seen.Intake.Inputs {
 		entry, all := inputStatus(in, lanes[:len(in.Lanes)], rep, before)
 		lanes, known = lanes[len(in.Lanes):], known && all
 		if entry != nil {
 			s.Consumers = append(s.Consumers, *entry)
 		}
 		for _, lane := range in.Lanes {
-			sum.add(lane.Lag.Events, lane.Lag.Oldest)
+			sum.Add(lane)
 		}
 	}
-	for _, f := range slices.Concat(rep.intent.held, rep.intent.lost) {
+	for _, f := range slices.Concat(rep.intent.Held, rep.intent.Lost) {
 		if len(s.Consumers) < v1alpha1.MaxConsumers {
 			s.Consumers = append(s.Consumers, formerStatus(f))
 		}
-		sum.add(f.Events, f.Oldest)
+		sum.Events, sum.Oldest = sum.Events+f.Events, intake.Older(sum.Oldest, f.Oldest)
 	}
 	if !known {
 		return
 	}
-	s.Lag, s.LagSeconds = new(sum.events), new(int64(0))
-	if !sum.oldest.IsZero() {
-		s.LagSeconds = new(max(int64(now.Sub(sum.oldest)/time.Second), 0))
+	s.Lag, s.LagSeconds = new(sum.Events), new(int64(0))
+	if !sum.Oldest.IsZero() {
+		s.LagSeconds = new(max(int64(now.Sub(sum.Oldest)/time.Second), 0))
 	}
-}
-
-// sums adds up what is stored and not processed.
-type sums struct {
-	events int64
-	oldest time.Time
-}
-
-func (s *sums) add(events int64, oldest time.Time) {
-	s.events += events
-	s.oldest = intake.Older(s.oldest, oldest)
 }
 
 // inputStatus is what the consumers of one input say; nil when there is none. One that was there and waits for its stream goes on
 // being named, so that it is known to have been lost. known says whether the lag of all of them is.
-func inputStatus(in intake.Input, lanes []consumer, rep report, before []v1alpha1.ConsumerStatus) (entry *v1alpha1.ConsumerStatus, known bool) {
+func inputStatus(in intake.Input, lanes []decide.Consumer, rep report, before []v1alpha1.ConsumerStatus) (entry *v1alpha1.ConsumerStatus, known bool) {
 	e := v1alpha1.ConsumerStatus{Stream: in.Stream, Name: in.Durable, Lanes: int32(len(in.Lanes))}
 	was := slices.ContainsFunc(before, func(b v1alpha1.ConsumerStatus) bool {
 		return b.Stream == e.Stream && b.Name == e.Name && b.Lanes == e.Lanes
@@ -131,7 +132,7 @@ func inputStatus(in intake.Input, lanes []consumer, rep report, before []v1alpha
 		have := rep.done.consumers[key(c.Stream, c.Name)]
 		if have == nil || c.Action.Refused() {
 			known = false
-			if c.streamMissing && was {
+			if c.StreamMissing && was {
 				entry = &e
 			}
 			continue
@@ -146,20 +147,21 @@ func inputStatus(in intake.Input, lanes []consumer, rep report, before []v1alpha
 			}
 			e.Backlog = addBacklog(e.Backlog, have.Created, found)
 		}
-		known = known && (c.lane.Have != nil || have.Pending == 0)
+		known = known && (c.Lane.Have != nil || have.Pending == 0)
 	}
 	return entry, known
 }
 
 // formerStatus is what the consumers of an input that is not to be read any more say.
 func formerStatus(f intake.Former) v1alpha1.ConsumerStatus {
-	e := v1alpha1.ConsumerStatus{Stream: f.Stream, Name: f.Durable, Lanes: int32(f.Lanes)}
+	var sum intake.Sum
 	for _, lane := range f.Consumers {
-		e.Pending += int64(lane.Have.Pending)
-		e.AckPending += int64(lane.Have.AckPending)
-		e.Redelivered += int64(lane.Have.Redelivered)
+		sum.Add(lane)
 	}
-	return e
+	return v1alpha1.ConsumerStatus{
+		Stream: f.Stream, Name: f.Durable, Lanes: int32(f.Lanes),
+		Pending: int64(sum.Pending), AckPending: int64(sum.AckPending), Redelivered: int64(sum.Redelivered),
+	}
 }
 
 // backlogOf is what status says of the consumers of an input already.
@@ -188,7 +190,7 @@ func addBacklog(sum *v1alpha1.BacklogStatus, created time.Time, found jetstream.
 // nothing of this one.
 func accepted(rep report) status.Verdict {
 	const kind = v1alpha1.ConditionAccepted
-	stage := rep.seen.stage
+	stage := rep.seen.Stage
 	c := meta.FindStatusCondition(stage.Status.Conditions, kind)
 	if c == nil || c.ObservedGeneration != stage.Generation {
 		return status.Elsewhere(status.Unknown(kind, v1alpha1.ReasonProgressing, "not yet part of a plan of Pipeline "+stage.Spec.PipelineRef.Name))
@@ -203,8 +205,8 @@ func accepted(rep report) status.Verdict {
 // formerInputs says what becomes of inputs that the stage had; nil when there are none, or nobody is at work on
 // them: they wait for workers then, as the inputs of the manifest do.
 func formerInputs(rep report) *status.Verdict {
-	stage := rep.seen.stage
-	if rep.seen.newest == nil || rep.seen.natsErr != nil || rep.intent.otherLanes != "" {
+	stage := rep.seen.Stage
+	if rep.seen.Newest == nil || rep.seen.NATSErr != nil || rep.intent.OtherLanes != "" {
 		if c := meta.FindStatusCondition(stage.Status.Conditions, v1alpha1.ConditionInputsDrained); c != nil {
 			v := status.Verdict{Type: c.Type, Status: c.Status, Reason: c.Reason, Message: c.Message}
 			if c.Reason == v1alpha1.ReasonRevisionLost {
@@ -214,37 +216,37 @@ func formerInputs(rep report) *status.Verdict {
 		}
 		return nil
 	}
-	if len(rep.intent.held) > 0 && atWork(rep) {
-		return inputsDrained(stage, rep.intent.held, "the workers are replaced and read what the manifest says")
+	if len(rep.intent.Held) > 0 && atWork(rep) {
+		return inputsDrained(stage, rep.intent.Held, "the workers are replaced and read what the manifest says")
 	}
-	return inputsLost(stage, rep.intent.lost)
+	return inputsLost(stage, rep.intent.Lost)
 }
 
 // atWork says whether workers are there, or are about to be.
 func atWork(rep report) bool {
-	if rep.intent.workers != nil {
-		return rep.intent.workers.replicas > 0
+	if rep.intent.Workers != nil {
+		return rep.intent.Workers.Replicas > 0
 	}
-	d := rep.seen.deployment
-	return d != nil && specReplicas(d) > 0
+	d := rep.seen.Deployment
+	return d != nil && revision.Replicas(d) > 0
 }
 
 func consumersReady(rep report) status.Verdict {
 	const kind = v1alpha1.ConditionConsumersReady
-	if rep.seen.newest == nil {
+	if rep.seen.Newest == nil {
 		return status.Unknown(kind, v1alpha1.ReasonProgressing, "the stage has no revision, or its newest was deleted; consumers are left as they are")
 	}
 	if err := rep.done.natsErr; err != nil {
-		return status.False(kind, cmp.Or(access.Reason(err), v1alpha1.ReasonConsumerFailed), err.Error())
+		return lifecycle.NATSFailed(kind, v1alpha1.ReasonConsumerFailed, err)
 	}
-	if rep.intent.otherLanes != "" {
-		return status.Stalled(kind, v1alpha1.ReasonInvalid, rep.intent.otherLanes)
+	if rep.intent.OtherLanes != "" {
+		return status.Stalled(kind, v1alpha1.ReasonInvalid, rep.intent.OtherLanes)
 	}
 	if head := chainedWith(rep); head != "" {
 		return status.True(kind, v1alpha1.ReasonReady, "Chained with "+head+": takes events in memory, without consumers")
 	}
 	problems := map[string][]string{}
-	for _, c := range rep.intent.consumers {
+	for _, c := range rep.intent.Consumers {
 		if reason, message := consumerProblem(rep, c); reason != "" {
 			problems[reason] = append(problems[reason], message)
 		}
@@ -259,15 +261,15 @@ func consumersReady(rep report) status.Verdict {
 			return status.False(kind, reason, few(said))
 		}
 	}
-	return status.True(kind, v1alpha1.ReasonReady, fmt.Sprintf("%d consumers are as wanted", len(rep.intent.consumers)))
+	return status.True(kind, v1alpha1.ReasonReady, fmt.Sprintf("%d consumers are as wanted", len(rep.intent.Consumers)))
 }
 
 // chainedWith names the stage in whose workers this one runs; empty when it has its own.
 func chainedWith(rep report) string {
-	if rep.seen.newest == nil {
+	if rep.seen.Newest == nil {
 		return ""
 	}
-	return rep.seen.newest.Head
+	return rep.seen.Newest.Head
 }
 
 // few says each thing once, and of many the first: lanes share their troubles.
@@ -280,9 +282,9 @@ func few(said []string) string {
 	return strings.Join(said, "; ")
 }
 
-func consumerProblem(rep report, c consumer) (reason, message string) {
+func consumerProblem(rep report, c decide.Consumer) (reason, message string) {
 	switch {
-	case c.streamMissing:
+	case c.StreamMissing:
 		return v1alpha1.ReasonStreamMissing, fmt.Sprintf("waiting for stream %s, which the Pipeline makes", c.Stream)
 	case c.Action == jetstream.ActionNotOwned:
 		return v1alpha1.ReasonNotOwned, fmt.Sprintf(
@@ -301,38 +303,36 @@ func consumerProblem(rep report, c consumer) (reason, message string) {
 
 func workersAvailable(rep report) status.Verdict {
 	const kind = v1alpha1.ConditionWorkersAvailable
-	d := rep.seen.deployment
+	d := rep.seen.Deployment
 	if head := chainedWith(rep); head != "" {
 		return status.True(kind, v1alpha1.ReasonReady, "Chained with "+head+": runs in its workers")
 	}
 	switch {
-	case rep.intent.refused != nil:
-		return status.Stalled(kind, v1alpha1.ReasonWorkersUnavailable, "workers are left as they are: "+rep.intent.refused.Error())
-	case rep.intent.otherLanes != "":
+	case rep.intent.Refused != nil:
+		return status.Stalled(kind, v1alpha1.ReasonWorkersUnavailable, "workers are left as they are: "+rep.intent.Refused.Error())
+	case rep.intent.OtherLanes != "":
 		return status.Unknown(kind, v1alpha1.ReasonInvalid, "workers are left as they are")
-	case rep.seen.newest == nil:
+	case rep.seen.Newest == nil:
 		return status.Unknown(kind, v1alpha1.ReasonProgressing, "the stage has no revision, or its newest was deleted; workers are left as they are")
-	case rep.seen.taken != "":
+	case rep.seen.Taken != "":
 		return status.Stalled(kind, v1alpha1.ReasonNotOwned, fmt.Sprintf(
-			"Deployment %s belongs to %s and is left alone: delete it, or name the stage otherwise", rep.seen.stage.Name, rep.seen.taken))
+			"Deployment %s belongs to %s and is left alone: delete it, or name the stage otherwise", rep.seen.Stage.Name, rep.seen.Taken))
 	case access.IsCredentials(rep.done.natsErr):
 		return status.Unknown(kind, access.Reason(rep.done.natsErr), "workers are left as they are: whether they may have the Secret is not known, or they may not")
-	case rep.seen.unpaired[rep.intent.run.Name]:
-		return status.Stalled(kind, v1alpha1.ReasonCredentialsNotForServer, "workers are left as they are: they have to be of revision "+rep.intent.run.Name+
-			", whose Secret is not for its server. "+howToLeave(rep.seen.stage))
-	case failure.Refused(rep.done.kubernetes):
-		return status.Stalled(kind, v1alpha1.ReasonObjectRefused, rep.done.kubernetes.Error())
+	case rep.seen.Unpaired[rep.intent.Run.Name]:
+		return status.Stalled(kind, v1alpha1.ReasonCredentialsNotForServer, "workers are left as they are: they have to be of revision "+rep.intent.Run.Name+
+			", whose Secret is not for its server. "+howToLeave(rep.seen.Stage))
 	case rep.done.kubernetes != nil:
-		return status.False(kind, v1alpha1.ReasonWorkersUnavailable, rep.done.kubernetes.Error())
+		return lifecycle.KubernetesFailed(kind, v1alpha1.ReasonWorkersUnavailable, rep.done.kubernetes)
 	case d == nil && rep.done.deployment == apply.Unchanged:
 		return status.False(kind, v1alpha1.ReasonProgressing, "workers start when the consumers are ready")
 	case d == nil || rep.done.deployment != apply.Unchanged || d.Status.ObservedGeneration < d.Generation:
 		return status.False(kind, v1alpha1.ReasonProgressing, "the Deployment is being rolled out")
 	}
-	v := judge(d, rep.intent.workers.replicas, rep.seen.newest.Suspended)
-	if rep.intent.workers.earlier && v.Status == metav1.ConditionTrue {
+	v := judge(d, rep.intent.Workers.Replicas, rep.seen.Newest.Suspended)
+	if rep.intent.Workers.Earlier && v.Status == metav1.ConditionTrue {
 		v.Message += fmt.Sprintf(", as an earlier release of the operator made them; to replace them: kubectl -n %s annotate stages.millrace.dev %s --overwrite %s=\"$(date)\"",
-			rep.seen.stage.Namespace, rep.seen.stage.Name, v1alpha1.AnnotationRestart)
+			rep.seen.Stage.Namespace, rep.seen.Stage.Name, v1alpha1.AnnotationRestart)
 	}
 	return v
 }

@@ -15,6 +15,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/revision"
+	"millrace.dev/millrace/controllers/stage/internal/decide"
 )
 
 // TestConsumersInStatus: status names what exists, and what has been lost with its stream.
@@ -23,27 +24,27 @@ func TestConsumersInStatus(t *testing.T) {
 	tests := map[string]struct {
 		before []v1alpha1.ConsumerStatus
 		have   *jetstream.Consumer
-		change consumer
+		change decide.Consumer
 		want   []v1alpha1.ConsumerStatus
 		lag    *int64
 	}{
-		"exists":                     {named, &jetstream.Consumer{Pending: 0}, consumer{}, []v1alpha1.ConsumerStatus{{Stream: "RAW", Name: "c", Lanes: 1}}, new(int64(0))},
-		"waits for its stream":       {nil, nil, consumer{streamMissing: true}, nil, nil},
-		"was lost with its stream":   {named, nil, consumer{streamMissing: true}, []v1alpha1.ConsumerStatus{{Stream: "RAW", Name: "c", Lanes: 1}}, nil},
-		"is not there for a refusal": {named, nil, consumer{}, nil, nil},
+		"exists":                     {named, &jetstream.Consumer{Pending: 0}, decide.Consumer{}, []v1alpha1.ConsumerStatus{{Stream: "RAW", Name: "c", Lanes: 1}}, new(int64(0))},
+		"waits for its stream":       {nil, nil, decide.Consumer{StreamMissing: true}, nil, nil},
+		"was lost with its stream":   {named, nil, decide.Consumer{StreamMissing: true}, []v1alpha1.ConsumerStatus{{Stream: "RAW", Name: "c", Lanes: 1}}, nil},
+		"is not there for a refusal": {named, nil, decide.Consumer{}, nil, nil},
 		"is somebody else's": {
-			named, &jetstream.Consumer{}, consumer{ConsumerChange: jetstream.ConsumerChange{Action: jetstream.ActionNotOwned}}, nil, nil,
+			named, &jetstream.Consumer{}, decide.Consumer{ConsumerChange: jetstream.ConsumerChange{Action: jetstream.ActionNotOwned}}, nil, nil,
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			test.change.Stream, test.change.Name = "RAW", "c"
-			test.change.lane = &intake.Lane{Have: test.have}
+			test.change.Lane = &intake.Lane{Have: test.have}
 			rep := report{
-				seen: &snapshot{newest: &revision.Revision{}, intake: intake.Intake{Inputs: []intake.Input{
-					{Stream: "RAW", Durable: "c", Lanes: []intake.Lane{*test.change.lane}},
+				seen: &decide.Observed{Newest: &revision.Revision{}, Intake: intake.Intake{Inputs: []intake.Input{
+					{Stream: "RAW", Durable: "c", Lanes: []intake.Lane{*test.change.Lane}},
 				}}},
-				intent: intent{consumers: []consumer{test.change}},
+				intent: decide.Desired{Consumers: []decide.Consumer{test.change}},
 				done:   outcome{consumers: map[string]*jetstream.Consumer{"RAW/c": test.have}},
 			}
 			s := v1alpha1.StageStatus{Consumers: test.before}
@@ -65,7 +66,7 @@ func TestWhatNATSAnsweredIsSaid(t *testing.T) {
 		v1alpha1.ReasonNATSUnreachable:     &jetstream.UnreachableError{Server: "nats://nats:4222", Err: errors.New("timeout")},
 		v1alpha1.ReasonCredentialsNotFound: &access.CredentialsError{Message: "no secret"},
 	} {
-		got := consumersReady(report{seen: &snapshot{newest: &revision.Revision{}}, done: outcome{natsErr: err}})
+		got := consumersReady(report{seen: &decide.Observed{Newest: &revision.Revision{}}, done: outcome{natsErr: err}})
 		if got.Status != metav1.ConditionFalse || got.Reason != want || got.Message != err.Error() {
 			t.Errorf("got %+v, want %s: %v", got, want, err)
 		}

@@ -2,13 +2,10 @@ package stage
 
 import (
 	"context"
-	"maps"
 	"slices"
 
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,7 +16,7 @@ import (
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/graph"
-	"millrace.dev/millrace/controllers/internal/keda"
+	"millrace.dev/millrace/controllers/internal/lifecycle"
 	"millrace.dev/millrace/controllers/internal/status"
 )
 
@@ -32,57 +29,25 @@ func stageChanged() builder.Predicates {
 // acceptedTurned lets through what the Pipeline controller says of a Stage: whether it is ready hangs on it.
 func acceptedTurned() predicate.Predicate {
 	accepted := func(o client.Object) metav1.Condition {
-		if c := meta.FindStatusCondition(status.ConditionsOf(o), v1alpha1.ConditionAccepted); c != nil {
+		if c := meta.FindStatusCondition(*status.ConditionsOf(o), v1alpha1.ConditionAccepted); c != nil {
 			return *c
 		}
 		return metav1.Condition{}
 	}
-	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return accepted(e.ObjectOld) != accepted(e.ObjectNew) }}
+	return lifecycle.Updated(func(before, after client.Object) bool { return accepted(before) != accepted(after) })
 }
 
 // pipelineChanged lets through what the stages of a pipeline wait for: its streams, and that it goes.
 func pipelineChanged() builder.Predicates {
-	return builder.WithPredicates(predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		before, ok1 := e.ObjectOld.(*v1alpha1.Pipeline)
-		after, ok2 := e.ObjectNew.(*v1alpha1.Pipeline)
-		if !ok1 || !ok2 {
-			return false
-		}
+	return builder.WithPredicates(lifecycle.Updated(func(before, after *v1alpha1.Pipeline) bool {
 		return streamsReady(before) != streamsReady(after) || before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero()
-	}})
+	}))
 }
 
 // revised lets through that a revision is written or is gone, and what is noted on it: whether this release would make another one of the
 // same manifests. What it holds does not change.
 func revised() builder.Predicates {
 	return builder.WithPredicates(predicate.AnnotationChangedPredicate{})
-}
-
-// autoscalerTurned lets through edits of a HorizontalPodAutoscaler, and whether it works: what it measures
-// changes all the time.
-func autoscalerTurned() builder.Predicates {
-	return builder.WithPredicates(predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		before, ok1 := e.ObjectOld.(*autoscalingv2.HorizontalPodAutoscaler)
-		after, ok2 := e.ObjectNew.(*autoscalingv2.HorizontalPodAutoscaler)
-		if !ok1 || !ok2 {
-			return false
-		}
-		return before.Generation != after.Generation || !maps.Equal(before.Labels, after.Labels) ||
-			autoscalerTrouble(before) != autoscalerTrouble(after)
-	}})
-}
-
-// scaledObjectTurned lets through edits of a ScaledObject, and whether KEDA can work with it.
-func scaledObjectTurned() predicate.Predicate {
-	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		before, ok1 := e.ObjectOld.(*unstructured.Unstructured)
-		after, ok2 := e.ObjectNew.(*unstructured.Unstructured)
-		if !ok1 || !ok2 {
-			return false
-		}
-		return before.GetGeneration() != after.GetGeneration() || !maps.Equal(before.GetLabels(), after.GetLabels()) ||
-			keda.Trouble(before) != keda.Trouble(after) || keda.Paused(before) != keda.Paused(after)
-	}}
 }
 
 func streamsReady(pipeline *v1alpha1.Pipeline) bool {
@@ -113,8 +78,8 @@ func leavingChanged() builder.Predicates {
 	})
 }
 
-// besides maps a Stage to the other Stages of its Pipeline.
-func (r *Reconciler) besides(ctx context.Context, object client.Object) []reconcile.Request {
+// siblings maps a Stage to the other Stages of its Pipeline.
+func (r *Reconciler) siblings(ctx context.Context, object client.Object) []reconcile.Request {
 	stage, ok := object.(*v1alpha1.Stage)
 	if !ok {
 		return nil

@@ -3,6 +3,7 @@ package arch
 import (
 	"fmt"
 	"go/ast"
+	"path"
 	"strings"
 )
 
@@ -51,12 +52,16 @@ var impure = [...]string{
 // clock are the functions of package time that read the clock or wait.
 var clock = [...]string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker"}
 
-// plansArePure: values in, values out. All reads happen in gather, all writes in apply.
+// plansArePure: values in, values out. All reads happen in gather, all writes in apply. What has to be so is in packages of its own: the
+// planner, the law of scaling, and package decide of each controller.
 func plansArePure(tree *Tree) []Violation {
 	var found []Violation
 	for _, pkg := range tree.Packages {
+		if !isPlan(pkg.Dir) {
+			continue
+		}
 		for _, file := range pkg.Files {
-			if isPlan(pkg, file) {
+			if !file.Test {
 				found = append(found, impurities(file)...)
 			}
 		}
@@ -64,11 +69,8 @@ func plansArePure(tree *Tree) []Violation {
 	return found
 }
 
-func isPlan(pkg *Package, file *File) bool {
-	if file.Test || !within(pkg.Dir, "controllers") {
-		return false
-	}
-	return within(pkg.Dir, "controllers/plan") || file.base() == "plan.go" || strings.HasPrefix(file.base(), "plan_")
+func isPlan(dir string) bool {
+	return within(dir, "controllers/plan", "controllers/internal/scaling") || within(dir, "controllers") && path.Base(dir) == "decide"
 }
 
 func impurities(file *File) []Violation {

@@ -49,6 +49,41 @@ type Former struct {
 	Begun bool
 }
 
+// Sum adds up what consumers say: the one reading of lag, for status and for scaling.
+type Sum struct {
+	// Events that are stored and not processed, and when the oldest was stored.
+	Events int64
+	Oldest time.Time
+	// Pending, AckPending, Redelivered and Acked are messages.
+	Pending, AckPending, Redelivered, Acked uint64
+	// measured are the messages of consumers whose events were counted.
+	measured uint64
+}
+
+// Add adds a consumer; one that does not exist says nothing.
+func (s *Sum) Add(lane Lane) {
+	if lane.Have == nil {
+		return
+	}
+	s.Events += lane.Lag.Events
+	s.Oldest = Older(s.Oldest, lane.Lag.Oldest)
+	s.Pending += lane.Have.Pending
+	s.AckPending += lane.Have.AckPending
+	s.Redelivered += lane.Have.Redelivered
+	s.Acked += lane.Have.Acked
+	if lane.Lag.PerMessage > 0 {
+		s.measured += lane.Have.Pending + lane.Have.AckPending
+	}
+}
+
+// PerMessage is the mean number of events in a message; 0 when there was none to look at.
+func (s *Sum) PerMessage() float64 {
+	if s.measured == 0 {
+		return 0
+	}
+	return float64(s.Events) / float64(s.measured)
+}
+
 // Query says of which stage.
 type Query struct {
 	NATS *jetstream.Client

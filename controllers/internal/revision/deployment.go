@@ -223,3 +223,11 @@ func Mounted(d *appsv1.Deployment) string {
 	}
 	return ""
 }
+
+// Replicas is the number of workers that a Deployment is to have.
+func Replicas(d *appsv1.Deployment) int32 {
+	if d.Spec.Replicas == nil {
+		return 1 // what the API server gives a new one
+	}
+	return *d.Spec.Replicas
+}

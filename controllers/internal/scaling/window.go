@@ -9,11 +9,12 @@ const stepEvery = 15 * time.Second
 // grows in steps: what a HorizontalPodAutoscaler does with the behaviour that the operator gives it. The
 // zero value remembers nothing.
 type Window struct {
-	wanted []wish
-	grown  []wish
+	wanted []recommendation
+	grown  []recommendation
 }
 
-type wish struct {
+// recommendation is a number of workers that was recommended at a time.
+type recommendation struct {
 	at time.Time
 	n  int32
 }
@@ -22,7 +23,7 @@ type wish struct {
 // wanted within down, and in 15 s at most twice what there was, or four more. Nothing is set at once:
 // who wants nothing has waited already.
 func (w *Window) Settle(now time.Time, current, wanted int32, down time.Duration) int32 {
-	w.wanted = append(w.wanted, wish{now, wanted})
+	w.wanted = append(w.wanted, recommendation{now, wanted})
 	w.wanted = since(w.wanted, now.Add(-down))
 	w.grown = since(w.grown, now.Add(-stepEvery))
 	if wanted == 0 {
@@ -40,7 +41,7 @@ func (w *Window) Settle(now time.Time, current, wanted int32, down time.Duration
 		}
 		n := min(wanted, max(2*base, base+4))
 		if n > current {
-			w.grown = append(w.grown, wish{now, current})
+			w.grown = append(w.grown, recommendation{now, current})
 		}
 		return max(n, current)
 	case least >= current:
@@ -51,7 +52,7 @@ func (w *Window) Settle(now time.Time, current, wanted int32, down time.Duration
 }
 
 // since drops what is older than a time.
-func since(all []wish, from time.Time) []wish {
+func since(all []recommendation, from time.Time) []recommendation {
 	i := 0
 	for i < len(all) && !all[i].at.After(from) {
 		i++

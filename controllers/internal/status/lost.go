@@ -14,18 +14,18 @@ import (
 // again, and nothing else would tell.
 func Lost() predicate.Predicate {
 	has := func(o client.Object) bool {
-		return meta.FindStatusCondition(ConditionsOf(o), v1alpha1.ConditionReady) != nil
+		return meta.FindStatusCondition(*ConditionsOf(o), v1alpha1.ConditionReady) != nil
 	}
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return has(e.ObjectOld) && !has(e.ObjectNew) }}
 }
 
-// ConditionsOf are those of a Pipeline or Stage.
-func ConditionsOf(o client.Object) []metav1.Condition {
+// ConditionsOf are those of a Pipeline or Stage; other objects have none.
+func ConditionsOf(o client.Object) *[]metav1.Condition {
 	switch o := o.(type) {
 	case *v1alpha1.Pipeline:
-		return o.Status.Conditions
+		return &o.Status.Conditions
 	case *v1alpha1.Stage:
-		return o.Status.Conditions
+		return &o.Status.Conditions
 	}
-	return nil
+	return &[]metav1.Condition{}
 }

@@ -18,12 +18,12 @@ import (
 )
 
 // Kind is which controller an object belongs to.
-type Kind int
+type Kind string
 
 // The kinds.
 const (
-	Pipeline Kind = iota
-	Stage
+	Pipeline Kind = "Pipeline"
+	Stage    Kind = "Stage"
 )
 
 // settle is how long a wake-up waits, so that a burst of notices costs one reconcile.

@@ -1,0 +1,2 @@
+// Package decide is pure.
+package decide

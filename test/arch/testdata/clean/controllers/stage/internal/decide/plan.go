@@ -1,0 +1,3 @@
+package decide
+
+import _ "k8s.io/client-go/applyconfigurations/apps/v1"

@@ -1,3 +1,0 @@
-package stage
-
-import _ "k8s.io/client-go/applyconfigurations/apps/v1"

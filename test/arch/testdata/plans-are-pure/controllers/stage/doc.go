@@ -1,2 +1,0 @@
-// Package stage is a test case.
-package stage

@@ -1,0 +1,2 @@
+// Package decide is a test case.
+package decide

@@ -1,0 +1,3 @@
+package decide
+
+import _ "github.com/nats-io/jsm.go"
