@@ -31,6 +31,9 @@ func Next(h History, seen int64, adopted *Adopted, made Content, marks Marks) St
 	}
 	if newest == nil {
 		first := max(seen, 1)
+		if hash, err := adopted.Hash(); err == nil && hash == marks.Made { // somebody deleted the revision that made it
+			return Step{Write: []Written{{made, first, marks}}}
+		}
 		if keeps(adopted.Marks, marks) && sameInputs(&adopted.Content, &made) {
 			return Step{Write: []Written{{adopted.Content, first, marks}}}
 		}

@@ -501,6 +501,15 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// TestDeletedRevision: somebody deleted the revision that the workers are of. It comes back as it was.
+func TestDeletedRevision(t *testing.T) {
+	made, marks := compile(t, pipeline(nil), child("validate"), settings)
+	step := revision.Next(nil, 3, &revision.Adopted{Content: made}, made, marks)
+	if len(step.Write) != 1 || step.Write[0].Number != 3 || step.Write[0].Marks != marks {
+		t.Errorf("got %d revisions, want the one that there was", len(step.Write))
+	}
+}
+
 // TestHalfAdopted: the first of the two revisions of an adoption is written, the second is not.
 func TestHalfAdopted(t *testing.T) {
 	old := settings
