@@ -42,7 +42,17 @@ test: controlplane ## Run the suite (all but what `make e2e` adds) with the race
 e2e: controlplane ## Try everything in a cluster, also what takes minutes: autoscaling, alerts, insights, a steady load of ten minutes.
 	@for tool in helm keda-operator keda-metrics-apiserver prometheus-adapter; do hack/tools/build.sh $$tool >/dev/null || exit 1; done
 	@hack/prometheus/find.sh >/dev/null
+	@hack/release/build.sh $(FORMER) >/dev/null
 	go test -tags e2e -count 1 -p 1 -parallel 2 -timeout 1h -v ./test/e2e -args -steady 10m $(E2E)
+
+# The commit that `make upgrade` upgrades from; the test names it.
+FORMER = $(shell sed -n 's/^const formerRelease = "\(.*\)"$$/\1/p' test/e2e/upgrade_test.go)
+
+.PHONY: upgrade
+upgrade: controlplane ## Upgrade an earlier release with pipelines that have a backlog, drain, or were tampered with, and count every event.
+	@hack/tools/build.sh helm >/dev/null
+	@hack/release/build.sh $(FORMER) >/dev/null
+	go test -tags e2e -count 1 -timeout 20m -run '^TestUpgrade$$' -v ./test/e2e
 
 .PHONY: model
 model: ## Run the protocol of steps and takeovers a million times, with crashes and losses drawn by lot (about two minutes).

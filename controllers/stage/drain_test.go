@@ -43,6 +43,14 @@ func marked(s *decide.Observed, reason string) {
 	}}
 }
 
+// adoptedBetween has the stage be one of a release without revisions, which was to read something for a while: only status tells of that.
+func adoptedBetween(s *decide.Observed) {
+	s.History = s.History[1:]
+	s.Newest.Number = 1
+	s.Deployment = mounting(s.Newest.ConfigMap)
+	s.Stage.Status.Consumers = []v1alpha1.ConsumerStatus{{Stream: "SHOP_OBS_ENRICH", Name: "shop-obs-correlate", Lanes: 1}}
+}
+
 // unanswered: one request failed before the former inputs were read.
 func unanswered(s *decide.Observed) {
 	s.NATSErr, s.Intake = &jetstream.UnreachableError{Server: "nats://nats:4222", Err: errors.New("timeout")}, intake.Intake{}
@@ -91,6 +99,19 @@ func TestFormerInputs(t *testing.T) {
 		"no worker ever read it": {func(s *decide.Observed) {
 			s.Deployment, s.Intake.Former[0].Begun = mounting(s.Newest.ConfigMap), false
 		}, false, true, ""},
+		"no revision tells of it, an earlier release made it, and nobody had begun": {func(s *decide.Observed) {
+			adoptedBetween(s)
+			s.Intake.Former[0].Begun = false
+		}, false, true, ""},
+		"no revision tells of it, an earlier release made it": {adoptedBetween, false, false, lost},
+		"no revision tells of it, nobody had begun, a revision is deleted": {func(s *decide.Observed) {
+			adoptedBetween(s)
+			s.Intake.Former[0].Begun, s.Stage.Status.ObservedRevision = false, "obs-correlate-1-0123456789"
+		}, false, false, lost},
+		"no revision tells of it, nobody had begun, the status is lost": {func(s *decide.Observed) {
+			adoptedBetween(s)
+			s.Intake.Former[0].Begun, s.Stage.Status = false, v1alpha1.StageStatus{}
+		}, false, false, lost},
 		"suspended":      {func(s *decide.Observed) { s.Newest.Suspended = true }, true, false, ""},
 		"scaled to zero": {func(s *decide.Observed) { s.Stage.Spec.Replicas = new(int32(0)) }, true, false, ""},
 	}

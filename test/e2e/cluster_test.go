@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -55,15 +57,21 @@ type setup struct {
 	values []string
 	// nodes of the cluster, 1 if 0.
 	nodes int
+	// chart that is installed, if it is not that of this tree.
+	chart string
+	// images that nodes have beside those of newCluster.
+	images map[string][]string
 }
 
 func startCluster(t testing.TB, s setup) *cluster {
 	t.Helper()
 	binary := harness.BuildBinary(t, harness.BuildOptions{})
-	c := startNodes(t, s.nodes, map[string][]string{
+	images := map[string][]string{
 		"millrace": {binary}, "crasher": {"/bin/sh"}, "shell": {"/bin/sh"},
 		"hung": {"/bin/sh", "-c", "exec sleep 100000"}, "one-core": {"/usr/bin/env", "GOMAXPROCS=1", binary},
-	})
+	}
+	maps.Copy(images, s.images)
+	c := startNodes(t, s.nodes, images)
 	c.nats = s.servers
 	nc, err := nats.Connect(c.url(), append([]nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond)}, s.connect...)...)
 	if err != nil {
@@ -81,7 +89,7 @@ func startCluster(t testing.TB, s setup) *cluster {
 		s.before(c)
 	}
 	args := []string{
-		"install", "millrace", filepath.Join(c.root, "charts/millrace"), "--namespace", "millrace-system",
+		"install", "millrace", cmp.Or(s.chart, filepath.Join(c.root, "charts/millrace")), "--namespace", "millrace-system",
 		"--set", "nats.url=" + strings.ReplaceAll(c.url(), ",", `\,`), "--set", "workers.enrich.namespaces={default}", "--set", "autoscaling.backend=direct",
 		// One operator, of which tests know where it is; TestTwoOperators has two.
 		"--set", "operator.replicas=1", "--wait", "--timeout", "90s",

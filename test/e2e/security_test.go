@@ -198,7 +198,7 @@ func namespaced(t *testing.T, c *cluster) {
 	// Of the whole cluster it may only ask who reads its metrics and whether they may.
 	got := strings.Fields(c.run("kubectl", "get", "clusterroles,clusterrolebindings", "-l", "app.kubernetes.io/component=operator", "-o", "jsonpath={.items[*].metadata.name}"))
 	slices.Sort(got)
-	if want := []string{"millrace-auth-delegator", "millrace-metrics-reader"}; !slices.Equal(got, want) {
+	if want := []string{"millrace-system:millrace-auth-delegator", "millrace-system:millrace-metrics-reader"}; !slices.Equal(got, want) {
 		t.Errorf("the operator has the ClusterRoles and bindings %v, want %v", got, want)
 	}
 	// A Pipeline elsewhere is nobody's.

@@ -14,6 +14,7 @@ import (
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/graph"
+	"millrace.dev/millrace/controllers/plan"
 	"millrace.dev/millrace/workers/config"
 )
 
@@ -151,11 +152,62 @@ func TestPlannerPlansAnewOnlyWhenASpecChanged(t *testing.T) {
 	}
 }
 
-// TestManyAttachedStages: fifty attached stages that read one another, the youngest first, and a wrong one are resolved in a tenth of a second,
-// also the first time. All but the wrong one fit.
-func TestManyAttachedStages(t *testing.T) {
-	const n = 50
-	stages := []v1alpha1.Stage{attached("bad", 2*n*time.Second, "nobody")}
+// TestEachEditIsPlannedOnce: however often the Pipeline controller looks, also while the stages that an edit makes begin to run. Lanes that a
+// stage does not run in are planned anew, and refused.
+func TestEachEditIsPlannedOnce(t *testing.T) {
+	planner, err := graph.NewPlanner(config.NATS{URL: "nats://nats:4222"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, own := pipeline(), attached("own", 0, "validate")
+	var last *plan.Plan
+	plans := 0
+	look := func(lanes map[string]int) {
+		t.Helper()
+		r := planner.Resolve(p, []v1alpha1.Stage{own}, lanes)
+		if len(r.Errors) > 0 || len(r.Refused) > 0 {
+			t.Fatal(r.Errors, r.Refused)
+		}
+		if r.Plan != last {
+			plans, last = plans+1, r.Plan
+		}
+	}
+	add := attached("", 0, "validate").Spec.StageNode
+	for i, edit := range []struct {
+		change func()
+		looks  []map[string]int
+	}{
+		{func() {}, []map[string]int{nil, {"obs-validate": 1}, {"obs-validate": 1, "own": 8}}},
+		{func() { p.Spec.Stages[0].Validate.RequiredAttributes = []string{"id"} }, []map[string]int{{"obs-validate": 1, "own": 8}, {"obs-validate": 1, "own": 8}}},
+		{func() { p.Spec.Stages = append(p.Spec.Stages, v1alpha1.PipelineStage{Name: "more", StageNode: add}) }, []map[string]int{
+			{"obs-validate": 1, "own": 8}, {"obs-validate": 1, "own": 8, "obs-more": 8},
+		}},
+		{func() { p.Spec.Stages = p.Spec.Stages[:1] }, []map[string]int{{"obs-validate": 1, "own": 8, "obs-more": 8}, {"obs-validate": 1, "own": 8}}},
+	} {
+		edit.change()
+		p.Generation++
+		plans = 0
+		for _, lanes := range edit.looks {
+			look(lanes)
+		}
+		if plans != 1 {
+			t.Errorf("edit %d is planned %d times, want once", i, plans)
+		}
+	}
+	if r := planner.Resolve(p, []v1alpha1.Stage{own}, map[string]int{"obs-validate": 8}); len(r.Errors) == 0 {
+		t.Error("a stage is to have other lanes than it runs in, and nobody refuses it")
+	}
+	if r := planner.Resolve(p, []v1alpha1.Stage{own}, map[string]int{"own": 1}); len(r.Refused) != 1 {
+		t.Errorf("an attached stage is to have other lanes than it runs in: got %v, want it refused alone", r.Refused)
+	}
+	if r := planner.Resolve(p, []v1alpha1.Stage{own}, map[string]int{"own": 8}); len(r.Refused) > 0 {
+		t.Errorf("the refusal stays when its reason is gone: %v", r.Refused)
+	}
+}
+
+// manyAttached are attached stages that read one another, the youngest first, and one that reads what does not exist.
+func manyAttached(n int) []v1alpha1.Stage {
+	stages := []v1alpha1.Stage{attached("bad", 2*time.Duration(n)*time.Second, "nobody")}
 	for i := range n {
 		from := "validate"
 		if i > 0 {
@@ -166,6 +218,14 @@ func TestManyAttachedStages(t *testing.T) {
 		s.Spec.Validate = &v1alpha1.ValidateSpec{Rules: []v1alpha1.ValidateRule{{Expression: fmt.Sprintf("event.id != '%d'", i)}}}
 		stages = append(stages, s)
 	}
+	return stages
+}
+
+// TestManyAttachedStages: fifty attached stages that read one another, the youngest first, and a wrong one are resolved in a tenth of a second,
+// also the first time. All but the wrong one fit.
+func TestManyAttachedStages(t *testing.T) {
+	const n = 50
+	stages := manyAttached(n)
 	planner, err := graph.NewPlanner(config.NATS{URL: "nats://nats:4222"})
 	if err != nil {
 		t.Fatal(err)
@@ -179,5 +239,22 @@ func TestManyAttachedStages(t *testing.T) {
 	t.Logf("took %s", took)
 	if limit := time.Second; took > limit { // a tenth of that on a machine that does nothing else
 		t.Errorf("took %s, want less than %s", took, limit)
+	}
+}
+
+// BenchmarkEdit plans the pipeline with fifty attached stages, one of them wrong, as after an edit: nothing is remembered but the operator's
+// environment of expressions.
+func BenchmarkEdit(b *testing.B) {
+	planner, err := graph.NewPlanner(config.NATS{URL: "nats://nats:4222"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	p, stages := pipeline(), manyAttached(50)
+	b.ReportAllocs()
+	for b.Loop() {
+		p.Generation++
+		if r := planner.Resolve(p, stages, nil); len(r.Refused) != 1 {
+			b.Fatal(r.Refused)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,8 +31,8 @@ type Planner struct {
 }
 
 type remembered struct {
-	inputs   string
-	resolved Resolved
+	inputs, lanes string
+	resolved      Resolved
 }
 
 // NewPlanner returns a planner; pipelines that name no NATS server get the URL and the JetStream domain of defaults.
@@ -50,22 +51,39 @@ func NewPlanner(defaults config.NATS) (*Planner, error) {
 // Resolve plans a pipeline with as many attached stages as fit; lanes are those that the stages run in, by the name of the object.
 // The answer is shared: it must not be changed.
 func (p *Planner) Resolve(pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage, lanes map[string]int) Resolved {
-	inputs := inputsOf(pipeline, attached, lanes)
-	if r, ok := p.known.Get(pipeline.UID); ok && r.inputs == inputs {
+	inputs, run := inputsOf(pipeline, attached), lanesIn(lanes)
+	if r, ok := p.known.Get(pipeline.UID); ok && r.inputs == inputs && (r.lanes == run || r.resolved.has(pipeline.Name, lanes)) {
 		return r.resolved
 	}
 	r := resolve(pipeline, attached, lanes, p.defaults, plan.NewExpressions(p.env))
-	p.known.Add(pipeline.UID, remembered{inputs: inputs, resolved: r})
+	p.known.Add(pipeline.UID, remembered{inputs: inputs, lanes: run, resolved: r})
 	return r
 }
 
-// inputsOf names everything that a plan follows from.
-func inputsOf(pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage, lanes map[string]int) string {
+// has says whether a plan that refuses nothing gives the stages the lanes that they run in. It is then what planning with these gives, as when
+// stages of a new entry have just begun to run.
+func (r Resolved) has(pipeline string, lanes map[string]int) bool {
+	if r.Plan == nil || len(r.Refused) > 0 {
+		return false
+	}
+	return !slices.ContainsFunc(r.Plan.Stages, func(s plan.Stage) bool {
+		was := lanes[cmp.Or(s.Object, plan.ChildName(pipeline, s.Name))]
+		return was != 0 && s.Head == "" && was != s.Lanes
+	})
+}
+
+// inputsOf names everything that a plan follows from, but for the lanes.
+func inputsOf(pipeline *v1alpha1.Pipeline, attached []v1alpha1.Stage) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d", pipeline.Generation)
 	for _, s := range attached {
 		fmt.Fprintf(&b, " %s:%d:%t", s.UID, s.Generation, s.DeletionTimestamp.IsZero())
 	}
+	return b.String()
+}
+
+func lanesIn(lanes map[string]int) string {
+	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(lanes)) {
 		fmt.Fprintf(&b, " %s=%d", name, lanes[name])
 	}

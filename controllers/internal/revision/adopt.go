@@ -3,10 +3,12 @@ package revision
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"millrace.dev/millrace/controllers/plan"
 	"millrace.dev/millrace/workers/config"
@@ -19,9 +21,9 @@ type Adopted struct {
 	Marks Marks
 }
 
-// Adopt is what workers that are there run by: made, but for what they are made from. It goes by the Deployment, which
-// nobody can write who could not make pods anyway. Of the ConfigMap it takes the config, which is theirs already. It is nil when
-// they tell nothing.
+// Adopt is what workers that are there run by: made, but for what they are made from. It goes by the Deployment; where its pods can
+// do more than those of made, it goes by made, and they are replaced. Of the ConfigMap it takes the config, which is theirs already. It is
+// nil when they tell nothing.
 func Adopt(made Content, deployment *appsv1.Deployment, configMap *corev1.ConfigMap, fieldOwner string) (*Adopted, error) {
 	if deployment == nil || configMap == nil {
 		return nil, nil //nolint:nilnil // nothing is there to adopt
@@ -44,21 +46,28 @@ func Adopt(made Content, deployment *appsv1.Deployment, configMap *corev1.Config
 	spec := applied.Spec
 	spec.Replicas = nil
 	pod := spec.Template.Spec
-	for i, v := range pod.Volumes {
-		if v.Name != nil && *v.Name == configVolume {
-			pod.Volumes = append(pod.Volumes[:i:i], pod.Volumes[i+1:]...)
-			break
-		}
-	}
+	pod.Volumes = withoutConfig(pod.Volumes)
 	a := &Adopted{Content: made, Marks: marksOf(configMap.Annotations)}
 	a.Config, a.ConfigMap, a.Lanes, a.Inputs = data, configMap.Name, c.Lanes, nil
-	if a.Deployment, err = json.Marshal(spec); err != nil {
-		return nil, fmt.Errorf("encode what is applied of Deployment %s: %w", deployment.Name, err)
+	wanted, err := made.Spec()
+	if err != nil {
+		return nil, err
+	}
+	wanted.Template.Spec.Volumes = withoutConfig(wanted.Template.Spec.Volumes)
+	if sameReach(pod, wanted.Template.Spec) {
+		if a.Deployment, err = json.Marshal(spec); err != nil {
+			return nil, fmt.Errorf("encode what is applied of Deployment %s: %w", deployment.Name, err)
+		}
 	}
 	for _, in := range c.Inputs {
 		a.Inputs = append(a.Inputs, adoptInput(made, in, c.Lanes))
 	}
 	return a, nil
+}
+
+// withoutConfig are volumes but for the ConfigMap, which another revision names otherwise.
+func withoutConfig(volumes []corev1ac.VolumeApplyConfiguration) []corev1ac.VolumeApplyConfiguration {
+	return slices.DeleteFunc(volumes, func(v corev1ac.VolumeApplyConfiguration) bool { return v.Name != nil && *v.Name == configVolume })
 }
 
 // AdoptedLanes is in how many lanes workers that there are work, by their config; 0 when that is not known.

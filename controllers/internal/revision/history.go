@@ -60,6 +60,17 @@ func (h History) Reading(stream, durable string) *Revision {
 	return nil
 }
 
+// Complete says whether all revisions are there, from the first one to the newest, and the one that a Stage has seen is among them; seen is its
+// name, empty when it has seen none.
+func (h History) Complete(seen string) bool {
+	for i, r := range h {
+		if r.Number != int64(i)+1 {
+			return false
+		}
+	}
+	return seen == "" || slices.ContainsFunc(h, func(r *Revision) bool { return r.Name == seen })
+}
+
 // Left is when the stage was told not to read an input any more; zero when that is not known, or it is to read it.
 func (h History) Left(stream, durable string) time.Time {
 	last := h.Reading(stream, durable)

@@ -2,6 +2,8 @@ package revision_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -297,6 +299,51 @@ func TestAcrossReleases(t *testing.T) {
 	}
 }
 
+// setFields has the operator own all of a Deployment's spec, but for lists that have other keys than a name.
+func setFields(t *testing.T, d *appsv1.Deployment) {
+	t.Helper()
+	data, err := json.Marshal(map[string]any{"spec": d.Spec})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var spec map[string]any
+	if err := json.Unmarshal(data, &spec); err != nil {
+		t.Fatal(err)
+	}
+	fields, err := json.Marshal(owned(spec))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.ManagedFields = []metav1.ManagedFieldsEntry{{
+		Manager: "millrace-operator", Operation: metav1.ManagedFieldsOperationApply, APIVersion: "apps/v1", FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(string(fields)),
+	}}
+}
+
+// owned is a value as the API server writes down who has set it.
+func owned(value any) map[string]any {
+	fields := map[string]any{}
+	switch value := value.(type) {
+	case map[string]any:
+		for key, v := range value {
+			if !slices.Contains([]string{"ports", "volumeMounts", "topologySpreadConstraints"}, key) {
+				fields["f:"+key] = owned(v)
+			}
+			if slices.Contains([]string{"selector", "fieldRef", "secretKeyRef"}, key) { // atomic
+				fields["f:"+key] = map[string]any{}
+			}
+		}
+	case []any:
+		for _, v := range value {
+			if element, ok := v.(map[string]any); ok && element["name"] != nil {
+				item := owned(v)
+				item["."] = map[string]any{}
+				fields[fmt.Sprintf(`k:{"name":%q}`, element["name"])] = item
+			}
+		}
+	}
+	return fields
+}
+
 // adoptable are workers as an operator without revisions made them.
 func adoptable(t *testing.T, c revision.Content, marks revision.Marks) (*appsv1.Deployment, *corev1.ConfigMap) {
 	t.Helper()
@@ -313,12 +360,7 @@ func adoptable(t *testing.T, c revision.Content, marks revision.Marks) (*appsv1.
 		t.Fatal(err)
 	}
 	d.Name, d.Namespace, d.Spec.Replicas = "obs-validate", "shop", new(int32(4))
-	const fields = `{"f:spec":{"f:replicas":{},"f:selector":{},"f:strategy":{},"f:template":{"f:metadata":{"f:labels":{".":{},"f:millrace.dev/stage":{}}},` +
-		`"f:spec":{"f:containers":{"k:{\"name\":\"worker\"}":{".":{},"f:args":{},"f:image":{},"f:name":{}}},"f:volumes":{"k:{\"name\":\"config\"}":{".":{},"f:name":{},"f:configMap":{}},` +
-		`"k:{\"name\":\"tmp\"}":{".":{},"f:name":{},"f:emptyDir":{}}}}}}}`
-	d.ManagedFields = []metav1.ManagedFieldsEntry{{
-		Manager: "millrace-operator", Operation: metav1.ManagedFieldsOperationApply, APIVersion: "apps/v1", FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(fields),
-	}}
+	setFields(t, &d)
 	return &d, &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: c.ConfigMap, Annotations: marks.Annotations()},
 		Data:       map[string]string{revision.ConfigKey: string(c.Config)},
@@ -377,6 +419,56 @@ func TestAdopt(t *testing.T) {
 		if adopted, err := revision.Adopt(made, deployment, configMap, "millrace-operator"); err != nil || adopted != nil {
 			t.Errorf("%s: got %v and %v, want nothing", name, adopted, err)
 		}
+	}
+}
+
+// TestAdoptedReach: pods that were made from an edited ConfigMap are not adopted; what runs by the config of the workers goes on, in pods as
+// this release makes them. Another release of the same image is no reason.
+func TestAdoptedReach(t *testing.T) {
+	old := settings
+	old.Image = "registry.example/millrace:0.9.0"
+	made, marks := compile(t, pipeline(nil), child("validate"), settings)
+	before, noted := compile(t, pipeline(nil), child("validate"), old)
+	secret := &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{Key: "k"}}
+	for name, test := range map[string]struct {
+		edit  func(*corev1.PodSpec)
+		stays bool
+	}{
+		"as it was made":        {func(*corev1.PodSpec) {}, true},
+		"other arguments":       {func(p *corev1.PodSpec) { p.Containers[0].Args = []string{"worker"} }, true},
+		"another image":         {func(p *corev1.PodSpec) { p.Containers[0].Image = "elsewhere.example/miner:1" }, false},
+		"another command":       {func(p *corev1.PodSpec) { p.Containers[0].Command = []string{"sh"} }, false},
+		"more rights in it":     {func(p *corev1.PodSpec) { p.Containers[0].SecurityContext.Privileged = new(true) }, false},
+		"another user":          {func(p *corev1.PodSpec) { p.SecurityContext.RunAsNonRoot = nil }, false},
+		"a ServiceAccount":      {func(p *corev1.PodSpec) { p.ServiceAccountName = "admin" }, false},
+		"a token":               {func(p *corev1.PodSpec) { p.AutomountServiceAccountToken = new(true) }, false},
+		"a variable of Secrets": {func(p *corev1.PodSpec) { p.Containers[0].Env = []corev1.EnvVar{{Name: "a", ValueFrom: secret}} }, false},
+		"another volume": {func(p *corev1.PodSpec) {
+			p.Volumes[0].VolumeSource = corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: "Memory"}}
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			deployment, configMap := adoptable(t, before, noted)
+			test.edit(&deployment.Spec.Template.Spec)
+			setFields(t, deployment)
+			adopted, err := revision.Adopt(made, deployment, configMap, "millrace-operator")
+			if err != nil || adopted == nil {
+				t.Fatalf("got %v and %v", adopted, err)
+			}
+			spec, err := adopted.Spec()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := *spec.Template.Spec.Containers[0].Image == deployment.Spec.Template.Spec.Containers[0].Image; got != test.stays {
+				t.Errorf("the pods are adopted: %t, want %t", got, test.stays)
+			}
+			if !test.stays && string(adopted.Deployment) != string(made.Deployment) {
+				t.Errorf("got %s, want what this release makes", adopted.Deployment)
+			}
+			if step := revision.Next(nil, 0, adopted, made, marks); len(step.Write) != 1 || string(step.Write[0].Config) != string(before.Config) {
+				t.Errorf("got %+v, want the config of the workers as the only revision", step)
+			}
+		})
 	}
 }
 

@@ -46,7 +46,7 @@ func choose(s *Observed) (run *revision.Revision, held, lost []intake.Former) {
 				held = append(held, f)
 				run = deployed
 			}
-		case reader == nil && left:
+		case reader == nil && left && !s.neverRead(f):
 			lost = append(lost, f)
 		case reader != nil && left && (f.Begun || s.unknown()): // its workers are gone
 			held = append(held, f)
@@ -98,6 +98,13 @@ func (s *Observed) deployed() *revision.Revision {
 		}
 	}
 	return s.History.Mounting(mounted)
+}
+
+// neverRead says that no worker can have come to an input which no revision reads: the status tells of it, and every revision that there
+// ever was is there. A release that wrote no revisions had made its consumers before workers were to read it.
+func (s *Observed) neverRead(f intake.Former) bool {
+	return !f.Begun && s.History.Complete(s.Stage.Status.ObservedRevision) &&
+		slices.ContainsFunc(s.Stage.Status.Consumers, func(c v1alpha1.ConsumerStatus) bool { return c.Stream == f.Stream && c.Name == f.Durable })
 }
 
 // unknown says that nothing tells whether there ever were workers: the Deployment is gone, and so is the status.
