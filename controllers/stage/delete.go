@@ -37,8 +37,8 @@ func (r *Reconciler) finalize(ctx context.Context, stage *v1alpha1.Stage) (wait 
 		r.CleanupWorks(stage)
 		return drainLook, nil
 	}
-	if err := r.deleteDeployment(ctx, stage); err != nil {
-		return 0, err
+	if waits, err := r.deleteDeployment(ctx, stage); err != nil || waits {
+		return drainLook, err
 	}
 	if err := r.deleteConsumers(ctx, stage); err != nil {
 		if r.RetriesCleanup(stage, "consumers", err) {
@@ -49,18 +49,43 @@ func (r *Reconciler) finalize(ctx context.Context, stage *v1alpha1.Stage) (wait 
 	return 0, nil
 }
 
-// deleteDeployment stops the workers before their consumers are gone, so that they end
-// without complaint.
-func (r *Reconciler) deleteDeployment(ctx context.Context, stage *v1alpha1.Stage) error {
+// podSlack is how long after their grace period pods may take to be gone. Those of a node that is down never are.
+const podSlack = 30 * time.Second
+
+// deleteDeployment stops the workers, and says whether to wait for their pods: they finish what they have in hand, for which they need their
+// consumers.
+func (r *Reconciler) deleteDeployment(ctx context.Context, stage *v1alpha1.Stage) (waits bool, err error) {
+	deployment, err := r.ownDeployment(ctx, stage)
+	if deployment == nil || err != nil {
+		return false, err
+	}
+	if deployment.DeletionTimestamp.IsZero() {
+		// In the foreground: the Deployment stays until its pods are gone.
+		err := apply.Delete(ctx, r.Client, "Deployment", deployment, client.PropagationPolicy(metav1.DeletePropagationForeground))
+		if err != nil {
+			return false, err
+		}
+		left, err := r.ownDeployment(ctx, stage)
+		return left != nil, err
+	}
+	grace := podSlack
+	if seconds := deployment.Spec.Template.Spec.TerminationGracePeriodSeconds; seconds != nil {
+		grace += time.Duration(*seconds) * time.Second
+	}
+	return r.Now().Sub(deployment.DeletionTimestamp.Time) < grace, nil
+}
+
+// ownDeployment is the Deployment of the stage; nil when there is none, or it is somebody else's.
+func (r *Reconciler) ownDeployment(ctx context.Context, stage *v1alpha1.Stage) (*appsv1.Deployment, error) {
 	var deployment appsv1.Deployment
 	err := r.Client.Get(ctx, client.ObjectKeyFromObject(stage), &deployment)
-	if apierrors.IsNotFound(err) || (err == nil && (!deployment.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(&deployment, stage))) {
-		return nil
+	switch {
+	case apierrors.IsNotFound(err), err == nil && !metav1.IsControlledBy(&deployment, stage):
+		return nil, nil //nolint:nilnil // there is none
+	case err != nil:
+		return nil, err
 	}
-	if err != nil {
-		return err
-	}
-	return apply.Delete(ctx, r.Client, "Deployment", &deployment, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	return &deployment, nil
 }
 
 // deleteConsumers deletes what the metadata call the stage's, on every stream of its

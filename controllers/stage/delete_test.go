@@ -167,7 +167,9 @@ func TestDeletionIsGivenUpAMinuteAfterTheFirstFailure(t *testing.T) {
 func store(t *testing.T, server *natsserver.Embedded) {
 	t.Helper()
 	js := harness.JetStream(t, server)
-	stream, err := js.CreateStream(t.Context(), natsjs.StreamConfig{Name: "SHOP_OBS_RAW", Subjects: []string{"raw.>"}})
+	stream, err := js.CreateStream(t.Context(), natsjs.StreamConfig{
+		Name: "SHOP_OBS_RAW", Subjects: []string{"raw.>"}, Metadata: map[string]string{jetstream.MetadataPipeline: "shop/obs"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,5 +231,47 @@ func TestDrainOutlivesAFailure(t *testing.T) {
 	}
 	if noted := d.noted(); !strings.Contains(noted, "when it was asked last, the workers go on with what was stored in SHOP_OBS_RAW before the change: about 1 events are left") {
 		t.Errorf("no Event says what was left:\n%s", noted)
+	}
+}
+
+// TestConsumersOutliveTheWorkers: the pods of a deleted Deployment finish what they have in hand, and need their consumers for that. Pods that do
+// not end, as those of a node that is down, are not waited for longer than they may take.
+func TestConsumersOutliveTheWorkers(t *testing.T) {
+	for name, test := range map[string]struct {
+		ago  time.Duration
+		want bool // the consumer is there still
+	}{
+		"while pods may end":     {39 * time.Second, true},
+		"when they had the time": {41 * time.Second, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := harness.RunEmbeddedNATS(t, natsserver.Options{})
+			store(t, server)
+			d := deleted(t, time.Hour, server.URL(), readingStream("SHOP_OBS_RAW"))
+			d.worker.Finalizers = []string{metav1.FinalizerDeleteDependents}
+			d.worker.Spec.Template.Spec.TerminationGracePeriodSeconds = new(int64(10))
+			if err := d.Client.Update(t.Context(), d.worker); err != nil {
+				t.Fatal(err)
+			}
+			if err := d.Client.Delete(t.Context(), d.worker); err != nil {
+				t.Fatal(err)
+			}
+			d.DrainTimeout = time.Minute // it is over
+			var worker appsv1.Deployment
+			if err := d.Client.Get(t.Context(), client.ObjectKeyFromObject(d.worker), &worker); err != nil {
+				t.Fatal(err)
+			}
+			d.now = worker.DeletionTimestamp.Add(test.ago)
+			if _, err := d.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(d.stage)}); err != nil {
+				t.Fatal(err)
+			}
+			stream, err := harness.JetStream(t, server).Stream(t.Context(), "SHOP_OBS_RAW")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err = stream.Consumer(t.Context(), "shop-obs-validate"); (err == nil) != test.want {
+				t.Errorf("got %v, want the consumer: %t", err, test.want)
+			}
+		})
 	}
 }
