@@ -165,15 +165,6 @@ func (u upgrade) decode(into any, kind, pipeline string) {
 	}
 }
 
-// image fails the check unless the workers of stage check have an image.
-func (u upgrade) image(pipeline, want string) error {
-	got, err := u.try("kubectl", "get", "deployment", pipeline+"-check", "-o", "jsonpath={.spec.template.spec.containers[0].image}")
-	if err == nil && got != want {
-		err = fmt.Errorf("the workers of %s have the image %s, want %s", pipeline, got, want)
-	}
-	return err
-}
-
 // starts counts how often a worker process of each stage was started.
 func (u upgrade) starts() map[string]int {
 	u.t.Helper()
