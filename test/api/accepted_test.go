@@ -93,6 +93,8 @@ func nodesAccepted() map[string]string {
 		"placement, not suspended": `{placement: {with: check}, suspend: false}`,
 		"shortest drain":           `{workers: {drainTimeout: 1s}}`,
 		"all ports":                `{from: [ingress, check/out, check/dead-letter]}`,
+		"route":                    `{validate: null, route: {rules: [{port: a, expression: "true", sample: "0.25"}, {port: z-9, expression: "event.id != ''"}], default: Drop}}`,
+		"route, all":               `{validate: null, route: {mode: All, rules: [{port: a, expression: "true", sample: ".5"}], default: rest}}`,
 		"equal backoffs":           `{retry: {maxAttempts: 100, initialBackoff: 1m, maxBackoff: 1m}}`,
 		"shortest backoffs":        `{retry: {maxAttempts: 1, initialBackoff: 1ms, maxBackoff: 1ms}}`,
 		"longest backoff":          `{retry: {maxBackoff: 10m}}`,

@@ -2,7 +2,7 @@ package api_test
 
 // nodeRefusals are tested inside a Pipeline and as a Stage: paths are relative to the stage.
 func nodeRefusals() map[string]refusal {
-	const oneKind = ": Invalid value: set exactly one of validate, enrich, correlate, analyze: it is the kind of the stage"
+	const oneKind = ": Invalid value: set exactly one of validate, enrich, correlate, analyze, route: it is the kind of the stage"
 	const needMax = "workers: Invalid value: min 0, targetLag and targetDrain need max"
 	const ownWorkers = "placement: Invalid value: with placement, workers and suspend are those of the other stage"
 	return map[string]refusal{
@@ -11,8 +11,8 @@ func nodeRefusals() map[string]refusal {
 		"from missing":                      {patch: `{from: null}`, want: []string{"from: Required value"}},
 		"from empty":                        {patch: `{from: []}`, want: []string{"from: Invalid value: 0: {path} in body should have at least 1 items"}},
 		"from twice":                        {patch: `{from: [check, check]}`, want: []string{`from[1]: Duplicate value: "check"`}},
-		"from of no port":                   {patch: `{from: [check/left]}`, want: []string{`from[0]: Invalid value: "check/left": a port is out, dead-letter or insights`}},
-		"from overflow, which is not built": {patch: `{from: [check/overflow]}`, want: []string{`from[0]: Invalid value: "check/overflow": a port is out, dead-letter or insights`}},
+		"from of a port that is a number":   {patch: `{from: [check/0]}`, want: []string{`from[0]: Invalid value: "check/0": {path} in body should match '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(/[a-z]([-a-z0-9]*[a-z0-9])?)?$'`}},
+		"from of a port of two tokens":      {patch: `{from: [check/a.b]}`, want: []string{`from[0]: Invalid value: "check/a.b": {path} in body should match '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(/[a-z]([-a-z0-9]*[a-z0-9])?)?$'`}},
 		"port of ingress":                   {patch: `{from: [ingress/out]}`, want: []string{`from[0]: Invalid value: "ingress/out": ingress has no ports`}},
 		"no worker":                         {patch: `{workers: {min: 0}}`, want: []string{needMax}},
 		"less than no worker":               {patch: `{workers: {min: -1, max: 2}}`, want: []string{"workers.min: Invalid value: -1: {path} in body should be greater than or equal to 0"}},
@@ -54,6 +54,11 @@ func nodeRefusals() map[string]refusal {
 		"rule of no severity":           {patch: `{validate: null, enrich: {semantic: {rules: [{id: a, type: x, class: b, category: change, severity: 25}]}}}`, want: []string{"enrich.semantic.rules[0].severity: Invalid value: 25: {path} in body should be less than or equal to 24"}},
 		"two rules of one id":           {patch: `{validate: null, enrich: {semantic: {rules: [{id: a, type: x, class: b, category: change}, {id: a, type: z, class: b, category: change}]}}}`, want: []string{`enrich.semantic.rules[1]: Duplicate value: {"id":"a"}`}},
 		"star inside a type":            {patch: `{validate: null, enrich: {semantic: {rules: [{id: a, type: "k8s.*.b", class: b, category: change}]}}}`, want: []string{`enrich.semantic.rules[0].type: Invalid value: "k8s.*.b": {path} in body should match '^[^*]+(\.\*)?$'`}},
+		"route without rules":           {patch: `{validate: null, route: {rules: [], default: Drop}}`, want: []string{"route.rules: Invalid value: 0: {path} in body should have at least 1 items"}},
+		"route without a default":       {patch: `{validate: null, route: {rules: [{port: a, expression: "true"}]}}`, want: []string{"route.default: Required value"}},
+		"route, a port that is no name": {patch: `{validate: null, route: {rules: [{port: A, expression: "true"}], default: Drop}}`, want: []string{`route.rules[0].port: Invalid value: "A": {path} in body should match '^[a-z]([-a-z0-9]*[a-z0-9])?$'`}},
+		"route, a default that is none": {patch: `{validate: null, route: {rules: [{port: a, expression: "true"}], default: Keep}}`, want: []string{`route.default: Invalid value: "Keep": must be a port (lower-case letters, digits and -, beginning with a letter), or Drop`}},
+		"route, a share that is all":    {patch: `{validate: null, route: {rules: [{port: a, expression: "true", sample: "1"}], default: Drop}}`, want: []string{`route.rules[0].sample: Invalid value: "1": {path} in body should match '^0?\.[0-9]+$'`}},
 		"correlate of nothing":          {patch: `{validate: null, correlate: {}}`, want: []string{"correlate: Invalid value: set at least one of realtime, window: a member that is not set is off"}},
 		"pattern, which is not built":   {patch: `{validate: null, correlate: {window: {}, pattern: {}}}`, want: []string{`correlate.pattern: unknown field "{path}"`}},
 		"within":                        {patch: `{validate: null, correlate: {realtime: {within: 2h}}}`, want: []string{`correlate.realtime.within: Invalid value: "2h": must be a duration from 1s to 1h`}},

@@ -76,6 +76,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ResourcesSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RetrySpec"):
 		return &apiv1alpha1.RetrySpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RouteRule"):
+		return &apiv1alpha1.RouteRuleApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RouteSpec"):
+		return &apiv1alpha1.RouteSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecretKeyRef"):
 		return &apiv1alpha1.SecretKeyRefApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SemanticRule"):

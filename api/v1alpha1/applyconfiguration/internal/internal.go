@@ -404,6 +404,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: retry
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.RetrySpec
+    - name: route
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.RouteSpec
     - name: suspend
       type:
         scalar: boolean
@@ -506,6 +509,35 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
       default: 5s
+- name: dev.millrace.millrace.api.v1alpha1.RouteMode
+  scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.RouteRule
+  map:
+    fields:
+    - name: expression
+      type:
+        scalar: string
+    - name: port
+      type:
+        scalar: string
+    - name: sample
+      type:
+        scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.RouteSpec
+  map:
+    fields:
+    - name: default
+      type:
+        scalar: string
+    - name: mode
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.RouteMode
+    - name: rules
+      type:
+        list:
+          elementType:
+            namedType: dev.millrace.millrace.api.v1alpha1.RouteRule
+          elementRelationship: atomic
 - name: dev.millrace.millrace.api.v1alpha1.SecretKeyRef
   map:
     fields:
@@ -593,6 +625,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: retry
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.RetrySpec
+    - name: route
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.RouteSpec
     - name: suspend
       type:
         scalar: boolean

@@ -127,3 +127,11 @@ func (b *StageSpecApplyConfiguration) WithAnalyze(value *AnalyzeSpecApplyConfigu
 	b.StageNodeApplyConfiguration.Analyze = value
 	return b
 }
+
+// WithRoute sets the Route field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Route field is set to the value of the last call.
+func (b *StageSpecApplyConfiguration) WithRoute(value *RouteSpecApplyConfiguration) *StageSpecApplyConfiguration {
+	b.StageNodeApplyConfiguration.Route = value
+	return b
+}
