@@ -57,6 +57,13 @@ var readers = [...]reader{
 		},
 		ports: func(from *v1alpha1.StageNode, path *field.Path) []namedPort { return routePorts(from.Route, path) },
 	},
+	{
+		kind: config.KindTransform, set: func(s *v1alpha1.StageNode) bool { return s.Transform != nil },
+		read: func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig) {
+			to.Transform = c.transform(from.Transform, path)
+		},
+		secrets: func(from *v1alpha1.StageNode) []config.SecretFile { return transformSecrets(from.Transform) },
+	},
 }
 
 // namedPort is a port that the settings of a stage name: its stream is that of the stage.

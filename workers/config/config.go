@@ -41,6 +41,7 @@ type StageConfig struct {
 	Correlate *Correlate `json:"correlate,omitempty"`
 	Analyze   *Analyze   `json:"analyze,omitempty"`
 	Route     *Route     `json:"route,omitempty"`
+	Transform *Transform `json:"transform,omitempty"`
 }
 
 // PipelineRef names the pipeline that a stage belongs to.

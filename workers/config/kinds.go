@@ -17,6 +17,7 @@ const (
 	KindCorrelate Kind = "correlate"
 	KindAnalyze   Kind = "analyze"
 	KindRoute     Kind = "route"
+	KindTransform Kind = "transform"
 )
 
 // kinds is the table of kinds, in the order in which messages and pages name them.
@@ -51,6 +52,12 @@ var kinds = [...]Traits{
 		Kind:  KindRoute,
 		NoOut: "sends events to the ports that its rules name",
 		Live:  []string{"mode", "rules", "default"},
+	},
+	{
+		Kind:        KindTransform,
+		Live:        []string{"steps", "key"},
+		rekeys:      func(c *StageConfig) bool { return c.Transform.Key != "" },
+		secretFiles: (*StageConfig).transformKeys,
 	},
 }
 

@@ -40,7 +40,10 @@ func (e *Event) Unset(m Map, key string) {
 	})
 }
 
-// SetType replaces the type; SetSubject and SetBody likewise. What is empty is unset.
+// SetID replaces the id. It is for new events that are made of this one.
+func (e *Event) SetID(s string) { e.setText(wire.FieldID, s, &e.ID) }
+
+// SetType replaces the type; what is empty is unset, there and below.
 func (e *Event) SetType(s string) { e.setText(wire.FieldType, s, &e.Type) }
 
 // SetSubject replaces the subject.
