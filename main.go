@@ -25,7 +25,9 @@ import (
 	"millrace.dev/millrace/workers/enrich"
 	enrichkubernetes "millrace.dev/millrace/workers/enrich/kubernetes"
 	"millrace.dev/millrace/workers/local"
+	"millrace.dev/millrace/workers/route"
 	"millrace.dev/millrace/workers/stage"
+	"millrace.dev/millrace/workers/transform"
 	"millrace.dev/millrace/workers/validate"
 	"millrace.dev/millrace/workers/worker"
 )
@@ -106,7 +108,8 @@ func localRegistry(k local.Kubernetes) stage.Registry {
 }
 
 func registry(k enrichkubernetes.Choice) stage.Registry {
-	return stage.NewRegistry(validate.NewFactory(), enrich.NewFactory(k.Open), correlate.NewFactory(), analyze.NewFactory())
+	return stage.NewRegistry(validate.NewFactory(), enrich.NewFactory(k.Open), correlate.NewFactory(), analyze.NewFactory(),
+		route.NewFactory(), transform.NewFactory())
 }
 
 // buildVersion is the version that the build set, else what Go knows of the module.

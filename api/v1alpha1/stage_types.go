@@ -82,10 +82,10 @@ type PipelineRef struct {
 }
 
 // StageNode is a node of the graph: what it reads, what it does, where it publishes.
-// Exactly one of validate, enrich, correlate and analyze is set.
+// Exactly one of validate, enrich, correlate, analyze, route and transform is set.
 //
-// +kubebuilder:validation:XValidation:rule="[has(self.validate), has(self.enrich), has(self.correlate), has(self.analyze)].filter(x, x).size() == 1",message="set exactly one of validate, enrich, correlate, analyze: it is the kind of the stage"
-// +kubebuilder:validation:XValidation:rule="has(self.validate) == has(oldSelf.validate) && has(self.enrich) == has(oldSelf.enrich) && has(self.correlate) == has(oldSelf.correlate) && has(self.analyze) == has(oldSelf.analyze)",message="the kind of a stage is immutable: make a stage of another name"
+// +kubebuilder:validation:XValidation:rule="[has(self.validate), has(self.enrich), has(self.correlate), has(self.analyze), has(self.route), has(self.transform)].filter(x, x).size() == 1",message="set exactly one of validate, enrich, correlate, analyze, route, transform: it is the kind of the stage"
+// +kubebuilder:validation:XValidation:rule="has(self.validate) == has(oldSelf.validate) && has(self.enrich) == has(oldSelf.enrich) && has(self.correlate) == has(oldSelf.correlate) && has(self.analyze) == has(oldSelf.analyze) && has(self.route) == has(oldSelf.route) && has(self.transform) == has(oldSelf.transform)",message="the kind of a stage is immutable: make a stage of another name"
 // +kubebuilder:validation:XValidation:rule="self.?output.?stream.orValue('-') == (has(oldSelf.output) && has(oldSelf.output.stream) ? oldSelf.output.stream : '-') && self.?output.?subject.orValue('-') == (has(oldSelf.output) && has(oldSelf.output.subject) ? oldSelf.output.subject : '-')",message="output is immutable: others read there",fieldPath=".output"
 // +kubebuilder:validation:XValidation:rule="self.?placement.?with.orValue('-') == (has(oldSelf.placement) ? oldSelf.placement.with : '-')",message="placement is immutable: events between the two stages would be left behind",fieldPath=".placement"
 // +kubebuilder:validation:XValidation:rule="!has(self.placement) || !has(self.workers) && !self.?suspend.orValue(false)",message="with placement, workers and suspend are those of the other stage",fieldPath=".placement"
@@ -94,9 +94,8 @@ type StageNode struct {
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
-	// +kubebuilder:validation:items:MaxLength=80
-	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(/[a-z-]+)?$`
-	// +kubebuilder:validation:items:XValidation:rule="!self.contains('/') || self.split('/')[1] in ['out', 'dead-letter', 'insights']",message="a port is out, dead-letter or insights"
+	// +kubebuilder:validation:items:MaxLength=127
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(/[a-z]([-a-z0-9]*[a-z0-9])?)?$`
 	// +kubebuilder:validation:items:XValidation:rule="!self.startsWith('ingress/')",message="ingress has no ports"
 	// +required
 	From []string `json:"from,omitempty"`
@@ -128,6 +127,12 @@ type StageNode struct {
 	// analyze scores numeric series.
 	// +optional
 	Analyze *AnalyzeSpec `json:"analyze,omitempty"`
+	// route sends each event to the ports whose rules take it.
+	// +optional
+	Route *RouteSpec `json:"route,omitempty"`
+	// transform changes events, step by step.
+	// +optional
+	Transform *TransformSpec `json:"transform,omitempty"`
 }
 
 // PlacementSpec chains a stage to another one: it takes events from it in memory.

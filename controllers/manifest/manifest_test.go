@@ -67,7 +67,7 @@ func TestProblems(t *testing.T) {
 		},
 		"line of an index": {
 			strings.Replace(good, "  - {name: a,", "  - name: b\n    from:\n    - a\n    - a/left\n    validate: {}\n  - {name: a,", 1),
-			[]string{`f.yaml:9: spec.stages[0].from[1]: Invalid value: "a/left": a port is out, dead-letter or insights`},
+			[]string{`f.yaml:9: spec.stages[0].from[1]: Invalid value: "a/left": stage "a" (validate) has no port "left"; its ports are out, dead-letter`},
 		},
 		"line of what is missing": {
 			strings.Replace(good, "validate: {}", "validate: {rules: [{message: x}]}", 1),
@@ -88,8 +88,8 @@ func TestProblems(t *testing.T) {
 			},
 		},
 		"list": {
-			"apiVersion: v1\nkind: List\nitems:\n- apiVersion: millrace.dev/v1alpha1\n  kind: Pipeline\n  metadata: {name: p}\n  spec:\n    stages:\n    - {name: a, from: [ingress], route: {}, validate: {}}\n",
-			[]string{`f.yaml:9: spec.stages[0].route: unknown field "spec.stages[0].route"`},
+			"apiVersion: v1\nkind: List\nitems:\n- apiVersion: millrace.dev/v1alpha1\n  kind: Pipeline\n  metadata: {name: p}\n  spec:\n    stages:\n    - {name: a, from: [ingress], brew: {}, validate: {}}\n",
+			[]string{`f.yaml:9: spec.stages[0].brew: unknown field "spec.stages[0].brew"`},
 		},
 		"document behind the dashes": {
 			good + "--- {apiVersion: millrace.dev/v1alpha1, kind: Pipeline, metadata: {name: q}, spec: {nonsense: 1}}\n",

@@ -181,8 +181,11 @@ func (c *computation) stage(p *Plan, n *node, streams []*stream, nats config.NAT
 	c.settings(n, &s.Config)
 	c.keys(n, &s.Config)
 	for _, st := range streams {
-		if port, ok := st.outputs[n.name]; ok {
+		ports := st.outputs[n.name]
+		if len(ports) > 0 {
 			st.repartitioned = st.format == config.FormatFrame && (n.rekeys || c.partitionsIngress())
+		}
+		for _, port := range ports {
 			s.Config.Outputs[port] = st.output(n.name, port)
 		}
 	}
@@ -211,7 +214,7 @@ func (c *computation) read(s *Stage, in input, streams []*stream) {
 		return // refused already: the input does not exist
 	}
 	from := config.Input{
-		From: in.String(), Stream: st.Name, Subject: st.filter(in.source, s.Lanes), Repartitioned: st.repartitioned,
+		From: in.String(), Stream: st.Name, Subject: st.filter(in, s.Lanes), Repartitioned: st.repartitioned,
 		Durable: durableName(c.in.Pipeline.Namespace, c.in.Pipeline.Name, s.Name, st.source(in), s.Lanes),
 	}
 	last := from.Consumer(s.Lanes-1, s.Lanes)
@@ -277,7 +280,7 @@ func (c *computation) lanes(n *node, partitions int) int {
 		return 1
 	}
 	for _, in := range n.inputs {
-		if in.port != config.PortOut || in.source == "" && (n.kind.Keyed != "" || !c.partitionsIngress()) {
+		if config.PortFormat(in.port) != config.FormatFrame || in.source == "" && (n.kind.Keyed != "" || !c.partitionsIngress()) {
 			return 1
 		}
 	}

@@ -85,16 +85,16 @@ func (c *computation) checkInput(n *node, in input, from string, byName map[stri
 		c.refuse(field.Invalid(in.path, from, "a stage cannot read itself"))
 	case in.port == config.PortOut && source.kind.NoOut != "":
 		c.refuse(field.Invalid(in.path, from, fmt.Sprintf("stage %s has no port out: %s %s. Read what it reads, or one of its ports: %s",
-			quote(in.source), source.kind.Kind, source.kind.NoOut, strings.Join(source.kind.Ports(), ", "))))
-	case source.kind.Kind != "" && !slices.Contains(source.kind.Ports(), in.port):
+			quote(in.source), source.kind.Kind, source.kind.NoOut, strings.Join(source.ports(), ", "))))
+	case source.kind.Kind != "" && !slices.Contains(source.ports(), in.port):
 		c.refuse(field.Invalid(in.path, from, fmt.Sprintf("stage %s (%s) has no port %s; its ports are %s",
-			quote(in.source), source.kind.Kind, quote(in.port), strings.Join(source.kind.Ports(), ", "))))
+			quote(in.source), source.kind.Kind, quote(in.port), strings.Join(source.ports(), ", "))))
 	}
 }
 
-// checkOutput refuses to name the stream of a port out that the stage does not have.
+// checkOutput refuses to name the stream of a stage that has none.
 func (c *computation) checkOutput(n *node) {
-	if n.kind.NoOut != "" && n.spec.Output != (v1alpha1.PortSpec{}) {
+	if len(n.inOwnStream()) == 0 && n.spec.Output != (v1alpha1.PortSpec{}) {
 		c.refuse(field.Forbidden(n.path.Child("output"), fmt.Sprintf("the stage has no port out: %s %s. Leave output out", n.kind.Kind, n.kind.NoOut)))
 	}
 }

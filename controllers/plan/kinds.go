@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -17,6 +18,8 @@ type reader struct {
 	set func(*v1alpha1.StageNode) bool
 	// read makes the settings of the member, which stands at path.
 	read func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig)
+	// ports are the ports that the member names, beyond those of the kind, each with where its name stands; nil = none.
+	ports func(from *v1alpha1.StageNode, path *field.Path) []namedPort
 	// secrets are the values of Secrets that the member asks for (config.NewSecretFile); read puts their files into the settings. nil = none.
 	secrets func(*v1alpha1.StageNode) []config.SecretFile
 }
@@ -47,6 +50,49 @@ var readers = [...]reader{
 			to.Analyze = c.analyze(from.Analyze, path)
 		},
 	},
+	{
+		kind: config.KindRoute, set: func(s *v1alpha1.StageNode) bool { return s.Route != nil },
+		read: func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig) {
+			to.Route = c.route(from.Route, path)
+		},
+		ports: func(from *v1alpha1.StageNode, path *field.Path) []namedPort { return routePorts(from.Route, path) },
+	},
+	{
+		kind: config.KindTransform, set: func(s *v1alpha1.StageNode) bool { return s.Transform != nil },
+		read: func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig) {
+			to.Transform = c.transform(from.Transform, path)
+		},
+		secrets: func(from *v1alpha1.StageNode) []config.SecretFile { return transformSecrets(from.Transform) },
+	},
+}
+
+// namedPort is a port that the settings of a stage name: its stream is that of the stage.
+type namedPort struct {
+	name string
+	path *field.Path
+}
+
+// portsOf are the ports that the settings of a stage name, each once.
+func (c *computation) portsOf(n *node) []string {
+	var names []string
+	for i := range c.readers {
+		r := &c.readers[i]
+		if r.kind != n.kind.Kind || r.ports == nil {
+			continue
+		}
+		for _, p := range r.ports(n.spec, n.path.Child(string(r.kind))) {
+			if problem := checkPort(p.name); problem != "" {
+				c.refuse(field.Invalid(p.path, p.name, problem))
+			} else if !slices.Contains(names, p.name) {
+				names = append(names, p.name)
+			}
+		}
+	}
+	if most := config.MaxPorts - len(config.FixedPorts()); len(names) > most {
+		c.refuse(field.TooMany(n.path.Child(string(n.kind.Kind)), len(names), most))
+	}
+	slices.Sort(names)
+	return names
 }
 
 // settings fills the member of the stage's kind.

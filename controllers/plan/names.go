@@ -3,10 +3,12 @@ package plan
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/workers/config"
 )
 
 // Limits of names: NATS bounds stream and consumer names at 255 bytes.
@@ -36,19 +38,21 @@ func streamName(namespace, pipeline, what string) string {
 }
 
 // durableName names the consumer of a stage on a stream, without the lane. Streams that hold
-// a port of several stages (dead letters, insights) have one consumer for each stage that is
-// read there; source tells them apart. A stage's name has no underscore, so no two names meet:
+// several ports have one consumer for each that is read there; source tells them apart. A stage's name has no underscore, so no two names meet:
 // lane 0 of stage a is a_lane-0, while a-0 is another stage.
 func durableName(namespace, pipeline, stage, source string, lanes int) string {
 	name := strings.ReplaceAll(namespace+"-"+pipeline+"-"+stage, ".", "-")
-	switch {
-	case lanes > 1:
-		return name + inLanes
-	case source != "":
-		return name + "_" + source
+	if source != "" {
+		name += "_" + source
+	}
+	if lanes > 1 {
+		name += inLanes
 	}
 	return name
 }
+
+// portSource is the source of a consumer of a port that has a name of its own. No stage of dead letters or insights is in the same stream.
+const portSource = "port-"
 
 // inLanes ends the durable of a stage with several lanes. The lane follows (config.Input.Consumer).
 const inLanes = "_lane"
@@ -84,6 +88,17 @@ func checkName(name string) string {
 		return ""
 	}
 	return fmt.Sprintf("must be at most %d lower-case letters, digits and -, and begin and end with a letter or digit", v1alpha1.MaxNameLength)
+}
+
+// checkPort says what is wrong with the name of a port, or returns "". It is a token of subjects, where a number is a partition.
+func checkPort(name string) string {
+	switch {
+	case slices.Contains(config.FixedPorts(), name):
+		return "is the name of a port that stages have anyway: choose another"
+	case checkName(name) != "" || name[0] >= '0' && name[0] <= '9':
+		return fmt.Sprintf("must be at most %d lower-case letters, digits and -, begin with a letter and end with a letter or digit", v1alpha1.MaxNameLength)
+	}
+	return ""
 }
 
 // checkNATSName says what is wrong with the name of a stream or consumer, or returns "".

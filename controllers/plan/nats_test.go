@@ -194,8 +194,11 @@ func probe(t *testing.T, js jetstream.JetStream, p *plan.Plan) {
 	subjects := map[string]string{"ingress": strings.TrimSuffix(p.Ingress.Subjects[0], ">") + "x.y"}
 	for _, s := range p.Stages {
 		for port, out := range s.Config.Outputs {
-			suffix := map[string]string{"out": ".0", "dead-letter": ".0", "insights": "." + s.Name + ".warn.0"}[port]
-			if out.Repartition {
+			suffix := ".0"
+			switch {
+			case port == "insights":
+				suffix = "." + s.Name + ".warn.0"
+			case out.Repartition:
 				suffix = ".0.0"
 			}
 			subjects[s.Name+"/"+port] = out.Subject + suffix

@@ -16,7 +16,9 @@ type node struct {
 	// object is the name of the attached Stage object, or empty.
 	object string
 	// kind is empty when the manifest names none, or several.
-	kind     config.Traits
+	kind config.Traits
+	// named are the ports that the settings name, sorted.
+	named    []string
 	replicas int32
 	spec     *v1alpha1.StageNode
 	// path of the node's fields, and of its name.
@@ -66,6 +68,7 @@ func (c *computation) nodes() []*node {
 	slices.SortFunc(all[own:], func(a, b *node) int { return strings.Compare(a.object, b.object) })
 	for _, n := range all {
 		n.kind = c.kindOf(n)
+		n.named = c.portsOf(n)
 		n.inputs = readInputs(n)
 	}
 	return all
@@ -84,6 +87,17 @@ func attached(s *v1alpha1.Stage) *node {
 		n.replicas, n.replicasPath = *s.Spec.Replicas, path.Child("replicas")
 	}
 	return n
+}
+
+// ports are all ports of the stage.
+func (n *node) ports() []string { return append(n.kind.Ports(), n.named...) }
+
+// inOwnStream are the ports that share the stream of the stage.
+func (n *node) inOwnStream() []string {
+	if n.kind.NoOut != "" {
+		return n.named
+	}
+	return append([]string{config.PortOut}, n.named...)
 }
 
 // objectPath is where the name of an attached Stage object stands.

@@ -116,7 +116,7 @@ func stageUser(p *Plan, s *Stage) User {
 	for _, node := range append([]config.StageConfig{c}, c.Chain...) {
 		replays, keeps = replays || node.Replays(), keeps || node.KeepsState()
 		for port, out := range node.Outputs {
-			publish = append(publish, outputSubject(node.Stage, out), api("STREAM.MSG.GET."+out.Stream))
+			publish = append(publish, out.Stored(node.Stage), api("STREAM.MSG.GET."+out.Stream))
 			if port == config.PortInsights && node.Replays() { // which of them are open
 				publish = append(publish, api("DIRECT.GET."+out.Stream))
 			}
@@ -149,15 +149,4 @@ func inputRights(c *config.StageConfig, in config.Input) []string {
 			"$JS.ACK."+consumer+".>", "$JS.ACK.*.*."+consumer+".>")
 	}
 	return rights
-}
-
-// outputSubject covers what a stage publishes on: see config.OutputFormat.
-func outputSubject(stage string, out config.Output) string {
-	switch {
-	case out.Format == config.FormatCloudEvent:
-		return out.Subject + "." + stage + ".*.*"
-	case out.Repartition:
-		return out.Subject + ".*.*"
-	}
-	return out.Subject + ".*"
 }

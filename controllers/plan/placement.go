@@ -82,13 +82,13 @@ func (c *computation) fromWorker(n *node) bool {
 	return source != nil && source != n && source.head == n.head
 }
 
-// stored says whether port out of the stage is a stream: when a stage of another worker reads
-// it, when nobody reads it (it is a result), or when the manifest names it. A stage without the port has no such stream.
+// stored says whether the stage has a stream of its own: for port out, when a stage of another worker reads
+// it, when nobody reads it (it is a result), or when the manifest names it; and for the ports that the settings name.
 func (c *computation) stored(n *node) bool {
-	if n.kind.NoOut != "" {
+	if len(n.inOwnStream()) == 0 {
 		return false
 	}
-	if n.spec.Output != (v1alpha1.PortSpec{}) {
+	if len(n.named) > 0 || n.spec.Output != (v1alpha1.PortSpec{}) {
 		return true
 	}
 	read := false

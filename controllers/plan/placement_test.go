@@ -55,21 +55,3 @@ func TestRekeys(t *testing.T) {
 		t.Errorf("with workers of its own: rekeys %t, scatters %t, %v", alone.rekeys, alone.scatters, c.errs)
 	}
 }
-
-// TestRightsOfLanes: a worker may write on the subjects of all its lanes.
-func TestRightsOfLanes(t *testing.T) {
-	for name, c := range map[string]struct {
-		out  config.Output
-		want string
-	}{
-		"frames":             {config.Output{Subject: "ns.a", Format: config.FormatFrame}, "ns.a.*"},
-		"frames, each lane":  {config.Output{Subject: "ns.a", Format: config.FormatFrame, Repartition: true}, "ns.a.*.*"},
-		"single CloudEvents": {config.Output{Subject: "ns.i", Format: config.FormatCloudEvent}, "ns.i.s.*.*"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := outputSubject("s", c.out); got != c.want {
-				t.Errorf("got %s, want %s", got, c.want)
-			}
-		})
-	}
-}

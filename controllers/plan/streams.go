@@ -18,8 +18,8 @@ type stream struct {
 	// base is the subject that the stages publish on or below.
 	base   string
 	format config.OutputFormat
-	// outputs maps a stage to its port that this stream holds.
-	outputs map[string]string
+	// outputs maps a stage to its ports that this stream holds.
+	outputs map[string][]string
 	// repartitioned says that something stands behind the partition in its subjects: see config.Input. Of the stream of a stage
 	// it is known when the stage is planned.
 	repartitioned bool
@@ -29,7 +29,7 @@ type stream struct {
 	refused bool
 }
 
-// streams plans all streams: ingress, port out of each stage, insights, dead letters.
+// streams plans all streams: ingress, one for the events of each stage, insights, dead letters.
 func (c *computation) streams(p *Plan, ordered []*node) []*stream {
 	spec := &c.in.Pipeline.Spec
 	root := field.NewPath("spec")
@@ -52,7 +52,7 @@ func (c *computation) streams(p *Plan, ordered []*node) []*stream {
 			name: n.spec.Output.Stream, defaultName: n.name, path: n.path.Child("output"),
 			base: p.SubjectPrefix + "." + or(n.spec.Output.Subject, n.name), format: config.PortFormat(config.PortOut),
 		})
-		out.add(n, config.PortOut)
+		out.add(n, n.inOwnStream()...)
 		out.refused = n.refused
 		all = append(all, out)
 	}
@@ -88,7 +88,7 @@ func (c *computation) stream(p *Plan, s streamSpec) *stream {
 	d := c.in.Pipeline.Spec.Streams
 	maxAge := time.Duration(duration(d.MaxAge, DefaultMaxAge))
 	return &stream{
-		base: s.base, format: s.format, outputs: map[string]string{},
+		base: s.base, format: s.format, outputs: map[string][]string{},
 		namePath: s.path.Child("stream"), subjectPath: s.path.Child(or(s.subjectField, "subject")),
 		Stream: Stream{
 			Name:     or(s.name, streamName(p.Namespace, p.Name, s.defaultName)),
@@ -101,39 +101,57 @@ func (c *computation) stream(p *Plan, s streamSpec) *stream {
 	}
 }
 
-func (s *stream) add(n *node, port string) {
-	s.outputs[n.name] = port
-	s.Ports = append(s.Ports, n.name+"/"+port)
+func (s *stream) add(n *node, ports ...string) {
+	s.outputs[n.name] = append(s.outputs[n.name], ports...)
+	for _, port := range ports {
+		s.Ports = append(s.Ports, n.name+"/"+port)
+	}
 }
 
 // output is where a stage publishes what leaves through a port: below the subject.
 func (s *stream) output(stage, port string) config.Output {
 	subject := s.base
-	if port == config.PortDeadLetter {
+	switch port {
+	case config.PortDeadLetter:
 		subject += "." + stage
+	case config.PortOut, config.PortInsights:
+	default:
+		subject += "." + port
 	}
 	return config.Output{Stream: s.Name, Subject: subject, Format: s.format, Repartition: s.repartitioned}
 }
 
-// filter is the subject of the messages that a stage put there; empty source is the ingress, which is read whole where its
+// filter is the subject of the messages of an input; the ingress is read whole where its
 // subjects have no pattern of their own. With several lanes it is the part before the number of the lane: then the
 // stream has partitions.
-func (s *stream) filter(source string, lanes int) string {
+func (s *stream) filter(in input, lanes int) string {
 	switch {
 	case s.format == config.FormatRaw || s.format == config.FormatCloudEvent:
-		return s.base + "." + source + ".>"
-	case lanes > 1:
+		return s.base + "." + in.source + ".>"
+	case in.source == "":
+		if lanes == 1 && !s.repartitioned {
+			return ">"
+		}
+	case len(s.Ports) > 1:
+		out := s.output(in.source, in.port)
+		if lanes == 1 {
+			return out.Stored(in.source)
+		}
+		return out.Subject
+	}
+	if lanes > 1 {
 		return s.base
-	case slices.Equal(s.Ports, []string{ingressPort}) && !s.repartitioned:
-		return ">"
 	}
 	return s.Subjects[0]
 }
 
-// source tells apart the consumers of one stage on a stream that several stages fill.
+// source tells apart the consumers of one stage on a stream with several ports.
 func (s *stream) source(in input) string {
-	if s.format == config.FormatRaw || s.format == config.FormatCloudEvent {
+	switch {
+	case s.format == config.FormatRaw || s.format == config.FormatCloudEvent:
 		return in.source
+	case in.port != config.PortOut:
+		return portSource + in.port
 	}
 	return ""
 }
@@ -152,7 +170,7 @@ func find(streams []*stream, in input) *stream {
 		if in.source == "" && slices.Equal(s.Ports, []string{ingressPort}) {
 			return s
 		}
-		if port, ok := s.outputs[in.source]; ok && port == in.port {
+		if slices.Contains(s.outputs[in.source], in.port) {
 			return s
 		}
 	}

@@ -118,8 +118,8 @@ func pipelineRefusals() map[string]refusal {
 			patch: `spec: {subjectprefix: events}`, want: []string{`spec.subjectprefix: unknown field "spec.subjectprefix"`},
 		},
 		"kind that is not built": {
-			patch: `spec: {stages: [{name: a, from: [ingress], route: {}, validate: {}}]}`,
-			want:  []string{`spec.stages[0].route: unknown field "spec.stages[0].route"`},
+			patch: `spec: {stages: [{name: a, from: [ingress], brew: {}, validate: {}}]}`,
+			want:  []string{`spec.stages[0].brew: unknown field "spec.stages[0].brew"`},
 		},
 		"wrong type": {
 			patch: `spec: {partitions: many}`,

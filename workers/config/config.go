@@ -40,6 +40,8 @@ type StageConfig struct {
 	Enrich    *Enrich    `json:"enrich,omitempty"`
 	Correlate *Correlate `json:"correlate,omitempty"`
 	Analyze   *Analyze   `json:"analyze,omitempty"`
+	Route     *Route     `json:"route,omitempty"`
+	Transform *Transform `json:"transform,omitempty"`
 }
 
 // PipelineRef names the pipeline that a stage belongs to.

@@ -38,7 +38,7 @@ func TestParse(t *testing.T) {
 		"valid":                  {},
 		"unknown field":          {old: `"stage": "s"`, new: `"stage": "s", "stagee": 1`, want: `read stage config: json: unknown field "stagee"`},
 		"another version":        {old: "/v1\"", new: "/v2\"", want: `read stage config: apiVersion is "millrace.dev/worker/v2", this worker reads "millrace.dev/worker/v1"`},
-		"unknown kind":           {edit: func(c *config.StageConfig) { c.Kind = "route" }, want: `read stage config: kind "route" is unknown`},
+		"unknown kind":           {edit: func(c *config.StageConfig) { c.Kind = "brew" }, want: `read stage config: kind "brew" is unknown`},
 		"kind without member":    {edit: func(c *config.StageConfig) { c.Validate = nil }, want: `read stage config: kind is "validate" but its member is missing`},
 		"member of another kind": {edit: func(c *config.StageConfig) { c.Enrich = &config.Enrich{} }, want: `read stage config: kind is "validate" but enrich is set too`},
 		"no inputs":              {edit: func(c *config.StageConfig) { c.Inputs = nil }, want: "read stage config: inputs is empty: a stage reads at least one stream"},

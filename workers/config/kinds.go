@@ -16,6 +16,8 @@ const (
 	KindEnrich    Kind = "enrich"
 	KindCorrelate Kind = "correlate"
 	KindAnalyze   Kind = "analyze"
+	KindRoute     Kind = "route"
+	KindTransform Kind = "transform"
 )
 
 // kinds is the table of kinds, in the order in which messages and pages name them.
@@ -45,6 +47,17 @@ var kinds = [...]Traits{
 		Live:     []string{"anomaly.threshold", "trend.minPoints"},
 		stateful: always,
 		keeps:    true,
+	},
+	{
+		Kind:  KindRoute,
+		NoOut: "sends events to the ports that its rules name",
+		Live:  []string{"mode", "rules", "default"},
+	},
+	{
+		Kind:        KindTransform,
+		Live:        []string{"steps", "key"},
+		rekeys:      func(c *StageConfig) bool { return c.Transform.Key != "" },
+		secretFiles: (*StageConfig).transformKeys,
 	},
 }
 

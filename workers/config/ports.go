@@ -12,13 +12,16 @@ const (
 	PortInsights   = "insights"
 )
 
+// FixedPorts are the ports whose names no settings give. Their numbers are the first ones in all stages.
+func FixedPorts() []string { return []string{PortOut, PortDeadLetter, PortInsights} }
+
 // MaxPorts is how many ports a stage has at most.
 const MaxPorts = 64
 
 // Ports are the names of the ports of the stage, in the order of their numbers: out, dead-letter and insights are the first three, whether
 // the stage has them or not. Those that its settings name follow, by name.
 func (c *StageConfig) Ports() []string {
-	names := []string{PortOut, PortDeadLetter, PortInsights}
+	names := FixedPorts()
 	for _, name := range slices.Sorted(maps.Keys(c.Outputs)) {
 		if !slices.Contains(names, name) {
 			names = append(names, name)
@@ -52,6 +55,17 @@ type Output struct {
 	// Repartition has every lane send an event to the partition of its key, on <subject>.<partition>.<lane>, so that each subject
 	// still has one writer. Without it, lane n of several sends all events to partition n. For frames only.
 	Repartition bool `json:"repartition,omitempty"`
+}
+
+// Stored is the subject of all that stage stage stores in the stream by the output, as a pattern: that, and nothing else in the stream.
+func (o Output) Stored(stage string) string {
+	switch {
+	case o.Format == FormatCloudEvent:
+		return o.Subject + "." + stage + ".*.*"
+	case o.Repartition:
+		return o.Subject + ".*.*"
+	}
+	return o.Subject + ".*"
 }
 
 // OnFull says what becomes of events while the stream of an output takes no more.

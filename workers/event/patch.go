@@ -204,17 +204,13 @@ func (e *Event) replace(num uint32) {
 	if !e.may(num) {
 		return
 	}
-	e.unshare()
-	if e.lead != nil && e.lead.present&(1<<num) != 0 {
-		e.unlead()
-	}
-	e.raw, e.patch = e.without(e.raw, num), e.without(e.patch, num)
+	e.drop(num, func([]byte) bool { return true })
 	e.present &^= 1 << num
 	e.own &^= 1 << num
-	e.tail, e.head = 0, -1
 }
 
-func (e *Event) without(b []byte, num uint32) []byte {
+// keep copies b without the occurrences of field num that drop names.
+func (e *Event) keep(b []byte, num uint32, drop func([]byte) bool) []byte {
 	kept := e.room(len(b))
 	f := wire.Fields{Rest: b}
 	for len(f.Rest) > 0 {
@@ -222,7 +218,7 @@ func (e *Event) without(b []byte, num uint32) []byte {
 		if !f.Next() {
 			break
 		}
-		if f.Num != num {
+		if f.Num != num || f.Wire == wire.BytesType && !drop(f.V) {
 			kept = append(kept, from[:len(from)-len(f.Rest)]...)
 		}
 	}

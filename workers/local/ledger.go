@@ -39,10 +39,7 @@ func portPlace(s plan.Stage, port string) (place, error) {
 	if !ok {
 		return place{}, fmt.Errorf("stage %s has no port %q", s.Name, port)
 	}
-	if out.Format == config.FormatCloudEvent {
-		return place{stream: out.Stream, filter: out.Subject + "." + s.Name + ".>"}, nil
-	}
-	return place{stream: out.Stream, filter: out.Subject + ".>"}, nil
+	return place{stream: out.Stream, filter: out.Stored(s.Name)}, nil
 }
 
 // lastSequence is the stream sequence of the last message in pl; 0 when there is none.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/config"
 )
 
 const (
@@ -36,7 +37,7 @@ func printSummary(w io.Writer, r *Report, order []string, insights []*eventv1.Ev
 			grouped(s.Duplicates), grouped(s.DeadLettered), millis(s.P50), millis(s.P99))
 	}
 	_ = t.Flush()
-	printReasons(w, r, order)
+	printDetails(w, r, order)
 	printInsights(w, insights)
 }
 
@@ -51,21 +52,29 @@ func verdict(r *Report) string {
 	}
 }
 
-func printReasons(w io.Writer, r *Report, order []string) {
+func printDetails(w io.Writer, r *Report, order []string) {
 	for _, name := range order {
 		if late := r.Stages[name].Late; late > 0 {
 			fmt.Fprintf(w, "\n%s: %s events came too late and are in no window (window.lateness)\n", name, grouped(late))
 		}
-		reasons := r.Stages[name].Reasons
-		if len(reasons) == 0 {
-			continue
+		ports := maps.Clone(r.Stages[name].Ports)
+		maps.DeleteFunc(ports, func(port string, _ int64) bool { return slices.Contains(config.FixedPorts(), port) })
+		if len(ports) > 0 {
+			fmt.Fprintf(w, "\nports of %s: %s\n", name, counts(ports))
 		}
-		parts := make([]string, 0, len(reasons))
-		for _, k := range slices.Sorted(maps.Keys(reasons)) {
-			parts = append(parts, grouped(reasons[k])+" "+k)
+		if reasons := r.Stages[name].Reasons; len(reasons) > 0 {
+			fmt.Fprintf(w, "\ndead letters of %s: %s\n", name, counts(reasons))
 		}
-		fmt.Fprintf(w, "\ndead letters of %s: %s\n", name, strings.Join(parts, ", "))
 	}
+}
+
+// counts lists numbers of events by name.
+func counts(of map[string]int64) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		parts = append(parts, grouped(of[name])+" "+name)
+	}
+	return strings.Join(parts, ", ")
 }
 
 func printInsights(w io.Writer, insights []*eventv1.Event) {

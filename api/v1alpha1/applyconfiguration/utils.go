@@ -76,8 +76,14 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ResourcesSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RetrySpec"):
 		return &apiv1alpha1.RetrySpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RouteRule"):
+		return &apiv1alpha1.RouteRuleApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RouteSpec"):
+		return &apiv1alpha1.RouteSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecretKeyRef"):
 		return &apiv1alpha1.SecretKeyRefApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SecretValueRef"):
+		return &apiv1alpha1.SecretValueRefApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SemanticRule"):
 		return &apiv1alpha1.SemanticRuleApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Stage"):
@@ -94,6 +100,18 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.StreamStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TLSSpec"):
 		return &apiv1alpha1.TLSSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TransformRedact"):
+		return &apiv1alpha1.TransformRedactApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TransformRename"):
+		return &apiv1alpha1.TransformRenameApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TransformSet"):
+		return &apiv1alpha1.TransformSetApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TransformSpec"):
+		return &apiv1alpha1.TransformSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TransformSplit"):
+		return &apiv1alpha1.TransformSplitApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TransformStep"):
+		return &apiv1alpha1.TransformStepApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TrendSpec"):
 		return &apiv1alpha1.TrendSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ValidateRule"):

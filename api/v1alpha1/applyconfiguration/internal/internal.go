@@ -404,9 +404,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: retry
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.RetrySpec
+    - name: route
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.RouteSpec
     - name: suspend
       type:
         scalar: boolean
+    - name: transform
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.TransformSpec
     - name: validate
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.ValidateSpec
@@ -483,6 +489,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: within
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+- name: dev.millrace.millrace.api.v1alpha1.RedactMethod
+  scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.ResourcesSpec
   map:
     fields:
@@ -506,7 +514,45 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
       default: 5s
+- name: dev.millrace.millrace.api.v1alpha1.RouteMode
+  scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.RouteRule
+  map:
+    fields:
+    - name: expression
+      type:
+        scalar: string
+    - name: port
+      type:
+        scalar: string
+    - name: sample
+      type:
+        scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.RouteSpec
+  map:
+    fields:
+    - name: default
+      type:
+        scalar: string
+    - name: mode
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.RouteMode
+    - name: rules
+      type:
+        list:
+          elementType:
+            namedType: dev.millrace.millrace.api.v1alpha1.RouteRule
+          elementRelationship: atomic
 - name: dev.millrace.millrace.api.v1alpha1.SecretKeyRef
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.SecretValueRef
   map:
     fields:
     - name: key
@@ -593,9 +639,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: retry
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.RetrySpec
+    - name: route
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.RouteSpec
     - name: suspend
       type:
         scalar: boolean
+    - name: transform
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.TransformSpec
     - name: validate
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.ValidateSpec
@@ -701,6 +753,90 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: handshakeFirst
       type:
         scalar: boolean
+- name: dev.millrace.millrace.api.v1alpha1.TransformRedact
+  map:
+    fields:
+    - name: fields
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: keySecretRef
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.SecretValueRef
+    - name: method
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.RedactMethod
+    - name: pattern
+      type:
+        scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.TransformRename
+  map:
+    fields:
+    - name: from
+      type:
+        scalar: string
+    - name: to
+      type:
+        scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.TransformSet
+  map:
+    fields:
+    - name: expression
+      type:
+        scalar: string
+    - name: field
+      type:
+        scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.TransformSpec
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: steps
+      type:
+        list:
+          elementType:
+            namedType: dev.millrace.millrace.api.v1alpha1.TransformStep
+          elementRelationship: atomic
+- name: dev.millrace.millrace.api.v1alpha1.TransformSplit
+  map:
+    fields:
+    - name: into
+      type:
+        scalar: string
+    - name: list
+      type:
+        scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.TransformStep
+  map:
+    fields:
+    - name: filter
+      type:
+        scalar: string
+    - name: redact
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.TransformRedact
+    - name: remove
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: rename
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.TransformRename
+    - name: set
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.TransformSet
+    - name: split
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.TransformSplit
+    - name: when
+      type:
+        scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.TrendSpec
   map:
     fields:

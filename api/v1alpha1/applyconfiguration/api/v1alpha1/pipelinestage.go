@@ -107,3 +107,19 @@ func (b *PipelineStageApplyConfiguration) WithAnalyze(value *AnalyzeSpecApplyCon
 	b.StageNodeApplyConfiguration.Analyze = value
 	return b
 }
+
+// WithRoute sets the Route field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Route field is set to the value of the last call.
+func (b *PipelineStageApplyConfiguration) WithRoute(value *RouteSpecApplyConfiguration) *PipelineStageApplyConfiguration {
+	b.StageNodeApplyConfiguration.Route = value
+	return b
+}
+
+// WithTransform sets the Transform field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Transform field is set to the value of the last call.
+func (b *PipelineStageApplyConfiguration) WithTransform(value *TransformSpecApplyConfiguration) *PipelineStageApplyConfiguration {
+	b.StageNodeApplyConfiguration.Transform = value
+	return b
+}

@@ -127,3 +127,19 @@ func (b *StageSpecApplyConfiguration) WithAnalyze(value *AnalyzeSpecApplyConfigu
 	b.StageNodeApplyConfiguration.Analyze = value
 	return b
 }
+
+// WithRoute sets the Route field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Route field is set to the value of the last call.
+func (b *StageSpecApplyConfiguration) WithRoute(value *RouteSpecApplyConfiguration) *StageSpecApplyConfiguration {
+	b.StageNodeApplyConfiguration.Route = value
+	return b
+}
+
+// WithTransform sets the Transform field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Transform field is set to the value of the last call.
+func (b *StageSpecApplyConfiguration) WithTransform(value *TransformSpecApplyConfiguration) *StageSpecApplyConfiguration {
+	b.StageNodeApplyConfiguration.Transform = value
+	return b
+}

@@ -1,3 +1,3 @@
 package semantic
 
-import _ "millrace.dev/millrace/workers/route"
+import _ "millrace.dev/millrace/workers/brew"

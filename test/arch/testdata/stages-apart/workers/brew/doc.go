@@ -1,0 +1,2 @@
+// Package brew is a test case.
+package brew

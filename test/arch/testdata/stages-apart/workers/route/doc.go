@@ -1,2 +1,0 @@
-// Package route is a test case.
-package route
