@@ -40,6 +40,7 @@ type StageConfig struct {
 	Enrich    *Enrich    `json:"enrich,omitempty"`
 	Correlate *Correlate `json:"correlate,omitempty"`
 	Analyze   *Analyze   `json:"analyze,omitempty"`
+	Sink      *Sink      `json:"sink,omitempty"`
 }
 
 // PipelineRef names the pipeline that a stage belongs to.

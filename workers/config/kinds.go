@@ -16,6 +16,7 @@ const (
 	KindEnrich    Kind = "enrich"
 	KindCorrelate Kind = "correlate"
 	KindAnalyze   Kind = "analyze"
+	KindSink      Kind = "sink"
 )
 
 // kinds is the table of kinds, in the order in which messages and pages name them.
@@ -45,6 +46,12 @@ var kinds = [...]Traits{
 		Live:     []string{"anomaly.threshold", "trend.minPoints"},
 		stateful: always,
 		keeps:    true,
+	},
+	{
+		Kind:        KindSink,
+		NoOut:       "keeps its events outside of the pipeline",
+		Unchained:   "keeps the places of its own lanes in its target",
+		secretFiles: (*StageConfig).sinkSecretFiles,
 	},
 }
 

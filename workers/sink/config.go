@@ -1,0 +1,58 @@
+package sink
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+
+	"millrace.dev/millrace/workers/config"
+)
+
+// check refuses settings that name no target, or one that cannot be.
+func check(c *config.Sink) error {
+	set := 0
+	for _, is := range []bool{c.Postgres != nil, c.File != nil} {
+		if is {
+			set++
+		}
+	}
+	switch {
+	case set != 1:
+		return fmt.Errorf("sink: has %d targets, must have one", set)
+	case c.Postgres != nil:
+		return checkPostgres(c.Postgres)
+	}
+	return checkFile(c.File)
+}
+
+// table is [schema.]name, as PostgreSQL takes names without quotes.
+var table = regexp.MustCompile(`^([a-zA-Z_][a-zA-Z0-9_]{0,62}\.)?[a-zA-Z_][a-zA-Z0-9_]{0,62}$`)
+
+func checkPostgres(c *config.PostgresSink) error {
+	switch {
+	case c.URLFile == "":
+		return errors.New("sink.postgres.urlFile: is missing")
+	case !table.MatchString(c.Table):
+		return fmt.Errorf("sink.postgres.table: %q is no name of a table", c.Table)
+	case !table.MatchString(c.PlacesTable):
+		return fmt.Errorf("sink.postgres.placesTable: %q is no name of a table", c.PlacesTable)
+	case len(c.Columns) == 0:
+		return errors.New("sink.postgres.columns: is empty")
+	}
+	return nil
+}
+
+func checkFile(c *config.FileSink) error {
+	switch {
+	case !filepath.IsAbs(c.Path):
+		return fmt.Errorf("sink.file.path: %q is no absolute path", c.Path)
+	case c.Compression != "" && c.Compression != config.CompressionZstd:
+		return fmt.Errorf("sink.file.compression: %q is unknown", c.Compression)
+	case c.RotateSize < 0:
+		return fmt.Errorf("sink.file.rotateSize: is %d, must not be negative", c.RotateSize)
+	case c.RotateAge < 0:
+		return fmt.Errorf("sink.file.rotateAge: is %s, must not be negative", c.RotateAge.D())
+	}
+	return nil
+}
