@@ -25,6 +25,7 @@ import (
 	"millrace.dev/millrace/workers/enrich"
 	enrichkubernetes "millrace.dev/millrace/workers/enrich/kubernetes"
 	"millrace.dev/millrace/workers/local"
+	"millrace.dev/millrace/workers/sink"
 	"millrace.dev/millrace/workers/stage"
 	"millrace.dev/millrace/workers/validate"
 	"millrace.dev/millrace/workers/worker"
@@ -106,7 +107,7 @@ func localRegistry(k local.Kubernetes) stage.Registry {
 }
 
 func registry(k enrichkubernetes.Choice) stage.Registry {
-	return stage.NewRegistry(validate.NewFactory(), enrich.NewFactory(k.Open), correlate.NewFactory(), analyze.NewFactory())
+	return stage.NewRegistry(validate.NewFactory(), enrich.NewFactory(k.Open), correlate.NewFactory(), analyze.NewFactory(), sink.NewFactory())
 }
 
 // buildVersion is the version that the build set, else what Go knows of the module.

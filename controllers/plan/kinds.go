@@ -47,6 +47,13 @@ var readers = [...]reader{
 			to.Analyze = c.analyze(from.Analyze, path)
 		},
 	},
+	{
+		kind: config.KindSink, set: func(s *v1alpha1.StageNode) bool { return s.Sink != nil },
+		read: func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig) {
+			to.Sink = c.sink(from.Sink, path)
+		},
+		secrets: func(s *v1alpha1.StageNode) []config.SecretFile { return sinkSecrets(s.Sink) },
+	},
 }
 
 // settings fills the member of the stage's kind.

@@ -41,5 +41,5 @@ func target(s stage.Settings) (Target, error) {
 	if c.Postgres != nil {
 		return postgres.New(c.Postgres, s.Now)
 	}
-	return file.New(c.File, s.Config.Pipeline.String()+"/"+s.Config.Stage, s.Now), nil
+	return file.New(c.File, s.Config.Pipeline.String()+"/"+s.Config.Stage, s.Now, s.Log)
 }

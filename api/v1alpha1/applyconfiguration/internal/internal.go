@@ -97,6 +97,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: maxFuture
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+- name: dev.millrace.millrace.api.v1alpha1.ColumnType
+  scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.ConsumerStatus
   map:
     fields:
@@ -265,6 +267,20 @@ var schemaYAML = typed.YAMLObject(`types:
         elementType:
           namedType: __untyped_deduced_
         elementRelationship: separable
+- name: dev.millrace.millrace.api.v1alpha1.FileCompression
+  scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.FileSinkSpec
+  map:
+    fields:
+    - name: compression
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.FileCompression
+    - name: path
+      type:
+        scalar: string
+    - name: rotate
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.RotateSpec
 - name: dev.millrace.millrace.api.v1alpha1.IngressSpec
   map:
     fields:
@@ -404,6 +420,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: retry
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.RetrySpec
+    - name: sink
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.SinkSpec
     - name: suspend
       type:
         scalar: boolean
@@ -471,6 +490,29 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: subject
       type:
         scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.PostgresSinkSpec
+  map:
+    fields:
+    - name: columns
+      type:
+        list:
+          elementType:
+            namedType: dev.millrace.millrace.api.v1alpha1.SinkColumn
+          elementRelationship: associative
+          keys:
+          - name
+    - name: createTable
+      type:
+        scalar: boolean
+    - name: placesTable
+      type:
+        scalar: string
+    - name: table
+      type:
+        scalar: string
+    - name: urlSecretRef
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.SecretKeySelector
 - name: dev.millrace.millrace.api.v1alpha1.RealtimeSpec
   map:
     fields:
@@ -506,7 +548,25 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
       default: 5s
+- name: dev.millrace.millrace.api.v1alpha1.RotateSpec
+  map:
+    fields:
+    - name: age
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+    - name: size
+      type:
+        namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
 - name: dev.millrace.millrace.api.v1alpha1.SecretKeyRef
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.SecretKeySelector
   map:
     fields:
     - name: key
@@ -539,6 +599,27 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: type
       type:
         scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.SinkColumn
+  map:
+    fields:
+    - name: expression
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: type
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.ColumnType
+- name: dev.millrace.millrace.api.v1alpha1.SinkSpec
+  map:
+    fields:
+    - name: file
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.FileSinkSpec
+    - name: postgres
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.PostgresSinkSpec
 - name: dev.millrace.millrace.api.v1alpha1.Stage
   map:
     fields:
@@ -593,6 +674,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: retry
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.RetrySpec
+    - name: sink
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.SinkSpec
     - name: suspend
       type:
         scalar: boolean

@@ -1,0 +1,100 @@
+package plan
+
+import (
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/config/celenv"
+)
+
+// defaultPlacesTable is where sinks keep the places of their lanes in a database.
+const defaultPlacesTable = "millrace_places"
+
+func (c *computation) sink(s *v1alpha1.SinkSpec, path *field.Path) *config.Sink {
+	switch {
+	case s.Postgres != nil:
+		return &config.Sink{Postgres: c.postgresSink(s.Postgres, path.Child("postgres"))}
+	case s.File != nil:
+		return &config.Sink{File: fileSink(s.File)}
+	}
+	c.refuse(field.Required(path, "set one of postgres, file"))
+	return &config.Sink{}
+}
+
+// secretFile is where workers find a value of a Secret.
+func secretFile(s v1alpha1.SecretKeySelector) config.SecretFile {
+	return config.NewSecretFile(s.Name, s.Key)
+}
+
+// sinkSecrets are the values of Secrets that a sink names.
+func sinkSecrets(s *v1alpha1.SinkSpec) []config.SecretFile {
+	if s.Postgres != nil {
+		return []config.SecretFile{secretFile(s.Postgres.URLSecretRef)}
+	}
+	return nil
+}
+
+func (c *computation) postgresSink(s *v1alpha1.PostgresSinkSpec, path *field.Path) *config.PostgresSink {
+	p := &config.PostgresSink{
+		URLFile: secretFile(s.URLSecretRef).File, Table: s.Table, PlacesTable: or(s.PlacesTable, defaultPlacesTable), CreateTable: s.CreateTable,
+		Columns: c.sinkColumns(s.Columns, path.Child("columns")),
+	}
+	if p.Table == p.PlacesTable {
+		c.refuse(field.Invalid(path.Child("placesTable"), p.PlacesTable, "is the table of the events: the places of lanes need a table of their own"))
+	}
+	return p
+}
+
+// sinkColumns are the columns of the manifest, or those of a table of events.
+func (c *computation) sinkColumns(from []v1alpha1.SinkColumn, path *field.Path) (columns []config.SinkColumn) {
+	if len(from) == 0 {
+		return []config.SinkColumn{
+			{Name: "id", Type: config.ColumnText, Expression: "event.id"},
+			{Name: "source", Type: config.ColumnText, Expression: "event.source"},
+			{Name: "type", Type: config.ColumnText, Expression: "event.type"},
+			{Name: "subject", Type: config.ColumnText, Expression: "event.subject"},
+			{Name: "time", Type: config.ColumnTimestamp, Expression: "event.time"},
+			{Name: "severity", Type: config.ColumnInt, Expression: "event.severity"},
+			{Name: "event", Type: config.ColumnJSON},
+		}
+	}
+	for i, column := range from {
+		if column.Expression != "" {
+			c.checkExpressionFor(column.Expression, yielded(column.Type), path.Index(i).Child("expression"))
+		}
+		columns = append(columns, config.SinkColumn{Name: column.Name, Type: config.ColumnType(column.Type), Expression: column.Expression})
+	}
+	return columns
+}
+
+// yielded is what an expression yields that fills a column.
+func yielded(t v1alpha1.ColumnType) celenv.Result {
+	switch t {
+	case v1alpha1.ColumnInt:
+		return celenv.Int
+	case v1alpha1.ColumnDouble:
+		return celenv.Double
+	case v1alpha1.ColumnBool:
+		return celenv.Bool
+	case v1alpha1.ColumnTimestamp:
+		return celenv.Scalar
+	case v1alpha1.ColumnJSON:
+		return celenv.Map
+	}
+	return celenv.String
+}
+
+func fileSink(s *v1alpha1.FileSinkSpec) *config.FileSink {
+	f := &config.FileSink{Path: s.Path}
+	if s.Compression == v1alpha1.CompressionZstd {
+		f.Compression = config.CompressionZstd
+	}
+	if s.Rotate != nil {
+		f.RotateAge = duration(s.Rotate.Age, 0)
+		if s.Rotate.Size != nil {
+			f.RotateSize = s.Rotate.Size.Value()
+		}
+	}
+	return f
+}
