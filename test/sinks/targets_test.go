@@ -21,7 +21,7 @@ import (
 
 func targets() map[string]func(*testing.T) target {
 	return map[string]func(*testing.T) target{
-		"postgres": func(t *testing.T) target { return &database{server: postgres.Start(t)} },
+		"postgres": func(t *testing.T) target { return &database{server: postgres.Start(t, postgres.NoSync)} },
 		"file":     func(t *testing.T) target { return &files{dir: t.TempDir()} },
 		"file, compressed": func(t *testing.T) target {
 			return &files{dir: t.TempDir(), compression: v1alpha1.CompressionZstd}

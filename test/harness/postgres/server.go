@@ -27,6 +27,7 @@ const nobody = 65534
 // Server is a PostgreSQL server. Its methods may be called from any goroutine.
 type Server struct {
 	bin, dir, libraries string
+	args                []string
 	port                int
 	user                uint32
 
@@ -34,8 +35,11 @@ type Server struct {
 	process *process.Process
 }
 
-// Start starts a server that ends with the test. A missing binary fails the test and says how to get one.
-func Start(tb testing.TB) *Server {
+// NoSync has the server not wait for the disk. What it has committed survives a kill all the same: the kernel has it.
+const NoSync = "fsync=off"
+
+// Start starts a server with some settings (name=value) that ends with the test. A missing binary fails the test and says how to get one.
+func Start(tb testing.TB, settings ...string) *Server {
 	tb.Helper()
 	_, here, _, _ := runtime.Caller(0)
 	find := exec.CommandContext(tb.Context(), filepath.Join(filepath.Dir(here), "..", "..", "..", "hack", "postgres", "find.sh"))
@@ -49,6 +53,9 @@ func Start(tb testing.TB) *Server {
 		tb.Fatal(err)
 	}
 	s := &Server{bin: string(bin[:len(bin)-1]), dir: dir}
+	for _, setting := range settings {
+		s.args = append(s.args, "-c", setting)
+	}
 	tb.Cleanup(func() {
 		s.Kill()
 		_ = os.RemoveAll(dir)
@@ -108,7 +115,9 @@ func (s *Server) Restart(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for deadline := time.Now().Add(30 * time.Second); ; {
-		p, err := s.start("postgres", "-D", s.data(), "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=")
+		p, err := s.start("postgres", append([]string{
+			"-D", s.data(), "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
+		}, s.args...)...)
 		if err != nil {
 			return err
 		}

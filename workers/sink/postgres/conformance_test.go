@@ -95,9 +95,19 @@ type keeper struct {
 	*sink.Target
 }
 
-// TestConformance: a real server passes the suite of targets.
-func TestConformance(t *testing.T) {
-	url := postgres.Start(t).Database(t, "conformance")
+// TestServer: one server for all that does not care what befalls it, and then for what does.
+func TestServer(t *testing.T) {
+	server := postgres.Start(t, postgres.NoSync)
+	t.Run("conformance", func(t *testing.T) { conforms(t, server) })
+	t.Run("refused rows", func(t *testing.T) { refuses(t, server) })
+	t.Run("a search that takes long", func(t *testing.T) { searchesLong(t, server) })
+	t.Run("tables", func(t *testing.T) { makesTables(t, server) })
+	t.Run("a database that is away", func(t *testing.T) { isAway(t, server) })
+}
+
+// conforms: the target passes the suite of all targets.
+func conforms(t *testing.T, server *postgres.Server) {
+	url := server.Database(t, "conformance")
 	exec(t, url, "CREATE TABLE events (id text, event jsonb, CHECK (id <> 'bad'))")
 	one := target(t, settings(t, url))
 	stagetest.Sink(t, stagetest.Target{

@@ -89,10 +89,9 @@ func TestRows(t *testing.T) {
 	}
 }
 
-// TestRowsThatPostgreSQLRefuses: rows of all sorts of trouble between good ones. The good ones are stored, and each of the others is
+// refuses: rows of all sorts of trouble between good ones. The good ones are stored, and each of the others is
 // refused with the answer of the server.
-func TestRowsThatPostgreSQLRefuses(t *testing.T) {
-	server := postgres.Start(t)
+func refuses(t *testing.T, server *postgres.Server) {
 	url := server.Database(t, "refused")
 	exec(t, url, `CREATE TABLE other (id text PRIMARY KEY); INSERT INTO other VALUES ('ok');
 		CREATE TABLE events (id text UNIQUE, small smallint, at timestamptz, doc jsonb, known text REFERENCES other DEFERRABLE INITIALLY DEFERRED);
@@ -176,9 +175,9 @@ func noise(n int) string {
 	return b.String()
 }
 
-// TestASearchThatTakesLong ends with those rows that it has found, and the next one goes on.
-func TestASearchThatTakesLong(t *testing.T) {
-	url := postgres.Start(t).Database(t, "long")
+// searchesLong: a search that takes long ends with those rows that it has found, and the next one goes on.
+func searchesLong(t *testing.T, server *postgres.Server) {
+	url := server.Database(t, "long")
 	exec(t, url, "CREATE TABLE events (id text CHECK (id = ''), event jsonb)")
 	to := target(t, settings(t, url))
 	var rows []any
@@ -209,9 +208,8 @@ func TestASearchThatTakesLong(t *testing.T) {
 	}
 }
 
-// TestTables: what is missing is made, or told.
-func TestTables(t *testing.T) {
-	server := postgres.Start(t)
+// makesTables: what is missing is made, or told.
+func makesTables(t *testing.T, server *postgres.Server) {
 	url := server.Database(t, "tables")
 	c := settings(t, url)
 	c.CreateTable = false
@@ -245,9 +243,8 @@ func TestTables(t *testing.T) {
 }
 
 
-// TestADatabaseThatIsAway: calls fail, blame no row, and work again when it is back.
-func TestADatabaseThatIsAway(t *testing.T) {
-	server := postgres.Start(t)
+// isAway: calls fail, blame no row, and work again when it is back.
+func isAway(t *testing.T, server *postgres.Server) {
 	url := server.Database(t, "away")
 	to := target(t, settings(t, url))
 	rows := []any{row(t, to, &eventv1.Event{Id: "a"})}
