@@ -7,7 +7,7 @@ import (
 
 // SinkSpec keeps events outside of the pipeline, in one target.
 //
-// +kubebuilder:validation:XValidation:rule="[has(self.postgres), has(self.file)].filter(x, x).size() == 1",message="set exactly one of postgres, file: it is the target of the sink"
+// +kubebuilder:validation:XValidation:rule="[has(self.postgres), has(self.file), has(self.http)].filter(x, x).size() == 1",message="set exactly one of postgres, file, http: it is the target of the sink"
 type SinkSpec struct {
 	// postgres keeps events as rows of a table, each exactly once.
 	// +optional
@@ -15,6 +15,9 @@ type SinkSpec struct {
 	// file keeps events as lines of a file, each exactly once.
 	// +optional
 	File *FileSinkSpec `json:"file,omitempty"`
+	// http sends events to a server, each at least once.
+	// +optional
+	HTTP *HTTPSinkSpec `json:"http,omitempty"`
 }
 
 // SecretKeySelector names a value of a Secret in the same namespace.
@@ -140,3 +143,74 @@ type RotateSpec struct {
 	// +optional
 	Age *metav1.Duration `json:"age,omitempty"`
 }
+
+// HTTPSinkSpec is an HTTP server that takes CloudEvents.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.url) != has(self.urlSecretRef)",message="set exactly one of url, urlSecretRef"
+type HTTPSinkSpec struct {
+	// url that requests are posted to.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getHostname() != '' && url(self).getScheme() in ['http','https'] && !self.contains('@')",message="must be a URL such as https://example.com/events, without user and password"
+	// +optional
+	URL string `json:"url,omitempty"`
+	// urlSecretRef has the URL where it is secret.
+	// +optional
+	URLSecretRef *SecretKeySelector `json:"urlSecretRef,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty name
+	// format of the body. Default: CloudEventsBatch.
+	// +optional
+	Format HTTPFormat `json:"format,omitempty"`
+	// maxEvents of one message of the input in a request. Default: 100.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	// +optional
+	MaxEvents int32 `json:"maxEvents,omitempty"`
+	// timeout of a request, 100ms to 30s. Default: 10s.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=12
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('100ms') && duration(self) <= duration('30s')",message="must be a duration from 100ms to 30s"
+	// +optional
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+	// signatureSecretRef has the key that requests are signed with, by Standard Webhooks.
+	// +optional
+	SignatureSecretRef *SecretKeySelector `json:"signatureSecretRef,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty name
+	// headers of each request.
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	// +optional
+	Headers []HTTPHeader `json:"headers,omitempty"`
+}
+
+// HTTPHeader is a header of a request.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.value) != has(self.valueSecretRef)",message="set exactly one of value, valueSecretRef"
+// +kubebuilder:validation:XValidation:rule="!(self.name.lowerAscii() in ['content-type', 'content-length', 'host', 'idempotency-key', 'transfer-encoding']) && !self.name.lowerAscii().startsWith('webhook-')",message="the sink sets this header itself",fieldPath=".name"
+type HTTPHeader struct {
+	// name of the header.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[-A-Za-z0-9_]+$`
+	// +required
+	Name string `json:"name,omitempty"`
+	// value of the header.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:Pattern=`^[ -~]+$`
+	// +optional
+	Value string `json:"value,omitempty"`
+	// valueSecretRef has the value where it is secret.
+	// +optional
+	ValueSecretRef *SecretKeySelector `json:"valueSecretRef,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty name
+}
+
+// HTTPFormat is what a request holds.
+//
+// +kubebuilder:validation:Enum=CloudEventsBatch;NDJSON
+type HTTPFormat string
+
+// The formats of requests.
+const (
+	HTTPFormatBatch  HTTPFormat = "CloudEventsBatch"
+	HTTPFormatNDJSON HTTPFormat = "NDJSON"
+)

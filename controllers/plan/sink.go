@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"time"
+
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"millrace.dev/millrace/api/v1alpha1"
@@ -17,8 +19,10 @@ func (c *computation) sink(s *v1alpha1.SinkSpec, path *field.Path) *config.Sink 
 		return &config.Sink{Postgres: c.postgresSink(s.Postgres, path.Child("postgres"))}
 	case s.File != nil:
 		return &config.Sink{File: fileSink(s.File)}
+	case s.HTTP != nil:
+		return &config.Sink{HTTP: httpSink(s.HTTP)}
 	}
-	c.refuse(field.Required(path, "set one of postgres, file"))
+	c.refuse(field.Required(path, "set one of postgres, file, http"))
 	return &config.Sink{}
 }
 
@@ -28,11 +32,23 @@ func secretFile(s v1alpha1.SecretKeySelector) config.SecretFile {
 }
 
 // sinkSecrets are the values of Secrets that a sink names.
-func sinkSecrets(s *v1alpha1.SinkSpec) []config.SecretFile {
-	if s.Postgres != nil {
-		return []config.SecretFile{secretFile(s.Postgres.URLSecretRef)}
+func sinkSecrets(s *v1alpha1.SinkSpec) (files []config.SecretFile) {
+	add := func(ref *v1alpha1.SecretKeySelector) {
+		if ref != nil {
+			files = append(files, secretFile(*ref))
+		}
 	}
-	return nil
+	switch {
+	case s.Postgres != nil:
+		add(&s.Postgres.URLSecretRef)
+	case s.HTTP != nil:
+		add(s.HTTP.URLSecretRef)
+		add(s.HTTP.SignatureSecretRef)
+		for i := range s.HTTP.Headers {
+			add(s.HTTP.Headers[i].ValueSecretRef)
+		}
+	}
+	return files
 }
 
 func (c *computation) postgresSink(s *v1alpha1.PostgresSinkSpec, path *field.Path) *config.PostgresSink {
@@ -97,4 +113,24 @@ func fileSink(s *v1alpha1.FileSinkSpec) *config.FileSink {
 		}
 	}
 	return f
+}
+
+func httpSink(s *v1alpha1.HTTPSinkSpec) *config.HTTPSink {
+	path := func(ref *v1alpha1.SecretKeySelector) string {
+		if ref == nil {
+			return ""
+		}
+		return secretFile(*ref).File
+	}
+	h := &config.HTTPSink{
+		URL: s.URL, URLFile: path(s.URLSecretRef), SignatureFile: path(s.SignatureSecretRef), Format: config.FormatBatch,
+		MaxEvents: int(or(s.MaxEvents, 100)), Timeout: duration(s.Timeout, 10*time.Second),
+	}
+	if s.Format == v1alpha1.HTTPFormatNDJSON {
+		h.Format = config.FormatNDJSON
+	}
+	for _, header := range s.Headers {
+		h.Headers = append(h.Headers, config.HTTPHeader{Name: header.Name, Value: header.Value, ValueFile: path(header.ValueSecretRef)})
+	}
+	return h
 }

@@ -23,9 +23,10 @@ import (
 )
 
 var (
-	seeds    = flag.Int("seeds", 1, "how often each target is tried, with other faults each time")
-	backlog  = flag.Int("events", 60_000, "events of one trial")
-	onlySeed = flag.Uint64("seed", 0, "this seed alone")
+	seeds     = flag.Int("seeds", 1, "how often each target is tried, with other faults each time")
+	backlog   = flag.Int("events", 150_000, "events of one trial")
+	maxFaults = flag.Int("faults", 8, "faults of one trial at most")
+	onlySeed  = flag.Uint64("seed", 0, "this seed alone")
 )
 
 // target is what a sink is tried with.
@@ -73,21 +74,24 @@ func try(t *testing.T, binary string, to target, seed uint64) {
 	}
 	began := time.Now()
 	go func() { drained <- r.WaitDrained(ctx) }()
-	faults := 0
-	for done := false; !done; {
+	faults, done := 0, false
+	for last := uint64(0); !done; {
 		select {
 		case err := <-drained:
 			if err != nil {
 				t.Fatal(err)
 			}
 			done = true
-		case <-time.After(time.Duration(50+lot.IntN(500)) * time.Millisecond):
-			// In the end they are left alone.
-			if time.Since(began) < time.Minute {
-				faults++
-				if err := befall(ctx, r, to, lot); err != nil {
-					t.Fatal(err)
-				}
+		case <-time.After(time.Duration(lot.IntN(60)) * time.Millisecond):
+			// The next fault meets workers that work.
+			at := acknowledged(ctx, r)
+			if at == last || faults >= *maxFaults {
+				continue
+			}
+			last = at
+			faults++
+			if err := befall(ctx, r, to, lot); err != nil {
+				t.Fatal(err)
 			}
 		}
 	}
@@ -95,14 +99,24 @@ func try(t *testing.T, binary string, to target, seed uint64) {
 	account(t, r, to)
 }
 
-// befall has one of the workers die, or the target fail, or both at once.
+// acknowledged sums up how far the lanes have come.
+func acknowledged(ctx context.Context, r *rig.Rig) (sum uint64) {
+	for _, c := range r.Stage("archive").Consumers {
+		if consumer, err := r.JetStream().Consumer(ctx, c.Stream, c.Durable); err == nil {
+			sum += consumer.CachedInfo().AckFloor.Stream
+		}
+	}
+	return sum
+}
+
+// befall has one of the workers die, or the target fail, or both at once. The lanes of a worker that is killed rest for six seconds.
 func befall(ctx context.Context, r *rig.Rig, to target, lot *rand.Rand) error {
-	which := lot.IntN(3)
-	if which != 1 {
+	which := lot.IntN(4)
+	if which <= 1 {
 		running := r.Running("archive")
 		running[lot.IntN(len(running))].Kill9()
 	}
-	if which != 0 {
+	if which >= 1 {
 		if err := to.fault(ctx, lot); err != nil {
 			return err
 		}
@@ -253,4 +267,3 @@ func writeSecret(t *testing.T, dir, name, key, value string) v1alpha1.SecretKeyS
 	}
 	return v1alpha1.SecretKeySelector{Name: name, Key: key}
 }
-

@@ -4,6 +4,7 @@ package config
 type Sink struct {
 	Postgres *PostgresSink `json:"postgres,omitempty"`
 	File     *FileSink     `json:"file,omitempty"`
+	HTTP     *HTTPSink     `json:"http,omitempty"`
 }
 
 // PostgresSink is a table of a PostgreSQL database.
@@ -54,10 +55,58 @@ type Compression string
 // CompressionZstd is Zstandard (RFC 8878).
 const CompressionZstd Compression = "Zstd"
 
+// HTTPSink is an HTTP server.
+type HTTPSink struct {
+	// URL is where the events are sent; URLFile has it where it is secret. One of them is set.
+	URL     string `json:"url,omitempty"`
+	URLFile string `json:"urlFile,omitempty"`
+	// Format is what a request holds.
+	Format HTTPFormat `json:"format"`
+	// MaxEvents is how many events of one message a request has at most.
+	MaxEvents int `json:"maxEvents"`
+	// Timeout bounds a request with its answer.
+	Timeout Duration `json:"timeout"`
+	// SignatureFile has the key of the signature (Standard Webhooks 1.0); empty = requests are not signed.
+	SignatureFile string       `json:"signatureFile,omitempty"`
+	Headers       []HTTPHeader `json:"headers,omitempty"`
+}
+
+// HTTPHeader is a header of each request. One of Value and ValueFile is set.
+type HTTPHeader struct {
+	Name      string `json:"name"`
+	Value     string `json:"value,omitempty"`
+	ValueFile string `json:"valueFile,omitempty"`
+}
+
+// HTTPFormat is what a request holds.
+type HTTPFormat string
+
+// The formats.
+const (
+	// FormatBatch is an array of CloudEvents (application/cloudevents-batch+json).
+	FormatBatch HTTPFormat = "CloudEventsBatch"
+	// FormatNDJSON is one CloudEvent a line (application/x-ndjson).
+	FormatNDJSON HTTPFormat = "NDJSON"
+)
+
 // sinkSecretFiles are the files with secrets of a sink.
 func (c *StageConfig) sinkSecretFiles() (files []*string) {
-	if c.Sink != nil && c.Sink.Postgres != nil {
+	add := func(file *string) {
+		if *file != "" {
+			files = append(files, file)
+		}
+	}
+	switch {
+	case c.Sink == nil:
+	case c.Sink.Postgres != nil:
 		files = append(files, &c.Sink.Postgres.URLFile)
+	case c.Sink.HTTP != nil:
+		h := c.Sink.HTTP
+		add(&h.URLFile)
+		add(&h.SignatureFile)
+		for i := range h.Headers {
+			add(&h.Headers[i].ValueFile)
+		}
 	}
 	return files
 }

@@ -12,7 +12,7 @@ import (
 // check refuses settings that name no target, or one that cannot be.
 func check(c *config.Sink) error {
 	set := 0
-	for _, is := range []bool{c.Postgres != nil, c.File != nil} {
+	for _, is := range []bool{c.Postgres != nil, c.File != nil, c.HTTP != nil} {
 		if is {
 			set++
 		}
@@ -22,6 +22,8 @@ func check(c *config.Sink) error {
 		return fmt.Errorf("sink: has %d targets, must have one", set)
 	case c.Postgres != nil:
 		return checkPostgres(c.Postgres)
+	case c.HTTP != nil:
+		return checkHTTP(c.HTTP)
 	}
 	return checkFile(c.File)
 }
@@ -53,6 +55,25 @@ func checkFile(c *config.FileSink) error {
 		return fmt.Errorf("sink.file.rotateSize: is %d, must not be negative", c.RotateSize)
 	case c.RotateAge < 0:
 		return fmt.Errorf("sink.file.rotateAge: is %s, must not be negative", c.RotateAge.D())
+	}
+	return nil
+}
+
+func checkHTTP(c *config.HTTPSink) error {
+	switch {
+	case (c.URL == "") == (c.URLFile == ""):
+		return errors.New("sink.http: set one of url, urlFile")
+	case c.Format != config.FormatBatch && c.Format != config.FormatNDJSON:
+		return fmt.Errorf("sink.http.format: %q is unknown", c.Format)
+	case c.MaxEvents < 1:
+		return fmt.Errorf("sink.http.maxEvents: is %d, must be at least 1", c.MaxEvents)
+	case c.Timeout <= 0:
+		return fmt.Errorf("sink.http.timeout: is %s, must be positive", c.Timeout.D())
+	}
+	for i, h := range c.Headers {
+		if h.Name == "" || (h.Value == "") == (h.ValueFile == "") {
+			return fmt.Errorf("sink.http.headers[%d]: needs a name, and one of value, valueFile", i)
+		}
 	}
 	return nil
 }

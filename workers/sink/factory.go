@@ -5,6 +5,7 @@ import (
 
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/sink/file"
+	"millrace.dev/millrace/workers/sink/http"
 	"millrace.dev/millrace/workers/sink/postgres"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -28,6 +29,9 @@ func (factory) New(s stage.Settings) (stage.Stage, error) {
 	if err := check(s.Config.Sink); err != nil {
 		return nil, err
 	}
+	if s.Config.Sink.HTTP != nil {
+		return http.New(s), nil
+	}
 	to, err := target(s)
 	if err != nil {
 		return nil, err
@@ -35,7 +39,7 @@ func (factory) New(s stage.Settings) (stage.Stage, error) {
 	return &keeper{to}, nil
 }
 
-// target makes the one that is set.
+// target makes the target with transactions that is set.
 func target(s stage.Settings) (Target, error) {
 	c := s.Config.Sink
 	if c.Postgres != nil {

@@ -52,6 +52,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.EnrichSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FileSinkSpec"):
 		return &apiv1alpha1.FileSinkSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("HTTPHeader"):
+		return &apiv1alpha1.HTTPHeaderApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("HTTPSinkSpec"):
+		return &apiv1alpha1.HTTPSinkSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("IngressSpec"):
 		return &apiv1alpha1.IngressSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("InsightsSpec"):

@@ -281,6 +281,49 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: rotate
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.RotateSpec
+- name: dev.millrace.millrace.api.v1alpha1.HTTPFormat
+  scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.HTTPHeader
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: value
+      type:
+        scalar: string
+    - name: valueSecretRef
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.SecretKeySelector
+- name: dev.millrace.millrace.api.v1alpha1.HTTPSinkSpec
+  map:
+    fields:
+    - name: format
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.HTTPFormat
+    - name: headers
+      type:
+        list:
+          elementType:
+            namedType: dev.millrace.millrace.api.v1alpha1.HTTPHeader
+          elementRelationship: associative
+          keys:
+          - name
+    - name: maxEvents
+      type:
+        scalar: numeric
+    - name: signatureSecretRef
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.SecretKeySelector
+    - name: timeout
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+    - name: url
+      type:
+        scalar: string
+    - name: urlSecretRef
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.SecretKeySelector
 - name: dev.millrace.millrace.api.v1alpha1.IngressSpec
   map:
     fields:
@@ -617,6 +660,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: file
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.FileSinkSpec
+    - name: http
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.HTTPSinkSpec
     - name: postgres
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.PostgresSinkSpec

@@ -11,6 +11,8 @@ type SinkSpecApplyConfiguration struct {
 	Postgres *PostgresSinkSpecApplyConfiguration `json:"postgres,omitempty"`
 	// file keeps events as lines of a file, each exactly once.
 	File *FileSinkSpecApplyConfiguration `json:"file,omitempty"`
+	// http sends events to a server, each at least once.
+	HTTP *HTTPSinkSpecApplyConfiguration `json:"http,omitempty"`
 }
 
 // SinkSpecApplyConfiguration constructs a declarative configuration of the SinkSpec type for use with
@@ -32,5 +34,13 @@ func (b *SinkSpecApplyConfiguration) WithPostgres(value *PostgresSinkSpecApplyCo
 // If called multiple times, the File field is set to the value of the last call.
 func (b *SinkSpecApplyConfiguration) WithFile(value *FileSinkSpecApplyConfiguration) *SinkSpecApplyConfiguration {
 	b.File = value
+	return b
+}
+
+// WithHTTP sets the HTTP field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the HTTP field is set to the value of the last call.
+func (b *SinkSpecApplyConfiguration) WithHTTP(value *HTTPSinkSpecApplyConfiguration) *SinkSpecApplyConfiguration {
+	b.HTTP = value
 	return b
 }
