@@ -112,8 +112,10 @@ func conforms(t *testing.T, server *postgres.Server) {
 	one := target(t, settings(t, url))
 	stagetest.Sink(t, stagetest.Target{
 		Sink: func() stage.Sink { return keeper{Target: target(t, settings(t, url))} },
-		Row:  func(i int) any { return row(t, one, &eventv1.Event{Id: strconv.Itoa(i), Body: fmt.Sprint("event ", i)}) },
-		Bad:  row(t, one, &eventv1.Event{Id: "bad"}),
+		Row: func(i int) any {
+			return row(t, one, &eventv1.Event{Id: strconv.Itoa(i), Body: fmt.Sprint("event ", i)})
+		},
+		Bad: row(t, one, &eventv1.Event{Id: "bad"}),
 		Rows: func() (numbers []int) {
 			for _, id := range query[string](t, url, "SELECT id FROM events ORDER BY ctid") {
 				n, err := strconv.Atoi(id)

@@ -242,7 +242,6 @@ func makesTables(t *testing.T, server *postgres.Server) {
 	}
 }
 
-
 // isAway: calls fail, blame no row, and work again when it is back.
 func isAway(t *testing.T, server *postgres.Server) {
 	url := server.Database(t, "away")
