@@ -34,7 +34,7 @@ func TestSinksThatAreRefused(t *testing.T) {
 			"spec.stages[1].sink.postgres.columns[0].expression: Invalid value: \"event.nothing\": column 6: undefined field 'nothing'",
 		},
 		"expression of another type": {
-			`{postgres: {urlSecretRef: {name: a, key: b}, table: t, columns: [{name: x, type: JSON}, {name: y, type: Int, expression: event.id}]}}`,
+			`{postgres: {urlSecretRef: {name: a, key: b}, table: t, columns: [{name: x, type: JSON}, {name: z, type: Int, expression: event.id}]}}`,
 			`spec.stages[1].sink.postgres.columns[1].expression: Invalid value: "event.id": yields string, must yield int`,
 		},
 		"places among the events": {

@@ -20,6 +20,7 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/rig"
+	"millrace.dev/millrace/workers/event/decode"
 )
 
 var (
@@ -67,6 +68,7 @@ func try(t *testing.T, binary string, to target, seed uint64) {
 	publish(t, r, *backlog)
 	lot := rand.New(rand.NewPCG(seed, 7))
 	drained := make(chan error, 1)
+	packIntoFrames(ctx, t, r)
 	for range 2 {
 		if _, err := r.StartWorker("archive"); err != nil {
 			t.Fatal(err)
@@ -99,6 +101,28 @@ func try(t *testing.T, binary string, to target, seed uint64) {
 	account(t, r, to)
 }
 
+// packIntoFrames has a stage before the sink take the backlog, so that the sink reads frames as most sinks do.
+func packIntoFrames(ctx context.Context, t *testing.T, r *rig.Rig) {
+	t.Helper()
+	first, err := r.StartWorker("first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		drained, err := r.StageDrained(ctx, "first")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if drained {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if _, err := first.Term(20 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // acknowledged sums up how far the lanes have come.
 func acknowledged(ctx context.Context, r *rig.Rig) (sum uint64) {
 	for _, c := range r.Stage("archive").Consumers {
@@ -128,7 +152,7 @@ func befall(ctx context.Context, r *rig.Rig, to target, lot *rand.Rand) error {
 	return nil
 }
 
-// start makes a pipeline whose one stage is the sink, with four lanes.
+// start makes a pipeline that ends in the sink, with four lanes.
 func start(t *testing.T, binary string, spec *v1alpha1.SinkSpec, secrets string) *rig.Rig {
 	t.Helper()
 	r, err := rig.Start(t.Context(), rig.Options{
@@ -137,7 +161,10 @@ func start(t *testing.T, binary string, spec *v1alpha1.SinkSpec, secrets string)
 			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "p"},
 			Spec: v1alpha1.PipelineSpec{
 				Partitions: 4, Ingress: v1alpha1.IngressSpec{PartitionBy: v1alpha1.PartitionBySubject},
-				Stages: []v1alpha1.PipelineStage{{Name: "archive", StageNode: v1alpha1.StageNode{From: []string{"ingress"}, Sink: spec}}},
+				Stages: []v1alpha1.PipelineStage{
+					{Name: "first", StageNode: v1alpha1.StageNode{From: []string{"ingress"}, Validate: &v1alpha1.ValidateSpec{}}},
+					{Name: "archive", StageNode: v1alpha1.StageNode{From: []string{"first"}, Sink: spec}},
+				},
 			},
 		},
 	})
@@ -226,7 +253,7 @@ func deadLetters(t *testing.T, r *rig.Rig) map[string]int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	state := stream.CachedInfo().State
+	state, d := stream.CachedInfo().State, decode.New(decode.Limits{})
 	consumer, err := stream.OrderedConsumer(t.Context(), jetstream.OrderedConsumerConfig{})
 	if err != nil {
 		t.Fatal(err)
@@ -239,9 +266,14 @@ func deadLetters(t *testing.T, r *rig.Rig) map[string]int {
 		if m.Headers().Get("Millrace-Error") == "" {
 			t.Errorf("a dead letter has no answer of the target: %v", m.Headers())
 		}
-		for line := range bytes.Lines(m.Data()) {
-			ids[idOf(t, line)]++
+		events, bad := d.Decode(nil, decode.Message{Header: map[string][]string(m.Headers()), Data: m.Data()})
+		if len(bad) > 0 {
+			t.Fatal(bad[0].Err)
 		}
+		for i := range events {
+			ids[strings.Clone(events[i].ID)]++
+		}
+		d.Reset()
 	}
 	return ids
 }

@@ -26,6 +26,7 @@ func targets() map[string]func(*testing.T) target {
 		"file, compressed": func(t *testing.T) target {
 			return &files{dir: t.TempDir(), compression: v1alpha1.CompressionZstd}
 		},
+		"http": newReceiver,
 	}
 }
 
