@@ -133,7 +133,6 @@ const (
 // +kubebuilder:validation:XValidation:rule="has(self.size) || has(self.age)",message="set at least one of size, age"
 type RotateSpec struct {
 	// size from which a file is finished, 1Ki to 1Ti.
-	// +kubebuilder:validation:XValidation:rule="quantity(self).compareTo(quantity('1Ki')) >= 0 && quantity(self).compareTo(quantity('1Ti')) <= 0",message="must be a size from 1Ki to 1Ti"
 	// +optional
 	Size *resource.Quantity `json:"size,omitempty"`
 	// age of its first event from which a file is finished, 1s to 720h.
@@ -160,9 +159,10 @@ type HTTPSinkSpec struct {
 	// format of the body. Default: CloudEventsBatch.
 	// +optional
 	Format HTTPFormat `json:"format,omitempty"`
-	// maxEvents of one message of the input in a request. Default: 100.
+	// maxEvents of one message of the input in a request, a power of two up to 512. Default: 128.
 	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=1000
+	// +kubebuilder:validation:Maximum=512
+	// +kubebuilder:validation:XValidation:rule="self in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]",message="must be a power of two up to 512"
 	// +optional
 	MaxEvents int32 `json:"maxEvents,omitempty"`
 	// timeout of a request, 100ms to 30s. Default: 10s.

@@ -18,7 +18,7 @@ func (c *computation) sink(s *v1alpha1.SinkSpec, path *field.Path) *config.Sink 
 	case s.Postgres != nil:
 		return &config.Sink{Postgres: c.postgresSink(s.Postgres, path.Child("postgres"))}
 	case s.File != nil:
-		return &config.Sink{File: fileSink(s.File)}
+		return &config.Sink{File: c.fileSink(s.File, path.Child("file"))}
 	case s.HTTP != nil:
 		return &config.Sink{HTTP: httpSink(s.HTTP)}
 	}
@@ -101,7 +101,13 @@ func yielded(t v1alpha1.ColumnType) celenv.Result {
 	return celenv.String
 }
 
-func fileSink(s *v1alpha1.FileSinkSpec) *config.FileSink {
+// Bounds of the size of a file: a rule of the API that reads quantities would cost too much in 64 stages.
+const (
+	minFileSize = 1 << 10
+	maxFileSize = 1 << 40
+)
+
+func (c *computation) fileSink(s *v1alpha1.FileSinkSpec, path *field.Path) *config.FileSink {
 	f := &config.FileSink{Path: s.Path}
 	if s.Compression == v1alpha1.CompressionZstd {
 		f.Compression = config.CompressionZstd
@@ -109,7 +115,9 @@ func fileSink(s *v1alpha1.FileSinkSpec) *config.FileSink {
 	if s.Rotate != nil {
 		f.RotateAge = duration(s.Rotate.Age, 0)
 		if s.Rotate.Size != nil {
-			f.RotateSize = s.Rotate.Size.Value()
+			if f.RotateSize = s.Rotate.Size.Value(); f.RotateSize < minFileSize || f.RotateSize > maxFileSize {
+				c.refuse(field.Invalid(path.Child("rotate", "size"), s.Rotate.Size.String(), "must be a size from 1Ki to 1Ti"))
+			}
 		}
 	}
 	return f
@@ -124,7 +132,7 @@ func httpSink(s *v1alpha1.HTTPSinkSpec) *config.HTTPSink {
 	}
 	h := &config.HTTPSink{
 		URL: s.URL, URLFile: path(s.URLSecretRef), SignatureFile: path(s.SignatureSecretRef), Format: config.FormatBatch,
-		MaxEvents: int(or(s.MaxEvents, 100)), Timeout: duration(s.Timeout, 10*time.Second),
+		MaxEvents: int(or(s.MaxEvents, 128)), Timeout: duration(s.Timeout, 10*time.Second),
 	}
 	if s.Format == v1alpha1.HTTPFormatNDJSON {
 		h.Format = config.FormatNDJSON

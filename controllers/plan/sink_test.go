@@ -41,6 +41,12 @@ func TestSinksThatAreRefused(t *testing.T) {
 			`{postgres: {urlSecretRef: {name: a, key: b}, table: millrace_places}}`,
 			`spec.stages[1].sink.postgres.placesTable: Invalid value: "millrace_places": is the table of the events: the places of lanes need a table of their own`,
 		},
+		"size of nothing": {
+			`{file: {path: /x, rotate: {size: "0"}}}`, `spec.stages[1].sink.file.rotate.size: Invalid value: "0": must be a size from 1Ki to 1Ti`,
+		},
+		"size that 64 bits do not hold": {
+			`{file: {path: /x, rotate: {size: 99999Ei}}}`, `spec.stages[1].sink.file.rotate.size: Invalid value: "99999Ei": must be a size from 1Ki to 1Ti`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, refusals := sinkOf(t, c.sink)
@@ -92,7 +98,7 @@ func TestSettingsOfSinks(t *testing.T) {
 		"http": {
 			sink: `{http: {url: "https://a", signatureSecretRef: {name: hook, key: key}, headers: [{name: A, valueSecretRef: {name: hook, key: auth}}, {name: B, value: c}]}}`,
 			want: config.Sink{HTTP: &config.HTTPSink{
-				URL: "https://a", Format: config.FormatBatch, MaxEvents: 100, Timeout: config.Duration(10 * time.Second), SignatureFile: "hook/key",
+				URL: "https://a", Format: config.FormatBatch, MaxEvents: 128, Timeout: config.Duration(10 * time.Second), SignatureFile: "hook/key",
 				Headers: []config.HTTPHeader{{Name: "A", ValueFile: "hook/auth"}, {Name: "B", Value: "c"}},
 			}},
 			secrets: []config.SecretFile{secret("hook", "auth"), secret("hook", "key")},

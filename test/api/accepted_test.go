@@ -101,7 +101,7 @@ func nodesAccepted() map[string]string {
 		"sink, file, low":          `{validate: null, sink: {file: {path: /a, rotate: {size: 1Ki, age: 1s}}}}`,
 		"sink, file, high":         `{validate: null, sink: {file: {path: /a/b.c/d.., compression: Zstd, rotate: {size: 1Ti, age: 720h}}}}`,
 		"sink, http, low":          `{validate: null, sink: {http: {url: "http://a:1/b?c=d", maxEvents: 1, timeout: 100ms}}}`,
-		"sink, http, high": `{validate: null, sink: {http: {urlSecretRef: {name: a, key: b}, format: NDJSON, maxEvents: 1000, timeout: 30s, signatureSecretRef: {name: a, key: b},
+		"sink, http, high": `{validate: null, sink: {http: {urlSecretRef: {name: a, key: b}, format: NDJSON, maxEvents: 512, timeout: 30s, signatureSecretRef: {name: a, key: b},
 			headers: [{name: Authorization, valueSecretRef: {name: a, key: c}}, {name: X-A, value: "b c"}]}}}`,
 		"validate, high": `{validate: {rules: [{expression: "true"}], requiredAttributes: [id, source, type, subject, time, severity, body, entity, partitionkey, traceparent],
 			clockSkew: {maxFuture: 24h, maxAge: 8760h}, dedupe: {window: 1h, maxEntries: 20000000}}}`,

@@ -3,6 +3,7 @@ package sink
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"path/filepath"
 	"regexp"
 
@@ -65,8 +66,8 @@ func checkHTTP(c *config.HTTPSink) error {
 		return errors.New("sink.http: set one of url, urlFile")
 	case c.Format != config.FormatBatch && c.Format != config.FormatNDJSON:
 		return fmt.Errorf("sink.http.format: %q is unknown", c.Format)
-	case c.MaxEvents < 1:
-		return fmt.Errorf("sink.http.maxEvents: is %d, must be at least 1", c.MaxEvents)
+	case c.MaxEvents < 1 || c.MaxEvents > 512 || bits.OnesCount(uint(c.MaxEvents)) != 1:
+		return fmt.Errorf("sink.http.maxEvents: is %d, must be a power of two up to 512", c.MaxEvents)
 	case c.Timeout <= 0:
 		return fmt.Errorf("sink.http.timeout: is %s, must be positive", c.Timeout.D())
 	}

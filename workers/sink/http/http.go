@@ -68,7 +68,7 @@ func (s *Stage) Process(ctx context.Context, b *stage.Batch) error {
 		for to < len(all) && s.together(all[from].origin, all[to].origin) {
 			to++
 		}
-		s.send(ctx, b, all[from:to])
+		s.decide(ctx, b, all[from:to])
 		from = to
 	}
 	return nil
@@ -81,37 +81,51 @@ type item struct {
 	text   []byte
 }
 
-// together says whether two events go into one request: those of one message do, by its places and not by what is in hand.
+// together says whether two events go into one request: those of one message do, by its places and not by what is in hand. The engine cuts a
+// message of a frame at multiples of batch.maxEvents (4096), and a request has a power of two of events, up to 512: it is never cut by that.
 func (s *Stage) together(a, b event.Origin) bool {
 	size := s.settings.MaxEvents
 	return a.Input == b.Input && a.Sequence == b.Sequence && a.Index/size == b.Index/size
 }
 
-// send sends events in one request, and decides about them. After an answer that blames the events it sends halves of them.
-func (s *Stage) send(ctx context.Context, b *stage.Batch, items []item) {
+// decide sends events that belong together. When the server is away in the middle, all of them are sent again, with the same ids: what is left of
+// them would make other requests.
+func (s *Stage) decide(ctx context.Context, b *stage.Batch, items []item) {
+	refused := map[int]error{}
+	err := s.send(ctx, items, refused)
+	for _, it := range items {
+		switch {
+		case err != nil:
+			b.Retry(it.index, stage.Unavailable(err))
+		case refused[it.index] != nil:
+			b.DeadLetter(it.index, "refused", refused[it.index])
+		default:
+			b.Keep(it.index, nil)
+		}
+	}
+}
+
+// send sends events in one request. After an answer that blames them it sends halves of them, and notes which are refused. An error blames no event.
+func (s *Stage) send(ctx context.Context, items []item, refused map[int]error) error {
 	err := s.wait(ctx)
 	if err == nil {
 		err = s.post(ctx, items)
 	}
 	blamed := (*refusal)(nil)
 	switch {
-	case err == nil:
-		for _, it := range items {
-			b.Keep(it.index, nil)
-		}
 	case !errors.As(err, &blamed):
-		for _, it := range items {
-			b.Retry(it.index, stage.Unavailable(err))
-		}
+		return err
 	case len(items) > 1 && blamed.ofContent():
 		half := len(items) / 2
-		s.send(ctx, b, items[:half])
-		s.send(ctx, b, items[half:])
-	default:
-		for _, it := range items {
-			b.DeadLetter(it.index, "refused", err)
+		if err := s.send(ctx, items[:half], refused); err != nil {
+			return err
 		}
+		return s.send(ctx, items[half:], refused)
 	}
+	for _, it := range items {
+		refused[it.index] = err
+	}
+	return nil
 }
 
 // wait waits until the server wants the next request.

@@ -194,6 +194,34 @@ func TestRefusedEvents(t *testing.T) {
 	}
 }
 
+// TestAwayInTheMiddle: after a refusal, halves are sent. When the server is away then, all is sent again as it was, so nothing is taken twice.
+func TestAwayInTheMiddle(t *testing.T) {
+	lost := true
+	rc, c := serve(t, func(_ http.ResponseWriter, events []string) int {
+		switch {
+		case slices.Contains(events, "1.2"):
+			return http.StatusUnprocessableEntity
+		case lost && slices.Contains(events, "1.3"):
+			return http.StatusBadGateway // it is taken
+		}
+		return 0
+	})
+	s, b := sink(t, c), batch(t, 4)
+	process(t, s, b)
+	if got, want := verdicts(b), []string{"retried", "retried", "retried", "retried"}; !slices.Equal(got, want) {
+		t.Errorf("verdicts %v, want %v", got, want)
+	}
+	lost = false
+	b = batch(t, 4)
+	process(t, s, b)
+	if got, want := verdicts(b), []string{"kept", "kept", "dead_lettered", "kept"}; !slices.Equal(got, want) {
+		t.Errorf("verdicts %v, want %v", got, want)
+	}
+	if want := []string{"1.0", "1.1", "1.3"}; !slices.Equal(rc.events, want) {
+		t.Errorf("got %v, want %v", rc.events, want)
+	}
+}
+
 // TestAnswers: who is to blame for what.
 func TestAnswers(t *testing.T) {
 	for status, want := range map[int]string{

@@ -18,7 +18,7 @@ type HTTPSinkSpecApplyConfiguration struct {
 	URLSecretRef *SecretKeySelectorApplyConfiguration `json:"urlSecretRef,omitempty"`
 	// format of the body. Default: CloudEventsBatch.
 	Format *apiv1alpha1.HTTPFormat `json:"format,omitempty"`
-	// maxEvents of one message of the input in a request. Default: 100.
+	// maxEvents of one message of the input in a request, a power of two up to 512. Default: 128.
 	MaxEvents *int32 `json:"maxEvents,omitempty"`
 	// timeout of a request, 100ms to 30s. Default: 10s.
 	Timeout *v1.Duration `json:"timeout,omitempty"`
