@@ -11,10 +11,10 @@ import (
 type SinkSpec struct {
 	// postgres keeps events as rows of a table, each exactly once.
 	// +optional
-	Postgres *PostgresSinkSpec `json:"postgres,omitempty"`
+	Postgres *PostgresSinkSpec `json:"postgres,omitzero"`
 	// file keeps events as lines of a file, each exactly once.
 	// +optional
-	File *FileSinkSpec `json:"file,omitempty"`
+	File *FileSinkSpec `json:"file,omitzero"`
 	// http sends events to a server, each at least once.
 	// +optional
 	HTTP *HTTPSinkSpec `json:"http,omitempty"`
@@ -31,8 +31,7 @@ type SecretKeySelector struct {
 	// key of the value.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:Pattern=`^[-._a-zA-Z0-9]+$`
-	// +kubebuilder:validation:XValidation:rule="!(self in ['.', '..'])",message="must be a key of a Secret"
+	// +kubebuilder:validation:Pattern=`^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$`
 	// +required
 	Key string `json:"key,omitempty"`
 }

@@ -45,7 +45,7 @@ func TestSinksThatAreRefused(t *testing.T) {
 			`{file: {path: /x, rotate: {size: "0"}}}`, `spec.stages[1].sink.file.rotate.size: Invalid value: "0": must be a size from 1Ki to 1Ti`,
 		},
 		"size that 64 bits do not hold": {
-			`{file: {path: /x, rotate: {size: 99999Ei}}}`, `spec.stages[1].sink.file.rotate.size: Invalid value: "99999Ei": must be a size from 1Ki to 1Ti`,
+			`{file: {path: /x, rotate: {size: 99999Ei}}}`, `spec.stages[1].sink.file.rotate.size: Invalid value: "9223372036854775807": must be a size from 1Ki to 1Ti`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -39,7 +39,7 @@ func (d *database) spec(t *testing.T, dir string) *v1alpha1.SinkSpec {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close(t.Context()) //nolint:errcheck // it has answered
+	defer c.Close(t.Context())
 	if _, err := c.Exec(t.Context(), "CREATE TABLE events (id text, subject text CHECK (subject <> 'bad'))"); err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func (d *database) stored(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close(t.Context()) //nolint:errcheck // it has answered
+	defer c.Close(t.Context())
 	rows, err := c.Query(t.Context(), "SELECT event->>'id' FROM events")
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func (f *files) read(t *testing.T, path string) (ids []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close() //nolint:errcheck // read only
+	defer file.Close()
 	var from io.Reader = file
 	if f.compression != "" {
 		reader, err := zstd.NewReader(file)

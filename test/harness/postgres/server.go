@@ -75,7 +75,7 @@ func Start(tb testing.TB, settings ...string) *Server {
 func (s *Server) initialize(ctx context.Context) error {
 	if os.Geteuid() == 0 {
 		s.user = nobody
-		if err := errors.Join(os.Chmod(s.dir, 0o700), os.Chown(s.dir, nobody, nobody)); err != nil { //nolint:gosec // a folder
+		if err := errors.Join(os.Chmod(s.dir, 0o700), os.Chown(s.dir, nobody, nobody)); err != nil {
 			return err
 		}
 	}

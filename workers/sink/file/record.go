@@ -75,7 +75,7 @@ func (n names) write(r record) error {
 		return err
 	}
 	temp := n.record + ".new"
-	f, err := os.OpenFile(temp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644) //nolint:gosec // others may read it
+	f, err := os.OpenFile(temp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (n names) syncDir() error {
 
 // locked calls f while it has the lock of the lane.
 func (n names) locked(ctx context.Context, f func() error) error {
-	lock, err := os.OpenFile(n.lock, os.O_CREATE|os.O_RDWR, 0o644) //nolint:gosec // empty
+	lock, err := os.OpenFile(n.lock, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,7 @@ func (t *Target) Place(_ context.Context, lane string) (string, error) {
 // Store appends the rows and replaces the record.
 func (t *Target) Store(ctx context.Context, lane string, rows []any, from, to string) error {
 	n := t.names(lane)
-	if err := os.MkdirAll(filepath.Dir(n.live), 0o755); err != nil { //nolint:gosec // others may read it
+	if err := os.MkdirAll(filepath.Dir(n.live), 0o755); err != nil {
 		return err
 	}
 	t.mu.Lock()
@@ -138,7 +138,7 @@ func (t *Target) append(n names, length int64, rows []any) (int64, error) {
 	if len(rows) == 0 {
 		return length, nil
 	}
-	f, err := os.OpenFile(n.live, os.O_CREATE|os.O_WRONLY, 0o644) //nolint:gosec // others may read it
+	f, err := os.OpenFile(n.live, os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		return 0, err
 	}

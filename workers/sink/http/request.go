@@ -33,8 +33,8 @@ func (s *Stage) id(items []item, body []byte) string {
 	_, _ = h.WriteString(s.scope + "\x00" + stream + "\x00")
 	var places [24]byte
 	binary.BigEndian.PutUint64(places[:], first.Sequence)
-	binary.BigEndian.PutUint64(places[8:], uint64(first.Index)) //nolint:gosec // not negative
-	binary.BigEndian.PutUint64(places[16:], uint64(last.Index)) //nolint:gosec // not negative
+	binary.BigEndian.PutUint64(places[8:], uint64(first.Index))
+	binary.BigEndian.PutUint64(places[16:], uint64(last.Index))
 	_, _ = h.Write(places[:])
 	_, _ = h.Write(body)
 	sum := h.Sum128().Bytes()

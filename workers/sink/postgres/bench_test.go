@@ -78,7 +78,7 @@ func BenchmarkStore(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer c.Close(b.Context()) //nolint:errcheck // nothing is left
+		defer c.Close(b.Context())
 		var text bytes.Buffer
 		for _, r := range rows {
 			_, _ = text.Write(r.([]byte))

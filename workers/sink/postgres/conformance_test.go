@@ -65,7 +65,7 @@ func query[T any](t testing.TB, url, sql string) []T {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close(t.Context()) //nolint:errcheck // it has answered
+	defer c.Close(t.Context())
 	rows, err := c.Query(t.Context(), sql)
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +83,7 @@ func exec(t testing.TB, url, sql string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close(t.Context()) //nolint:errcheck // it has answered
+	defer c.Close(t.Context())
 	if _, err := c.Exec(t.Context(), sql); err != nil {
 		t.Fatal(err)
 	}

@@ -187,7 +187,7 @@ func searchesLong(t *testing.T, server *postgres.Server) {
 	if err := to.Store(t.Context(), "lane", nil, "", "a"); err != nil {
 		t.Fatal(err)
 	}
-	calls := 0
+	var calls int
 	for calls = 1; ; calls++ {
 		ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
 		err := to.Store(ctx, "lane", rows, "a", "b")
