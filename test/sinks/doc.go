@@ -5,5 +5,5 @@
 // real target, with faults all along. In the end each event is in the target once, or in the dead letters once.
 //
 //	go test ./test/sinks                              # a few seeds
-//	go test ./test/sinks -args -seeds 20 -events 1000000   # make chaos
+//	go test ./test/sinks -args -seeds 20 -events 1000000 -faults 30   # make chaos
 package sinks

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"millrace.dev/millrace/test/harness/kube"
 	"millrace.dev/millrace/test/harness/process"
 )
 
@@ -41,8 +41,11 @@ const NoSync = "fsync=off"
 // Start starts a server with some settings (name=value) that ends with the test. A missing binary fails the test and says how to get one.
 func Start(tb testing.TB, settings ...string) *Server {
 	tb.Helper()
-	_, here, _, _ := runtime.Caller(0)
-	find := exec.CommandContext(tb.Context(), filepath.Join(filepath.Dir(here), "..", "..", "..", "hack", "postgres", "find.sh"))
+	root, err := kube.ModuleRoot()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	find := exec.CommandContext(tb.Context(), filepath.Join(root, "hack", "postgres", "find.sh"))
 	find.Stderr = tb.Output()
 	bin, err := find.Output()
 	if err != nil {

@@ -10,5 +10,5 @@
 //
 // With zstd, each step is a frame of its own: a file is cut between frames, and any reader of zstd reads them one after another.
 //
-// A row costs 1.5 us to make; a step costs two to three waits for the disk.
+// A step costs three waits for the disk (BenchmarkStore).
 package file

@@ -7,5 +7,5 @@
 // When the server refuses a COPY because of what is in it, the rows that it will not take are looked for by halves, in a
 // transaction that is rolled back (search.go). Any other error blames no row: the lane waits.
 //
-// A row costs 2.5 us to make and 4 us of the server's time (BenchmarkStore, beside a plain COPY of the same rows).
+// Storing rows is as fast as a plain COPY of them; a row with the whole event as JSON costs 14 us to make on a busy core (BenchmarkStore).
 package postgres
