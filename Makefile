@@ -81,6 +81,7 @@ bench-rivals: ## Measure what frames could have been encoded and compressed with
 .PHONY: chaos
 chaos: controlplane ## Break a running pipeline in every way there is, count every event, print the table: about 25 minutes.
 	go test -count 1 -timeout 3h -run TestFaults -v ./test/chaos -args -all $(CHAOS)
+	go test -count 1 -timeout 3h -v ./test/sinks -args -seeds 20 -events 1000000 -faults 30
 
 .PHONY: soak
 soak: controlplane ## Run half of what the machine can do for ten minutes; report memory, state and pauses.

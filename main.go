@@ -26,6 +26,7 @@ import (
 	enrichkubernetes "millrace.dev/millrace/workers/enrich/kubernetes"
 	"millrace.dev/millrace/workers/local"
 	"millrace.dev/millrace/workers/route"
+	"millrace.dev/millrace/workers/sink"
 	"millrace.dev/millrace/workers/stage"
 	"millrace.dev/millrace/workers/transform"
 	"millrace.dev/millrace/workers/validate"
@@ -109,7 +110,7 @@ func localRegistry(k local.Kubernetes) stage.Registry {
 
 func registry(k enrichkubernetes.Choice) stage.Registry {
 	return stage.NewRegistry(validate.NewFactory(), enrich.NewFactory(k.Open), correlate.NewFactory(), analyze.NewFactory(),
-		route.NewFactory(), transform.NewFactory())
+		route.NewFactory(), transform.NewFactory(), sink.NewFactory())
 }
 
 // buildVersion is the version that the build set, else what Go knows of the module.

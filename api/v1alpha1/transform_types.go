@@ -119,21 +119,7 @@ type TransformRedact struct {
 	Pattern string `json:"pattern,omitempty"`
 	// keySecretRef is the key of the hashes in a Secret of the namespace, at least 16 bytes.
 	// +optional
-	KeySecretRef *SecretValueRef `json:"keySecretRef,omitempty"`
-}
-
-// SecretValueRef is a value in a Secret of the same namespace.
-type SecretValueRef struct {
-	// name of the Secret.
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	// +required
-	Name string `json:"name,omitempty"`
-	// key of the value.
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	// +required
-	Key string `json:"key,omitempty"`
+	KeySecretRef *SecretKeySelector `json:"keySecretRef,omitempty"`
 }
 
 // TransformSplit makes an event of each element of a list, instead of the one that came.

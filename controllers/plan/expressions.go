@@ -11,13 +11,13 @@ import (
 // are made one after another.
 type Expressions struct {
 	env   *cel.Env
-	known map[asked]expression
+	known map[question]expression
 }
 
-// asked is an expression, and what it must yield.
-type asked struct {
-	text   string
-	yields celenv.Result
+// question is what is asked about an expression: whether it yields that.
+type question struct {
+	text string
+	want celenv.Result
 }
 
 // expression is what is said of one.
@@ -28,30 +28,30 @@ type expression struct {
 
 // NewExpressions remembers nothing yet. env is celenv.New(), which may be shared.
 func NewExpressions(env *cel.Env) *Expressions {
-	return &Expressions{env: env, known: map[asked]expression{}}
+	return &Expressions{env: env, known: map[question]expression{}}
 }
 
-func (e *Expressions) check(what asked) expression {
-	if found, ok := e.known[what]; ok {
+func (e *Expressions) check(asked question) expression {
+	if found, ok := e.known[asked]; ok {
 		return found
 	}
 	var said expression
-	ast, err := celenv.CompileFor(e.env, what.text, what.yields)
+	ast, err := celenv.CompileFor(e.env, asked.text, asked.want)
 	if said.err = err; err == nil {
 		said.dear = celenv.Dear(e.env, ast)
 	}
-	e.known[what] = said
+	e.known[asked] = said
 	return said
 }
 
 // checkExpression refuses a condition about events that a worker could not run, of whatever kind, and warns of one that takes
 // long.
 func (c *computation) checkExpression(text string, path *field.Path) {
-	c.checkYields(text, celenv.Bool, path)
+	c.checkExpressionFor(text, celenv.Bool, path)
 }
 
-// checkYields does so with an expression that yields something else.
-func (c *computation) checkYields(text string, yields celenv.Result, path *field.Path) {
+// checkExpressionFor is checkExpression for one that yields something else.
+func (c *computation) checkExpressionFor(text string, want celenv.Result, path *field.Path) {
 	if c.in.Expressions == nil {
 		env, err := celenv.New()
 		if err != nil {
@@ -60,7 +60,7 @@ func (c *computation) checkYields(text string, yields celenv.Result, path *field
 		}
 		c.in.Expressions = NewExpressions(env)
 	}
-	switch said := c.in.Expressions.check(asked{text, yields}); {
+	switch said := c.in.Expressions.check(question{text, want}); {
 	case said.err != nil:
 		c.refuse(field.Invalid(path, text, said.err.Error()))
 	case said.dear != "":

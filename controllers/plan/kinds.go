@@ -64,6 +64,13 @@ var readers = [...]reader{
 		},
 		secrets: func(from *v1alpha1.StageNode) []config.SecretFile { return transformSecrets(from.Transform) },
 	},
+	{
+		kind: config.KindSink, set: func(s *v1alpha1.StageNode) bool { return s.Sink != nil },
+		read: func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig) {
+			to.Sink = c.sink(from.Sink, path)
+		},
+		secrets: func(s *v1alpha1.StageNode) []config.SecretFile { return sinkSecrets(s.Sink) },
+	},
 }
 
 // namedPort is a port that the settings of a stage name: its stream is that of the stage.

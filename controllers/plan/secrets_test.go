@@ -13,7 +13,7 @@ import (
 )
 
 // TestSecretsOfWorkers: workers mount what their stage and those chained to it read, each value once. Here validate reads a value of the
-// Secret that its required attributes name; no kind of today reads any.
+// Secret that its required attributes name; those that read some are sinks.
 func TestSecretsOfWorkers(t *testing.T) {
 	p := &v1alpha1.Pipeline{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "p"}}
 	if err := yaml.UnmarshalStrict([]byte(`stages:

@@ -14,7 +14,7 @@ import (
 func (c *computation) transform(s *v1alpha1.TransformSpec, path *field.Path) *config.Transform {
 	to := &config.Transform{Key: s.Key}
 	if s.Key != "" {
-		c.checkYields(s.Key, celenv.String, path.Child("key"))
+		c.checkExpressionFor(s.Key, celenv.String, path.Child("key"))
 	}
 	for i := range s.Steps {
 		at := path.Child("steps").Index(i)
@@ -42,7 +42,7 @@ func (c *computation) transformStep(s *v1alpha1.TransformStep, path *field.Path,
 		case "severity":
 			yields = celenv.Int
 		}
-		c.checkYields(set.Expression, yields, path.Child("set", "expression"))
+		c.checkExpressionFor(set.Expression, yields, path.Child("set", "expression"))
 		to.Set = &config.TransformSet{Field: set.Field, Expression: set.Expression}
 	}
 	if s.Rename != nil {
@@ -62,7 +62,7 @@ func (c *computation) transformStep(s *v1alpha1.TransformStep, path *field.Path,
 		}
 	}
 	if s.Split != nil {
-		c.checkYields(s.Split.List, celenv.List, path.Child("split", "list"))
+		c.checkExpressionFor(s.Split.List, celenv.List, path.Child("split", "list"))
 		to.Split = &config.TransformSplit{List: s.Split.List, Into: or(s.Split.Into, "body")}
 	}
 	return to

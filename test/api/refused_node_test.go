@@ -2,7 +2,7 @@ package api_test
 
 // nodeRefusals are tested inside a Pipeline and as a Stage: paths are relative to the stage.
 func nodeRefusals() map[string]refusal {
-	const oneKind = ": Invalid value: set exactly one of validate, enrich, correlate, analyze, route, transform: it is the kind of the stage"
+	const oneKind = ": Invalid value: set exactly one of validate, enrich, correlate, analyze, route, transform, sink: it is the kind of the stage"
 	const needMax = "workers: Invalid value: min 0, targetLag and targetDrain need max"
 	const ownWorkers = "placement: Invalid value: with placement, workers and suspend are those of the other stage"
 	return map[string]refusal{
@@ -36,6 +36,24 @@ func nodeRefusals() map[string]refusal {
 		"max backoff":                     {patch: `{retry: {maxBackoff: 1h}}`, want: []string{`retry.maxBackoff: Invalid value: "1h": must be a duration from 1ms to 10m`}},
 		"backoffs the wrong way round":    {patch: `{retry: {initialBackoff: 10s}}`, want: []string{"retry: Invalid value: initialBackoff (default 100ms) must not be longer than maxBackoff (default 5s)"}},
 		"max backoff below the default":   {patch: `{retry: {maxBackoff: 50ms}}`, want: []string{"retry: Invalid value: initialBackoff (default 100ms) must not be longer than maxBackoff (default 5s)"}},
+
+		"sink of nothing":                 {patch: `{validate: null, sink: {}}`, want: []string{"sink: Invalid value: set exactly one of postgres, file, http: it is the target of the sink"}},
+		"sink of two targets":             {patch: `{validate: null, sink: {file: {path: /a}, http: {url: "http://a"}}}`, want: []string{"sink: Invalid value: set exactly one of postgres, file, http: it is the target of the sink"}},
+		"postgres without a key":          {patch: `{validate: null, sink: {postgres: {urlSecretRef: {name: a}, table: t}}}`, want: []string{"sink.postgres.urlSecretRef.key: Required value"}},
+		"postgres with a path for a key":  {patch: `{validate: null, sink: {postgres: {urlSecretRef: {name: a, key: ".."}, table: t}}}`, want: []string{`sink.postgres.urlSecretRef.key: Invalid value: "..": {path} in body should match '^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$'`}},
+		"postgres with an odd table":      {patch: `{validate: null, sink: {postgres: {urlSecretRef: {name: a, key: b}, table: "t;"}}}`, want: []string{`sink.postgres.table: Invalid value: "t;": {path} in body should match '^([a-zA-Z_][a-zA-Z0-9_]{0,62}\.)?[a-zA-Z_][a-zA-Z0-9_]{0,62}$'`}},
+		"column without an expression":    {patch: `{validate: null, sink: {postgres: {urlSecretRef: {name: a, key: b}, table: t, columns: [{name: a, type: Text}]}}}`, want: []string{"sink.postgres.columns[0]: Invalid value: expression is required, unless type is JSON: then the column holds the whole event"}},
+		"column of no type":               {patch: `{validate: null, sink: {postgres: {urlSecretRef: {name: a, key: b}, table: t, columns: [{name: a, type: text, expression: event.id}]}}}`, want: []string{`sink.postgres.columns[0].type: Unsupported value: "text": supported values: "Text", "Int", "Double", "Bool", "Timestamp", "JSON"`}},
+		"two columns of one name":         {patch: `{validate: null, sink: {postgres: {urlSecretRef: {name: a, key: b}, table: t, columns: [{name: a, type: JSON}, {name: a, type: JSON}]}}}`, want: []string{`sink.postgres.columns[1]: Duplicate value: {"name":"a"}`}},
+		"file of no absolute path":        {patch: `{validate: null, sink: {file: {path: /a/../b}}}`, want: []string{`sink.file.path: Invalid value: "/a/../b": must be an absolute path of a file, without . and ..`}},
+		"file that is never rotated":      {patch: `{validate: null, sink: {file: {path: /a, rotate: {}}}}`, want: []string{"sink.file.rotate: Invalid value: set at least one of size, age"}},
+		"file of an age":                  {patch: `{validate: null, sink: {file: {path: /a, rotate: {age: 721h}}}}`, want: []string{`sink.file.rotate.age: Invalid value: "721h": must be a duration from 1s to 720h`}},
+		"http without a URL":              {patch: `{validate: null, sink: {http: {maxEvents: 1}}}`, want: []string{"sink.http: Invalid value: set exactly one of url, urlSecretRef"}},
+		"http with a password in the URL": {patch: `{validate: null, sink: {http: {url: "https://a:b@c"}}}`, want: []string{`sink.http.url: Invalid value: "https://a:b@c": must be a URL such as https://example.com/events, without user and password`}},
+		"http that cuts anywhere":         {patch: `{validate: null, sink: {http: {url: "https://a", maxEvents: 100}}}`, want: []string{"sink.http.maxEvents: Invalid value: 100: must be a power of two up to 512"}},
+		"http that takes long":            {patch: `{validate: null, sink: {http: {url: "https://a", timeout: 31s}}}`, want: []string{`sink.http.timeout: Invalid value: "31s": must be a duration from 100ms to 30s`}},
+		"header of two values":            {patch: `{validate: null, sink: {http: {url: "https://a", headers: [{name: X-A, value: b, valueSecretRef: {name: a, key: b}}]}}}`, want: []string{"sink.http.headers[0]: Invalid value: set exactly one of value, valueSecretRef"}},
+		"header of the sink's own":        {patch: `{validate: null, sink: {http: {url: "https://a", headers: [{name: Webhook-ID, value: b}]}}}`, want: []string{"sink.http.headers[0].name: Invalid value: the sink sets this header itself"}},
 
 		"rule without expression": {patch: `{validate: {rules: [{message: a}]}}`, want: []string{"validate.rules[0].expression: Required value"}},
 		"rule is empty":           {patch: `{validate: {rules: [{expression: ""}]}}`, want: []string{`validate.rules[0].expression: Invalid value: "": {path} in body should be at least 1 chars long`}},

@@ -215,7 +215,7 @@ func networkPolicies(t *testing.T, c *cluster) {
 	out := c.run("kubectl", "get", "networkpolicies", "--all-namespaces", "-o", "jsonpath={.items[*].metadata.name}")
 	got := strings.Fields(out)
 	slices.Sort(got)
-	if want := []string{"millrace-collector-kubernetes", "millrace-enrich-workers", "millrace-operator", "millrace-workers"}; !slices.Equal(got, want) {
+	if want := []string{"millrace-collector-kubernetes", "millrace-enrich-workers", "millrace-operator", "millrace-sink-workers", "millrace-workers"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	// Each worker's policy selects pods that there are.

@@ -42,6 +42,7 @@ type StageConfig struct {
 	Analyze   *Analyze   `json:"analyze,omitempty"`
 	Route     *Route     `json:"route,omitempty"`
 	Transform *Transform `json:"transform,omitempty"`
+	Sink      *Sink      `json:"sink,omitempty"`
 }
 
 // PipelineRef names the pipeline that a stage belongs to.

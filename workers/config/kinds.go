@@ -18,6 +18,7 @@ const (
 	KindAnalyze   Kind = "analyze"
 	KindRoute     Kind = "route"
 	KindTransform Kind = "transform"
+	KindSink      Kind = "sink"
 )
 
 // kinds is the table of kinds, in the order in which messages and pages name them.
@@ -58,6 +59,12 @@ var kinds = [...]Traits{
 		Live:        []string{"steps", "key"},
 		rekeys:      func(c *StageConfig) bool { return c.Transform.Key != "" },
 		secretFiles: (*StageConfig).transformKeys,
+	},
+	{
+		Kind:        KindSink,
+		NoOut:       "keeps its events outside of the pipeline",
+		Unchained:   "keeps the places of its own lanes in its target",
+		secretFiles: (*StageConfig).sinkSecretFiles,
 	},
 }
 

@@ -39,7 +39,9 @@ type Options struct {
 	Report       string
 	StoreDir     string
 	Listen       string
-	Kubernetes   Kubernetes
+	// SecretFiles is the folder of the values of Secrets that stages name: DIR/<name of the Secret>/<key>.
+	SecretFiles string
+	Kubernetes  Kubernetes
 }
 
 // OutputFile is one --output STAGE[/PORT]=FILE.
@@ -93,6 +95,7 @@ one ends at once, and what was not processed stays in --store-dir.`,
 	f.StringVar(&o.Report, "report", "", "file for the closing report (JSON)")
 	f.StringVar(&o.StoreDir, "store-dir", "", "directory of the streams, kept for the next run; default: a temporary one")
 	f.StringVar(&o.Listen, "listen", "", "HOST:PORT where the embedded NATS server listens, so that other programs can publish; port 0 takes a free one and says which")
+	f.StringVar(&o.SecretFiles, "secret-files", "", "folder with the values of the Secrets that stages name: DIR/NAME/KEY")
 	f.StringVar(&o.Kubernetes.Snapshot, "kubernetes-snapshot", "", "file that answers Kubernetes look-ups: kubectl get pods,nodes,replicasets,deployments,services,namespaces -A -o json")
 	f.StringVar(&o.Kubernetes.Kubeconfig, "kubeconfig", "", "kubeconfig of a cluster that answers Kubernetes look-ups")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log what the stages do")

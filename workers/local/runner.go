@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -124,11 +126,32 @@ func (r *runner) addEngine(srv *server.Server, s plan.Stage) error {
 	cfg := s.Config
 	cfg.Leases = ""          // this process has all lanes
 	cfg.NATS = config.NATS{} // the embedded server is in no domain
+	if err := secretsOf(&cfg, r.opts.SecretFiles); err != nil {
+		return err
+	}
 	e, err := engine.New(engine.Options{Config: &cfg, Factory: factory, Registry: r.env.Registry, Conn: js.Conn(), Log: r.env.Log})
 	if err != nil {
 		return err
 	}
 	r.engines[s.Name] = e
+	return nil
+}
+
+// secretsOf has the settings of a stage name files below dir, which stands for the Secrets of a cluster.
+func secretsOf(c *config.StageConfig, dir string) error {
+	files := c.SecretFiles()
+	if len(files) == 0 {
+		return nil
+	}
+	if dir == "" {
+		return usage.Error{Err: fmt.Errorf("stage %s reads %s: put its value into a file of that name, and name the folder with --secret-files", c.Stage, files[0])}
+	}
+	for _, file := range files {
+		if _, err := os.Stat(filepath.Join(dir, file)); err != nil {
+			return usage.Error{Err: fmt.Errorf("--secret-files, for stage %s: %w", c.Stage, err)}
+		}
+	}
+	c.SecretsIn(dir)
 	return nil
 }
 

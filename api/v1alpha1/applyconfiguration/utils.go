@@ -50,6 +50,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.EnrichSemanticSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("EnrichSpec"):
 		return &apiv1alpha1.EnrichSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("FileSinkSpec"):
+		return &apiv1alpha1.FileSinkSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("HTTPHeader"):
+		return &apiv1alpha1.HTTPHeaderApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("HTTPSinkSpec"):
+		return &apiv1alpha1.HTTPSinkSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("IngressSpec"):
 		return &apiv1alpha1.IngressSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("InsightsSpec"):
@@ -70,22 +76,30 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.PlacementSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PortSpec"):
 		return &apiv1alpha1.PortSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PostgresSinkSpec"):
+		return &apiv1alpha1.PostgresSinkSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RealtimeSpec"):
 		return &apiv1alpha1.RealtimeSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ResourcesSpec"):
 		return &apiv1alpha1.ResourcesSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RetrySpec"):
 		return &apiv1alpha1.RetrySpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RotateSpec"):
+		return &apiv1alpha1.RotateSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RouteRule"):
 		return &apiv1alpha1.RouteRuleApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RouteSpec"):
 		return &apiv1alpha1.RouteSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecretKeyRef"):
 		return &apiv1alpha1.SecretKeyRefApplyConfiguration{}
-	case v1alpha1.SchemeGroupVersion.WithKind("SecretValueRef"):
-		return &apiv1alpha1.SecretValueRefApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SecretKeySelector"):
+		return &apiv1alpha1.SecretKeySelectorApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SemanticRule"):
 		return &apiv1alpha1.SemanticRuleApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SinkColumn"):
+		return &apiv1alpha1.SinkColumnApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SinkSpec"):
+		return &apiv1alpha1.SinkSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Stage"):
 		return &apiv1alpha1.StageApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("StageNode"):

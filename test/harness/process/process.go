@@ -22,6 +22,8 @@ type Command struct {
 	// Env of the child, whole: nothing is inherited. Nil inherits all.
 	Env []string
 	Dir string
+	// User runs the child as another user, which takes root; 0 = as this process. For programs that refuse root.
+	User uint32
 	// LogFile receives stdout and stderr, appended.
 	LogFile string
 }
@@ -50,6 +52,9 @@ func Start(c Command) (*Process, error) {
 	cmd.Env, cmd.Dir = c.Env, c.Dir
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = sysProcAttr()
+	if c.User != 0 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: c.User, Gid: c.User}
+	}
 	p := &Process{name: c.Name, logFile: c.LogFile, cmd: cmd, done: make(chan struct{})}
 
 	started := make(chan error, 1)

@@ -97,6 +97,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: maxFuture
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+- name: dev.millrace.millrace.api.v1alpha1.ColumnType
+  scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.ConsumerStatus
   map:
     fields:
@@ -265,6 +267,63 @@ var schemaYAML = typed.YAMLObject(`types:
         elementType:
           namedType: __untyped_deduced_
         elementRelationship: separable
+- name: dev.millrace.millrace.api.v1alpha1.FileCompression
+  scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.FileSinkSpec
+  map:
+    fields:
+    - name: compression
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.FileCompression
+    - name: path
+      type:
+        scalar: string
+    - name: rotate
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.RotateSpec
+- name: dev.millrace.millrace.api.v1alpha1.HTTPFormat
+  scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.HTTPHeader
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: value
+      type:
+        scalar: string
+    - name: valueSecretRef
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.SecretKeySelector
+- name: dev.millrace.millrace.api.v1alpha1.HTTPSinkSpec
+  map:
+    fields:
+    - name: format
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.HTTPFormat
+    - name: headers
+      type:
+        list:
+          elementType:
+            namedType: dev.millrace.millrace.api.v1alpha1.HTTPHeader
+          elementRelationship: associative
+          keys:
+          - name
+    - name: maxEvents
+      type:
+        scalar: numeric
+    - name: signatureSecretRef
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.SecretKeySelector
+    - name: timeout
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+    - name: url
+      type:
+        scalar: string
+    - name: urlSecretRef
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.SecretKeySelector
 - name: dev.millrace.millrace.api.v1alpha1.IngressSpec
   map:
     fields:
@@ -407,6 +466,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: route
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.RouteSpec
+    - name: sink
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.SinkSpec
     - name: suspend
       type:
         scalar: boolean
@@ -477,6 +539,29 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: subject
       type:
         scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.PostgresSinkSpec
+  map:
+    fields:
+    - name: columns
+      type:
+        list:
+          elementType:
+            namedType: dev.millrace.millrace.api.v1alpha1.SinkColumn
+          elementRelationship: associative
+          keys:
+          - name
+    - name: createTable
+      type:
+        scalar: boolean
+    - name: placesTable
+      type:
+        scalar: string
+    - name: table
+      type:
+        scalar: string
+    - name: urlSecretRef
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.SecretKeySelector
 - name: dev.millrace.millrace.api.v1alpha1.RealtimeSpec
   map:
     fields:
@@ -514,6 +599,15 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
       default: 5s
+- name: dev.millrace.millrace.api.v1alpha1.RotateSpec
+  map:
+    fields:
+    - name: age
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+    - name: size
+      type:
+        namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
 - name: dev.millrace.millrace.api.v1alpha1.RouteMode
   scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.RouteRule
@@ -552,7 +646,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
-- name: dev.millrace.millrace.api.v1alpha1.SecretValueRef
+- name: dev.millrace.millrace.api.v1alpha1.SecretKeySelector
   map:
     fields:
     - name: key
@@ -585,6 +679,30 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: type
       type:
         scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.SinkColumn
+  map:
+    fields:
+    - name: expression
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: type
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.ColumnType
+- name: dev.millrace.millrace.api.v1alpha1.SinkSpec
+  map:
+    fields:
+    - name: file
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.FileSinkSpec
+    - name: http
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.HTTPSinkSpec
+    - name: postgres
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.PostgresSinkSpec
 - name: dev.millrace.millrace.api.v1alpha1.Stage
   map:
     fields:
@@ -642,6 +760,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: route
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.RouteSpec
+    - name: sink
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.SinkSpec
     - name: suspend
       type:
         scalar: boolean
@@ -764,7 +885,7 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
     - name: keySecretRef
       type:
-        namedType: dev.millrace.millrace.api.v1alpha1.SecretValueRef
+        namedType: dev.millrace.millrace.api.v1alpha1.SecretKeySelector
     - name: method
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.RedactMethod

@@ -123,3 +123,11 @@ func (b *PipelineStageApplyConfiguration) WithTransform(value *TransformSpecAppl
 	b.StageNodeApplyConfiguration.Transform = value
 	return b
 }
+
+// WithSink sets the Sink field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Sink field is set to the value of the last call.
+func (b *PipelineStageApplyConfiguration) WithSink(value *SinkSpecApplyConfiguration) *PipelineStageApplyConfiguration {
+	b.StageNodeApplyConfiguration.Sink = value
+	return b
+}

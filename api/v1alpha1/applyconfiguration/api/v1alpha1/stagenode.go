@@ -6,7 +6,7 @@ package v1alpha1
 // with apply.
 //
 // StageNode is a node of the graph: what it reads, what it does, where it publishes.
-// Exactly one of validate, enrich, correlate, analyze, route and transform is set.
+// Exactly one of validate, enrich, correlate, analyze, route, transform and sink is set.
 type StageNodeApplyConfiguration struct {
 	// from are the ports to read, 1 to 16: ingress, <stage> (its port out) or <stage>/<port>.
 	From []string `json:"from,omitempty"`
@@ -32,6 +32,8 @@ type StageNodeApplyConfiguration struct {
 	Route *RouteSpecApplyConfiguration `json:"route,omitempty"`
 	// transform changes events, step by step.
 	Transform *TransformSpecApplyConfiguration `json:"transform,omitempty"`
+	// sink keeps events outside of the pipeline.
+	Sink *SinkSpecApplyConfiguration `json:"sink,omitempty"`
 }
 
 // StageNodeApplyConfiguration constructs a declarative configuration of the StageNode type for use with
@@ -135,5 +137,13 @@ func (b *StageNodeApplyConfiguration) WithRoute(value *RouteSpecApplyConfigurati
 // If called multiple times, the Transform field is set to the value of the last call.
 func (b *StageNodeApplyConfiguration) WithTransform(value *TransformSpecApplyConfiguration) *StageNodeApplyConfiguration {
 	b.Transform = value
+	return b
+}
+
+// WithSink sets the Sink field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Sink field is set to the value of the last call.
+func (b *StageNodeApplyConfiguration) WithSink(value *SinkSpecApplyConfiguration) *StageNodeApplyConfiguration {
+	b.Sink = value
 	return b
 }

@@ -143,3 +143,11 @@ func (b *StageSpecApplyConfiguration) WithTransform(value *TransformSpecApplyCon
 	b.StageNodeApplyConfiguration.Transform = value
 	return b
 }
+
+// WithSink sets the Sink field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Sink field is set to the value of the last call.
+func (b *StageSpecApplyConfiguration) WithSink(value *SinkSpecApplyConfiguration) *StageSpecApplyConfiguration {
+	b.StageNodeApplyConfiguration.Sink = value
+	return b
+}

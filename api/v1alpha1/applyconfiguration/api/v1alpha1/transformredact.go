@@ -18,7 +18,7 @@ type TransformRedactApplyConfiguration struct {
 	// pattern is a regular expression (RE2) of the parts to replace. Default: all of the text.
 	Pattern *string `json:"pattern,omitempty"`
 	// keySecretRef is the key of the hashes in a Secret of the namespace, at least 16 bytes.
-	KeySecretRef *SecretValueRefApplyConfiguration `json:"keySecretRef,omitempty"`
+	KeySecretRef *SecretKeySelectorApplyConfiguration `json:"keySecretRef,omitempty"`
 }
 
 // TransformRedactApplyConfiguration constructs a declarative configuration of the TransformRedact type for use with
@@ -56,7 +56,7 @@ func (b *TransformRedactApplyConfiguration) WithPattern(value string) *Transform
 // WithKeySecretRef sets the KeySecretRef field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the KeySecretRef field is set to the value of the last call.
-func (b *TransformRedactApplyConfiguration) WithKeySecretRef(value *SecretValueRefApplyConfiguration) *TransformRedactApplyConfiguration {
+func (b *TransformRedactApplyConfiguration) WithKeySecretRef(value *SecretKeySelectorApplyConfiguration) *TransformRedactApplyConfiguration {
 	b.KeySecretRef = value
 	return b
 }

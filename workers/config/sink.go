@@ -1,0 +1,112 @@
+package config
+
+// Sink configures a sink stage. Exactly one target is set.
+type Sink struct {
+	Postgres *PostgresSink `json:"postgres,omitempty"`
+	File     *FileSink     `json:"file,omitempty"`
+	HTTP     *HTTPSink     `json:"http,omitempty"`
+}
+
+// PostgresSink is a table of a PostgreSQL database.
+type PostgresSink struct {
+	// URLFile has the connection URL. It is read again at each connect.
+	URLFile string `json:"urlFile"`
+	// Table is [schema.]name of the table of events, PlacesTable that of the places of lanes.
+	Table       string `json:"table"`
+	PlacesTable string `json:"placesTable"`
+	// CreateTable makes tables and columns that are missing.
+	CreateTable bool         `json:"createTable,omitempty"`
+	Columns     []SinkColumn `json:"columns"`
+}
+
+// SinkColumn is a column of a table.
+type SinkColumn struct {
+	Name string     `json:"name"`
+	Type ColumnType `json:"type"`
+	// Expression is CEL over the variable event; empty = the whole event, as a CloudEvent.
+	Expression string `json:"expression,omitempty"`
+}
+
+// ColumnType is the type of a column, and of the expression that fills it.
+type ColumnType string
+
+// The types of columns.
+const (
+	ColumnText      ColumnType = "Text"
+	ColumnInt       ColumnType = "Int"
+	ColumnDouble    ColumnType = "Double"
+	ColumnBool      ColumnType = "Bool"
+	ColumnTimestamp ColumnType = "Timestamp"
+	ColumnJSON      ColumnType = "JSON"
+)
+
+// FileSink is a file of CloudEvents, one a line. Where the stage has several lanes, each has a file of its own.
+type FileSink struct {
+	Path        string      `json:"path"`
+	Compression Compression `json:"compression,omitempty"`
+	// RotateSize and RotateAge bound what is in one file; 0 = unbounded.
+	RotateSize int64    `json:"rotateSize,omitempty"`
+	RotateAge  Duration `json:"rotateAge,omitempty"`
+}
+
+// Compression says how a file is compressed; empty = it is not.
+type Compression string
+
+// CompressionZstd is Zstandard (RFC 8878).
+const CompressionZstd Compression = "Zstd"
+
+// HTTPSink is an HTTP server.
+type HTTPSink struct {
+	// URL is where the events are sent; URLFile has it where it is secret. One of them is set.
+	URL     string `json:"url,omitempty"`
+	URLFile string `json:"urlFile,omitempty"`
+	// Format is what a request holds.
+	Format HTTPFormat `json:"format"`
+	// MaxEvents is how many events of one message a request has at most.
+	MaxEvents int `json:"maxEvents"`
+	// Timeout bounds a request with its answer.
+	Timeout Duration `json:"timeout"`
+	// SignatureFile has the key of the signature (Standard Webhooks 1.0); empty = requests are not signed.
+	SignatureFile string       `json:"signatureFile,omitempty"`
+	Headers       []HTTPHeader `json:"headers,omitempty"`
+}
+
+// HTTPHeader is a header of each request. One of Value and ValueFile is set.
+type HTTPHeader struct {
+	Name      string `json:"name"`
+	Value     string `json:"value,omitempty"`
+	ValueFile string `json:"valueFile,omitempty"`
+}
+
+// HTTPFormat is what a request holds.
+type HTTPFormat string
+
+// The formats.
+const (
+	// FormatBatch is an array of CloudEvents (application/cloudevents-batch+json).
+	FormatBatch HTTPFormat = "CloudEventsBatch"
+	// FormatNDJSON is one CloudEvent a line (application/x-ndjson).
+	FormatNDJSON HTTPFormat = "NDJSON"
+)
+
+// sinkSecretFiles are the files with secrets of a sink.
+func (c *StageConfig) sinkSecretFiles() (files []*string) {
+	add := func(file *string) {
+		if *file != "" {
+			files = append(files, file)
+		}
+	}
+	switch {
+	case c.Sink == nil:
+	case c.Sink.Postgres != nil:
+		files = append(files, &c.Sink.Postgres.URLFile)
+	case c.Sink.HTTP != nil:
+		h := c.Sink.HTTP
+		add(&h.URLFile)
+		add(&h.SignatureFile)
+		for i := range h.Headers {
+			add(&h.Headers[i].ValueFile)
+		}
+	}
+	return files
+}

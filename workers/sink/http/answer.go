@@ -1,0 +1,84 @@
+package http
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+const (
+	// maxAnswer is how much of an answer is kept for people, maxDrained how much is read so that the connection can be used again.
+	maxAnswer  = 512
+	maxDrained = 64 << 10
+	// maxWait bounds what a server may ask for.
+	maxWait = time.Hour
+)
+
+// refusal is the error of a server that does not take a request, and will not.
+type refusal struct {
+	status int
+	answer string
+}
+
+func (r *refusal) Error() string {
+	text := fmt.Sprintf("the server answers %d %s", r.status, http.StatusText(r.status))
+	if r.answer != "" {
+		text += ": " + r.answer
+	}
+	return text
+}
+
+// ofContent says whether another body may be taken.
+func (r *refusal) ofContent() bool {
+	switch r.status {
+	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed,
+		http.StatusProxyAuthRequired, http.StatusGone:
+		return false
+	}
+	return true
+}
+
+// judge says what an answer means: nil, a refusal, or the fault of the moment.
+func (s *Stage) judge(answer *http.Response) error {
+	defer answer.Body.Close() //nolint:errcheck // read only
+	text, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	_, _ = io.CopyN(io.Discard, answer.Body, maxDrained)
+	status := answer.StatusCode
+	if status >= 200 && status < 300 {
+		return nil
+	}
+	said := &refusal{status, printable(text)}
+	switch {
+	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests, status >= 500:
+		s.askedToWait(answer.Header.Get("Retry-After"))
+	case status >= 400:
+		return said
+	case status >= 300:
+		return fmt.Errorf("the server answers %d and wants the events at another URL, which is not followed: %s", status, answer.Header.Get("Location"))
+	}
+	return fmt.Errorf("%s", said.Error())
+}
+
+// askedToWait obeys a header Retry-After: seconds or a date (RFC 9110, section 10.2.3).
+func (s *Stage) askedToWait(header string) {
+	var wait time.Duration
+	if seconds, err := strconv.ParseInt(header, 10, 32); err == nil {
+		wait = time.Duration(seconds) * time.Second
+	} else if at, err := http.ParseTime(header); err == nil {
+		wait = at.Sub(s.now())
+	}
+	if wait > 0 {
+		s.notBefore.Store(s.now().Add(min(wait, maxWait)).UnixNano())
+	}
+}
+
+// printable is the text of an answer on one line.
+func printable(text []byte) string {
+	return strings.Join(strings.FieldsFunc(strings.ToValidUTF8(string(text), "?"), func(r rune) bool {
+		return unicode.IsSpace(r) || !unicode.IsPrint(r)
+	}), " ")
+}
