@@ -16,7 +16,7 @@ const RouteDrop = "Drop"
 
 // RouteSpec sends each event to the ports whose rules take it.
 type RouteSpec struct {
-	// mode: an event leaves by the First rule that takes it, or by All. Default: First.
+	// mode says whether an event leaves by the First rule that takes it, or by All. Default: First.
 	// +kubebuilder:validation:Enum=First;All
 	// +optional
 	Mode RouteMode `json:"mode,omitempty"`

@@ -11,10 +11,10 @@ import (
 type SinkSpec struct {
 	// postgres keeps events as rows of a table, each exactly once.
 	// +optional
-	Postgres *PostgresSinkSpec `json:"postgres,omitzero"`
+	Postgres *PostgresSinkSpec `json:"postgres,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty struct
 	// file keeps events as lines of a file, each exactly once.
 	// +optional
-	File *FileSinkSpec `json:"file,omitzero"`
+	File *FileSinkSpec `json:"file,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty struct
 	// http sends events to a server, each at least once.
 	// +optional
 	HTTP *HTTPSinkSpec `json:"http,omitempty"`

@@ -129,7 +129,7 @@ type StageNode struct {
 	Analyze *AnalyzeSpec `json:"analyze,omitempty"`
 	// route sends each event to the ports whose rules take it.
 	// +optional
-	Route *RouteSpec `json:"route,omitempty"`
+	Route *RouteSpec `json:"route,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty struct
 	// transform changes events, step by step.
 	// +optional
 	Transform *TransformSpec `json:"transform,omitempty"`

@@ -10,7 +10,7 @@ type TransformSpec struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
 	// +optional
-	Steps []TransformStep `json:"steps,omitempty"`
+	Steps []TransformStep `json:"steps,omitempty"` //nolint:kubeapilinter // exactly one member of a step is set, by a rule
 	// key is CEL over the variable event that yields the key of what leaves, a string. Default: the key stays.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
@@ -34,7 +34,7 @@ type TransformStep struct {
 	Filter string `json:"filter,omitempty"`
 	// set gives a field the value of an expression.
 	// +optional
-	Set *TransformSet `json:"set,omitempty"`
+	Set *TransformSet `json:"set,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty struct
 	// remove unsets fields: subject, body, attributes.KEY, resource.KEY, extensions.KEY.
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -45,13 +45,13 @@ type TransformStep struct {
 	Remove []string `json:"remove,omitempty"`
 	// rename gives an entry of a map another key.
 	// +optional
-	Rename *TransformRename `json:"rename,omitempty"`
+	Rename *TransformRename `json:"rename,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty struct
 	// redact makes fields unreadable.
 	// +optional
-	Redact *TransformRedact `json:"redact,omitempty"`
+	Redact *TransformRedact `json:"redact,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty struct
 	// split makes several events of one. It is the last step.
 	// +optional
-	Split *TransformSplit `json:"split,omitempty"`
+	Split *TransformSplit `json:"split,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty struct
 }
 
 // TransformSet gives a field the value of an expression.
@@ -108,7 +108,7 @@ type TransformRedact struct {
 	// +kubebuilder:validation:items:Pattern=`^(subject|body|(attributes|resource|extensions)\..+)$`
 	// +required
 	Fields []string `json:"fields,omitempty"`
-	// method: Mask writes ***, Hash the HMAC-SHA-256 of the text (128 bits, hex), which is the same for the same text.
+	// method is Mask, which writes ***, or Hash, which writes the HMAC-SHA-256 of the text (128 bits, hex), which is the same for the same text.
 	// +kubebuilder:validation:Enum=Hash;Mask
 	// +required
 	Method RedactMethod `json:"method,omitempty"`
@@ -119,7 +119,7 @@ type TransformRedact struct {
 	Pattern string `json:"pattern,omitempty"`
 	// keySecretRef is the key of the hashes in a Secret of the namespace, at least 16 bytes.
 	// +optional
-	KeySecretRef *SecretKeySelector `json:"keySecretRef,omitempty"`
+	KeySecretRef *SecretKeySelector `json:"keySecretRef,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty struct
 }
 
 // TransformSplit makes an event of each element of a list, instead of the one that came.

@@ -57,7 +57,7 @@ type Output struct {
 	Repartition bool `json:"repartition,omitempty"`
 }
 
-// Stored is the subject of all that stage stage stores in the stream by the output, as a pattern: that, and nothing else in the stream.
+// Stored is the subject of all that the stage stores in the stream by the output, as a pattern: that, and nothing else in the stream.
 func (o Output) Stored(stage string) string {
 	switch {
 	case o.Format == FormatCloudEvent:

@@ -124,11 +124,15 @@ func TestProcess(t *testing.T) {
 			steps(config.TransformStep{Remove: []string{"body"}}, config.TransformStep{Set: &config.TransformSet{Field: "attributes.a", Expression: "event.attributes['none']"}}),
 			nil, "transform_error: transform.steps[1].set attributes.a: expression event.attributes['none']: no such key: none",
 		},
-		"a severity that is none": {steps(config.TransformStep{Set: &config.TransformSet{Field: "severity", Expression: "25"}}), nil,
-			"transform_error: transform.steps[0].set severity: expression 25: yields 25, a severity is 1 to 24"},
+		"a severity that is none": {
+			steps(config.TransformStep{Set: &config.TransformSet{Field: "severity", Expression: "25"}}), nil,
+			"transform_error: transform.steps[0].set severity: expression 25: yields 25, a severity is 1 to 24",
+		},
 		"no key at all": {config.Transform{Key: "event.partitionKey"}, nil, "transform_error: transform.key: yields an empty text: an event has a key"},
-		"a filter that fails": {steps(config.TransformStep{Filter: "event.attributes['none'] == 1"}), nil,
-			"transform_error: transform.steps[0].filter: no such key: none"},
+		"a filter that fails": {
+			steps(config.TransformStep{Filter: "event.attributes['none'] == 1"}), nil,
+			"transform_error: transform.steps[0].filter: no such key: none",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := batch(t, came())

@@ -11,7 +11,7 @@ import (
 //
 // RouteSpec sends each event to the ports whose rules take it.
 type RouteSpecApplyConfiguration struct {
-	// mode: an event leaves by the First rule that takes it, or by All. Default: First.
+	// mode says whether an event leaves by the First rule that takes it, or by All. Default: First.
 	Mode *apiv1alpha1.RouteMode `json:"mode,omitempty"`
 	// rules are asked in this order. Their ports are those of the stage.
 	Rules []RouteRuleApplyConfiguration `json:"rules,omitempty"`

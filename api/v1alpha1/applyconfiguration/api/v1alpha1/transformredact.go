@@ -13,7 +13,7 @@ import (
 type TransformRedactApplyConfiguration struct {
 	// fields are subject, body, attributes.KEY, resource.KEY or extensions.KEY.
 	Fields []string `json:"fields,omitempty"`
-	// method: Mask writes ***, Hash the HMAC-SHA-256 of the text (128 bits, hex), which is the same for the same text.
+	// method is Mask, which writes ***, or Hash, which writes the HMAC-SHA-256 of the text (128 bits, hex), which is the same for the same text.
 	Method *apiv1alpha1.RedactMethod `json:"method,omitempty"`
 	// pattern is a regular expression (RE2) of the parts to replace. Default: all of the text.
 	Pattern *string `json:"pattern,omitempty"`
