@@ -37,7 +37,7 @@ func planned(t *testing.T, spec string, row func(*config.Traits)) (*Plan, []stri
 
 func withoutOut(t *config.Traits) { t.NoOut = "keeps its events outside of the pipeline" }
 
-// TestKindWithoutPortOut: a kind may have no port out. No kind of today is one.
+// TestKindWithoutPortOut: a kind may have no port out.
 func TestKindWithoutPortOut(t *testing.T) {
 	p, problems := planned(t, `stages:
 - {name: check, from: [ingress], validate: {}}

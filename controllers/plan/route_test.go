@@ -90,6 +90,26 @@ func TestPortsShareAStream(t *testing.T) {
 	}
 }
 
+// TestOnePort: a single port with a name is read by its name, so that a second one changes no filter.
+func TestOnePort(t *testing.T) {
+	p, problems := planned(t, `
+stages:
+- {name: triage, from: [ingress], route: {rules: [{port: pay, expression: "true"}], default: Drop}}
+- {name: mid, from: [triage/pay], validate: {}}
+- {name: all, from: [triage/pay], correlate: {window: {}}}
+`, func(*config.Traits) {})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for what, pair := range map[string][2]string{
+		"a lane": {p.Stages[1].Consumers[5].FilterSubject, "default.p.triage.pay.5"}, "all lanes": {p.Stages[2].Consumers[0].FilterSubject, "default.p.triage.pay.*"},
+	} {
+		if pair[0] != pair[1] {
+			t.Errorf("%s: the consumer reads %s, want %s", what, pair[0], pair[1])
+		}
+	}
+}
+
 // TestPortsBesideOut: whoever reads out alone with one lane reads nothing of the ports that share the stream, and what exists keeps its subjects.
 func TestPortsBesideOut(t *testing.T) {
 	for name, tc := range map[string]struct {

@@ -132,7 +132,7 @@ func (s *stream) filter(in input, lanes int) string {
 		if lanes == 1 && !s.repartitioned {
 			return ">"
 		}
-	case len(s.Ports) > 1:
+	case in.port != config.PortOut || len(s.Ports) > 1:
 		out := s.output(in.source, in.port)
 		if lanes == 1 {
 			return out.Stored(in.source)
