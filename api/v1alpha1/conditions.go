@@ -127,6 +127,14 @@ const (
 	//	Stage WorkersAvailable=Unknown: workers must not have the Secret; those that run stay as they are.
 	//	  Do: as for the Pipeline.
 	ReasonCredentialsNotForServer = "CredentialsNotForServer"
+	// ReasonSecretNotForPipeline says that a Secret whose values the workers of the stage would mount does not name the Pipeline in its annotation
+	// millrace.dev/pipelines. Workers that run stay as they are.
+	//
+	//	Stage ConsumersReady=False: the Secret of a sink or of `transform` is not for the Pipeline.
+	//	  Do: if it is, run the `kubectl annotate` of the message; see [security](security.md#secrets-that-stages-mount).
+	//	Stage WorkersAvailable=Unknown: workers must not have the Secret; those that run stay as they are.
+	//	  Do: as for `ConsumersReady`.
+	ReasonSecretNotForPipeline = "SecretNotForPipeline"
 	// ReasonNotOwned says that the desired name is taken by something that somebody else owns. The operator leaves that alone.
 	//
 	//	Pipeline StreamsReady=False: a stream of this name belongs to somebody else.
@@ -305,6 +313,8 @@ const (
 	AnnotationRestart = "millrace.dev/restart"
 	// AnnotationNATSURL on a Secret names the NATS servers that it may be shown to, as URLs separated by commas.
 	AnnotationNATSURL = "millrace.dev/nats-url"
+	// AnnotationPipelines on a Secret names the Pipelines of its namespace whose workers may mount it, separated by commas; * = all of them.
+	AnnotationPipelines = "millrace.dev/pipelines"
 	// AnnotationDrain is false on a Stage that is not to process what was stored for it before it is deleted or
 	// reads something else.
 	AnnotationDrain = "millrace.dev/drain"

@@ -38,7 +38,7 @@ func (r *Reconciler) gather(ctx context.Context, stage *v1alpha1.Stage) (*snapsh
 	if s.Newest == nil {
 		return s, nil
 	}
-	s.nats, s.NATSErr = r.Access.ForStage(ctx, stage.Namespace, s.Newest.NATS, s.Newest.Workers.NATSSecretName)
+	s.nats, s.NATSErr = r.Access.ForStage(ctx, stage.Namespace, mounts(stage, s.Newest))
 	if s.NATSErr != nil {
 		if access.Reason(s.NATSErr) != "" {
 			return s, nil
@@ -54,10 +54,10 @@ func (r *Reconciler) gather(ctx context.Context, stage *v1alpha1.Stage) (*snapsh
 // gatherUnpaired asks of the earlier revisions what the newest has passed: workers may have to be of one of them.
 func (r *Reconciler) gatherUnpaired(ctx context.Context, s *snapshot) error {
 	for _, old := range s.History {
-		if old == s.Newest || old.Workers.NATSSecretName == s.Newest.Workers.NATSSecretName && equality.Semantic.DeepEqual(old.NATS, s.Newest.NATS) {
+		if old == s.Newest || equality.Semantic.DeepEqual(mounts(s.Stage, old), mounts(s.Stage, s.Newest)) {
 			continue
 		}
-		err := r.Access.Check(ctx, s.Stage.Namespace, old.NATS, old.Workers.NATSSecretName)
+		err := r.Access.Check(ctx, s.Stage.Namespace, mounts(s.Stage, old))
 		if err != nil && !access.IsCredentials(err) {
 			return err
 		}
@@ -69,6 +69,11 @@ func (r *Reconciler) gatherUnpaired(ctx context.Context, s *snapshot) error {
 		}
 	}
 	return nil
+}
+
+// mounts are what the workers of a revision have mounted.
+func mounts(stage *v1alpha1.Stage, r *revision.Revision) access.Mounts {
+	return access.Mounts{NATS: r.NATS, UserSecret: r.Workers.NATSSecretName, Secrets: r.Secrets, Pipeline: stage.Spec.PipelineRef.Name}
 }
 
 // gatherIntake reads the consumers; the error is one of NATS.

@@ -321,7 +321,7 @@ func workersAvailable(rep report) status.Verdict {
 		return status.Unknown(kind, access.Reason(rep.done.natsErr), "workers are left as they are: whether they may have the Secret is not known, or they may not")
 	case rep.seen.Unpaired[rep.intent.Run.Name]:
 		return status.Stalled(kind, v1alpha1.ReasonCredentialsNotForServer, "workers are left as they are: they have to be of revision "+rep.intent.Run.Name+
-			", whose Secret is not for its server. "+howToLeave(rep.seen.Stage))
+			", whose Secret is not for its server, or not for the Pipeline. "+howToLeave(rep.seen.Stage))
 	case rep.done.kubernetes != nil:
 		return lifecycle.KubernetesFailed(kind, v1alpha1.ReasonWorkersUnavailable, rep.done.kubernetes)
 	case d == nil && rep.done.deployment == apply.Unchanged:

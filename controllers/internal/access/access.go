@@ -16,8 +16,9 @@ import (
 // CredentialsError says that a Secret or ConfigMap of a Pipeline cannot be used as it is.
 type CredentialsError struct {
 	Message string
-	// NotForServer says that it is a Secret, and not for the server of the Pipeline.
-	NotForServer bool
+	// NotForServer says that it is a Secret, and not for the server of the Pipeline; NotForPipeline that it is one which workers would mount, and
+	// not for the Pipeline.
+	NotForServer, NotForPipeline bool
 }
 
 func (e *CredentialsError) Error() string { return e.Message }
@@ -34,11 +35,19 @@ func IsNotForServer(err error) bool {
 	return errors.As(err, &c) && c.NotForServer
 }
 
+// isNotForPipeline reports whether err says that a Secret is not for the Pipeline.
+func isNotForPipeline(err error) bool {
+	var c *CredentialsError
+	return errors.As(err, &c) && c.NotForPipeline
+}
+
 // Reason is the reason of a condition for an error that is about NATS; empty = it is about something else, such as one object.
 func Reason(err error) string {
 	switch {
 	case IsNotForServer(err):
 		return v1alpha1.ReasonCredentialsNotForServer
+	case isNotForPipeline(err):
+		return v1alpha1.ReasonSecretNotForPipeline
 	case IsCredentials(err):
 		return v1alpha1.ReasonCredentialsNotFound
 	case jetstream.IsForbidden(err):
@@ -118,31 +127,48 @@ func (a *Access) Connect(ctx context.Context, namespace string, nats *v1alpha1.N
 	return a.options.Pool.Client(again)
 }
 
-// ForStage is Connect for a stage, whose workers have a user of their own in a Secret if it has a name. The operator does not need
-// what that Secret holds, and it has to be for the server all the same.
-func (a *Access) ForStage(ctx context.Context, namespace string, nats *v1alpha1.NATSSpec, secret string) (*jetstream.Client, error) {
-	if err := a.Check(ctx, namespace, nats, secret); err != nil {
-		return nil, err
-	}
-	return a.Connect(ctx, namespace, nats)
+// Mounts are what the workers of a stage have mounted.
+type Mounts struct {
+	// NATS names the server with what belongs to it; nil is the operator's.
+	NATS *v1alpha1.NATSSpec
+	// UserSecret is that of their own NATS user; empty = they have none.
+	UserSecret string
+	// Secrets are those whose values the stage needs, and Pipeline is where it belongs.
+	Secrets  []string
+	Pipeline string
 }
 
-// Check is nil when every Secret that workers would have mounted is for their server; secret is that of their own user, if it has a
-// name. The error is a CredentialsError, or one of the API server.
-func (a *Access) Check(ctx context.Context, namespace string, nats *v1alpha1.NATSSpec, secret string) error {
+// ForStage is Connect for a stage. The operator does not need what all of the Secrets of its workers hold, and they have to be for the
+// server and the Pipeline all the same.
+func (a *Access) ForStage(ctx context.Context, namespace string, m Mounts) (*jetstream.Client, error) {
+	if err := a.Check(ctx, namespace, m); err != nil {
+		return nil, err
+	}
+	return a.Connect(ctx, namespace, m.NATS)
+}
+
+// Check is nil when every Secret that workers would have mounted is for their server, or for their Pipeline. The error is a CredentialsError, or one of
+// the API server.
+func (a *Access) Check(ctx context.Context, namespace string, m Mounts) error {
 	if a.options.AllowUnpaired {
 		return nil
 	}
+	nats := m.NATS
 	url := a.options.Default.URL
 	if nats != nil && nats.URL != "" {
 		url = nats.URL
 	}
 	r := reader{access: a, namespace: namespace, keepFor: a.options.KeepFor}
-	for _, f := range Files(nats, secret) {
+	for _, f := range Files(nats, m.UserSecret) {
 		if f.Kind != v1alpha1.CASecret {
 			continue
 		}
 		if err := r.check(ctx, f.field, f.Object, url); err != nil {
+			return err
+		}
+	}
+	for _, secret := range m.Secrets {
+		if err := r.checkMounted(ctx, secret, m.Pipeline); err != nil {
 			return err
 		}
 	}

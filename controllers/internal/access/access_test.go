@@ -283,5 +283,5 @@ SUAFPUVK5N7WNJE6UOKZSH2GNNHETUMRNH6M7KYRGN3UL5WZHJMVR2VLY4
 // forStage connects for a stage of a pipeline.
 func forStage(t *testing.T, a *access.Access, p *v1alpha1.Pipeline, secret string) (*jetstream.Client, error) {
 	t.Helper()
-	return a.ForStage(t.Context(), p.Namespace, p.Spec.NATS, secret)
+	return a.ForStage(t.Context(), p.Namespace, access.Mounts{NATS: p.Spec.NATS, UserSecret: secret, Pipeline: p.Name})
 }

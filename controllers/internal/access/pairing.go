@@ -71,19 +71,50 @@ func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\'
 
 // check is nil when a Secret is for a server; only its metadata is read.
 func (r reader) check(ctx context.Context, field, secret, url string) error {
+	said, err := r.annotated(ctx, field, secret, func(c content) bool { return paired(c.servers, url) })
+	if err == nil && !paired(said.servers, url) {
+		return unpaired(field, types.NamespacedName{Namespace: r.namespace, Name: secret}, said.servers, url)
+	}
+	return err
+}
+
+// checkMounted is nil when a Secret is for a Pipeline; only its metadata is read.
+func (r reader) checkMounted(ctx context.Context, secret, pipeline string) error {
+	isFor := func(c content) bool {
+		for name := range strings.SplitSeq(c.pipelines, ",") {
+			if name = strings.TrimSpace(name); name == pipeline || name == "*" {
+				return true
+			}
+		}
+		return false
+	}
+	said, err := r.annotated(ctx, "the stage", secret, isFor)
+	if err != nil || isFor(said) {
+		return err
+	}
+	what, flag, value := "does not say which Pipelines it is for", "", pipeline
+	if said.pipelines != "" {
+		what, flag, value = "is for Pipelines "+said.pipelines, "--overwrite ", said.pipelines+","+pipeline
+	}
+	return &CredentialsError{NotForPipeline: true, Message: fmt.Sprintf(
+		"Secret %s in namespace %s %s, and is mounted into no worker of %s: if it is for that one as well, run kubectl annotate %s-n %s secret %s %s",
+		secret, r.namespace, what, pipeline, flag, r.namespace, secret, quote(v1alpha1.AnnotationPipelines+"="+value))}
+}
+
+// annotated reads what a Secret says of itself; what is known of it is enough where it suffices.
+func (r reader) annotated(ctx context.Context, field, secret string, suffices func(content) bool) (content, error) {
 	from := source{kind: v1alpha1.CASecret, NamespacedName: types.NamespacedName{Namespace: r.namespace, Name: secret}}
-	if known, ok := r.access.recall(from, r.keepFor); ok && paired(known.servers, url) {
-		return nil
+	if known, ok := r.access.recall(from, r.keepFor); ok && suffices(known) {
+		return known, nil
 	}
 	object := &metav1.PartialObjectMetadata{}
 	object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	if err := r.access.options.Objects.Get(ctx, from.NamespacedName, object); err != nil {
-		return r.explain(err, File{Kind: from.kind, Object: secret, field: field})
+		return content{}, r.explain(err, File{Kind: from.kind, Object: secret, field: field})
 	}
-	annotation := object.Annotations[v1alpha1.AnnotationNATSURL]
-	if !paired(annotation, url) {
-		return unpaired(field, from.NamespacedName, annotation, url)
+	said := content{servers: object.Annotations[v1alpha1.AnnotationNATSURL], pipelines: object.Annotations[v1alpha1.AnnotationPipelines]}
+	if suffices(said) {
+		r.access.remember(from, said)
 	}
-	r.access.remember(from, content{servers: annotation})
-	return nil
+	return said, nil
 }

@@ -22,9 +22,9 @@ type source struct {
 // content is what it had.
 type content struct {
 	value []byte
-	// servers are those that a Secret says it is for.
-	servers string
-	readAt  time.Time
+	// servers and pipelines are those that a Secret says it is for.
+	servers, pipelines string
+	readAt             time.Time
 }
 
 // reader reads the files of one pipeline, and takes what was read within keepFor.
@@ -88,7 +88,7 @@ func (a *Access) get(ctx context.Context, from source) (content, error) {
 	if err := a.options.Objects.Get(ctx, from.NamespacedName, &object); err != nil {
 		return content{}, err
 	}
-	return content{value: object.Data[from.key], servers: object.Annotations[v1alpha1.AnnotationNATSURL]}, nil
+	return content{value: object.Data[from.key], servers: object.Annotations[v1alpha1.AnnotationNATSURL], pipelines: object.Annotations[v1alpha1.AnnotationPipelines]}, nil
 }
 
 func (a *Access) recall(from source, keepFor time.Duration) (content, bool) {

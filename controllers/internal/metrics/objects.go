@@ -77,7 +77,7 @@ func natsConnected(conditions []metav1.Condition, kind string) (connected, known
 	case c == nil, c.Status == metav1.ConditionUnknown:
 		return false, false
 	case c.Reason == v1alpha1.ReasonNATSUnreachable, c.Reason == v1alpha1.ReasonCredentialsNotFound,
-		c.Reason == v1alpha1.ReasonCredentialsNotForServer:
+		c.Reason == v1alpha1.ReasonCredentialsNotForServer, c.Reason == v1alpha1.ReasonSecretNotForPipeline:
 		return false, true
 	default:
 		return true, true

@@ -3,6 +3,7 @@ package revision
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"millrace.dev/millrace/api/v1alpha1"
@@ -47,7 +48,7 @@ func Compile(from Source, settings Settings) (Content, Marks, error) {
 		NATS: from.Pipeline.Spec.NATS, Leases: from.Leases,
 	}
 	if node.Head == "" {
-		c.Inputs = inputsOf(node)
+		c.Inputs, c.Secrets = inputsOf(node), secretsOf(node)
 		if err := from.workers(&c, settings); err != nil {
 			return c, Marks{}, err
 		}
@@ -81,6 +82,16 @@ func inputsOf(node *plan.Stage) []Input {
 		})
 	}
 	return inputs
+}
+
+// secretsOf are the names of the Secrets that the workers of a stage mount for it and for those chained to it.
+func secretsOf(node *plan.Stage) []string {
+	var names []string
+	for _, s := range node.Secrets {
+		names = append(names, s.Name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // workers fills in what the workers are made from.

@@ -39,6 +39,8 @@ type Content struct {
 	Replicas  int32                `json:"replicas"`
 	Suspended bool                 `json:"suspended,omitempty"`
 	Workers   v1alpha1.WorkersSpec `json:"workers,omitzero"`
+	// Secrets are those whose values the workers mount besides, by name.
+	Secrets []string `json:"secrets,omitempty"`
 	// NATS is the server; nil is the operator's.
 	NATS   *v1alpha1.NATSSpec `json:"nats,omitempty"`
 	Leases plan.Leases        `json:"leases"`
