@@ -61,6 +61,9 @@ var readers = [...]reader{
 		kind: config.KindTransform, set: func(s *v1alpha1.StageNode) bool { return s.Transform != nil },
 		read: func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig) {
 			to.Transform = c.transform(from.Transform, path)
+			if splits(from.Transform) {
+				to.Batch.MaxEvents = min(to.Batch.MaxEvents, config.MaxSplitEvents)
+			}
 		},
 		secrets: func(from *v1alpha1.StageNode) []config.SecretFile { return transformSecrets(from.Transform) },
 	},

@@ -53,19 +53,29 @@ func (c *computation) transformStep(s *v1alpha1.TransformStep, path *field.Path,
 			c.refuse(field.Invalid(path.Child("redact", "pattern"), r.Pattern, "is no regular expression (RE2): "+err.Error()))
 		}
 		if i := slices.Index(r.Fields, "subject"); i >= 0 && !rekeys {
-			c.refuse(field.Invalid(path.Child("redact", "fields").Index(i), "subject",
-				"the key of an event may be its subject, and would keep it: set transform.key, too"))
+			c.refuse(field.Invalid(path.Child("redact", "fields").Index(i), "subject", keptAsKey))
 		}
 		to.Redact = &config.TransformRedact{Fields: r.Fields, Method: config.RedactMethod(r.Method), Pattern: r.Pattern}
 		if r.KeySecretRef != nil {
 			to.Redact.KeyFile = config.NewSecretFile(r.KeySecretRef.Name, r.KeySecretRef.Key).File
 		}
 	}
+	if i := slices.Index(s.Remove, "subject"); i >= 0 && !rekeys {
+		c.refuse(field.Invalid(path.Child("remove").Index(i), "subject", keptAsKey))
+	}
 	if s.Split != nil {
 		c.checkExpressionFor(s.Split.List, celenv.List, path.Child("split", "list"))
 		to.Split = &config.TransformSplit{List: s.Split.List, Into: or(s.Split.Into, "body")}
 	}
 	return to
+}
+
+// keptAsKey is why a subject cannot just go.
+const keptAsKey = "the key of an event may be its subject, and would keep it: set transform.key, too"
+
+// splits says whether a step makes several events of one.
+func splits(s *v1alpha1.TransformSpec) bool {
+	return slices.ContainsFunc(s.Steps, func(step v1alpha1.TransformStep) bool { return step.Split != nil })
 }
 
 // transformSecrets are the keys of hashes.

@@ -39,6 +39,9 @@ stages:
 	if diff := cmp.Diff([]config.SecretFile{config.NewSecretFile("keys", "hmac")}, clean.Secrets); diff != "" {
 		t.Errorf("Secrets (-want +got)\n%s", diff)
 	}
+	if clean.Config.Batch.MaxEvents != config.MaxSplitEvents || watch.Config.Batch.MaxEvents == config.MaxSplitEvents {
+		t.Errorf("a stage that splits is given %d events at once, another one %d", clean.Config.Batch.MaxEvents, watch.Config.Batch.MaxEvents)
+	}
 	if !clean.Config.Outputs["out"].Repartition || watch.Consumers[3].FilterSubject != "default.p.clean.3.>" {
 		t.Errorf("a new key, but the output is %+v and is read by %s", clean.Config.Outputs["out"], watch.Consumers[3].FilterSubject)
 	}
@@ -69,8 +72,9 @@ func TestTransformThatIsRefused(t *testing.T) {
 			[]string{"spec.stages[0].transform.steps[0].redact.pattern: Invalid value: \"(\": is no regular expression (RE2): error parsing regexp: missing closing ): `(`"},
 		},
 		"a subject that stays the key": {
-			`{steps: [{redact: {fields: [body, subject], method: Mask}}]}`,
-			[]string{`spec.stages[0].transform.steps[0].redact.fields[1]: Invalid value: "subject": the key of an event may be its subject, and would keep it: set transform.key, too`},
+			`{steps: [{redact: {fields: [body, subject], method: Mask}}, {remove: [subject]}]}`,
+			[]string{`spec.stages[0].transform.steps[0].redact.fields[1]: Invalid value: "subject": the key of an event may be its subject, and would keep it: set transform.key, too`,
+				`spec.stages[0].transform.steps[1].remove[0]: Invalid value: "subject": the key of an event may be its subject, and would keep it: set transform.key, too`},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -71,6 +71,13 @@ type TransformSplit struct {
 // MaxPieces is how many events a split makes of one at most.
 const MaxPieces = 1000
 
+// MaxPieceBytes bounds the pieces of one event together, and MaxSplitEvents how many events a stage that splits is given at
+// once: the pieces are in memory until all of them are stored.
+const (
+	MaxPieceBytes  = 2 << 20
+	MaxSplitEvents = 256
+)
+
 func (c *StageConfig) transformKeys() []*string {
 	var files []*string
 	for i := range c.Transform.Steps {

@@ -52,7 +52,7 @@ func TestChange(t *testing.T) {
 		var want []*eventv1.Event
 		for i := range 4 {
 			m := &eventv1.Event{
-				Id: fmt.Sprint(i), Source: "/source/of/all/of/these/events", Type: "old-type", Subject: "old-subject", Count: 1, IngestTimeUnixNano: 7,
+				Id: fmt.Sprint(i), Source: "/source/of/all/of/these/events", Type: "old-type", Subject: "old-subject", PartitionKey: "old-key", Count: 1, IngestTimeUnixNano: 7,
 				Entity: &eventv1.EntityRef{Kind: "Pod", Namespace: "shop", Name: "old-subject"}, Body: "old-body",
 			}
 			for _, of := range maps {
@@ -72,7 +72,7 @@ func TestChange(t *testing.T) {
 				without := func() {
 					*pairs = slices.DeleteFunc(*pairs, func(p *eventv1.KeyValue) bool { return p.GetKey() == key })
 				}
-				switch r.IntN(6) {
+				switch r.IntN(7) {
 				case 0:
 					e.Set(at, key, event.StringValue(value))
 					without()
@@ -89,6 +89,9 @@ func TestChange(t *testing.T) {
 				case 4:
 					e.SetBody(value)
 					m.Body = value
+				case 6:
+					e.SetPartitionKey(value)
+					m.PartitionKey = value
 				case 5:
 					e.SetSeverity(17, "")
 					m.SeverityNumber = 17
@@ -107,8 +110,10 @@ func TestChange(t *testing.T) {
 			if diff := cmp.Diff(m, got, protocmp.Transform()); diff != "" {
 				t.Fatalf("-want +got\n%s", diff)
 			}
-			if m.Type != "old-type" && bytes.Contains(e.AppendProto(nil), []byte("old-type")) {
-				t.Fatal("the old type is still in the event")
+			for was, is := range map[string]string{"old-type": m.GetType(), "old-key": m.GetPartitionKey(), "old-body": m.GetBody()} {
+				if was != is && bytes.Contains(e.AppendProto(nil), []byte(was)) {
+					t.Fatalf("%s is still in the event", was)
+				}
 			}
 		}
 		// What was changed goes through a frame as it is.

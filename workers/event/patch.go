@@ -191,9 +191,10 @@ func (e *Event) setFixed(num protowire.Number, at int64) {
 	e.AppendEncoded(protowire.AppendFixed64(b, uint64(at)))
 }
 
-// SetPartitionKey sets what the partition is computed from.
+// SetPartitionKey sets what the partition is computed from. The one that it had is gone from the encoded event.
 func (e *Event) SetPartitionKey(key string) {
 	var s scratch
+	e.replace(wire.FieldPartitionKey)
 	e.AppendEncoded(AppendPartitionKey(s[:0], key))
 }
 

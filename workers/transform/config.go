@@ -16,18 +16,18 @@ func newTransformer(c *config.Transform) (*transformer, error) {
 		return nil, err
 	}
 	t := &transformer{room: sync.Pool{New: func() any { return new([]event.Event) }}}
-	for i := range c.Steps {
-		where := fmt.Sprintf("transform.steps[%d]", i)
-		if err := t.add(env, &c.Steps[i], where, i == len(c.Steps)-1); err != nil {
-			return nil, fmt.Errorf("%s%w", where, err)
-		}
-	}
 	if c.Key != "" {
 		key, err := cel.Compile[string](env, c.Key)
 		if err != nil {
 			return nil, fmt.Errorf("transform.key: %w", err)
 		}
 		t.key = &key
+	}
+	for i := range c.Steps {
+		where := fmt.Sprintf("transform.steps[%d]", i)
+		if err := t.add(env, &c.Steps[i], where, i == len(c.Steps)-1); err != nil {
+			return nil, fmt.Errorf("%s%w", where, err)
+		}
 	}
 	return t, nil
 }
@@ -48,7 +48,7 @@ func (t *transformer) add(env *cel.Env, c *config.TransformStep, where string, l
 		s.apply, err = newFilter(env, c.Filter)
 	case c.Set != nil:
 		s.where += ".set " + c.Set.Field
-		s.apply, err = newSet(env, c.Set)
+		s.apply, err = t.newSet(env, c.Set)
 	case c.Rename != nil:
 		s.where += ".rename " + c.Rename.From
 		s.apply, err = newRename(c.Rename)
@@ -66,7 +66,7 @@ func (t *transformer) add(env *cel.Env, c *config.TransformStep, where string, l
 		return err
 	default:
 		s.where += ".remove"
-		s.apply, err = newRemove(c.Remove)
+		s.apply, err = t.newRemove(c.Remove)
 	}
 	t.steps = append(t.steps, s)
 	return err

@@ -48,15 +48,19 @@ func (t *transformer) pieces(b *stage.Batch, i int, e *event.Event) error {
 	if len(list) > config.MaxPieces {
 		return fmt.Errorf("%s: the list has %d elements, at most %d: %w", t.split.where, len(list), config.MaxPieces, errTooMany)
 	}
+	size := 0
 	made := make([]*eventv1.Event, len(list))
 	for n, element := range list {
 		piece := e.Fork()
-		keepingKey(&piece, func() { err = t.split.put(&piece, element) })
+		err := t.split.put(&piece, element)
 		if err == nil {
 			if e.ID != "" {
 				piece.SetID(fmt.Sprintf("%s/%d", e.ID, n))
 			}
 			err = t.rekey(&piece)
+		}
+		if size += piece.Size(); size > config.MaxPieceBytes && n > 0 && err == nil {
+			err = fmt.Errorf("the pieces so far have %d bytes together, at most %d: remove first what they need not have: %w", size, config.MaxPieceBytes, errTooMany)
 		}
 		if err == nil {
 			made[n], err = piece.ToProto()

@@ -36,22 +36,22 @@ func newFilter(env *cel.Env, expression string) (func(*event.Event) (bool, error
 	return c.holds, nil
 }
 
-func newSet(env *cel.Env, c *config.TransformSet) (func(*event.Event) (bool, error), error) {
-	apply, err := setter(env, c)
+func (t *transformer) newSet(env *cel.Env, c *config.TransformSet) (func(*event.Event) (bool, error), error) {
+	apply, err := t.setter(env, c)
 	if err != nil {
 		return nil, fmt.Errorf(".set: %w", err)
 	}
 	return func(e *event.Event) (bool, error) { return true, apply(e) }, nil
 }
 
-func setter(env *cel.Env, c *config.TransformSet) (func(*event.Event) error, error) {
+func (t *transformer) setter(env *cel.Env, c *config.TransformSet) (func(*event.Event) error, error) {
 	switch c.Field {
 	case "type":
 		return setText(env, c.Expression, (*event.Event).SetType)
 	case "body":
 		return setText(env, c.Expression, (*event.Event).SetBody)
 	case "subject":
-		return setText(env, c.Expression, func(e *event.Event, s string) { keepingKey(e, func() { e.SetSubject(s) }) })
+		return setText(env, c.Expression, func(e *event.Event, s string) { t.keepingKey(e, func() { e.SetSubject(s) }) })
 	case "severity":
 		x, err := cel.Compile[int64](env, c.Expression)
 		if err != nil {
@@ -105,7 +105,7 @@ func setText(env *cel.Env, expression string, set func(*event.Event, string)) (f
 	}, nil
 }
 
-func newRemove(fields []string) (func(*event.Event) (bool, error), error) {
+func (t *transformer) newRemove(fields []string) (func(*event.Event) (bool, error), error) {
 	var removes []func(*event.Event)
 	for i, field := range fields {
 		at, isEntry := entryOf(field)
@@ -115,7 +115,7 @@ func newRemove(fields []string) (func(*event.Event) (bool, error), error) {
 		case field == "body":
 			removes = append(removes, func(e *event.Event) { e.SetBody("") })
 		case field == "subject":
-			removes = append(removes, func(e *event.Event) { keepingKey(e, func() { e.SetSubject("") }) })
+			removes = append(removes, func(e *event.Event) { t.keepingKey(e, func() { e.SetSubject("") }) })
 		default:
 			return nil, fmt.Errorf(".remove[%d]: field %q is none that can be removed", i, field)
 		}

@@ -116,8 +116,13 @@ func (t *transformer) rekey(e *event.Event) error {
 	return nil
 }
 
-// keepingKey changes e, and sets the partition key where the key would be another one by that.
-func keepingKey(e *event.Event, change func()) {
+// keepingKey changes e, and sets the partition key where the key would be another one by that. Where the stage gives a new key, the old one
+// must not stay behind in the event.
+func (t *transformer) keepingKey(e *event.Event, change func()) {
+	if t.key != nil {
+		change()
+		return
+	}
 	key := strings.Clone(e.Key())
 	change()
 	if e.Key() != key {

@@ -241,6 +241,44 @@ func TestSplit(t *testing.T) {
 	}
 }
 
+// TestPiecesAreBounded: the pieces of one event together, whatever its list is.
+func TestPiecesAreBounded(t *testing.T) {
+	for name, tc := range map[string]struct {
+		remove []string
+		want   stage.Verdict
+	}{"each has all of the body": {nil, stage.DeadLetter}, "without the body": {[]string{"body"}, stage.Filter}} {
+		c := config.Transform{Steps: []config.TransformStep{{Split: &config.TransformSplit{List: "event.attributes['mail'].split('')", Into: "attributes.c"}}}}
+		if tc.remove != nil {
+			c.Steps = append([]config.TransformStep{{Remove: tc.remove}}, c.Steps...)
+		}
+		e := came()
+		e.Body = strings.Repeat("x", 300_000)
+		b := batch(t, e)
+		if err := made(t, c).Process(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		if d := b.Decision(0); d.Verdict != tc.want || d.Verdict == stage.DeadLetter && (d.Reason != "too_many_pieces" || len(b.Produced()) > 0) {
+			t.Errorf("%s: got %s %s: %v", name, d.Verdict, d.Reason, d.Err)
+		}
+	}
+}
+
+// TestNoOldKey: with a new key, nothing of the old one stays in the event.
+func TestNoOldKey(t *testing.T) {
+	e := came()
+	e.PartitionKey = "old-key"
+	b := batch(t, e, came())
+	c := config.Transform{Key: "'new'", Steps: []config.TransformStep{{Remove: []string{"subject"}}}}
+	if err := made(t, c).Process(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	for i := range b.Events {
+		if text := string(b.Events[i].AppendProto(nil)); strings.Contains(text, "old-key") || strings.Contains(text, "user/42") || b.Events[i].Key() != "new" {
+			t.Errorf("event %d has the key %q, and is %q", i, b.Events[i].Key(), text)
+		}
+	}
+}
+
 func TestRefused(t *testing.T) {
 	short := keyFile(t, "short")
 	set := func(field, expression string) config.TransformStep {

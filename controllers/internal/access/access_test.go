@@ -27,7 +27,9 @@ type objects struct {
 	data map[string]map[string][]byte
 	// servers are those that every Secret says it is for.
 	servers string
-	reads   int
+	// pipelines likewise.
+	pipelines string
+	reads     int
 }
 
 func (s *objects) Get(_ context.Context, key client.ObjectKey, object client.Object, _ ...client.GetOption) error {
@@ -45,6 +47,9 @@ func (s *objects) Get(_ context.Context, key client.ObjectKey, object client.Obj
 	}
 	if s.servers != "" {
 		object.SetAnnotations(map[string]string{v1alpha1.AnnotationNATSURL: s.servers})
+	}
+	if s.pipelines != "" {
+		object.SetAnnotations(map[string]string{v1alpha1.AnnotationPipelines: s.pipelines})
 	}
 	switch o := object.(type) {
 	case *corev1.Secret:
@@ -234,6 +239,43 @@ func TestASecretIsForTheServersThatItNames(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestASecretIsForThePipelinesThatItNames: no worker of another one mounts it, and the message has the command that helps.
+func TestASecretIsForThePipelinesThatItNames(t *testing.T) {
+	for name, test := range map[string]struct {
+		pipelines string
+		want      string // how the error ends; empty = there is none
+	}{
+		"it names the Pipeline":     {"other, obs", ""},
+		"it names all":              {"*", ""},
+		"it says nothing":           {"", "does not say which Pipelines it is for, and is mounted into no worker of obs: if it is for that one as well, run kubectl annotate -n shop secret db 'millrace.dev/pipelines=obs'"},
+		"it names another":          {"observe", "is for Pipelines observe, and is mounted into no worker of obs: if it is for that one as well, run kubectl annotate --overwrite -n shop secret db 'millrace.dev/pipelines=observe,obs'"},
+		"it names a part of a name": {"ob", "run kubectl annotate --overwrite -n shop secret db 'millrace.dev/pipelines=ob,obs'"},
+	} {
+		for _, allow := range []bool{false, true} {
+			a := access.New(access.Options{
+				Objects:       &objects{data: map[string]map[string][]byte{"shop/db": {"url": []byte("x")}}, pipelines: test.pipelines},
+				AllowUnpaired: allow,
+			})
+			m := access.Mounts{Secrets: []string{"db"}, Pipeline: "obs"}
+			for range 2 { // the second time by what is known
+				err := a.Check(t.Context(), "shop", m)
+				switch {
+				case test.want == "" || allow:
+					if err != nil {
+						t.Errorf("%s, any Secret %t: %v", name, allow, err)
+					}
+				case err == nil || !strings.HasSuffix(err.Error(), test.want) || access.Reason(err) != v1alpha1.ReasonSecretNotForPipeline:
+					t.Errorf("%s: got %v", name, err)
+				}
+			}
+		}
+	}
+	a := access.New(access.Options{Objects: &objects{}})
+	if err := a.Check(t.Context(), "shop", access.Mounts{Secrets: []string{"db"}, Pipeline: "obs"}); access.Reason(err) != v1alpha1.ReasonCredentialsNotFound {
+		t.Errorf("a Secret that is not there: %v", err)
 	}
 }
 
