@@ -92,10 +92,18 @@ func (r *Reconciler) reconcile(ctx context.Context, stage *v1alpha1.Stage) (reco
 	intent := decide.Decide(seen.Observed, r.Cluster)
 	done := r.apply(ctx, seen, intent)
 	r.follow(seen)
-	before := stage.DeepCopy()
 	rep := report{seen: seen.Observed, intent: intent, done: done}
-	return lifecycle.End(func() error { return r.writeStatus(ctx, stage, before, rep) }, done.kubernetes, func() (reconcile.Result, error) {
-		return r.next(stage, before, done, r.progress.moved(client.ObjectKeyFromObject(stage), seen.Observed, r.Now())), nil
+	return r.conclude(rep, func(before *v1alpha1.Stage) error { return r.writeStatus(ctx, stage, before, rep) })
+}
+
+// conclude says what came of a pass: in Events, in the status, which write writes where it is another than before, and in when to look
+// again. It reads nothing.
+func (r *Reconciler) conclude(rep report, write func(before *v1alpha1.Stage) error) (reconcile.Result, error) {
+	stage, done := rep.seen.Stage, rep.done
+	r.eventOutcome(stage, rep.intent, done)
+	before := stage.DeepCopy()
+	return lifecycle.End(func() error { return write(before) }, done.kubernetes, func() (reconcile.Result, error) {
+		return r.next(stage, before, done, r.progress.moved(client.ObjectKeyFromObject(stage), rep.seen, r.Now())), nil
 	})
 }
 

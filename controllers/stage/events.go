@@ -26,6 +26,17 @@ const (
 	actionWorkers  = "ReconcileWorkers"
 )
 
+// eventOutcome tells of what a pass did.
+func (r *Reconciler) eventOutcome(s *v1alpha1.Stage, in decide.Desired, done outcome) {
+	r.eventConsumers(s, done.changed)
+	r.eventBacklog(s, in.Consumers, done.backlogs)
+	r.eventConsumersDropped(s, done.dropped)
+	if done.scaled != nil {
+		r.eventScaled(s, *done.scaled)
+	}
+	r.eventApplied(s, done.objects)
+}
+
 // eventConsumers tells of the lanes to which the same was done in one Event.
 func (r *Reconciler) eventConsumers(s *v1alpha1.Stage, changes []jetstream.ConsumerChange) {
 	known := map[decide.Durable]bool{}
