@@ -7,6 +7,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"millrace.dev/millrace/api/v1alpha1"
@@ -231,6 +232,12 @@ func natsFails() map[string]row {
 		"NATS has no JetStream": {
 			change: func(s *scene) { s.asleep(noStream) },
 			want:   pass.Want{Ready: "Reconciling NATSUnreachable", Conditions: left, Events: "Warning NATSUnreachable", Next: "after 1s"},
+		},
+		"NATS answers with an error of its own": {
+			change: func(s *scene) { s.asleep(errors.New("internal error")) },
+			want: pass.Want{
+				Ready: "Reconciling ConsumerFailed", Conditions: "ConsumersReady False ConsumerFailed", Events: "Warning ConsumerFailed", Next: "after 1s",
+			},
 		},
 		"the account has too many consumers": {
 			before: func(s *scene) {
@@ -468,6 +475,16 @@ func inputs() map[string]row {
 		"a former input is drained, and NATS stops answering": {
 			before: func(s *scene) { s.rename(1000) },
 			change: func(s *scene) { s.asleep(silent) }, want: silence,
+		},
+		"a former input is drained, and NATS has not answered for a minute": {
+			before: func(s *scene) {
+				meta.SetStatusCondition(&s.Stage.Status.Conditions, metav1.Condition{
+					Type: v1alpha1.ConditionInputsDrained, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonEventsLeft,
+				})
+				s.rename(1000)
+				s.asleep(silent)
+			},
+			want: pass.Want{Ready: silence.Ready, Conditions: silence.Conditions, Next: "after 30s"},
 		},
 		"a former input is drained by a stage that is suspended": {
 			change: func(s *scene) {
