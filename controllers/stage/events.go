@@ -154,5 +154,5 @@ func (r *Reconciler) eventUnknown(ctx context.Context, s *v1alpha1.Stage, cause 
 	}
 	log.FromContext(ctx).Info("gave up the drain", "left", last, "cause", cause.Error())
 	r.Warn(s, v1alpha1.ReasonEventsLeft, lifecycle.ActionCleanup, fmt.Sprintf(
-		"gave up, since NATS has not answered for %s (%v); %s", r.CleanupTimeout, cause, last))
+		"gave up, since NATS could not be asked for %s (%v); %s", r.CleanupTimeout, cause, last))
 }

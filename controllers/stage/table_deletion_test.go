@@ -84,7 +84,7 @@ func TestDeletionTable(t *testing.T) {
 		"NATS does not answer":                 {func(g *goodbye) { g.err = silent }, began, waits(unreachable)},
 		"NATS has not answered for a while":    {func(g *goodbye) { g.err, g.failing = silent, 59*time.Second }, began, waits(unreachable)},
 		"NATS has not answered for too long":   {func(g *goodbye) { g.err, g.failing = silent, time.Minute }, began, gone("Warning EventsLeft")},
-		"the credentials are missing":          {func(g *goodbye) { g.err = missing }, began, waits(unreachable)},
+		"the credentials are missing":          {func(g *goodbye) { g.err = missing }, began, waits("Warning CredentialsNotFound")},
 		"the API server does not answer":       {func(g *goodbye) { g.err = errors.New("no") }, began, pass.Want{Conditions: "Ready absent", Next: "rate limited"}},
 		"somebody wrote the stage meanwhile":   {func(g *goodbye) { g.err = apierrors.NewConflict(deployments, "x", nil) }, began, pass.Want{Conditions: "Ready absent", Next: "after 50ms"}},
 		"the consumers cannot be deleted":      {func(g *goodbye) { g.deleting = silent }, began, waits(unreachable)},

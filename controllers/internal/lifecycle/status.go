@@ -31,8 +31,8 @@ func (c *Controller) Warn(object client.Object, reason, action, note string) {
 }
 
 func (c *Controller) eventRetriesCleanup(object client.Object, what string, cause error) {
-	c.Warn(object, v1alpha1.ReasonNATSUnreachable, ActionCleanup, fmt.Sprintf(
-		"cannot delete the %s yet, trying again until NATS has not answered for %s: %v", what, c.CleanupTimeout, cause))
+	c.Warn(object, cmp.Or(access.Reason(cause), v1alpha1.ReasonNATSUnreachable), ActionCleanup, fmt.Sprintf(
+		"cannot delete the %s yet, trying again until that has failed for %s: %v", what, c.CleanupTimeout, cause))
 }
 
 // PatchStatus patches the status of an object that was changed since before was copied from it, once and only when it was, and
