@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -54,9 +55,9 @@ type Reconciler struct {
 func (r *Reconciler) SetupWithManager(_ context.Context, mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("pipeline").
-		For(&v1alpha1.Pipeline{}, specChanged()).
+		For(&v1alpha1.Pipeline{}, builder.WithPredicates(specChanged())).
 		Watches(&appsv1.ControllerRevision{}, handler.EnqueueRequestsFromMapFunc(labelledPipeline), lifecycle.MadeOrGone()).
-		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(pipelineOf), stageChanged()).
+		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(pipelineOf), builder.WithPredicates(stageChanged())).
 		WatchesRawSource(r.Watch.Source(watch.Pipeline)).
 		WithOptions(r.Options()).
 		Complete(r)

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -56,12 +57,12 @@ type Reconciler struct {
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("stage").
-		For(&v1alpha1.Stage{}, stageChanged()).
+		For(&v1alpha1.Stage{}, builder.WithPredicates(stageChanged())).
 		Owns(&appsv1.Deployment{}).
 		Owns(&corev1.ConfigMap{}).
-		Owns(&appsv1.ControllerRevision{}, revised()).
-		Watches(&v1alpha1.Pipeline{}, handler.EnqueueRequestsFromMapFunc(r.stagesOf), pipelineChanged()).
-		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(r.siblings), leavingChanged()).
+		Owns(&appsv1.ControllerRevision{}, builder.WithPredicates(revised())).
+		Watches(&v1alpha1.Pipeline{}, handler.EnqueueRequestsFromMapFunc(r.stagesOf), builder.WithPredicates(pipelineChanged())).
+		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(r.siblings), builder.WithPredicates(leavingChanged())).
 		WatchesRawSource(r.Watch.Source(watch.Stage)).
 		WithOptions(r.Options()).
 		Build(r)
