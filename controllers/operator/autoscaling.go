@@ -79,9 +79,10 @@ func addBackend(mgr ctrl.Manager, options Options, meter *lag.Meter) (autoscale.
 		return autoscale.NewPrometheus(options.ScaleDownWindow), nil
 	case scaling.Direct:
 		return autoscale.Direct{}, nil
-	default:
+	case scaling.None:
 		return autoscale.None{}, nil
 	}
+	return nil, fmt.Errorf("autoscaling backend %q is unknown", options.AutoscalingBackend)
 }
 
 // readingsServer answers KEDA. It is no part of the metrics: KEDA has no token that the operator could check, and what it gets are two

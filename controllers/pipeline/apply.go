@@ -22,6 +22,11 @@ type outcome struct {
 	spared map[string]error
 	// natsErr: NATS could not be asked, before or in the middle.
 	natsErr error
+	// created and updated are streams; stages are the children that were written, by what came of it; pruned those that were deleted.
+	created []string
+	updated []jetstream.StreamChange
+	stages  map[apply.Outcome][]string
+	pruned  []string
 	// applied are the children that were written in this pass, by the name of the object:
 	// what their status says is of the past.
 	applied map[string]bool
@@ -35,15 +40,19 @@ type outcome struct {
 // waiting reports whether NATS has to be asked again soon.
 func (o outcome) waiting() bool { return o.natsErr != nil || len(o.refusals) > 0 }
 
+// nothing is what came of an intent of which nothing has been done yet.
+func nothing(s *decide.Observed) outcome {
+	return outcome{
+		streams: s.Streams, refusals: map[string]error{}, spared: map[string]error{}, natsErr: s.NATSErr,
+		stages: map[apply.Outcome][]string{}, applied: map[string]bool{},
+	}
+}
+
 // apply does all writes. Streams come first: a stage waits for them.
 func (r *Reconciler) apply(ctx context.Context, s *snapshot, in decide.Desired) outcome {
-	done := outcome{streams: s.Streams, refusals: map[string]error{}, spared: map[string]error{}, natsErr: s.NATSErr, applied: map[string]bool{}}
-	var created []string
+	done := nothing(s.Observed)
 	for _, change := range in.Streams {
-		stream, err := r.applyStream(s, change)
-		if stream != nil && change.Action == jetstream.ActionCreate {
-			created = append(created, change.Name)
-		}
+		stream, err := applyStream(s, change)
 		switch {
 		case jetstream.IsUnreachable(err):
 			done.natsErr = err
@@ -53,43 +62,38 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, in decide.Desired) 
 			done.refusals[change.Name] = s.nats.ExplainStream(err, change, s.Streams[change.Name])
 		case stream != nil:
 			done.streams[change.Name] = stream
+			if change.Action == jetstream.ActionCreate {
+				done.created = append(done.created, change.Name)
+			} else {
+				done.updated = append(done.updated, change)
+			}
 		}
 		if done.natsErr != nil {
 			break
 		}
 	}
-	r.eventStreamsCreated(s.Pipeline, created)
-	if done.natsErr == nil { // else status keeps naming them, and the next pass tells
-		r.eventRetained(s.Pipeline, in.Retained)
-	}
 	done.kubernetes = errors.Join(append(in.Failed,
-		r.applyChildren(ctx, s.Pipeline, in.Children, done.applied),
-		r.pruneChildren(ctx, s.Pipeline, in.Prune), // before the others learn that they read it no more
+		r.applyChildren(ctx, s.Pipeline, in.Children, &done),
+		r.pruneChildren(ctx, in.Prune, &done), // before the others learn that they read it no more
 		r.applyRevisions(ctx, in.Revisions, done.applied))...)
 	done.behind, done.accepted = r.applyAccepted(ctx, in.Accepted)
 	return done
 }
 
 // applyStream returns the stream when it wrote it.
-func (r *Reconciler) applyStream(s *snapshot, change jetstream.StreamChange) (*jetstream.Stream, error) {
+func applyStream(s *snapshot, change jetstream.StreamChange) (*jetstream.Stream, error) {
 	switch change.Action {
 	case jetstream.ActionCreate:
 		return s.nats.CreateStream(change.Config)
 	case jetstream.ActionUpdate:
-		stream, err := s.nats.UpdateStream(s.Streams[change.Name], change.Config)
-		if err == nil {
-			r.eventStreamUpdated(s.Pipeline, change)
-		}
-		return stream, err
+		return s.nats.UpdateStream(s.Streams[change.Name], change.Config)
 	default:
 		return nil, nil
 	}
 }
 
-func (r *Reconciler) applyChildren(ctx context.Context, pipeline *v1alpha1.Pipeline, children []decide.ChildStage, applied map[string]bool) error {
+func (r *Reconciler) applyChildren(ctx context.Context, pipeline *v1alpha1.Pipeline, children []decide.ChildStage, done *outcome) error {
 	var errs []error
-	results := map[apply.Outcome][]string{}
-	defer func() { r.eventStagesApplied(pipeline, results) }()
 	for _, c := range children {
 		desired, err := decide.Child(pipeline, c.Entry)
 		if err != nil {
@@ -103,22 +107,22 @@ func (r *Reconciler) applyChildren(ctx context.Context, pipeline *v1alpha1.Pipel
 			continue
 		}
 		if result != apply.Unchanged {
-			applied[name] = true
-			results[result] = append(results[result], name)
+			done.applied[name] = true
+			done.stages[result] = append(done.stages[result], name)
 		}
 	}
 	return errors.Join(errs...)
 }
 
 // pruneChildren deletes Stages whose entry is gone. Their finalizer deletes their consumers.
-func (r *Reconciler) pruneChildren(ctx context.Context, pipeline *v1alpha1.Pipeline, stages []v1alpha1.Stage) error {
+func (r *Reconciler) pruneChildren(ctx context.Context, stages []v1alpha1.Stage, done *outcome) error {
 	var errs []error
 	for _, stage := range stages {
 		if err := apply.Delete(ctx, r.Client, "Stage", &stage); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		r.eventStageDeleted(pipeline, stage.Name)
+		done.pruned = append(done.pruned, stage.Name)
 	}
 	return errors.Join(errs...)
 }

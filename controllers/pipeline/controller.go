@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -54,9 +55,9 @@ type Reconciler struct {
 func (r *Reconciler) SetupWithManager(_ context.Context, mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("pipeline").
-		For(&v1alpha1.Pipeline{}, specChanged()).
+		For(&v1alpha1.Pipeline{}, builder.WithPredicates(specChanged())).
 		Watches(&appsv1.ControllerRevision{}, handler.EnqueueRequestsFromMapFunc(labelledPipeline), lifecycle.MadeOrGone()).
-		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(pipelineOf), stageChanged()).
+		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(pipelineOf), builder.WithPredicates(stageChanged())).
 		WatchesRawSource(r.Watch.Source(watch.Pipeline)).
 		WithOptions(r.Options()).
 		Complete(r)
@@ -82,11 +83,24 @@ func (r *Reconciler) reconcile(ctx context.Context, pipeline *v1alpha1.Pipeline)
 	}
 	intent := decide.Decide(seen.Observed, r.Cluster, r.Settings)
 	done := r.apply(ctx, seen, intent)
-	rep := report{seen: seen.Observed, intent: intent, done: done, powerSafe: r.powerSafe(ctx, pipeline)}
-	r.eventDeadLettered(pipeline, seen.DeadLetters)
 	r.follow(seen)
+	rep := report{seen: seen.Observed, intent: intent, done: done, powerSafe: powerSafe(pipeline, func() (durability.Answer, string) { return r.Durability.Check(ctx) })}
+	return r.conclude(rep, func(before *v1alpha1.Pipeline) error { return r.PatchStatus(ctx, pipeline, before) })
+}
+
+// conclude says what came of a pass: in Events, in the status, which patch writes where it is another than before, and in when to look
+// again. It reads nothing.
+func (r *Reconciler) conclude(rep report, patch func(before *v1alpha1.Pipeline) error) (reconcile.Result, error) {
+	pipeline, done := rep.seen.Pipeline, rep.done
+	r.eventOutcome(pipeline, rep.intent, done)
+	r.eventDeadLettered(pipeline, rep.seen.DeadLetters)
 	before := pipeline.DeepCopy()
-	return lifecycle.End(func() error { return r.writeStatus(ctx, pipeline, before, rep) }, done.kubernetes, func() (reconcile.Result, error) {
+	writeStatus := func() error {
+		setStatus(&pipeline.Status, rep, r.Now())
+		observe(&pipeline.Status, &before.Status, r.Now())
+		return patch(before)
+	}
+	return lifecycle.End(writeStatus, done.kubernetes, func() (reconcile.Result, error) {
 		if done.accepted != nil || done.behind {
 			return catchUp(done.accepted == nil), done.accepted
 		}
@@ -109,13 +123,6 @@ func (r *Reconciler) follow(s *snapshot) {
 	}
 	r.Follow(s.Pipeline, s.nats, s.NATSErr, watch.Interest{Pipeline: client.ObjectKeyFromObject(s.Pipeline), Streams: decide.StreamsOf(s.Resolved.Plan)})
 	r.Watch.Pulse(s.Pipeline, s.Resolved.Plan.Ingress.Name)
-}
-
-// writeStatus patches the status once, and only when it changed or lastObserved is old.
-func (r *Reconciler) writeStatus(ctx context.Context, pipeline, before *v1alpha1.Pipeline, rep report) error {
-	setStatus(&pipeline.Status, rep, r.Now())
-	observe(&pipeline.Status, &before.Status, r.Now())
-	return r.PatchStatus(ctx, pipeline, before)
 }
 
 // observedEvery bounds the writes that tell nothing but that an operator is there: at most one for each Pipeline in this

@@ -21,13 +21,19 @@ func (r *Reconciler) finalize(ctx context.Context, pipeline *v1alpha1.Pipeline) 
 	if left > 0 {
 		return lifecycle.CleanupRetry, nil
 	}
-	if err := r.releaseStreams(ctx, pipeline); err != nil {
-		if r.RetriesCleanup(pipeline, "streams", err) {
-			return lifecycle.CleanupRetry, nil
-		}
-		r.eventLeftBehind(ctx, pipeline, err)
+	return r.released(ctx, pipeline, r.releaseStreams(ctx, pipeline)), nil
+}
+
+// released says when to release the streams again; 0 when they are released, or when that is given up.
+func (r *Reconciler) released(ctx context.Context, pipeline *v1alpha1.Pipeline, err error) time.Duration {
+	switch {
+	case err == nil:
+		return 0
+	case r.RetriesCleanup(pipeline, "streams", err):
+		return lifecycle.CleanupRetry
 	}
-	return 0, nil
+	r.eventLeftBehind(ctx, pipeline, err)
+	return 0
 }
 
 // deleteChildren returns how many children are still there.

@@ -15,6 +15,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/lifecycle"
+	"millrace.dev/millrace/controllers/pipeline/internal/decide"
 )
 
 // The actions of Events: what the operator was doing.
@@ -22,6 +23,21 @@ const (
 	actionStream = "ReconcileStream"
 	actionStage  = "ReconcileStage"
 )
+
+// eventOutcome tells of what a pass did.
+func (r *Reconciler) eventOutcome(p *v1alpha1.Pipeline, in decide.Desired, done outcome) {
+	for _, change := range done.updated {
+		r.eventStreamUpdated(p, change)
+	}
+	r.eventStreamsCreated(p, done.created)
+	if done.natsErr == nil { // else status keeps naming them, and the next pass tells
+		r.eventRetained(p, in.Retained)
+	}
+	r.eventStagesApplied(p, done.stages)
+	for _, name := range done.pruned {
+		r.eventStageDeleted(p, name)
+	}
+}
 
 // eventStreamsCreated tells of all of them in one Event. A stream that status names was there
 // before and has been lost.

@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -52,8 +51,8 @@ func setStatus(s *v1alpha1.PipelineStatus, rep report, now time.Time) {
 }
 
 // powerSafe says whether the NATS server is what durability PowerSafe demands; nil when that is
-// not demanded.
-func (r *Reconciler) powerSafe(ctx context.Context, p *v1alpha1.Pipeline) *status.Verdict {
+// not demanded. check asks the operator's own server.
+func powerSafe(p *v1alpha1.Pipeline, check func() (durability.Answer, string)) *status.Verdict {
 	const kind = v1alpha1.ConditionPowerSafe
 	if p.Spec.Streams.Durability != v1alpha1.DurabilityPowerSafe {
 		return nil
@@ -62,7 +61,7 @@ func (r *Reconciler) powerSafe(ctx context.Context, p *v1alpha1.Pipeline) *statu
 		return new(status.Noted(kind, v1alpha1.ReasonNotVerified,
 			"whether "+p.Spec.NATS.URL+" syncs every message is not known: the operator can ask its own NATS server alone (--nats-monitor-url)"))
 	}
-	switch answer, text := r.Durability.Check(ctx); answer {
+	switch answer, text := check(); answer {
 	case durability.Synced:
 		return new(status.True(kind, v1alpha1.ReasonSynced, text))
 	case durability.NotSynced:

@@ -2,15 +2,11 @@ package pipeline
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 
-	"github.com/nats-io/jsm.go/api"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"millrace.dev/millrace/api/v1alpha1"
-	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/pipeline/internal/decide"
@@ -40,21 +36,5 @@ func TestPipelineWithoutSnapshots(t *testing.T) {
 				t.Errorf("%s: %s; waits: %t", got.Status, got.Message, c.done.waiting())
 			}
 		})
-	}
-}
-
-// TestReasonsOfNATS: why NATS could not be asked is told as what it is; only silence is silence.
-func TestReasonsOfNATS(t *testing.T) {
-	refusal := api.ApiError{Code: 500, ErrCode: 10049, Description: "internal error"}
-	for want, err := range map[string]error{
-		v1alpha1.ReasonNATSUnreachable:     &jetstream.UnreachableError{Err: errors.New("no answer")},
-		v1alpha1.ReasonNATSForbidden:       &jetstream.ForbiddenError{Subject: "$JS.API.STREAM.CREATE.RAW"},
-		v1alpha1.ReasonCredentialsNotFound: &access.CredentialsError{Message: "no Secret"},
-		v1alpha1.ReasonStreamFailed:        fmt.Errorf("read stream RAW: %w", refusal),
-	} {
-		rep := report{seen: &decide.Observed{Resolved: graph.Resolved{Plan: &plan.Plan{}}}, done: outcome{natsErr: err}}
-		if got := streamsReady(rep); got.Reason != want || got.Status != metav1.ConditionFalse {
-			t.Errorf("%v: got %s %s, want %s", err, got.Status, got.Reason, want)
-		}
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -20,14 +19,14 @@ import (
 
 // specChanged lets through what changes the work to do: status patches, our own among
 // them, do not count, but for one that takes the status away.
-func specChanged() builder.Predicates {
-	return builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, restarted(), status.Lost()))
+func specChanged() predicate.Predicate {
+	return predicate.Or(predicate.GenerationChangedPredicate{}, restarted(), status.Lost())
 }
 
 // stageChanged lets through what a Pipeline does about its Stages or says of them. Of lag it
 // counts whether there is any: while there is, the sum is refreshed regularly.
-func stageChanged() builder.Predicates {
-	return builder.WithPredicates(lifecycle.Updated(func(before, after *v1alpha1.Stage) bool {
+func stageChanged() predicate.Predicate {
+	return lifecycle.Updated(func(before, after *v1alpha1.Stage) bool {
 		return before.Generation != after.Generation ||
 			!maps.Equal(before.Labels, after.Labels) ||
 			!equality.Semantic.DeepEqual(before.OwnerReferences, after.OwnerReferences) ||
@@ -36,7 +35,7 @@ func stageChanged() builder.Predicates {
 			before.Annotations[v1alpha1.AnnotationRestart] != after.Annotations[v1alpha1.AnnotationRestart] ||
 			(value(before.Status.Lag) > 0) != (value(after.Status.Lag) > 0) ||
 			!equality.Semantic.DeepEqual(before.Status.Duplicates, after.Status.Duplicates)
-	}))
+	})
 }
 
 // readiness of a stage, as far as its Pipeline repeats it.

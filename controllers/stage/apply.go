@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"millrace.dev/millrace/controllers/internal/apply"
+	"millrace.dev/millrace/controllers/internal/autoscale"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/stage/internal/decide"
 )
@@ -30,6 +31,12 @@ type outcome struct {
 	backlogs map[string]jetstream.Lag
 	// natsErr: NATS could not be asked, before or in the middle.
 	natsErr error
+	// changed are the consumers that were made or updated, dropped those that were deleted, by stream.
+	changed []jetstream.ConsumerChange
+	dropped map[string][]string
+	// objects are those of the workers, by what came of them; scaled is nil when their number stays.
+	objects map[apply.Outcome][]string
+	scaled  *autoscale.Scaled
 	// deployment is what came of the Deployment.
 	deployment apply.Outcome
 	// taken says that somebody else has the name of the autoscaler.
@@ -43,17 +50,23 @@ func (o outcome) waiting() bool { return o.natsErr != nil || o.streamMissing || 
 
 func key(stream, name string) string { return stream + "/" + name }
 
-// apply does all writes: consumers first, since a worker creates nothing.
-func (r *Reconciler) apply(ctx context.Context, s *snapshot, in decide.Desired) outcome {
+// nothing is what came of an intent of which nothing has been done yet.
+func nothing(s *decide.Observed, in decide.Desired) outcome {
 	done := outcome{
 		consumers: map[string]*jetstream.Consumer{}, refusals: map[string]error{}, backlogs: map[string]jetstream.Lag{},
-		natsErr: s.NATSErr, deployment: apply.Unchanged,
+		dropped: map[string][]string{}, objects: map[apply.Outcome][]string{}, natsErr: s.NATSErr, deployment: apply.Unchanged,
 	}
 	for _, c := range in.Consumers {
 		done.consumers[key(c.Stream, c.Name)] = c.Lane.Have
 	}
-	ready := r.applyConsumers(ctx, s, in.Consumers, &done)
-	r.dropConsumers(s, in, &done)
+	return done
+}
+
+// apply does all writes: consumers first, since a worker creates nothing.
+func (r *Reconciler) apply(ctx context.Context, s *snapshot, in decide.Desired) outcome {
+	done := nothing(s.Observed, in)
+	ready := applyConsumers(ctx, s, in.Consumers, &done)
+	dropConsumers(s, in, &done)
 	if in.Workers == nil && done.kubernetes == nil {
 		done.kubernetes = r.prune(ctx, s.Stage.Namespace, in)
 	}
@@ -65,13 +78,8 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, in decide.Desired) 
 }
 
 // applyConsumers reports whether all consumers exist as wanted.
-func (r *Reconciler) applyConsumers(ctx context.Context, s *snapshot, consumers []decide.Consumer, done *outcome) bool {
+func applyConsumers(ctx context.Context, s *snapshot, consumers []decide.Consumer, done *outcome) bool {
 	ready := done.natsErr == nil
-	var changed []jetstream.ConsumerChange
-	defer func() {
-		r.eventConsumers(s.Stage, changed)
-		r.eventBacklog(s.Stage, consumers, done.backlogs)
-	}()
 	for _, c := range consumers {
 		ready = ready && c.Ready()
 		done.streamMissing = done.streamMissing || c.StreamMissing
@@ -86,7 +94,7 @@ func (r *Reconciler) applyConsumers(ctx context.Context, s *snapshot, consumers 
 			done.refusals[key(c.Stream, c.Name)], ready = s.nats.ExplainConsumer(err), false
 		default:
 			done.consumers[key(c.Stream, c.Name)] = have
-			changed = append(changed, c.ConsumerChange)
+			done.changed = append(done.changed, c.ConsumerChange)
 			if c.Action == jetstream.ActionCreate {
 				done.created = true
 				done.natsErr = measureBacklog(ctx, s.nats, c, have, done)
@@ -109,9 +117,7 @@ func measureBacklog(ctx context.Context, nats *jetstream.Client, c decide.Consum
 	return nil
 }
 
-func (r *Reconciler) dropConsumers(s *snapshot, in decide.Desired, done *outcome) {
-	dropped := map[string][]string{}
-	defer func() { r.eventConsumersDropped(s.Stage, dropped) }()
+func dropConsumers(s *snapshot, in decide.Desired, done *outcome) {
 	for _, c := range in.Drop {
 		if done.natsErr != nil {
 			return
@@ -123,38 +129,32 @@ func (r *Reconciler) dropConsumers(s *snapshot, in decide.Desired, done *outcome
 		case err != nil:
 			done.refusals[key(c.Stream, c.Name)] = err
 		default:
-			dropped[c.Stream] = append(dropped[c.Stream], c.Name)
+			done.dropped[c.Stream] = append(done.dropped[c.Stream], c.Name)
 		}
 	}
 }
 
 func (r *Reconciler) applyWorkers(ctx context.Context, s *snapshot, in decide.Desired, done *outcome) error {
-	results := map[apply.Outcome][]string{}
-	defer func() { r.eventApplied(s.Stage, results) }()
 	name := *in.Workers.Config.Name
 	result, err := r.applyConfig(ctx, s, in)
 	if err != nil {
 		return fmt.Errorf("apply ConfigMap %s: %w", name, err)
 	}
-	results[result] = append(results[result], "ConfigMap "+name)
-	scaled, err := r.Autoscaler.Prepare(ctx, s.Workload(), s.Scaling, in.Workers.Autoscaling)
-	if err != nil {
+	done.objects[result] = append(done.objects[result], "ConfigMap "+name)
+	if done.scaled, err = r.Autoscaler.Prepare(ctx, s.Workload(), s.Scaling, in.Workers.Autoscaling); err != nil {
 		return err
-	}
-	if scaled != nil {
-		r.eventScaled(s.Stage, *scaled)
 	}
 	done.deployment, err = r.Applier.Apply(ctx, in.Workers.Deployment, s.Deployment)
 	if err != nil {
 		return fmt.Errorf("apply Deployment %s: %w", s.Stage.Name, err)
 	}
-	results[done.deployment] = append(results[done.deployment], "Deployment "+s.Stage.Name)
+	done.objects[done.deployment] = append(done.objects[done.deployment], "Deployment "+s.Stage.Name)
 	result, done.taken, err = r.Autoscaler.Apply(ctx, s.Workload(), s.Scaling, in.Workers.Autoscaling)
 	if err != nil {
 		return err
 	}
 	if result != apply.Unchanged {
-		results[result] = append(results[result], in.Workers.Autoscaling.Kind+" "+s.Stage.Name)
+		done.objects[result] = append(done.objects[result], in.Workers.Autoscaling.Kind+" "+s.Stage.Name)
 	}
 	return r.prune(ctx, s.Stage.Namespace, in)
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -56,12 +57,12 @@ type Reconciler struct {
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("stage").
-		For(&v1alpha1.Stage{}, stageChanged()).
+		For(&v1alpha1.Stage{}, builder.WithPredicates(stageChanged())).
 		Owns(&appsv1.Deployment{}).
 		Owns(&corev1.ConfigMap{}).
-		Owns(&appsv1.ControllerRevision{}, revised()).
-		Watches(&v1alpha1.Pipeline{}, handler.EnqueueRequestsFromMapFunc(r.stagesOf), pipelineChanged()).
-		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(r.siblings), leavingChanged()).
+		Owns(&appsv1.ControllerRevision{}, builder.WithPredicates(revised())).
+		Watches(&v1alpha1.Pipeline{}, handler.EnqueueRequestsFromMapFunc(r.stagesOf), builder.WithPredicates(pipelineChanged())).
+		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(r.siblings), builder.WithPredicates(leavingChanged())).
 		WatchesRawSource(r.Watch.Source(watch.Stage)).
 		WithOptions(r.Options()).
 		Build(r)
@@ -92,10 +93,18 @@ func (r *Reconciler) reconcile(ctx context.Context, stage *v1alpha1.Stage) (reco
 	intent := decide.Decide(seen.Observed, r.Cluster)
 	done := r.apply(ctx, seen, intent)
 	r.follow(seen)
-	before := stage.DeepCopy()
 	rep := report{seen: seen.Observed, intent: intent, done: done}
-	return lifecycle.End(func() error { return r.writeStatus(ctx, stage, before, rep) }, done.kubernetes, func() (reconcile.Result, error) {
-		return r.next(stage, before, done, r.progress.moved(client.ObjectKeyFromObject(stage), seen.Observed, r.Now())), nil
+	return r.conclude(rep, func(before *v1alpha1.Stage) error { return r.writeStatus(ctx, stage, before, rep) })
+}
+
+// conclude says what came of a pass: in Events, in the status, which write writes where it is another than before, and in when to look
+// again. It reads nothing.
+func (r *Reconciler) conclude(rep report, write func(before *v1alpha1.Stage) error) (reconcile.Result, error) {
+	stage, done := rep.seen.Stage, rep.done
+	r.eventOutcome(stage, rep.intent, done)
+	before := stage.DeepCopy()
+	return lifecycle.End(func() error { return write(before) }, done.kubernetes, func() (reconcile.Result, error) {
+		return r.next(stage, before, done, r.progress.moved(client.ObjectKeyFromObject(stage), rep.seen, r.Now())), nil
 	})
 }
 

@@ -68,6 +68,12 @@ func TestNoPassEndsWithoutStatus(t *testing.T) {
 // reconciler is one that finds these objects and no NATS server.
 func reconciler(t *testing.T, objects ...client.Object) *Reconciler {
 	t.Helper()
+	return reconcilerAt(t, "nats://127.0.0.1:1", objects...)
+}
+
+// reconcilerAt is one that finds these objects and a NATS server.
+func reconcilerAt(t *testing.T, url string, objects ...client.Object) *Reconciler {
+	t.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, appsv1.AddToScheme, corev1.AddToScheme, autoscalingv2.AddToScheme} {
 		if err := add(scheme); err != nil {
@@ -84,7 +90,7 @@ func reconciler(t *testing.T, objects ...client.Object) *Reconciler {
 	}
 	pool := jetstream.NewPool(jetstream.PoolOptions{})
 	t.Cleanup(pool.Close)
-	a := access.New(access.Options{Objects: c, Pool: pool, Default: jetstream.Server{URL: "nats://127.0.0.1:1"}})
+	a := access.New(access.Options{Objects: c, Pool: pool, Default: jetstream.Server{URL: url}})
 	return &Reconciler{
 		Controller: lifecycle.Controller{
 			Client: c, Applier: applier, Access: a, Recorder: events.NewFakeRecorder(100),

@@ -26,7 +26,19 @@ const drainLook = time.Second
 // finalize takes a Stage down: when it is drained, its workers, then its consumers. The ConfigMap goes with
 // the Stage.
 func (r *Reconciler) finalize(ctx context.Context, stage *v1alpha1.Stage) (wait time.Duration, err error) {
-	switch waits, err := r.drain(ctx, stage); {
+	waits, err := r.drain(ctx, stage)
+	if wait, err := r.afterDrain(ctx, stage, waits, err); wait > 0 || err != nil {
+		return wait, err
+	}
+	if waits, err := r.deleteDeployment(ctx, stage); err != nil || waits {
+		return drainLook, err
+	}
+	return r.released(ctx, stage, r.deleteConsumers(ctx, stage)), nil
+}
+
+// afterDrain says when to look at the drain again; 0 when the stage does not wait for it, or not any more.
+func (r *Reconciler) afterDrain(ctx context.Context, stage *v1alpha1.Stage, waits bool, err error) (time.Duration, error) {
+	switch {
 	case err != nil && access.Reason(err) == "":
 		return 0, err
 	case err != nil && r.RetriesCleanup(stage, "consumers", err):
@@ -37,16 +49,19 @@ func (r *Reconciler) finalize(ctx context.Context, stage *v1alpha1.Stage) (wait 
 		r.CleanupWorks(stage)
 		return drainLook, nil
 	}
-	if waits, err := r.deleteDeployment(ctx, stage); err != nil || waits {
-		return drainLook, err
-	}
-	if err := r.deleteConsumers(ctx, stage); err != nil {
-		if r.RetriesCleanup(stage, "consumers", err) {
-			return lifecycle.CleanupRetry, nil
-		}
-		r.eventLeftBehind(ctx, stage, err)
-	}
 	return 0, nil
+}
+
+// released says when to delete the consumers again; 0 when they are deleted, or when that is given up.
+func (r *Reconciler) released(ctx context.Context, stage *v1alpha1.Stage, err error) time.Duration {
+	switch {
+	case err == nil:
+		return 0
+	case r.RetriesCleanup(stage, "consumers", err):
+		return lifecycle.CleanupRetry
+	}
+	r.eventLeftBehind(ctx, stage, err)
+	return 0
 }
 
 // podSlack is how long after their grace period pods may take to be gone. Those of a node that is down never are.

@@ -52,26 +52,36 @@ func (r *Reconciler) drain(ctx context.Context, stage *v1alpha1.Stage) (waits bo
 	if err != nil {
 		return false, err
 	}
-	left, lost, upstream := l.left(in)
-	then := "the stage is deleted"
-	if upstream != "" {
-		then = "and those that stage " + upstream + " makes until it is gone, " + then
-	}
-	verdict := inputsDrained(stage, left, then)
+	verdict := r.waitsFor(ctx, l, in)
 	if verdict == nil {
-		if len(lost) > 0 {
-			streams, events := sumUp(lost)
-			r.eventUnprocessed(ctx, stage, fmt.Sprintf("no worker reads %s, where about %d events are left", streams, events))
-		}
-		return false, nil
-	}
-	if r.Now().Sub(stage.DeletionTimestamp.Time) > r.DrainTimeout {
-		r.eventUnprocessed(ctx, stage, fmt.Sprintf("gave up after %s: %s", r.DrainTimeout, verdict.Message))
 		return false, nil
 	}
 	old := stage.DeepCopy()
 	status.Set(&stage.Status.Conditions, stage.Generation, r.Now(), "", "", *verdict)
 	return true, r.PatchSharedStatus(ctx, stage, old)
+}
+
+// waitsFor is what a stage that is being deleted waits for; nil when all is processed, when nobody processes what is left, and when it
+// has waited long enough.
+func (r *Reconciler) waitsFor(ctx context.Context, l leftover, in *intake.Intake) *status.Verdict {
+	left, lost, upstream := l.left(in)
+	then := "the stage is deleted"
+	if upstream != "" {
+		then = "and those that stage " + upstream + " makes until it is gone, " + then
+	}
+	verdict := inputsDrained(l.stage, left, then)
+	if verdict == nil {
+		if len(lost) > 0 {
+			streams, events := sumUp(lost)
+			r.eventUnprocessed(ctx, l.stage, fmt.Sprintf("no worker reads %s, where about %d events are left", streams, events))
+		}
+		return nil
+	}
+	if r.Now().Sub(l.stage.DeletionTimestamp.Time) > r.DrainTimeout {
+		r.eventUnprocessed(ctx, l.stage, fmt.Sprintf("gave up after %s: %s", r.DrainTimeout, verdict.Message))
+		return nil
+	}
+	return verdict
 }
 
 // gatherLeftover says whether workers are there to process what is left, and whether it would be lost if they did

@@ -12,7 +12,6 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
-	"millrace.dev/millrace/controllers/internal/lifecycle"
 	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/stage/internal/decide"
 )
@@ -161,34 +160,5 @@ func TestInputsThatFollowEachOther(t *testing.T) {
 	s.Intake.Former = s.Intake.Former[1:]
 	if in = decide.Decide(s, ""); in.Run != between {
 		t.Errorf("got revision %s, want the second", in.Run.Name)
-	}
-}
-
-// TestLookAtFormerInputs: often while workers are at work on them, and not for what nobody does.
-func TestLookAtFormerInputs(t *testing.T) {
-	away := &jetstream.UnreachableError{Server: "nats://nats:4222", Err: errors.New("timeout")}
-	for name, test := range map[string]struct {
-		reason string
-		err    error
-		want   bool
-	}{
-		"workers are at work":  {v1alpha1.ReasonEventsLeft, nil, true},
-		"nobody reads them":    {v1alpha1.ReasonRevisionLost, nil, false},
-		"NATS does not answer": {v1alpha1.ReasonEventsLeft, away, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s, _ := moved(t)
-			marked(s, test.reason)
-			s.Stage.Status.Conditions = append(s.Stage.Status.Conditions, metav1.Condition{
-				Type: v1alpha1.ConditionConsumersReady, Status: metav1.ConditionFalse, LastTransitionTime: metav1.NewTime(time.Unix(1_700_000_000, 0)),
-			})
-			r := &Reconciler{Controller: lifecycle.Controller{
-				Now: func() time.Time { return time.Unix(1_700_000_100, 0) }, Resync: time.Hour, Fresh: 10 * time.Second,
-			}}
-			got := r.next(s.Stage, s.Stage, outcome{natsErr: test.err}, false).RequeueAfter
-			if soon := got == time.Second; soon != test.want {
-				t.Errorf("looks again after %s", got)
-			}
-		})
 	}
 }

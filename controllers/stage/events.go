@@ -26,6 +26,17 @@ const (
 	actionWorkers  = "ReconcileWorkers"
 )
 
+// eventOutcome tells of what a pass did.
+func (r *Reconciler) eventOutcome(s *v1alpha1.Stage, in decide.Desired, done outcome) {
+	r.eventConsumers(s, done.changed)
+	r.eventBacklog(s, in.Consumers, done.backlogs)
+	r.eventConsumersDropped(s, done.dropped)
+	if done.scaled != nil {
+		r.eventScaled(s, *done.scaled)
+	}
+	r.eventApplied(s, done.objects)
+}
+
 // eventConsumers tells of the lanes to which the same was done in one Event.
 func (r *Reconciler) eventConsumers(s *v1alpha1.Stage, changes []jetstream.ConsumerChange) {
 	known := map[decide.Durable]bool{}
@@ -143,5 +154,5 @@ func (r *Reconciler) eventUnknown(ctx context.Context, s *v1alpha1.Stage, cause 
 	}
 	log.FromContext(ctx).Info("gave up the drain", "left", last, "cause", cause.Error())
 	r.Warn(s, v1alpha1.ReasonEventsLeft, lifecycle.ActionCleanup, fmt.Sprintf(
-		"gave up, since NATS has not answered for %s (%v); %s", r.CleanupTimeout, cause, last))
+		"gave up, since NATS could not be asked for %s (%v); %s", r.CleanupTimeout, cause, last))
 }

@@ -1,17 +1,12 @@
 package stage
 
 import (
-	"errors"
-	"fmt"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/jsm.go/api"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"millrace.dev/millrace/api/v1alpha1"
-	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/revision"
@@ -56,19 +51,5 @@ func TestConsumersInStatus(t *testing.T) {
 				t.Error(diff)
 			}
 		})
-	}
-}
-
-// TestWhatNATSAnsweredIsSaid: a server that refuses a request is not one that does not answer.
-func TestWhatNATSAnsweredIsSaid(t *testing.T) {
-	for want, err := range map[string]error{
-		v1alpha1.ReasonConsumerFailed:      fmt.Errorf("read consumer c: %w", api.ApiError{Code: 500, Description: "insufficient storage"}),
-		v1alpha1.ReasonNATSUnreachable:     &jetstream.UnreachableError{Server: "nats://nats:4222", Err: errors.New("timeout")},
-		v1alpha1.ReasonCredentialsNotFound: &access.CredentialsError{Message: "no secret"},
-	} {
-		got := consumersReady(report{seen: &decide.Observed{Newest: &revision.Revision{}}, done: outcome{natsErr: err}})
-		if got.Status != metav1.ConditionFalse || got.Reason != want || got.Message != err.Error() {
-			t.Errorf("got %+v, want %s: %v", got, want, err)
-		}
 	}
 }

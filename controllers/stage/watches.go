@@ -7,7 +7,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -22,8 +21,8 @@ import (
 
 // stageChanged lets through what changes the work to do: status patches, our own among
 // them, do not count, but for one that takes the status away.
-func stageChanged() builder.Predicates {
-	return builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, status.Lost(), acceptedTurned()))
+func stageChanged() predicate.Predicate {
+	return predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, status.Lost(), acceptedTurned())
 }
 
 // acceptedTurned lets through what the Pipeline controller says of a Stage: whether it is ready hangs on it.
@@ -38,16 +37,16 @@ func acceptedTurned() predicate.Predicate {
 }
 
 // pipelineChanged lets through what the stages of a pipeline wait for: its streams, and that it goes.
-func pipelineChanged() builder.Predicates {
-	return builder.WithPredicates(lifecycle.Updated(func(before, after *v1alpha1.Pipeline) bool {
+func pipelineChanged() predicate.Predicate {
+	return lifecycle.Updated(func(before, after *v1alpha1.Pipeline) bool {
 		return streamsReady(before) != streamsReady(after) || before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero()
-	}))
+	})
 }
 
 // revised lets through that a revision is written or is gone, and what is noted on it: whether this release would make another one of the
 // same manifests. What it holds does not change.
-func revised() builder.Predicates {
-	return builder.WithPredicates(predicate.AnnotationChangedPredicate{})
+func revised() predicate.Predicate {
+	return predicate.AnnotationChangedPredicate{}
 }
 
 func streamsReady(pipeline *v1alpha1.Pipeline) bool {
@@ -69,13 +68,13 @@ func (r *Reconciler) stagesOf(ctx context.Context, object client.Object) []recon
 }
 
 // leavingChanged lets through that a Stage begins to go, or is gone: others read what it makes until then.
-func leavingChanged() builder.Predicates {
-	return builder.WithPredicates(predicate.Funcs{
+func leavingChanged() predicate.Predicate {
+	return predicate.Funcs{
 		CreateFunc: func(event.CreateEvent) bool { return false },
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			return e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
 		},
-	})
+	}
 }
 
 // siblings maps a Stage to the other Stages of its Pipeline.

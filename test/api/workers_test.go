@@ -16,15 +16,18 @@ import (
 	"millrace.dev/millrace/workers/correlate"
 	"millrace.dev/millrace/workers/enrich"
 	enrichkubernetes "millrace.dev/millrace/workers/enrich/kubernetes"
+	"millrace.dev/millrace/workers/route"
 	"millrace.dev/millrace/workers/sink"
 	"millrace.dev/millrace/workers/stage"
+	"millrace.dev/millrace/workers/transform"
 	"millrace.dev/millrace/workers/validate"
 )
 
 // TestWorkersTakeWhatIsAccepted plans every stage that the API server accepts and makes it as
 // a worker does: what passes the bounds and rules never fails in a pod.
 func TestWorkersTakeWhatIsAccepted(t *testing.T) {
-	kinds := stage.NewRegistry(validate.NewFactory(), enrich.NewFactory(enrichkubernetes.Choice{}.Open), correlate.NewFactory(), analyze.NewFactory(), sink.NewFactory())
+	kinds := stage.NewRegistry(validate.NewFactory(), enrich.NewFactory(enrichkubernetes.Choice{}.Open), correlate.NewFactory(), analyze.NewFactory(),
+		route.NewFactory(), transform.NewFactory(), sink.NewFactory())
 	accepted := nodesAccepted()
 	accepted["bare enrich"] = `{validate: null, enrich: {kubernetes: {}, semantic: {}, trace: {}, impact: {}}}`
 	accepted["bare correlate"] = `{validate: null, correlate: {realtime: {}, window: {}}}`

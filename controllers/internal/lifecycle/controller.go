@@ -74,20 +74,20 @@ func (c *Controller) Pass(ctx context.Context, name types.NamespacedName, object
 		}
 		c.Watch.Forget(c.Kind, name)
 		c.failures.forget(name)
-		return again(steps.Gone(ctx))
+		return Again(steps.Gone(ctx))
 	}
 	defer c.Work.Reconciling(string(c.Kind), object, status.ConditionsOf(object), &err)()
 	if c.Applier.Behind(object) {
 		return reconcile.Result{RequeueAfter: apply.CatchUp}, nil
 	}
 	if !object.GetDeletionTimestamp().IsZero() {
-		return again(c.finalize(ctx, object, steps.Finalize))
+		return Again(c.finalize(ctx, object, steps.Finalize))
 	}
 	// Adding the finalizer does not change the generation: this pass goes on.
 	if err := apply.AddFinalizer(ctx, c.Client, object); err != nil {
-		return again(reconcile.Result{}, err)
+		return Again(reconcile.Result{}, err)
 	}
-	return again(steps.Reconcile(ctx))
+	return Again(steps.Reconcile(ctx))
 }
 
 func (c *Controller) finalize(ctx context.Context, object client.Object, takeDown func(context.Context) (time.Duration, error)) (reconcile.Result, error) {
@@ -104,8 +104,8 @@ func (c *Controller) finalize(ctx context.Context, object client.Object, takeDow
 	return reconcile.Result{}, apply.RemoveFinalizer(ctx, c.Client, object)
 }
 
-// again has a pass repeated that wrote to an object which somebody else had written to since it was read: that is no failure.
-func again(result reconcile.Result, err error) (reconcile.Result, error) {
+// Again has a pass repeated that wrote to an object which somebody else had written to since it was read: that is no failure.
+func Again(result reconcile.Result, err error) (reconcile.Result, error) {
 	if apierrors.IsConflict(err) {
 		return reconcile.Result{RequeueAfter: apply.CatchUp}, nil
 	}

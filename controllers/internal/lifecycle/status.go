@@ -31,15 +31,17 @@ func (c *Controller) Warn(object client.Object, reason, action, note string) {
 }
 
 func (c *Controller) eventRetriesCleanup(object client.Object, what string, cause error) {
-	c.Warn(object, v1alpha1.ReasonNATSUnreachable, ActionCleanup, fmt.Sprintf(
-		"cannot delete the %s yet, trying again until NATS has not answered for %s: %v", what, c.CleanupTimeout, cause))
+	c.Warn(object, cmp.Or(access.Reason(cause), v1alpha1.ReasonNATSUnreachable), ActionCleanup, fmt.Sprintf(
+		"cannot delete the %s yet, trying again until that has failed for %s: %v", what, c.CleanupTimeout, cause))
 }
 
 // PatchStatus patches the status of an object that was changed since before was copied from it, once and only when it was, and
 // records an Event for each condition that turned.
 func (c *Controller) PatchStatus(ctx context.Context, object, before client.Object) error {
 	wrote, err := c.Applier.Status(ctx, object, before)
-	c.eventTurned(wrote, object, before)
+	if wrote {
+		c.EventTurned(object, before)
+	}
 	return err
 }
 
@@ -47,14 +49,14 @@ func (c *Controller) PatchStatus(ctx context.Context, object, before client.Obje
 // when somebody wrote the object since it was read.
 func (c *Controller) PatchSharedStatus(ctx context.Context, object, before client.Object) error {
 	wrote, err := c.Applier.SharedStatus(ctx, object, before)
-	c.eventTurned(wrote, object, before)
+	if wrote {
+		c.EventTurned(object, before)
+	}
 	return err
 }
 
-func (c *Controller) eventTurned(wrote bool, object, before client.Object) {
-	if !wrote {
-		return
-	}
+// EventTurned records an Event for each condition that is another than before.
+func (c *Controller) EventTurned(object, before client.Object) {
 	for _, turned := range status.Turned(*status.ConditionsOf(before), *status.ConditionsOf(object)) {
 		record := c.Normal
 		if status.Worrying(turned) {
