@@ -1,6 +1,7 @@
 package http
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,8 +12,10 @@ import (
 )
 
 const (
-	// maxAnswer is how much of an answer is kept for people, maxDrained how much is read so that the connection can be used again.
-	maxAnswer  = 512
+	// maxAnswer is how much of an answer is kept for people, and maxRead how much it is taken from; maxDrained is how much else is read so that
+	// the connection can be used again.
+	maxAnswer  = 256
+	maxRead    = 4 << 10
 	maxDrained = 64 << 10
 	// maxWait bounds what a server may ask for.
 	maxWait = time.Hour
@@ -45,20 +48,24 @@ func (r *refusal) ofContent() bool {
 // judge says what an answer means: nil, a refusal, or the fault of the moment.
 func (s *Stage) judge(answer *http.Response) error {
 	defer answer.Body.Close() //nolint:errcheck // read only
-	text, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	text, _ := io.ReadAll(io.LimitReader(answer.Body, maxRead))
 	_, _ = io.CopyN(io.Discard, answer.Body, maxDrained)
 	status := answer.StatusCode
 	if status >= 200 && status < 300 {
 		return nil
 	}
-	said := &refusal{status, printable(text)}
+	said := &refusal{status, short(s.hidden(printable(text), answer.Request.URL))}
 	switch {
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests, status >= 500:
 		s.askedToWait(answer.Header.Get("Retry-After"))
 	case status >= 400:
 		return said
 	case status >= 300:
-		return fmt.Errorf("the server answers %d and wants the events at another URL, which is not followed: %s", status, answer.Header.Get("Location"))
+		moved := fmt.Sprintf("the server answers %d and wants the events at another URL, which is not followed", status)
+		if s.settings.URLFile == "" {
+			moved += ": " + short(printable([]byte(answer.Header.Get("Location"))))
+		}
+		return errors.New(moved)
 	}
 	return fmt.Errorf("%s", said.Error())
 }
@@ -81,4 +88,12 @@ func printable(text []byte) string {
 	return strings.Join(strings.FieldsFunc(strings.ToValidUTF8(string(text), "?"), func(r rune) bool {
 		return unicode.IsSpace(r) || !unicode.IsPrint(r)
 	}), " ")
+}
+
+// short cuts a text that is for people.
+func short(text string) string {
+	if len(text) <= maxAnswer {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxAnswer], "") + "..."
 }

@@ -320,3 +320,51 @@ func TestSecrets(t *testing.T) {
 		t.Errorf("verdict %v: %v", d.Verdict, d.Err)
 	}
 }
+
+// TestSecretURL: no part of it is in an error, which goes into logs and conditions: not when the server is away, nor from what it answers.
+func TestSecretURL(t *testing.T) {
+	path := "/services/T0/hunter2?token=swordfish"
+	answers := map[string]http.HandlerFunc{
+		"redirects": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "/login?token=swordfish")
+			w.WriteHeader(http.StatusFound)
+		},
+		"redirects to no URL": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "http://%zz/?token=swordfish")
+			w.WriteHeader(http.StatusFound)
+		},
+		"repeats the path": func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, "cannot POST "+r.URL.RequestURI()+" or "+strings.Repeat("x", 170)+r.URL.Path+strings.Repeat("long", 100), http.StatusInternalServerError)
+		},
+		"hangs up": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"is slow":  func(_ http.ResponseWriter, r *http.Request) { _, _ = io.ReadAll(r.Body); <-r.Context().Done() },
+		"is away":  nil,
+	}
+	for name, answer := range answers {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(answer)
+			defer server.Close()
+			if answer == nil {
+				server.Close()
+			}
+			file := filepath.Join(t.TempDir(), "url")
+			if err := os.WriteFile(file, []byte(server.URL+path), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			b := batch(t, 1)
+			process(t, sink(t, config.HTTPSink{URLFile: file, Format: config.FormatBatch, MaxEvents: 4, Timeout: config.Duration(100 * time.Millisecond)}), b)
+			d := b.Decision(0)
+			if d.Verdict != stage.Retry || !stage.IsUnavailable(d.Err) {
+				t.Fatalf("verdict %v: %v", d.Verdict, d.Err)
+			}
+			for _, secret := range []string{"services", "hunter2", "swordfish", strings.TrimPrefix(server.URL, "http://")} {
+				if strings.Contains(d.Err.Error(), secret) {
+					t.Errorf("%q has %q of the URL", d.Err, secret)
+				}
+			}
+			if len(d.Err.Error()) > 400 {
+				t.Errorf("an error of %d bytes: %v", len(d.Err.Error()), d.Err)
+			}
+		})
+	}
+}
