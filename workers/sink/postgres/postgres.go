@@ -25,11 +25,6 @@ const (
 	connectTimeout = 10 * time.Second
 )
 
-// begin begins a transaction. A worker that is frozen in one holds the lane no longer than the server waits for it; one that waits for such a lane
-// says so.
-const begin = "BEGIN; SET LOCAL lock_timeout = '10s'; SET LOCAL idle_in_transaction_session_timeout = '20s'; SET LOCAL tcp_keepalives_idle = 15; " +
-	"SET LOCAL tcp_keepalives_interval = 5; SET LOCAL tcp_keepalives_count = 3"
-
 // Target keeps events as rows of a table.
 type Target struct {
 	settings config.PostgresSink
@@ -37,6 +32,7 @@ type Target struct {
 	copyFrom string
 	now      func() time.Time
 	pool     *pgxpool.Pool
+	waits    waits
 
 	preparing sync.Mutex
 	prepared  bool
@@ -48,7 +44,7 @@ func New(c *config.PostgresSink, now func() time.Time) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Target{settings: *c, now: now}
+	t := &Target{settings: *c, now: now, waits: defaultWaits}
 	names := make([]string, len(c.Columns))
 	for i, from := range c.Columns {
 		made, err := newColumn(env, from)
@@ -136,6 +132,9 @@ func (t *Target) Store(ctx context.Context, lane string, rows []any, from, to st
 		}
 		return t.copy(ctx, tx, rows)
 	})
+	if isLocked(err) {
+		return t.release(ctx, lane, err)
+	}
 	if !ofRow(err) || len(rows) == 0 {
 		return t.missed(err)
 	}
@@ -151,7 +150,7 @@ func (t *Target) Store(ctx context.Context, lane string, rows []any, from, to st
 
 // transaction commits what f does, unless it fails.
 func (t *Target) transaction(ctx context.Context, f func(pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, t.pool, pgx.TxOptions{BeginQuery: begin}, f)
+	return pgx.BeginTxFunc(ctx, t.pool, pgx.TxOptions{BeginQuery: t.waits.begin()}, f)
 }
 
 // copy copies rows.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/test/harness/postgres"
@@ -239,6 +241,42 @@ func makesTables(t *testing.T, server *postgres.Server) {
 	types := query[string](t, url, "SELECT data_type::text FROM information_schema.columns WHERE table_name = 'events' ORDER BY ordinal_position")
 	if diff := cmp.Diff([]string{"text", "jsonb"}, types); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+// isFrozen: a worker that is frozen within a COPY loses the lane, though not before it has held it for long.
+func isFrozen(t *testing.T, server *postgres.Server) {
+	url := server.Database(t, "frozen")
+	to := target(t, settings(t, url))
+	to.SetWaits(300*time.Millisecond, 2*time.Second)
+	rows := []any{row(t, to, &eventv1.Event{Id: "a"})}
+	if err := to.Store(t.Context(), "lane", nil, "", "a"); err != nil {
+		t.Fatal(err)
+	}
+	frozen, err := pgx.Connect(t.Context(), url+"&application_name=millrace")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := frozen.Exec(t.Context(), "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 2000; UPDATE millrace_places SET place = 'b' WHERE lane = 'lane'"); err != nil {
+		t.Fatal(err)
+	}
+	never, end := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := frozen.PgConn().CopyFrom(t.Context(), never, "COPY events (id) FROM STDIN")
+		ended <- err
+	}()
+	defer end.Close()
+	began := time.Now()
+	for err = errors.New("not yet"); err != nil && time.Since(began) < 15*time.Second; {
+		err = to.Store(t.Context(), "lane", rows, "a", "c")
+	}
+	if took := time.Since(began); err != nil || took < time.Second {
+		t.Errorf("after %s: %v", took, err)
+	}
+	_ = end.Close()
+	if err := <-ended; err == nil {
+		t.Error("the frozen worker goes on")
 	}
 }
 
