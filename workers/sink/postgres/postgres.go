@@ -91,6 +91,8 @@ func (t *Target) connection() (*pgx.ConnConfig, error) {
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = connectTimeout
 	}
+	// Rows are made as UTF-8, whatever the default of the role, the database or the URL is.
+	c.RuntimeParams["client_encoding"] = "UTF8"
 	// Without prepared statements, a pooler may stand between.
 	c.DefaultQueryExecMode = pgx.QueryExecModeExec
 	if _, ok := c.RuntimeParams["application_name"]; !ok {
@@ -143,7 +145,7 @@ func (t *Target) Store(ctx context.Context, lane string, rows []any, from, to st
 	case failed != nil:
 		return t.missed(failed)
 	case refused == nil: // each of them is taken now
-		return err
+		return shorten(err)
 	}
 	return refused
 }
@@ -196,10 +198,10 @@ func (t *Target) missed(err error) error {
 		t.prepared = false
 		t.preparing.Unlock()
 	}
-	return err
+	return shorten(err)
 }
 
 // refusal is what the server says of a row.
 func refusal(i int, err error) stage.RefusedRow {
-	return stage.RefusedRow{Row: i, Reason: reasonOf(err), Err: err}
+	return stage.RefusedRow{Row: i, Reason: reasonOf(err), Err: shorten(err)}
 }

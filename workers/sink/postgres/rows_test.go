@@ -75,6 +75,8 @@ func TestRows(t *testing.T) {
 		"double that is none":        {config.SinkColumn{Type: config.ColumnDouble, Expression: "event.attributes.nan"}, "NaN"},
 		"bool":                       {config.SinkColumn{Type: config.ColumnBool, Expression: "event.severity > 8"}, "true"},
 		"time":                       {config.SinkColumn{Type: config.ColumnTimestamp, Expression: "event.time"}, "2026-03-01T12:00:00.123456789Z"},
+		"time that is null":          {config.SinkColumn{Type: config.ColumnTimestamp, Expression: "event.attributes[?'none'].orValue(null)"}, `\N`},
+		"no time":                    {config.SinkColumn{Type: config.ColumnTimestamp, Expression: "event.attributes.code"}, "expression_error"},
 		"JSON that is made":          {config.SinkColumn{Type: config.ColumnJSON, Expression: "{'b': event.id, 'a': [1, 0.5]}"}, `{"a":[1,0.5],"b":"a\\tb\\\\c\\nd\\re"}`},
 		"JSON with a double of none": {config.SinkColumn{Type: config.ColumnJSON, Expression: "{'b': event.attributes.nan}"}, "data_exception"},
 		"JSON with U+0000":           {config.SinkColumn{Type: config.ColumnJSON}, "data_exception"},
@@ -88,6 +90,33 @@ func TestRows(t *testing.T) {
 	e.Body = `text that reads \u0000`
 	if got := made(t, config.SinkColumn{Type: config.ColumnJSON}, e); !strings.Contains(got, `text that reads \\\\u0000`) {
 		t.Errorf("a backslash before u0000 is taken for U+0000: %s", got)
+	}
+}
+
+// TestErrorsAreShort: an error has no whole value, which may be large and personal.
+func TestErrorsAreShort(t *testing.T) {
+	long := strings.Repeat("personal ", 1000)
+	e := &eventv1.Event{Body: long, Attributes: []*eventv1.KeyValue{attribute("text", long)}}
+	for _, c := range []config.SinkColumn{
+		{Name: "c", Type: config.ColumnTimestamp, Expression: "event.attributes.text.size() > 3"},
+		{Name: "c", Type: config.ColumnInt, Expression: "event.attributes.text"},
+		{Name: "c", Type: config.ColumnInt, Expression: "int(event.attributes.text)"},
+		{Name: "c", Type: config.ColumnInt, Expression: "event.attributes[event.body]"},
+		{Name: "c", Type: config.ColumnDouble, Expression: "double(event.body)"},
+		{Name: "c", Type: config.ColumnTimestamp, Expression: "timestamp(event.body)"},
+		{Name: "c", Type: config.ColumnBool, Expression: "bool(event.body)"},
+	} {
+		to, err := sink.New(&config.PostgresSink{Table: "t", Columns: []config.SinkColumn{c}}, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		view, err := event.FromProto(e, event.Origin{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := to.Row(&view); err == nil || len(err.Error()) > 400 {
+			t.Errorf("%s: an error of %d bytes: %.600v", c.Expression, len(fmt.Sprint(err)), err)
+		}
 	}
 }
 
@@ -112,7 +141,7 @@ func refuses(t *testing.T, server *postgres.Server) {
 		reason, says string
 	}{
 		{&eventv1.Event{Id: "range", Attributes: []*eventv1.KeyValue{attribute("small", 70_000)}}, "data_exception", "out of range"},
-		{&eventv1.Event{Id: "time", Attributes: []*eventv1.KeyValue{attribute("at", "yesterday, or so")}}, "data_exception", "invalid input syntax"},
+		{&eventv1.Event{Id: "time", Attributes: []*eventv1.KeyValue{attribute("at", "yesterday"+strings.Repeat(", or so", 1000))}}, "data_exception", "invalid input syntax"},
 		{&eventv1.Event{Id: "json", Attributes: []*eventv1.KeyValue{attribute("doc", `{"half":`)}}, "data_exception", "json"},
 		{&eventv1.Event{Id: "surrogate", Attributes: []*eventv1.KeyValue{attribute("doc", `"\ud800"`)}}, "data_exception", "json"},
 		{&eventv1.Event{Id: "good 1"}, "constraint_violation", "duplicate key"}, // twice in one step: the second
@@ -147,7 +176,7 @@ func refuses(t *testing.T, server *postgres.Server) {
 	for _, r := range refused.Rows {
 		gone[r.Row] = true
 		b := bad[numbers[r.Row]]
-		if _, is := numbers[r.Row]; !is || r.Reason != b.reason || !strings.Contains(r.Err.Error(), b.says) {
+		if _, is := numbers[r.Row]; !is || r.Reason != b.reason || !strings.Contains(r.Err.Error(), b.says) || len(r.Err.Error()) > 300 {
 			t.Errorf("row %d is refused, reason %s: %v; want %s, %s", r.Row, r.Reason, r.Err, b.reason, b.says)
 		}
 	}
@@ -237,6 +266,13 @@ func makesTables(t *testing.T, server *postgres.Server) {
 	}
 	if err := to.Store(t.Context(), "lane", []any{row(t, to, &eventv1.Event{Id: "a"})}, "", "a"); err != nil {
 		t.Errorf("the table is not made again: %v", err)
+	}
+	exec(t, url, "ALTER DATABASE tables SET client_encoding = 'LATIN1'")
+	if err := target(t, c).Store(t.Context(), "latin", []any{row(t, to, &eventv1.Event{Id: "grün"})}, "", "a"); err != nil {
+		t.Error(err)
+	}
+	if got := query[string](t, url+"&client_encoding=UTF8", "SELECT id FROM events WHERE id LIKE 'gr%'"); len(got) != 1 || got[0] != "grün" {
+		t.Errorf("got %q of a database whose clients write Latin 1", got)
 	}
 	types := query[string](t, url, "SELECT data_type::text FROM information_schema.columns WHERE table_name = 'events' ORDER BY ordinal_position")
 	if diff := cmp.Diff([]string{"text", "jsonb"}, types); diff != "" {
