@@ -115,16 +115,14 @@ func (s *Stage) send(ctx context.Context, items []item, refused map[int]error) e
 	switch {
 	case !errors.As(err, &blamed):
 		return err
-	case len(items) > 1 && blamed.ofContent():
+	case len(items) > 1:
 		half := len(items) / 2
 		if err := s.send(ctx, items[:half], refused); err != nil {
 			return err
 		}
 		return s.send(ctx, items[half:], refused)
 	}
-	for _, it := range items {
-		refused[it.index] = err
-	}
+	refused[items[0].index] = err
 	return nil
 }
 

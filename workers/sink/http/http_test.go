@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -225,8 +226,9 @@ func TestAwayInTheMiddle(t *testing.T) {
 // TestAnswers: who is to blame for what.
 func TestAnswers(t *testing.T) {
 	for status, want := range map[int]string{
-		200: "kept", 202: "kept", 204: "kept", 301: "retried", 400: "dead_lettered", 401: "dead_lettered", 404: "dead_lettered", 408: "retried",
-		413: "dead_lettered", 425: "retried", 429: "retried", 500: "retried", 503: "retried",
+		200: "kept", 202: "kept", 204: "kept", 301: "retried", 400: "dead_lettered", 401: "retried", 402: "retried", 403: "retried", 404: "retried",
+		405: "retried", 407: "retried", 408: "retried", 409: "dead_lettered", 410: "retried", 413: "dead_lettered", 415: "dead_lettered",
+		418: "retried", 422: "dead_lettered", 425: "retried", 429: "retried", 500: "retried", 503: "retried",
 	} {
 		_, c := serve(t, func(w http.ResponseWriter, _ []string) int {
 			w.Header().Set("Location", "http://127.0.0.1:1/")
@@ -236,6 +238,9 @@ func TestAnswers(t *testing.T) {
 		process(t, sink(t, c), b)
 		if got := verdicts(b)[0]; got != want {
 			t.Errorf("%d: %s, want %s", status, got, want)
+		}
+		if d := b.Decision(0); d.Verdict == stage.Retry && (!stage.IsUnavailable(d.Err) || !strings.Contains(d.Err.Error(), strconv.Itoa(status))) {
+			t.Errorf("%d counts an attempt, or does not say why: %v", status, d.Err)
 		}
 	}
 }
