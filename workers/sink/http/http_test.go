@@ -287,6 +287,60 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
+// TestSlowServer: what a slow server has taken within a call counts, and the next call goes on behind it, with the same requests.
+func TestSlowServer(t *testing.T) {
+	rc, c := serve(t, func(http.ResponseWriter, []string) int { time.Sleep(60 * time.Millisecond); return 0 })
+	s := sink(t, c)
+	sizes, calls := []int{8, 3, 2, 4, 1, 6}, 0
+	var want []string
+	for i := range sizes {
+		for j := range sizes[i] {
+			want = append(want, fmt.Sprintf("%d.%d", i+1, j))
+		}
+	}
+	b := batch(t, sizes...)
+	for left := b.Events; len(left) > 0; calls++ {
+		again := &stage.Batch{Events: left}
+		again.Reset(1)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		err := s.Process(ctx, again)
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		left = nil
+		for i := range again.Events {
+			switch d := again.Decision(i); {
+			case d.Verdict == stage.Retry && stage.IsUnavailable(d.Err) && strings.Contains(d.Err.Error(), "the server is slow: it has taken "):
+				left = append(left, again.Events[i])
+			case d.Verdict != stage.Keep:
+				t.Fatalf("verdict %v: %v", d.Verdict, d.Err)
+			}
+		}
+		if len(left) == len(again.Events) {
+			t.Fatal("no progress")
+		}
+	}
+	if !slices.Equal(rc.events, want) || len(rc.requests) != 8 || calls < 2 {
+		t.Errorf("got %v in %d calls by %d requests, want %v by 8 requests", rc.events, calls, len(rc.requests), want)
+	}
+}
+
+// TestNothingOvertakes: behind a request that fails, nothing is sent.
+func TestNothingOvertakes(t *testing.T) {
+	rc, c := serve(t, func(_ http.ResponseWriter, events []string) int {
+		if slices.Contains(events, "2.0") {
+			return http.StatusServiceUnavailable
+		}
+		return 0
+	})
+	b := batch(t, 1, 1, 1)
+	process(t, sink(t, c), b)
+	if got, want := verdicts(b), []string{"kept", "retried", "retried"}; !slices.Equal(got, want) || len(rc.requests) != 2 {
+		t.Errorf("verdicts %v, want %v, by %d requests", got, want, len(rc.requests))
+	}
+}
+
 // TestSecrets: signature and headers, read from files each time. The signature is that of an example of Standard Webhooks.
 func TestSecrets(t *testing.T) {
 	if got, want := signature("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", []byte(`{"test": 2432232314}`)),
