@@ -157,6 +157,10 @@ func (s *Stage) wait(ctx context.Context) error {
 	if left <= 0 {
 		return ctx.Err()
 	}
+	if left > maxWait { // the clock was set back
+		left = maxWait
+		s.notBefore.Store(s.now().Add(left).UnixNano())
+	}
 	timer := time.NewTimer(left)
 	defer timer.Stop()
 	select {

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"millrace.dev/millrace/workers/config"
@@ -272,6 +273,25 @@ func TestRetryAfter(t *testing.T) {
 	if took := time.Since(began); took < 500*time.Millisecond || len(rc.events) != 1 {
 		t.Errorf("sent after %s: %v", took, rc.events)
 	}
+}
+
+// TestClockThatIsSetBack: a server is waited for no longer than an hour, whatever happens to the clock.
+func TestClockThatIsSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var back time.Duration
+		s := New(stage.Settings{Now: func() time.Time { return time.Now().Add(-back) }, Config: &config.StageConfig{Sink: &config.Sink{HTTP: &config.HTTPSink{}}}})
+		s.askedToWait("600")
+		back = 24 * time.Hour
+		began := time.Now()
+		for ended := false; !ended && time.Since(began) < 48*time.Hour; {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ended = s.wait(ctx) == nil
+			cancel()
+		}
+		if took := time.Since(began); took > time.Hour+time.Minute {
+			t.Errorf("waited for %s", took)
+		}
+	})
 }
 
 // TestTimeout: a server that does not answer is waited for no longer, and blames nobody.
