@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"sync"
@@ -86,7 +87,12 @@ func (t *Target) connection() (*pgx.ConnConfig, error) {
 	}
 	c, err := pgx.ParseConfig(strings.TrimSpace(string(url)))
 	if err != nil {
-		return nil, fmt.Errorf("the URL of the database in %s: %w", t.settings.URLFile, err) // which hides the password
+		// What pgx says has the URL.
+		why := errors.New("it is none such as postgres://user:password@host/database")
+		if file := (*fs.PathError)(nil); errors.As(err, &file) { // of a certificate
+			why = file
+		}
+		return nil, fmt.Errorf("the URL of the database in %s cannot be used: %w", t.settings.URLFile, why)
 	}
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = connectTimeout
@@ -137,15 +143,15 @@ func (t *Target) Store(ctx context.Context, lane string, rows []any, from, to st
 	if isLocked(err) {
 		return t.release(ctx, lane, err)
 	}
-	if !ofRow(err) || len(rows) == 0 {
+	if !ofRow(err) && !maybeOfRow(err) || len(rows) == 0 {
 		return t.missed(err)
 	}
-	refused, failed := t.refused(ctx, lane, rows, from, to)
+	refused, failed := t.refused(ctx, lane, rows, from, to, maybeOfRow(err))
 	switch {
 	case failed != nil:
 		return t.missed(failed)
-	case refused == nil: // each of them is taken now
-		return shorten(err)
+	case refused == nil:
+		return fmt.Errorf("the server refuses %d rows, and none of them alone, so no event is to blame: %w", len(rows), t.missed(err))
 	}
 	return refused
 }
@@ -166,11 +172,7 @@ func (t *Target) copy(ctx context.Context, tx pgx.Tx, rows []any) error {
 
 // ofRow says whether the server refuses what is in a row. Whatever else is wrong is no row's fault: https://www.postgresql.org/docs/current/errcodes-appendix.html.
 func ofRow(err error) bool {
-	said := (*pgconn.PgError)(nil)
-	if !errors.As(err, &said) || len(said.Code) != 5 {
-		return false
-	}
-	switch said.Code[:2] {
+	switch classOf(err) {
 	case "22", // data exception
 		"23", // integrity constraint violation
 		"44", // WITH CHECK OPTION violation
@@ -179,6 +181,21 @@ func ofRow(err error) bool {
 		return true
 	}
 	return false
+}
+
+// maybeOfRow says whether a row may be at fault, as a trigger meets it for some rows, or the table: then no row is taken.
+func maybeOfRow(err error) bool {
+	class := classOf(err)
+	return class == "21" || // cardinality violation
+		class == "42" // no such table, column or function, no right to it
+}
+
+func classOf(err error) string {
+	said := (*pgconn.PgError)(nil)
+	if !errors.As(err, &said) || len(said.Code) != 5 {
+		return ""
+	}
+	return said.Code[:2]
 }
 
 // reasonOf is the reason of the dead letter of a row.

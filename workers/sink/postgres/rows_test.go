@@ -206,6 +206,65 @@ func noise(n int) string {
 	return b.String()
 }
 
+// blamesNobody: an error of the table, or of all rows together, is the fault of no row; one that a trigger meets for some rows is.
+func blamesNobody(t *testing.T, server *postgres.Server) {
+	url := server.Database(t, "blame")
+	exec(t, url, `CREATE TABLE events (id text, event jsonb);
+		CREATE FUNCTION each() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			IF new.id LIKE 'function%' THEN PERFORM no_such_function(); END IF;
+			IF new.id LIKE 'many%' THEN new.id = (SELECT 1 UNION SELECT 2); END IF;
+			RETURN new; END $$;
+		CREATE TRIGGER each BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION each();
+		CREATE FUNCTION all_of_them() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			IF (SELECT count(*) FROM new WHERE id LIKE 'pair%') > 1 THEN RAISE 'no pairs'; END IF; RETURN null; END $$;
+		CREATE TRIGGER all_of_them AFTER INSERT ON events REFERENCING NEW TABLE AS new FOR EACH STATEMENT EXECUTE FUNCTION all_of_them()`)
+	to := target(t, settings(t, url))
+	stores := func(ids ...string) (refused []int, err error) {
+		var rows []any
+		for _, id := range ids {
+			rows = append(rows, row(t, to, &eventv1.Event{Id: id}))
+		}
+		err = to.Store(t.Context(), "lane", rows, "a", "b")
+		if said := (*stage.Refused)(nil); errors.As(err, &said) {
+			for _, r := range said.Rows {
+				refused = append(refused, r.Row)
+			}
+		}
+		return refused, err
+	}
+	if err := to.Store(t.Context(), "lane", nil, "", "a"); err != nil {
+		t.Fatal(err)
+	}
+	if refused, err := stores("function 1", "good", "many 1", "fine"); fmt.Sprint(refused) != "[0 2]" {
+		t.Errorf("refused %v: %v, want rows 0 and 2", refused, err)
+	}
+	var broken []string
+	for i := range 100 {
+		broken = append(broken, fmt.Sprint("function ", i))
+	}
+	for want, ids := range map[string][]string{
+		"no event is to blame: ERROR: no pairs":                  {"pair 1", "pair 2"},
+		"no event is to blame: ERROR: function no_such_function": broken,
+	} {
+		if refused, err := stores(ids...); err == nil || refused != nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("refused %v: %v, want %q", refused, err, want)
+		}
+	}
+	exec(t, url, "ALTER TABLE events DROP COLUMN event")
+	if refused, err := stores("good"); refused != nil || err == nil {
+		t.Errorf("refused %v: %v", refused, err)
+	}
+}
+
+// TestURLsAreSecret: what is in the file of the URL is in no error.
+func TestURLsAreSecret(t *testing.T) {
+	for _, url := range []string{"postgres://me:hunter2@host:port/db", "hunter2", "host=a password=hunter2 port=b", "postgres://host/db?sslmode=hunter2"} {
+		if _, err := target(t, settings(t, url)).Place(t.Context(), "lane"); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "the URL of the database in") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 // searchesLong: a search that takes long ends with those rows that it has found, and the next one goes on.
 func searchesLong(t *testing.T, server *postgres.Server) {
 	url := server.Database(t, "long")
