@@ -29,7 +29,7 @@ func check(c *config.Sink) error {
 	return checkFile(c.File)
 }
 
-// table is [schema.]name, as PostgreSQL takes names without quotes.
+// table is [schema.]name. SQL has names in quotes, so Events is not events.
 var table = regexp.MustCompile(`^([a-zA-Z_][a-zA-Z0-9_]{0,62}\.)?[a-zA-Z_][a-zA-Z0-9_]{0,62}$`)
 
 func checkPostgres(c *config.PostgresSink) error {

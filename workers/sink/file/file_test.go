@@ -284,3 +284,59 @@ func TestNames(t *testing.T) {
 		t.Error("names make folders")
 	}
 }
+
+// TestADiskThatIsFullAfterAMove: what is left of a step behind a file that was taken away is not taken for a part of that one.
+func TestADiskThatIsFullAfterAMove(t *testing.T) {
+	const full = "/dev/full"
+	if _, err := os.Stat(full); err != nil {
+		t.Skip(err)
+	}
+	for _, left := range []string{"bb", "bbbbbb\ncc", "bbbbbb\ncccc\n"} {
+		t.Run(strconv.Quote(left), func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "events.ndjson")
+			to := target(t, config.FileSink{Path: path})
+			store(t, to, "", "a", "aaaa")
+			if err := os.Rename(path, filepath.Join(dir, "taken")); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(full, path); err != nil {
+				t.Fatal(err)
+			}
+			if err := to.Store(t.Context(), "team/orders/archive", rows("bbbbbb", "cccc"), "a", "b"); err == nil {
+				t.Fatal("stored on a disk that is full")
+			}
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(left), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			store(t, target(t, config.FileSink{Path: path}), "a", "b", "bbbbbb", "cccc")
+			wants(t, dir, map[string]string{"taken": "aaaa\n", "events.ndjson": "bbbbbb\ncccc\n"})
+		})
+	}
+}
+
+// TestAFileThatIsCutBeforeItIsFinished: no file is finished that is not whole, and none is filled up with zero bytes.
+func TestAFileThatIsCutBeforeItIsFinished(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "events.ndjson")
+	to := target(t, config.FileSink{Path: path, RotateSize: 8})
+	store(t, to, "", "a", "one", "two")
+	if err := os.Truncate(path, 4); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := to.Store(t.Context(), "team/orders/archive", rows("three"), "a", "b"); err == nil || !strings.Contains(err.Error(), "events.ndjson has 4 bytes, and had 8: put it back, or move it away") {
+			t.Errorf("got %v", err)
+		}
+	}
+	wants(t, dir, map[string]string{"events.ndjson": "one\n"})
+	if err := os.Truncate(path, 0); err != nil { // as logrotate's copytruncate does
+		t.Fatal(err)
+	}
+	store(t, to, "a", "b", "three", "four")
+	store(t, to, "b", "c", "five")
+	wants(t, dir, map[string]string{"events-000002.ndjson": "three\nfour\n", "events.ndjson": "five\n"})
+}

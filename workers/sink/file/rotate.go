@@ -3,6 +3,7 @@ package file
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"time"
@@ -37,21 +38,41 @@ func (n names) settle(r record) (record, error) {
 	if r.Finishing == "" {
 		return r, nil
 	}
-	if _, err := os.Lstat(n.live); err == nil {
-		if err := os.Truncate(n.live, r.Length); err != nil {
-			return r, err
-		}
-		if err := os.Rename(n.live, r.Finishing); err != nil {
-			return r, err
-		}
-		if err := n.syncDir(); err != nil {
-			return r, err
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	info, err := os.Lstat(n.live)
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // it has its name, or somebody has taken it away
+	case err != nil:
 		return r, err
+	case info.Size() == 0: // somebody has taken what was in it
+	case info.Size() < r.Length:
+		return r, fmt.Errorf("finish a file: %w", spoiled(info, r))
+	default:
+		if err := n.rename(r, info.Size()); err != nil {
+			return r, err
+		}
 	}
 	r.Finishing, r.Length, r.Since = "", 0, time.Time{}
 	return r, n.write(r)
+}
+
+// rename gives the file its final name, once the disk has it cut to its length.
+func (n names) rename(r record, size int64) error {
+	if size > r.Length {
+		f, err := os.OpenFile(n.live, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		if err = f.Truncate(r.Length); err == nil {
+			err = f.Sync()
+		}
+		if err = errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(n.live, r.Finishing); err != nil {
+		return err
+	}
+	return n.syncDir()
 }
 
 // age finishes files that are old while nothing comes. It takes no place from anybody: any worker may do it.

@@ -107,10 +107,7 @@ func (t *Target) Store(ctx context.Context, lane string, rows []any, from, to st
 				return err
 			}
 		}
-		if r.Length == 0 {
-			r.Since = t.now()
-		}
-		if r.Length, err = t.append(n, r.Length, rows); err != nil {
+		if r, err = t.append(n, r, rows); err != nil {
 			return fmt.Errorf("append to %s: %w", n.live, err)
 		}
 		r.Place = to
@@ -133,36 +130,54 @@ func (t *Target) current(n names, lane string) (record, error) {
 	return r, n.write(r)
 }
 
-// append cuts the file to length, appends the rows, and returns how long it is when the disk has them.
-func (t *Target) append(n names, length int64, rows []any) (int64, error) {
+// append cuts the file to the length of the record, appends the rows, and returns how long it is when the disk has them.
+func (t *Target) append(n names, r record, rows []any) (record, error) {
 	if len(rows) == 0 {
-		return length, nil
+		return r, nil
 	}
 	f, err := os.OpenFile(n.live, os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
-		return 0, err
+		return r, err
 	}
 	defer f.Close() //nolint:errcheck // Sync has said what is to be said
 	info, err := f.Stat()
 	switch {
 	case err != nil:
-		return 0, err
+		return r, err
 	case info.Size() == 0:
-		length = 0 // somebody has taken the file away, and it is whole
-		err = n.syncDir()
-	case info.Size() < length:
-		return 0, fmt.Errorf("it has %d bytes, and had %d: put it back, or move it away", info.Size(), length)
-	case info.Size() > length:
-		err = f.Truncate(length)
+		r, err = t.begin(n, r)
+	case info.Size() < r.Length:
+		return r, spoiled(info, r)
+	case info.Size() > r.Length:
+		err = f.Truncate(r.Length)
 	}
 	if err != nil {
-		return 0, err
+		return r, err
+	}
+	if r.Length == 0 {
+		r.Since = t.now()
 	}
 	content := t.encode(rows)
-	if _, err := f.WriteAt(content, length); err != nil {
-		return 0, err
+	if _, err := f.WriteAt(content, r.Length); err != nil {
+		return r, err
 	}
-	return length + int64(len(content)), f.Sync()
+	r.Length += int64(len(content))
+	return r, f.Sync()
+}
+
+// begin begins an empty file. When somebody has taken the one before away, which was whole, the record says so before the first byte: else the bytes
+// that a crash leaves here would be taken for some of that one.
+func (t *Target) begin(n names, r record) (record, error) {
+	if r.Length > 0 {
+		r.Length, r.Since = 0, t.now()
+		return r, n.write(r)
+	}
+	return r, n.syncDir()
+}
+
+// spoiled is the error of a file that somebody has cut short.
+func spoiled(info fs.FileInfo, r record) error {
+	return fmt.Errorf("%s has %d bytes, and had %d: put it back, or move it away", info.Name(), info.Size(), r.Length)
 }
 
 // encode is what a step appends.

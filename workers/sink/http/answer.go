@@ -1,6 +1,7 @@
 package http
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,14 +12,16 @@ import (
 )
 
 const (
-	// maxAnswer is how much of an answer is kept for people, maxDrained how much is read so that the connection can be used again.
-	maxAnswer  = 512
+	// maxAnswer is how much of an answer is kept for people, and maxRead how much it is taken from; maxDrained is how much else is read so that
+	// the connection can be used again.
+	maxAnswer  = 256
+	maxRead    = 4 << 10
 	maxDrained = 64 << 10
 	// maxWait bounds what a server may ask for.
 	maxWait = time.Hour
 )
 
-// refusal is the error of a server that does not take a request, and will not.
+// refusal is the error of a server that does not take a request because of what is in it.
 type refusal struct {
 	status int
 	answer string
@@ -32,35 +35,56 @@ func (r *refusal) Error() string {
 	return text
 }
 
-// ofContent says whether another body may be taken.
-func (r *refusal) ofContent() bool {
-	switch r.status {
-	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed,
-		http.StatusProxyAuthRequired, http.StatusGone:
-		return false
+// ofContent says whether a status blames the events of a request. A server says anything else of who sends, or of where to: a token that is
+// revoked, or a path that is gone during a roll-out, is the fault of no event.
+func ofContent(status int) bool {
+	switch status {
+	case http.StatusBadRequest, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
+		return true
 	}
-	return true
+	return false
+}
+
+// advice is what to do about a status that blames no event, and that does not pass by itself.
+func advice(status int) string {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired:
+		return "correct the headers of the sink, or the Secret with their values"
+	case http.StatusPaymentRequired:
+		return "see to the account at the server"
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone:
+		return "correct the URL of the sink, or the server"
+	}
+	return "correct the sink or the server"
 }
 
 // judge says what an answer means: nil, a refusal, or the fault of the moment.
 func (s *Stage) judge(answer *http.Response) error {
 	defer answer.Body.Close() //nolint:errcheck // read only
-	text, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	text, _ := io.ReadAll(io.LimitReader(answer.Body, maxRead))
 	_, _ = io.CopyN(io.Discard, answer.Body, maxDrained)
 	status := answer.StatusCode
 	if status >= 200 && status < 300 {
 		return nil
 	}
-	said := &refusal{status, printable(text)}
+	said := &refusal{status, short(s.hidden(printable(text), answer.Request.URL))}
+	if ofContent(status) {
+		return said
+	}
+	s.askedToWait(answer.Header.Get("Retry-After"))
 	switch {
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests, status >= 500:
-		s.askedToWait(answer.Header.Get("Retry-After"))
+		return errors.New(said.Error())
 	case status >= 400:
-		return said
+		return fmt.Errorf("%s; the lane waits: %s", said.Error(), advice(status))
 	case status >= 300:
-		return fmt.Errorf("the server answers %d and wants the events at another URL, which is not followed: %s", status, answer.Header.Get("Location"))
+		moved := fmt.Sprintf("the server answers %d and wants the events at another URL, which is not followed", status)
+		if s.settings.URLFile == "" {
+			moved += ": " + short(printable([]byte(answer.Header.Get("Location"))))
+		}
+		return errors.New(moved)
 	}
-	return fmt.Errorf("%s", said.Error())
+	return errors.New(said.Error())
 }
 
 // askedToWait obeys a header Retry-After: seconds or a date (RFC 9110, section 10.2.3).
@@ -81,4 +105,12 @@ func printable(text []byte) string {
 	return strings.Join(strings.FieldsFunc(strings.ToValidUTF8(string(text), "?"), func(r rune) bool {
 		return unicode.IsSpace(r) || !unicode.IsPrint(r)
 	}), " ")
+}
+
+// short cuts a text that is for people.
+func short(text string) string {
+	if len(text) <= maxAnswer {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxAnswer], "") + "..."
 }

@@ -15,6 +15,9 @@ import (
 	"millrace.dev/millrace/workers/stage"
 )
 
+// reserve is how long before the deadline of a call it sends no other request.
+const reserve = 10 * time.Second
+
 // Stage sends events.
 type Stage struct {
 	settings config.HTTPSink
@@ -63,16 +66,37 @@ func (s *Stage) Process(ctx context.Context, b *stage.Batch) error {
 		}
 		all = append(all, item{i, b.Events[i].Origin, text})
 	}
+	began := s.now()
+	until := s.until(ctx, began)
 	for from := 0; from < len(all); {
 		to := from + 1
 		for to < len(all) && s.together(all[from].origin, all[to].origin) {
 			to++
 		}
-		s.decide(ctx, b, all[from:to])
-		from = to
+		err := s.decide(ctx, b, all[from:to])
+		if from = to; err == nil && from < len(all) && s.late(until) {
+			err = fmt.Errorf("the server is slow: it has taken %d of %d events within %s; the next call goes on", from, len(all), s.now().Sub(began).Round(time.Second))
+		}
+		if err != nil { // what comes behind waits, so that nothing overtakes
+			for _, it := range all[from:] {
+				b.Retry(it.index, stage.Unavailable(err))
+			}
+			break
+		}
 	}
 	return nil
 }
+
+// until is when a call sends no other request: what it has sent counts when the call ends before its deadline. Zero = never.
+func (s *Stage) until(ctx context.Context, began time.Time) time.Time {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return time.Time{}
+	}
+	return deadline.Add(-min(reserve, deadline.Sub(began)/2))
+}
+
+func (s *Stage) late(until time.Time) bool { return !until.IsZero() && s.now().After(until) }
 
 // item is an event to be sent.
 type item struct {
@@ -90,7 +114,7 @@ func (s *Stage) together(a, b event.Origin) bool {
 
 // decide sends events that belong together. When the server is away in the middle, all of them are sent again, with the same ids: what is left of
 // them would make other requests.
-func (s *Stage) decide(ctx context.Context, b *stage.Batch, items []item) {
+func (s *Stage) decide(ctx context.Context, b *stage.Batch, items []item) error {
 	refused := map[int]error{}
 	err := s.send(ctx, items, refused)
 	for _, it := range items {
@@ -103,6 +127,7 @@ func (s *Stage) decide(ctx context.Context, b *stage.Batch, items []item) {
 			b.Keep(it.index, nil)
 		}
 	}
+	return err
 }
 
 // send sends events in one request. After an answer that blames them it sends halves of them, and notes which are refused. An error blames no event.
@@ -115,16 +140,14 @@ func (s *Stage) send(ctx context.Context, items []item, refused map[int]error) e
 	switch {
 	case !errors.As(err, &blamed):
 		return err
-	case len(items) > 1 && blamed.ofContent():
+	case len(items) > 1:
 		half := len(items) / 2
 		if err := s.send(ctx, items[:half], refused); err != nil {
 			return err
 		}
 		return s.send(ctx, items[half:], refused)
 	}
-	for _, it := range items {
-		refused[it.index] = err
-	}
+	refused[items[0].index] = err
 	return nil
 }
 
@@ -133,6 +156,10 @@ func (s *Stage) wait(ctx context.Context) error {
 	left := time.Unix(0, s.notBefore.Load()).Sub(s.now())
 	if left <= 0 {
 		return ctx.Err()
+	}
+	if left > maxWait { // the clock was set back
+		left = maxWait
+		s.notBefore.Store(s.now().Add(left).UnixNano())
 	}
 	timer := time.NewTimer(left)
 	defer timer.Stop()

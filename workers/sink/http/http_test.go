@@ -12,9 +12,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"millrace.dev/millrace/workers/config"
@@ -225,8 +227,9 @@ func TestAwayInTheMiddle(t *testing.T) {
 // TestAnswers: who is to blame for what.
 func TestAnswers(t *testing.T) {
 	for status, want := range map[int]string{
-		200: "kept", 202: "kept", 204: "kept", 301: "retried", 400: "dead_lettered", 401: "dead_lettered", 404: "dead_lettered", 408: "retried",
-		413: "dead_lettered", 425: "retried", 429: "retried", 500: "retried", 503: "retried",
+		200: "kept", 202: "kept", 204: "kept", 301: "retried", 400: "dead_lettered", 401: "retried", 402: "retried", 403: "retried", 404: "retried",
+		405: "retried", 407: "retried", 408: "retried", 409: "dead_lettered", 410: "retried", 413: "dead_lettered", 415: "dead_lettered",
+		418: "retried", 422: "dead_lettered", 425: "retried", 429: "retried", 500: "retried", 503: "retried",
 	} {
 		_, c := serve(t, func(w http.ResponseWriter, _ []string) int {
 			w.Header().Set("Location", "http://127.0.0.1:1/")
@@ -236,6 +239,9 @@ func TestAnswers(t *testing.T) {
 		process(t, sink(t, c), b)
 		if got := verdicts(b)[0]; got != want {
 			t.Errorf("%d: %s, want %s", status, got, want)
+		}
+		if d := b.Decision(0); d.Verdict == stage.Retry && (!stage.IsUnavailable(d.Err) || !strings.Contains(d.Err.Error(), strconv.Itoa(status))) {
+			t.Errorf("%d counts an attempt, or does not say why: %v", status, d.Err)
 		}
 	}
 }
@@ -269,6 +275,25 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+// TestClockThatIsSetBack: a server is waited for no longer than an hour, whatever happens to the clock.
+func TestClockThatIsSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var back time.Duration
+		s := New(stage.Settings{Now: func() time.Time { return time.Now().Add(-back) }, Config: &config.StageConfig{Sink: &config.Sink{HTTP: &config.HTTPSink{}}}})
+		s.askedToWait("600")
+		back = 24 * time.Hour
+		began := time.Now()
+		for ended := false; !ended && time.Since(began) < 48*time.Hour; {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ended = s.wait(ctx) == nil
+			cancel()
+		}
+		if took := time.Since(began); took > time.Hour+time.Minute {
+			t.Errorf("waited for %s", took)
+		}
+	})
+}
+
 // TestTimeout: a server that does not answer is waited for no longer, and blames nobody.
 func TestTimeout(t *testing.T) {
 	release := make(chan struct{})
@@ -279,6 +304,60 @@ func TestTimeout(t *testing.T) {
 	process(t, sink(t, c), b)
 	if d := b.Decision(0); d.Verdict != stage.Retry || !stage.IsUnavailable(d.Err) {
 		t.Errorf("verdict %v: %v", d.Verdict, d.Err)
+	}
+}
+
+// TestSlowServer: what a slow server has taken within a call counts, and the next call goes on behind it, with the same requests.
+func TestSlowServer(t *testing.T) {
+	rc, c := serve(t, func(http.ResponseWriter, []string) int { time.Sleep(60 * time.Millisecond); return 0 })
+	s := sink(t, c)
+	sizes, calls := []int{8, 3, 2, 4, 1, 6}, 0
+	var want []string
+	for i := range sizes {
+		for j := range sizes[i] {
+			want = append(want, fmt.Sprintf("%d.%d", i+1, j))
+		}
+	}
+	b := batch(t, sizes...)
+	for left := b.Events; len(left) > 0; calls++ {
+		again := &stage.Batch{Events: left}
+		again.Reset(1)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		err := s.Process(ctx, again)
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		left = nil
+		for i := range again.Events {
+			switch d := again.Decision(i); {
+			case d.Verdict == stage.Retry && stage.IsUnavailable(d.Err) && strings.Contains(d.Err.Error(), "the server is slow: it has taken "):
+				left = append(left, again.Events[i])
+			case d.Verdict != stage.Keep:
+				t.Fatalf("verdict %v: %v", d.Verdict, d.Err)
+			}
+		}
+		if len(left) == len(again.Events) {
+			t.Fatal("no progress")
+		}
+	}
+	if !slices.Equal(rc.events, want) || len(rc.requests) != 8 || calls < 2 {
+		t.Errorf("got %v in %d calls by %d requests, want %v by 8 requests", rc.events, calls, len(rc.requests), want)
+	}
+}
+
+// TestNothingOvertakes: behind a request that fails, nothing is sent.
+func TestNothingOvertakes(t *testing.T) {
+	rc, c := serve(t, func(_ http.ResponseWriter, events []string) int {
+		if slices.Contains(events, "2.0") {
+			return http.StatusServiceUnavailable
+		}
+		return 0
+	})
+	b := batch(t, 1, 1, 1)
+	process(t, sink(t, c), b)
+	if got, want := verdicts(b), []string{"kept", "retried", "retried"}; !slices.Equal(got, want) || len(rc.requests) != 2 {
+		t.Errorf("verdicts %v, want %v, by %d requests", got, want, len(rc.requests))
 	}
 }
 
@@ -318,5 +397,53 @@ func TestSecrets(t *testing.T) {
 	process(t, s, b)
 	if d := b.Decision(0); d.Verdict != stage.Retry || strings.Contains(d.Err.Error(), "password") {
 		t.Errorf("verdict %v: %v", d.Verdict, d.Err)
+	}
+}
+
+// TestSecretURL: no part of it is in an error, which goes into logs and conditions: not when the server is away, nor from what it answers.
+func TestSecretURL(t *testing.T) {
+	path := "/services/T0/hunter2?token=swordfish"
+	answers := map[string]http.HandlerFunc{
+		"redirects": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "/login?token=swordfish")
+			w.WriteHeader(http.StatusFound)
+		},
+		"redirects to no URL": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "http://%zz/?token=swordfish")
+			w.WriteHeader(http.StatusFound)
+		},
+		"repeats the path": func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, "cannot POST "+r.URL.RequestURI()+" or "+strings.Repeat("x", 170)+r.URL.Path+strings.Repeat("long", 100), http.StatusInternalServerError)
+		},
+		"hangs up": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"is slow":  func(_ http.ResponseWriter, r *http.Request) { _, _ = io.ReadAll(r.Body); <-r.Context().Done() },
+		"is away":  nil,
+	}
+	for name, answer := range answers {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(answer)
+			defer server.Close()
+			if answer == nil {
+				server.Close()
+			}
+			file := filepath.Join(t.TempDir(), "url")
+			if err := os.WriteFile(file, []byte(server.URL+path), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			b := batch(t, 1)
+			process(t, sink(t, config.HTTPSink{URLFile: file, Format: config.FormatBatch, MaxEvents: 4, Timeout: config.Duration(100 * time.Millisecond)}), b)
+			d := b.Decision(0)
+			if d.Verdict != stage.Retry || !stage.IsUnavailable(d.Err) {
+				t.Fatalf("verdict %v: %v", d.Verdict, d.Err)
+			}
+			for _, secret := range []string{"services", "hunter2", "swordfish", strings.TrimPrefix(server.URL, "http://")} {
+				if strings.Contains(d.Err.Error(), secret) {
+					t.Errorf("%q has %q of the URL", d.Err, secret)
+				}
+			}
+			if len(d.Err.Error()) > 400 {
+				t.Errorf("an error of %d bytes: %v", len(d.Err.Error()), d.Err)
+			}
+		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -50,7 +51,7 @@ func (s *Stage) post(ctx context.Context, items []item) error {
 	}
 	answer, err := s.client.Do(r)
 	if err != nil {
-		return err
+		return s.said(err, r.URL)
 	}
 	return s.judge(answer)
 }
@@ -67,7 +68,10 @@ func (s *Stage) request(ctx context.Context, id string, body []byte) (*http.Requ
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
-		return nil, fmt.Errorf("the URL of the sink cannot be used: %w", hide(err, c.URLFile != ""))
+		if c.URLFile != "" {
+			err = errors.New("it is secret, and no URL")
+		}
+		return nil, fmt.Errorf("the URL of the sink cannot be used: %w", err)
 	}
 	r.Header.Set("Content-Type", "application/cloudevents-batch+json; charset=utf-8")
 	if c.Format == config.FormatNDJSON {
@@ -96,14 +100,6 @@ func (s *Stage) request(ctx context.Context, id string, body []byte) (*http.Requ
 	r.Header.Set("Webhook-Timestamp", at)
 	r.Header.Set("Webhook-Signature", signature(key, id, at, body))
 	return r, nil
-}
-
-// hide keeps a secret URL out of messages.
-func hide(err error, isSecret bool) error {
-	if isSecret {
-		return fmt.Errorf("it is secret, and no URL")
-	}
-	return err
 }
 
 // signature is that of Standard Webhooks 1.0: HMAC-SHA256 of the id, the timestamp and the body.

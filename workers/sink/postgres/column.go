@@ -82,8 +82,12 @@ func reader(env *cel.Env, c config.SinkColumn) (func([]byte, *event.Event) ([]by
 		return yields[bool](env, c.Expression, func(dst []byte, v bool) ([]byte, error) { return strconv.AppendBool(dst, v), nil })
 	case config.ColumnTimestamp:
 		return yields[event.Value](env, c.Expression, func(dst []byte, v event.Value) ([]byte, error) {
-			if v.Kind() != event.String {
-				return dst, fmt.Errorf("yields %s, must yield a timestamp or its text", v.Text())
+			switch v.Kind() {
+			case event.None:
+				return append(dst, null...), nil
+			case event.String:
+			default:
+				return dst, fmt.Errorf("yields %s, must yield a timestamp or its text", short(v.Text()))
 			}
 			return appendText(dst, v.Str())
 		})
@@ -211,7 +215,10 @@ func row(columns []column, e *event.Event) (line []byte, reason string, err erro
 			if errors.As(err, &unfit{}) {
 				reason = reasonData
 			}
-			return nil, reason, fmt.Errorf("column %s: %w", columns[i].name, err)
+			if cause := errors.Unwrap(err); cause != nil && len(err.Error()) > maxSaid { // without the expression, which the column tells
+				err = cause
+			}
+			return nil, reason, fmt.Errorf("column %s: %w", columns[i].name, shorten(err))
 		}
 	}
 	return append(line, '\n'), "", nil

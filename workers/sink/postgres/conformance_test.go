@@ -101,7 +101,9 @@ func TestServer(t *testing.T) {
 	t.Run("conformance", func(t *testing.T) { conforms(t, server) })
 	t.Run("refused rows", func(t *testing.T) { refuses(t, server) })
 	t.Run("a search that takes long", func(t *testing.T) { searchesLong(t, server) })
+	t.Run("errors that blame nobody", func(t *testing.T) { blamesNobody(t, server) })
 	t.Run("tables", func(t *testing.T) { makesTables(t, server) })
+	t.Run("a worker that is frozen", func(t *testing.T) { isFrozen(t, server) })
 	t.Run("a database that is away", func(t *testing.T) { isAway(t, server) })
 }
 

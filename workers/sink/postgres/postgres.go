@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"sync"
@@ -25,11 +26,6 @@ const (
 	connectTimeout = 10 * time.Second
 )
 
-// begin begins a transaction. A worker that is frozen in one holds the lane no longer than the server waits for it; one that waits for such a lane
-// says so.
-const begin = "BEGIN; SET LOCAL lock_timeout = '10s'; SET LOCAL idle_in_transaction_session_timeout = '20s'; SET LOCAL tcp_keepalives_idle = 15; " +
-	"SET LOCAL tcp_keepalives_interval = 5; SET LOCAL tcp_keepalives_count = 3"
-
 // Target keeps events as rows of a table.
 type Target struct {
 	settings config.PostgresSink
@@ -37,6 +33,7 @@ type Target struct {
 	copyFrom string
 	now      func() time.Time
 	pool     *pgxpool.Pool
+	waits    waits
 
 	preparing sync.Mutex
 	prepared  bool
@@ -48,7 +45,7 @@ func New(c *config.PostgresSink, now func() time.Time) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Target{settings: *c, now: now}
+	t := &Target{settings: *c, now: now, waits: defaultWaits}
 	names := make([]string, len(c.Columns))
 	for i, from := range c.Columns {
 		made, err := newColumn(env, from)
@@ -90,11 +87,18 @@ func (t *Target) connection() (*pgx.ConnConfig, error) {
 	}
 	c, err := pgx.ParseConfig(strings.TrimSpace(string(url)))
 	if err != nil {
-		return nil, fmt.Errorf("the URL of the database in %s: %w", t.settings.URLFile, err) // which hides the password
+		// What pgx says has the URL.
+		why := errors.New("it is none such as postgres://user:password@host/database")
+		if file := (*fs.PathError)(nil); errors.As(err, &file) { // of a certificate
+			why = file
+		}
+		return nil, fmt.Errorf("the URL of the database in %s cannot be used: %w", t.settings.URLFile, why)
 	}
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = connectTimeout
 	}
+	// Rows are made as UTF-8, whatever the default of the role, the database or the URL is.
+	c.RuntimeParams["client_encoding"] = "UTF8"
 	// Without prepared statements, a pooler may stand between.
 	c.DefaultQueryExecMode = pgx.QueryExecModeExec
 	if _, ok := c.RuntimeParams["application_name"]; !ok {
@@ -136,22 +140,25 @@ func (t *Target) Store(ctx context.Context, lane string, rows []any, from, to st
 		}
 		return t.copy(ctx, tx, rows)
 	})
-	if !ofRow(err) || len(rows) == 0 {
+	if isLocked(err) {
+		return t.release(ctx, lane, err)
+	}
+	if !ofRow(err) && !maybeOfRow(err) || len(rows) == 0 {
 		return t.missed(err)
 	}
-	refused, failed := t.refused(ctx, lane, rows, from, to)
+	refused, failed := t.refused(ctx, lane, rows, from, to, maybeOfRow(err))
 	switch {
 	case failed != nil:
 		return t.missed(failed)
-	case refused == nil: // each of them is taken now
-		return err
+	case refused == nil:
+		return fmt.Errorf("the server refuses %d rows, and none of them alone, so no event is to blame: %w", len(rows), t.missed(err))
 	}
 	return refused
 }
 
 // transaction commits what f does, unless it fails.
 func (t *Target) transaction(ctx context.Context, f func(pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, t.pool, pgx.TxOptions{BeginQuery: begin}, f)
+	return pgx.BeginTxFunc(ctx, t.pool, pgx.TxOptions{BeginQuery: t.waits.begin()}, f)
 }
 
 // copy copies rows.
@@ -165,11 +172,7 @@ func (t *Target) copy(ctx context.Context, tx pgx.Tx, rows []any) error {
 
 // ofRow says whether the server refuses what is in a row. Whatever else is wrong is no row's fault: https://www.postgresql.org/docs/current/errcodes-appendix.html.
 func ofRow(err error) bool {
-	said := (*pgconn.PgError)(nil)
-	if !errors.As(err, &said) || len(said.Code) != 5 {
-		return false
-	}
-	switch said.Code[:2] {
+	switch classOf(err) {
 	case "22", // data exception
 		"23", // integrity constraint violation
 		"44", // WITH CHECK OPTION violation
@@ -178,6 +181,21 @@ func ofRow(err error) bool {
 		return true
 	}
 	return false
+}
+
+// maybeOfRow says whether a row may be at fault, as a trigger meets it for some rows, or the table: then no row is taken.
+func maybeOfRow(err error) bool {
+	class := classOf(err)
+	return class == "21" || // cardinality violation
+		class == "42" // no such table, column or function, no right to it
+}
+
+func classOf(err error) string {
+	said := (*pgconn.PgError)(nil)
+	if !errors.As(err, &said) || len(said.Code) != 5 {
+		return ""
+	}
+	return said.Code[:2]
 }
 
 // reasonOf is the reason of the dead letter of a row.
@@ -197,10 +215,10 @@ func (t *Target) missed(err error) error {
 		t.prepared = false
 		t.preparing.Unlock()
 	}
-	return err
+	return shorten(err)
 }
 
 // refusal is what the server says of a row.
 func refusal(i int, err error) stage.RefusedRow {
-	return stage.RefusedRow{Row: i, Reason: reasonOf(err), Err: err}
+	return stage.RefusedRow{Row: i, Reason: reasonOf(err), Err: shorten(err)}
 }
