@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -19,6 +18,7 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/config/crd"
 	"millrace.dev/millrace/controllers/manifest"
+	"millrace.dev/millrace/test/stagetest"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/enrich/kubernetes"
 	"millrace.dev/millrace/workers/stage"
@@ -270,12 +270,7 @@ func works(t *testing.T, checker *manifest.Checker, k config.Kind, example map[s
 	if named := slices.Sorted(slices.Values(c.SecretFiles())); !slices.Equal(slices.Compact(named), mounted) {
 		t.Errorf("the settings name the files with secrets %q, and the workers mount %q", named, mounted)
 	}
-	c.SecretsIn(t.TempDir())
-	for _, file := range c.SecretFiles() {
-		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("of 32 bytes, as a key has to be"), 0o600)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	stagetest.MountSecrets(t, c)
 	factory, err := registry(kubernetes.Choice{}).Factory(k)
 	if err != nil {
 		return // said already

@@ -40,7 +40,19 @@ func changes() []change {
 	placement := "spec.stages[1].placement: Invalid value: placement is immutable: events between the two stages would be left behind"
 	kind := "spec.stages[1]: Invalid value: the kind of a stage is immutable: make a stage of another name"
 	output := "spec.stages[1].output: Invalid value: output is immutable: others read there"
+	key := "transform.key: Invalid value: key cannot be set or unset later: the subjects of the output follow from that. Make a stage of another name"
+	transform := func(key string) string {
+		return `{name: clean, from: [check], transform: {` + key + `steps: [{remove: [body]}]}}`
+	}
 	return []change{
+		{name: "transform gets a key", base: basePipeline, from: stages(transform("")), to: stages(transform("key: event.id, ")), want: []string{"spec.stages[1]." + key}},
+		{name: "transform loses its key", base: basePipeline, from: stages(transform("key: event.id, ")), to: stages(transform("")), want: []string{"spec.stages[1]." + key}},
+		{name: "transform has another key", base: basePipeline, from: stages(transform("key: event.id, ")), to: stages(transform("key: event.type, "))},
+		{
+			name: "transform of a Stage gets a key", base: baseStage,
+			from: `spec: {validate: null, transform: {steps: [{remove: [body]}]}}`, to: `spec: {validate: null, transform: {key: event.id, steps: [{remove: [body]}]}}`,
+			want: []string{"spec." + key},
+		},
 		{name: "prefix changes", base: basePipeline, from: `spec: {subjectPrefix: a}`, to: `spec: {subjectPrefix: b}`, want: []string{prefix}},
 		{name: "prefix is set later", base: basePipeline, from: `{}`, to: `spec: {subjectPrefix: b}`, want: []string{prefix}},
 		{name: "prefix is removed", base: basePipeline, from: `spec: {subjectPrefix: a}`, to: `{}`, want: []string{prefix}},

@@ -304,6 +304,6 @@ func stageRefusals() map[string]refusal {
 		"negative replicas": {patch: `spec: {replicas: -1}`, want: []string{
 			"spec.replicas: Invalid value: -1: spec.replicas in body should be greater than or equal to 0",
 		}},
-		"from in capitals": {patch: `spec: {from: [Check]}`, want: []string{`spec.from[0]: Invalid value: "Check": spec.from[0] in body should match '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(/[a-z-]+)?$'`}},
+		"from in capitals": {patch: `spec: {from: [Check]}`, want: []string{`spec.from[0]: Invalid value: "Check": spec.from[0] in body should match '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(/[a-z]([-a-z0-9]*[a-z0-9])?)?$'`}},
 	}
 }

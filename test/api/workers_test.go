@@ -11,6 +11,7 @@ import (
 
 	"millrace.dev/millrace/controllers/manifest"
 	"millrace.dev/millrace/controllers/plan"
+	"millrace.dev/millrace/test/stagetest"
 	"millrace.dev/millrace/workers/analyze"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/correlate"
@@ -73,6 +74,7 @@ func run(t *testing.T, kinds stage.Registry, s plan.Stage) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stagetest.MountSecrets(t, c)
 	factory, err := kinds.Factory(c.Kind)
 	if err != nil {
 		t.Fatal(err)
