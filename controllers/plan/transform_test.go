@@ -73,8 +73,10 @@ func TestTransformThatIsRefused(t *testing.T) {
 		},
 		"a subject that stays the key": {
 			`{steps: [{redact: {fields: [body, subject], method: Mask}}, {remove: [subject]}]}`,
-			[]string{`spec.stages[0].transform.steps[0].redact.fields[1]: Invalid value: "subject": the key of an event may be its subject, and would keep it: set transform.key, too`,
-				`spec.stages[0].transform.steps[1].remove[0]: Invalid value: "subject": the key of an event may be its subject, and would keep it: set transform.key, too`},
+			[]string{
+				`spec.stages[0].transform.steps[0].redact.fields[1]: Invalid value: "subject": the key of an event may be its subject, and would keep it: set transform.key, too`,
+				`spec.stages[0].transform.steps[1].remove[0]: Invalid value: "subject": the key of an event may be its subject, and would keep it: set transform.key, too`,
+			},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
