@@ -237,7 +237,7 @@ func TestManyAttachedStages(t *testing.T) {
 		t.Errorf("refused %v, planned %d", got, len(r.Plan.Stages))
 	}
 	t.Logf("took %s", took)
-	if limit := time.Second; took > limit { // a tenth of that on a machine that does nothing else
+	if limit := 3 * time.Second; took > limit { // a tenth of a second on a machine that does nothing else; ten seconds when it was cubic
 		t.Errorf("took %s, want less than %s", took, limit)
 	}
 }
