@@ -1,7 +1,6 @@
 package operator
 
 import (
-	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -10,12 +9,9 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
-	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/admission"
 	"millrace.dev/millrace/controllers/internal/serving"
 )
@@ -70,7 +66,7 @@ func (w Webhook) service() (types.NamespacedName, error) {
 }
 
 // addAdmission serves the admission webhook.
-func addAdmission(ctx context.Context, mgr ctrl.Manager, options Options) error {
+func addAdmission(mgr ctrl.Manager, options Options) error {
 	w := options.Webhook
 	if w.Address == "" {
 		return nil
@@ -86,12 +82,6 @@ func addAdmission(ctx context.Context, mgr ctrl.Manager, options Options) error 
 	secret := service
 	if w.Secret != "" {
 		secret.Name = w.Secret
-	}
-	// Every replica answers, so every replica caches what the planner reads.
-	for _, object := range []client.Object{&v1alpha1.Pipeline{}, &v1alpha1.Stage{}} {
-		if _, err := mgr.GetCache().GetInformer(ctx, object, cache.BlockUntilSynced(false)); err != nil {
-			return fmt.Errorf("cache %T: %w", object, err)
-		}
 	}
 	registration := &admission.Registration{
 		Certificate: &serving.Certificate{

@@ -66,7 +66,8 @@ func Command() *cobra.Command {
 	f.StringVar(&options.NATSMonitorURL, "nats-monitor-url", options.NATSMonitorURL,
 		"monitoring URLs of all servers of --nats-url, separated by commas (http://nats:8222): Pipelines with durability PowerSafe are checked there")
 	f.BoolVar(&options.RequireSecretAnnotation, "require-secret-annotation", options.RequireSecretAnnotation,
-		"use a Secret that a Pipeline or Stage names only for servers in its annotation "+v1alpha1.AnnotationNATSURL)
+		"use a Secret that a Pipeline or Stage names only for servers in its annotation "+v1alpha1.AnnotationNATSURL+
+			", and mount it only for Pipelines in its annotation "+v1alpha1.AnnotationPipelines)
 	f.StringVar(&options.WorkerImage, "worker-image", options.WorkerImage, "image of workers; required")
 	f.StringVar(&options.WorkerServiceAccount, "worker-service-account", options.WorkerServiceAccount,
 		"service account, in the namespace of the Pipeline, of workers that read the cluster")

@@ -50,7 +50,7 @@ func Run(ctx context.Context, config *rest.Config, options Options, logger logr.
 	if err != nil {
 		return err
 	}
-	if err := addAdmission(ctx, mgr, options); err != nil {
+	if err := addAdmission(mgr, options); err != nil {
 		return err
 	}
 	unregister, err := addMetrics(ctx, mgr, options, meter, work)

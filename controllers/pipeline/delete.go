@@ -26,14 +26,7 @@ func (r *Reconciler) finalize(ctx context.Context, pipeline *v1alpha1.Pipeline) 
 
 // released says when to release the streams again; 0 when they are released, or when that is given up.
 func (r *Reconciler) released(ctx context.Context, pipeline *v1alpha1.Pipeline, err error) time.Duration {
-	switch {
-	case err == nil:
-		return 0
-	case r.RetriesCleanup(pipeline, "streams", err):
-		return lifecycle.CleanupRetry
-	}
-	r.eventLeftBehind(ctx, pipeline, err)
-	return 0
+	return r.Released(pipeline, "streams", err, func() { r.eventLeftBehind(ctx, pipeline, err) })
 }
 
 // deleteChildren returns how many children are still there.

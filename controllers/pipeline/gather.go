@@ -22,7 +22,7 @@ import (
 // snapshot is all that a reconcile reads, and the connection to go on by.
 type snapshot struct {
 	*decide.Observed
-	// nats is nil when natsErr says why.
+	// nats is nil when NATSErr says why.
 	nats *jetstream.Client
 }
 

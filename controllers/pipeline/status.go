@@ -311,14 +311,7 @@ func stagesInPlan(s *decide.Observed) map[string]*v1alpha1.Stage {
 	for _, planned := range s.Resolved.Plan.Stages {
 		stages[planned.Name] = nil
 	}
-	for i := range s.Stages.Children {
-		stage := &s.Stages.Children[i]
-		if s.Resolved.Node(stage) != nil && graph.IsChildOf(stage, s.Pipeline) {
-			stages[graph.Name(stage)] = stage
-		}
-	}
-	for i := range s.Stages.Attached {
-		stage := &s.Stages.Attached[i]
+	for _, stage := range decide.Stages(s.Stages, s.Pipeline) {
 		if s.Resolved.Node(stage) != nil {
 			stages[graph.Name(stage)] = stage
 		}

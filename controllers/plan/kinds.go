@@ -85,11 +85,7 @@ type namedPort struct {
 // portsOf are the ports that the settings of a stage name, each once.
 func (c *computation) portsOf(n *node) []string {
 	var names []string
-	for i := range c.readers {
-		r := &c.readers[i]
-		if r.kind != n.kind.Kind || r.ports == nil {
-			continue
-		}
+	if r := c.reader(n.kind.Kind); r != nil && r.ports != nil {
 		for _, p := range r.ports(n.spec, n.path.Child(string(r.kind))) {
 			if problem := checkPort(p.name); problem != "" {
 				c.refuse(field.Invalid(p.path, p.name, problem))
@@ -105,12 +101,19 @@ func (c *computation) portsOf(n *node) []string {
 	return names
 }
 
+// reader is that of a kind; nil of none.
+func (c *computation) reader(kind config.Kind) *reader {
+	i := slices.IndexFunc(c.readers, func(r reader) bool { return r.kind == kind })
+	if i < 0 {
+		return nil
+	}
+	return &c.readers[i]
+}
+
 // settings fills the member of the stage's kind.
 func (c *computation) settings(n *node, to *config.StageConfig) {
-	for i := range c.readers {
-		if k := c.readers[i].kind; k == n.kind.Kind {
-			c.readers[i].read(c, n.spec, n.path.Child(string(k)), to)
-		}
+	if r := c.reader(n.kind.Kind); r != nil {
+		r.read(c, n.spec, n.path.Child(string(r.kind)), to)
 	}
 }
 

@@ -18,10 +18,8 @@ func (c *computation) secrets(n *node) []config.SecretFile {
 		if other.head != n {
 			continue
 		}
-		for i := range c.readers {
-			if r := &c.readers[i]; r.kind == other.kind.Kind && r.secrets != nil {
-				all = append(all, r.secrets(other.spec)...)
-			}
+		if r := c.reader(other.kind.Kind); r != nil && r.secrets != nil {
+			all = append(all, r.secrets(other.spec)...)
 		}
 	}
 	slices.SortFunc(all, func(a, b config.SecretFile) int { return cmp.Compare(a.File, b.File) })

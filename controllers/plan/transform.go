@@ -57,7 +57,7 @@ func (c *computation) transformStep(s *v1alpha1.TransformStep, path *field.Path,
 		}
 		to.Redact = &config.TransformRedact{Fields: r.Fields, Method: config.RedactMethod(r.Method), Pattern: r.Pattern}
 		if r.KeySecretRef != nil {
-			to.Redact.KeyFile = config.NewSecretFile(r.KeySecretRef.Name, r.KeySecretRef.Key).File
+			to.Redact.KeyFile = secretFile(*r.KeySecretRef).File
 		}
 	}
 	if i := slices.Index(s.Remove, "subject"); i >= 0 && !rekeys {
@@ -83,7 +83,7 @@ func transformSecrets(s *v1alpha1.TransformSpec) []config.SecretFile {
 	var all []config.SecretFile
 	for _, step := range s.Steps {
 		if step.Redact != nil && step.Redact.KeySecretRef != nil {
-			all = append(all, config.NewSecretFile(step.Redact.KeySecretRef.Name, step.Redact.KeySecretRef.Key))
+			all = append(all, secretFile(*step.Redact.KeySecretRef))
 		}
 	}
 	return all

@@ -110,7 +110,7 @@ func add(t *testing.T, s *decide.Observed, made revision.Content, marks revision
 	s.History = append(s.History, s.Newest)
 	s.Intake.Inputs = nil
 	for _, in := range s.Newest.Inputs {
-		input := intake.Input{From: in.From, Stream: in.Stream, Durable: in.Durable}
+		input := intake.Input{Stream: in.Stream, Durable: in.Durable}
 		for _, want := range in.Lanes {
 			input.Lanes = append(input.Lanes, intake.Lane{Want: want})
 		}

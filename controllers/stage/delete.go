@@ -36,6 +36,11 @@ func (r *Reconciler) finalize(ctx context.Context, stage *v1alpha1.Stage) (wait 
 	return r.released(ctx, stage, r.deleteConsumers(ctx, stage)), nil
 }
 
+// released says when to delete the consumers again; 0 when they are deleted, or when that is given up.
+func (r *Reconciler) released(ctx context.Context, stage *v1alpha1.Stage, err error) time.Duration {
+	return r.Released(stage, "consumers", err, func() { r.eventLeftBehind(ctx, stage, err) })
+}
+
 // afterDrain says when to look at the drain again; 0 when the stage does not wait for it, or not any more.
 func (r *Reconciler) afterDrain(ctx context.Context, stage *v1alpha1.Stage, waits bool, err error) (time.Duration, error) {
 	switch {
@@ -50,18 +55,6 @@ func (r *Reconciler) afterDrain(ctx context.Context, stage *v1alpha1.Stage, wait
 		return drainLook, nil
 	}
 	return 0, nil
-}
-
-// released says when to delete the consumers again; 0 when they are deleted, or when that is given up.
-func (r *Reconciler) released(ctx context.Context, stage *v1alpha1.Stage, err error) time.Duration {
-	switch {
-	case err == nil:
-		return 0
-	case r.RetriesCleanup(stage, "consumers", err):
-		return lifecycle.CleanupRetry
-	}
-	r.eventLeftBehind(ctx, stage, err)
-	return 0
 }
 
 // podSlack is how long after their grace period pods may take to be gone. Those of a node that is down never are.

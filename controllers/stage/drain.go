@@ -8,8 +8,6 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
@@ -111,12 +109,11 @@ func (r *Reconciler) gatherLeftover(ctx context.Context, stage *v1alpha1.Stage) 
 	if !pipeline.DeletionTimestamp.IsZero() && pipeline.Spec.DeletionPolicy != v1alpha1.DeletionDelete {
 		return l, false, nil
 	}
-	var d appsv1.Deployment
-	err = r.Client.Get(ctx, client.ObjectKeyFromObject(stage), &d)
-	if err != nil || !d.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(&d, stage) || revision.Replicas(&d) == 0 {
-		return l, false, client.IgnoreNotFound(err)
+	d, err := r.ownDeployment(ctx, stage)
+	if d == nil || err != nil || !d.DeletionTimestamp.IsZero() || revision.Replicas(d) == 0 {
+		return l, false, err
 	}
-	l.deployment = &d
+	l.deployment = d
 	l.stages, err = graph.List(ctx, r.Client, stage.Namespace, stage.Spec.PipelineRef.Name)
 	return l, true, err
 }

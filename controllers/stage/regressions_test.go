@@ -79,7 +79,7 @@ func TestRefusedSecretOfAnEarlierRevision(t *testing.T) {
 	s.Deployment.Annotations = map[string]string{revision.AnnotationRevision: first.Name}
 	second := compile(t, s, of(2, "victim", "enrich"))
 	s.Unpaired = map[string]bool{second.Name: true}
-	s.NATSErr = &access.CredentialsError{NotForServer: true}
+	s.NATSErr = &access.CredentialsError{Reason: v1alpha1.ReasonCredentialsNotForServer}
 	if in := decide.Decide(s, ""); in.Workers != nil {
 		t.Fatal("not even the first check holds")
 	}

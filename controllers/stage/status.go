@@ -126,7 +126,7 @@ func inputStatus(in intake.Input, lanes []decide.Consumer, rep report, before []
 		return b.Stream == e.Stream && b.Name == e.Name && b.Lanes == e.Lanes
 	})
 	e.Backlog = backlogOf(e, before)
-	had := e.Backlog
+	var anew *v1alpha1.BacklogStatus // of the consumers of now, where there are any
 	known = true
 	for _, c := range lanes {
 		have := rep.done.consumers[key(c.Stream, c.Name)]
@@ -142,12 +142,12 @@ func inputStatus(in intake.Input, lanes []decide.Consumer, rep report, before []
 		e.AckPending += int64(have.AckPending)
 		e.Redelivered += int64(have.Redelivered)
 		if found, ok := rep.done.backlogs[key(c.Stream, c.Name)]; ok {
-			if e.Backlog == had { // of consumers before these
-				e.Backlog = nil
-			}
-			e.Backlog = addBacklog(e.Backlog, have.Created, found)
+			anew = addBacklog(anew, have.Created, found)
 		}
 		known = known && (c.Lane.Have != nil || have.Pending == 0)
+	}
+	if anew != nil {
+		e.Backlog = anew
 	}
 	return entry, known
 }

@@ -124,7 +124,7 @@ var (
 	noStream  = &jetstream.UnreachableError{Server: "nats://nats:4222", Err: nats.ErrJetStreamNotEnabled}
 	full      = &jetstream.LimitError{Says: "the account has no room", Err: api.ApiError{Code: 400, ErrCode: 10026}}
 	missing   = &access.CredentialsError{Message: "Secret nats-user does not exist"}
-	unpaired  = &access.CredentialsError{Message: "Secret nats-user is not for this server", NotForServer: true}
+	unpaired  = &access.CredentialsError{Message: "Secret nats-user is not for this server", Reason: v1alpha1.ReasonCredentialsNotForServer}
 
 	deployments = schema.GroupResource{Group: "apps", Resource: "deployments"}
 	external    = autoscale.NewPrometheus(5 * time.Minute) // a HorizontalPodAutoscaler, as that of autoscale.External

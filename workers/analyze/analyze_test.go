@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/test/stagetest"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
@@ -70,15 +71,7 @@ func process(t testing.TB, s stage.Stage, events []*eventv1.Event) map[string][]
 
 func batch(t testing.TB, events []*eventv1.Event) *stage.Batch {
 	t.Helper()
-	b := &stage.Batch{}
-	for i, p := range events {
-		e, err := event.FromProto(p, event.Origin{Sequence: 1, Index: i})
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.Events = append(b.Events, e)
-	}
-	b.Reset(1)
+	b := stagetest.Batch(t, events...)
 	b.Now = start.AddDate(2, 0, 0)
 	return b
 }

@@ -13,8 +13,8 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/test/stagetest"
 	"millrace.dev/millrace/workers/config"
-	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -184,15 +184,7 @@ func step(t testing.TB, s *correlator, m *made, stored time.Duration, events ...
 
 func batch(t testing.TB, events ...*eventv1.Event) *stage.Batch {
 	t.Helper()
-	b := &stage.Batch{}
-	for i, p := range events {
-		e, err := event.FromProto(p, event.Origin{Sequence: 1, Index: i})
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.Events = append(b.Events, e)
-	}
-	b.Reset(1)
+	b := stagetest.Batch(t, events...)
 	b.Now = start
 	return b
 }

@@ -44,7 +44,7 @@ func compile(s stage.Settings) ([]rule, error) {
 		if !(c.Sample >= 0 && c.Sample < 1) {
 			return nil, fmt.Errorf("route.rules[%d].sample: is %g, must be above 0 and below 1, or 0 for all", i, c.Sample)
 		}
-		r.native, r.below = r.condition.Native(), uint64(c.Sample*math.MaxUint64)
+		r.below = uint64(c.Sample * math.MaxUint64)
 		rules = append(rules, r)
 	}
 	return rules, nil

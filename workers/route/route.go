@@ -24,7 +24,6 @@ type router struct {
 
 // rule is compiled. It is safe for concurrent use.
 type rule struct {
-	native    cel.Predicate // nil = the condition decides
 	condition cel.Condition
 	port      stage.Ports
 	// below is what the hash of a key is less than in the share that the rule takes; 0 = it takes all keys. The hash is seeded by the port.
@@ -90,9 +89,6 @@ func (r *router) ports(e *event.Event) (ports stage.Ports, err error) {
 func (r *rule) takes(e *event.Event) (bool, error) {
 	if r.below > 0 && xxh3.HashStringSeed(e.Key(), r.seed) >= r.below {
 		return false, nil
-	}
-	if r.native != nil {
-		return r.native(e), nil
 	}
 	return r.condition.Holds(e)
 }

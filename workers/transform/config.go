@@ -39,8 +39,12 @@ func (t *transformer) add(env *cel.Env, c *config.TransformStep, where string, l
 		return fmt.Errorf(": has %d of filter, set, remove, rename, redact and split, must have one", n)
 	}
 	s := step{where: where}
-	if s.when, err = newCondition(env, c.When); err != nil {
-		return fmt.Errorf(".when: %w", err)
+	if c.When != "" {
+		when, err := env.Condition(c.When)
+		if err != nil {
+			return fmt.Errorf(".when: %w", err)
+		}
+		s.when = &when
 	}
 	switch {
 	case c.Filter != "":
@@ -70,31 +74,4 @@ func (t *transformer) add(env *cel.Env, c *config.TransformStep, where string, l
 	}
 	t.steps = append(t.steps, s)
 	return err
-}
-
-// condition is a condition that may be native; nil holds always.
-type condition struct {
-	native cel.Predicate
-	rule   cel.Condition
-}
-
-func newCondition(env *cel.Env, expression string) (*condition, error) {
-	if expression == "" {
-		return nil, nil //nolint:nilnil // nil is the condition that always holds
-	}
-	rule, err := env.Condition(expression)
-	if err != nil {
-		return nil, err
-	}
-	return &condition{rule.Native(), rule}, nil
-}
-
-func (c *condition) holds(e *event.Event) (bool, error) {
-	switch {
-	case c == nil:
-		return true, nil
-	case c.native != nil:
-		return c.native(e), nil
-	}
-	return c.rule.Holds(e)
 }

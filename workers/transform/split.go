@@ -17,7 +17,7 @@ var errTooMany = errors.New("too many pieces")
 
 // split makes an event of each element of a list.
 type split struct {
-	when  *condition
+	when  *cel.Condition // nil = always
 	where string
 	list  cel.Expression[[]any]
 	into  entry // the zero value is the body

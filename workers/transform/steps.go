@@ -29,11 +29,11 @@ func entryOf(field string) (entry, bool) {
 }
 
 func newFilter(env *cel.Env, expression string) (func(*event.Event) (bool, error), error) {
-	c, err := newCondition(env, expression)
+	c, err := env.Condition(expression)
 	if err != nil {
 		return nil, fmt.Errorf(".filter: %w", err)
 	}
-	return c.holds, nil
+	return c.Holds, nil
 }
 
 func (t *transformer) newSet(env *cel.Env, c *config.TransformSet) (func(*event.Event) (bool, error), error) {

@@ -32,7 +32,7 @@ type transformer struct {
 type step struct {
 	// where is how an error names the step.
 	where string
-	when  *condition // nil = always
+	when  *cel.Condition // nil = always
 	apply func(e *event.Event) (goesOn bool, err error)
 }
 
@@ -82,7 +82,7 @@ func (t *transformer) process(b *stage.Batch, i int, e *event.Event) error {
 		}
 	}
 	if t.split != nil {
-		is, err := t.split.when.holds(e)
+		is, err := isFor(t.split.when, e)
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.split.where, err)
 		}
@@ -94,10 +94,18 @@ func (t *transformer) process(b *stage.Batch, i int, e *event.Event) error {
 }
 
 func (s *step) run(e *event.Event) (goesOn bool, err error) {
-	if is, err := s.when.holds(e); err != nil || !is {
+	if is, err := isFor(s.when, e); err != nil || !is {
 		return true, err
 	}
 	return s.apply(e)
+}
+
+// isFor says whether a step with this condition is for e.
+func isFor(when *cel.Condition, e *event.Event) (bool, error) {
+	if when == nil {
+		return true, nil
+	}
+	return when.Holds(e)
 }
 
 // rekey gives e its new key.

@@ -14,7 +14,6 @@ import (
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/test/stagetest"
 	"millrace.dev/millrace/workers/config"
-	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -34,20 +33,6 @@ func keyFile(t testing.TB, key string) string {
 		t.Fatal(err)
 	}
 	return path
-}
-
-func batch(t testing.TB, events ...*eventv1.Event) *stage.Batch {
-	t.Helper()
-	b := &stage.Batch{}
-	for i, p := range events {
-		e, err := event.FromProto(p, event.Origin{Sequence: 7, Index: i})
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.Events = append(b.Events, e)
-	}
-	b.Reset(1)
-	return b
 }
 
 func text(key, value string) *eventv1.KeyValue {
@@ -135,7 +120,7 @@ func TestProcess(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := batch(t, came())
+			b := stagetest.Batch(t, came())
 			if err := made(t, tc.config).Process(t.Context(), b); err != nil {
 				t.Fatal(err)
 			}
@@ -203,7 +188,7 @@ func TestSplit(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := batch(t, came())
+			b := stagetest.Batch(t, came())
 			if err := made(t, tc.config).Process(t.Context(), b); err != nil {
 				t.Fatal(err)
 			}
@@ -230,7 +215,7 @@ func TestSplit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := came()
 			e.Body = strings.Repeat("x", 2000)
-			b := batch(t, e)
+			b := stagetest.Batch(t, e)
 			if err := made(t, list(tc.list, "body")).Process(t.Context(), b); err != nil {
 				t.Fatal(err)
 			}
@@ -253,7 +238,7 @@ func TestPiecesAreBounded(t *testing.T) {
 		}
 		e := came()
 		e.Body = strings.Repeat("x", 300_000)
-		b := batch(t, e)
+		b := stagetest.Batch(t, e)
 		if err := made(t, c).Process(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
@@ -267,7 +252,7 @@ func TestPiecesAreBounded(t *testing.T) {
 func TestNoOldKey(t *testing.T) {
 	e := came()
 	e.PartitionKey = "old-key"
-	b := batch(t, e, came())
+	b := stagetest.Batch(t, e, came())
 	c := config.Transform{Key: "'new'", Steps: []config.TransformStep{{Remove: []string{"subject"}}}}
 	if err := made(t, c).Process(t.Context(), b); err != nil {
 		t.Fatal(err)
@@ -336,6 +321,7 @@ func BenchmarkProcess(b *testing.B) {
 		"set a literal": {{Set: &config.TransformSet{Field: "attributes.team", Expression: "'shop'"}}},
 		"derive":        {{Set: &config.TransformSet{Field: "attributes.where", Expression: "event.entity.namespace + '/' + event.entity.name"}}},
 		"remove":        {{Remove: []string{"attributes.password"}}},
+		"split in two":  {{Split: &config.TransformSplit{List: "['a', 'b']", Into: "body"}}},
 		"mask":          {{Redact: &config.TransformRedact{Fields: []string{"body"}, Method: "Mask", Pattern: `\b\d{13,16}\b`}}},
 		"hash":          {{Redact: &config.TransformRedact{Fields: []string{"attributes.mail"}, Method: "Hash", KeyFile: keyFile(b, "0123456789abcdef")}}},
 	} {
@@ -346,7 +332,7 @@ func BenchmarkProcess(b *testing.B) {
 			for range size {
 				events = append(events, proto.CloneOf(came()))
 			}
-			fresh := batch(b, events...)
+			fresh := stagetest.Batch(b, events...)
 			work := &stage.Batch{}
 			b.ReportAllocs()
 			for n := 0; n < b.N; n += size {

@@ -10,8 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/test/stagetest"
 	"millrace.dev/millrace/workers/config"
-	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -30,15 +30,7 @@ func newStage(t testing.TB, c config.Validate) stage.Stage {
 
 func batch(t testing.TB, events ...*eventv1.Event) *stage.Batch {
 	t.Helper()
-	b := &stage.Batch{}
-	for i, p := range events {
-		e, err := event.FromProto(p, event.Origin{Sequence: 7, Index: i})
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.Events = append(b.Events, e)
-	}
-	b.Reset(1)
+	b := stagetest.Batch(t, events...)
 	b.Now = noon
 	return b
 }

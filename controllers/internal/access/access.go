@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -16,40 +17,24 @@ import (
 // CredentialsError says that a Secret or ConfigMap of a Pipeline cannot be used as it is.
 type CredentialsError struct {
 	Message string
-	// NotForServer says that it is a Secret, and not for the server of the Pipeline; NotForPipeline that it is one which workers would mount, and
-	// not for the Pipeline.
-	NotForServer, NotForPipeline bool
+	// Reason is that of a condition. Empty = ReasonCredentialsNotFound.
+	Reason string
 }
 
 func (e *CredentialsError) Error() string { return e.Message }
 
-// IsCredentials reports whether err is a CredentialsError.
+// IsCredentials reports whether err is a CredentialsError. Workers must not have the Secret then.
 func IsCredentials(err error) bool {
 	var c *CredentialsError
 	return errors.As(err, &c)
 }
 
-// IsNotForServer reports whether err says that a Secret is not for the server of the Pipeline. Workers must not have it either.
-func IsNotForServer(err error) bool {
-	var c *CredentialsError
-	return errors.As(err, &c) && c.NotForServer
-}
-
-// isNotForPipeline reports whether err says that a Secret is not for the Pipeline.
-func isNotForPipeline(err error) bool {
-	var c *CredentialsError
-	return errors.As(err, &c) && c.NotForPipeline
-}
-
 // Reason is the reason of a condition for an error that is about NATS; empty = it is about something else, such as one object.
 func Reason(err error) string {
+	var c *CredentialsError
 	switch {
-	case IsNotForServer(err):
-		return v1alpha1.ReasonCredentialsNotForServer
-	case isNotForPipeline(err):
-		return v1alpha1.ReasonSecretNotForPipeline
-	case IsCredentials(err):
-		return v1alpha1.ReasonCredentialsNotFound
+	case errors.As(err, &c):
+		return cmp.Or(c.Reason, v1alpha1.ReasonCredentialsNotFound)
 	case jetstream.IsForbidden(err):
 		return v1alpha1.ReasonNATSForbidden
 	case jetstream.IsUnreachable(err):

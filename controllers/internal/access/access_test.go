@@ -234,7 +234,7 @@ func TestASecretIsForTheServersThatItNames(t *testing.T) {
 				})
 				test.nats.URL = test.url
 				_, err := forStage(t, a, pipeline(&test.nats), test.own)
-				if got, want := access.IsNotForServer(err), test.refused && !allow; got != want {
+				if got, want := access.Reason(err) == v1alpha1.ReasonCredentialsNotForServer, test.refused && !allow; got != want {
 					t.Errorf("any Secret %t: got %v, want refused %t", allow, err, want)
 				}
 			}
@@ -303,7 +303,7 @@ func TestAnAnnotationCountsAtOnce(t *testing.T) {
 	if _, err := forStage(t, a, of(server.URL()), "user"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := forStage(t, a, of("nats://127.0.0.1:1"), "user"); !access.IsNotForServer(err) {
+	if _, err := forStage(t, a, of("nats://127.0.0.1:1"), "user"); access.Reason(err) != v1alpha1.ReasonCredentialsNotForServer {
 		t.Errorf("got %v, want a refusal", err)
 	}
 	reader.servers += ",nats://127.0.0.1:1"

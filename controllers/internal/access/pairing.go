@@ -60,7 +60,7 @@ func unpaired(field string, secret types.NamespacedName, annotation, url string)
 		said = "is for " + strings.Join(known, ", ")
 		flag, value = "--overwrite ", annotation+","+url
 	}
-	return &CredentialsError{NotForServer: true, Message: fmt.Sprintf(
+	return &CredentialsError{Reason: v1alpha1.ReasonCredentialsNotForServer, Message: fmt.Sprintf(
 		"%s: Secret %s in namespace %s %s, and is not sent to %s: if it is for that server as well, run kubectl annotate %s-n %s secret %s %s",
 		field, secret.Name, secret.Namespace, said, strings.Join(hosts(url), ", "), flag, secret.Namespace, secret.Name,
 		quote(v1alpha1.AnnotationNATSURL+"="+value))}
@@ -96,7 +96,7 @@ func (r reader) checkMounted(ctx context.Context, secret, pipeline string) error
 	if said.pipelines != "" {
 		what, flag, value = "is for Pipelines "+said.pipelines, "--overwrite ", said.pipelines+","+pipeline
 	}
-	return &CredentialsError{NotForPipeline: true, Message: fmt.Sprintf(
+	return &CredentialsError{Reason: v1alpha1.ReasonSecretNotForPipeline, Message: fmt.Sprintf(
 		"Secret %s in namespace %s %s, and is mounted into no worker of %s: if it is for that one as well, run kubectl annotate %s-n %s secret %s %s",
 		secret, r.namespace, what, pipeline, flag, r.namespace, secret, quote(v1alpha1.AnnotationPipelines+"="+value))}
 }

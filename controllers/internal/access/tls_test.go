@@ -19,7 +19,7 @@ func TestTLSOfTheOperatorsServer(t *testing.T) {
 		reader := &objects{data: map[string]map[string][]byte{"shop/user": {"anything": []byte("x"), "tls.crt": []byte("x"), "tls.key": []byte("x")}}}
 		a := access.New(access.Options{Objects: reader, Pool: pool, Default: jetstream.Server{URL: "nats://ours:4222"}})
 		nats := &v1alpha1.NATSSpec{TLS: tls}
-		if _, err := a.ForStage(t.Context(), "shop", access.Mounts{NATS: nats}); !access.IsNotForServer(err) {
+		if _, err := a.ForStage(t.Context(), "shop", access.Mounts{NATS: nats}); access.Reason(err) != v1alpha1.ReasonCredentialsNotForServer {
 			t.Errorf("%s: %d files are mounted into workers, Secrets asked for: %d, error: %v", name, len(access.Files(nats, "")), reader.reads, err)
 		}
 	}

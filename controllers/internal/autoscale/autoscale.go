@@ -95,9 +95,9 @@ func Decide(w Workload, o *Observed) (*Desired, error) {
 // known says whether the reading says how many workers there should be.
 func (o *Observed) known() bool { return o.Reading != nil && o.Reading.Err == nil && o.Reading.Scales }
 
-// correct is the number that the operator writes although somebody else sets it: when none of the workers is left, when the number
-// was the operator's own until now, and where there is but one right number. byLag has it go from zero and to zero, too, beside a
-// HorizontalPodAutoscaler: not every cluster's can.
+// correct decides when the operator writes the number although an autoscaler normally does: when none of the workers is left, when the
+// number was the operator's own until now, and where there is only one right number. With byLag the operator also scales from and to zero, because
+// not every cluster's HorizontalPodAutoscaler can.
 func (d *Desired) correct(w Workload, o *Observed, byLag bool) {
 	if w.Deployment == nil {
 		return

@@ -22,8 +22,8 @@ type Intake struct {
 
 // Input is one input of the newest revision: its lanes in their order.
 type Input struct {
-	From, Stream, Durable string
-	Lanes                 []Lane
+	Stream, Durable string
+	Lanes           []Lane
 }
 
 // Lane is one consumer.
@@ -136,7 +136,7 @@ func Read(ctx context.Context, q Query) (*Intake, error) {
 
 // input reads what exists of the lanes of one input.
 func (q Query) input(ctx context.Context, want revision.Input) (Input, error) {
-	in := Input{From: want.From, Stream: want.Stream, Durable: want.Durable}
+	in := Input{Stream: want.Stream, Durable: want.Durable}
 	names := make([]string, len(want.Lanes))
 	for i, c := range want.Lanes {
 		names[i] = c.Durable

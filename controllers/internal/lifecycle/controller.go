@@ -112,8 +112,8 @@ func Again(result reconcile.Result, err error) (reconcile.Result, error) {
 	return result, err
 }
 
-// End ends a pass: the status is written before an error of the API server ends it. One that no retry mends does not: the status says
-// what it is, and next when to look again.
+// End ends a pass: the status is written before an error of the API server ends it. An error that no retry can mend does not end
+// the pass: the status names it, and next says when the next pass is.
 func End(writeStatus func() error, failed error, next func() (reconcile.Result, error)) (reconcile.Result, error) {
 	if err := writeStatus(); err != nil {
 		return reconcile.Result{}, err
@@ -154,6 +154,18 @@ func (c *Controller) RetriesCleanup(object client.Object, what string, cause err
 	}
 	c.eventRetriesCleanup(object, what, cause)
 	return true
+}
+
+// Released says when to try a clean-up again that ended with err; 0 when it is done, or when it is given up.
+func (c *Controller) Released(object client.Object, what string, err error, giveUp func()) time.Duration {
+	switch {
+	case err == nil:
+		return 0
+	case c.RetriesCleanup(object, what, err):
+		return CleanupRetry
+	}
+	giveUp()
+	return 0
 }
 
 // CleanupWorks is told that NATS has answered.

@@ -3,6 +3,6 @@
 //
 // A Reconciler embeds a Controller, and gives Pass the steps that differ.
 //
-// For how long a deletion waits for a NATS server that does not answer is bounded. What counts is since when this operator fails, not
-// when the object was deleted: a deletion may have waited for something else until then, or for an operator.
+// A deletion waits only a limited time for a NATS server that does not answer. The time counts from the first failure of this operator, not
+// from the deletion of the object: it may have waited for something else until then, or for an operator.
 package lifecycle

@@ -21,9 +21,8 @@ type Adopted struct {
 	Marks Marks
 }
 
-// Adopt is what workers that are there run by: made, but for what they are made from. It goes by the Deployment; where its pods can
-// do more than those of made, it goes by made, and they are replaced. Of the ConfigMap it takes the config, which is theirs already. It is
-// nil when they tell nothing.
+// Adopt describes the workers that run already. It is a copy of made with the Deployment and the config of the cluster. Where the pods that
+// run can do more than those of made, it keeps the Deployment of made, and the pods are replaced. It is nil when the objects do not tell.
 func Adopt(made Content, deployment *appsv1.Deployment, configMap *corev1.ConfigMap, fieldOwner string) (*Adopted, error) {
 	if deployment == nil || configMap == nil {
 		return nil, nil //nolint:nilnil // nothing is there to adopt

@@ -18,7 +18,7 @@ type Desired struct {
 	Children []ChildStage
 	// Prune are children whose entry is gone from the spec.
 	Prune []v1alpha1.Stage
-	// Revisions to write; failed says why some cannot be made.
+	// Revisions to write; Failed says why some cannot be made.
 	Revisions []Compiled
 	Failed    []error
 	// Accepted is what is said of each Stage.

@@ -34,7 +34,7 @@ type Running struct {
 	History revision.History
 	// Unreadable says why the history is not known.
 	Unreadable error
-	// Deployment and configMap are what workers run by without a revision; nil when there is one, or none of them.
+	// Deployment and ConfigMap are what workers run by without a revision; nil when there is one, or none of them.
 	Deployment *appsv1.Deployment
 	ConfigMap  *corev1.ConfigMap
 }

@@ -20,7 +20,7 @@ type Compiled struct {
 	Step  revision.Step
 }
 
-// decideRevisions compiles the plan into a revision for each Stage that exists, and that its last revision is not so already. The
+// decideRevisions compiles the plan into a revision for each Stage that exists and whose last revision differs from it. The
 // errors are of Stages whose revisions this release cannot read, or cannot make.
 func decideRevisions(s *Observed, settings revision.Settings) (all []Compiled, failed []error) {
 	for _, stage := range Stages(s.Stages, s.Pipeline) {

@@ -21,18 +21,18 @@ type Desired struct {
 	// Consumers are in the order of the inputs, each input's lanes together; empty while NATS
 	// cannot be asked.
 	Consumers []Consumer
-	// Drop are consumers that the stage does not read any more, held the inputs that it goes on with for a
-	// while, lost those that it has something left in and that no revision reads.
+	// Drop are consumers that the stage does not read any more, Held the inputs that it goes on with for a
+	// while, Lost those that it has something left in and that no revision reads.
 	Drop       []Durable
 	Held, Lost []intake.Former
 
 	// Workers is nil when there is no revision, and what runs goes on as it is; or when
-	// the stage is chained and has none; or when refused says why what runs goes on as it is.
+	// the stage is chained and has none; or when Refused says why what runs goes on as it is.
 	Workers *workers
 	Refused error
 	// OtherLanes says why consumers and workers are left as they are: the stage runs in other lanes than it is to.
 	OtherLanes string
-	// Prune are ConfigMaps that no worker uses any more, pruneRevisions the revisions of long ago.
+	// Prune are ConfigMaps that no worker uses any more, PruneRevisions the revisions of long ago.
 	Prune          []corev1.ConfigMap
 	PruneRevisions []*revision.Revision
 }
@@ -48,7 +48,7 @@ type Consumer struct {
 // Ready reports whether the durable exists as wanted, or will when the change is applied.
 func (c Consumer) Ready() bool { return !c.StreamMissing && !c.Action.Refused() }
 
-// Workers are the Kubernetes objects of a stage.
+// workers are the Kubernetes objects of a stage.
 type workers struct {
 	// Replicas is how many there should be when all is applied.
 	Replicas int32
@@ -77,7 +77,7 @@ func Decide(s *Observed, cluster string) Desired {
 		in.PruneRevisions = pruneRevisions(s, in.Run)
 		return in
 	}
-	if access.IsCredentials(s.NATSErr) || s.Unpaired[in.Run.Name] { // no worker may have a Secret mounted of which that is not known
+	if access.IsCredentials(s.NATSErr) || s.Unpaired[in.Run.Name] { // a worker mounts a Secret only when the operator knows that the Secret is meant for it
 		return in
 	}
 	if s.NATSErr == nil {
@@ -149,7 +149,7 @@ func pruneConfigMaps(s *Observed, run *revision.Revision) []corev1.ConfigMap {
 // revisionsKept is how many revisions before the newest are kept for people to look at.
 const revisionsKept = 5
 
-// PruneRevisions names the oldest revisions, but for those that read something of which consumers are left.
+// pruneRevisions names the oldest revisions, but for those that read something of which consumers are left.
 func pruneRevisions(s *Observed, run *revision.Revision) []*revision.Revision {
 	if s.NATSErr != nil || s.Newest.Head == "" && !rolled(s, run) || len(s.Intake.Former) > 0 {
 		return nil

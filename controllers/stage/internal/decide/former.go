@@ -26,8 +26,8 @@ func Drained(f intake.Former, before time.Time) bool {
 
 // choose is the revision that workers are to be of, and why it is not the newest: held are the former inputs that are to be
 // read for a while. lost are former inputs with events left that no revision reads any more, so that nobody processes them,
-// and nobody but a person may say that nobody has to. What no worker ever read is neither: the manifest named it and did not any
-// more before workers came to it.
+// and nobody but a person may say that nobody has to. An input that no worker ever read is neither: it was
+// removed from the manifest before a worker could read it.
 func choose(s *Observed) (run *revision.Revision, held, lost []intake.Former) {
 	deployed := s.deployed()
 	if LeavesUnprocessed(s.Stage) {

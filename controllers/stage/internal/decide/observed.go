@@ -13,13 +13,13 @@ import (
 // Observed is all that a reconcile reads.
 type Observed struct {
 	Stage *v1alpha1.Stage
-	// History are the revisions of the stage; unreadable says why they are not known.
+	// History are the revisions of the stage; Unreadable says why they are not known.
 	History    revision.History
 	Unreadable error
 	// Newest is the revision that the stage is to run; nil while the Pipeline controller has written none, or somebody deleted the one
 	// that the stage ran: an earlier one is not what it is to run.
 	Newest *revision.Revision
-	// Unpaired are revisions, by name, whose workers would have a Secret that is not for their server.
+	// Unpaired are revisions, by name, whose workers would have a Secret that is not for their server, or not for their Pipeline.
 	Unpaired map[string]bool
 
 	Deployment *appsv1.Deployment

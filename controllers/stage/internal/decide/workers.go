@@ -60,7 +60,7 @@ func workersFor(s *Observed, run *revision.Revision) (*workers, error) {
 	}, nil
 }
 
-// Replicas is the number of workers where it is fixed: none while suspended, else what was asked for.
+// replicas is the number of workers where it is fixed: none while suspended, else what was asked for.
 // Those beyond the lanes of the stage are standbys.
 func replicas(stage *v1alpha1.Stage, newest *revision.Revision) int32 {
 	switch {
