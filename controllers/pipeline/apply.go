@@ -74,9 +74,10 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, in decide.Desired) 
 	}
 	done.kubernetes = errors.Join(append(in.Failed,
 		r.applyChildren(ctx, s.Pipeline, in.Children, &done),
-		r.pruneChildren(ctx, in.Prune, &done), // before the others learn that they read it no more
-		r.applyRevisions(ctx, in.Revisions, done.applied))...)
+		r.pruneChildren(ctx, in.Prune, &done))...) // before the others learn that they read it no more
 	done.behind, done.accepted = r.applyAccepted(ctx, in.Accepted)
+	// A Stage that gets its first revision is woken by it: it knows then that it is accepted, and writes its status once.
+	done.kubernetes = errors.Join(done.kubernetes, r.applyRevisions(ctx, in.Revisions, done.applied))
 	return done
 }
 

@@ -90,6 +90,9 @@ func (r *Reconciler) reconcile(ctx context.Context, stage *v1alpha1.Stage) (reco
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	if wait := decide.AwaitsRevision(seen.Observed, r.Now()); wait > 0 {
+		return reconcile.Result{RequeueAfter: wait}, nil
+	}
 	intent := decide.Decide(seen.Observed, r.Cluster)
 	done := r.apply(ctx, seen, intent)
 	r.follow(seen)
@@ -104,7 +107,8 @@ func (r *Reconciler) conclude(rep report, write func(before *v1alpha1.Stage) err
 	r.eventOutcome(stage, rep.intent, done)
 	before := stage.DeepCopy()
 	return lifecycle.End(func() error { return write(before) }, done.kubernetes, func() (reconcile.Result, error) {
-		return r.next(stage, before, done, r.progress.moved(client.ObjectKeyFromObject(stage), rep.seen, r.Now())), nil
+		moved := r.progress.moved(client.ObjectKeyFromObject(stage), rep.seen, r.Now())
+		return r.next(stage, before, done, moved || rep.unwatched()), nil
 	})
 }
 
@@ -159,10 +163,16 @@ func (r *Reconciler) next(stage, before *v1alpha1.Stage, done outcome, moved boo
 		return r.Retry(stage, v1alpha1.ConditionConsumersReady, soon)
 	// Who sets the number of workers, and why it is this one, is not told by NATS.
 	// Nor is that something of somebody else's has gone out of the way.
-	case moved, moving(before.Status, stage.Status), stage.Status.Autoscaling != nil, !meta.IsStatusConditionTrue(stage.Status.Conditions, v1alpha1.ConditionReady):
+	case moved, moving(before.Status, stage.Status), stage.Status.Autoscaling != nil:
 		interval = r.Fresh
 	}
 	return r.Later(stage, interval)
+}
+
+// unwatched reports whether the stage waits for what no watch tells of: an object of somebody else's that has its name, or a Secret.
+func (rep report) unwatched() bool {
+	run := rep.intent.Run
+	return rep.seen.Taken != "" || rep.done.taken != "" || run != nil && rep.seen.Unpaired[run.Name]
 }
 
 // draining reports whether workers are at work on inputs that the stage is not to have any more.

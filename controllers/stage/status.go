@@ -327,7 +327,7 @@ func workersAvailable(rep report) status.Verdict {
 	case d == nil && rep.done.deployment == apply.Unchanged:
 		return status.False(kind, v1alpha1.ReasonProgressing, "workers start when the consumers are ready")
 	case d == nil || rep.done.deployment != apply.Unchanged || d.Status.ObservedGeneration < d.Generation:
-		return status.False(kind, v1alpha1.ReasonProgressing, "the Deployment is being rolled out")
+		return beginning(kind)
 	}
 	v := judge(d, rep.intent.Workers.Replicas, rep.seen.Newest.Suspended)
 	if rep.intent.Workers.Earlier && v.Status == metav1.ConditionTrue {
@@ -335,6 +335,11 @@ func workersAvailable(rep report) status.Verdict {
 			rep.seen.Stage.Namespace, rep.seen.Stage.Name, v1alpha1.AnnotationRestart)
 	}
 	return v
+}
+
+// beginning is the verdict on a Deployment that has no pods yet.
+func beginning(kind string) status.Verdict {
+	return status.False(kind, v1alpha1.ReasonProgressing, "the Deployment is being rolled out")
 }
 
 // judge says how a Deployment that the API has caught up with is doing.
@@ -355,6 +360,8 @@ func judge(d *appsv1.Deployment, wanted int32, suspended bool) status.Verdict {
 		return status.False(kind, v1alpha1.ReasonWorkersUnavailable, message+": "+trouble)
 	}
 	switch {
+	case s.Replicas == 0: // nothing that would be worth another write of the status
+		return beginning(kind)
 	case s.UpdatedReplicas < wanted || s.Replicas > s.UpdatedReplicas:
 		return status.False(kind, v1alpha1.ReasonProgressing, message+": the Deployment is being rolled out; when that takes long, see the pods' events and logs")
 	case s.ReadyReplicas < wanted:

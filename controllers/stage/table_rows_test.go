@@ -128,7 +128,7 @@ func specs() map[string]row {
 			},
 			want: pass.Want{
 				Ready:      "Reconciling PipelineInvalid",
-				Conditions: "Accepted False PipelineInvalid, ConsumersReady Unknown Progressing, WorkersAvailable Unknown Progressing", Next: "fresh",
+				Conditions: "Accepted False PipelineInvalid, ConsumersReady Unknown Progressing, WorkersAvailable Unknown Progressing", Next: "resync",
 			},
 		},
 		"the Pipeline is refused, and the stage runs its accepted revision": {
@@ -137,15 +137,15 @@ func specs() map[string]row {
 		},
 		"the attached stage itself is refused, and runs its accepted revision": {
 			change: func(s *scene) { accept(s.Stage, metav1.ConditionFalse, v1alpha1.ReasonInvalid) },
-			want:   pass.Want{Ready: "Stalled Invalid", Conditions: "Accepted False Invalid", Next: "fresh"},
+			want:   pass.Want{Ready: "Stalled Invalid", Conditions: "Accepted False Invalid", Next: "resync"},
 		},
 		"the attached stage was edited, and its Pipeline is refused": {
 			change: func(s *scene) { accept(s.Stage, metav1.ConditionUnknown, v1alpha1.ReasonProgressing) },
-			want:   pass.Want{Ready: "Reconciling Progressing", Conditions: "Accepted Unknown Progressing", Next: "fresh"},
+			want:   pass.Want{Ready: "Reconciling Progressing", Conditions: "Accepted Unknown Progressing", Next: "resync"},
 		},
 		"the attached stage was edited, and the Pipeline controller has not looked yet": {
 			change: func(s *scene) { s.Stage.Generation++ },
-			want:   pass.Want{Ready: "Reconciling Progressing", Next: "fresh"},
+			want:   pass.Want{Ready: "Reconciling Progressing", Next: "resync"},
 		},
 		"the stage is attached to a Pipeline that does not exist": {
 			before: func(s *scene) {
@@ -154,18 +154,18 @@ func specs() map[string]row {
 			},
 			want: pass.Want{
 				Ready:      "Reconciling PipelineNotFound",
-				Conditions: "Accepted False PipelineNotFound, ConsumersReady Unknown Progressing, WorkersAvailable Unknown Progressing", Next: "fresh",
+				Conditions: "Accepted False PipelineNotFound, ConsumersReady Unknown Progressing, WorkersAvailable Unknown Progressing", Next: "resync",
 			},
 		},
 		"the Pipeline is deleted while the attached stage runs": {
 			change: func(s *scene) { accept(s.Stage, metav1.ConditionFalse, v1alpha1.ReasonPipelineNotFound) },
-			want:   pass.Want{Ready: "Reconciling PipelineNotFound", Conditions: "Accepted False PipelineNotFound", Next: "fresh"},
+			want:   pass.Want{Ready: "Reconciling PipelineNotFound", Conditions: "Accepted False PipelineNotFound", Next: "resync"},
 		},
 		"somebody deleted the newest revision": {
 			change: func(s *scene) { s.Newest, s.History, s.Intake = nil, nil, intake.Intake{} },
 			want: pass.Want{
 				Ready:      "Reconciling Progressing",
-				Conditions: "ConsumersReady Unknown Progressing, WorkersAvailable Unknown Progressing", Events: "Normal Progressing, Normal Progressing", Next: "fresh",
+				Conditions: "ConsumersReady Unknown Progressing, WorkersAvailable Unknown Progressing", Events: "Normal Progressing, Normal Progressing", Next: "resync",
 			},
 		},
 		"the revisions are of a newer release": {
@@ -176,7 +176,7 @@ func specs() map[string]row {
 			want: pass.Want{
 				Ready:      "Stalled WorkersUnavailable",
 				Conditions: "ConsumersReady Unknown Progressing, WorkersAvailable False WorkersUnavailable",
-				Events:     "Normal Progressing, Warning WorkersUnavailable", Next: "fresh",
+				Events:     "Normal Progressing, Warning WorkersUnavailable", Next: "resync",
 			},
 		},
 		"an earlier release of the operator made the workers": {
@@ -190,7 +190,7 @@ func specs() map[string]row {
 			},
 			want: pass.Want{
 				Ready: "Stalled Invalid", Conditions: "ConsumersReady False Invalid, WorkersAvailable Unknown Invalid",
-				Events: "Warning Invalid, Normal Invalid", Next: "fresh",
+				Events: "Warning Invalid, Normal Invalid", Next: "resync",
 			},
 		},
 	}
@@ -371,10 +371,10 @@ func others() map[string]row {
 // workers are rows about the pods.
 func workers() map[string]row {
 	progressing := pass.Want{
-		Ready: "Reconciling Progressing", Conditions: "WorkersAvailable False Progressing", Events: "Normal Progressing", Next: "fresh",
+		Ready: "Reconciling Progressing", Conditions: "WorkersAvailable False Progressing", Events: "Normal Progressing", Next: "resync",
 	}
 	unavailable := pass.Want{
-		Ready: "Reconciling WorkersUnavailable", Conditions: "WorkersAvailable False WorkersUnavailable", Events: "Warning WorkersUnavailable", Next: "fresh",
+		Ready: "Reconciling WorkersUnavailable", Conditions: "WorkersAvailable False WorkersUnavailable", Events: "Warning WorkersUnavailable", Next: "resync",
 	}
 	condition := func(kind appsv1.DeploymentConditionType, value corev1.ConditionStatus) func(*scene) {
 		return func(s *scene) {
@@ -399,7 +399,7 @@ func workers() map[string]row {
 				o.deployment, o.objects[apply.Created] = apply.Created, []string{"Deployment obs-correlate"}
 			},
 			want: pass.Want{
-				Ready: "Reconciling Progressing", Conditions: "WorkersAvailable False Progressing", Events: "Normal Created, Normal Progressing", Next: "fresh",
+				Ready: "Reconciling Progressing", Conditions: "WorkersAvailable False Progressing", Events: "Normal Created, Normal Progressing", Next: "resync",
 			},
 		},
 		"the Deployment controller has not looked yet": {change: func(s *scene) { s.Deployment.Generation = 2 }, want: progressing},

@@ -73,12 +73,13 @@ type Acceptance struct {
 	Verdict status.Verdict
 }
 
-// decideAccepted says of each Stage whether it is part of the plan; of one that is about to get a revision the next pass does, so that
-// nobody takes it for ready before.
+// decideAccepted says of each Stage whether it is part of the plan. Of one that is about to get another revision the next pass does, so that
+// nobody takes it for ready before; with its first one it is not ready anyway.
 func decideAccepted(s *Observed, about []Compiled) []Acceptance {
 	var all []Acceptance
 	for _, stage := range Stages(s.Stages, s.Pipeline) {
-		pending := slices.ContainsFunc(about, func(c Compiled) bool { return c.Stage == stage && len(c.Step.Write) > 0 })
+		pending := len(s.Running[stage.Name].History) > 0 &&
+			slices.ContainsFunc(about, func(c Compiled) bool { return c.Stage == stage && len(c.Step.Write) > 0 })
 		if stage.DeletionTimestamp.IsZero() && !pending {
 			all = append(all, Acceptance{stage, acceptedStage(s, stage)})
 		}

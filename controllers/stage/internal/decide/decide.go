@@ -1,10 +1,15 @@
 package decide
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
+	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/access"
 	"millrace.dev/millrace/controllers/internal/autoscale"
 	"millrace.dev/millrace/controllers/internal/graph"
@@ -166,4 +171,19 @@ func pruneRevisions(s *Observed, run *revision.Revision) []*revision.Revision {
 // rolled says whether all workers are of a revision.
 func rolled(s *Observed, run *revision.Revision) bool {
 	return s.Deployment != nil && revision.Mounted(s.Deployment) == run.ConfigMap && rolledOut(s.Deployment)
+}
+
+// planned is how long the Pipeline controller may take to write the first revision of a new Stage until its status says that there is none.
+const planned = 5 * time.Second
+
+// AwaitsRevision says for how long to leave a new Stage as it is, unless its first revision comes before; 0 = not any more. There is nothing to say of
+// it yet that would not be written anew in a moment.
+func AwaitsRevision(s *Observed, now time.Time) time.Duration {
+	if c := meta.FindStatusCondition(s.Stage.Status.Conditions, v1alpha1.ConditionAccepted); c != nil && c.Status != metav1.ConditionTrue {
+		return 0 // its status says why it has none
+	}
+	if s.Newest != nil || s.Unreadable != nil || len(s.History) > 0 || s.Deployment != nil || s.Stage.Status.ObservedGeneration > 0 {
+		return 0
+	}
+	return max(s.Stage.CreationTimestamp.Add(planned).Sub(now), 0)
 }
