@@ -69,5 +69,5 @@ func (e *Event) drop(num uint32, which func([]byte) bool) {
 		e.unlead()
 	}
 	e.raw, e.patch = e.keep(e.raw, num, which), e.keep(e.patch, num, which)
-	e.tail, e.head = 0, -1
+	e.tail, e.head, e.early = 0, -1, false
 }

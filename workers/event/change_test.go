@@ -52,7 +52,7 @@ func TestChange(t *testing.T) {
 		var want []*eventv1.Event
 		for i := range 4 {
 			m := &eventv1.Event{
-				Id: fmt.Sprint(i), Source: "/source/of/all/of/these/events", Type: "old-type", Subject: "old-subject", PartitionKey: "old-key", Count: 1, IngestTimeUnixNano: 7,
+				Id: fmt.Sprint(i), Source: "/source/of/all/of/these/events", Type: "old-type", Subject: "old-subject", PartitionKey: "old-key", Count: 1, IngestTimeUnixNano: uint64(7 * r.IntN(2)),
 				Entity: &eventv1.EntityRef{Kind: "Pod", Namespace: "shop", Name: "old-subject"}, Body: "old-body",
 			}
 			for _, of := range maps {
@@ -65,6 +65,10 @@ func TestChange(t *testing.T) {
 		events := framed(t, want)
 		for i := range events {
 			e, m := &events[i], want[i]
+			if m.GetIngestTimeUnixNano() == 0 { // this stage is the first one
+				m.IngestTimeUnixNano = 9
+				e.Ingested(9, event.AppendIngestTime(nil, 9))
+			}
 			for n := range 1 + r.IntN(6) {
 				value := fmt.Sprint("new-", n)
 				at, key := []event.Map{event.AttributesMap, event.ResourceMap, event.ExtensionsMap}[r.IntN(3)], keys[r.IntN(len(keys))]
@@ -72,7 +76,7 @@ func TestChange(t *testing.T) {
 				without := func() {
 					*pairs = slices.DeleteFunc(*pairs, func(p *eventv1.KeyValue) bool { return p.GetKey() == key })
 				}
-				switch r.IntN(7) {
+				switch r.IntN(8) {
 				case 0:
 					e.Set(at, key, event.StringValue(value))
 					without()
@@ -89,6 +93,9 @@ func TestChange(t *testing.T) {
 				case 4:
 					e.SetBody(value)
 					m.Body = value
+				case 7:
+					e.SetBody("")
+					m.Body = ""
 				case 6:
 					e.SetPartitionKey(value)
 					m.PartitionKey = value
@@ -117,12 +124,12 @@ func TestChange(t *testing.T) {
 			}
 		}
 		// What was changed goes through a frame as it is.
-		w := frame.Writer{}
+		w := frame.Writer{Hints: r.IntN(2) == 0}
 		w.Begin(frame.Header{Partition: 3})
 		for i := range events {
 			w.Add(&events[i])
 		}
-		again, bad := decode.New(decode.Limits{}).Decode(nil, decode.Message{Header: contentType(event.ContentTypeFrame), Data: w.AppendTo(nil)})
+		again, bad := decode.New(decode.Limits{Hints: true}).Decode(nil, decode.Message{Header: contentType(event.ContentTypeFrame), Data: w.AppendTo(nil)})
 		if len(bad) > 0 || len(again) != len(want) {
 			t.Fatalf("decoded %d of %d events: %v", len(again), len(want), bad)
 		}
@@ -130,6 +137,36 @@ func TestChange(t *testing.T) {
 			if got, err := again[i].ToProto(); err != nil || cmp.Diff(want[i], got, protocmp.Transform()) != "" {
 				t.Fatalf("%v %s", err, cmp.Diff(want[i], got, protocmp.Transform()))
 			}
+		}
+	}
+}
+
+// TestRemovedAtTheFirstStage: an event that a pipeline has just stored, and that loses a field, has the hints of what is left.
+func TestRemovedAtTheFirstStage(t *testing.T) {
+	for name, remove := range map[string]func(*event.Event, *eventv1.Event){
+		"body":         func(e *event.Event, m *eventv1.Event) { e.SetBody(""); m.Body = "" },
+		"subject":      func(e *event.Event, m *eventv1.Event) { e.SetSubject(""); m.Subject = "" },
+		"an attribute": func(e *event.Event, m *eventv1.Event) { e.Unset(event.AttributesMap, "a"); m.Attributes = nil },
+	} {
+		m := &eventv1.Event{
+			Id: "1", Source: "/s", Type: "t", Subject: "s", TimeUnixNano: 5, SeverityNumber: 9, Body: "b", Count: 1, Attributes: []*eventv1.KeyValue{text("a", "b")},
+		}
+		e, err := event.FromProto(m, event.Origin{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Ingested(9, event.AppendIngestTime(nil, 9))
+		m.IngestTimeUnixNano = 9
+		remove(&e, m)
+		w := frame.Writer{Hints: true}
+		w.Begin(frame.Header{})
+		w.Add(&e)
+		again, bad := decode.New(decode.Limits{Hints: true}).Decode(nil, decode.Message{Header: contentType(event.ContentTypeFrame), Data: w.AppendTo(nil)})
+		if len(bad) > 0 || len(again) != 1 {
+			t.Fatalf("%s: %v", name, bad)
+		}
+		if got, err := again[0].ToProto(); err != nil || cmp.Diff(m, got, protocmp.Transform()) != "" {
+			t.Errorf("%s: %v %s", name, err, cmp.Diff(m, got, protocmp.Transform()))
 		}
 	}
 }
