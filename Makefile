@@ -55,8 +55,9 @@ upgrade: controlplane ## Upgrade an earlier release with pipelines that have a b
 	go test -tags e2e -count 1 -timeout 20m -run '^TestUpgrade$$' -v ./test/e2e
 
 .PHONY: model
-model: ## Run the protocol of steps and takeovers a million times, with crashes and losses drawn by lot (about two minutes).
+model: ## Run the protocol of steps and takeovers a million times, and 5,000 pipelines drawn by lot against a model of their stages.
 	go test -count 1 -timeout 30m -run '^TestModel' ./workers/engine/progress -args -histories 1000000
+	go test -count 1 -timeout 3h ./test/model -args -seeds 5000 -fault-seeds 20 $(MODEL)
 
 .PHONY: bench
 bench: controlplane ## Measure whole pipelines on real processes: a table, and dist/bench.json.
