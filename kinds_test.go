@@ -18,6 +18,7 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/config/crd"
 	"millrace.dev/millrace/controllers/manifest"
+	"millrace.dev/millrace/controllers/plan"
 	"millrace.dev/millrace/test/stagetest"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/enrich/kubernetes"
@@ -228,12 +229,18 @@ func exampleOf(t *testing.T, k config.Kind) map[string]any {
 	return stages[0]
 }
 
-// lint reads a pipeline of one stage as `millrace lint` does.
+// lint reads a pipeline of one stage, behind those that it names, as `millrace lint` does.
 func lint(t *testing.T, checker *manifest.Checker, node map[string]any) (*manifest.Set, []manifest.Problem) {
 	t.Helper()
+	stages := []any{node}
+	for _, from := range node["from"].([]any) {
+		if from != config.Ingress {
+			stages = append(stages, map[string]any{"name": from, "from": []any{config.Ingress}, "validate": map[string]any{}})
+		}
+	}
 	content, err := yaml.Marshal(map[string]any{
 		"apiVersion": "millrace.dev/v1alpha1", "kind": "Pipeline", "metadata": map[string]any{"name": "p"},
-		"spec": map[string]any{"stages": []any{node}},
+		"spec": map[string]any{"stages": stages},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -245,16 +252,25 @@ func lint(t *testing.T, checker *manifest.Checker, node map[string]any) (*manife
 	return set, problems
 }
 
+// from is what a stage reads that stands for the example: the ingress, or stages, where it needs several.
+func from(example map[string]any) []any {
+	if all, ok := example["from"].([]any); ok && len(all) > 1 {
+		return all
+	}
+	return []any{config.Ingress}
+}
+
 // works plans the example and makes the stage as a worker does.
 func works(t *testing.T, checker *manifest.Checker, k config.Kind, example map[string]any) {
 	t.Helper()
-	node := map[string]any{"name": "s", "from": []string{"ingress"}, string(k): example[string(k)]}
+	node := map[string]any{"name": "s", "from": from(example), string(k): example[string(k)]}
 	set, problems := lint(t, checker, node)
 	if len(problems) > 0 {
 		t.Errorf("lint refuses the example of docs/stages/%s.md: %v", k, problems)
 		return
 	}
-	encoded, err := set.Plans[0].Stages[0].Config.Encode()
+	planned := set.Plans[0].Stages[slices.IndexFunc(set.Plans[0].Stages, func(s plan.Stage) bool { return s.Name == "s" })]
+	encoded, err := planned.Config.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +280,7 @@ func works(t *testing.T, checker *manifest.Checker, k config.Kind, example map[s
 		return
 	}
 	var mounted []string
-	for _, s := range set.Plans[0].Stages[0].Secrets {
+	for _, s := range planned.Secrets {
 		mounted = append(mounted, s.File)
 	}
 	if named := slices.Sorted(slices.Values(c.SecretFiles())); !slices.Equal(slices.Compact(named), mounted) {
@@ -301,7 +317,7 @@ func isAlone(t *testing.T, checker *manifest.Checker, k config.Kind, example map
 		if other.Kind == k || second == nil {
 			continue
 		}
-		node := map[string]any{"name": "s", "from": []string{"ingress"}, string(k): example[string(k)], string(other.Kind): second[string(other.Kind)]}
+		node := map[string]any{"name": "s", "from": from(example), string(k): example[string(k)], string(other.Kind): second[string(other.Kind)]}
 		_, problems := lint(t, checker, node)
 		if !slices.ContainsFunc(problems, func(p manifest.Problem) bool { return strings.Contains(p.Message, want) }) {
 			t.Errorf("with %s too, the API server does not say %q: %v", other.Kind, want, problems)

@@ -20,10 +20,12 @@ import (
 	"millrace.dev/millrace/controllers/permissions"
 	"millrace.dev/millrace/workers/analyze"
 	collectkubernetes "millrace.dev/millrace/workers/collect/kubernetes"
+	"millrace.dev/millrace/workers/compare"
 	"millrace.dev/millrace/workers/config/usage"
 	"millrace.dev/millrace/workers/correlate"
 	"millrace.dev/millrace/workers/enrich"
 	enrichkubernetes "millrace.dev/millrace/workers/enrich/kubernetes"
+	"millrace.dev/millrace/workers/experiment"
 	"millrace.dev/millrace/workers/local"
 	"millrace.dev/millrace/workers/route"
 	"millrace.dev/millrace/workers/sink"
@@ -110,7 +112,7 @@ func localRegistry(k local.Kubernetes) stage.Registry {
 
 func registry(k enrichkubernetes.Choice) stage.Registry {
 	return stage.NewRegistry(validate.NewFactory(), enrich.NewFactory(k.Open), correlate.NewFactory(), analyze.NewFactory(),
-		route.NewFactory(), transform.NewFactory(), sink.NewFactory())
+		route.NewFactory(), transform.NewFactory(), experiment.NewFactory(), compare.NewFactory(), sink.NewFactory())
 }
 
 // buildVersion is the version that the build set, else what Go knows of the module.

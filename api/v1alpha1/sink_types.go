@@ -7,7 +7,7 @@ import (
 
 // SinkSpec keeps events outside of the pipeline, in one target.
 //
-// +kubebuilder:validation:XValidation:rule="[has(self.postgres), has(self.file), has(self.http)].filter(x, x).size() == 1",message="set exactly one of postgres, file, http: it is the target of the sink"
+// +kubebuilder:validation:XValidation:rule="[has(self.postgres), has(self.file), has(self.http), has(self.nats)].filter(x, x).size() == 1",message="set exactly one of postgres, file, http, nats: it is the target of the sink"
 type SinkSpec struct {
 	// postgres keeps events as rows of a table, each exactly once.
 	// +optional
@@ -18,6 +18,9 @@ type SinkSpec struct {
 	// http sends events to a server, each at least once.
 	// +optional
 	HTTP *HTTPSinkSpec `json:"http,omitempty"`
+	// nats publishes events on a subject of another stream, each at least once, and once within its duplicate window.
+	// +optional
+	NATS *NATSSinkSpec `json:"nats,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty struct
 }
 
 // SecretKeySelector names a value of a Secret in the same namespace.
@@ -213,3 +216,44 @@ const (
 	HTTPFormatBatch  HTTPFormat = "CloudEventsBatch"
 	HTTPFormatNDJSON HTTPFormat = "NDJSON"
 )
+
+// NATSSinkSpec is a subject of another stream.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.subject) != has(self.subjectExpression)",message="set exactly one of subject, subjectExpression"
+type NATSSinkSpec struct {
+	// url of the servers, separated by commas, without user and password.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(?i)((nats|tls|ws|wss)://[^@/?#,]+)(,(nats|tls|ws|wss)://[^@/?#,]+)*$')",message="must be URLs such as nats://host:4222 or tls://host, separated by commas, without user and password"
+	// +required
+	URL string `json:"url,omitempty"`
+	// jetStreamDomain is where JetStream is. Default: the servers of url have it themselves.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[-_a-zA-Z0-9]+$`
+	// +optional
+	JetStreamDomain string `json:"jetStreamDomain,omitempty"`
+	// subject where events are published.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:Pattern=`^[^$*> .][^*> .]*(\.[^*> .]+)*$`
+	// +optional
+	Subject string `json:"subject,omitempty"`
+	// subjectExpression is CEL over the variable event that yields the subject of each event.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	// +optional
+	SubjectExpression string `json:"subjectExpression,omitempty"`
+	// stream has to be the one that takes the events. Default: whichever does.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:Pattern=`^[^*>. /\\]+$`
+	// +optional
+	Stream string `json:"stream,omitempty"`
+	// credentialsSecretRef has a .creds file. Default: the sink logs in as nobody.
+	// +optional
+	CredentialsSecretRef *SecretKeySelector `json:"credentialsSecretRef,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty name
+	// caSecretRef has the certificates that sign the server's, in PEM. Default: those of the image.
+	// +optional
+	CASecretRef *SecretKeySelector `json:"caSecretRef,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty name
+}

@@ -82,10 +82,10 @@ type PipelineRef struct {
 }
 
 // StageNode is a node of the graph: what it reads, what it does, where it publishes.
-// Exactly one of validate, enrich, correlate, analyze, route, transform and sink is set.
+// Exactly one of validate, enrich, correlate, analyze, route, transform, experiment, compare and sink is set.
 //
-// +kubebuilder:validation:XValidation:rule="[has(self.validate), has(self.enrich), has(self.correlate), has(self.analyze), has(self.route), has(self.transform), has(self.sink)].filter(x, x).size() == 1",message="set exactly one of validate, enrich, correlate, analyze, route, transform, sink: it is the kind of the stage"
-// +kubebuilder:validation:XValidation:rule="has(self.validate) == has(oldSelf.validate) && has(self.enrich) == has(oldSelf.enrich) && has(self.correlate) == has(oldSelf.correlate) && has(self.analyze) == has(oldSelf.analyze) && has(self.route) == has(oldSelf.route) && has(self.transform) == has(oldSelf.transform) && has(self.sink) == has(oldSelf.sink)",message="the kind of a stage is immutable: make a stage of another name"
+// +kubebuilder:validation:XValidation:rule="[has(self.validate), has(self.enrich), has(self.correlate), has(self.analyze), has(self.route), has(self.transform), has(self.experiment), has(self.compare), has(self.sink)].filter(x, x).size() == 1",message="set exactly one of validate, enrich, correlate, analyze, route, transform, experiment, compare, sink: it is the kind of the stage"
+// +kubebuilder:validation:XValidation:rule="has(self.validate) == has(oldSelf.validate) && has(self.enrich) == has(oldSelf.enrich) && has(self.correlate) == has(oldSelf.correlate) && has(self.analyze) == has(oldSelf.analyze) && has(self.route) == has(oldSelf.route) && has(self.transform) == has(oldSelf.transform) && has(self.experiment) == has(oldSelf.experiment) && has(self.compare) == has(oldSelf.compare) && has(self.sink) == has(oldSelf.sink)",message="the kind of a stage is immutable: make a stage of another name"
 // +kubebuilder:validation:XValidation:rule="self.?output.?stream.orValue('-') == (has(oldSelf.output) && has(oldSelf.output.stream) ? oldSelf.output.stream : '-') && self.?output.?subject.orValue('-') == (has(oldSelf.output) && has(oldSelf.output.subject) ? oldSelf.output.subject : '-')",message="output is immutable: others read there",fieldPath=".output"
 // +kubebuilder:validation:XValidation:rule="self.?placement.?with.orValue('-') == (has(oldSelf.placement) ? oldSelf.placement.with : '-')",message="placement is immutable: events between the two stages would be left behind",fieldPath=".placement"
 // +kubebuilder:validation:XValidation:rule="!has(self.placement) || !has(self.workers) && !self.?suspend.orValue(false)",message="with placement, workers and suspend are those of the other stage",fieldPath=".placement"
@@ -133,6 +133,12 @@ type StageNode struct {
 	// transform changes events, step by step.
 	// +optional
 	Transform *TransformSpec `json:"transform,omitempty"`
+	// experiment gives each event to one of several variants.
+	// +optional
+	Experiment *ExperimentSpec `json:"experiment,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty struct
+	// compare says which variant of an experiment does better.
+	// +optional
+	Compare *CompareSpec `json:"compare,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty struct
 	// sink keeps events outside of the pipeline.
 	// +optional
 	Sink *SinkSpec `json:"sink,omitempty"`

@@ -68,6 +68,21 @@ var readers = [...]reader{
 		secrets: func(from *v1alpha1.StageNode) []config.SecretFile { return transformSecrets(from.Transform) },
 	},
 	{
+		kind: config.KindExperiment, set: func(s *v1alpha1.StageNode) bool { return s.Experiment != nil },
+		read: func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig) {
+			to.Experiment = c.experiment(from.Experiment, path)
+		},
+		ports: func(from *v1alpha1.StageNode, path *field.Path) []namedPort {
+			return experimentPorts(from.Experiment, path)
+		},
+	},
+	{
+		kind: config.KindCompare, set: func(s *v1alpha1.StageNode) bool { return s.Compare != nil },
+		read: func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig) {
+			to.Compare = c.compare(from.From, from.Compare, path)
+		},
+	},
+	{
 		kind: config.KindSink, set: func(s *v1alpha1.StageNode) bool { return s.Sink != nil },
 		read: func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig) {
 			to.Sink = c.sink(from.Sink, path)

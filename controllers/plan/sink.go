@@ -21,8 +21,10 @@ func (c *computation) sink(s *v1alpha1.SinkSpec, path *field.Path) *config.Sink 
 		return &config.Sink{File: c.fileSink(s.File, path.Child("file"))}
 	case s.HTTP != nil:
 		return &config.Sink{HTTP: httpSink(s.HTTP)}
+	case s.NATS != nil:
+		return &config.Sink{NATS: c.natsSink(s.NATS, path.Child("nats"))}
 	}
-	c.refuse(field.Required(path, "set one of postgres, file, http"))
+	c.refuse(field.Required(path, "set one of postgres, file, http, nats"))
 	return &config.Sink{}
 }
 
@@ -41,6 +43,9 @@ func sinkSecrets(s *v1alpha1.SinkSpec) (files []config.SecretFile) {
 	switch {
 	case s.Postgres != nil:
 		add(&s.Postgres.URLSecretRef)
+	case s.NATS != nil:
+		add(s.NATS.CredentialsSecretRef)
+		add(s.NATS.CASecretRef)
 	case s.HTTP != nil:
 		add(s.HTTP.URLSecretRef)
 		add(s.HTTP.SignatureSecretRef)
@@ -49,6 +54,24 @@ func sinkSecrets(s *v1alpha1.SinkSpec) (files []config.SecretFile) {
 		}
 	}
 	return files
+}
+
+func (c *computation) natsSink(s *v1alpha1.NATSSinkSpec, path *field.Path) *config.NATSSink {
+	n := &config.NATSSink{
+		URL: s.URL, JetStreamDomain: config.Domain(s.JetStreamDomain), Subject: s.Subject, SubjectExpression: s.SubjectExpression, Stream: s.Stream,
+	}
+	if s.SubjectExpression != "" {
+		c.checkExpressionFor(s.SubjectExpression, celenv.String, path.Child("subjectExpression"))
+	} else if err := config.CheckSubject(s.Subject); err != nil {
+		c.refuse(field.Invalid(path.Child("subject"), s.Subject, err.Error()))
+	}
+	if s.CredentialsSecretRef != nil {
+		n.CredentialsFile = secretFile(*s.CredentialsSecretRef).File
+	}
+	if s.CASecretRef != nil {
+		n.CAFile = secretFile(*s.CASecretRef).File
+	}
+	return n
 }
 
 func (c *computation) postgresSink(s *v1alpha1.PostgresSinkSpec, path *field.Path) *config.PostgresSink {

@@ -37,8 +37,8 @@ func (s *server) testAccepted(t *testing.T) {
 	} {
 		t.Run("Pipeline/"+name, func(t *testing.T) {
 			object := merged(t, basePipeline, patch)
-			compare(t, "API server", nil, s.create(t, object, client.DryRunAll))
-			compare(t, "lint", nil, s.lint(t, object))
+			compareRefusals(t, "API server", nil, s.create(t, object, client.DryRunAll))
+			compareRefusals(t, "lint", nil, s.lint(t, object))
 		})
 	}
 	for name, patch := range map[string]string{
@@ -50,16 +50,16 @@ func (s *server) testAccepted(t *testing.T) {
 		t.Run("Stage/"+name, func(t *testing.T) {
 			object := merged(t, baseStage)
 			merge(object.Object["spec"].(map[string]any), parse(t, patch))
-			compare(t, "API server", nil, s.create(t, object, client.DryRunAll))
-			compare(t, "lint", nil, s.lint(t, object))
+			compareRefusals(t, "API server", nil, s.create(t, object, client.DryRunAll))
+			compareRefusals(t, "lint", nil, s.lint(t, object))
 		})
 	}
 	for name, patch := range nodesAccepted() {
 		for kind, form := range forms() {
 			t.Run(kind+"/"+name, func(t *testing.T) {
 				object := form.wrap(t, form.base, patch)
-				compare(t, "API server", nil, s.create(t, object, client.DryRunAll))
-				compare(t, "lint", nil, s.lint(t, object))
+				compareRefusals(t, "API server", nil, s.create(t, object, client.DryRunAll))
+				compareRefusals(t, "lint", nil, s.lint(t, object))
 			})
 		}
 	}
@@ -97,6 +97,7 @@ func nodesAccepted() map[string]string {
 		"transform, all steps": `{validate: null, transform: {key: "event.id", steps: [{when: "true", filter: "true"}, {set: {field: attributes.a/b.c, expression: "1"}}, {remove: [body, subject, resource.a]},
 			{rename: {from: attributes.a, to: extensions.b}}, {redact: {fields: [body, subject], method: Hash, pattern: "[0-9]+", keySecretRef: {name: a, key: b}}}, {redact: {fields: [attributes.x], method: Mask}}, {split: {list: "[1]"}}]}}`,
 		"transform, a key":     `{validate: null, transform: {key: "event.subject"}}`,
+		"experiment":           `{validate: null, experiment: {mode: Mirror, key: "event.id", variants: [{name: a, weight: 1000000}, {name: b-1, weight: 0}]}}`,
 		"route, all":           `{validate: null, route: {mode: All, rules: [{port: a, expression: "true", sample: ".5"}], default: rest}}`,
 		"equal backoffs":       `{retry: {maxAttempts: 100, initialBackoff: 1m, maxBackoff: 1m}}`,
 		"shortest backoffs":    `{retry: {maxAttempts: 1, initialBackoff: 1ms, maxBackoff: 1ms}}`,
@@ -108,6 +109,10 @@ func nodesAccepted() map[string]string {
 		"sink, http, low":      `{validate: null, sink: {http: {url: "http://a:1/b?c=d", maxEvents: 1, timeout: 100ms}}}`,
 		"sink, http, high": `{validate: null, sink: {http: {urlSecretRef: {name: a, key: b}, format: NDJSON, maxEvents: 512, timeout: 30s, signatureSecretRef: {name: a, key: b},
 			headers: [{name: Authorization, valueSecretRef: {name: a, key: c}}, {name: X-A, value: "b c"}]}}}`,
+		"compare, low":     `{validate: null, from: [check, ingress], compare: {outcome: "true", interval: 10s, effectPercent: 1, falseAlarmPercent: 1}}`,
+		"compare, high":    `{validate: null, from: [check, ingress], compare: {control: ingress, mode: Mirror, outcome: "true", score: "1.0", key: event.id, interval: 1h, effectPercent: 1000, falseAlarmPercent: 50}}`,
+		"sink, nats, low":  `{validate: null, sink: {nats: {url: "nats://a", subject: a}}}`,
+		"sink, nats, high": `{validate: null, sink: {nats: {url: "TLS://a:1,wss://b", jetStreamDomain: hub, subjectExpression: "'a.' + event.type", stream: A, credentialsSecretRef: {name: a, key: b}, caSecretRef: {name: a, key: c}}}}`,
 		"validate, high": `{validate: {rules: [{expression: "true"}], requiredAttributes: [id, source, type, subject, time, severity, body, entity, partitionkey, traceparent],
 			clockSkew: {maxFuture: 24h, maxAge: 8760h}, dedupe: {window: 1h, maxEntries: 20000000}}}`,
 		"validate, low":          `{validate: {clockSkew: {maxFuture: 1s, maxAge: 1s}, dedupe: {window: 1s, maxEntries: 1000}}}`,

@@ -2,7 +2,7 @@ package api_test
 
 // nodeRefusals are tested inside a Pipeline and as a Stage: paths are relative to the stage.
 func nodeRefusals() map[string]refusal {
-	const oneKind = ": Invalid value: set exactly one of validate, enrich, correlate, analyze, route, transform, sink: it is the kind of the stage"
+	const oneKind = ": Invalid value: set exactly one of validate, enrich, correlate, analyze, route, transform, experiment, compare, sink: it is the kind of the stage"
 	const needMax = "workers: Invalid value: min 0, targetLag and targetDrain need max"
 	const ownWorkers = "placement: Invalid value: with placement, workers and suspend are those of the other stage"
 	return map[string]refusal{
@@ -37,8 +37,8 @@ func nodeRefusals() map[string]refusal {
 		"backoffs the wrong way round":    {patch: `{retry: {initialBackoff: 10s}}`, want: []string{"retry: Invalid value: initialBackoff (default 100ms) must not be longer than maxBackoff (default 5s)"}},
 		"max backoff below the default":   {patch: `{retry: {maxBackoff: 50ms}}`, want: []string{"retry: Invalid value: initialBackoff (default 100ms) must not be longer than maxBackoff (default 5s)"}},
 
-		"sink of nothing":                 {patch: `{validate: null, sink: {}}`, want: []string{"sink: Invalid value: set exactly one of postgres, file, http: it is the target of the sink"}},
-		"sink of two targets":             {patch: `{validate: null, sink: {file: {path: /a}, http: {url: "http://a"}}}`, want: []string{"sink: Invalid value: set exactly one of postgres, file, http: it is the target of the sink"}},
+		"sink of nothing":                 {patch: `{validate: null, sink: {}}`, want: []string{"sink: Invalid value: set exactly one of postgres, file, http, nats: it is the target of the sink"}},
+		"sink of two targets":             {patch: `{validate: null, sink: {file: {path: /a}, http: {url: "http://a"}}}`, want: []string{"sink: Invalid value: set exactly one of postgres, file, http, nats: it is the target of the sink"}},
 		"postgres without a key":          {patch: `{validate: null, sink: {postgres: {urlSecretRef: {name: a}, table: t}}}`, want: []string{"sink.postgres.urlSecretRef.key: Required value"}},
 		"postgres with a path for a key":  {patch: `{validate: null, sink: {postgres: {urlSecretRef: {name: a, key: ".."}, table: t}}}`, want: []string{`sink.postgres.urlSecretRef.key: Invalid value: "..": {path} in body should match '^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$'`}},
 		"postgres with an odd table":      {patch: `{validate: null, sink: {postgres: {urlSecretRef: {name: a, key: b}, table: "t;"}}}`, want: []string{`sink.postgres.table: Invalid value: "t;": {path} in body should match '^([a-zA-Z_][a-zA-Z0-9_]{0,62}\.)?[a-zA-Z_][a-zA-Z0-9_]{0,62}$'`}},
@@ -54,6 +54,13 @@ func nodeRefusals() map[string]refusal {
 		"http that takes long":            {patch: `{validate: null, sink: {http: {url: "https://a", timeout: 31s}}}`, want: []string{`sink.http.timeout: Invalid value: "31s": must be a duration from 100ms to 30s`}},
 		"header of two values":            {patch: `{validate: null, sink: {http: {url: "https://a", headers: [{name: X-A, value: b, valueSecretRef: {name: a, key: b}}]}}}`, want: []string{"sink.http.headers[0]: Invalid value: set exactly one of value, valueSecretRef"}},
 		"header of the sink's own":        {patch: `{validate: null, sink: {http: {url: "https://a", headers: [{name: Webhook-ID, value: b}]}}}`, want: []string{"sink.http.headers[0].name: Invalid value: the sink sets this header itself"}},
+		"compare without an outcome":      {patch: `{validate: null, compare: {}}`, want: []string{"compare.outcome: Required value"}},
+		"compare every half second":       {patch: `{validate: null, compare: {outcome: "true", interval: 10500ms}}`, want: []string{`compare.interval: Invalid value: "10500ms": must be a duration of whole seconds from 10s to 1h`}},
+		"compare with many false alarms":  {patch: `{validate: null, compare: {outcome: "true", falseAlarmPercent: 51}}`, want: []string{"compare.falseAlarmPercent: Invalid value: 51: {path} in body should be less than or equal to 50"}},
+		"nats with a password in the URL": {patch: `{validate: null, sink: {nats: {url: "nats://a:b@c", subject: a}}}`, want: []string{`sink.nats.url: Invalid value: "nats://a:b@c": must be URLs such as nats://host:4222 or tls://host, separated by commas, without user and password`}},
+		"nats on no subject":              {patch: `{validate: null, sink: {nats: {url: "nats://a"}}}`, want: []string{"sink.nats: Invalid value: set exactly one of subject, subjectExpression"}},
+		"nats on many subjects":           {patch: `{validate: null, sink: {nats: {url: "nats://a", subject: "a.*"}}}`, want: []string{`sink.nats.subject: Invalid value: "a.*": {path} in body should match '^[^$*> .][^*> .]*(\.[^*> .]+)*$'`}},
+		"nats into an odd stream":         {patch: `{validate: null, sink: {nats: {url: "nats://a", subject: a, stream: "a.b"}}}`, want: []string{`sink.nats.stream: Invalid value: "a.b": {path} in body should match '^[^*>. /\\]+$'`}},
 
 		"rule without expression": {patch: `{validate: {rules: [{message: a}]}}`, want: []string{"validate.rules[0].expression: Required value"}},
 		"rule is empty":           {patch: `{validate: {rules: [{expression: ""}]}}`, want: []string{`validate.rules[0].expression: Invalid value: "": {path} in body should be at least 1 chars long`}},
@@ -77,6 +84,9 @@ func nodeRefusals() map[string]refusal {
 		"route, a port that is no name": {patch: `{validate: null, route: {rules: [{port: A, expression: "true"}], default: Drop}}`, want: []string{`route.rules[0].port: Invalid value: "A": {path} in body should match '^[a-z]([-a-z0-9]*[a-z0-9])?$'`}},
 		"route, a default that is none": {patch: `{validate: null, route: {rules: [{port: a, expression: "true"}], default: Keep}}`, want: []string{`route.default: Invalid value: "Keep": must be a port (lower-case letters, digits and -, beginning with a letter), or Drop`}},
 		"route, a share that is all":    {patch: `{validate: null, route: {rules: [{port: a, expression: "true", sample: "1"}], default: Drop}}`, want: []string{`route.rules[0].sample: Invalid value: "1": {path} in body should match '^0?\.[0-9]+$'`}},
+		"experiment of one variant":     {patch: `{validate: null, experiment: {variants: [{name: a, weight: 1}]}}`, want: []string{"experiment.variants: Invalid value: 1: {path} in body should have at least 2 items"}},
+		"experiment of no weight":       {patch: `{validate: null, experiment: {variants: [{name: a, weight: 0}, {name: b, weight: 0}]}}`, want: []string{"experiment.variants: Invalid value: at least one weight must not be 0"}},
+		"experiment, twice a variant":   {patch: `{validate: null, experiment: {variants: [{name: a, weight: 1}, {name: a, weight: 1}]}}`, want: []string{`experiment.variants[1]: Duplicate value: {"name":"a"}`}},
 		"transform of nothing":          {patch: `{validate: null, transform: {}}`, want: []string{"transform: Invalid value: set at least one of steps, key"}},
 		"transform, a step of two":      {patch: `{validate: null, transform: {steps: [{filter: "true", remove: [body]}]}}`, want: []string{"transform.steps[0]: Invalid value: set exactly one of filter, set, remove, rename, redact, split"}},
 		"transform, a step of nothing":  {patch: `{validate: null, transform: {steps: [{when: "true"}]}}`, want: []string{"transform.steps[0]: Invalid value: set exactly one of filter, set, remove, rename, redact, split"}},

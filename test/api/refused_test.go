@@ -79,8 +79,8 @@ func (r refusal) at(prefix string) refusal {
 
 func (s *server) refuse(t *testing.T, object *unstructured.Unstructured, test refusal) {
 	t.Helper()
-	compare(t, "API server", test.want, s.create(t, object, client.DryRunAll))
-	compare(t, "lint", append(append([]string{}, test.want...), test.planned...), s.lint(t, object))
+	compareRefusals(t, "API server", test.want, s.create(t, object, client.DryRunAll))
+	compareRefusals(t, "lint", append(append([]string{}, test.want...), test.planned...), s.lint(t, object))
 }
 
 func long(n int) string { return strings.Repeat("a", n) }

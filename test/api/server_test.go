@@ -189,7 +189,7 @@ func (s *server) lint(t *testing.T, object *unstructured.Unstructured) []string 
 	return all
 }
 
-func compare(t *testing.T, who string, want, got []string) {
+func compareRefusals(t *testing.T, who string, want, got []string) {
 	t.Helper()
 	sort.Strings(want)
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -113,7 +113,7 @@ func clientGo(tree *Tree) []Violation {
 func natsGo(tree *Tree) []Violation {
 	return home(tree, "a processor never sees a connection",
 		[]string{"github.com/nats-io/nats.go"},
-		[]string{"controllers/internal/jetstream", "workers/config/connect", "workers/engine", "workers/lease", "workers/worker", "workers/local", "workers/collect"})
+		[]string{"controllers/internal/jetstream", "workers/config/connect", "workers/engine", "workers/lease", "workers/worker", "workers/local", "workers/collect", "workers/sink/nats"})
 }
 
 func jsmGo(tree *Tree) []Violation {

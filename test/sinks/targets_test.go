@@ -27,6 +27,7 @@ func targets() map[string]func(*testing.T) target {
 			return &files{dir: t.TempDir(), compression: v1alpha1.CompressionZstd}
 		},
 		"http": newReceiver,
+		"nats": newArchive,
 	}
 }
 

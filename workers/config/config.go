@@ -36,13 +36,15 @@ type StageConfig struct {
 	Chain []StageConfig `json:"chain,omitempty"`
 
 	// Exactly one of these is set: the one that Kind names.
-	Validate  *Validate  `json:"validate,omitempty"`
-	Enrich    *Enrich    `json:"enrich,omitempty"`
-	Correlate *Correlate `json:"correlate,omitempty"`
-	Analyze   *Analyze   `json:"analyze,omitempty"`
-	Route     *Route     `json:"route,omitempty"`
-	Transform *Transform `json:"transform,omitempty"`
-	Sink      *Sink      `json:"sink,omitempty"`
+	Validate   *Validate   `json:"validate,omitempty"`
+	Enrich     *Enrich     `json:"enrich,omitempty"`
+	Correlate  *Correlate  `json:"correlate,omitempty"`
+	Analyze    *Analyze    `json:"analyze,omitempty"`
+	Route      *Route      `json:"route,omitempty"`
+	Transform  *Transform  `json:"transform,omitempty"`
+	Experiment *Experiment `json:"experiment,omitempty"`
+	Compare    *Compare    `json:"compare,omitempty"`
+	Sink       *Sink       `json:"sink,omitempty"`
 }
 
 // PipelineRef names the pipeline that a stage belongs to.

@@ -12,13 +12,15 @@ type Kind string
 
 // The kinds of stage.
 const (
-	KindValidate  Kind = "validate"
-	KindEnrich    Kind = "enrich"
-	KindCorrelate Kind = "correlate"
-	KindAnalyze   Kind = "analyze"
-	KindRoute     Kind = "route"
-	KindTransform Kind = "transform"
-	KindSink      Kind = "sink"
+	KindValidate   Kind = "validate"
+	KindEnrich     Kind = "enrich"
+	KindCorrelate  Kind = "correlate"
+	KindAnalyze    Kind = "analyze"
+	KindRoute      Kind = "route"
+	KindTransform  Kind = "transform"
+	KindExperiment Kind = "experiment"
+	KindCompare    Kind = "compare"
+	KindSink       Kind = "sink"
 )
 
 // kinds is the table of kinds, in the order in which messages and pages name them.
@@ -59,6 +61,18 @@ var kinds = [...]Traits{
 		Live:        []string{"steps", "key"},
 		rekeys:      func(c *StageConfig) bool { return c.Transform.Key != "" },
 		secretFiles: (*StageConfig).transformKeys,
+	},
+	{
+		Kind:  KindExperiment,
+		NoOut: "sends events to the ports of its variants",
+		Live:  []string{"mode", "key", "variants"},
+	},
+	{
+		Kind:     KindCompare,
+		Finds:    []string{PortInsights},
+		OneLane:  "counts the variants over all keys",
+		stateful: always,
+		keeps:    true,
 	},
 	{
 		Kind:        KindSink,

@@ -1,10 +1,16 @@
 package config
 
+import (
+	"fmt"
+	"strings"
+)
+
 // Sink configures a sink stage. Exactly one target is set.
 type Sink struct {
 	Postgres *PostgresSink `json:"postgres,omitempty"`
 	File     *FileSink     `json:"file,omitempty"`
 	HTTP     *HTTPSink     `json:"http,omitempty"`
+	NATS     *NATSSink     `json:"nats,omitempty"`
 }
 
 // PostgresSink is a table of a PostgreSQL database.
@@ -71,6 +77,39 @@ type HTTPSink struct {
 	Headers       []HTTPHeader `json:"headers,omitempty"`
 }
 
+// NATSSink is a subject of another stream.
+type NATSSink struct {
+	// URL is one or more server URLs, separated by commas, without user and password.
+	URL             string `json:"url"`
+	JetStreamDomain Domain `json:"jetStreamDomain,omitempty"`
+	// Subject is where events are published. SubjectExpression is CEL that yields it for each event. One of them is set.
+	Subject           string `json:"subject,omitempty"`
+	SubjectExpression string `json:"subjectExpression,omitempty"`
+	// Stream has to be the one that takes the events; empty = whichever does.
+	Stream string `json:"stream,omitempty"`
+	// CredentialsFile has a .creds file, CAFile the certificates that sign the server's; empty = none, and those of the system.
+	CredentialsFile string `json:"credentialsFile,omitempty"`
+	CAFile          string `json:"caFile,omitempty"`
+}
+
+// CheckSubject refuses what is no subject to publish on: empty tokens, wildcards, blanks, and those that NATS keeps for itself.
+func CheckSubject(subject string) error {
+	switch {
+	case subject == "" || len(subject) > maxSubject:
+		return fmt.Errorf("the subject has %d characters, must have 1 to %d", len(subject), maxSubject)
+	case subject[0] == '$':
+		return fmt.Errorf("subject %q begins with $, which NATS keeps for itself", subject)
+	}
+	for token := range strings.SplitSeq(subject, ".") {
+		if token == "" || strings.ContainsAny(token, "*> \t\r\n\x00") {
+			return fmt.Errorf("subject %q has the token %q: a token has characters, and no *, > or blank", subject, token)
+		}
+	}
+	return nil
+}
+
+const maxSubject = 255
+
 // HTTPHeader is a header of each request. One of Value and ValueFile is set.
 type HTTPHeader struct {
 	Name      string `json:"name"`
@@ -100,6 +139,9 @@ func (c *StageConfig) sinkSecretFiles() (files []*string) {
 	case c.Sink == nil:
 	case c.Sink.Postgres != nil:
 		files = append(files, &c.Sink.Postgres.URLFile)
+	case c.Sink.NATS != nil:
+		add(&c.Sink.NATS.CredentialsFile)
+		add(&c.Sink.NATS.CAFile)
 	case c.Sink.HTTP != nil:
 		h := c.Sink.HTTP
 		add(&h.URLFile)

@@ -8,12 +8,13 @@ import (
 	"regexp"
 
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/config/connect"
 )
 
 // check refuses settings that name no target, or one that cannot be.
 func check(c *config.Sink) error {
 	set := 0
-	for _, is := range []bool{c.Postgres != nil, c.File != nil, c.HTTP != nil} {
+	for _, is := range []bool{c.Postgres != nil, c.File != nil, c.HTTP != nil, c.NATS != nil} {
 		if is {
 			set++
 		}
@@ -25,6 +26,8 @@ func check(c *config.Sink) error {
 		return checkPostgres(c.Postgres)
 	case c.HTTP != nil:
 		return checkHTTP(c.HTTP)
+	case c.NATS != nil:
+		return checkNATS(c.NATS)
 	}
 	return checkFile(c.File)
 }
@@ -75,6 +78,25 @@ func checkHTTP(c *config.HTTPSink) error {
 		if h.Name == "" || (h.Value == "") == (h.ValueFile == "") {
 			return fmt.Errorf("sink.http.headers[%d]: needs a name, and one of value, valueFile", i)
 		}
+	}
+	return nil
+}
+
+func checkNATS(c *config.NATSSink) error {
+	if err := connect.CheckURL(c.URL); err != nil {
+		return fmt.Errorf("sink.nats.url: %w", err)
+	}
+	if err := c.JetStreamDomain.Check(); err != nil {
+		return fmt.Errorf("sink.nats.jetStreamDomain: %w", err)
+	}
+	if (c.Subject == "") == (c.SubjectExpression == "") {
+		return errors.New("sink.nats: set one of subject, subjectExpression")
+	}
+	if c.Subject == "" {
+		return nil
+	}
+	if err := config.CheckSubject(c.Subject); err != nil {
+		return fmt.Errorf("sink.nats.subject: %w", err)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/sink/file"
 	"millrace.dev/millrace/workers/sink/http"
+	"millrace.dev/millrace/workers/sink/nats"
 	"millrace.dev/millrace/workers/sink/postgres"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -29,8 +30,15 @@ func (factory) New(s stage.Settings) (stage.Stage, error) {
 	if err := check(s.Config.Sink); err != nil {
 		return nil, err
 	}
-	if s.Config.Sink.HTTP != nil {
+	switch c := s.Config.Sink; {
+	case c.HTTP != nil:
 		return http.New(s), nil
+	case c.NATS != nil:
+		made, err := nats.New(s)
+		if err != nil {
+			return nil, err
+		}
+		return made, nil
 	}
 	to, err := target(s)
 	if err != nil {

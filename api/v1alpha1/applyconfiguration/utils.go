@@ -28,6 +28,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.CASpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ClockSkewSpec"):
 		return &apiv1alpha1.ClockSkewSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("CompareSpec"):
+		return &apiv1alpha1.CompareSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ConsumerStatus"):
 		return &apiv1alpha1.ConsumerStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CorrelateSpec"):
@@ -50,6 +52,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.EnrichSemanticSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("EnrichSpec"):
 		return &apiv1alpha1.EnrichSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ExperimentSpec"):
+		return &apiv1alpha1.ExperimentSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ExperimentVariant"):
+		return &apiv1alpha1.ExperimentVariantApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FileSinkSpec"):
 		return &apiv1alpha1.FileSinkSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("HTTPHeader"):
@@ -60,6 +66,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.IngressSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("InsightsSpec"):
 		return &apiv1alpha1.InsightsSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NATSSinkSpec"):
+		return &apiv1alpha1.NATSSinkSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NATSSpec"):
 		return &apiv1alpha1.NATSSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Pipeline"):

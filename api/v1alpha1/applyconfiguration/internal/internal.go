@@ -99,6 +99,33 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
 - name: dev.millrace.millrace.api.v1alpha1.ColumnType
   scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.CompareSpec
+  map:
+    fields:
+    - name: control
+      type:
+        scalar: string
+    - name: effectPercent
+      type:
+        scalar: numeric
+    - name: falseAlarmPercent
+      type:
+        scalar: numeric
+    - name: interval
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+    - name: key
+      type:
+        scalar: string
+    - name: mode
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.ExperimentMode
+    - name: outcome
+      type:
+        scalar: string
+    - name: score
+      type:
+        scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.ConsumerStatus
   map:
     fields:
@@ -267,6 +294,34 @@ var schemaYAML = typed.YAMLObject(`types:
         elementType:
           namedType: __untyped_deduced_
         elementRelationship: separable
+- name: dev.millrace.millrace.api.v1alpha1.ExperimentMode
+  scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.ExperimentSpec
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: mode
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.ExperimentMode
+    - name: variants
+      type:
+        list:
+          elementType:
+            namedType: dev.millrace.millrace.api.v1alpha1.ExperimentVariant
+          elementRelationship: associative
+          keys:
+          - name
+- name: dev.millrace.millrace.api.v1alpha1.ExperimentVariant
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: weight
+      type:
+        scalar: numeric
 - name: dev.millrace.millrace.api.v1alpha1.FileCompression
   scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.FileSinkSpec
@@ -344,6 +399,30 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
     - name: subjectPrefix
+      type:
+        scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.NATSSinkSpec
+  map:
+    fields:
+    - name: caSecretRef
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.SecretKeySelector
+    - name: credentialsSecretRef
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.SecretKeySelector
+    - name: jetStreamDomain
+      type:
+        scalar: string
+    - name: stream
+      type:
+        scalar: string
+    - name: subject
+      type:
+        scalar: string
+    - name: subjectExpression
+      type:
+        scalar: string
+    - name: url
       type:
         scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.NATSSpec
@@ -439,12 +518,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: analyze
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.AnalyzeSpec
+    - name: compare
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.CompareSpec
     - name: correlate
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.CorrelateSpec
     - name: enrich
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.EnrichSpec
+    - name: experiment
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.ExperimentSpec
     - name: from
       type:
         list:
@@ -700,6 +785,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: http
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.HTTPSinkSpec
+    - name: nats
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.NATSSinkSpec
     - name: postgres
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.PostgresSinkSpec
@@ -727,12 +815,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: analyze
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.AnalyzeSpec
+    - name: compare
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.CompareSpec
     - name: correlate
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.CorrelateSpec
     - name: enrich
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.EnrichSpec
+    - name: experiment
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.ExperimentSpec
     - name: from
       type:
         list:

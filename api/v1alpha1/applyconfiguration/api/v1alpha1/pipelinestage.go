@@ -124,6 +124,22 @@ func (b *PipelineStageApplyConfiguration) WithTransform(value *TransformSpecAppl
 	return b
 }
 
+// WithExperiment sets the Experiment field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Experiment field is set to the value of the last call.
+func (b *PipelineStageApplyConfiguration) WithExperiment(value *ExperimentSpecApplyConfiguration) *PipelineStageApplyConfiguration {
+	b.StageNodeApplyConfiguration.Experiment = value
+	return b
+}
+
+// WithCompare sets the Compare field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Compare field is set to the value of the last call.
+func (b *PipelineStageApplyConfiguration) WithCompare(value *CompareSpecApplyConfiguration) *PipelineStageApplyConfiguration {
+	b.StageNodeApplyConfiguration.Compare = value
+	return b
+}
+
 // WithSink sets the Sink field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Sink field is set to the value of the last call.

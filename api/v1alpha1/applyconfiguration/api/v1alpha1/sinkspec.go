@@ -13,6 +13,8 @@ type SinkSpecApplyConfiguration struct {
 	File *FileSinkSpecApplyConfiguration `json:"file,omitempty"`
 	// http sends events to a server, each at least once.
 	HTTP *HTTPSinkSpecApplyConfiguration `json:"http,omitempty"`
+	// nats publishes events on a subject of another stream, each at least once, and once within its duplicate window.
+	NATS *NATSSinkSpecApplyConfiguration `json:"nats,omitempty"`
 }
 
 // SinkSpecApplyConfiguration constructs a declarative configuration of the SinkSpec type for use with
@@ -42,5 +44,13 @@ func (b *SinkSpecApplyConfiguration) WithFile(value *FileSinkSpecApplyConfigurat
 // If called multiple times, the HTTP field is set to the value of the last call.
 func (b *SinkSpecApplyConfiguration) WithHTTP(value *HTTPSinkSpecApplyConfiguration) *SinkSpecApplyConfiguration {
 	b.HTTP = value
+	return b
+}
+
+// WithNATS sets the NATS field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the NATS field is set to the value of the last call.
+func (b *SinkSpecApplyConfiguration) WithNATS(value *NATSSinkSpecApplyConfiguration) *SinkSpecApplyConfiguration {
+	b.NATS = value
 	return b
 }

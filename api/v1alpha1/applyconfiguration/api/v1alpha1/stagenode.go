@@ -6,7 +6,7 @@ package v1alpha1
 // with apply.
 //
 // StageNode is a node of the graph: what it reads, what it does, where it publishes.
-// Exactly one of validate, enrich, correlate, analyze, route, transform and sink is set.
+// Exactly one of validate, enrich, correlate, analyze, route, transform, experiment, compare and sink is set.
 type StageNodeApplyConfiguration struct {
 	// from are the ports to read, 1 to 16: ingress, <stage> (its port out) or <stage>/<port>.
 	From []string `json:"from,omitempty"`
@@ -32,6 +32,10 @@ type StageNodeApplyConfiguration struct {
 	Route *RouteSpecApplyConfiguration `json:"route,omitempty"`
 	// transform changes events, step by step.
 	Transform *TransformSpecApplyConfiguration `json:"transform,omitempty"`
+	// experiment gives each event to one of several variants.
+	Experiment *ExperimentSpecApplyConfiguration `json:"experiment,omitempty"`
+	// compare says which variant of an experiment does better.
+	Compare *CompareSpecApplyConfiguration `json:"compare,omitempty"`
 	// sink keeps events outside of the pipeline.
 	Sink *SinkSpecApplyConfiguration `json:"sink,omitempty"`
 }
@@ -137,6 +141,22 @@ func (b *StageNodeApplyConfiguration) WithRoute(value *RouteSpecApplyConfigurati
 // If called multiple times, the Transform field is set to the value of the last call.
 func (b *StageNodeApplyConfiguration) WithTransform(value *TransformSpecApplyConfiguration) *StageNodeApplyConfiguration {
 	b.Transform = value
+	return b
+}
+
+// WithExperiment sets the Experiment field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Experiment field is set to the value of the last call.
+func (b *StageNodeApplyConfiguration) WithExperiment(value *ExperimentSpecApplyConfiguration) *StageNodeApplyConfiguration {
+	b.Experiment = value
+	return b
+}
+
+// WithCompare sets the Compare field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Compare field is set to the value of the last call.
+func (b *StageNodeApplyConfiguration) WithCompare(value *CompareSpecApplyConfiguration) *StageNodeApplyConfiguration {
+	b.Compare = value
 	return b
 }
 
