@@ -14,6 +14,7 @@ import (
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/event/cloudevent"
 	"millrace.dev/millrace/workers/event/decode"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -90,18 +91,28 @@ func Recall(t testing.TB, s stage.Stage, messages []Message, at int, before []St
 
 func (in *Instance) recall(messages []Message, at int, before []Step) {
 	if r, ok := in.Stage.(stage.Recaller); ok {
-		r.Recall(told(before[:min(at, len(before))]), time.Unix(messages[max(at-1, 0)].Stored.Unix(), 0))
+		r.Recall(told(in.t, before[:min(at, len(before))]), time.Unix(messages[max(at-1, 0)].Stored.Unix(), 0))
 	}
 }
 
 // told are the last revisions of all insights.
-func told(steps []Step) (told []*eventv1.Event) {
+func told(t testing.TB, steps []Step) (told []*eventv1.Event) {
+	t.Helper()
+	decoder := decode.New(decode.Limits{})
 	for _, s := range steps {
 		for _, p := range s.Produced {
 			if p.Port != stage.Insights {
 				continue
 			}
-			e := proto.CloneOf(p.Event)
+			decoder.Reset()
+			events, bad := decoder.Decode(nil, decode.Message{Data: cloudevent.AppendProto(nil, p.Event)}) // as people are told, and as the engine reads it back
+			if len(bad) > 0 {
+				t.Fatal(bad[0].Err)
+			}
+			e, err := events[0].ToProto()
+			if err != nil {
+				t.Fatal(err)
+			}
 			if i := slices.IndexFunc(told, func(o *eventv1.Event) bool { return o.GetId() == e.GetId() }); i >= 0 {
 				told[i] = e
 			} else {

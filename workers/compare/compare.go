@@ -46,8 +46,10 @@ type course struct {
 	until    int64 // where the last span ends that was told
 	seen     int64 // the stream time of the last event
 	revision uint32
-	// least is the smallest p of each variant at any report; significant, that it was small enough.
+	// least is the smallest p of each variant at any report, and more whether it had more of the outcome then; significant, that p was small
+	// enough.
 	least       []float64
+	more        []bool
 	significant []bool
 }
 
@@ -79,7 +81,7 @@ func newComparer(s stage.Settings, set settings) *comparer {
 func (c *comparer) begin() {
 	n := len(c.variants)
 	c.now, c.recent, c.before = span{-1, newSums(n, c.mirror)}, nil, newSums(n, c.mirror)
-	c.course = course{least: slices.Repeat([]float64{1}, n), significant: make([]bool, n)}
+	c.course = course{least: slices.Repeat([]float64{1}, n), more: make([]bool, n), significant: make([]bool, n)}
 	c.pending = newPending()
 }
 
@@ -184,7 +186,7 @@ func (c *comparer) Flush(_ context.Context, now time.Time, final bool, b *stage.
 	c.closeOthers(b)
 	at := now.UnixNano()
 	c.roll(at)
-	if final && !c.now.empty() {
+	if final && (!c.now.empty() || c.pending.Len() > 0) {
 		c.expire(math.MaxInt64) // what waits for another variant will not meet it
 		c.roll((c.now.number + 1) * int64(c.interval))
 	}

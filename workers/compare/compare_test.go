@@ -260,3 +260,29 @@ func TestOtherSettings(t *testing.T) {
 		t.Errorf("the new experiment counts %v events, want 1", n)
 	}
 }
+
+// TestDifferenceThatGoes: what was found is not told of the other direction later.
+func TestDifferenceThatGoes(t *testing.T) {
+	w := start(t, conf(nil))
+	lot := rand.New(rand.NewPCG(2, 2))
+	n := 0
+	for minute := range 14 {
+		rate := []float64{0.2, 0.3}
+		if minute >= 6 {
+			rate = []float64{0.3, 0.2}
+		}
+		for range 1000 {
+			w.give(n%2, answer(n, fmt.Sprint("key-", n), lot.Float64() < rate[n%2]))
+			n++
+		}
+		w.pass(time.Minute, false)
+	}
+	insights := of(w.told, TypeInsight)
+	if then := insights[5].GetBody(); !strings.HasPrefix(then, "loose has the outcome more often") {
+		t.Fatalf("after six minutes: %s", then)
+	}
+	last := insights[len(insights)-1]
+	if strings.Contains(last.GetBody(), "often than") || !strings.Contains(last.GetInsight().GetSummary(), "not there any more") {
+		t.Errorf("in the end: %s: %s", last.GetBody(), last.GetInsight().GetSummary())
+	}
+}

@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"encoding/base64"
 	"fmt"
 	"math"
 	"time"
@@ -20,12 +21,12 @@ func (c *comparer) insight(all *sums, found []finding) *eventv1.Event {
 	title, severity, best := "No sure difference yet between the variants of "+c.pipeline, int32(severityUndecided), 1.0
 	for i, name := range c.variants {
 		f := &found[i]
-		if i == c.control || !f.significant {
+		if i == c.control || !f.significant || f.gone {
 			continue
 		}
-		word := "more"
-		if f.rate < 0 {
-			word = "less"
+		word := "less"
+		if f.more {
+			word = "more"
 		}
 		title = fmt.Sprintf("%s has the outcome %s often than %s: %s against %s", name, word, c.variants[c.control],
 			percent(all.variants[i].rate()), percent(all.variants[c.control].rate()))
@@ -48,7 +49,7 @@ func (c *comparer) insight(all *sums, found []finding) *eventv1.Event {
 		k.sums(all)
 	})
 	if err == nil { // else a worker that takes over counts anew
-		e.Attributes = []*eventv1.KeyValue{{Key: attributeState, Value: &eventv1.KeyValue_BytesValue{BytesValue: text}}}
+		e.Attributes = []*eventv1.KeyValue{{Key: attributeState, Value: &eventv1.KeyValue_StringValue{StringValue: base64.StdEncoding.EncodeToString(text)}}}
 	}
 	return e
 }
@@ -79,7 +80,11 @@ func (c *comparer) Recall(told []*eventv1.Event, _ time.Time) {
 		if e.GetInsight().GetStatus() == "closed" {
 			continue
 		}
-		if !c.resume(e) {
+		switch {
+		case c.resume(e):
+		case c.course.since > 0 && e.GetId() == c.id(TypeInsight, c.course.since): // it is this one, counted anew
+			c.course.revision = e.GetInsight().GetRevision()
+		default:
 			c.closing = append(c.closing, e)
 		}
 	}
@@ -90,7 +95,7 @@ func (c *comparer) resume(e *eventv1.Event) bool {
 	var text []byte
 	for _, a := range e.GetAttributes() {
 		if a.GetKey() == attributeState {
-			text = a.GetBytesValue()
+			text, _ = base64.StdEncoding.DecodeString(a.GetStringValue()) // what is no base64 is no state
 		}
 	}
 	var told course

@@ -26,8 +26,9 @@ const algorithm = "msprt/grouped-keys/v1"
 // finding is what is known of a candidate.
 type finding struct {
 	difference
-	p, margin   float64
-	significant bool
+	p, margin float64
+	// significant says that a difference was found, in the direction more; gone, that today's does not have it any more.
+	significant, more, gone bool
 }
 
 // tell produces the report of the spans that are over, and a revision of the insight.
@@ -63,12 +64,15 @@ func (c *comparer) find(all *sums, i int) finding {
 	} else {
 		f.difference = differ(&all.variants[c.control], &all.variants[i])
 	}
-	c.course.least[i] = min(c.course.least[i], f.difference.p(c.effect))
+	if p := f.difference.p(c.effect); p < c.course.least[i] {
+		c.course.least[i], c.course.more[i] = p, f.rate > 0
+	}
 	f.p, f.margin = c.course.least[i], f.difference.margin(c.effect, c.alpha)
 	if f.p <= c.alpha {
 		c.course.significant[i] = true
 	}
-	f.significant = c.course.significant[i]
+	f.significant, f.more = c.course.significant[i], c.course.more[i]
+	f.gone = f.significant && f.more != (f.rate > 0)
 	return f
 }
 
@@ -162,6 +166,8 @@ func (f *finding) text() string {
 	switch {
 	case math.IsInf(f.margin, 0):
 		return "too few to tell a difference"
+	case f.gone:
+		return fmt.Sprintf("the difference that was found (p %.2g) is not there any more: %s to %s points", f.p, points(f.rate-f.margin), points(f.rate+f.margin))
 	case f.significant:
 		return fmt.Sprintf("a difference of %s to %s points (p %.2g)", points(f.rate-f.margin), points(f.rate+f.margin), f.p)
 	}

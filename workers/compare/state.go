@@ -108,8 +108,9 @@ func (k codec) course(c *course, variants int) {
 	}
 	state.Int(k.Codec, &c.revision)
 	state.Slice(k.Codec, &c.least, k.Float64)
+	state.Slice(k.Codec, &c.more, k.Bool)
 	state.Slice(k.Codec, &c.significant, k.Bool)
-	if k.Check(len(c.least) == variants && len(c.significant) == variants, "as many variants"); !k.OK() {
+	if k.Check(len(c.least) == variants && len(c.more) == variants && len(c.significant) == variants, "as many variants"); !k.OK() {
 		*c = course{}
 	}
 }
