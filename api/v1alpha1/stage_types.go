@@ -82,10 +82,10 @@ type PipelineRef struct {
 }
 
 // StageNode is a node of the graph: what it reads, what it does, where it publishes.
-// Exactly one of validate, enrich, correlate, analyze, route, transform, experiment, compare and sink is set.
+// Exactly one of validate, enrich, correlate, analyze, route, transform, experiment, compare, sink and join is set.
 //
-// +kubebuilder:validation:XValidation:rule="[has(self.validate), has(self.enrich), has(self.correlate), has(self.analyze), has(self.route), has(self.transform), has(self.experiment), has(self.compare), has(self.sink)].filter(x, x).size() == 1",message="set exactly one of validate, enrich, correlate, analyze, route, transform, experiment, compare, sink: it is the kind of the stage"
-// +kubebuilder:validation:XValidation:rule="has(self.validate) == has(oldSelf.validate) && has(self.enrich) == has(oldSelf.enrich) && has(self.correlate) == has(oldSelf.correlate) && has(self.analyze) == has(oldSelf.analyze) && has(self.route) == has(oldSelf.route) && has(self.transform) == has(oldSelf.transform) && has(self.experiment) == has(oldSelf.experiment) && has(self.compare) == has(oldSelf.compare) && has(self.sink) == has(oldSelf.sink)",message="the kind of a stage is immutable: make a stage of another name"
+// +kubebuilder:validation:XValidation:rule="[has(self.validate), has(self.enrich), has(self.correlate), has(self.analyze), has(self.route), has(self.transform), has(self.experiment), has(self.compare), has(self.sink), has(self.join)].filter(x, x).size() == 1",message="set exactly one of validate, enrich, correlate, analyze, route, transform, experiment, compare, sink, join: it is the kind of the stage"
+// +kubebuilder:validation:XValidation:rule="has(self.validate) == has(oldSelf.validate) && has(self.enrich) == has(oldSelf.enrich) && has(self.correlate) == has(oldSelf.correlate) && has(self.analyze) == has(oldSelf.analyze) && has(self.route) == has(oldSelf.route) && has(self.transform) == has(oldSelf.transform) && has(self.experiment) == has(oldSelf.experiment) && has(self.compare) == has(oldSelf.compare) && has(self.sink) == has(oldSelf.sink) && has(self.join) == has(oldSelf.join)",message="the kind of a stage is immutable: make a stage of another name"
 // +kubebuilder:validation:XValidation:rule="self.?output.?stream.orValue('-') == (has(oldSelf.output) && has(oldSelf.output.stream) ? oldSelf.output.stream : '-') && self.?output.?subject.orValue('-') == (has(oldSelf.output) && has(oldSelf.output.subject) ? oldSelf.output.subject : '-')",message="output is immutable: others read there",fieldPath=".output"
 // +kubebuilder:validation:XValidation:rule="self.?placement.?with.orValue('-') == (has(oldSelf.placement) ? oldSelf.placement.with : '-')",message="placement is immutable: events between the two stages would be left behind",fieldPath=".placement"
 // +kubebuilder:validation:XValidation:rule="!has(self.placement) || !has(self.workers) && !self.?suspend.orValue(false)",message="with placement, workers and suspend are those of the other stage",fieldPath=".placement"
@@ -142,6 +142,9 @@ type StageNode struct {
 	// sink keeps events outside of the pipeline.
 	// +optional
 	Sink *SinkSpec `json:"sink,omitempty"`
+	// join brings the branches of a fork together again.
+	// +optional
+	Join *JoinSpec `json:"join,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty struct
 }
 
 // PlacementSpec chains a stage to another one: it takes events from it in memory.
@@ -435,6 +438,9 @@ type CorrelateSpec struct {
 	// window groups notable events into tumbling event-time windows.
 	// +optional
 	Window *WindowSpec `json:"window,omitempty"`
+	// passThrough has every event leave on port out, also one that belongs to no incident. Default: false.
+	// +optional
+	PassThrough bool `json:"passThrough,omitempty"` //nolint:kubeapilinter // unset and false are the same
 }
 
 // RealtimeSpec applies causal and topological rules over a bounded window.
@@ -503,6 +509,9 @@ type AnalyzeSpec struct {
 	// +kubebuilder:validation:Maximum=10000000
 	// +optional
 	MaxSeries int32 `json:"maxSeries,omitempty"`
+	// passThrough has every event leave on port out, with what was found of it as attributes. Default: false.
+	// +optional
+	PassThrough bool `json:"passThrough,omitempty"` //nolint:kubeapilinter // unset and false are the same
 }
 
 // AnomalySpec scores each value of a series against what came before.

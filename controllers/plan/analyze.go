@@ -11,7 +11,7 @@ import (
 )
 
 func (c *computation) analyze(s *v1alpha1.AnalyzeSpec, path *field.Path) *config.Analyze {
-	to := &config.Analyze{MaxSeries: int(or(s.MaxSeries, 100_000))}
+	to := &config.Analyze{MaxSeries: int(or(s.MaxSeries, 100_000)), PassThrough: s.PassThrough}
 	if a := s.Anomaly; a != nil {
 		text := or(a.Threshold, "6")
 		threshold, err := strconv.ParseFloat(text, 64)

@@ -47,6 +47,7 @@ func (c *computation) compute() (*Plan, field.ErrorList) {
 	c.all = c.nodes()
 	c.checkNodes()
 	ordered := c.order()
+	c.watermarks()
 	p := c.pipeline()
 	c.placements(p)
 	c.maxBytes = c.streamBytes()
@@ -84,6 +85,7 @@ func CheckStage(s *v1alpha1.Stage) field.ErrorList {
 	c := newComputation(Input{Pipeline: &v1alpha1.Pipeline{}, Stages: []v1alpha1.Stage{*s}})
 	for _, n := range c.nodes() {
 		c.checkInputs(n, nil)
+		c.checkFork(n)
 		c.checkOutput(n)
 		c.settings(n, &config.StageConfig{})
 	}
@@ -189,6 +191,8 @@ func (c *computation) stage(p *Plan, n *node, streams []*stream, nats config.NAT
 			s.Config.Outputs[port] = st.output(n.name, port)
 		}
 	}
+	c.follow(n, &s.Config, p.Partitions)
+	c.checkBranches(n)
 	return s
 }
 
@@ -200,7 +204,8 @@ func (c *computation) keys(n *node, s *config.StageConfig) {
 			source = *at
 		}
 	}
-	n.rekeys, n.scatters = source.rekeys || s.Rekeys(), s.Scatters(source.scatters)
+	n.changesKeys = s.Rekeys()
+	n.rekeys, n.scatters = source.rekeys || n.changesKeys, s.Scatters(source.scatters)
 	if why := n.kind.Keyed; why != "" && source.scatters {
 		c.refuse(field.Invalid(n.withPath(), n.spec.Placement.With, fmt.Sprintf(
 			"%s %s, and the lanes of %q have events of any key: leave placement out", n.kind.Kind, why, n.head.name)))

@@ -8,7 +8,7 @@ import (
 )
 
 func correlate(s *v1alpha1.CorrelateSpec) *config.Correlate {
-	var to config.Correlate
+	to := config.Correlate{PassThrough: s.PassThrough}
 	if r := s.Realtime; r != nil {
 		to.Realtime = &config.CorrelateRealtime{
 			Within:       duration(r.Within, 5*time.Minute),

@@ -89,6 +89,12 @@ var readers = [...]reader{
 		},
 		secrets: func(s *v1alpha1.StageNode) []config.SecretFile { return sinkSecrets(s.Sink) },
 	},
+	{
+		kind: config.KindJoin, set: func(s *v1alpha1.StageNode) bool { return s.Join != nil },
+		read: func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig) {
+			to.Join = c.join(from, path)
+		},
+	},
 }
 
 // namedPort is a port that the settings of a stage name: its stream is that of the stage.

@@ -30,7 +30,13 @@ type node struct {
 	// rekeys says that keys are changed by the stage, or before it in the same workers; scatters is config.StageConfig.Scatters.
 	// They are known when the stage is planned.
 	rekeys, scatters bool
-	inputs           []input
+	// changesKeys says that the stage itself does; known when it is planned.
+	changesKeys bool
+	// follows says that the stage is on the way to one that must know how far its inputs are, tells which of its ports say it, and merged which of these
+	// are read beside others (watermarks).
+	follows       bool
+	tells, merged []string
+	inputs        []input
 }
 
 // input is one element of from.

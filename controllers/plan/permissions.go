@@ -122,9 +122,12 @@ func stageUser(p *Plan, s *Stage) User {
 			}
 		}
 	}
-	if replays {
-		for _, in := range c.Inputs {
-			publish = append(publish, api("STREAM.MSG.GET."+in.Stream), api("DIRECT.GET."+in.Stream))
+	for _, in := range c.Inputs {
+		if replays {
+			publish = append(publish, api("DIRECT.GET."+in.Stream))
+		}
+		if replays || in.Writers > 0 { // how far it was
+			publish = append(publish, api("STREAM.MSG.GET."+in.Stream))
 		}
 	}
 	if c.Leases != "" {

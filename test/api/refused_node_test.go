@@ -2,7 +2,7 @@ package api_test
 
 // nodeRefusals are tested inside a Pipeline and as a Stage: paths are relative to the stage.
 func nodeRefusals() map[string]refusal {
-	const oneKind = ": Invalid value: set exactly one of validate, enrich, correlate, analyze, route, transform, experiment, compare, sink: it is the kind of the stage"
+	const oneKind = ": Invalid value: set exactly one of validate, enrich, correlate, analyze, route, transform, experiment, compare, sink, join: it is the kind of the stage"
 	const needMax = "workers: Invalid value: min 0, targetLag and targetDrain need max"
 	const ownWorkers = "placement: Invalid value: with placement, workers and suspend are those of the other stage"
 	return map[string]refusal{
@@ -37,6 +37,19 @@ func nodeRefusals() map[string]refusal {
 		"backoffs the wrong way round":    {patch: `{retry: {initialBackoff: 10s}}`, want: []string{"retry: Invalid value: initialBackoff (default 100ms) must not be longer than maxBackoff (default 5s)"}},
 		"max backoff below the default":   {patch: `{retry: {maxBackoff: 50ms}}`, want: []string{"retry: Invalid value: initialBackoff (default 100ms) must not be longer than maxBackoff (default 5s)"}},
 
+		"join of one input":               {patch: `{validate: null, join: {}}`, planned: []string{`from: Invalid value: ["check"]: join needs two inputs at least: with one there is nothing to wait for`}},
+		"join of nobody":                  {patch: `{validate: null, from: [check, other], join: {expect: []}}`, want: []string{"join.expect: Invalid value: 0: {path} in body should have at least 1 items"}},
+		"join of a stranger":              {patch: `{validate: null, from: [check, other], join: {expect: [another]}}`, planned: []string{`join.expect[0]: Invalid value: "another": the stage does not read it, so no barrier would ever be complete: from has check, other`}},
+		"join that waits for ever":        {patch: `{validate: null, from: [check, other], join: {deadline: 61m}}`, want: []string{`join.deadline: Invalid value: "61m": must be a duration from 1s to 1h`}},
+		"join with no time":               {patch: `{validate: null, from: [check, other], join: {onTimeout: Retry}}`, want: []string{`join.onTimeout: Unsupported value: "Retry": supported values: "EmitPartial", "DeadLetter"`}},
+		"join in a new way":               {patch: `{validate: null, from: [check, other], join: {merge: Zip}}`, want: []string{`join.merge: Unsupported value: "Zip": supported values: "Merge", "Collect"`}},
+		"join without room":               {patch: `{validate: null, from: [check, other], join: {maxPending: 99}}`, want: []string{"join.maxPending: Invalid value: 99: {path} in body should be greater than or equal to 100"}},
+		"join without memory":             {patch: `{validate: null, from: [check, other], join: {maxBytes: 17Gi}}`, planned: []string{`join.maxBytes: Invalid value: "17Gi": must be from 1Mi to 16Gi`}},
+		"join of pairs without a key":     {patch: `{validate: null, join: {pairs: {first: "true", second: "true"}}}`, want: []string{"join: Invalid value: pairs needs key, and excludes expect and deadline (within takes its place)"}},
+		"join of one of a pair":           {patch: `{validate: null, join: {key: event.id, pairs: {first: "true"}}}`, want: []string{"join.pairs.second: Required value"}},
+		"join of pairs that wait":         {patch: `{validate: null, join: {key: event.id, pairs: {first: "true", second: "true", within: 1ms}}}`, want: []string{`join.pairs.within: Invalid value: "1ms": must be a duration from 1s to 1h`}},
+		"join of no condition":            {patch: `{validate: null, join: {key: event.id, pairs: {first: event.id, second: "true"}}}`, planned: []string{`join.pairs.first: Invalid value: "event.id": yields string, must yield bool`}},
+		"join by a number":                {patch: `{validate: null, from: [check, other], join: {key: event.severity}}`, planned: []string{`join.key: Invalid value: "event.severity": yields int, must yield string`}},
 		"sink of nothing":                 {patch: `{validate: null, sink: {}}`, want: []string{"sink: Invalid value: set exactly one of postgres, file, http, nats: it is the target of the sink"}},
 		"sink of two targets":             {patch: `{validate: null, sink: {file: {path: /a}, http: {url: "http://a"}}}`, want: []string{"sink: Invalid value: set exactly one of postgres, file, http, nats: it is the target of the sink"}},
 		"postgres without a key":          {patch: `{validate: null, sink: {postgres: {urlSecretRef: {name: a}, table: t}}}`, want: []string{"sink.postgres.urlSecretRef.key: Required value"}},

@@ -37,7 +37,8 @@ func forms() map[string]form {
 			node := parse(t, `{name: node, from: [check], validate: {}}`)
 			merge(node, parse(t, patch))
 			spec := object.Object["spec"].(map[string]any)
-			spec["stages"] = append(spec["stages"].([]any), node)
+			other := parse(t, `{name: other, from: [ingress], validate: {}}`)
+			spec["stages"] = append(spec["stages"].([]any), node, other)
 			return object
 		}},
 	}

@@ -28,6 +28,10 @@ type Message struct {
 	// Data is what an input accepts, a frame or lines of JSON, with the headers of a message.
 	Header map[string][]string
 	Data   []byte
+	// Input is which input the message came on. Newest bounds its events in the time of the ingress, and Until is the watermark of the input behind it
+	// (stage.Watermarked).
+	Input         int
+	Newest, Until time.Time
 }
 
 // Step is what a stage did with one message, and at the flushes since the one before.
@@ -217,12 +221,12 @@ func (in *Instance) flush(until time.Time, w *writer) {
 func (in *Instance) process(m Message, w *writer) {
 	in.seen++
 	in.decoder.Reset()
-	b := &stage.Batch{Now: m.Stored, Partition: m.Partition}
+	b := &stage.Batch{Now: m.Stored, Partition: m.Partition, Newest: m.Newest}
 	data := m.Data
 	if in.Poison {
 		data = bytes.Clone(data)
 	}
-	b.Events, _ = in.decoder.Decode(nil, decode.Message{Header: m.Header, Data: data, Sequence: in.seen, Time: m.Stored.UnixNano()})
+	b.Events, _ = in.decoder.Decode(nil, decode.Message{Header: m.Header, Data: data, Input: m.Input, Sequence: in.seen, Time: m.Stored.UnixNano()})
 	if in.marked {
 		if b.Events = slices.DeleteFunc(b.Events, func(e event.Event) bool { return !e.Marked() }); len(b.Events) == 0 {
 			return
@@ -240,6 +244,14 @@ func (in *Instance) process(m Message, w *writer) {
 		}
 	}
 	w.produced(b)
+	if told, ok := in.Stage.(stage.Watermarked); ok {
+		b := &stage.Batch{Now: m.Stored, Partition: m.Partition}
+		b.Reset(1)
+		if _, err := told.Watermark(in.t.Context(), m.Input, m.Until, b); err != nil {
+			in.t.Fatal(err)
+		}
+		w.produced(b)
+	}
 	if in.Poison {
 		for i := range data {
 			data[i] = 0xdb

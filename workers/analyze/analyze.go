@@ -19,6 +19,8 @@ type analyzer struct {
 	line     line // of the series that is tested for a trend
 	insights insights
 	kept     state.Format
+	// passes says that the input leaves, too.
+	passes bool
 }
 
 func newAnalyzer(s stage.Settings, set settings) *analyzer {
@@ -28,6 +30,7 @@ func newAnalyzer(s stage.Settings, set settings) *analyzer {
 		results:  results{source: source, pipeline: s.Config.Pipeline.String()},
 		insights: newInsights(source, s.Config.Pipeline.String(), set, s.Share(maxEpisodes), s.Metrics),
 		kept:     format(set, source, s.Lanes),
+		passes:   s.Config.Analyze.PassThrough,
 	}
 }
 
@@ -70,11 +73,20 @@ func (a *analyzer) Horizon() (horizon time.Duration) {
 // number, NaN, is not below it either.
 const maxValue = 1e150
 
-// Process looks at every event that carries a metric; all input ends here.
+// Attributes that an event that passes is given: the score of its value and what was expected, and the direction of the trend that begins with it.
+const (
+	attributeScore    = "analyze.score"
+	attributeExpected = "analyze.expected"
+	attributeTrend    = "analyze.trend"
+)
+
+// Process looks at every event that carries a metric; all input ends here, unless it passes.
 func (a *analyzer) Process(_ context.Context, b *stage.Batch) error {
 	for i := range b.Events {
 		e := &b.Events[i]
-		b.Filter(i)
+		if !a.passes {
+			b.Filter(i)
+		}
 		m, ok := e.Metric()
 		if !ok || m.Name == "" || !(math.Abs(m.Value) < maxValue) {
 			continue
@@ -125,6 +137,10 @@ func (a *analyzer) score(b *stage.Batch, i int, m event.Metric, s *series, l lab
 	found := a.results.anomaly(b, e, m, l.clone(), s.detector.n, score, expected)
 	b.Produce(i, stage.Out, found)
 	a.insights.anomaly(b, e, found)
+	if a.passes {
+		e.AddAttribute(attributeScore, event.DoubleValue(score))
+		e.AddAttribute(attributeExpected, event.DoubleValue(expected))
+	}
 }
 
 // follow tells a trend when it begins or turns round, and that the limit of a series that rises has come near. The
@@ -179,6 +195,9 @@ func (a *analyzer) follow(b *stage.Batch, i int, m event.Metric, s *series, l la
 	if begins {
 		s.direction = direction
 		b.Produce(i, stage.Out, found)
+		if a.passes {
+			e.AddAttribute(attributeTrend, event.StringValue(found.GetTrend().GetDirection()))
+		}
 	}
 	if nears {
 		a.insights.limit(b, limit, e, m, found, left)

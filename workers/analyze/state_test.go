@@ -36,7 +36,7 @@ func TestNothingIsForgotten(t *testing.T) {
 	key := xxh3.Uint128{Hi: 1, Lo: 2}
 	f := stagetest.NewFields(t, &eventv1.Event{Id: "x"}, &eventv1.EntityRef{Name: "x"}, &eventv1.Evidence{EventId: "x"}, key,
 		lru(t, key, &series{}), lru(t, key, &family{}), lru(t, "x", &episode{}), lru(t, "x", &openLimit{}))
-	stagetest.Kept(f, newTestAnalyzer, func(c *state.Codec, a *analyzer) { a.state(c) }, "settings", "results", "line", "kept")
+	stagetest.Kept(f, newTestAnalyzer, func(c *state.Codec, a *analyzer) { a.state(c) }, "settings", "results", "line", "kept", "passes")
 	kept(f, func() *store { return newStore(8, nil) }, (*codec).store, "labels", "buf", "limit", "evicted", "size")
 	kept(f, func() *insights { return &newTestAnalyzer().insights }, (*codec).insights, "source", "pipeline", "threshold", "far", "max", "evicted")
 	kept(f, zero[series], (*codec).series)

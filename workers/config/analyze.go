@@ -6,6 +6,8 @@ type Analyze struct {
 	Trend   *AnalyzeTrend   `json:"trend,omitempty"`
 	// MaxSeries bounds the series that are remembered; the least recently used is forgotten first.
 	MaxSeries int `json:"maxSeries"`
+	// PassThrough has every event leave on port out, with what was found of it as attributes.
+	PassThrough bool `json:"passThrough,omitempty"`
 }
 
 // AnalyzeAnomaly scores each value of a series against what came before.

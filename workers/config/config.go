@@ -45,6 +45,7 @@ type StageConfig struct {
 	Experiment *Experiment `json:"experiment,omitempty"`
 	Compare    *Compare    `json:"compare,omitempty"`
 	Sink       *Sink       `json:"sink,omitempty"`
+	Join       *Join       `json:"join,omitempty"`
 }
 
 // PipelineRef names the pipeline that a stage belongs to.
@@ -72,6 +73,9 @@ type Input struct {
 	// outputs with Repartition, and the subject that was published on, at an ingress where the server chooses the
 	// partition (see SubjectTransform).
 	Repartitioned bool `json:"repartitioned,omitempty"`
+	// Writers is how many lanes write to each partition of the stream, where their messages carry watermarks (Output.Watermarks), and 1 for
+	// an ingress whose times are the watermarks of what follows; 0 = the watermarks of the input are not followed.
+	Writers int `json:"writers,omitempty"`
 }
 
 // Consumer returns the name of the durable consumer of a lane, of lanes in all.

@@ -72,6 +72,18 @@ func TestParse(t *testing.T) {
 			},
 			want: "read stage config: outputs.dead-letter.repartition is set, but its format raw has no partitions",
 		},
+		"watermarks of dead letters": {
+			edit: func(c *config.StageConfig) {
+				c.Outputs = map[string]config.Output{"dead-letter": {Format: config.FormatRaw, Watermarks: true}}
+			},
+			want: "read stage config: outputs.dead-letter.watermarks is set, but the messages of its format raw carry none",
+		},
+		"watermarks of what may be left out": {
+			edit: func(c *config.StageConfig) {
+				c.Outputs = map[string]config.Output{"out": {Format: config.FormatFrame, Watermarks: true, OnFull: config.Drop}}
+			},
+			want: "read stage config: outputs.out has watermarks and onFull Drop: what is left out cannot be told",
+		},
 		"repartitioned dead letters": {
 			edit: func(c *config.StageConfig) { c.Inputs[0].From, c.Inputs[0].Repartitioned = "a/dead-letter", true },
 			want: "read stage config: inputs[0].repartitioned is set, but port a/dead-letter has no partitions",

@@ -4,6 +4,8 @@ package config
 type Correlate struct {
 	Realtime *CorrelateRealtime `json:"realtime,omitempty"`
 	Window   *CorrelateWindow   `json:"window,omitempty"`
+	// PassThrough has every event leave on port out, whether it belongs to an incident or not.
+	PassThrough bool `json:"passThrough,omitempty"`
 }
 
 // CorrelateRealtime configures causal and topological rules over a bounded window.

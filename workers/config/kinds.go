@@ -21,6 +21,7 @@ const (
 	KindExperiment Kind = "experiment"
 	KindCompare    Kind = "compare"
 	KindSink       Kind = "sink"
+	KindJoin       Kind = "join"
 )
 
 // kinds is the table of kinds, in the order in which messages and pages name them.
@@ -80,6 +81,14 @@ var kinds = [...]Traits{
 		Unchained:   "keeps the places of its own lanes in its target",
 		secretFiles: (*StageConfig).sinkSecretFiles,
 	},
+	{
+		Kind:       KindJoin,
+		Keyed:      "brings events of one key together in the lane of the key",
+		Unchained:  "reads several streams",
+		Watermarks: true,
+		stateful:   always,
+		keeps:      true,
+	},
 }
 
 // Traits are what both planes know of a kind: its row in the table of kinds. CONTRIBUTING.md says what
@@ -102,6 +111,8 @@ type Traits struct {
 	// where it reads the ingress, and cannot be chained to lanes whose events have any key (StageConfig.Scatters). Empty = any
 	// lane may see any event.
 	Keyed string
+	// Watermarks says that a stage of this kind must know how far its inputs are (stage.Watermarked): all stages before it tell.
+	Watermarks bool
 	// Live are the members that a running worker takes over from a changed config between two steps,
 	// without a restart and with its state: rules and thresholds, by their path below the settings.
 	Live []string

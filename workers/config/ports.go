@@ -55,6 +55,12 @@ type Output struct {
 	// Repartition has every lane send an event to the partition of its key, on <subject>.<partition>.<lane>, so that each subject
 	// still has one writer. Without it, lane n of several sends all events to partition n. For frames only.
 	Repartition bool `json:"repartition,omitempty"`
+	// Watermarks has each message say up to where in the ingress all is stored that comes to its subject, and lanes that have nothing to
+	// store on a subject say it in messages without events. For frames only.
+	Watermarks bool `json:"watermarks,omitempty"`
+	// Merged says that a stage with state reads the output beside others, in one order with them: then the last message without events is
+	// repeated a few times.
+	Merged bool `json:"merged,omitempty"`
 }
 
 // Stored is the subject of all that the stage stores in the stream by the output, as a pattern: that, and nothing else in the stream.

@@ -16,10 +16,12 @@ type correlator struct {
 	realtime *realtime // nil = off
 	windows  *windows  // nil = off
 	kept     state.Format
+	// passes says that events that belong to nothing leave, too.
+	passes bool
 }
 
 func newCorrelator(s stage.Settings, set settings) *correlator {
-	c := &correlator{source: fmt.Sprintf("/pipelines/%s/stages/%s", s.Config.Pipeline, s.Config.Stage)}
+	c := &correlator{source: fmt.Sprintf("/pipelines/%s/stages/%s", s.Config.Pipeline, s.Config.Stage), passes: s.Config.Correlate.PassThrough}
 	if set.realtime != nil {
 		c.realtime = newRealtime(set.realtime, voice{source: c.source, pipeline: s.Config.Pipeline.String()}, s.Metrics)
 	}
@@ -75,7 +77,7 @@ func (c *correlator) Process(_ context.Context, b *stage.Batch) error {
 		e := &b.Events[i]
 		s, ok := signalOf(e)
 		if !ok {
-			b.Filter(i)
+			c.leave(b, i)
 			continue
 		}
 		if !notable {
@@ -83,7 +85,7 @@ func (c *correlator) Process(_ context.Context, b *stage.Batch) error {
 			notable = true
 		}
 		if !c.take(b, e, observe(e, s, b.Now)) {
-			b.Filter(i)
+			c.leave(b, i)
 		}
 	}
 	if notable {
@@ -97,6 +99,13 @@ func (c *correlator) Process(_ context.Context, b *stage.Batch) error {
 		c.closeWindows(b, false)
 	}
 	return nil
+}
+
+// leave ends an event that belongs to nothing, or has it pass.
+func (c *correlator) leave(b *stage.Batch, i int) {
+	if !c.passes {
+		b.Filter(i)
+	}
 }
 
 // take hands one notable event to both ways of correlation, and says whether it belongs to

@@ -39,7 +39,7 @@ func TestNothingIsForgotten(t *testing.T) {
 	f := stagetest.NewFields(t, &eventv1.Event{Id: "x"}, &eventv1.EntityRef{Name: "x"}, &event.Event{},
 		lru(t, &incident{}), lru(t, &entity{}), lru(t, &clock{}))
 	var of correlator
-	stagetest.Kept(f, newTestCorrelator, func(c *state.Codec, v *correlator) { v.state(c) }, "source", "kept")
+	stagetest.Kept(f, newTestCorrelator, func(c *state.Codec, v *correlator) { v.state(c) }, "source", "kept", "passes")
 	kept(f, func() *realtime { return newTestCorrelator().realtime }, (*graph).realtime,
 		"within", "idle", "voice", "effects", "links", "evicted", "incidents")
 	kept(f, func() *memory { return newTestCorrelator().realtime.memory }, (*graph).memory, "span", "held", "maxHeld", "evicted", "size")

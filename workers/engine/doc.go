@@ -66,6 +66,13 @@
 // server (CONSUMER.INFO, two seconds behind it) as long as the server has nothing to deliver. So a replay of the same
 // input makes the same outputs at the same positions.
 //
+// # Watermarks
+//
+// On the way to a join each message of an output says up to where in the ingress all is stored that comes to its subject (progress.Mark), and a
+// lane that has nothing to store says it in messages without events (lane/teller.go). The chain follows what the inputs say
+// (chain/watermark.go) and tells the first stage (stage.Watermarked). A takeover reads how far each writer of the inputs was where it
+// begins (lane/prime.go), so that a replay decides as the worker before did.
+//
 // # Rights
 //
 // The engine creates, changes and deletes nothing but the consumer's position.
@@ -75,7 +82,7 @@
 //	$JS.API.CONSUMER.INFO.I.C, $JS.API.CONSUMER.RESET.I.C, $JS.API.CONSUMER.MSG.NEXT.I.C,
 //	$JS.ACK.I.C.>, $JS.ACK.*.*.I.C.>
 //
-// for each output stream O $JS.API.STREAM.MSG.GET.O, for stateful stages
+// for each output stream O $JS.API.STREAM.MSG.GET.O, for stages with watermarks $JS.API.STREAM.MSG.GET.I, for stateful stages
 // $JS.API.STREAM.MSG.GET.I and $JS.API.DIRECT.GET.I (the replay), for those with insights
 // $JS.API.DIRECT.GET of their stream (which are open), for leases those of
 // package lease, for snapshots $KV.STATE_<leases>.<stage>.> and $JS.API.STREAM.MSG.GET.KV_STATE_<leases>, and a subscription to its inbox, which is its stage's alone

@@ -95,6 +95,9 @@ type Produced struct {
 	// Port is the one port where it leaves.
 	Port  Ports
 	Event *eventv1.Event
+	// Reason and Err are those of a dead letter; empty = it is none.
+	Reason string
+	Err    error
 }
 
 // Batch is what one call of Process sees.
@@ -113,6 +116,9 @@ type Batch struct {
 	// only: a backlog of the partitions of one stage is read one after another. Where the lanes of the stage before
 	// write to all partitions (config.Output.Repartition), each pair of partition and lane has a number of its own.
 	Partition int
+	// Newest bounds the events in the time of the ingress: none came of a message that it stored later. Zero = unknown; it is known to the
+	// first stage of a worker whose inputs carry watermarks (Watermarked).
+	Newest time.Time
 
 	decisions []Decision
 	produced  []Produced
@@ -172,7 +178,13 @@ func (b *Batch) Keep(i int, row any) { b.decisions[i] = Decision{Verdict: Keep, 
 // insight that is larger loses its attributes and most of its evidence; any other event, and an insight that is
 // larger still, becomes a dead letter (too_large). So a stage bounds what it lists.
 func (b *Batch) Produce(parent int, port Ports, e *eventv1.Event) {
-	b.produced = append(b.produced, Produced{parent, port, e})
+	b.produced = append(b.produced, Produced{Parent: parent, Port: port, Event: e})
+}
+
+// ProduceDeadLetter sends a new event, of no single parent, to the dead letters: what a stage with state holds and cannot complete. reason and
+// err are as in DeadLetter.
+func (b *Batch) ProduceDeadLetter(e *eventv1.Event, reason string, err error) {
+	b.produced = append(b.produced, Produced{Parent: NoParent, Event: e, Reason: reason, Err: err})
 }
 
 // TooLate counts an event that came too late for what the stage has closed by event time. The engine

@@ -126,6 +126,19 @@ type Snapshotter interface {
 	Restore(b []byte) error
 }
 
+// Watermarked is implemented by stages that must know when an input has nothing more to say about an event. The planner has all
+// stages before such a one tell how far they are (config.Output.Watermarks). Only the first stage of a worker is told.
+type Watermarked interface {
+	// Watermark is called behind Process for each message of an input, for those without events too, in stream order, and once for each
+	// input when the lane begins. until is the watermark of the input: what came of messages that the ingress stored until then has come,
+	// as far as it comes to this lane; zero = unknown. Events of a Batch whose Newest is not later than until are complete on this input.
+	// b holds no events; Watermark may only produce. The engine calls it like Process.
+	//
+	// A stage that holds events back says up to where it holds none: nothing came with an earlier watermark that it may still emit. Zero = it holds
+	// none at all. Its outputs do not say that they are further.
+	Watermark(ctx context.Context, input int, until time.Time, b *Batch) (complete time.Time, err error)
+}
+
 // Recaller is implemented by stages that open insights and close them. An insight may have begun before the Horizon: a
 // replay alone would show another beginning, under another id, and no stage would close the first insight.
 type Recaller interface {

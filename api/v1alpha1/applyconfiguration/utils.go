@@ -66,6 +66,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.IngressSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("InsightsSpec"):
 		return &apiv1alpha1.InsightsSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("JoinPairs"):
+		return &apiv1alpha1.JoinPairsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("JoinSpec"):
+		return &apiv1alpha1.JoinSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NATSSinkSpec"):
 		return &apiv1alpha1.NATSSinkSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NATSSpec"):

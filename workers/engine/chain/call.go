@@ -13,7 +13,7 @@ import (
 func (c *Chain) call(ctx context.Context, n *Node, events []event.Event, attempt int) (err error) {
 	sr := &c.scratch[n.Index]
 	b := &sr.batch
-	b.Events, b.Now, b.Partition = events, sr.now, sr.partition
+	b.Events, b.Now, b.Partition, b.Newest = events, sr.now, sr.partition, ingressTime(sr.newest)
 	b.Reset(attempt)
 	ctx, cancel := context.WithTimeout(ctx, c.callTimeout)
 	defer cancel()

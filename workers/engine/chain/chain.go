@@ -76,13 +76,14 @@ type Chain struct {
 	numbered  []*Outlet // the same in a row
 	doubt     *progress.Doubt
 
-	memory    *memory   // of the message in hand; nil in a flush
-	scratch   []scratch // by node
-	flushes   bool      // some stage has a Flusher
-	replaying bool
-	tick      int64    // Unix milliseconds of stream time up to which the stages are flushed
-	every     int64    // milliseconds between two ticks
-	last      []uint64 // stream sequence of the last message processed, by input
+	memory     *memory   // of the message in hand; nil in a flush
+	scratch    []scratch // by node
+	flushes    bool      // some stage has a Flusher
+	replaying  bool
+	tick       int64    // Unix milliseconds of stream time up to which the stages are flushed
+	every      int64    // milliseconds between two ticks
+	last       []uint64 // stream sequence of the last message processed, by input
+	watermarks watermarks
 
 	// downstream is where the stages behind the cut take their work from; nil = there are none, or they
 	// are not at work.
@@ -104,10 +105,11 @@ type Chain struct {
 
 // instance is a stage at work.
 type instance struct {
-	stage   stage.Stage
-	flusher stage.Flusher
-	sink    bool
-	every   int64 // milliseconds between two flushes
+	stage       stage.Stage
+	flusher     stage.Flusher
+	watermarked stage.Watermarked
+	sink        bool
+	every       int64 // milliseconds between two flushes
 }
 
 // New makes a chain that has no stages yet: see Open.
@@ -120,6 +122,7 @@ func New(o *Options) *Chain {
 		panics: o.Panics, suspects: o.Suspects,
 		instances: make([]instance, len(g.Nodes)), scratch: make([]scratch, len(g.Nodes)), last: make([]uint64, len(o.Inputs)),
 	}
+	c.watermarks = newWatermarks(o.Inputs, o.Lanes, c.partitions)
 	c.maxPayload.Store(o.MaxPayload)
 	return c
 }

@@ -20,6 +20,8 @@ type cursor struct {
 	now time.Time
 	// partition is that of m, or noPartition.
 	partition int
+	// newest bounds the events of m in the time of the ingress; 0 = unknown.
+	newest int64
 	// downstream says that the stages downstream of the cut are at it.
 	downstream bool
 	bad        []decode.Undecodable // of m, not yet dead-lettered

@@ -84,7 +84,7 @@ func (c *Chain) flushNodes(ctx context.Context, cur *cursor, nodes []*Node, fina
 
 func (c *Chain) callFlush(ctx context.Context, n *Node, f stage.Flusher, now time.Time, final bool) (err error) {
 	b := &c.scratch[n.Index].batch
-	b.Events, b.Now, b.Partition = []event.Event(nil), now, noPartition
+	b.Events, b.Now, b.Partition, b.Newest = []event.Event(nil), now, noPartition, time.Time{}
 	b.Reset(1)
 	ctx, cancel := context.WithTimeout(ctx, c.callTimeout)
 	defer cancel()

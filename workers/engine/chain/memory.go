@@ -43,6 +43,7 @@ func (h *memory) decode(m *Message) (bad []decode.Undecodable, known Measure) {
 	lo := len(h.events)
 	h.events, bad = h.decoders[m.Input].Decode(h.events, m.Message)
 	known.Events = len(h.events) - lo + len(bad)
+	known.Marker = known.Events == 0 && IsMarker(m.Header)
 	if len(h.events) > lo {
 		known.Ingest = h.events[lo].IngestTime
 	}

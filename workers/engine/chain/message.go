@@ -22,6 +22,8 @@ type Input struct {
 	Stream string
 	// Repartitioned is as in config.Input.
 	Repartitioned bool
+	// Writers is as in config.Input.
+	Writers int
 }
 
 // noPartition is where a message is of no partition that is known.

@@ -21,6 +21,7 @@ func (c *Chain) Open(stages []stage.Stage, doubt *progress.Doubt, last []uint64)
 		}
 	}
 	c.doubt, c.tick = doubt, 0
+	c.watermarks = newWatermarks(c.inputs, c.lanes, c.partitions)
 	copy(c.last, last)
 }
 
@@ -30,6 +31,9 @@ func (c *Chain) Replace(i int, s stage.Stage) {
 	at.stage = s
 	at.flusher, _ = s.(stage.Flusher)
 	_, at.sink = s.(stage.Sink)
+	if at.watermarked = nil; i == 0 {
+		at.watermarked, _ = s.(stage.Watermarked)
+	}
 	at.every = stage.TickOf(s).Milliseconds()
 }
 

@@ -14,7 +14,7 @@ func (c *Chain) node(ctx context.Context, cur *cursor, n *Node, events []event.E
 	sr := &c.scratch[n.Index]
 	sr.decisions = grow(sr.decisions, len(events))
 	sr.tried, sr.made, sr.picked = emptied(sr.tried), emptied(sr.made), emptied(sr.picked)
-	sr.produced, sr.now, sr.partition, sr.late = emptied(sr.produced), cur.now, cur.partition, 0
+	sr.produced, sr.now, sr.partition, sr.newest, sr.late = emptied(sr.produced), cur.now, cur.partition, cur.newest, 0
 	cur.s.Tallies[n.Index].Events += int64(len(events))
 	if cur.s.Trace != nil {
 		cur.s.Trace.Enter(n, events)

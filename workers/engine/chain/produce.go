@@ -20,6 +20,10 @@ func (c *Chain) produce(cur *cursor, n *Node, made []product, kept []event.Event
 		e, port := c.eventOf(n, made[i].event), max(made[i].port, stage.Out)
 		cur.at.Index, cur.made = progress.ProducedIndex(n.Depth)+made[i].number, nameOf(&e)
 		e.Origin = event.Origin{Input: cur.in, Sequence: cur.at.Seq, Index: int(cur.at.Index), Made: cur.made}
+		if made[i].reason != "" {
+			c.produceDead(cur, n, &e, &made[i])
+			continue
+		}
 		if name, missing := n.missing(port); missing || bits.OnesCount64(uint64(port)) != 1 {
 			c.log.Error("the stage made an event for a port that it does not have, or not for one port", "stage", n.Stage, "port", name, "event", e.ID)
 			continue
@@ -29,6 +33,17 @@ func (c *Chain) produce(cur *cursor, n *Node, made []product, kept []event.Event
 		}
 	}
 	return kept
+}
+
+// produceDead publishes a new event as a dead letter, unless it is stored already.
+func (c *Chain) produceDead(cur *cursor, n *Node, e *event.Event, p *product) {
+	tl := &cur.s.Tallies[n.Index]
+	tl.Produced = addTo(tl.Produced, config.PortDeadLetter, 1)
+	if where, _ := c.went(cur, n); where == progress.Stored {
+		return
+	}
+	tl.DeadLettered-- // which counts received events
+	c.deadLetter(cur, n, e, p.reason, p.err, 1)
 }
 
 // publishNew publishes a new event on the port of a number, unless it is stored already. It says whether it left on port out.

@@ -16,6 +16,7 @@ type scratch struct {
 	batch     stage.Batch
 	now       time.Time // of the events
 	partition int       // of their message
+	newest    int64     // of their message (cursor)
 	late      int64     // events that came too late
 	decisions []stage.Decision
 	tried     []int // attempts, where there was more than one
@@ -31,6 +32,9 @@ type product struct {
 	number uint32 // of the products of the message
 	port   stage.Ports
 	event  *eventv1.Event
+	// reason and err are those of a dead letter; empty = it is none.
+	reason string
+	err    error
 }
 
 // behindAll is the parent of what a stage makes of no single event.
@@ -54,7 +58,7 @@ func (p places) of(i int) int {
 // keep keeps what the stage made of a batch, but of events that it wants to have again.
 func (sr *scratch) keep(b *stage.Batch, at places) {
 	for _, m := range b.Produced() {
-		p := product{parent: behindAll, number: uint32(len(sr.produced)), port: m.Port, event: m.Event}
+		p := product{parent: behindAll, number: uint32(len(sr.produced)), port: m.Port, event: m.Event, reason: m.Reason, err: m.Err}
 		if m.Parent >= 0 && m.Parent < len(b.Events) {
 			if b.Decision(m.Parent).Verdict == stage.Retry {
 				continue

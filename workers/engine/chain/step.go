@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/event"
 )
 
@@ -20,6 +21,8 @@ type Step struct {
 	Rows []Row
 	// later are those of the stages downstream of the cut, until the step is through.
 	later []*Pending
+	// Mark is what may be said of the ingress when all of the step is stored.
+	Mark progress.Mark
 	// Tallies count by node what becomes of the events.
 	Tallies []Tally
 	// Trace is told when stages are at work; nil = nobody is.
@@ -37,6 +40,8 @@ type Measure struct {
 	Events int
 	// Ingest is the ingest time of the first event, Unix nanoseconds; 0 = unknown.
 	Ingest int64
+	// Marker says that the message held none (IsMarker).
+	Marker bool
 }
 
 // NewStep makes a step of a chain of so many stages.
@@ -50,7 +55,7 @@ func (s *Step) Reset() {
 	clear(s.Rows)
 	s.later = s.later[:0]
 	s.Messages, s.Measures, s.Pending, s.Rows = s.Messages[:0], s.Measures[:0], s.Pending[:0], emptied(s.Rows)
-	s.Frames = 0
+	s.Frames, s.Mark = 0, progress.Mark{}
 	for i := range s.Tallies {
 		s.Tallies[i].reset()
 	}

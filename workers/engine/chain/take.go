@@ -15,6 +15,7 @@ import (
 // before that was done: then nothing of s may be stored. Messages that are left to another worker are not in
 // s any more.
 func (c *Chain) Take(ctx context.Context, s *Step) bool {
+	c.watermarks.bare = false
 	together := !c.perMessage && s.Frames == 0
 	var ahead *ahead
 	if c.downstream != nil && !together && len(s.Messages) > 1 {
@@ -80,6 +81,7 @@ func (c *Chain) takeTogether(ctx context.Context, s *Step, k int) (n int, ok boo
 	for i := range s.Messages[k : k+n] {
 		m := &s.Messages[k+i]
 		c.last[m.Input] = m.Sequence
+		c.note(m)
 	}
 	return n, c.through(ctx, cur) && c.release(ctx, cur)
 }
@@ -90,13 +92,14 @@ func (c *Chain) takeMessage(ctx context.Context, s *Step, k int, ahead *ahead) b
 	if !c.FlushUntil(ctx, s, m.Time/int64(time.Millisecond)) {
 		return false
 	}
+	newest := c.note(m)
 	if m.Only != nil && len(m.Only) == 0 { // in a replay
 		c.last[m.Input] = m.Sequence
 		return true
 	}
 	cur := &cursor{
 		s: s, messages: s.Messages, m: m, k: k, first: k, in: m.Input, now: time.Unix(0, m.Time),
-		at: progress.Position{Seq: m.Sequence}, replayed: c.replaying, partition: c.partition(m),
+		at: progress.Position{Seq: m.Sequence}, replayed: c.replaying, partition: c.partition(m), newest: newest,
 	}
 	if ahead != nil {
 		d, ok := <-ahead.out
@@ -111,7 +114,7 @@ func (c *Chain) takeMessage(ctx context.Context, s *Step, k int, ahead *ahead) b
 		}
 		cur.bad = c.decode(s, m)
 	}
-	if !c.through(ctx, cur) {
+	if !c.through(ctx, cur) || !c.tellStage(ctx, cur) {
 		return false
 	}
 	c.last[m.Input] = m.Sequence

@@ -31,6 +31,7 @@ func (l *session) commit(ctx context.Context, s *step) error {
 		return err
 	}
 	l.acknowledge(s)
+	l.teller.stored(&s.Step)
 	l.saver.committed(s)
 	s.append.Forget()
 	l.working.Add(-1)
@@ -90,6 +91,7 @@ func (l *session) acknowledge(s *step) {
 // store has the outputs of s stored.
 func (l *session) store(ctx context.Context, s *step) error {
 	s.append.Reset(s.done)
+	l.teller.add(l.chain, s)
 	if err := l.append(ctx, s); err != nil || s.sink == nil {
 		return err
 	}
@@ -112,6 +114,7 @@ func (l *session) append(ctx context.Context, s *step) error {
 				r.Buffer = l.w.buffer()
 				*r.Buffer = l.chain.Encode(o, (*r.Buffer)[:0])
 			}
+			l.teller.sign(p, s.Mark, k)
 			r.Message = nats.Msg{Subject: o.Subject, Header: o.Header, Data: o.Data}
 		}
 		s.trace.Inject(p.Outlet, records)

@@ -53,7 +53,7 @@ func (l *session) pending() bool {
 
 // flushFinal has the stages emit everything that they still hold.
 func (l *session) flushFinal(ctx context.Context, r flushRequest) (*step, bool) {
-	if !l.chain.Flushes() {
+	if !l.chain.Flushes() && l.teller == nil {
 		r.done <- nil
 		return nil, true
 	}
@@ -64,7 +64,12 @@ func (l *session) flushFinal(ctx context.Context, r flushRequest) (*step, bool) 
 		return nil, false
 	}
 	s.reset()
+	s.tellsAll = true
 	l.working.Add(1)
+	if !l.chain.Flushes() {
+		r.done <- nil
+		return s, true
+	}
 	ok := l.chain.FlushFinal(ctx, &s.Step, func(err error) { r.done <- err })
 	return s, ok
 }

@@ -161,6 +161,8 @@ type session struct {
 
 	saver *saver // of snapshots; nil = the lane makes none
 
+	teller *teller // of watermarks; nil = no output carries any
+
 	free    chan *step
 	working atomic.Int32 // steps that are not stored
 	ready   atomic.Bool

@@ -27,6 +27,8 @@ func (l *session) process(ctx context.Context, in <-chan *step, out chan<- *step
 			work = func() (*step, bool) { return s, l.take(ctx, s) }
 		case <-idle:
 			work = func() (*step, bool) { return l.flushIdle(ctx) }
+		case <-l.teller.C():
+			work = l.tell
 		case asked = <-l.flushRequests:
 			work = func() (*step, bool) { return l.flushFinal(ctx, asked) }
 		case <-ctx.Done():
@@ -37,7 +39,7 @@ func (l *session) process(ctx context.Context, in <-chan *step, out chan<- *step
 		done := l.chain.Done()
 		s, ok := work()
 		if s != nil {
-			s.done = done
+			s.done, s.Mark = done, l.chain.Mark()
 			l.keepsBy(s)
 		}
 		if s != nil && ok {

@@ -110,7 +110,7 @@ func (l *session) newInput(i int) *source.Input {
 func (l *session) newChain(abort context.CancelCauseFunc) *chain.Chain {
 	inputs := make([]chain.Input, len(l.w.Config.Inputs))
 	for i, c := range l.w.Config.Inputs {
-		inputs[i] = chain.Input{From: c.From, Stream: c.Stream, Repartitioned: c.Repartitioned}
+		inputs[i] = chain.Input{From: c.From, Stream: c.Stream, Repartitioned: c.Repartitioned, Writers: c.Writers}
 	}
 	return chain.New(&chain.Options{
 		Graph: l.w.Graph, Inputs: inputs, Lane: l.index, Lanes: l.w.Config.Lanes, Log: l.log, Now: l.w.Now, Jitter: l.w.Jitter,

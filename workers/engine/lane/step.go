@@ -29,6 +29,7 @@ type step struct {
 	unsaved       *unsaved     // the state behind the step; nil = no snapshot was made
 	// done is up to where everything is stored before anything of the step is, reach up to where it is stored when all of it is.
 	done, reach []progress.Position
+	tellsAll    bool       // all outputs are to say how far the lane is
 	sink        stage.Sink // which has made the rows; nil = the stage is none
 }
 
@@ -53,7 +54,7 @@ func (s *step) reset() {
 	clear(s.messages)
 	s.messages = s.messages[:0]
 	s.events, s.bytes = 0, 0
-	s.unsaved, s.sink = nil, nil
+	s.unsaved, s.sink, s.tellsAll = nil, nil, false
 	s.trace.Reset()
 }
 

@@ -88,6 +88,7 @@ func (l *session) tryTakeOver(ctx context.Context) error {
 	for i, o := range outlets {
 		o.Packed, o.Reached = slices.Clone(l.tracks[i].Reach), l.tracks[i].Reach
 	}
+	l.teller = newTeller(l.w.Now, outlets, l.tracks)
 	last := make([]uint64, len(floors))
 	for i, floor := range floors {
 		last[i] = reached(outlets, i, floor)
@@ -99,8 +100,12 @@ func (l *session) tryTakeOver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := l.rebuild(ctx, floors, known); err != nil || known != nil { // what was recalled is part of a snapshot
+	if err := l.rebuild(ctx, floors, known); err != nil {
 		return err
+	}
+	l.teller.wait(l.chain.Mark().Until)
+	if known != nil { // what was recalled is part of a snapshot
+		return nil
 	}
 	return l.recall(ctx, outlets, floors)
 }
@@ -149,7 +154,7 @@ func reached(outlets []*chain.Outlet, input int, floor uint64) (seq uint64) {
 func (l *session) rebuild(ctx context.Context, floors, known []uint64) error {
 	horizon := l.chain.Horizon()
 	if horizon <= 0 {
-		return nil
+		return l.prime(ctx, func(i int) uint64 { return floors[i] })
 	}
 	began := l.w.Now()
 	ctx, cancel := context.WithCancel(ctx)
@@ -163,6 +168,14 @@ func (l *session) rebuild(ctx context.Context, floors, known []uint64) error {
 	}
 	if !replay.Empty() {
 		l.setProblem("the state of lane " + strconv.Itoa(l.index) + " is being rebuilt")
+	}
+	if err := l.prime(ctx, func(i int) uint64 {
+		if first, some := replay.From(i); some {
+			return first - 1
+		}
+		return floors[i]
+	}); err != nil {
+		return err
 	}
 	events, marked, s := 0, l.chain.OnlyMarked(), newStep(len(l.w.Nodes), nil)
 	for {

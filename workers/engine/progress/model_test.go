@@ -23,7 +23,7 @@ var (
 //
 // The lane has the stage 0, and in half of the histories the stage 1, which is chained to it. In some of the others
 // stage 0 has a second port, side, and sends events there, to out, or to both. In others it is a sink: it keeps events in a target, which
-// refuses some of them.
+// refuses some of them. In half of all, outputs without events (markers) are stored on subjects that a step leaves silent.
 
 // modelEvent is one event of the input.
 type modelEvent struct {
@@ -84,15 +84,16 @@ func (t *modelTrack) last() *modelOutput {
 
 // faults are mends that are taken out, to show that the model finds what they are for.
 type faults struct {
-	position   bool // trust positions: an output that reaches behind an item holds it (B1)
-	together   bool // batches across the border of the step in doubt (B7)
-	forgets    bool // a second kill: what the first worker stored of the step is not read back
-	reachIsAll bool // an output is known again by how far it reaches
-	onePort    bool // an event that is stored on one port counts as stored on all
-	unfenced   bool // who takes a lane over leaves the place in the target as it is
-	noPlace    bool // who takes a lane over does not ask the target where it stands
-	stepIsAll  bool // what the target refuses reaches as far as its step, whatever lies behind that already
-	moreIsNew  bool // what the target refuses is stored like the beginning of another step
+	position     bool // trust positions: an output that reaches behind an item holds it (B1)
+	together     bool // batches across the border of the step in doubt (B7)
+	forgets      bool // a second kill: what the first worker stored of the step is not read back
+	reachIsAll   bool // an output is known again by how far it reaches
+	onePort      bool // an event that is stored on one port counts as stored on all
+	unfenced     bool // who takes a lane over leaves the place in the target as it is
+	noPlace      bool // who takes a lane over does not ask the target where it stands
+	stepIsAll    bool // what the target refuses reaches as far as its step, whatever lies behind that already
+	markerIsBack bool // a marker reaches as far as its step, whatever is stored on its subject already
+	moreIsNew    bool // what the target refuses is stored like the beginning of another step
 }
 
 type world struct {
@@ -107,6 +108,7 @@ type world struct {
 	storesOut  bool // the port out of stage 0 has subjects, too
 	routes     bool // stage 0 has the port side
 	sinks      bool // stage 0 is a sink
+	marks      bool // silent subjects are given markers
 	target     modelTarget
 	repeatable bool // stages decide alike at each try
 	owner      uint64
@@ -126,6 +128,7 @@ func newWorld(seed uint64, f faults) *world {
 	w.chained, w.repeatable = w.r.IntN(2) == 0, w.r.IntN(4) == 0
 	w.sinks = !w.chained && w.r.IntN(3) == 0
 	w.storesOut = !w.sinks && (!w.chained || w.r.IntN(2) == 0)
+	w.marks = w.r.IntN(2) == 0
 	w.routes = !w.chained && !w.sinks && w.r.IntN(2) == 0
 	for i := range 1 + w.r.IntN(2) {
 		var messages [][]modelEvent
@@ -361,6 +364,7 @@ func (s *session) step(crashes bool) bool {
 		s.reach[i] = Position{Seq: seq, Index: math.MaxUint32}
 	}
 	s.doubt.AtLeast(s.reach)
+	s.mark(done)
 	s.seal(done, false)
 	if !s.storeTracks(crashes) || s.sinks && !s.keep(crashes) {
 		return false
@@ -371,6 +375,19 @@ func (s *session) step(crashes bool) bool {
 	}
 	s.acknowledge(ends)
 	return true
+}
+
+// mark adds outputs without events on some tracks that the step has nothing for.
+func (s *session) mark(done []Position) {
+	for _, t := range s.tracks {
+		if s.marks && t.port != dead && len(t.queue) == 0 && s.r.IntN(2) == 0 {
+			reach := slices.Clone(done)
+			if !s.faults.markerIsBack {
+				Advance(reach, t.packed)
+			}
+			t.queue = append(t.queue, &pending{modelOutput: modelOutput{reach: reach}})
+		}
+	}
 }
 
 // storeTracks stores what is pending. It says whether the worker lives on.
@@ -695,7 +712,26 @@ func (w *world) violations() (bad []string) {
 			}
 		}
 	}
-	return append(bad, w.disordered()...)
+	return append(append(bad, w.disordered()...), w.behindMarks()...)
+}
+
+// behindMarks are events that are stored behind a marker that reaches as far as them, where stages decide alike at each try.
+func (w *world) behindMarks() (bad []string) {
+	for _, t := range w.tracks {
+		reach := make([]Position, len(w.inputs))
+		for _, o := range t.all {
+			if len(o.ids) == 0 {
+				Advance(reach, o.reach)
+				continue
+			}
+			w.parse(o.header).Items.each(func(it Item) {
+				if at := (Position{Seq: it.Seq, Index: it.Index}); w.repeatable && it.Made == 0 && !at.After(reach[it.Input]) {
+					bad = append(bad, fmt.Sprintf("%v are stored on %d.%s.%d behind a marker that reaches to %v", o.ids, t.node, portNames()[t.port], t.part, reach))
+				}
+			})
+		}
+	}
+	return bad
 }
 
 // misplaced says whether an event is not once in the target or in the dead letters, where it is so many times.
@@ -780,6 +816,7 @@ func TestModelFindsFaults(t *testing.T) {
 		"a second kill forgets what the first one stored": {forgets: true},
 		"outputs are known by how far they reach":         {reachIsAll: true},
 		"one port stands for all":                         {onePort: true},
+		"a marker reaches back":                           {markerIsBack: true},
 		"a target is not fenced":                          {unfenced: true},
 		"a target is not asked":                           {noPlace: true},
 		"refused rows reach as far as their step":         {stepIsAll: true},

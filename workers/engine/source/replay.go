@@ -40,6 +40,16 @@ func NewReplay(ctx context.Context, inputs []*Input, floors, known []uint64, hor
 	return all, nil
 }
 
+// From is the sequence of the first message of an input, if it has some.
+func (a *Replay) From(input int) (seq uint64, some bool) {
+	for _, r := range a.replays {
+		if r.in.Index == input {
+			return r.messages[0].Sequence, true
+		}
+	}
+	return 0, false
+}
+
 // Empty says that there are no messages.
 func (a *Replay) Empty() bool { return len(a.replays) == 0 }
 

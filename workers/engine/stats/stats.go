@@ -131,6 +131,9 @@ func (s *Counters) observe(of *chain.Step, head bool, now int64) {
 	every := max(len(of.Messages)/16, 1)
 	for k := 0; k < len(of.Messages); k += every {
 		m, known := &of.Messages[k], of.Measures[k]
+		if known.Marker {
+			continue
+		}
 		events := float64(max(known.Events, 1))
 		if head {
 			if s.perMessage == 0 {

@@ -104,7 +104,7 @@ func (l *Log) header(a *Append, t *Track, o *Record, since uint64) {
 // HeaderRoom is the room for the headers that are added when a message is published: each input has its name and the
 // identity of its stream three times in them, and two positions; and the ports of the stage their names.
 func HeaderRoom(inputs []config.Input, ports []string) int {
-	room := 512 + len(strings.Join(ports, ","))
+	room := 512 + maxMark + len(strings.Join(ports, ","))
 	for _, in := range inputs {
 		room += 3*(len(in.From)+maxIdentity) + 2*maxPosition
 	}
@@ -114,4 +114,5 @@ func HeaderRoom(inputs []config.Input, ports []string) int {
 const (
 	maxIdentity = 64 // of a stream, with what stands around it
 	maxPosition = 52 // three numbers
+	maxMark     = 96 // three times and the name of the header
 )

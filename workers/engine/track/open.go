@@ -108,6 +108,7 @@ func (l *Log) load(ctx context.Context, t *Track) error {
 	t.Fence = last.Sequence
 	t.output = progress.ParseOutput(last.Header.Get(headerStep), l.places, t.Ports)
 	t.Reach = progress.ParseReach(last.Header.Get(HeaderPosition), l.places)
+	t.Mark, _ = progress.ParseMark(last.Header.Get(progress.HeaderWatermark))
 	t.Written = last.Time
 	return nil
 }

@@ -39,6 +39,8 @@ type Track struct {
 	// Written is when it was stored, Reach how far it reaches into each input.
 	Written time.Time
 	Reach   []progress.Position
+	// Mark is what it says of the ingress.
+	Mark progress.Mark
 
 	inDoubt bool // something of the step in doubt, namely what stands behind since
 	since   uint64

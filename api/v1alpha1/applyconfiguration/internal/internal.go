@@ -32,6 +32,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: maxSeries
       type:
         scalar: numeric
+    - name: passThrough
+      type:
+        scalar: boolean
     - name: trend
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.TrendSpec
@@ -153,6 +156,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: dev.millrace.millrace.api.v1alpha1.CorrelateSpec
   map:
     fields:
+    - name: passThrough
+      type:
+        scalar: boolean
     - name: realtime
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.RealtimeSpec
@@ -401,6 +407,52 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: subjectPrefix
       type:
         scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.JoinMerge
+  scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.JoinPairs
+  map:
+    fields:
+    - name: first
+      type:
+        scalar: string
+    - name: second
+      type:
+        scalar: string
+    - name: within
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+- name: dev.millrace.millrace.api.v1alpha1.JoinSpec
+  map:
+    fields:
+    - name: deadline
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+    - name: expect
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: key
+      type:
+        scalar: string
+    - name: maxBytes
+      type:
+        namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+    - name: maxPending
+      type:
+        scalar: numeric
+    - name: merge
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.JoinMerge
+    - name: onTimeout
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.JoinTimeout
+    - name: pairs
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.JoinPairs
+- name: dev.millrace.millrace.api.v1alpha1.JoinTimeout
+  scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.NATSSinkSpec
   map:
     fields:
@@ -536,6 +588,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: associative
+    - name: join
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.JoinSpec
     - name: name
       type:
         scalar: string
@@ -833,6 +888,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: associative
+    - name: join
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.JoinSpec
     - name: name
       type:
         scalar: string

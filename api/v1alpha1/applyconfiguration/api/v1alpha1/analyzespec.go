@@ -13,6 +13,8 @@ type AnalyzeSpecApplyConfiguration struct {
 	Trend *TrendSpecApplyConfiguration `json:"trend,omitempty"`
 	// maxSeries bounds the series that are remembered. Default: 100000.
 	MaxSeries *int32 `json:"maxSeries,omitempty"`
+	// passThrough has every event leave on port out, with what was found of it as attributes. Default: false.
+	PassThrough *bool `json:"passThrough,omitempty"`
 }
 
 // AnalyzeSpecApplyConfiguration constructs a declarative configuration of the AnalyzeSpec type for use with
@@ -42,5 +44,13 @@ func (b *AnalyzeSpecApplyConfiguration) WithTrend(value *TrendSpecApplyConfigura
 // If called multiple times, the MaxSeries field is set to the value of the last call.
 func (b *AnalyzeSpecApplyConfiguration) WithMaxSeries(value int32) *AnalyzeSpecApplyConfiguration {
 	b.MaxSeries = &value
+	return b
+}
+
+// WithPassThrough sets the PassThrough field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PassThrough field is set to the value of the last call.
+func (b *AnalyzeSpecApplyConfiguration) WithPassThrough(value bool) *AnalyzeSpecApplyConfiguration {
+	b.PassThrough = &value
 	return b
 }

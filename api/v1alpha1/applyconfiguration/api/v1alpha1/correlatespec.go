@@ -11,6 +11,8 @@ type CorrelateSpecApplyConfiguration struct {
 	Realtime *RealtimeSpecApplyConfiguration `json:"realtime,omitempty"`
 	// window groups notable events into tumbling event-time windows.
 	Window *WindowSpecApplyConfiguration `json:"window,omitempty"`
+	// passThrough has every event leave on port out, also one that belongs to no incident. Default: false.
+	PassThrough *bool `json:"passThrough,omitempty"`
 }
 
 // CorrelateSpecApplyConfiguration constructs a declarative configuration of the CorrelateSpec type for use with
@@ -32,5 +34,13 @@ func (b *CorrelateSpecApplyConfiguration) WithRealtime(value *RealtimeSpecApplyC
 // If called multiple times, the Window field is set to the value of the last call.
 func (b *CorrelateSpecApplyConfiguration) WithWindow(value *WindowSpecApplyConfiguration) *CorrelateSpecApplyConfiguration {
 	b.Window = value
+	return b
+}
+
+// WithPassThrough sets the PassThrough field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PassThrough field is set to the value of the last call.
+func (b *CorrelateSpecApplyConfiguration) WithPassThrough(value bool) *CorrelateSpecApplyConfiguration {
+	b.PassThrough = &value
 	return b
 }

@@ -147,3 +147,11 @@ func (b *PipelineStageApplyConfiguration) WithSink(value *SinkSpecApplyConfigura
 	b.StageNodeApplyConfiguration.Sink = value
 	return b
 }
+
+// WithJoin sets the Join field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Join field is set to the value of the last call.
+func (b *PipelineStageApplyConfiguration) WithJoin(value *JoinSpecApplyConfiguration) *PipelineStageApplyConfiguration {
+	b.StageNodeApplyConfiguration.Join = value
+	return b
+}

@@ -6,7 +6,7 @@ package v1alpha1
 // with apply.
 //
 // StageNode is a node of the graph: what it reads, what it does, where it publishes.
-// Exactly one of validate, enrich, correlate, analyze, route, transform, experiment, compare and sink is set.
+// Exactly one of validate, enrich, correlate, analyze, route, transform, experiment, compare, sink and join is set.
 type StageNodeApplyConfiguration struct {
 	// from are the ports to read, 1 to 16: ingress, <stage> (its port out) or <stage>/<port>.
 	From []string `json:"from,omitempty"`
@@ -38,6 +38,8 @@ type StageNodeApplyConfiguration struct {
 	Compare *CompareSpecApplyConfiguration `json:"compare,omitempty"`
 	// sink keeps events outside of the pipeline.
 	Sink *SinkSpecApplyConfiguration `json:"sink,omitempty"`
+	// join brings the branches of a fork together again.
+	Join *JoinSpecApplyConfiguration `json:"join,omitempty"`
 }
 
 // StageNodeApplyConfiguration constructs a declarative configuration of the StageNode type for use with
@@ -165,5 +167,13 @@ func (b *StageNodeApplyConfiguration) WithCompare(value *CompareSpecApplyConfigu
 // If called multiple times, the Sink field is set to the value of the last call.
 func (b *StageNodeApplyConfiguration) WithSink(value *SinkSpecApplyConfiguration) *StageNodeApplyConfiguration {
 	b.Sink = value
+	return b
+}
+
+// WithJoin sets the Join field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Join field is set to the value of the last call.
+func (b *StageNodeApplyConfiguration) WithJoin(value *JoinSpecApplyConfiguration) *StageNodeApplyConfiguration {
+	b.Join = value
 	return b
 }

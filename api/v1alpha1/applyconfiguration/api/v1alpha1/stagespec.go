@@ -167,3 +167,11 @@ func (b *StageSpecApplyConfiguration) WithSink(value *SinkSpecApplyConfiguration
 	b.StageNodeApplyConfiguration.Sink = value
 	return b
 }
+
+// WithJoin sets the Join field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Join field is set to the value of the last call.
+func (b *StageSpecApplyConfiguration) WithJoin(value *JoinSpecApplyConfiguration) *StageSpecApplyConfiguration {
+	b.StageNodeApplyConfiguration.Join = value
+	return b
+}

@@ -1,0 +1,54 @@
+package config
+
+import "strings"
+
+// Join configures a join stage: a barrier for each key, over the inputs of the stage.
+type Join struct {
+	// Key is the expression that yields the key of an event; empty = its source and id.
+	Key string `json:"key,omitempty"`
+	// Pairs joins events of two types instead of the branches of a fork; nil = it does not.
+	Pairs *JoinPairs `json:"pairs,omitempty"`
+	// Expect are the inputs that a barrier waits for, as Input.From names them; the answers of others are taken while it waits.
+	Expect []string `json:"expect,omitempty"`
+	// Deadline is how long a barrier waits, or one of a pair for the other, in stream time.
+	Deadline Duration `json:"deadline"`
+	// OnTimeout says what becomes of a barrier then.
+	OnTimeout JoinTimeout `json:"onTimeout"`
+	// Merge says what the answers become.
+	Merge JoinMerge `json:"merge"`
+	// MaxPending and MaxBytes bound the barriers that wait, in all lanes together: their number, and the size of what has been answered.
+	// The oldest ends early where there is no room.
+	MaxPending int `json:"maxPending"`
+	MaxBytes   int `json:"maxBytes"`
+}
+
+// JoinPairs are conditions: an event of a pair makes the one true or the other.
+type JoinPairs struct {
+	First  string `json:"first"`
+	Second string `json:"second"`
+}
+
+// JoinTimeout says what becomes of a barrier that has waited too long.
+type JoinTimeout string
+
+// What becomes of it.
+const (
+	// JoinEmitPartial emits what was answered.
+	JoinEmitPartial JoinTimeout = "EmitPartial"
+	// JoinDeadLetter makes a dead letter of it.
+	JoinDeadLetter JoinTimeout = "DeadLetter"
+)
+
+// JoinMerge says what the answers of a barrier become.
+type JoinMerge string
+
+// What they become.
+const (
+	// JoinMerged is one event with what the branches added to it.
+	JoinMerged JoinMerge = "Merge"
+	// JoinCollect is the first event, with a list of all answers as its data.
+	JoinCollect JoinMerge = "Collect"
+)
+
+// BranchName is how a join names an input in its results: as the manifest does.
+func BranchName(from string) string { return strings.TrimSuffix(from, "/"+PortOut) }

@@ -1,0 +1,16 @@
+package chain
+
+import (
+	"millrace.dev/millrace/workers/engine/progress"
+	"millrace.dev/millrace/workers/event/frame"
+)
+
+// Marker is a message without events for an outlet of frames: it is there for its headers. It reaches as far as everything is stored, and as the outlet did.
+func (c *Chain) Marker(at *Outlet, reach []progress.Position) *Output {
+	o := &Output{frame: c.writer(), Subject: at.Subject, Reach: reach}
+	o.frame.Begin(frame.Header{})
+	return o
+}
+
+// Sign has a message that is encoded say of the ingress what m says.
+func (o *Output) Sign(m progress.Mark) { o.Header[progress.HeaderWatermark] = []string{m.String()} }

@@ -1,0 +1,289 @@
+package join
+
+import (
+	"container/heap"
+	"container/list"
+	"context"
+	"errors"
+	"math"
+	"math/bits"
+	"time"
+
+	"millrace.dev/millrace/workers/cel"
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
+	"millrace.dev/millrace/workers/stage/state"
+)
+
+// The reasons of dead letters.
+const (
+	reasonNoKey   = "missing_key"
+	reasonInvalid = "invalid_event"
+	reasonLate    = "join_late"
+	reasonError   = "rule_error"
+	reasonTimeout = "join_timeout"
+)
+
+var (
+	errNoKey   = errors.New("the event has no key: without an id it belongs to no barrier")
+	errLate    = errors.New("the barrier of this key has ended before this branch answered")
+	errTimeout = errors.New("not all branches have answered before the deadline")
+)
+
+// join is the barriers of one lane.
+type join struct {
+	settings
+	key     *cel.Expression[string] // nil = source and id
+	types   [2]cel.Condition        // of pairs
+	metrics *metrics
+	format  state.Format
+
+	open  map[string]*barrier
+	order list.List // of open ones (*barrier), as they opened
+	// waiting are the barriers that wait for each branch, until is the watermark of each, Unix nanoseconds.
+	waiting []queue
+	until   []int64
+	held    *queue // all that are open
+	// ended are keys whose barriers did not wait for all branches, with when they are forgotten; forget are these in that order.
+	ended  map[string]int64
+	forget []string
+
+	number uint64
+	bytes  int        // of all that is answered
+	done   []*barrier // complete, and not yet emitted
+}
+
+// Start has nothing to wait for.
+func (*join) Start(context.Context) error { return nil }
+
+// Shutdown holds nothing.
+func (*join) Shutdown(context.Context) error { return nil }
+
+// Horizon is how far back the state reaches: see the package.
+func (j *join) Horizon() time.Duration { return 3*j.deadline + 5*time.Second }
+
+// Process has each event answer for its branch.
+func (j *join) Process(_ context.Context, b *stage.Batch) error {
+	for i := range b.Events {
+		e := &b.Events[i]
+		branch, err := j.branchOf(e)
+		switch {
+		case err != nil:
+			b.DeadLetter(i, reasonError, err)
+			continue
+		case branch < 0:
+			b.Filter(i)
+			continue
+		}
+		key, err := j.keyOf(e)
+		if err != nil {
+			b.DeadLetter(i, reasonNoKey, err)
+			continue
+		}
+		if _, err := e.ToProto(); err != nil {
+			b.DeadLetter(i, reasonInvalid, err)
+			continue
+		}
+		if _, late := j.ended[key]; late {
+			j.metrics.late.Inc()
+			b.DeadLetter(i, reasonLate, errLate)
+			continue
+		}
+		j.answer(key, branch, e, b)
+		b.Filter(i)
+	}
+	return nil
+}
+
+// branchOf is the branch that an event answers for, or which one of a pair it is; -1 = it is of no pair.
+func (j *join) branchOf(e *event.Event) (int, error) {
+	if !j.pairs {
+		return e.Origin.Input, nil
+	}
+	for branch := range j.types {
+		if holds, err := j.types[branch].Holds(e); err != nil || holds {
+			return branch, err
+		}
+	}
+	return -1, nil
+}
+
+// keyOf is the key of an event, in memory of its own.
+func (j *join) keyOf(e *event.Event) (string, error) {
+	if j.key != nil {
+		key, err := j.key.Of(e)
+		if err == nil && key == "" {
+			err = errNoKey
+		}
+		return key, err
+	}
+	if e.ID == "" {
+		return "", errNoKey
+	}
+	return e.Source + "\x00" + e.ID, nil
+}
+
+// answer adds an event to its barrier, which opens with the first one.
+func (j *join) answer(key string, branch int, e *event.Event, b *stage.Batch) {
+	behind := j.until[e.Origin.Input]
+	at := j.open[key]
+	if at == nil {
+		at = j.begin(key, b.Now.UnixNano())
+		at.since = behind
+		heap.Push(j.held, at)
+	} else if behind < at.since {
+		at.since = behind
+		heap.Fix(j.held, at.places[j.held.branch])
+	}
+	newest := int64(math.MaxInt64)      // unknown: no watermark is past it
+	if !b.Newest.IsZero() && !j.pairs { // the other one of a pair is of another message
+		newest = b.Newest.UnixNano()
+	}
+	a := answer{branch: branch, took: max(0, b.Now.UnixNano()-e.IngestTime), event: e.AppendProto(make([]byte, 0, e.Size()))}
+	at.answers = append(at.answers, a)
+	at.bytes += len(a.event)
+	j.bytes += len(a.event)
+	at.answered |= 1 << branch
+	j.waiting[branch].remove(at)
+	if newest > at.newest {
+		at.newest = newest
+		for i := range j.branches {
+			if place := at.places[i]; place >= 0 {
+				heap.Fix(&j.waiting[i], place)
+			}
+		}
+	}
+	j.complete(at)
+}
+
+// begin opens a barrier.
+func (j *join) begin(key string, now int64) *barrier {
+	j.number++
+	b := &barrier{key: key, number: j.number, opened: now, places: make([]int, len(j.waiting))}
+	for i := range j.waiting {
+		b.places[i] = -1
+		if j.expected&(1<<i) != 0 {
+			heap.Push(&j.waiting[i], b)
+		}
+	}
+	j.open[key] = b
+	b.place = j.order.PushBack(b)
+	return b
+}
+
+// complete ends a barrier that waits for nobody any more.
+func (j *join) complete(b *barrier) {
+	if j.expected&^(b.answered|b.silent) == 0 && j.open[b.key] == b {
+		j.end(b)
+		j.done = append(j.done, b)
+	}
+}
+
+// end takes a barrier out of the state.
+func (j *join) end(b *barrier) {
+	delete(j.open, b.key)
+	j.order.Remove(b.place)
+	j.bytes -= b.bytes
+	for i := range j.waiting {
+		j.waiting[i].remove(b)
+	}
+}
+
+// Watermark completes the barriers that wait for a branch that is past them, and emits all that are complete.
+func (j *join) Watermark(_ context.Context, input int, until time.Time, b *stage.Batch) (time.Time, error) {
+	if !until.IsZero() {
+		j.until[input] = max(j.until[input], until.UnixNano())
+	}
+	for branch := range j.branches { // others may be past what has just opened
+		if j.pairs {
+			break
+		}
+		for at := j.waiting[branch].past(j.until[branch]); at != nil; at = j.waiting[branch].past(j.until[branch]) {
+			at.silent |= 1 << branch
+			j.complete(at)
+		}
+	}
+	for _, at := range j.done {
+		why := complete
+		if at.silent&^at.answered != 0 {
+			why = silent
+		}
+		j.emit(b, at, why)
+	}
+	j.done = j.done[:0]
+	for len(j.open) > j.pending || j.bytes > j.settings.bytes && len(j.open) > 0 {
+		j.early(b, j.oldest(), evicted)
+	}
+	if len(j.held.all) == 0 {
+		return time.Time{}, nil
+	}
+	return time.Unix(0, j.held.all[0].since), nil
+}
+
+// Flush ends the barriers that have waited too long; all of them at the end.
+func (j *join) Flush(_ context.Context, now time.Time, final bool, b *stage.Batch) error {
+	for {
+		at := j.oldest()
+		if at == nil || !final && at.opened+int64(j.deadline) > now.UnixNano() {
+			break
+		}
+		why := timeout
+		if j.pairs {
+			why = unmatched
+		}
+		j.early(b, at, why)
+	}
+	for len(j.forget) > 0 && (final || j.ended[j.forget[0]] <= now.UnixNano()) {
+		j.forgetOne()
+	}
+	return nil
+}
+
+// oldest is the open barrier that opened first; nil = there is none.
+func (j *join) oldest() *barrier {
+	if first := j.order.Front(); first != nil {
+		return first.Value.(*barrier) //nolint:forcetypeassert // there are only barriers
+	}
+	return nil
+}
+
+// early ends a barrier that waits for somebody, and remembers that for a deadline: what comes of it is late.
+func (j *join) early(b *stage.Batch, at *barrier, why outcome) {
+	j.end(at)
+	if j.pairs { // a later one of the key is of another pair
+		j.emit(b, at, why)
+		return
+	}
+	for len(j.forget) >= j.pending {
+		j.forgetOne()
+	}
+	j.ended[at.key] = b.Now.UnixNano() + int64(j.deadline)
+	j.forget = append(j.forget, at.key)
+	j.emit(b, at, why)
+}
+
+func (j *join) forgetOne() {
+	delete(j.ended, j.forget[0])
+	j.forget[0] = ""
+	j.forget = j.forget[1:]
+}
+
+// emit makes the result of a barrier.
+func (j *join) emit(b *stage.Batch, at *barrier, why outcome) {
+	j.metrics.ended(why)
+	e := j.result(at, why)
+	if (why == timeout || why == unmatched) && j.onTime == config.JoinDeadLetter {
+		b.ProduceDeadLetter(e, reasonTimeout, errTimeout)
+		return
+	}
+	b.Produce(stage.NoParent, stage.Out, e)
+}
+
+// names are the names of a set of branches.
+func (j *join) names(set uint64) (names []string) {
+	for ; set != 0; set &= set - 1 {
+		names = append(names, j.branches[bits.TrailingZeros64(set)])
+	}
+	return names
+}

@@ -1,0 +1,122 @@
+package join
+
+import (
+	"fmt"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/event/cloudevent"
+)
+
+// Attributes of a result.
+const (
+	attributePrefix    = "join."
+	attributeResult    = attributePrefix + "result"
+	attributeAnswered  = attributePrefix + "answered"
+	attributeSilent    = attributePrefix + "silent"
+	attributeMissing   = attributePrefix + "missing"
+	attributeConflicts = attributePrefix + "conflicts"
+	attributeApart     = attributePrefix + "apart.ms"
+	attributeTook      = ".ms" // behind the name of the branch
+)
+
+// contentTypeBatch is the JSON batch format of CloudEvents.
+const contentTypeBatch = "application/cloudevents-batch+json"
+
+// result is what a barrier becomes: the event of the first branch that answered, in the order of the inputs, with what the others add.
+func (j *join) result(b *barrier, why outcome) *eventv1.Event {
+	answers := make([]*eventv1.Event, 0, len(b.answers))
+	took := make([]int64, len(j.branches))
+	for branch := range j.branches {
+		for _, a := range b.answers {
+			if a.branch == branch {
+				answers = append(answers, decoded(a.event))
+				took[branch] = max(took[branch], a.took)
+			}
+		}
+	}
+	to := answers[0]
+	var conflicts []string
+	if j.merge == config.JoinCollect {
+		to = collect(answers)
+	} else {
+		for _, from := range answers[1:] {
+			conflicts = append(conflicts, mergeInto(to, from)...)
+		}
+	}
+	set := func(key, value string) {
+		if value != "" {
+			setAttribute(to, &eventv1.KeyValue{Key: key, Value: &eventv1.KeyValue_StringValue{StringValue: value}})
+		}
+	}
+	set(attributeResult, string(why))
+	set(attributeAnswered, strings.Join(j.names(b.answered), ","))
+	set(attributeSilent, strings.Join(j.names(b.silent&^b.answered), ","))
+	set(attributeMissing, strings.Join(j.names(j.expected&^(b.answered|b.silent)), ","))
+	set(attributeConflicts, strings.Join(distinct(conflicts), ","))
+	if j.pairs {
+		if apart, known := apart(answers); known {
+			setAttribute(to, &eventv1.KeyValue{Key: attributeApart, Value: &eventv1.KeyValue_IntValue{IntValue: apart / 1e6}})
+		}
+		return to
+	}
+	for branch, name := range j.branches {
+		if b.answered&(1<<branch) != 0 {
+			setAttribute(to, &eventv1.KeyValue{Key: attributePrefix + name + attributeTook, Value: &eventv1.KeyValue_IntValue{IntValue: took[branch] / 1e6}})
+		}
+	}
+	return to
+}
+
+// apart is the time between the first and the last of some events, by their own times; known = there are several, and all have one.
+func apart(events []*eventv1.Event) (ns int64, known bool) {
+	first, last := events[0].GetTimeUnixNano(), uint64(0)
+	for _, e := range events {
+		if e.GetTimeUnixNano() == 0 {
+			return 0, false
+		}
+		first, last = min(first, e.GetTimeUnixNano()), max(last, e.GetTimeUnixNano())
+	}
+	return int64(last - first), len(events) > 1
+}
+
+// decoded decodes an answer, which was found to be whole when it came.
+func decoded(b []byte) *eventv1.Event {
+	e := &eventv1.Event{}
+	if err := proto.Unmarshal(b, e); err != nil {
+		panic(fmt.Sprintf("an answer that was decoded before cannot be: %v", err))
+	}
+	return e
+}
+
+// collect is the first answer with the list of all as its data: CloudEvents in their JSON batch format.
+func collect(answers []*eventv1.Event) *eventv1.Event {
+	list := []byte{'['}
+	for i, a := range answers {
+		if i > 0 {
+			list = append(list, ',')
+		}
+		list = cloudevent.AppendProto(list, a)
+	}
+	first := answers[0]
+	return &eventv1.Event{
+		Id: first.GetId(), Source: first.GetSource(), Type: first.GetType(), Subject: first.GetSubject(), PartitionKey: first.GetPartitionKey(),
+		TimeUnixNano: first.GetTimeUnixNano(), ObservedTimeUnixNano: first.GetObservedTimeUnixNano(), IngestTimeUnixNano: first.GetIngestTimeUnixNano(),
+		SeverityNumber: first.GetSeverityNumber(), SeverityText: first.GetSeverityText(), Entity: first.GetEntity(), Body: first.GetBody(),
+		TraceId: first.GetTraceId(), SpanId: first.GetSpanId(), TraceFlags: first.GetTraceFlags(), TraceState: first.GetTraceState(),
+		DataContentType: contentTypeBatch, Data: append(list, ']'),
+	}
+}
+
+func setAttribute(e *eventv1.Event, kv *eventv1.KeyValue) {
+	for i, have := range e.GetAttributes() {
+		if have.GetKey() == kv.GetKey() {
+			e.Attributes[i] = kv
+			return
+		}
+	}
+	e.Attributes = append(e.Attributes, kv)
+}

@@ -1,0 +1,92 @@
+package join
+
+import (
+	"container/heap"
+	"fmt"
+
+	"millrace.dev/millrace/workers/stage/state"
+)
+
+// stateVersion is raised when the state, or what it means, changes.
+const stateVersion = 1
+
+// Snapshot appends the barriers that are open, and the keys of those that have ended early.
+func (j *join) Snapshot(b []byte) ([]byte, error) { return state.Write(b, j.format, j.state) }
+
+// Restore goes on where a snapshot was taken.
+func (j *join) Restore(b []byte) error {
+	if err := state.Read(b, j.format, j.state); err != nil {
+		return fmt.Errorf("join: %w", err)
+	}
+	return nil
+}
+
+func (j *join) state(c *state.Codec) {
+	var open []*barrier
+	for at := j.order.Front(); at != nil; at = at.Next() {
+		open = append(open, at.Value.(*barrier)) //nolint:forcetypeassert // there are only barriers
+	}
+	state.Slice(c, &open, func(b **barrier) {
+		if c.Reading() {
+			*b = &barrier{}
+		}
+		j.barrier(c, *b)
+	})
+	for i := range j.until {
+		state.Int(c, &j.until[i])
+	}
+	state.Int(c, &j.number)
+	state.Slice(c, &j.forget, func(key *string) {
+		c.String(key)
+		at := j.ended[*key]
+		state.Int(c, &at)
+		if c.Reading() {
+			j.ended[*key] = at
+		}
+	})
+	c.Check(len(j.ended) == len(j.forget), "a key that ended twice")
+	if c.Reading() && c.OK() {
+		j.restored(c, open)
+	}
+}
+
+func (j *join) barrier(c *state.Codec, b *barrier) {
+	c.String(&b.key)
+	state.Int(c, &b.number)
+	state.Int(c, &b.opened)
+	state.Int(c, &b.newest)
+	state.Int(c, &b.since)
+	state.Int(c, &b.silent)
+	state.Slice(c, &b.answers, func(a *answer) {
+		state.Int(c, &a.branch)
+		state.Int(c, &a.took)
+		text := string(a.event)
+		c.String(&text)
+		if c.Reading() {
+			a.event = []byte(text)
+		}
+		c.Check(a.branch >= 0 && a.branch < len(j.branches), "a branch")
+	})
+}
+
+// restored makes what follows from the barriers.
+func (j *join) restored(c *state.Codec, open []*barrier) {
+	for _, b := range open {
+		b.place = j.order.PushBack(b)
+		b.places = make([]int, len(j.waiting))
+		for _, a := range b.answers {
+			b.answered |= 1 << a.branch
+			b.bytes += len(a.event)
+		}
+		j.bytes += b.bytes
+		j.open[b.key] = b
+		for i := range j.waiting {
+			b.places[i] = -1
+			if j.expected&^(b.answered|b.silent)&(1<<i) != 0 {
+				heap.Push(&j.waiting[i], b)
+			}
+		}
+		heap.Push(j.held, b)
+	}
+	c.Check(len(j.open) == len(open), "a barrier that is open twice")
+}
