@@ -5,6 +5,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"math/bits"
 	"time"
@@ -28,8 +29,12 @@ const (
 var (
 	errNoKey   = errors.New("the event has no key: without an id it belongs to no barrier")
 	errLate    = errors.New("the barrier of this key has ended before this branch answered")
+	errLarge   = fmt.Errorf("the barrier of this key has ended: with this answer its result would have more than %d bytes", maxResult)
 	errTimeout = errors.New("not all branches have answered before the deadline")
 )
+
+// maxResult bounds the answers of one barrier, in bytes: as JSON they are a message that a server with the usual max_payload (1 MiB) takes.
+const maxResult = 384 << 10
 
 // join is the barriers of one lane.
 type join struct {
@@ -90,6 +95,14 @@ func (j *join) Process(_ context.Context, b *stage.Batch) error {
 			b.DeadLetter(i, reasonLate, errLate)
 			continue
 		}
+		if at := j.open[key]; at != nil && at.bytes+e.Size() > maxResult {
+			j.early(b, at, evicted)
+			if !j.pairs {
+				j.metrics.late.Inc()
+				b.DeadLetter(i, reasonLate, errLarge)
+				continue
+			}
+		}
 		j.answer(key, branch, e, b)
 		b.Filter(i)
 	}
@@ -149,8 +162,12 @@ func (j *join) answer(key string, branch int, e *event.Event, b *stage.Batch) {
 	if newest > at.newest {
 		at.newest = newest
 		for i := range j.branches {
-			if place := at.places[i]; place >= 0 {
+			switch place := at.places[i]; {
+			case place >= 0:
 				heap.Fix(&j.waiting[i], place)
+			case at.silent&^at.answered&(1<<i) != 0: // it was past what had come until then
+				at.silent &^= 1 << i
+				heap.Push(&j.waiting[i], at)
 			}
 		}
 	}
@@ -204,14 +221,16 @@ func (j *join) Watermark(_ context.Context, input int, until time.Time, b *stage
 			j.complete(at)
 		}
 	}
-	for _, at := range j.done {
+	for len(j.done) > 0 {
+		at := j.done[0]
+		j.done = j.done[1:]
 		why := complete
 		if at.silent&^at.answered != 0 {
 			why = silent
 		}
 		j.emit(b, at, why)
 	}
-	j.done = j.done[:0]
+	j.done = nil
 	for len(j.open) > j.pending || j.bytes > j.settings.bytes && len(j.open) > 0 {
 		j.early(b, j.oldest(), evicted)
 	}

@@ -205,6 +205,22 @@ func TestBarriers(t *testing.T) {
 	}
 }
 
+// TestLargeBarriers: a barrier ends before its result is more than a message, and what does not fit into it is a dead letter as it came.
+func TestLargeBarriers(t *testing.T) {
+	in, _ := start(t, nil)
+	large := fmt.Sprintf(`{"id":"a","source":"s","type":"t","body":%q}`, strings.Repeat("x", 250<<10))
+	steps := in.Run([]replay.Message{
+		said{branch: 0, stored: 1, newest: 1, until: 1, events: []string{large}}.message(),
+		said{branch: 1, stored: 2, newest: 1, until: 1, events: []string{large}}.message(),
+	})
+	if got := results(steps); len(got) != 1 || !strings.HasPrefix(got[0], "1: a evicted answered=") {
+		t.Errorf("results %q", got)
+	}
+	if text := strings.Join(steps[1].Text, "\n"); !strings.Contains(text, reasonLate) {
+		t.Errorf("the second answer: %s", text)
+	}
+}
+
 // TestMerge: what the answers become, and what is recorded of it.
 func TestMerge(t *testing.T) {
 	in, _ := start(t, nil)

@@ -115,8 +115,20 @@ func (l *session) newChain(abort context.CancelCauseFunc) *chain.Chain {
 	return chain.New(&chain.Options{
 		Graph: l.w.Graph, Inputs: inputs, Lane: l.index, Lanes: l.w.Config.Lanes, Log: l.log, Now: l.w.Now, Jitter: l.w.Jitter,
 		Pause: l.pause, Stopped: l.stopped, Abort: abort, Problem: l.setProblem, Panics: &l.w.panics, Suspects: &l.suspects, CallTimeout: l.w.callTimeout(),
-		HeaderRoom: track.HeaderRoom(l.w.Config.Inputs, l.w.Graph.LongestPorts()), MaxPayload: l.w.Conn.MaxPayload(),
+		HeaderRoom: track.HeaderRoom(l.w.Config.Inputs, l.w.Graph.LongestPorts(), l.tells()), MaxPayload: l.w.Conn.MaxPayload(),
 	})
+}
+
+// tells says whether an output of the lane says how far it is.
+func (l *session) tells() bool {
+	for _, n := range l.w.Nodes {
+		for _, out := range n.Config.Outputs {
+			if out.Watermarks {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (l *session) newLog() *track.Log {

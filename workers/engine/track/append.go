@@ -102,9 +102,13 @@ func (l *Log) header(a *Append, t *Track, o *Record, since uint64) {
 }
 
 // HeaderRoom is the room for the headers that are added when a message is published: each input has its name and the
-// identity of its stream three times in them, and two positions; and the ports of the stage their names.
-func HeaderRoom(inputs []config.Input, ports []string) int {
-	room := 512 + maxMark + len(strings.Join(ports, ","))
+// identity of its stream three times in them, and two positions; and the ports of the stage their names. tells says that outputs
+// say how far they are.
+func HeaderRoom(inputs []config.Input, ports []string, tells bool) int {
+	room := 512 + len(strings.Join(ports, ","))
+	if tells {
+		room += maxMark
+	}
 	for _, in := range inputs {
 		room += 3*(len(in.From)+maxIdentity) + 2*maxPosition
 	}
