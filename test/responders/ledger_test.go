@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -14,11 +16,12 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/permissions"
 	"millrace.dev/millrace/test/harness"
+	"millrace.dev/millrace/test/harness/natsserver"
 	"millrace.dev/millrace/test/rig"
+	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/event/decode"
 )
@@ -78,12 +81,19 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 		}
 	}
 	account(t, r)
+	log, err := os.ReadFile(r.Server().LogFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(log, []byte("Violation")) {
+		t.Error("the log of the server says that a right is missing")
+	}
 }
 
 // respond has one of a group listen on a connection of its own.
 func (m *moods) respond(t *testing.T, r *rig.Rig) {
 	t.Helper()
-	conn, err := nats.Connect(r.URL())
+	conn, err := r.Server().Connect()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,19 +137,42 @@ func (m *moods) respond(t *testing.T, r *rig.Rig) {
 	}
 }
 
+const manifest = `apiVersion: millrace.dev/v1alpha1
+kind: Pipeline
+metadata: {namespace: default, name: p}
+spec:
+  partitions: 4
+  stages:
+  - {name: first, from: [ingress], validate: {}}
+  - {name: ask, from: [first], gather: {nats: {subject: models.test}, timeout: 100ms, onIncomplete: Hold}}
+`
+
+// startRig starts the pipeline on a server where workers have the rights that nats-permissions prints, and no others.
 func startRig(t *testing.T) *rig.Rig {
 	t.Helper()
-	timeout := metav1.Duration{Duration: 100 * time.Millisecond}
+	dir, binary := t.TempDir(), harness.BuildBinary(t, harness.BuildOptions{})
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	file := write("pipeline.yaml", manifest)
+	printed, err := exec.CommandContext(t.Context(), binary, "nats-permissions", "-f", file).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var users strings.Builder
+	for _, user := range []string{"default.p.first", "default.p.ask", "millrace-operator", "millrace-collector"} {
+		fmt.Fprintf(&users, "%s: %q\n", permissions.Variable(user, "password"), "of-"+user)
+	}
+	users.WriteString(strings.Replace(string(printed), "users = [\n", "users = [\n{user: admin, password: admin}\n", 1))
 	r, err := rig.Start(t.Context(), rig.Options{
-		Binary: harness.BuildBinary(t, harness.BuildOptions{}), Dir: filepath.Join(t.TempDir(), "rig"),
-		Pipeline: &v1alpha1.Pipeline{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "p"},
-			Spec: v1alpha1.PipelineSpec{Partitions: 4, Stages: []v1alpha1.PipelineStage{
-				{Name: "first", StageNode: v1alpha1.StageNode{From: []string{"ingress"}, Validate: &v1alpha1.ValidateSpec{}}},
-				{Name: "ask", StageNode: v1alpha1.StageNode{From: []string{"first"}, Gather: &v1alpha1.GatherSpec{
-					NATS: &v1alpha1.GatherNATSSpec{Subject: "models.test"}, Timeout: &timeout, OnIncomplete: v1alpha1.IncompleteHold,
-				}}},
-			}},
+		Binary: binary, Dir: filepath.Join(dir, "rig"), Manifest: file, NATS: natsserver.Options{User: "admin", Password: "admin", Config: users.String()},
+		Login: func(stage string) config.NATS {
+			user := "default.p." + stage
+			return config.NATS{UserFile: write(stage+".user", user), PasswordFile: write(stage+".password", "of-"+user)}
 		},
 	})
 	if err != nil {

@@ -21,7 +21,7 @@ func (r *rig) guarded(c *config.Gather) *gatherer {
 	r.t.Helper()
 	made, err := NewFactory().New(stage.Settings{
 		Config: &config.StageConfig{Stage: "s", Kind: config.KindGather, Gather: c, Breaker: &config.Breaker{
-			FailureRatio: 0.5, Window: config.Duration(10 * time.Second), MinCalls: 10, OpenFor: config.Duration(300 * time.Millisecond), TrialCalls: 3,
+			FailureRatio: 0.5, Window: config.Duration(10 * time.Second), MinCalls: 10, OpenFor: config.Duration(1500 * time.Millisecond), TrialCalls: 3,
 		}},
 		Log: slog.New(slog.DiscardHandler), Now: time.Now, Metrics: r.metrics, Requester: requests.On(r.worker),
 	})
@@ -47,14 +47,15 @@ func TestBreaker(t *testing.T) {
 			_ = m.Respond(idOf(m.Data))
 		}
 	})
-	s := r.guarded(asking(nil))
+	const timeout = time.Second
+	s := r.guarded(asking(func(c *config.Gather) { c.Timeout = config.Duration(timeout) }))
 	process(t, s, batch(t, 100))
 	if notes := s.Notes(); len(notes) != 1 || !strings.HasPrefix(notes[0], "the circuit breaker of ask is open, for another") {
 		t.Errorf("notes: %v", notes)
 	}
 	before, began := asked.Load(), time.Now()
 	b := process(t, s, batch(t, 1000))
-	if took := time.Since(began); took > 90*time.Millisecond { // a timeout is 100 ms
+	if took := time.Since(began); took >= timeout {
 		t.Errorf("a batch took %s with an open breaker", took)
 	}
 	for i := range b.Events {

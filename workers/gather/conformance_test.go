@@ -1,6 +1,8 @@
 package gather
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,11 +39,8 @@ func BenchmarkProcess(b *testing.B) {
 			r := newRig(b, natsserver.Options{})
 			answer := []byte(`{"attributes": {"score": 0.5}}`)
 			if size > 1 {
-				list := append([]byte{'['}, answer...)
-				for range size - 1 {
-					list = append(append(list, ','), answer...)
-				}
-				answer = append(list, ']')
+				list := slices.Repeat([]string{string(answer)}, size)
+				answer = []byte("[" + strings.Join(list, ",") + "]")
 			}
 			r.respond(func(m *nats.Msg) { _ = m.Respond(answer) })
 			s := r.stage(asking(func(c *config.Gather) {

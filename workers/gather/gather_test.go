@@ -24,8 +24,11 @@ func TestReplies(t *testing.T) {
 		replies []string
 		want    string
 	}{
-		"an answer": {nil, []string{`{"attributes": {"score": 0.5, "n": 3, "ok": true, "who": "a\u00fcb", "list": [1, {"a": 2}], "none": null, "huge": 123456789012345678901}}`},
-			"emitted score=0.5 n=3 ok=true who=aüb list=[1, {\"a\": 2}] huge=123456789012345678901 status=complete"},
+		"an answer": {
+			nil,
+			[]string{`{"attributes": {"score": 0.5, "n": 3, "ok": true, "who": "a\u00fcb", "list": [1, {"a": 2}], "none": null, "huge": 123456789012345678901}}`},
+			"emitted score=0.5 n=3 ok=true who=aüb list=[1, {\"a\": 2}] huge=123456789012345678901 status=complete",
+		},
 		"an empty answer":            {nil, []string{`{"attributes": {}}`}, "emitted status=complete"},
 		"a prefix":                   {func(c *config.Gather) { c.Prefix = "p." }, []string{`{"attributes": {"a": 1}}`}, "emitted p.a=1 status=complete"},
 		"an error for now":           {nil, []string{`{"error": {"message": "loading\n  model"}}`}, "emitted status=none reason=error"},
@@ -53,10 +56,16 @@ func TestReplies(t *testing.T) {
 		"a name that replies twice":  {of(2, 0), []string{`{"responder": "x", "attributes": {"a": 1}}`, `{"responder": "x", "attributes": {"a": 2}}`}, "emitted a=1 status=partial reason=timeout"},
 		"two names":                  {of(2, 0), []string{`{"responder": "x", "attributes": {"a": 1}}`, `{"responder": "y", "attributes": {"a": 1}}`}, "emitted a=1 status=complete"},
 		"a conflict, the first wins": {of(2, 2), []string{`{"attributes": {"a": 1, "b": 1}}`, `{"attributes": {"a": 2, "b": 1}}`}, "emitted a=1 b=1 status=complete conflicts=a"},
-		"a conflict, the last wins": {func(c *config.Gather) { of(2, 2)(c); c.Merge = config.MergeLast }, []string{`{"attributes": {"a": 1}}`, `{"attributes": {"a": "x"}}`},
-			"emitted a=x status=complete conflicts=a"},
-		"lists": {func(c *config.Gather) { of(2, 2)(c); c.Merge = config.MergeList }, []string{`{"attributes": {"a": "x\"", "b": 1.5}}`, `{"attributes": {"a": [2]}}`},
-			`emitted a=["x\"",[2]] b=[1.5] status=complete conflicts=a`},
+		"a conflict, the last wins": {
+			func(c *config.Gather) { of(2, 2)(c); c.Merge = config.MergeLast },
+			[]string{`{"attributes": {"a": 1}}`, `{"attributes": {"a": "x"}}`},
+			"emitted a=x status=complete conflicts=a",
+		},
+		"lists": {
+			func(c *config.Gather) { of(2, 2)(c); c.Merge = config.MergeList },
+			[]string{`{"attributes": {"a": "x\"", "b": 1.5}}`, `{"attributes": {"a": [2]}}`},
+			`emitted a=["x\"",[2]] b=[1.5] status=complete conflicts=a`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, natsserver.Options{})
@@ -287,12 +296,18 @@ func TestLists(t *testing.T) {
 		"answers": {func(n int) string {
 			return "[" + strings.Join([]string{`{"attributes": {"a": 1}}`, `{"error": {"message": "no", "permanent": true}}`, `{"error": {}}`}[:n], ",") + "]"
 		}, []string{"emitted a=1 status=complete", "dead_lettered refused no", "emitted status=none reason=error", "emitted a=1 status=complete"}},
-		"too few answers": {func(int) string { return `[{"attributes": {"a": 1}}]` },
-			[]string{"emitted status=none reason=malformed", "emitted status=none reason=malformed", "emitted status=none reason=malformed", "emitted a=1 status=complete"}},
-		"one error for all": {func(int) string { return `{"error": {}}` },
-			[]string{"emitted status=none reason=error", "emitted status=none reason=error", "emitted status=none reason=error", "emitted status=none reason=error"}},
-		"one answer for all": {func(int) string { return `{"attributes": {}}` },
-			[]string{"emitted status=none reason=malformed", "emitted status=none reason=malformed", "emitted status=none reason=malformed", "emitted status=none reason=malformed"}},
+		"too few answers": {
+			func(int) string { return `[{"attributes": {"a": 1}}]` },
+			[]string{"emitted status=none reason=malformed", "emitted status=none reason=malformed", "emitted status=none reason=malformed", "emitted a=1 status=complete"},
+		},
+		"one error for all": {
+			func(int) string { return `{"error": {}}` },
+			[]string{"emitted status=none reason=error", "emitted status=none reason=error", "emitted status=none reason=error", "emitted status=none reason=error"},
+		},
+		"one answer for all": {
+			func(int) string { return `{"attributes": {}}` },
+			[]string{"emitted status=none reason=malformed", "emitted status=none reason=malformed", "emitted status=none reason=malformed", "emitted status=none reason=malformed"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, natsserver.Options{})

@@ -24,7 +24,8 @@ func made(t *testing.T, c *config.Breaker) (*Set, *Breaker, *prometheus.Registry
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s, s.Of("model"), r
+	b := s.Of("model")
+	return s, b, r
 }
 
 // call makes n calls, and returns how many went through.
