@@ -2,6 +2,7 @@ package gather
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"millrace.dev/millrace/test/stagetest"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine/requests"
+	"millrace.dev/millrace/workers/event/cloudevent"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -60,5 +62,32 @@ func BenchmarkProcess(b *testing.B) {
 				b.Fatalf("got %s", got)
 			}
 		})
+	}
+}
+
+// BenchmarkCoreRequests is what the same requests cost without the stage: bytes that are made already, in the same window.
+func BenchmarkCoreRequests(b *testing.B) {
+	r := newRig(b, natsserver.Options{})
+	r.answers(`{"attributes": {"score": 0.5}}`)
+	of := batch(b, 1)
+	body, err := cloudevent.Append(nil, &of.Events[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	window := make(chan struct{}, 512)
+	inbox := r.worker.NewInbox()
+	if _, err := r.worker.Subscribe(inbox+".*", func(*nats.Msg) { <-window }); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		window <- struct{}{}
+		if err := r.worker.PublishRequest("ask", inbox+"."+strconv.Itoa(i), body); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for range cap(window) {
+		window <- struct{}{}
 	}
 }
