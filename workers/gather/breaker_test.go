@@ -1,6 +1,7 @@
 package gather
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -93,6 +94,18 @@ func TestBreakerOfEachEndpoint(t *testing.T) {
 	}
 	if notes := s.Notes(); len(notes) != 1 || !strings.Contains(notes[0], "of b is open") {
 		t.Errorf("notes: %v", notes)
+	}
+}
+
+// TestCallsThatEndDoNotOpen: nobody knows what the responder would have said.
+func TestCallsThatEndDoNotOpen(t *testing.T) {
+	r := newRig(t, natsserver.Options{})
+	r.respond(func(*nats.Msg) {})
+	s := r.guarded(asking(func(c *config.Gather) { c.Timeout = config.Duration(20 * time.Second) }))
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := s.Process(ctx, batch(t, 50)); !stage.IsUnavailable(err) || len(s.Notes()) > 0 {
+		t.Errorf("got %v, notes %v", err, s.Notes())
 	}
 }
 

@@ -238,6 +238,74 @@ func TestDeadResponderCostsOneTimeout(t *testing.T) {
 	}
 }
 
+// TestLossyResponder: a request that gets lost costs its own event an answer, and no other one, though the batch takes longer than a timeout.
+func TestLossyResponder(t *testing.T) {
+	r := newRig(t, natsserver.Options{})
+	n := 0
+	r.respond(func(m *nats.Msg) {
+		if n++; n%40 != 0 {
+			_ = m.Respond(idOf(m.Data))
+		}
+	})
+	s := r.stage(asking(func(c *config.Gather) { c.NATS.MaxInFlight, c.Timeout = 4, config.Duration(200*time.Millisecond) }))
+	b := process(t, s, batch(t, 400))
+	lost := 0
+	for i := range b.Events {
+		switch got := became(b, i); got {
+		case fmt.Sprintf("emitted id=%d status=complete", i):
+		case "emitted status=none reason=timeout":
+			lost++
+		default:
+			t.Errorf("event %d: %s", i, got)
+		}
+	}
+	if lost != 10 {
+		t.Errorf("%d events have no answer, want 10", lost)
+	}
+}
+
+// TestWaitEnds with max replies and with a quorum, long before the timeout.
+func TestWaitEnds(t *testing.T) {
+	for name, change := range map[string]func(*config.Gather){"quorum": of(2, 0), "max": of(0, 2), "the one of both": of(2, 3)} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, natsserver.Options{})
+			r.answers(`{"attributes": {"a": 1}}`)
+			r.answers(`{"attributes": {"a": 1}}`)
+			s := r.stage(asking(func(c *config.Gather) { change(c); c.Timeout = config.Duration(20 * time.Second) }))
+			began := time.Now()
+			b := process(t, s, batch(t, 3))
+			if took := time.Since(began); took > 10*time.Second || became(b, 2) != "emitted a=1 status=complete" {
+				t.Errorf("took %s: %s", took, became(b, 2))
+			}
+		})
+	}
+}
+
+// TestReplyToAClosedRequest while others of its batch wait changes nothing.
+func TestReplyToAClosedRequest(t *testing.T) {
+	r := newRig(t, natsserver.Options{})
+	var held *nats.Msg
+	r.respond(func(m *nats.Msg) {
+		if held == nil {
+			held = m
+			return
+		}
+		for range 3 {
+			_ = m.Respond([]byte(`{"attributes": {"a": 1}}`))
+		}
+		_ = held.Respond([]byte(`{"attributes": {"a": 2}}`))
+	})
+	b := process(t, r.stage(asking(func(c *config.Gather) { c.Timeout = config.Duration(5 * time.Second) })), batch(t, 2))
+	for i, want := range []string{"emitted a=2 status=complete", "emitted a=1 status=complete"} {
+		if got := became(b, i); got != want {
+			t.Errorf("event %d: got %s, want %s", i, got, want)
+		}
+	}
+	if n := r.count("replies_total", "late"); n != 2 {
+		t.Errorf("%g late replies, want 2", n)
+	}
+}
+
 // TestLateReplies are counted, and change nothing, also when their batch is gone.
 func TestLateReplies(t *testing.T) {
 	r := newRig(t, natsserver.Options{})
@@ -343,7 +411,13 @@ func TestMaxPayload(t *testing.T) {
 		}
 		fmt.Fprintf(&lines, `{"id":"%d","source":"s","type":"t","subject":"%s"}`+"\n", i, strings.Repeat("x", size))
 	}
-	b := process(t, r.stage(asking(func(c *config.Gather) { c.MaxEvents = 16 })), batchOf(t, lines.String()))
+	began := time.Now()
+	b := process(t, r.stage(asking(func(c *config.Gather) {
+		c.MaxEvents, c.Quorum, c.Max, c.Timeout = 16, 1, 0, config.Duration(20*time.Second)
+	})), batchOf(t, lines.String()))
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("waited for %s, though all requests are answered", took)
+	}
 	for i := range b.Events {
 		want := fmt.Sprintf("emitted id=%d status=complete", i)
 		got := became(b, i)
