@@ -26,6 +26,7 @@ import (
 	"millrace.dev/millrace/workers/enrich"
 	enrichkubernetes "millrace.dev/millrace/workers/enrich/kubernetes"
 	"millrace.dev/millrace/workers/experiment"
+	"millrace.dev/millrace/workers/gather"
 	"millrace.dev/millrace/workers/join"
 	"millrace.dev/millrace/workers/local"
 	"millrace.dev/millrace/workers/route"
@@ -113,7 +114,7 @@ func localRegistry(k local.Kubernetes) stage.Registry {
 
 func registry(k enrichkubernetes.Choice) stage.Registry {
 	return stage.NewRegistry(validate.NewFactory(), enrich.NewFactory(k.Open), correlate.NewFactory(), analyze.NewFactory(),
-		route.NewFactory(), transform.NewFactory(), experiment.NewFactory(), compare.NewFactory(), sink.NewFactory(), join.NewFactory())
+		route.NewFactory(), transform.NewFactory(), experiment.NewFactory(), compare.NewFactory(), gather.NewFactory(), sink.NewFactory(), join.NewFactory())
 }
 
 // buildVersion is the version that the build set, else what Go knows of the module.

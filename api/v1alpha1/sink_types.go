@@ -187,7 +187,7 @@ type HTTPSinkSpec struct {
 // HTTPHeader is a header of a request.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.value) != has(self.valueSecretRef)",message="set exactly one of value, valueSecretRef"
-// +kubebuilder:validation:XValidation:rule="!(self.name.lowerAscii() in ['content-type', 'content-length', 'host', 'idempotency-key', 'transfer-encoding']) && !self.name.lowerAscii().startsWith('webhook-')",message="the sink sets this header itself",fieldPath=".name"
+// +kubebuilder:validation:XValidation:rule="!(self.name.lowerAscii() in ['content-type', 'content-length', 'host', 'idempotency-key', 'transfer-encoding']) && !self.name.lowerAscii().startsWith('webhook-')",message="the stage sets this header itself",fieldPath=".name"
 type HTTPHeader struct {
 	// name of the header.
 	// +kubebuilder:validation:MinLength=1

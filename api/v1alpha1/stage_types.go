@@ -82,10 +82,10 @@ type PipelineRef struct {
 }
 
 // StageNode is a node of the graph: what it reads, what it does, where it publishes.
-// Exactly one of validate, enrich, correlate, analyze, route, transform, experiment, compare, sink and join is set.
+// Exactly one of validate, enrich, correlate, analyze, route, transform, experiment, compare, gather, sink and join is set.
 //
-// +kubebuilder:validation:XValidation:rule="[has(self.validate), has(self.enrich), has(self.correlate), has(self.analyze), has(self.route), has(self.transform), has(self.experiment), has(self.compare), has(self.sink), has(self.join)].filter(x, x).size() == 1",message="set exactly one of validate, enrich, correlate, analyze, route, transform, experiment, compare, sink, join: it is the kind of the stage"
-// +kubebuilder:validation:XValidation:rule="has(self.validate) == has(oldSelf.validate) && has(self.enrich) == has(oldSelf.enrich) && has(self.correlate) == has(oldSelf.correlate) && has(self.analyze) == has(oldSelf.analyze) && has(self.route) == has(oldSelf.route) && has(self.transform) == has(oldSelf.transform) && has(self.experiment) == has(oldSelf.experiment) && has(self.compare) == has(oldSelf.compare) && has(self.sink) == has(oldSelf.sink) && has(self.join) == has(oldSelf.join)",message="the kind of a stage is immutable: make a stage of another name"
+// +kubebuilder:validation:XValidation:rule="[has(self.validate), has(self.enrich), has(self.correlate), has(self.analyze), has(self.route), has(self.transform), has(self.experiment), has(self.compare), has(self.gather), has(self.sink), has(self.join)].filter(x, x).size() == 1",message="set exactly one of validate, enrich, correlate, analyze, route, transform, experiment, compare, gather, sink, join: it is the kind of the stage"
+// +kubebuilder:validation:XValidation:rule="has(self.validate) == has(oldSelf.validate) && has(self.enrich) == has(oldSelf.enrich) && has(self.correlate) == has(oldSelf.correlate) && has(self.analyze) == has(oldSelf.analyze) && has(self.route) == has(oldSelf.route) && has(self.transform) == has(oldSelf.transform) && has(self.experiment) == has(oldSelf.experiment) && has(self.compare) == has(oldSelf.compare) && has(self.gather) == has(oldSelf.gather) && has(self.sink) == has(oldSelf.sink) && has(self.join) == has(oldSelf.join)",message="the kind of a stage is immutable: make a stage of another name"
 // +kubebuilder:validation:XValidation:rule="self.?output.?stream.orValue('-') == (has(oldSelf.output) && has(oldSelf.output.stream) ? oldSelf.output.stream : '-') && self.?output.?subject.orValue('-') == (has(oldSelf.output) && has(oldSelf.output.subject) ? oldSelf.output.subject : '-')",message="output is immutable: others read there",fieldPath=".output"
 // +kubebuilder:validation:XValidation:rule="self.?placement.?with.orValue('-') == (has(oldSelf.placement) ? oldSelf.placement.with : '-')",message="placement is immutable: events between the two stages would be left behind",fieldPath=".placement"
 // +kubebuilder:validation:XValidation:rule="!has(self.placement) || !has(self.workers) && !self.?suspend.orValue(false)",message="with placement, workers and suspend are those of the other stage",fieldPath=".placement"
@@ -111,6 +111,9 @@ type StageNode struct {
 	// retry says how often and how fast a failing event is tried again.
 	// +optional
 	Retry *RetrySpec `json:"retry,omitempty"`
+	// breaker is for stages that call others: gather, and sink with http.
+	// +optional
+	Breaker *BreakerSpec `json:"breaker,omitzero"` //nolint:kubeapilinter // {} is a breaker with the defaults
 	// suspend stops the workers. Default: false.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"` //nolint:kubeapilinter // unset and false are the same
@@ -139,6 +142,9 @@ type StageNode struct {
 	// compare says which variant of an experiment does better.
 	// +optional
 	Compare *CompareSpec `json:"compare,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty struct
+	// gather asks responders about events, and merges their answers.
+	// +optional
+	Gather *GatherSpec `json:"gather,omitempty"`
 	// sink keeps events outside of the pipeline.
 	// +optional
 	Sink *SinkSpec `json:"sink,omitempty"`

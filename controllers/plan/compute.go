@@ -23,6 +23,8 @@ type computation struct {
 	prefixRefused bool
 	maxBytes      int64
 	warnings      []string
+	// requests are the subjects on which stages ask others.
+	requests []requested
 }
 
 func newComputation(in Input) *computation {
@@ -59,6 +61,7 @@ func (c *computation) compute() (*Plan, field.ErrorList) {
 		p.Stages = append(p.Stages, c.stage(p, n, streams, nats))
 	}
 	chain(p)
+	c.refuseStoredRequests(streams)
 	c.states(p, streams)
 	if len(c.errs) > 0 {
 		return nil, c.errs

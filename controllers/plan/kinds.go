@@ -83,6 +83,13 @@ var readers = [...]reader{
 		},
 	},
 	{
+		kind: config.KindGather, set: func(s *v1alpha1.StageNode) bool { return s.Gather != nil },
+		read: func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig) {
+			to.Gather = c.gather(from.Gather, path)
+		},
+		secrets: func(from *v1alpha1.StageNode) []config.SecretFile { return gatherSecrets(from.Gather) },
+	},
+	{
 		kind: config.KindSink, set: func(s *v1alpha1.StageNode) bool { return s.Sink != nil },
 		read: func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig) {
 			to.Sink = c.sink(from.Sink, path)
@@ -136,6 +143,7 @@ func (c *computation) settings(n *node, to *config.StageConfig) {
 	if r := c.reader(n.kind.Kind); r != nil {
 		r.read(c, n.spec, n.path.Child(string(r.kind)), to)
 	}
+	c.breaker(n, to)
 }
 
 // kindOf is the kind of a stage; a stage with none or several is refused.

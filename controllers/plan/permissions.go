@@ -115,6 +115,9 @@ func stageUser(p *Plan, s *Stage) User {
 	replays, keeps := false, false
 	for _, node := range append([]config.StageConfig{c}, c.Chain...) {
 		replays, keeps = replays || node.Replays(), keeps || node.KeepsState()
+		if node.Gather != nil && node.Gather.NATS != nil {
+			publish = append(publish, node.Gather.NATS.Subject)
+		}
 		for port, out := range node.Outputs {
 			publish = append(publish, out.Stored(node.Stage), api("STREAM.MSG.GET."+out.Stream))
 			if port == config.PortInsights && node.Replays() { // which of them are open

@@ -147,21 +147,27 @@ func (c *computation) fileSink(s *v1alpha1.FileSinkSpec, path *field.Path) *conf
 }
 
 func httpSink(s *v1alpha1.HTTPSinkSpec) *config.HTTPSink {
-	path := func(ref *v1alpha1.SecretKeySelector) string {
-		if ref == nil {
-			return ""
-		}
-		return secretFile(*ref).File
-	}
 	h := &config.HTTPSink{
-		URL: s.URL, URLFile: path(s.URLSecretRef), SignatureFile: path(s.SignatureSecretRef), Format: config.FormatBatch,
-		MaxEvents: int(or(s.MaxEvents, 128)), Timeout: duration(s.Timeout, 10*time.Second),
+		URL: s.URL, URLFile: fileOf(s.URLSecretRef), SignatureFile: fileOf(s.SignatureSecretRef), Format: config.FormatBatch,
+		MaxEvents: int(or(s.MaxEvents, 128)), Timeout: duration(s.Timeout, 10*time.Second), Headers: httpHeaders(s.Headers),
 	}
 	if s.Format == v1alpha1.HTTPFormatNDJSON {
 		h.Format = config.FormatNDJSON
 	}
-	for _, header := range s.Headers {
-		h.Headers = append(h.Headers, config.HTTPHeader{Name: header.Name, Value: header.Value, ValueFile: path(header.ValueSecretRef)})
-	}
 	return h
+}
+
+func httpHeaders(from []v1alpha1.HTTPHeader) (to []config.HTTPHeader) {
+	for _, h := range from {
+		to = append(to, config.HTTPHeader{Name: h.Name, Value: h.Value, ValueFile: fileOf(h.ValueSecretRef)})
+	}
+	return to
+}
+
+// fileOf is where workers find a value of a Secret that may be named; empty = none is.
+func fileOf(ref *v1alpha1.SecretKeySelector) string {
+	if ref == nil {
+		return ""
+	}
+	return secretFile(*ref).File
 }

@@ -19,6 +19,7 @@ import (
 	"millrace.dev/millrace/workers/enrich"
 	enrichkubernetes "millrace.dev/millrace/workers/enrich/kubernetes"
 	"millrace.dev/millrace/workers/experiment"
+	"millrace.dev/millrace/workers/gather"
 	"millrace.dev/millrace/workers/join"
 	"millrace.dev/millrace/workers/route"
 	"millrace.dev/millrace/workers/sink"
@@ -31,7 +32,7 @@ import (
 // a worker does: what passes the bounds and rules never fails in a pod.
 func TestWorkersTakeWhatIsAccepted(t *testing.T) {
 	kinds := stage.NewRegistry(validate.NewFactory(), enrich.NewFactory(enrichkubernetes.Choice{}.Open), correlate.NewFactory(), analyze.NewFactory(),
-		route.NewFactory(), transform.NewFactory(), experiment.NewFactory(), compare.NewFactory(), sink.NewFactory(), join.NewFactory())
+		route.NewFactory(), transform.NewFactory(), experiment.NewFactory(), compare.NewFactory(), gather.NewFactory(), sink.NewFactory(), join.NewFactory())
 	accepted := nodesAccepted()
 	accepted["bare enrich"] = `{validate: null, enrich: {kubernetes: {}, semantic: {}, trace: {}, impact: {}}}`
 	accepted["bare correlate"] = `{validate: null, correlate: {realtime: {}, window: {}}}`

@@ -27,6 +27,7 @@ var rooms = [...]room{
 		"workers/engine/chain", "workers/engine/stored", "workers/engine/snapshot", "workers/engine/source", "workers/engine/track",
 		"workers/engine/target", "workers/engine/stats", "workers/engine/spans",
 	}, true},
+	{"workers/engine/requests", []string{"workers/stage"}, true},
 	{"workers/engine/stored", []string{"workers/config"}, true},
 	{"workers/engine/snapshot", []string{"workers/config", "workers/engine/progress", "workers/engine/stored"}, true},
 	{"workers/engine/source", []string{"workers/config", "workers/engine/backoff", "workers/engine/stored"}, true},

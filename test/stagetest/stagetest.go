@@ -30,6 +30,8 @@ type Suite struct {
 	Config config.StageConfig
 	// Messages are the input. Empty = a generated story of a cluster with incidents, and texts that are hardly events.
 	Messages []replay.Message
+	// Requester is for a stage that asks others over NATS.
+	Requester stage.Requester
 }
 
 // story ends at a fixed time, so that every run has the same input.
@@ -94,6 +96,7 @@ func (s *Suite) instance(t *testing.T) stage.Stage {
 	t.Helper()
 	made, err := s.Factory.New(stage.Settings{
 		Config: &s.Config, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return story.End }, Metrics: prometheus.NewRegistry(), Lanes: s.Config.Lanes,
+		Requester: s.Requester,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -28,6 +28,8 @@ type StageConfig struct {
 	Outputs map[string]Output `json:"outputs"`
 	Batch   Batch             `json:"batch"`
 	Retry   Retry             `json:"retry"`
+	// Breaker is for stages that call others (Calls); nil = they call whatever comes of it.
+	Breaker *Breaker `json:"breaker,omitempty"`
 	// DrainTimeout bounds the time between SIGTERM and exit.
 	DrainTimeout Duration `json:"drainTimeout"`
 	// Chain are stages that run in the same worker and take events from this stage, or from
@@ -44,6 +46,7 @@ type StageConfig struct {
 	Transform  *Transform  `json:"transform,omitempty"`
 	Experiment *Experiment `json:"experiment,omitempty"`
 	Compare    *Compare    `json:"compare,omitempty"`
+	Gather     *Gather     `json:"gather,omitempty"`
 	Sink       *Sink       `json:"sink,omitempty"`
 	Join       *Join       `json:"join,omitempty"`
 }

@@ -20,6 +20,7 @@ const (
 	KindTransform  Kind = "transform"
 	KindExperiment Kind = "experiment"
 	KindCompare    Kind = "compare"
+	KindGather     Kind = "gather"
 	KindSink       Kind = "sink"
 	KindJoin       Kind = "join"
 )
@@ -76,10 +77,17 @@ var kinds = [...]Traits{
 		keeps:    true,
 	},
 	{
+		Kind:        KindGather,
+		calls:       always,
+		Live:        []string{"timeout", "quorum", "max", "onIncomplete", "merge", "prefix"},
+		secretFiles: (*StageConfig).gatherSecretFiles,
+	},
+	{
 		Kind:        KindSink,
 		NoOut:       "keeps its events outside of the pipeline",
 		Unchained:   "keeps the places of its own lanes in its target",
 		secretFiles: (*StageConfig).sinkSecretFiles,
+		calls:       func(c *StageConfig) bool { return c.Sink.HTTP != nil },
 	},
 	{
 		Kind:       KindJoin,
@@ -127,6 +135,8 @@ type Traits struct {
 	// readsCluster says whether it asks the API server of Kubernetes, which is all that a stage calls
 	// today but NATS; nil = never.
 	readsCluster func(*StageConfig) bool
+	// calls says whether it asks services that may be away, and so may have a breaker; nil = never.
+	calls func(*StageConfig) bool
 	// secretFiles are the members of the settings that name files with secrets, by their path below the folder of secrets; nil = there are
 	// none. Which Secrets these come from only the planner knows (plan.Stage.Secrets).
 	secretFiles func(*StageConfig) []*string

@@ -3,6 +3,8 @@ package engine
 import (
 	"slices"
 	"strings"
+
+	"millrace.dev/millrace/workers/stage"
 )
 
 // Ready says whether the worker can do its work: the stages have started, NATS is connected
@@ -37,13 +39,27 @@ func (e *Engine) Ready() (bool, string) {
 	if len(problems) > 0 {
 		return false, lines(problems)
 	}
-	if len(waiting) > 0 {
+	if waiting = append(waiting, e.notes()...); len(waiting) > 0 {
 		return true, "ok\n" + lines(waiting)
 	}
 	if len(lanes) == 0 {
 		return true, "ok\nstanding by: other workers own all lanes"
 	}
 	return true, "ok"
+}
+
+// notes are what stages without state say of themselves (stage.Noter).
+func (e *Engine) notes() (all []string) {
+	for i, s := range e.worker.Edition.Load().Shared {
+		n, ok := s.(stage.Noter)
+		if !ok {
+			continue
+		}
+		for _, note := range n.Notes() {
+			all = append(all, "stage "+e.worker.Nodes[i].Config.Stage+": "+note)
+		}
+	}
+	return all
 }
 
 // lines joins texts, each once.

@@ -12,6 +12,7 @@ import (
 
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine/lane"
+	"millrace.dev/millrace/workers/engine/requests"
 	"millrace.dev/millrace/workers/lease"
 )
 
@@ -30,7 +31,7 @@ func New(o Options) (*Engine, error) {
 		prefix = o.Conn.Opts.InboxPrefix
 	}
 	log := o.Log.With("pipeline", c.Pipeline.String(), "stage", c.Stage)
-	nodes, err := lane.NewNodes(c, &lane.Kinds{Factory: o.Factory, Registry: o.Registry, Metrics: o.Metrics, Log: log, Now: o.Now})
+	nodes, err := lane.NewNodes(c, &lane.Kinds{Factory: o.Factory, Registry: o.Registry, Metrics: o.Metrics, Requester: requests.On(o.Conn), Log: log, Now: o.Now})
 	if err != nil {
 		return nil, err
 	}

@@ -27,12 +27,16 @@ func (factory) New(s stage.Settings) (stage.Stage, error) {
 	if s.Config.Sink == nil {
 		return nil, errors.New("stage config: sink is missing")
 	}
-	if err := check(s.Config.Sink); err != nil {
+	if err := errors.Join(check(s.Config.Sink), s.Config.Breaker.Check()); err != nil {
 		return nil, err
 	}
 	switch c := s.Config.Sink; {
 	case c.HTTP != nil:
-		return http.New(s), nil
+		made, err := http.New(s)
+		if err != nil {
+			return nil, err
+		}
+		return made, nil
 	case c.NATS != nil:
 		made, err := nats.New(s)
 		if err != nil {

@@ -160,6 +160,13 @@ type Selective interface {
 	OnlyMarked() bool
 }
 
+// Noter is implemented by stages without state that have something to say to a person while they work, such as a circuit breaker that is open. /readyz
+// shows it.
+type Noter interface {
+	// Notes are short sentences; it is called from any goroutine, at any time.
+	Notes() []string
+}
+
 // Reloader is implemented by stages whose config has live members (config.StageConfig.Fixed).
 type Reloader interface {
 	// Reload returns a stage that decides by the live members of c and has everything else of
@@ -196,6 +203,8 @@ type Settings struct {
 	Metrics prometheus.Registerer
 	// Lanes is how many instances a stateful stage has, over all workers; 0 is 1.
 	Lanes int
+	// Requester asks others over NATS; nil = the worker has no connection, as in tests of stages that ask nobody.
+	Requester Requester
 }
 
 // Share is the part of a bound of the whole stage, such as a number of entries, that one

@@ -24,6 +24,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.AutoscalingStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BacklogStatus"):
 		return &apiv1alpha1.BacklogStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BreakerSpec"):
+		return &apiv1alpha1.BreakerSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CASpec"):
 		return &apiv1alpha1.CASpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ClockSkewSpec"):
@@ -58,6 +60,16 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ExperimentVariantApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FileSinkSpec"):
 		return &apiv1alpha1.FileSinkSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("GatherBatch"):
+		return &apiv1alpha1.GatherBatchApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("GatherEndpoint"):
+		return &apiv1alpha1.GatherEndpointApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("GatherHTTPSpec"):
+		return &apiv1alpha1.GatherHTTPSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("GatherNATSSpec"):
+		return &apiv1alpha1.GatherNATSSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("GatherSpec"):
+		return &apiv1alpha1.GatherSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("HTTPHeader"):
 		return &apiv1alpha1.HTTPHeaderApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("HTTPSinkSpec"):

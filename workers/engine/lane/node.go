@@ -25,9 +25,10 @@ type Node struct {
 	// Register takes the metrics of the stage itself.
 	Register prometheus.Registerer
 
-	factory stage.Factory
-	log     *slog.Logger
-	now     func() time.Time
+	factory   stage.Factory
+	requester stage.Requester
+	log       *slog.Logger
+	now       func() time.Time
 }
 
 // Kinds are what nodes are made of.
@@ -36,8 +37,10 @@ type Kinds struct {
 	Factory  stage.Factory
 	Registry stage.Registry
 	Metrics  *stats.Metrics
-	Log      *slog.Logger
-	Now      func() time.Time
+	// Requester is for stages that ask others.
+	Requester stage.Requester
+	Log       *slog.Logger
+	Now       func() time.Time
 }
 
 // NewNodes makes the nodes of the stages of c, parents first.
@@ -89,7 +92,7 @@ func newNode(c *config.StageConfig, f stage.Factory, kinds *Kinds) (*Node, error
 	}
 	return &Node{
 		Node:   chain.NewNode(c, LimitsOf(c).Limits, f.Stateful(c), metrics.Process),
-		Config: c, Metrics: metrics, Stats: counters, factory: f, log: kinds.Log, now: kinds.Now,
+		Config: c, Metrics: metrics, Stats: counters, factory: f, requester: kinds.Requester, log: kinds.Log, now: kinds.Now,
 		Register: prometheus.WrapRegistererWith(prometheus.Labels{
 			"pipeline": c.Pipeline.String(), "stage": c.Stage,
 		}, kinds.Metrics.Registerer),
@@ -98,7 +101,7 @@ func newNode(c *config.StageConfig, f stage.Factory, kinds *Kinds) (*Node, error
 
 // Build makes an instance of the stage that decides by c.
 func (n *Node) Build(c *config.StageConfig, r prometheus.Registerer) (stage.Stage, error) {
-	s, err := n.factory.New(stage.Settings{Config: c, Log: n.log, Now: n.now, Metrics: r, Lanes: n.Config.Lanes})
+	s, err := n.factory.New(stage.Settings{Config: c, Log: n.log, Now: n.now, Metrics: r, Lanes: n.Config.Lanes, Requester: n.requester})
 	if err != nil {
 		return nil, fmt.Errorf("stage %s: %w", n.Config.Stage, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/event/cloudevent"
 	"millrace.dev/millrace/workers/stage"
+	"millrace.dev/millrace/workers/stage/breaker"
 )
 
 // reserve is how long before the deadline of a call it sends no other request.
@@ -26,12 +27,15 @@ type Stage struct {
 	streams []string
 	now     func() time.Time
 	client  *http.Client
+	// breakers has one, that of the server.
+	breakers *breaker.Set
+	breaker  *breaker.Breaker
 	// notBefore is when the server wants the next request, in Unix nanoseconds.
 	notBefore atomic.Int64
 }
 
 // New makes a stage. It touches neither files nor the network.
-func New(s stage.Settings) *Stage {
+func New(s stage.Settings) (*Stage, error) {
 	c := s.Config.Sink.HTTP
 	made := &Stage{settings: *c, scope: s.Config.Pipeline.String() + "/" + s.Config.Stage, now: s.Now}
 	for _, in := range s.Config.Inputs {
@@ -43,8 +47,16 @@ func New(s stage.Settings) *Stage {
 		// A redirect would send the events, and what the headers hold, to somebody else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return made
+	var err error
+	if made.breakers, err = breaker.NewSet(s.Config.Breaker, s.Now, s.Metrics); err != nil {
+		return nil, err
+	}
+	made.breaker = made.breakers.Of("http")
+	return made, nil
 }
+
+// Notes say that the breaker is not closed.
+func (s *Stage) Notes() []string { return s.breakers.Notes() }
 
 // Start has nothing to wait for.
 func (*Stage) Start(context.Context) error { return nil }

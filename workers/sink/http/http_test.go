@@ -19,6 +19,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/event/decode"
@@ -89,9 +91,12 @@ func serve(t *testing.T, answer func(w http.ResponseWriter, events []string) int
 
 func sink(t *testing.T, c config.HTTPSink) *Stage {
 	t.Helper()
-	s := New(stage.Settings{Now: time.Now, Config: &config.StageConfig{
+	s, err := New(stage.Settings{Now: time.Now, Config: &config.StageConfig{
 		Pipeline: config.PipelineRef{Namespace: "team", Name: "orders"}, Stage: "hook", Inputs: []config.Input{{Stream: "IN"}}, Sink: &config.Sink{HTTP: &c},
 	}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { _ = s.Shutdown(context.WithoutCancel(t.Context())) })
 	return s
 }
@@ -279,7 +284,10 @@ func TestRetryAfter(t *testing.T) {
 func TestClockThatIsSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var back time.Duration
-		s := New(stage.Settings{Now: func() time.Time { return time.Now().Add(-back) }, Config: &config.StageConfig{Sink: &config.Sink{HTTP: &config.HTTPSink{}}}})
+		s, err := New(stage.Settings{Now: func() time.Time { return time.Now().Add(-back) }, Config: &config.StageConfig{Sink: &config.Sink{HTTP: &config.HTTPSink{}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
 		s.askedToWait("600")
 		back = 24 * time.Hour
 		began := time.Now()
@@ -295,6 +303,41 @@ func TestClockThatIsSetBack(t *testing.T) {
 }
 
 // TestTimeout: a server that does not answer is waited for no longer, and blames nobody.
+// TestBreaker: a server that fails is not asked for a while, and nothing is lost: the lane waits and says why.
+func TestBreaker(t *testing.T) {
+	down := true
+	rc, c := serve(t, func(http.ResponseWriter, []string) int {
+		if down {
+			return http.StatusServiceUnavailable
+		}
+		return 0
+	})
+	s, err := New(stage.Settings{Now: time.Now, Metrics: prometheus.NewRegistry(), Config: &config.StageConfig{Sink: &config.Sink{HTTP: &c}, Breaker: &config.Breaker{
+		FailureRatio: 0.5, Window: config.Duration(10 * time.Second), MinCalls: 3, OpenFor: config.Duration(200 * time.Millisecond), TrialCalls: 1,
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		b := batch(t, 1)
+		process(t, s, b)
+		if d := b.Decision(0); d.Verdict != stage.Retry || !stage.IsUnavailable(d.Err) {
+			t.Fatalf("verdict %v: %v", d.Verdict, d.Err)
+		}
+	}
+	b := batch(t, 1)
+	process(t, s, b)
+	if d := b.Decision(0); len(rc.requests) != 3 || !strings.Contains(d.Err.Error(), "the circuit breaker of http is open") || len(s.Notes()) != 1 {
+		t.Errorf("%d requests, want 3; %v; notes %v", len(rc.requests), d.Err, s.Notes())
+	}
+	down = false
+	time.Sleep(250 * time.Millisecond)
+	process(t, s, batch(t, 1, 1))
+	if want := []string{"1.0", "2.0"}; !slices.Equal(rc.events, want) || len(s.Notes()) > 0 {
+		t.Errorf("got %v, want %v; notes %v", rc.events, want, s.Notes())
+	}
+}
+
 func TestTimeout(t *testing.T) {
 	release := make(chan struct{})
 	_, c := serve(t, func(http.ResponseWriter, []string) int { <-release; return 0 })

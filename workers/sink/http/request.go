@@ -49,11 +49,19 @@ func (s *Stage) post(ctx context.Context, items []item) error {
 	if err != nil {
 		return err
 	}
+	if !s.breaker.Allow() {
+		return errors.New(s.breaker.Note())
+	}
+	began := s.now()
 	answer, err := s.client.Do(r)
 	if err != nil {
+		s.breaker.Done(began, false)
 		return s.said(err, r.URL)
 	}
-	return s.judge(answer)
+	err = s.judge(answer)
+	blamed := (*refusal)(nil)
+	s.breaker.Done(began, err == nil || errors.As(err, &blamed))
+	return err
 }
 
 // request reads what is secret anew: a Secret may have changed.

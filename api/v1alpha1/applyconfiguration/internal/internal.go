@@ -77,6 +77,30 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: oldest
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: dev.millrace.millrace.api.v1alpha1.BreakerSpec
+  map:
+    fields:
+    - name: failureRatio
+      type:
+        scalar: string
+    - name: minCalls
+      type:
+        scalar: numeric
+    - name: openFor
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+    - name: slowAfter
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+    - name: slowRatio
+      type:
+        scalar: string
+    - name: trialCalls
+      type:
+        scalar: numeric
+    - name: window
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
 - name: dev.millrace.millrace.api.v1alpha1.CAKind
   scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.CASpec
@@ -342,6 +366,84 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: rotate
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.RotateSpec
+- name: dev.millrace.millrace.api.v1alpha1.GatherBatch
+  map:
+    fields:
+    - name: maxEvents
+      type:
+        scalar: numeric
+- name: dev.millrace.millrace.api.v1alpha1.GatherEndpoint
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: url
+      type:
+        scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.GatherHTTPSpec
+  map:
+    fields:
+    - name: endpoints
+      type:
+        list:
+          elementType:
+            namedType: dev.millrace.millrace.api.v1alpha1.GatherEndpoint
+          elementRelationship: associative
+          keys:
+          - name
+    - name: headers
+      type:
+        list:
+          elementType:
+            namedType: dev.millrace.millrace.api.v1alpha1.HTTPHeader
+          elementRelationship: associative
+          keys:
+          - name
+    - name: maxInFlight
+      type:
+        scalar: numeric
+- name: dev.millrace.millrace.api.v1alpha1.GatherMerge
+  scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.GatherNATSSpec
+  map:
+    fields:
+    - name: maxInFlight
+      type:
+        scalar: numeric
+    - name: subject
+      type:
+        scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.GatherSpec
+  map:
+    fields:
+    - name: batch
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.GatherBatch
+    - name: http
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.GatherHTTPSpec
+    - name: max
+      type:
+        scalar: numeric
+    - name: merge
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.GatherMerge
+    - name: nats
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.GatherNATSSpec
+    - name: onIncomplete
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.OnIncomplete
+    - name: prefix
+      type:
+        scalar: string
+    - name: quorum
+      type:
+        scalar: numeric
+    - name: timeout
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
 - name: dev.millrace.millrace.api.v1alpha1.HTTPFormat
   scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.HTTPHeader
@@ -496,6 +598,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: url
       type:
         scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.OnIncomplete
+  scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.PartitionBy
   scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.Pipeline
@@ -570,6 +674,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: analyze
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.AnalyzeSpec
+    - name: breaker
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.BreakerSpec
     - name: compare
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.CompareSpec
@@ -588,6 +695,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: associative
+    - name: gather
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.GatherSpec
     - name: join
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.JoinSpec
@@ -870,6 +980,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: analyze
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.AnalyzeSpec
+    - name: breaker
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.BreakerSpec
     - name: compare
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.CompareSpec
@@ -888,6 +1001,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: associative
+    - name: gather
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.GatherSpec
     - name: join
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.JoinSpec

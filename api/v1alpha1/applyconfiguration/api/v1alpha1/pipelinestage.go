@@ -68,6 +68,14 @@ func (b *PipelineStageApplyConfiguration) WithRetry(value *RetrySpecApplyConfigu
 	return b
 }
 
+// WithBreaker sets the Breaker field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Breaker field is set to the value of the last call.
+func (b *PipelineStageApplyConfiguration) WithBreaker(value *BreakerSpecApplyConfiguration) *PipelineStageApplyConfiguration {
+	b.StageNodeApplyConfiguration.Breaker = value
+	return b
+}
+
 // WithSuspend sets the Suspend field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Suspend field is set to the value of the last call.
@@ -137,6 +145,14 @@ func (b *PipelineStageApplyConfiguration) WithExperiment(value *ExperimentSpecAp
 // If called multiple times, the Compare field is set to the value of the last call.
 func (b *PipelineStageApplyConfiguration) WithCompare(value *CompareSpecApplyConfiguration) *PipelineStageApplyConfiguration {
 	b.StageNodeApplyConfiguration.Compare = value
+	return b
+}
+
+// WithGather sets the Gather field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Gather field is set to the value of the last call.
+func (b *PipelineStageApplyConfiguration) WithGather(value *GatherSpecApplyConfiguration) *PipelineStageApplyConfiguration {
+	b.StageNodeApplyConfiguration.Gather = value
 	return b
 }
 

@@ -6,7 +6,7 @@ package v1alpha1
 // with apply.
 //
 // StageNode is a node of the graph: what it reads, what it does, where it publishes.
-// Exactly one of validate, enrich, correlate, analyze, route, transform, experiment, compare, sink and join is set.
+// Exactly one of validate, enrich, correlate, analyze, route, transform, experiment, compare, gather, sink and join is set.
 type StageNodeApplyConfiguration struct {
 	// from are the ports to read, 1 to 16: ingress, <stage> (its port out) or <stage>/<port>.
 	From []string `json:"from,omitempty"`
@@ -18,6 +18,8 @@ type StageNodeApplyConfiguration struct {
 	Workers *WorkersSpecApplyConfiguration `json:"workers,omitempty"`
 	// retry says how often and how fast a failing event is tried again.
 	Retry *RetrySpecApplyConfiguration `json:"retry,omitempty"`
+	// breaker is for stages that call others: gather, and sink with http.
+	Breaker *BreakerSpecApplyConfiguration `json:"breaker,omitempty"`
 	// suspend stops the workers. Default: false.
 	Suspend *bool `json:"suspend,omitempty"`
 	// validate checks events against rules and drops duplicates.
@@ -36,6 +38,8 @@ type StageNodeApplyConfiguration struct {
 	Experiment *ExperimentSpecApplyConfiguration `json:"experiment,omitempty"`
 	// compare says which variant of an experiment does better.
 	Compare *CompareSpecApplyConfiguration `json:"compare,omitempty"`
+	// gather asks responders about events, and merges their answers.
+	Gather *GatherSpecApplyConfiguration `json:"gather,omitempty"`
 	// sink keeps events outside of the pipeline.
 	Sink *SinkSpecApplyConfiguration `json:"sink,omitempty"`
 	// join brings the branches of a fork together again.
@@ -87,6 +91,14 @@ func (b *StageNodeApplyConfiguration) WithWorkers(value *WorkersSpecApplyConfigu
 // If called multiple times, the Retry field is set to the value of the last call.
 func (b *StageNodeApplyConfiguration) WithRetry(value *RetrySpecApplyConfiguration) *StageNodeApplyConfiguration {
 	b.Retry = value
+	return b
+}
+
+// WithBreaker sets the Breaker field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Breaker field is set to the value of the last call.
+func (b *StageNodeApplyConfiguration) WithBreaker(value *BreakerSpecApplyConfiguration) *StageNodeApplyConfiguration {
+	b.Breaker = value
 	return b
 }
 
@@ -159,6 +171,14 @@ func (b *StageNodeApplyConfiguration) WithExperiment(value *ExperimentSpecApplyC
 // If called multiple times, the Compare field is set to the value of the last call.
 func (b *StageNodeApplyConfiguration) WithCompare(value *CompareSpecApplyConfiguration) *StageNodeApplyConfiguration {
 	b.Compare = value
+	return b
+}
+
+// WithGather sets the Gather field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Gather field is set to the value of the last call.
+func (b *StageNodeApplyConfiguration) WithGather(value *GatherSpecApplyConfiguration) *StageNodeApplyConfiguration {
+	b.Gather = value
 	return b
 }
 

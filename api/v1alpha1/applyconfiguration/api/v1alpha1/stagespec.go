@@ -88,6 +88,14 @@ func (b *StageSpecApplyConfiguration) WithRetry(value *RetrySpecApplyConfigurati
 	return b
 }
 
+// WithBreaker sets the Breaker field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Breaker field is set to the value of the last call.
+func (b *StageSpecApplyConfiguration) WithBreaker(value *BreakerSpecApplyConfiguration) *StageSpecApplyConfiguration {
+	b.StageNodeApplyConfiguration.Breaker = value
+	return b
+}
+
 // WithSuspend sets the Suspend field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Suspend field is set to the value of the last call.
@@ -157,6 +165,14 @@ func (b *StageSpecApplyConfiguration) WithExperiment(value *ExperimentSpecApplyC
 // If called multiple times, the Compare field is set to the value of the last call.
 func (b *StageSpecApplyConfiguration) WithCompare(value *CompareSpecApplyConfiguration) *StageSpecApplyConfiguration {
 	b.StageNodeApplyConfiguration.Compare = value
+	return b
+}
+
+// WithGather sets the Gather field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Gather field is set to the value of the last call.
+func (b *StageSpecApplyConfiguration) WithGather(value *GatherSpecApplyConfiguration) *StageSpecApplyConfiguration {
+	b.StageNodeApplyConfiguration.Gather = value
 	return b
 }
 

@@ -1,0 +1,121 @@
+package gather
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"millrace.dev/millrace/test/harness/natsserver"
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/engine/requests"
+	"millrace.dev/millrace/workers/stage"
+)
+
+// guarded is a stage with a breaker that opens soon.
+func (r *rig) guarded(c *config.Gather) *gatherer {
+	r.t.Helper()
+	made, err := NewFactory().New(stage.Settings{
+		Config: &config.StageConfig{Stage: "s", Kind: config.KindGather, Gather: c, Breaker: &config.Breaker{
+			FailureRatio: 0.5, Window: config.Duration(10 * time.Second), MinCalls: 10, OpenFor: config.Duration(1500 * time.Millisecond), TrialCalls: 3,
+		}},
+		Log: slog.New(slog.DiscardHandler), Now: time.Now, Metrics: r.metrics, Requester: requests.On(r.worker),
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := made.Start(r.t.Context()); err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = made.Shutdown(r.t.Context()) })
+	return made.(*gatherer)
+}
+
+// TestBreaker: responders that fail are not asked for a while, events become what onIncomplete says at full speed, and answers come again by themselves.
+func TestBreaker(t *testing.T) {
+	r := newRig(t, natsserver.Options{})
+	var down atomic.Bool
+	var asked atomic.Int64
+	down.Store(true)
+	r.respond(func(m *nats.Msg) {
+		asked.Add(1)
+		if !down.Load() {
+			_ = m.Respond(idOf(m.Data))
+		}
+	})
+	const timeout = time.Second
+	s := r.guarded(asking(func(c *config.Gather) { c.Timeout = config.Duration(timeout) }))
+	process(t, s, batch(t, 100))
+	if notes := s.Notes(); len(notes) != 1 || !strings.HasPrefix(notes[0], "the circuit breaker of ask is open, for another") {
+		t.Errorf("notes: %v", notes)
+	}
+	before, began := asked.Load(), time.Now()
+	b := process(t, s, batch(t, 1000))
+	if took := time.Since(began); took >= timeout {
+		t.Errorf("a batch took %s with an open breaker", took)
+	}
+	for i := range b.Events {
+		if got := became(b, i); got != "emitted status=none reason=breaker_open" {
+			t.Fatalf("event %d: %s", i, got)
+		}
+	}
+	if n := asked.Load() - before; n != 0 {
+		t.Errorf("asked %d times with an open breaker", n)
+	}
+	down.Store(false)
+	eventually(t, func() bool {
+		b := process(t, s, batch(t, 20))
+		return became(b, 19) == "emitted id=19 status=complete" && len(s.Notes()) == 0
+	})
+}
+
+// TestBreakerOfEachEndpoint: one that fails is left out, and the others are asked.
+func TestBreakerOfEachEndpoint(t *testing.T) {
+	r := newRig(t, natsserver.Options{})
+	var asked atomic.Int64
+	bad := func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.WriteHeader(http.StatusInternalServerError)
+	}
+	s := r.guarded(asking(serving(t, nil, says(200, `{"attributes": {"a": 1}}`), bad)))
+	process(t, s, batch(t, 50))
+	before := asked.Load()
+	b := process(t, s, batch(t, 50))
+	if got := became(b, 0); got != "emitted a=1 status=partial reason=breaker_open" {
+		t.Errorf("got %s", got)
+	}
+	if n := asked.Load() - before; n != 0 {
+		t.Errorf("asked %d times", n)
+	}
+	if notes := s.Notes(); len(notes) != 1 || !strings.Contains(notes[0], "of b is open") {
+		t.Errorf("notes: %v", notes)
+	}
+}
+
+// TestCallsThatEndDoNotOpen: nobody knows what the responder would have said.
+func TestCallsThatEndDoNotOpen(t *testing.T) {
+	r := newRig(t, natsserver.Options{})
+	r.respond(func(*nats.Msg) {})
+	s := r.guarded(asking(func(c *config.Gather) { c.Timeout = config.Duration(20 * time.Second) }))
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := s.Process(ctx, batch(t, 50)); !stage.IsUnavailable(err) || len(s.Notes()) > 0 {
+		t.Errorf("got %v, notes %v", err, s.Notes())
+	}
+}
+
+// TestRefusalsDoNotOpen: a responder that refuses events works.
+func TestRefusalsDoNotOpen(t *testing.T) {
+	r := newRig(t, natsserver.Options{})
+	r.answers(`{"error": {"message": "bad", "permanent": true}}`)
+	s := r.guarded(asking(nil))
+	b := process(t, s, batch(t, 500))
+	if got := became(b, 499); got != "dead_lettered refused bad" || len(s.Notes()) > 0 {
+		t.Errorf("got %s, notes %v", got, s.Notes())
+	}
+}

@@ -1,0 +1,122 @@
+package gather
+
+import (
+	"context"
+	"time"
+
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/stage"
+	"millrace.dev/millrace/workers/stage/breaker"
+)
+
+// longestWait bounds how long rounds wait behind others that all take their timeout: a call ends after a minute.
+const longestWait = 20 * time.Second
+
+// gatherer decides by its rules. It shares all else with those before and after a reload.
+type gatherer struct {
+	rules    rules
+	asker    *asker
+	breakers *breaker.Set
+}
+
+// rules are the live settings.
+type rules struct {
+	stage        string
+	timeout      time.Duration
+	quorum, max  int
+	onIncomplete config.OnIncomplete
+	merge        config.Merge
+	prefix       string
+}
+
+func rulesOf(c *config.StageConfig) rules {
+	g := c.Gather
+	return rules{
+		stage: c.Stage, timeout: g.Timeout.D(), quorum: g.Quorum, max: g.Max, onIncomplete: g.OnIncomplete, merge: g.Merge, prefix: g.Prefix,
+	}
+}
+
+// needed is how many answers an event needs.
+func (r *rules) needed() int { return max(r.quorum, 1) }
+
+// Reload returns a stage with the live settings of c.
+func (g *gatherer) Reload(c *config.StageConfig) (stage.Stage, error) {
+	if err := check(c.Gather); err != nil {
+		return nil, err
+	}
+	return &gatherer{rules: rulesOf(c), asker: g.asker, breakers: g.breakers}, nil
+}
+
+// Start listens to replies. Responders may be away.
+func (g *gatherer) Start(ctx context.Context) error { return g.asker.start(context.WithoutCancel(ctx)) }
+
+// Shutdown ends what Start began.
+func (g *gatherer) Shutdown(context.Context) error {
+	g.asker.stop()
+	return nil
+}
+
+// Notes say which breakers are not closed.
+func (g *gatherer) Notes() []string { return g.breakers.Notes() }
+
+// InFlight is such that rounds which all take their timeout are not kept for too long.
+func (g *gatherer) InFlight() int { return int(min(max(longestWait/g.rules.timeout, 1), 256)) }
+
+// Begin asks about the events of b.
+func (g *gatherer) Begin(ctx context.Context, b *stage.Batch, done func(error)) {
+	g.asker.ask(ctx, g.rules, b, done)
+}
+
+// Process asks about the events of b, and waits.
+func (g *gatherer) Process(ctx context.Context, b *stage.Batch) error {
+	done := make(chan error, 1)
+	g.Begin(ctx, b, func(err error) { done <- err })
+	return <-done
+}
+
+// asker sends the requests of rounds to all targets.
+type asker struct {
+	targets []target
+	now     func() time.Time
+	metrics *metrics
+	size    int // of a request, in events
+}
+
+// target is one that is asked: those who listen on a subject, or a server.
+type target interface {
+	// start makes it ready. ctx does not end before stop is called.
+	start(ctx context.Context) error
+	// ask queues a round.
+	ask(r *round)
+	stop()
+}
+
+func (a *asker) start(ctx context.Context) error {
+	for i, t := range a.targets {
+		if err := t.start(ctx); err != nil {
+			for _, started := range a.targets[:i] {
+				started.stop()
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *asker) stop() {
+	for _, t := range a.targets {
+		t.stop()
+	}
+}
+
+func (a *asker) ask(ctx context.Context, by rules, b *stage.Batch, done func(error)) {
+	r := newRound(by, b, a.size, len(a.targets), a.now, a.metrics, done)
+	if len(b.Events) == 0 {
+		r.end(nil)
+		return
+	}
+	r.watch(ctx)
+	for _, t := range a.targets {
+		t.ask(r)
+	}
+}

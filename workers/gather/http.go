@@ -1,0 +1,153 @@
+package gather
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/stage"
+	"millrace.dev/millrace/workers/stage/breaker"
+)
+
+// endpoint is a server that is asked by a pool of workers.
+type endpoint struct {
+	config.GatherEndpoint
+	client  *http.Client
+	breaker *breaker.Breaker
+	headers *headers
+	now     func() time.Time
+	pool    int
+	queue   *queue
+	number  int // among the targets of a round
+	working sync.WaitGroup
+	cancel  context.CancelFunc
+}
+
+// maxDrained is how much of an answer is read that nobody looks at, so that the connection can be used again.
+const maxDrained = 64 << 10
+
+func newEndpoints(s stage.Settings, breakers *breaker.Set) []target {
+	c := s.Config.Gather.HTTP
+	sent := &headers{headers: c.Headers, now: s.Now, known: map[string]secret{}}
+	var all []target
+	for i, e := range c.Endpoints {
+		transport := &http.Transport{
+			Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: c.MaxInFlight, MaxConnsPerHost: c.MaxInFlight, IdleConnTimeout: 30 * time.Second,
+			ForceAttemptHTTP2: true,
+		}
+		all = append(all, &endpoint{
+			GatherEndpoint: e, headers: sent, now: s.Now, pool: c.MaxInFlight, queue: newQueue(), number: i,
+			breaker: breakers.Of(e.Name),
+			client: &http.Client{
+				Transport: transport,
+				// A redirect would send the events, and what the headers hold, to somebody else.
+				CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			},
+		})
+	}
+	return all
+}
+
+func (e *endpoint) start(ctx context.Context) error {
+	ctx, e.cancel = context.WithCancel(ctx)
+	for range e.pool {
+		e.working.Go(func() { e.work(ctx) })
+	}
+	return nil
+}
+
+func (e *endpoint) stop() {
+	e.queue.close()
+	e.cancel()
+	e.working.Wait()
+	e.client.CloseIdleConnections()
+}
+
+func (e *endpoint) ask(r *round) { e.queue.add(r) }
+
+// work sends one request after another.
+func (e *endpoint) work(ctx context.Context) {
+	for {
+		r, i, ok := e.queue.take()
+		if !ok {
+			return
+		}
+		if body, ok := r.take(i, e.number, 0, e.breaker); ok {
+			e.send(ctx, r, i, body)
+		}
+	}
+}
+
+func (e *endpoint) send(ctx context.Context, r *round, i int, body []byte) {
+	sent := e.now()
+	ctx, cancel := context.WithTimeout(ctx, r.rules.timeout)
+	defer cancel()
+	said, err := e.post(ctx, r, i, body)
+	e.breaker.Done(sent, err == nil && said.works())
+	switch {
+	case err == nil:
+		said.who = e.Name
+		r.replied(i, e.number, said, true)
+	case timedOut(err):
+		r.lapsed(i, e.number, sent)
+	default:
+		r.missed(i, failure{resultError, fmt.Errorf("endpoint %s: %w", e.Name, err)})
+	}
+}
+
+func timedOut(err error) bool {
+	var slow net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &slow) && slow.Timeout()
+}
+
+func (e *endpoint) post(ctx context.Context, r *round, i int, body []byte) (reply, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL, bytes.NewReader(body))
+	if err != nil {
+		return reply{}, err
+	}
+	request.Header.Set("Content-Type", "application/cloudevents+json; charset=utf-8")
+	if r.lists {
+		request.Header.Set("Content-Type", "application/cloudevents-batch+json; charset=utf-8")
+	}
+	request.Header.Set("User-Agent", "millrace")
+	if err := e.headers.set(request.Header); err != nil {
+		return reply{}, err
+	}
+	answer, err := e.client.Do(request)
+	if err != nil {
+		return reply{}, err
+	}
+	defer answer.Body.Close() //nolint:errcheck // read only
+	n := r.asked(i)
+	text, err := io.ReadAll(io.LimitReader(answer.Body, int64(n*maxReplyBytes)+1))
+	if err != nil {
+		return reply{}, err
+	}
+	_, _ = io.CopyN(io.Discard, answer.Body, maxDrained)
+	if answer.StatusCode >= 200 && answer.StatusCode < 300 {
+		return parse(text, n, r.lists), nil
+	}
+	return e.refusal(answer.StatusCode, text, n), nil
+}
+
+// refusal is what an answer other than 2xx says. The event is at fault only where it is alone in the request and the server says so.
+func (e *endpoint) refusal(status int, text []byte, n int) reply {
+	why := failure{resultError, fmt.Errorf("endpoint %s answers %d %s", e.Name, status, http.StatusText(status))}
+	if said := short(string(text[:min(len(text), 4*maxError)])); said != "" {
+		why.err = fmt.Errorf("%w: %s", why.err, said)
+	}
+	switch status {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
+		if n == 1 {
+			why.reason = resultRefused
+		}
+	}
+	return failed(why)
+}

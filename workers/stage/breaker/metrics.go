@@ -1,0 +1,61 @@
+package breaker
+
+import (
+	"fmt"
+
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics are of all breakers of a stage.
+type Metrics struct {
+	states               *prometheus.GaugeVec
+	transitions, refused *prometheus.CounterVec
+}
+
+// NewMetrics registers the metrics.
+func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
+	m := &Metrics{
+		states: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "millrace_breaker_state", Help: "1 for the state that the circuit breaker of a target is in: closed, open or half_open.",
+		}, []string{"target", "state"}),
+		transitions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "millrace_breaker_transitions_total", Help: "Changes of the circuit breaker of a target, by the state that it came to.",
+		}, []string{"target", "state"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "millrace_breaker_refused_total", Help: "Calls that the circuit breaker of a target did not let through.",
+		}, []string{"target"}),
+	}
+	for _, c := range []prometheus.Collector{m.states, m.transitions, m.refused} {
+		if err := r.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics of breakers: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// changed counts a transition.
+func (m *Metrics) changed(target string, to circuitbreaker.State) {
+	m.transitions.WithLabelValues(target, label(to)).Inc()
+	m.state(target, to)
+}
+
+func (m *Metrics) state(target string, now circuitbreaker.State) {
+	for _, s := range []circuitbreaker.State{circuitbreaker.ClosedState, circuitbreaker.OpenState, circuitbreaker.HalfOpenState} {
+		value := 0.0
+		if s == now {
+			value = 1
+		}
+		m.states.WithLabelValues(target, label(s)).Set(value)
+	}
+}
+
+func label(s circuitbreaker.State) string {
+	switch s {
+	case circuitbreaker.OpenState:
+		return "open"
+	case circuitbreaker.HalfOpenState:
+		return "half_open"
+	}
+	return "closed"
+}

@@ -1,0 +1,54 @@
+package breaker
+
+import (
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"millrace.dev/millrace/workers/config"
+)
+
+// Set has the breakers of a stage.
+type Set struct {
+	settings *config.Breaker
+	now      func() time.Time
+	metrics  *Metrics
+
+	mu  sync.Mutex
+	all []*Breaker
+}
+
+// NewSet makes breakers with these settings; without settings there are none, and every call goes through.
+func NewSet(c *config.Breaker, now func() time.Time, r prometheus.Registerer) (*Set, error) {
+	s := &Set{settings: c, now: now}
+	if c == nil {
+		return s, nil
+	}
+	var err error
+	s.metrics, err = NewMetrics(r)
+	return s, err
+}
+
+// Of is the breaker of a target, which has one name in errors and metrics.
+func (s *Set) Of(target string) *Breaker {
+	b := New(s.settings, target, s.now, s.metrics)
+	if b != nil {
+		s.mu.Lock()
+		s.all = append(s.all, b)
+		s.mu.Unlock()
+	}
+	return b
+}
+
+// Notes say which breakers are not closed.
+func (s *Set) Notes() (notes []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.all {
+		if note := b.Note(); note != "" {
+			notes = append(notes, note)
+		}
+	}
+	return notes
+}
