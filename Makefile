@@ -23,13 +23,20 @@ help: ## List the verbs.
 build: ## Build bin/millrace.
 	go build -ldflags "-X main.version=$(VERSION)" -o bin/millrace .
 
-.PHONY: demo
-demo: build ## Run a whole pipeline on sample input and print what it found.
+.PHONY: demo-input
+demo-input:
 	go run ./hack/generate-events -seed 1 -n 60000 -invalid 300 -undecodable 50 -duplicates 500 -out dist/demo
 	cat dist/demo/events.ndjson test/testdata/kubernetes-events.ndjson > dist/demo/input.ndjson
+
+.PHONY: demo
+demo: build demo-input ## Run a whole pipeline on sample input and print what it found.
 	bin/millrace run -f config/samples/observability.yaml --input dist/demo/input.ndjson --rate 10000 --until-drained \
 	  --kubernetes-snapshot dist/demo/kubernetes-snapshot.json \
 	  --output correlate/insights=dist/demo/insights.ndjson --report dist/demo/report.json
+
+.PHONY: demo-patterns
+demo-patterns: build demo-input ## Run all patterns on that input, with a responder that fails for ten seconds, and print what each did.
+	go run ./hack/demo-patterns
 
 .PHONY: test
 test: controlplane ## Run the suite (all but what `make e2e` adds) with the race detector, on real components.
