@@ -92,7 +92,7 @@ func (l *listeners) ask(r *round) {
 	}
 	r.heard = func(q *request, how heard) {
 		if how == heardNothing {
-			l.breaker.Cancel()
+			l.breaker.Cancel(q.sent)
 			return
 		}
 		l.breaker.Done(q.sent, how == heardGood)

@@ -2,7 +2,6 @@ package gather
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -138,9 +137,9 @@ func (r *round) take(i, target int, limit int64, gate *breaker.Breaker) (body []
 		r.close(i)
 		return nil, false
 	}
-	if !gate.Allow() {
+	if err := gate.Allow(); err != nil {
 		r.metrics.unasked.Inc()
-		r.miss(i, failure{reasonOpen, errors.New(gate.Note())})
+		r.miss(i, failure{reasonOpen, err})
 		return nil, false
 	}
 	q := &r.requests[i]
