@@ -70,6 +70,8 @@ func (e *endpoint) stop() {
 	e.client.CloseIdleConnections()
 }
 
+func (e *endpoint) prepare(*round) {}
+
 func (e *endpoint) ask(r *round) { e.queue.add(r) }
 
 // work sends one request after another.

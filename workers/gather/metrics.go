@@ -46,7 +46,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Help: "Replies to requests: answer, error, refused, malformed, duplicate, late; no_responders and timeout count requests without one.",
 		}, []string{"result"}),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "millrace_gather_events_total", Help: "Events that were decided about, by their answers: complete, partial or none.",
+			Name: "millrace_gather_events_total", Help: "Events that were emitted or are dead letters, by their answers: complete, partial or none. Those to be asked about again are not counted.",
 		}, []string{"status"}),
 		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "millrace_gather_conflicts_total", Help: "Attributes that two answers for one event had with different values.",

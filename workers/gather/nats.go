@@ -70,7 +70,7 @@ func (l *listeners) stop() {
 	l.requests.Close()
 }
 
-func (l *listeners) ask(r *round) {
+func (l *listeners) prepare(r *round) {
 	connection, _ := l.requests.Connection()
 	l.mu.Lock()
 	l.last++
@@ -97,8 +97,9 @@ func (l *listeners) ask(r *round) {
 		}
 		l.breaker.Done(q.sent, how == heardGood)
 	}
-	l.queue.add(r)
 }
+
+func (l *listeners) ask(r *round) { l.queue.add(r) }
 
 // send sends the requests of all rounds, one after another.
 func (l *listeners) send() {
