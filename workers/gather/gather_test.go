@@ -559,6 +559,19 @@ func TestInFlight(t *testing.T) {
 	}
 }
 
+// TestHugeReplies are not read, however many events a request has.
+func TestHugeReplies(t *testing.T) {
+	body := append([]byte(`[{"attributes": {}}`), strings.Repeat(`,{"attributes": {}}`, 999)...)
+	body = append(body, ']')
+	if said := parse(body, 1000, true); said.result != resultAnswer {
+		t.Fatalf("got %v", said.all.failure)
+	}
+	body = append(body, strings.Repeat(" ", maxReply)...)
+	if said := parse(body, 1000, true); said.result != resultMalformed || !strings.Contains(said.all.failure.err.Error(), "4194304 at most") {
+		t.Errorf("got %s", said.result)
+	}
+}
+
 // TestReload: what is live changes, and batches that wait end by what they began with.
 func TestReload(t *testing.T) {
 	r := newRig(t, natsserver.Options{})
