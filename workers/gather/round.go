@@ -126,7 +126,7 @@ func (r *round) watch(ctx context.Context) {
 	defer r.mu.Unlock()
 	left := time.Duration(0)
 	if deadline, ok := ctx.Deadline(); ok {
-		left = time.Until(deadline)
+		left = deadline.Sub(r.now())
 		r.last = time.AfterFunc(left-min(reserve, left/2), func() { r.cut(left) })
 	}
 	r.unwatch = context.AfterFunc(ctx, func() {
