@@ -54,7 +54,7 @@ func TestBreaker(t *testing.T) {
 	if notes := s.Notes(); len(notes) != 1 || !strings.HasPrefix(notes[0], "the circuit breaker of ask is open, for another") {
 		t.Errorf("notes: %v", notes)
 	}
-	before, began := asked.Load(), time.Now()
+	before, began, unasked := asked.Load(), time.Now(), r.count("unasked_total", "")
 	b := process(t, s, batch(t, 1000))
 	if took := time.Since(began); took >= timeout {
 		t.Errorf("a batch took %s with an open breaker", took)
@@ -66,6 +66,9 @@ func TestBreaker(t *testing.T) {
 	}
 	if n := asked.Load() - before; n != 0 {
 		t.Errorf("asked %d times with an open breaker", n)
+	}
+	if n := r.count("unasked_total", ""); n != unasked {
+		t.Errorf("%g requests count as unasked with an open breaker", n-unasked)
 	}
 	down.Store(false)
 	eventually(t, func() bool {
@@ -106,6 +109,34 @@ func TestCallsThatEndDoNotOpen(t *testing.T) {
 	defer cancel()
 	if err := s.Process(ctx, batch(t, 50)); !stage.IsUnavailable(err) || len(s.Notes()) > 0 {
 		t.Errorf("got %v, notes %v", err, s.Notes())
+	}
+}
+
+// TestOneOfSeveralFails: responders on a subject work if one of them does, whoever is first.
+func TestOneOfSeveralFails(t *testing.T) {
+	r := newRig(t, natsserver.Options{})
+	r.respond(func(m *nats.Msg) {
+		_ = m.Respond([]byte(`{"error": {"message": "busy"}}`))
+		_ = m.Respond([]byte(`{"attributes": {"a": 1}}`))
+	})
+	s := r.guarded(asking(func(c *config.Gather) { c.Quorum, c.Max, c.Timeout = 1, 2, config.Duration(5*time.Second) }))
+	b := process(t, s, batch(t, 100))
+	if got := became(b, 99); got != "emitted a=1 status=complete" || len(s.Notes()) > 0 {
+		t.Errorf("got %s, notes %v", got, s.Notes())
+	}
+}
+
+// TestAllFail opens it, also when each request has several replies.
+func TestAllFail(t *testing.T) {
+	r := newRig(t, natsserver.Options{})
+	r.respond(func(m *nats.Msg) {
+		_ = m.Respond([]byte(`{"error": {"message": "busy"}}`))
+		_ = m.Respond([]byte("no"))
+	})
+	s := r.guarded(asking(func(c *config.Gather) { c.Quorum, c.Max, c.Timeout = 1, 2, config.Duration(5*time.Second) }))
+	process(t, s, batch(t, 100))
+	if len(s.Notes()) != 1 {
+		t.Errorf("notes %v", s.Notes())
 	}
 }
 

@@ -44,5 +44,5 @@ func (factory) New(s stage.Settings) (stage.Stage, error) {
 	} else {
 		a.targets = newEndpoints(s, breakers)
 	}
-	return &gatherer{rules: rulesOf(s.Config), asker: a, breakers: breakers}, nil
+	return &gatherer{rules: rulesOf(s.Config), asker: a, breakers: breakers, inFlight: inFlight(s.Config.Gather.Timeout.D(), s.Lanes)}, nil
 }

@@ -9,7 +9,7 @@ import (
 	"millrace.dev/millrace/workers/stage/breaker"
 )
 
-// longestWait bounds how long rounds wait behind others that all take their timeout: a call ends after a minute.
+// longestWait bounds how long rounds of all lanes wait behind others that all take their timeout: a call ends after a minute.
 const longestWait = 20 * time.Second
 
 // gatherer decides by its rules. It shares all else with those before and after a reload.
@@ -17,6 +17,7 @@ type gatherer struct {
 	rules    rules
 	asker    *asker
 	breakers *breaker.Set
+	inFlight int
 }
 
 // rules are the live settings.
@@ -44,7 +45,7 @@ func (g *gatherer) Reload(c *config.StageConfig) (stage.Stage, error) {
 	if err := check(c.Gather); err != nil {
 		return nil, err
 	}
-	return &gatherer{rules: rulesOf(c), asker: g.asker, breakers: g.breakers}, nil
+	return &gatherer{rules: rulesOf(c), asker: g.asker, breakers: g.breakers, inFlight: g.inFlight}, nil
 }
 
 // Start listens to replies. Responders may be away.
@@ -59,8 +60,13 @@ func (g *gatherer) Shutdown(context.Context) error {
 // Notes say which breakers are not closed.
 func (g *gatherer) Notes() []string { return g.breakers.Notes() }
 
-// InFlight is such that rounds which all take their timeout are not kept for too long.
-func (g *gatherer) InFlight() int { return int(min(max(longestWait/g.rules.timeout, 1), 256)) }
+// InFlight does not follow a live change of timeout.
+func (g *gatherer) InFlight() int { return g.inFlight }
+
+// inFlight is such that rounds which all take their timeout are not kept for too long. All lanes of a worker ask the same targets.
+func inFlight(timeout time.Duration, lanes int) int {
+	return int(min(max(longestWait/timeout/time.Duration(max(lanes, 1)), 1), 256))
+}
 
 // Begin asks about the events of b.
 func (g *gatherer) Begin(ctx context.Context, b *stage.Batch, done func(error)) {
@@ -86,7 +92,8 @@ type asker struct {
 type target interface {
 	// start makes it ready. ctx does not end before stop is called.
 	start(ctx context.Context) error
-	// ask queues a round.
+	// prepare is called before the round may end, and ask queues it then.
+	prepare(r *round)
 	ask(r *round)
 	stop()
 }
@@ -114,6 +121,9 @@ func (a *asker) ask(ctx context.Context, by rules, b *stage.Batch, done func(err
 	if len(b.Events) == 0 {
 		r.end(nil)
 		return
+	}
+	for _, t := range a.targets {
+		t.prepare(r)
 	}
 	r.watch(ctx)
 	for _, t := range a.targets {

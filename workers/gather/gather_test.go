@@ -118,6 +118,9 @@ func TestNobodyListens(t *testing.T) {
 	if n := r.count("replies_total", "no_responders"); n != 3 {
 		t.Errorf("counted %g", n)
 	}
+	if n := r.count("events_total", "none"); n != 0 {
+		t.Errorf("counted %g events that are to be asked about again", n)
+	}
 }
 
 // TestThousandsInFlight: all events of a batch are asked about at once; each answer finds its event, though they come in any order.
@@ -466,6 +469,107 @@ func TestCallEnds(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	eventually(t, func() bool { return len(s.asker.targets[0].(*listeners).window) == 0 })
+}
+
+// TestSlowRespondersAreAskedOn: a batch that takes longer than a call is decided about in several, and no event is asked about again that has its answer.
+func TestSlowRespondersAreAskedOn(t *testing.T) {
+	r := newRig(t, natsserver.Options{})
+	r.respond(func(m *nats.Msg) {
+		time.Sleep(10 * time.Millisecond)
+		_ = m.Respond(idOf(m.Data))
+	})
+	s := r.stage(asking(func(c *config.Gather) { c.Timeout, c.NATS.MaxInFlight = config.Duration(5*time.Second), 1 }))
+	const n = 60
+	b := batch(t, n)
+	calls := 0
+	for left := b.Events; len(left) > 0; calls++ {
+		b.Events = left
+		b.Reset(1)
+		ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+		err := s.Process(ctx, b)
+		if cancel(); err != nil {
+			t.Fatal(err)
+		}
+		left = nil
+		for i := range b.Events {
+			switch d := b.Decision(i); {
+			case d.Verdict == stage.Retry && stage.IsUnavailable(d.Err) && strings.HasPrefix(d.Err.Error(), "responders are slow: "):
+				left = append(left, b.Events[i])
+			case d.Verdict != stage.Emit:
+				t.Fatalf("event %d: %s", i, became(b, i))
+			}
+		}
+		if len(left) == len(b.Events) {
+			t.Fatal("a call decided about no event")
+		}
+	}
+	if calls < 2 {
+		t.Errorf("%d calls, want several", calls)
+	}
+	if got := r.count("events_total", "complete"); got != n {
+		t.Errorf("counted %g events, want %d", got, n)
+	}
+	if got := r.count("requests_total", ""); got >= n+float64(calls) {
+		t.Errorf("%g requests in %d calls", got, calls)
+	}
+}
+
+// TestCallHasEnded before it began, or ends as it begins: each batch comes back, and nothing is left.
+func TestCallHasEnded(t *testing.T) {
+	r := newRig(t, natsserver.Options{})
+	r.respond(func(*nats.Msg) {})
+	s := r.stage(asking(func(c *config.Gather) { c.Timeout, c.NATS.MaxInFlight = config.Duration(10*time.Second), 4 }))
+	done := make(chan error, 1)
+	for range 200 {
+		ctx, cancel := context.WithCancel(t.Context())
+		go cancel()
+		s.Begin(ctx, batch(t, 2), func(err error) { done <- err })
+		if err := <-done; !stage.IsUnavailable(err) {
+			t.Fatalf("got %v", err)
+		}
+	}
+	l := s.asker.targets[0].(*listeners)
+	eventually(t, func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.rounds) == 0 && len(l.window) == 0
+	})
+	if open := r.count("requests_in_flight", ""); open != 0 {
+		t.Errorf("%g requests are open", open)
+	}
+}
+
+// TestInFlight: all lanes ask the same responders, and a change of timeout is none of it.
+func TestInFlight(t *testing.T) {
+	for _, tc := range []struct {
+		timeout     time.Duration
+		lanes, want int
+	}{{time.Millisecond, 0, 256}, {50 * time.Millisecond, 4, 100}, {time.Second, 4, 5}, {10 * time.Second, 1, 2}, {10 * time.Second, 64, 1}} {
+		if got := inFlight(tc.timeout, tc.lanes); got != tc.want {
+			t.Errorf("%s in %d lanes: %d, want %d", tc.timeout, tc.lanes, got, tc.want)
+		}
+	}
+	s := newRig(t, natsserver.Options{}).stage(asking(nil))
+	next, err := s.Reload(&config.StageConfig{Stage: "s", Gather: asking(func(c *config.Gather) { c.Timeout = config.Duration(10 * time.Second) })})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := next.(stage.Async).InFlight(), s.InFlight(); got != want {
+		t.Errorf("after a change of timeout: %d, want %d", got, want)
+	}
+}
+
+// TestHugeReplies are not read, however many events a request has.
+func TestHugeReplies(t *testing.T) {
+	body := append([]byte(`[{"attributes": {}}`), strings.Repeat(`,{"attributes": {}}`, 999)...)
+	body = append(body, ']')
+	if said := parse(body, 1000, true); said.result != resultAnswer {
+		t.Fatalf("got %v", said.all.failure)
+	}
+	body = append(body, strings.Repeat(" ", maxReply)...)
+	if said := parse(body, 1000, true); said.result != resultMalformed || !strings.Contains(said.all.failure.err.Error(), "4194304 at most") {
+		t.Errorf("got %s", said.result)
+	}
 }
 
 // TestReload: what is live changes, and batches that wait end by what they began with.

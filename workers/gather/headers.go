@@ -28,18 +28,20 @@ type secret struct {
 	read  time.Time
 }
 
-func (h *headers) set(to http.Header) error {
+// read makes the headers of a request.
+func (h *headers) read() (http.Header, error) {
+	made := http.Header{}
 	for _, one := range h.headers {
 		value := one.Value
 		if one.ValueFile != "" {
 			var err error
 			if value, err = h.secret(one.ValueFile); err != nil {
-				return fmt.Errorf("header %s: %w", one.Name, err)
+				return nil, fmt.Errorf("header %s: %w", one.Name, err)
 			}
 		}
-		to.Set(one.Name, value)
+		made.Set(one.Name, value)
 	}
-	return nil
+	return made, nil
 }
 
 func (h *headers) secret(file string) (string, error) {

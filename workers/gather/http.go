@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -70,26 +72,33 @@ func (e *endpoint) stop() {
 	e.client.CloseIdleConnections()
 }
 
+func (e *endpoint) prepare(*round) {}
+
 func (e *endpoint) ask(r *round) { e.queue.add(r) }
 
-// work sends one request after another.
+// work sends one request after another. If a Secret cannot be read, no endpoint is at fault.
 func (e *endpoint) work(ctx context.Context) {
 	for {
 		r, i, ok := e.queue.take()
 		if !ok {
 			return
 		}
+		header, err := e.headers.read()
+		if err != nil {
+			r.end(stage.Unavailable(fmt.Errorf("ask endpoint %s: %w", e.Name, err)))
+			continue
+		}
 		if body, ok := r.take(i, e.number, 0, e.breaker); ok {
-			e.send(ctx, r, i, body)
+			e.send(ctx, r, i, header, body)
 		}
 	}
 }
 
-func (e *endpoint) send(ctx context.Context, r *round, i int, body []byte) {
+func (e *endpoint) send(ctx context.Context, r *round, i int, header http.Header, body []byte) {
 	sent := e.now()
 	ctx, cancel := context.WithTimeout(ctx, r.rules.timeout)
 	defer cancel()
-	said, err := e.post(ctx, r, i, body)
+	said, err := e.post(ctx, r, i, header, body)
 	e.breaker.Done(sent, err == nil && said.works())
 	switch {
 	case err == nil:
@@ -98,8 +107,16 @@ func (e *endpoint) send(ctx context.Context, r *round, i int, body []byte) {
 	case timedOut(err):
 		r.lapsed(i, e.number, sent)
 	default:
-		r.missed(i, failure{resultError, fmt.Errorf("endpoint %s: %w", e.Name, err)})
+		r.missed(i, failure{resultError, fmt.Errorf("endpoint %s: %w", e.Name, withoutURL(err))})
 	}
+}
+
+// withoutURL is an error without the URL of the request, which may hold a token.
+func withoutURL(err error) error {
+	if with := (*url.Error)(nil); errors.As(err, &with) {
+		return with.Err
+	}
+	return err
 }
 
 func timedOut(err error) bool {
@@ -107,7 +124,7 @@ func timedOut(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &slow) && slow.Timeout()
 }
 
-func (e *endpoint) post(ctx context.Context, r *round, i int, body []byte) (reply, error) {
+func (e *endpoint) post(ctx context.Context, r *round, i int, header http.Header, body []byte) (reply, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL, bytes.NewReader(body))
 	if err != nil {
 		return reply{}, err
@@ -117,16 +134,14 @@ func (e *endpoint) post(ctx context.Context, r *round, i int, body []byte) (repl
 		request.Header.Set("Content-Type", "application/cloudevents-batch+json; charset=utf-8")
 	}
 	request.Header.Set("User-Agent", "millrace")
-	if err := e.headers.set(request.Header); err != nil {
-		return reply{}, err
-	}
+	maps.Copy(request.Header, header)
 	answer, err := e.client.Do(request)
 	if err != nil {
 		return reply{}, err
 	}
 	defer answer.Body.Close() //nolint:errcheck // read only
 	n := r.asked(i)
-	text, err := io.ReadAll(io.LimitReader(answer.Body, int64(n*maxReplyBytes)+1))
+	text, err := io.ReadAll(io.LimitReader(answer.Body, int64(replyBound(n))+1))
 	if err != nil {
 		return reply{}, err
 	}

@@ -83,11 +83,11 @@ func TestEndpoints(t *testing.T) {
 func TestEndpointIsAway(t *testing.T) {
 	r := newRig(t, natsserver.Options{})
 	s := r.stage(asking(serving(t, func(c *config.Gather) {
-		c.HTTP.Endpoints[0].URL, c.OnIncomplete = "http://127.0.0.1:1/", config.IncompleteHold
+		c.HTTP.Endpoints[0].URL, c.OnIncomplete = "http://127.0.0.1:1/?token=abc", config.IncompleteHold
 	}, sleeps)))
 	b := process(t, s, batch(t, 20))
 	for i := range b.Events {
-		if d := b.Decision(i); d.Verdict != stage.Retry || !stage.IsUnavailable(d.Err) || !strings.Contains(d.Err.Error(), "endpoint a: ") {
+		if d := b.Decision(i); d.Verdict != stage.Retry || !stage.IsUnavailable(d.Err) || !strings.Contains(d.Err.Error(), "endpoint a: dial") || strings.Contains(d.Err.Error(), "token") {
 			t.Fatalf("verdict %v: %v", d.Verdict, d.Err)
 		}
 	}
@@ -152,5 +152,13 @@ func TestRequestsHaveHeaders(t *testing.T) {
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() bool { return became(process(t, s, batch(t, 1)), 0) == "emitted status=none reason=error" })
+	// Then no endpoint is at fault: the lane waits, and nobody is asked.
+	eventually(t, func() bool {
+		err := s.Process(t.Context(), batch(t, 1))
+		return stage.IsUnavailable(err) && strings.HasPrefix(err.Error(), "ask endpoint a: header Authorization: ")
+	})
+	before := requests.Load()
+	if err := s.Process(t.Context(), batch(t, 1)); !stage.IsUnavailable(err) || requests.Load() != before {
+		t.Errorf("got %v, and %d requests", err, requests.Load()-before)
+	}
 }

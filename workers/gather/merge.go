@@ -18,20 +18,27 @@ const (
 	markConflicts = "conflicts"
 )
 
-// decide says what becomes of each event.
+// decide says what becomes of each event. Those of requests that are open are asked about again.
 func (r *round) decide() {
 	tally := map[string]int{}
-	for i := range r.events {
-		f := &r.events[i]
-		status := r.status(f)
-		tally[status]++
-		switch {
-		case status == statusComplete:
-			r.emit(i, f, status)
-		case f.refused != nil:
-			r.batch.DeadLetter(i, f.refused.reason, f.refused.err)
-		default:
-			r.incomplete(i, f, status)
+	for i := range r.requests {
+		q := &r.requests[i]
+		for e := q.from; e < q.to; e++ {
+			f := &r.events[e]
+			status := r.status(f)
+			switch {
+			case !q.closed && !f.unfit:
+				r.batch.Retry(e, r.rest)
+			case status == statusComplete:
+				r.emit(e, f, status)
+			case f.refused != nil:
+				r.batch.DeadLetter(e, f.refused.reason, f.refused.err)
+			default:
+				r.incomplete(e, f, status)
+			}
+			if r.batch.Decision(e).Verdict != stage.Retry {
+				tally[status]++
+			}
 		}
 	}
 	for status, n := range tally {

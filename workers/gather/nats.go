@@ -70,7 +70,7 @@ func (l *listeners) stop() {
 	l.requests.Close()
 }
 
-func (l *listeners) ask(r *round) {
+func (l *listeners) prepare(r *round) {
 	connection, _ := l.requests.Connection()
 	l.mu.Lock()
 	l.last++
@@ -92,13 +92,14 @@ func (l *listeners) ask(r *round) {
 	}
 	r.heard = func(q *request, how heard) {
 		if how == heardNothing {
-			l.breaker.Cancel()
+			l.breaker.Cancel(q.sent)
 			return
 		}
 		l.breaker.Done(q.sent, how == heardGood)
 	}
-	l.queue.add(r)
 }
+
+func (l *listeners) ask(r *round) { l.queue.add(r) }
 
 // send sends the requests of all rounds, one after another.
 func (l *listeners) send() {

@@ -21,6 +21,12 @@ const (
 	maxDepth      = 64
 )
 
+// maxReply bounds a reply as a whole, whatever it is about.
+const maxReply = 4 << 20
+
+// replyBound is how many bytes a reply about n events may have.
+func replyBound(n int) int { return min(n*maxReplyBytes, maxReply) }
+
 // reply is what one responder says to a request.
 type reply struct {
 	// who is the name of the responder; empty = it says none.
@@ -65,7 +71,7 @@ func failed(why failure) reply {
 // parse reads a reply about n events: an object, or where the request is a list, a list of as many. An object with an error may stand for a list.
 // What is no reply is one that says so.
 func parse(body []byte, n int, list bool) reply {
-	if size := n * maxReplyBytes; len(body) > size {
+	if size := replyBound(n); len(body) > size {
 		return failed(failure{resultMalformed, fmt.Errorf("the reply has %d bytes, must have %d at most", len(body), size)})
 	}
 	p := parser{Scanner: jsontext.NewScanner(body, maxDepth)}

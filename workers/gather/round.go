@@ -21,13 +21,13 @@ type round struct {
 	now     func() time.Time
 	metrics *metrics
 	done    func(error)
-	unwatch func() bool
 
-	// Those below are set before the first request is sent, by a target that is alone in the round; nil = there is nothing to do.
+	// Those below are set before the round may end, by a target that is alone in the round; nil = there is nothing to do.
 
 	// free is called once for each request that was sent, when it has its first reply or is closed.
 	free func()
-	// heard is called once for each request that was sent: with its first reply, at its timeout, or when the round ends before.
+	// heard is called once for each request that was sent: with its first reply that shows that a responder works, when it is closed without
+	// one, or when the round ends before.
 	heard func(q *request, how heard)
 	// lost says why replies may never come, whatever responders do.
 	lost func() error
@@ -40,7 +40,10 @@ type round struct {
 	signs    []sign // of each target
 	waiting  int    // requests that are open
 	ended    bool
+	rest     error // why events of requests that are open are to be asked about again
 
+	unwatch func() bool
+	last    *time.Timer // of cut
 	timer   *time.Timer
 	armed   bool
 	sent    int // requests before it were sent, or are closed
@@ -114,11 +117,38 @@ func (r *round) size() int {
 	return len(r.requests)
 }
 
-// watch ends the round when ctx ends.
+// reserve is how long before the deadline of a call it sends no other request, and decides.
+const reserve = 10 * time.Second
+
+// watch ends the round when ctx ends, or before its deadline.
 func (r *round) watch(ctx context.Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	left := time.Duration(0)
+	if deadline, ok := ctx.Deadline(); ok {
+		left = deadline.Sub(r.now())
+		r.last = time.AfterFunc(left-min(reserve, left/2), func() { r.cut(left) })
+	}
 	r.unwatch = context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			r.cut(left)
+		}
 		r.end(stage.Unavailable(fmt.Errorf("responders were waited for until the call ended: %w", context.Cause(ctx))))
 	})
+}
+
+// cut ends the round shortly before its deadline, or at it: the events whose requests are closed are decided about, so that each call comes
+// further. A round that has none goes on.
+func (r *round) cut(deadline time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	closed := len(r.requests) - r.waiting
+	if r.ended || closed == 0 {
+		return
+	}
+	r.rest = stage.Unavailable(fmt.Errorf("responders are slow: %d of %d requests have what they need, and a call ends after %s; the next one goes on",
+		closed, len(r.requests), deadline.Round(time.Millisecond)))
+	r.finish(nil)
 }
 
 // take is the body of request i, for a target that sends it now, if its breaker allows; it has limit bytes at most, 0 = any number. ok is false when
@@ -138,9 +168,8 @@ func (r *round) take(i, target int, limit int64, gate *breaker.Breaker) (body []
 		r.close(i)
 		return nil, false
 	}
-	if !gate.Allow() {
-		r.metrics.unasked.Inc()
-		r.miss(i, failure{reasonOpen, errors.New(gate.Note())})
+	if err := gate.Allow(); err != nil {
+		r.miss(i, failure{reasonOpen, err})
 		return nil, false
 	}
 	q := &r.requests[i]
@@ -211,7 +240,6 @@ func (r *round) lapsed(i, target int, sent time.Time) {
 // timedOut notes that a target has not replied in time to a request that it was sent.
 func (r *round) timedOut(i, target int, sent time.Time) {
 	r.metrics.reply(resultTimeout)
-	r.hear(&r.requests[i], heardBad)
 	if s := &r.signs[target]; !sent.Before(s.last) {
 		s.silent = true
 	}
@@ -224,7 +252,6 @@ func (r *round) missed(i int, why failure) {
 	defer r.mu.Unlock()
 	if !r.ended && !r.requests[i].closed {
 		r.metrics.reply(why.reason)
-		r.hear(&r.requests[i], heardBad)
 		r.miss(i, why)
 	}
 }
@@ -268,8 +295,6 @@ func (r *round) replied(i, target int, said reply, last bool) {
 	r.signs[target] = sign{last: now}
 	if said.works() {
 		r.hear(q, heardGood)
-	} else {
-		r.hear(q, heardBad)
 	}
 	r.release(q)
 	if q.replies == 0 {
@@ -329,6 +354,7 @@ func (r *round) close(i int) {
 	if !q.sent.IsZero() {
 		r.metrics.open.Dec()
 	}
+	r.hear(q, heardBad)
 	r.release(q)
 	if r.waiting--; r.waiting == 0 {
 		r.finish(nil)
@@ -365,6 +391,9 @@ func (r *round) finish(err error) {
 	r.ended = true
 	if r.timer != nil {
 		r.timer.Stop()
+	}
+	if r.last != nil {
+		r.last.Stop()
 	}
 	for i := range r.requests {
 		if q := &r.requests[i]; !q.closed {

@@ -49,8 +49,8 @@ func (s *Stage) post(ctx context.Context, items []item) error {
 	if err != nil {
 		return err
 	}
-	if !s.breaker.Allow() {
-		return errors.New(s.breaker.Note())
+	if err := s.breaker.Allow(); err != nil {
+		return err
 	}
 	began := s.now()
 	answer, err := s.client.Do(r)

@@ -1,7 +1,10 @@
 package breaker
 
 import (
+	"errors"
 	"fmt"
+	"math"
+	"sync"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
@@ -14,9 +17,14 @@ type Breaker struct {
 	target    string
 	now       func() time.Time
 	slowAfter time.Duration
+	metrics   *Metrics
+
+	// mu is held while calls are allowed and counted, so that no other changes the state in between.
+	mu sync.Mutex
+	// changed is when the state last changed: what calls say that began before is of another state.
+	changed time.Time
 	// circuit decides. slow is a second window, of the calls that are slow: when it opens, the circuit does.
 	circuit, slow circuitbreaker.CircuitBreaker[any]
-	metrics       *Metrics
 }
 
 // New makes the breaker of a target; nil without settings.
@@ -30,7 +38,10 @@ func New(c *config.Breaker, target string, now func() time.Time, m *Metrics) *Br
 		WithFailureRateThreshold(c.FailureRatio, uint(c.MinCalls), c.Window.D()).
 		WithSuccessThresholdRatio(trialsNeeded(c), uint(c.TrialCalls)).
 		WithDelay(c.OpenFor.D()).
-		OnStateChanged(func(e circuitbreaker.StateChangedEvent) { m.changed(target, e.NewState) }).
+		OnStateChanged(func(e circuitbreaker.StateChangedEvent) { // under mu
+			b.changed = now()
+			m.changed(target, e.NewState)
+		}).
 		Build()
 	if b.slowAfter > 0 {
 		b.slow = circuitbreaker.NewBuilder[any]().
@@ -40,24 +51,36 @@ func New(c *config.Breaker, target string, now func() time.Time, m *Metrics) *Br
 	return b
 }
 
-// trialsNeeded is how many trial calls have to be good.
+// trialsNeeded is how many trial calls have to be good: so many that the bad ones do not reach the ratio.
 func trialsNeeded(c *config.Breaker) uint {
-	bad := int(c.FailureRatio * float64(c.TrialCalls))
+	const rounding = 1e-9
+	bad := int(math.Ceil(c.FailureRatio*float64(c.TrialCalls)-rounding)) - 1
 	return uint(max(c.TrialCalls-bad, 1))
 }
 
-// Allow says whether a call may go through. If so, Done has to be called when it is over.
-func (b *Breaker) Allow() bool {
-	if b == nil || b.circuit.TryAcquirePermit() {
-		return true
+// Allow says why a call may not go through. If it may, the call begins after that, and Done or Cancel has to be called when it is over.
+func (b *Breaker) Allow() error {
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.circuit.TryAcquirePermit() {
+		return nil
 	}
 	b.metrics.refused.WithLabelValues(b.target).Inc()
-	return false
+	return errors.New(b.note())
 }
 
-// Done says how a call went that began then.
+// Done says how a call went that began then. It does not count when the state has changed since: a late failure of the time before would be
+// taken for that of a trial call.
 func (b *Breaker) Done(began time.Time, good bool) {
 	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if began.Before(b.changed) {
 		return
 	}
 	slow := b.slow != nil && b.now().Sub(began) >= b.slowAfter
@@ -73,9 +96,14 @@ func (b *Breaker) Done(began time.Time, good bool) {
 	}
 }
 
-// Cancel says that nobody knows how a call went. A trial call counts as bad, so that others are made.
-func (b *Breaker) Cancel() {
-	if b != nil && b.circuit.IsHalfOpen() {
+// Cancel says that nobody knows how a call went that began then. A trial call counts as bad, so that others are made.
+func (b *Breaker) Cancel(began time.Time) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !began.Before(b.changed) && b.circuit.IsHalfOpen() {
 		b.circuit.RecordFailure()
 	}
 }
@@ -102,9 +130,19 @@ func (b *Breaker) Note() string {
 	if b == nil {
 		return ""
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.note()
+}
+
+func (b *Breaker) note() string {
 	switch b.circuit.State() {
 	case circuitbreaker.OpenState:
-		return fmt.Sprintf("the circuit breaker of %s is open, for another %s", b.target, b.circuit.RemainingDelay().Round(time.Millisecond))
+		left := b.circuit.RemainingDelay().Round(time.Millisecond)
+		if left <= 0 {
+			return fmt.Sprintf("the circuit breaker of %s is open; the next call is a trial", b.target)
+		}
+		return fmt.Sprintf("the circuit breaker of %s is open, for another %s", b.target, left)
 	case circuitbreaker.HalfOpenState:
 		return fmt.Sprintf("the circuit breaker of %s is half-open", b.target)
 	}

@@ -28,13 +28,17 @@ func made(t *testing.T, c *config.Breaker) (*Set, *Breaker, *prometheus.Registry
 	return s, b, r
 }
 
-// call makes n calls, and returns how many went through.
+// call makes n calls at once that take so long, and returns how many went through.
 func call(b *Breaker, n int, good bool, took time.Duration) (through int) {
 	for range n {
-		if b.Allow() {
+		if b.Allow() == nil {
 			through++
-			b.Done(time.Now().Add(-took), good)
 		}
+	}
+	began := time.Now()
+	time.Sleep(took)
+	for range through {
+		b.Done(began, good)
 	}
 	return through
 }
@@ -65,7 +69,7 @@ func TestOpensAndCloses(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		through := 0
 		for range 100 { // calls that take a while
-			if b.Allow() {
+			if b.Allow() == nil {
 				through++
 			}
 		}
@@ -142,20 +146,22 @@ func TestTrialCallsThatNobodyKnowsOf(t *testing.T) {
 		call(b, 10, false, 0)
 		time.Sleep(5 * time.Second)
 		for range 4 {
-			if !b.Allow() {
-				t.Fatal("a trial call is refused")
+			if err := b.Allow(); err != nil {
+				t.Fatal(err)
 			}
 		}
 		for range 4 {
-			b.Cancel()
+			b.Cancel(time.Now())
 		}
 		want(t, s, "is open")
 		time.Sleep(5 * time.Second)
 		call(b, 4, true, 0)
 		want(t, s, "")
 		for range 100 {
-			b.Allow()
-			b.Cancel()
+			if err := b.Allow(); err != nil {
+				t.Fatal(err)
+			}
+			b.Cancel(time.Now())
 		}
 		want(t, s, "")
 	})
@@ -164,8 +170,62 @@ func TestTrialCallsThatNobodyKnowsOf(t *testing.T) {
 // TestNoBreaker lets everything through.
 func TestNoBreaker(t *testing.T) {
 	s, b, _ := made(t, nil)
-	if n := call(b, 100, false, time.Hour); n != 100 || len(s.Notes()) > 0 || b.Note() != "" {
+	if n := call(b, 100, false, 0); n != 100 || len(s.Notes()) > 0 || b.Note() != "" {
 		t.Errorf("%d calls went through, notes %v", n, s.Notes())
 	}
-	b.Cancel()
+	b.Cancel(time.Now())
+}
+
+// TestLateResults of calls that began before the state changed are no trial calls.
+func TestLateResults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, b, _ := made(t, settings())
+		began := time.Now()
+		for range 30 { // calls that take a while
+			if err := b.Allow(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		for range 10 {
+			b.Done(began, false)
+		}
+		want(t, s, "is open")
+		if err := b.Allow(); err == nil || err.Error() != "the circuit breaker of model is open, for another 5s" {
+			t.Errorf("got %v", err)
+		}
+		time.Sleep(5 * time.Second)
+		want(t, s, "is open; the next call is a trial")
+		for range 4 {
+			if err := b.Allow(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		trials := time.Now()
+		for range 10 {
+			b.Done(began, true)
+			b.Done(began, false)
+			b.Cancel(began)
+		}
+		want(t, s, "is half-open")
+		if err := b.Allow(); err == nil || err.Error() != "the circuit breaker of model is half-open" {
+			t.Errorf("got %v", err)
+		}
+		for range 4 {
+			b.Done(trials, true)
+		}
+		want(t, s, "")
+	})
+}
+
+// TestTrialsNeeded: the ratio is not reached by the calls that may be bad.
+func TestTrialsNeeded(t *testing.T) {
+	for _, tc := range []struct {
+		ratio        float64
+		trials, want int
+	}{{0.5, 4, 3}, {0.5, 5, 3}, {1, 4, 1}, {0.01, 5, 5}, {0.1, 10, 10}, {0.3, 10, 8}, {0.55, 100, 46}, {0.5, 1, 1}} {
+		if got := trialsNeeded(&config.Breaker{FailureRatio: tc.ratio, TrialCalls: tc.trials}); got != uint(tc.want) {
+			t.Errorf("%g of %d: %d, want %d", tc.ratio, tc.trials, got, tc.want)
+		}
+	}
 }
