@@ -82,8 +82,8 @@ func TestDuplicatesOfAWorkerThatIsTakenForDead(t *testing.T) {
 	r := newRig(t)
 	r.bucket()
 	var a, b counter
-	r.add("a", 2, a.into)
-	r.add("b", 2, b.into)
+	first, second := r.add("a", 2, a.into), r.add("b", 2, b.into)
+	wantShares(t, 10*time.Second, 2, []*worker{first, second}, 1, 1) // what a worker had before it joined is not told
 	a.n.Store(3)
 	r.wantDuplicates(3)
 	r.edit(func(table map[string]any) { delete(table["workers"].(map[string]any), "a") })
