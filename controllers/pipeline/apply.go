@@ -72,13 +72,22 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, in decide.Desired) 
 			break
 		}
 	}
-	done.kubernetes = errors.Join(append(in.Failed,
-		r.applyChildren(ctx, s.Pipeline, in.Children, &done),
+	made, err := r.applyChildren(ctx, s.Pipeline, in.Children, &done)
+	done.kubernetes = errors.Join(append(in.Failed, err,
 		r.pruneChildren(ctx, in.Prune, &done))...) // before the others learn that they read it no more
 	done.behind, done.accepted = r.applyAccepted(ctx, in.Accepted)
-	// A Stage that gets its first revision is woken by it: it knows then that it is accepted, and writes its status once.
-	done.kubernetes = errors.Join(done.kubernetes, r.applyRevisions(ctx, in.Revisions, done.applied))
+	done.kubernetes = errors.Join(done.kubernetes, r.applyRevisions(ctx, in.Revisions, done.applied), r.begin(ctx, s, made, done.applied))
 	return done
+}
+
+// begin writes the first revisions of Stages that were made in this pass: their workers need not wait for the next one, which may be far behind
+// in the queue.
+func (r *Reconciler) begin(ctx context.Context, s *snapshot, made []v1alpha1.Stage, applied map[string]bool) error {
+	if len(made) == 0 {
+		return nil
+	}
+	revisions, failed := decide.Begin(s.Observed, made, r.Settings)
+	return errors.Join(append(failed, r.applyRevisions(ctx, revisions, applied))...)
 }
 
 // applyStream returns the stream when it wrote it.
@@ -93,7 +102,8 @@ func applyStream(s *snapshot, change jetstream.StreamChange) (*jetstream.Stream,
 	}
 }
 
-func (r *Reconciler) applyChildren(ctx context.Context, pipeline *v1alpha1.Pipeline, children []decide.ChildStage, done *outcome) error {
+// applyChildren returns those that did not exist.
+func (r *Reconciler) applyChildren(ctx context.Context, pipeline *v1alpha1.Pipeline, children []decide.ChildStage, done *outcome) (made []v1alpha1.Stage, err error) {
 	var errs []error
 	for _, c := range children {
 		desired, err := decide.Child(pipeline, c.Entry)
@@ -111,8 +121,16 @@ func (r *Reconciler) applyChildren(ctx context.Context, pipeline *v1alpha1.Pipel
 			done.applied[name] = true
 			done.stages[result] = append(done.stages[result], name)
 		}
+		if result == apply.Created {
+			stage, err := decide.Made(desired)
+			if err != nil {
+				errs = append(errs, err)
+			} else if stage != nil {
+				made = append(made, *stage)
+			}
+		}
 	}
-	return errors.Join(errs...)
+	return made, errors.Join(errs...)
 }
 
 // pruneChildren deletes Stages whose entry is gone. Their finalizer deletes their consumers.

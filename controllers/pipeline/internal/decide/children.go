@@ -28,6 +28,23 @@ func Child(pipeline *v1alpha1.Pipeline, entry v1alpha1.PipelineStage) (*stageac.
 		WithSpec(spec), nil
 }
 
+// Made is a child as the API server made it, whose answer stands in applied. It is nil for a Stage that was there before and that the cache does
+// not show yet: what that runs is not known.
+func Made(applied *stageac.StageApplyConfiguration) (*v1alpha1.Stage, error) {
+	data, err := json.Marshal(applied)
+	if err != nil {
+		return nil, err
+	}
+	var stage v1alpha1.Stage
+	if err := json.Unmarshal(data, &stage); err != nil {
+		return nil, fmt.Errorf("read Stage %s: %w", *applied.Name, err)
+	}
+	if stage.UID == "" || stage.Generation != 1 || len(stage.Status.Conditions) > 0 {
+		return nil, nil
+	}
+	return &stage, nil
+}
+
 // nodeFor says the same as node in the form that apply needs. Both have the same JSON, but
 // for the structs of node that are not pointers and were left out by the user.
 func nodeFor(node v1alpha1.StageNode) (*stageac.StageNodeApplyConfiguration, error) {

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/apply"
 	"millrace.dev/millrace/controllers/internal/failure"
@@ -54,6 +57,13 @@ func decideRevisions(s *Observed, settings revision.Settings) (all []Compiled, f
 	return all, failed
 }
 
+// Begin is pure: it compiles the first revisions of Stages that were made just now and run nothing yet.
+func Begin(s *Observed, made []v1alpha1.Stage, settings revision.Settings) ([]Compiled, []error) {
+	seen := *s
+	seen.Stages, seen.Running = graph.Stages{Children: made}, nil
+	return decideRevisions(&seen, settings)
+}
+
 // LanesOf are the lanes that the Stages run in, by the name of the object.
 func LanesOf(running map[string]Running) map[string]int {
 	lanes := map[string]int{}
@@ -74,14 +84,21 @@ type Acceptance struct {
 }
 
 // decideAccepted says of each Stage whether it is part of the plan. A Stage that is about to get another
-// revision is left to the next pass, so that nobody takes it for ready too early. A Stage without a revision is not ready anyway.
+// revision is left to the next pass, so that nobody takes it for ready too early. A new Stage that has its first revision says itself that it is
+// accepted, in the one status that it writes then.
 func decideAccepted(s *Observed, about []Compiled) []Acceptance {
 	var all []Acceptance
 	for _, stage := range Stages(s.Stages, s.Pipeline) {
-		pending := len(s.Running[stage.Name].History) > 0 &&
+		history := s.Running[stage.Name].History
+		pending := len(history) > 0 &&
 			slices.ContainsFunc(about, func(c Compiled) bool { return c.Stage == stage && len(c.Step.Write) > 0 })
-		if stage.DeletionTimestamp.IsZero() && !pending {
-			all = append(all, Acceptance{stage, acceptedStage(s, stage)})
+		if !stage.DeletionTimestamp.IsZero() || pending {
+			continue
+		}
+		verdict := acceptedStage(s, stage)
+		begins := meta.FindStatusCondition(stage.Status.Conditions, v1alpha1.ConditionAccepted) == nil && len(history) > 0 && history.Newest().Marks.Of(stage)
+		if !begins || verdict.Status != metav1.ConditionTrue {
+			all = append(all, Acceptance{stage, verdict})
 		}
 	}
 	return all

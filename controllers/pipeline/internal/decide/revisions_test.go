@@ -7,8 +7,10 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	conditionsac "k8s.io/client-go/applyconfigurations/meta/v1"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	stageac "millrace.dev/millrace/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/graph"
 	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/internal/status"
@@ -114,6 +116,7 @@ func TestAcceptedOfStages(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := snap(t, pipeline())
+			test.stage.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionUnknown}}
 			if graph.IsChild(&test.stage) {
 				s.Stages.Children = []v1alpha1.Stage{test.stage}
 			} else {
@@ -143,6 +146,59 @@ func TestAcceptedOfStages(t *testing.T) {
 			}
 			if blocked := got.Outlook == status.Blocked; blocked != (test.reason == v1alpha1.ReasonInvalid) {
 				t.Errorf("a person has to act: %t", blocked)
+			}
+		})
+	}
+}
+
+// TestBegin: Stages that were made in a pass get their first revisions in it. A Stage that has one and no status yet says itself that it is accepted.
+func TestBegin(t *testing.T) {
+	s := snap(t, pipeline())
+	made, failed := Begin(s, []v1alpha1.Stage{childOf("validate")}, settings)
+	if len(failed) > 0 || len(made) != 1 || len(made[0].Step.Write) != 1 || made[0].Step.Write[0].Number != 1 {
+		t.Fatalf("%+v %v", made, failed)
+	}
+	object, err := revision.Object(made[0].Stage, nil, 1, made[0].Step.Write[0].Content, made[0].Step.Write[0].Marks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := revision.Decode(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Stages.Children = []v1alpha1.Stage{childOf("validate")}
+	s.Running = map[string]Running{"obs-validate": {History: revision.History{first}}}
+	if in := Decide(s, "", settings); len(in.Accepted) != 0 || len(in.Revisions) != 0 {
+		t.Errorf("%+v", in)
+	}
+}
+
+// TestMade: what an apply found there before is not new, whatever the cache shows.
+func TestMade(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*stageac.StageApplyConfiguration)
+		want   bool
+	}{
+		"new":                  {func(*stageac.StageApplyConfiguration) {}, true},
+		"not answered":         {func(s *stageac.StageApplyConfiguration) { s.UID = nil }, false},
+		"was changed by apply": {func(s *stageac.StageApplyConfiguration) { s.WithGeneration(2) }, false},
+		"has a status, so also": {func(s *stageac.StageApplyConfiguration) {
+			s.WithStatus(stageac.StageStatus().WithConditions(conditionsac.Condition().WithType("Ready")))
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			applied, err := Child(pipeline(), pipeline().Spec.Stages[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			applied.WithUID("u").WithGeneration(1)
+			tc.change(applied)
+			got, err := Made(applied)
+			if err != nil || (got != nil) != tc.want {
+				t.Errorf("%+v %v", got, err)
+			}
+			if got != nil && (got.Name != *applied.Name || !graph.IsChildOf(got, pipeline())) {
+				t.Errorf("%+v", got)
 			}
 		})
 	}
