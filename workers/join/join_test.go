@@ -319,7 +319,7 @@ func TestMerge(t *testing.T) {
 func TestJoinOfJoins(t *testing.T) {
 	in, _ := start(t, nil)
 	answer := func(n int, silent, conflicts string) string {
-		return fmt.Sprintf(`{"id":"x","source":"s","type":"t","attributes":{"n":%d,"join.result":"silent","join.answered":"c","join.silent":%q,"join.conflicts":%q,"join.c.ms":7}}`, n, silent, conflicts)
+		return fmt.Sprintf(`{"id":"x","source":"s","type":"t","attributes":{"n":%d,"join.result":%q,"join.answered":"c","join.silent":%q,"join.conflicts":%q,"join.c.ms":7}}`, n, "so "+silent, silent, conflicts)
 	}
 	steps := in.Run([]replay.Message{
 		said{0, 1, 1, 1, []string{answer(1, "d", "body")}}.message(), said{1, 2, 1, 1, []string{answer(1, "e", "type")}}.message(),
