@@ -3,7 +3,6 @@ package plan
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -36,8 +35,6 @@ func (c *computation) compare(from []string, s *v1alpha1.CompareSpec, path *fiel
 	if !slices.Contains(from, to.Control) {
 		c.refuse(field.NotSupported(path.Child("control"), to.Control, from))
 	}
-	if !strings.Contains(to.Control, "/") && to.Control != config.Ingress {
-		to.Control += "/" + config.PortOut
-	}
+	to.Control = config.PortName(to.Control)
 	return to
 }

@@ -50,17 +50,17 @@ func (c *computation) join(from *v1alpha1.StageNode, path *field.Path) *config.J
 	c.checkHorizon(to, path.Child("deadline"))
 	inputs := map[string]bool{}
 	for _, name := range from.From {
-		inputs[fullPort(name)] = true
+		inputs[config.PortName(name)] = true
 		if len(s.Expect) == 0 {
-			to.Expect = append(to.Expect, fullPort(name))
+			to.Expect = append(to.Expect, config.PortName(name))
 		}
 	}
 	for i, name := range s.Expect {
-		if !inputs[fullPort(name)] {
+		if !inputs[config.PortName(name)] {
 			c.refuse(field.Invalid(path.Child("expect").Index(i), name, fmt.Sprintf(
 				"the stage does not read it, so no barrier would ever be complete: from has %s", strings.Join(from.From, ", "))))
 		}
-		to.Expect = append(to.Expect, fullPort(name))
+		to.Expect = append(to.Expect, config.PortName(name))
 	}
 	return to
 }
@@ -72,12 +72,4 @@ func (c *computation) checkHorizon(j *config.Join, path *field.Path) {
 			"a join rebuilds its state from the last %s of its inputs (three times this, and 5 s), and the streams keep messages for %s: raise spec.streams.maxAge, or set a shorter time",
 			j.Horizon(), kept)))
 	}
-}
-
-// fullPort is how a config names an entry of from.
-func fullPort(from string) string {
-	if from == ingressPort || strings.Contains(from, "/") {
-		return from
-	}
-	return from + "/" + config.PortOut
 }

@@ -360,7 +360,7 @@ func judge(d *appsv1.Deployment, wanted int32, suspended bool) status.Verdict {
 		return status.False(kind, v1alpha1.ReasonWorkersUnavailable, message+": "+trouble)
 	}
 	switch {
-	case s.Replicas == 0: // nothing that would be worth another write of the status
+	case s.Replicas == 0: // the same message as before: no second write of the status
 		return beginning(kind)
 	case s.UpdatedReplicas < wanted || s.Replicas > s.UpdatedReplicas:
 		return status.False(kind, v1alpha1.ReasonProgressing, message+": the Deployment is being rolled out; when that takes long, see the pods' events and logs")

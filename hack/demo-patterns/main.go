@@ -32,7 +32,7 @@ const subject = "risk.score"
 
 func main() {
 	binary := flag.String("millrace", "bin/millrace", "the binary")
-	dir := flag.String("dir", "dist/demo", "folder with input.ndjson and kubernetes-snapshot.json, as make demo makes them, and for what comes out")
+	dir := flag.String("dir", "dist/demo", "folder with input.ndjson and kubernetes-snapshot.json, as make demo-input makes them, and for what comes out")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -123,8 +123,8 @@ func (r *responder) close() {
 
 // stage is what the report says of one.
 type stage struct {
-	In, Out, Filtered, Kept int64
-	Ports                   map[string]int64
+	In, Out, Kept int64
+	Ports         map[string]int64
 }
 
 func summary(to io.Writer, report, scored string, r *responder) error {
@@ -133,8 +133,8 @@ func summary(to io.Writer, report, scored string, r *responder) error {
 		return err
 	}
 	var all struct {
-		Stages         map[string]stage
-		Lost, Insights int64
+		Stages map[string]stage
+		Lost   int64
 	}
 	if err := json.Unmarshal(text, &all); err != nil {
 		return err
@@ -160,6 +160,8 @@ func summary(to io.Writer, report, scored string, r *responder) error {
 	enriched := s["enrich"].Out
 	found := s["correlate"].Out + s["analyze"].Out - 2*enriched // what these make is new: nobody else has it
 	switch scoredEvents := marks["complete"] + marks["none"]; {
+	case all.Lost != 0:
+		return fmt.Errorf("%d events were lost", all.Lost)
 	case scoredEvents != s["together"].Out:
 		return fmt.Errorf("%d events left the join, %d are scored or marked", s["together"].Out, scoredEvents)
 	case s["archived"].Kept != enriched || s["together"].Out != enriched+found:

@@ -1,13 +1,10 @@
 package joins
 
 import (
-	"bytes"
 	"context"
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,12 +12,10 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"millrace.dev/millrace/controllers/permissions"
 	"millrace.dev/millrace/test/harness"
-	"millrace.dev/millrace/test/harness/natsserver"
 	"millrace.dev/millrace/test/rig"
-	"millrace.dev/millrace/workers/config"
-	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/test/rig/rigtest"
+	"millrace.dev/millrace/workers/event"
 )
 
 var (
@@ -32,49 +27,6 @@ var (
 
 // manifest is the pipeline: two branches, of which one ends nearly all events.
 var manifest = filepath.Join("testdata", "fork.yaml")
-
-// start starts the pipeline on a server whose users may do what `millrace nats-permissions` says, and no more.
-func start(ctx context.Context, t *testing.T, binary string) *rig.Rig {
-	t.Helper()
-	printed, err := exec.CommandContext(ctx, binary, "nats-permissions", "-f", manifest).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var conf strings.Builder
-	for _, user := range []string{userOf("check"), userOf("all"), userOf("few"), userOf("together"), "millrace-operator", "millrace-collector"} {
-		fmt.Fprintf(&conf, "%s: secret\n", permissions.Variable(user, "password"))
-	}
-	conf.WriteString(strings.Replace(string(printed), "users = [\n", "users = [\n{user: admin, password: admin}\n", 1))
-	dir := t.TempDir()
-	r, err := rig.Start(ctx, rig.Options{
-		Manifest: manifest, Dir: t.TempDir(), Binary: binary, NATS: natsserver.Options{User: "admin", Password: "admin", Config: conf.String()},
-		Login: func(stage string) config.NATS {
-			login := config.NATS{UserFile: filepath.Join(dir, stage+".user"), PasswordFile: filepath.Join(dir, stage+".password")}
-			for file, content := range map[string]string{login.UserFile: userOf(stage), login.PasswordFile: "secret"} {
-				if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			return login
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			var logs bytes.Buffer
-			r.Logs(&logs, 3000)
-			t.Log(logs.String())
-		}
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return r
-}
-
-func userOf(stage string) string { return "default.fork." + stage }
 
 // TestEachBarrierEndsOnce: the deadline is longer than the test, so a barrier that waits for it is not there at the end.
 func TestEachBarrierEndsOnce(t *testing.T) {
@@ -89,7 +41,7 @@ func TestEachBarrierEndsOnce(t *testing.T) {
 func try(t *testing.T, binary string, seed uint64) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	r := start(ctx, t, binary)
+	r := rigtest.StartRestricted(ctx, t, "default.fork", rig.Options{Manifest: manifest, Dir: t.TempDir(), Binary: binary})
 	if err := r.StartAll(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -102,15 +54,7 @@ func try(t *testing.T, binary string, seed uint64) {
 	}
 	last := time.Now()
 	account(ctx, t, r)
-	log, err := os.ReadFile(r.Server().LogFile())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.SplitSeq(string(log), "\n") {
-		if strings.Contains(line, "Violation") {
-			t.Errorf("a right is missing: %s", line)
-		}
-	}
+	rigtest.CheckRights(t, r)
 	t.Logf("all barriers have ended %s after the last kill", time.Since(last).Round(time.Millisecond))
 }
 
@@ -193,36 +137,14 @@ func account(ctx context.Context, t *testing.T, r *rig.Rig) {
 // results are what has come out, by id.
 func results(ctx context.Context, t *testing.T, r *rig.Rig) map[string][]string {
 	t.Helper()
-	out := r.Output("together", "out")
-	stream, err := r.JetStream().Stream(ctx, out.Stream)
-	if err != nil {
-		t.Fatal(err)
-	}
 	got := map[string][]string{}
-	left := stream.CachedInfo().State.Msgs
-	if left == 0 {
-		return got
-	}
-	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := decode.New(decode.Limits{})
-	for ; left > 0; left-- {
-		m, err := consumer.Next()
-		if err != nil {
-			t.Fatal(err)
+	rigtest.Stored(ctx, t, r, r.Output("together", "out").Stream, ">", func(_ jetstream.Msg, e *event.Event) {
+		text := func(key string) string {
+			v, _ := e.Attribute("join." + key)
+			return strings.Clone(v.Text())
 		}
-		d.Reset()
-		events, _ := d.Decode(nil, decode.Message{Header: m.Headers(), Data: m.Data()})
-		for i := range events {
-			text := func(key string) string {
-				v, _ := events[i].Attribute("join." + key)
-				return strings.Clone(v.Text())
-			}
-			id := strings.Clone(events[i].ID)
-			got[id] = append(got[id], text("result")+" answered="+text("answered")+" silent="+text("silent"))
-		}
-	}
+		id := strings.Clone(e.ID)
+		got[id] = append(got[id], text("result")+" answered="+text("answered")+" silent="+text("silent"))
+	})
 	return got
 }

@@ -1,7 +1,6 @@
 package model
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -16,8 +15,9 @@ import (
 
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/rig"
+	"millrace.dev/millrace/test/rig/rigtest"
+	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/event/cloudevent"
-	"millrace.dev/millrace/workers/event/decode"
 )
 
 // perMessage is how many lines a message of the input has.
@@ -52,20 +52,7 @@ func underFaults(t *testing.T, binary string, p *pipeline, input []line, lot *ra
 	if err := os.WriteFile(file, p.manifest(dir), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r, err := rig.Start(ctx, rig.Options{Binary: binary, Manifest: file, Dir: filepath.Join(dir, "rig")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			var logs bytes.Buffer
-			r.Logs(&logs, 1500)
-			t.Log(logs.String())
-		}
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	r := rigtest.Start(ctx, t, rig.Options{Binary: binary, Manifest: file, Dir: filepath.Join(dir, "rig")})
 	if err := r.StartAll(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -95,8 +82,8 @@ func underFaults(t *testing.T, binary string, p *pipeline, input []line, lot *ra
 	}
 	model := p.run(input)
 	p.keep(model)
-	real, err := stored(ctx, r, p, dir)
-	if err != nil {
+	real := stored(ctx, t, r, p)
+	if err := real.readSinks(p, dir); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range model.counts { // the rest only the workers knew that are dead
@@ -157,69 +144,30 @@ func befall(ctx context.Context, r *rig.Rig, p *pipeline, lot *rand.Rand) error 
 	return err
 }
 
-// stored is what streams and files hold.
-func stored(ctx context.Context, r *rig.Rig, p *pipeline, dir string) (*outcome, error) {
+// stored is what streams hold.
+func stored(ctx context.Context, t *testing.T, r *rig.Rig, p *pipeline) *outcome {
+	t.Helper()
 	o := &outcome{ports: map[string][]*ev{}, counts: map[string]*counts{}}
 	for _, s := range p.stages {
 		o.counts[s.name] = &counts{dead: map[string]int64{}}
 		for _, port := range s.ports {
-			out := r.Output(s.name, port)
-			err := eachMessage(ctx, r, out.Stream, out.Subject+".*", func(m jetstream.Msg) error {
-				return o.takeMessage(s.name+"/"+port, m)
+			out, name := r.Output(s.name, port), s.name+"/"+port
+			rigtest.Stored(ctx, t, r, out.Stream, out.Subject+".*", func(_ jetstream.Msg, stored *event.Event) {
+				text, err := cloudevent.Append(nil, stored)
+				if err != nil {
+					t.Fatal(err)
+				}
+				e, err := read(text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				o.ports[name] = append(o.ports[name], e)
 			})
-			if err != nil {
-				return nil, err
-			}
 		}
 	}
 	dead := r.Output(p.stages[0].name, "dead-letter")
-	if err := eachMessage(ctx, r, dead.Stream, ">", func(m jetstream.Msg) error {
+	rigtest.Letters(ctx, t, r, dead.Stream, func(m jetstream.Msg) {
 		o.counts[m.Headers().Get("Millrace-Stage")].dead[m.Headers().Get("Millrace-Reason")]++
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	err := o.readSinks(p, dir)
-	return o, err
-}
-
-func (o *outcome) takeMessage(port string, m jetstream.Msg) error {
-	d := decode.New(decode.Limits{Hints: true})
-	events, bad := d.Decode(nil, decode.Message{Header: m.Headers(), Data: m.Data()})
-	if len(bad) > 0 {
-		return bad[0].Err
-	}
-	for i := range events {
-		text, err := cloudevent.Append(nil, &events[i])
-		if err != nil {
-			return err
-		}
-		e, err := read(text)
-		if err != nil {
-			return err
-		}
-		o.ports[port] = append(o.ports[port], e)
-	}
-	return nil
-}
-
-func eachMessage(ctx context.Context, r *rig.Rig, stream, filter string, do func(jetstream.Msg) error) error {
-	c, err := r.JetStream().OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}})
-	if err != nil {
-		return err
-	}
-	info, err := c.Info(ctx)
-	if err != nil {
-		return err
-	}
-	for range info.NumPending {
-		m, err := c.Next(jetstream.FetchMaxWait(10 * time.Second))
-		if err != nil {
-			return fmt.Errorf("read %s: %w", stream, err)
-		}
-		if err := do(m); err != nil {
-			return fmt.Errorf("read %s: %w", stream, err)
-		}
-	}
-	return nil
+	})
+	return o
 }

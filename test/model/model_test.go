@@ -23,13 +23,11 @@ var (
 // TestRunsAsTheModelSays compares every port and every count of pipelines that are drawn by lot.
 func TestRunsAsTheModelSays(t *testing.T) {
 	binary := harness.BuildBinary(t, harness.BuildOptions{})
-	for seed := uint64(1); seed <= *seeds; seed++ {
-		if *onlySeed != 0 && seed != *onlySeed && *onlySeed <= *seeds {
-			continue
-		}
-		if *onlySeed > *seeds {
-			seed = *onlySeed
-		}
+	first, last := uint64(1), *seeds
+	if *onlySeed != 0 {
+		first, last = *onlySeed, *onlySeed
+	}
+	for seed := first; seed <= last; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			lot := rand.New(rand.NewPCG(seed, 14))

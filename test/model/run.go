@@ -132,9 +132,11 @@ func differences(model, real *outcome) (all []string) {
 			all = append(all, "port "+port+": not read")
 			continue
 		}
-		if d := differ(want, got); d != "" {
-			all = append(all, "port "+port+": "+d)
-		} else if d := disorder(want, got); d != "" && model.ordered[port] {
+		d := differ(want, got)
+		if d == "" && model.ordered[port] {
+			d = disorder(want, got)
+		}
+		if d != "" {
 			all = append(all, "port "+port+": "+d)
 		}
 	}

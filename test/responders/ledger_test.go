@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,13 +16,10 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"millrace.dev/millrace/controllers/permissions"
 	"millrace.dev/millrace/test/harness"
-	"millrace.dev/millrace/test/harness/natsserver"
 	"millrace.dev/millrace/test/rig"
-	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/test/rig/rigtest"
 	"millrace.dev/millrace/workers/event"
-	"millrace.dev/millrace/workers/event/decode"
 )
 
 const (
@@ -81,13 +77,7 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 		}
 	}
 	account(t, r)
-	log, err := os.ReadFile(r.Server().LogFile())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if bytes.Contains(log, []byte("Violation")) {
-		t.Error("the log of the server says that a right is missing")
-	}
+	rigtest.CheckRights(t, r)
 }
 
 // respond has one of a group listen on a connection of its own.
@@ -147,48 +137,16 @@ spec:
   - {name: ask, from: [first], gather: {nats: {subject: models.test}, timeout: 100ms, onIncomplete: Hold}}
 `
 
-// startRig starts the pipeline on a server where workers have the rights that nats-permissions prints, and no others.
 func startRig(t *testing.T) *rig.Rig {
 	t.Helper()
-	dir, binary := t.TempDir(), harness.BuildBinary(t, harness.BuildOptions{})
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	file := write("pipeline.yaml", manifest)
-	printed, err := exec.CommandContext(t.Context(), binary, "nats-permissions", "-f", file).Output()
-	if err != nil {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "pipeline.yaml")
+	if err := os.WriteFile(file, []byte(manifest), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var users strings.Builder
-	for _, user := range []string{"default.p.first", "default.p.ask", "millrace-operator", "millrace-collector"} {
-		fmt.Fprintf(&users, "%s: %q\n", permissions.Variable(user, "password"), "of-"+user)
-	}
-	users.WriteString(strings.Replace(string(printed), "users = [\n", "users = [\n{user: admin, password: admin}\n", 1))
-	r, err := rig.Start(t.Context(), rig.Options{
-		Binary: binary, Dir: filepath.Join(dir, "rig"), Manifest: file, NATS: natsserver.Options{User: "admin", Password: "admin", Config: users.String()},
-		Login: func(stage string) config.NATS {
-			user := "default.p." + stage
-			return config.NATS{UserFile: write(stage+".user", user), PasswordFile: write(stage+".password", "of-"+user)}
-		},
+	return rigtest.StartRestricted(t.Context(), t, "default.p", rig.Options{
+		Binary: harness.BuildBinary(t, harness.BuildOptions{}), Dir: filepath.Join(dir, "rig"), Manifest: file,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			var logs bytes.Buffer
-			r.Logs(&logs, 3000)
-			t.Log(logs.String())
-		}
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return r
 }
 
 func publish(t *testing.T, r *rig.Rig) {
@@ -245,31 +203,8 @@ func account(t *testing.T, r *rig.Rig) {
 	}
 }
 
-// each reads all that is stored on a port of the stage.
+// each visits all that is stored on a port of the stage, a stream of its own.
 func each(t *testing.T, r *rig.Rig, port string, visit func(*event.Event)) {
 	t.Helper()
-	out := r.Output("ask", port)
-	stream, err := r.JetStream().Stream(t.Context(), out.Stream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	state, d := stream.CachedInfo().State, decode.New(decode.Limits{})
-	consumer, err := stream.OrderedConsumer(t.Context(), jetstream.OrderedConsumerConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range state.Msgs {
-		m, err := consumer.Next(jetstream.FetchMaxWait(10 * time.Second))
-		if err != nil {
-			t.Fatal(err)
-		}
-		events, bad := d.Decode(nil, decode.Message{Header: map[string][]string(m.Headers()), Data: m.Data()})
-		if len(bad) > 0 {
-			t.Fatal(bad[0].Err)
-		}
-		for i := range events {
-			visit(&events[i])
-		}
-		d.Reset()
-	}
+	rigtest.Stored(t.Context(), t, r, r.Output("ask", port).Stream, ">", func(_ jetstream.Msg, e *event.Event) { visit(e) })
 }

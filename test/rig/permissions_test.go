@@ -1,7 +1,6 @@
 package rig_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -24,6 +23,7 @@ import (
 	"millrace.dev/millrace/test/harness/natsserver"
 	"millrace.dev/millrace/test/harness/process"
 	"millrace.dev/millrace/test/rig"
+	"millrace.dev/millrace/test/rig/rigtest"
 	"millrace.dev/millrace/workers/config"
 )
 
@@ -103,20 +103,7 @@ func startRig(ctx context.Context, t *testing.T, o rig.Options) *rig.Rig {
 		}
 		return login
 	}
-	r, err := rig.Start(ctx, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			var logs bytes.Buffer
-			r.Logs(&logs, 4000)
-			t.Log(logs.String())
-		}
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	r := rigtest.Start(ctx, t, o)
 	return r
 }
 

@@ -1,7 +1,6 @@
 package rig_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"testing"
@@ -9,28 +8,16 @@ import (
 
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/rig"
+	"millrace.dev/millrace/test/rig/rigtest"
 )
 
 // TestLife runs the sample on real processes, kills what can be killed, and counts.
 func TestLife(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	r, err := rig.Start(ctx, rig.Options{
+	r := rigtest.Start(ctx, t, rig.Options{
 		Manifest: "../../config/samples/observability.yaml", Dir: t.TempDir(),
 		Binary: harness.BuildBinary(t, harness.BuildOptions{}),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			var logs bytes.Buffer
-			r.Logs(&logs, 2000)
-			t.Log(logs.String())
-		}
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
 	})
 	if err := r.StartAll(ctx); err != nil {
 		t.Fatal(err)

@@ -20,7 +20,8 @@ import (
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/rig"
-	"millrace.dev/millrace/workers/event/decode"
+	"millrace.dev/millrace/test/rig/rigtest"
+	"millrace.dev/millrace/workers/event"
 )
 
 var (
@@ -155,7 +156,7 @@ func befall(ctx context.Context, r *rig.Rig, to target, lot *rand.Rand) error {
 // start makes a pipeline that ends in the sink, with four lanes.
 func start(t *testing.T, binary string, spec *v1alpha1.SinkSpec, secrets string) *rig.Rig {
 	t.Helper()
-	r, err := rig.Start(t.Context(), rig.Options{
+	return rigtest.Start(t.Context(), t, rig.Options{
 		Binary: binary, Dir: filepath.Join(t.TempDir(), "rig"), WorkerArgs: []string{"--secret-files", secrets},
 		Pipeline: &v1alpha1.Pipeline{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "p"},
@@ -168,20 +169,6 @@ func start(t *testing.T, binary string, spec *v1alpha1.SinkSpec, secrets string)
 			},
 		},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			var logs bytes.Buffer
-			r.Logs(&logs, 3000)
-			t.Log(logs.String())
-		}
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return r
 }
 
 // linesPerMessage is how many events one message has.
@@ -248,33 +235,12 @@ func few(ids []string) []string { return ids[:min(len(ids), 5)] }
 func deadLetters(t *testing.T, r *rig.Rig) map[string]int {
 	t.Helper()
 	ids := map[string]int{}
-	out := r.Output("archive", "dead-letter")
-	stream, err := r.JetStream().Stream(t.Context(), out.Stream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	state, d := stream.CachedInfo().State, decode.New(decode.Limits{})
-	consumer, err := stream.OrderedConsumer(t.Context(), jetstream.OrderedConsumerConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range state.Msgs {
-		m, err := consumer.Next(jetstream.FetchMaxWait(10 * time.Second))
-		if err != nil {
-			t.Fatal(err)
-		}
+	rigtest.Stored(t.Context(), t, r, r.Output("archive", "dead-letter").Stream, ">", func(m jetstream.Msg, e *event.Event) {
 		if m.Headers().Get("Millrace-Error") == "" {
 			t.Errorf("a dead letter has no answer of the target: %v", m.Headers())
 		}
-		events, bad := d.Decode(nil, decode.Message{Header: map[string][]string(m.Headers()), Data: m.Data()})
-		if len(bad) > 0 {
-			t.Fatal(bad[0].Err)
-		}
-		for i := range events {
-			ids[strings.Clone(events[i].ID)]++
-		}
-		d.Reset()
-	}
+		ids[strings.Clone(e.ID)]++
+	})
 	return ids
 }
 

@@ -50,7 +50,7 @@ func (in *insights) begin(b *stage.Batch, key string, root *eventv1.EntityRef, a
 		in.close(b, ep)
 	}
 	ep := &episode{
-		id:   id(in.pipeline, TypeInsight, "anomaly", key, strconv.FormatInt(at/int64(episodeSpan), 10)),
+		id:   event.NewID(in.pipeline, TypeInsight, "anomaly", key, strconv.FormatInt(at/int64(episodeSpan), 10)),
 		root: root, begun: at, first: at, last: at,
 	}
 	if told := in.resumed(ep.id); told != nil {

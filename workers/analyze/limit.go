@@ -50,7 +50,7 @@ func (in *insights) nears(b *stage.Batch, id, metric string, about *eventv1.Even
 // limitID is the id of the insight about the limit of a series. It is the same each time that the limit comes near: a
 // stage that is rebuilt has not seen when a slow leak began, and closes it all the same.
 func (in *insights) limitID(series, source string) string {
-	return id(in.pipeline, TypeInsight, "limit", series, source)
+	return event.NewID(in.pipeline, TypeInsight, "limit", series, source)
 }
 
 // closeLimit tells that a limit is not near any more. It says nothing of how that began, which a rebuilt stage has not seen.

@@ -1,13 +1,10 @@
 package analyze
 
 import (
-	"encoding/hex"
 	"fmt"
 	"math"
 	"strconv"
 	"strings"
-
-	"github.com/zeebo/xxh3"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/event"
@@ -33,18 +30,12 @@ type results struct {
 	pipeline string // ids do not hang on the stage's name: a stage that is renamed tells nothing anew
 }
 
-// id follows from what the result is about, so that the same input makes the same result.
-func id(parts ...string) string {
-	h := xxh3.HashString128(strings.Join(parts, "\x00")).Bytes()
-	return hex.EncodeToString(h[:])
-}
-
 // idOf is the id of what an event led to. An event without an id is known by its times, and by where it stands in the input.
 func (r results) idOf(kind, series string, b *stage.Batch, e *event.Event) string {
 	if e.ID != "" {
-		return id(r.pipeline, kind, series, e.Source, e.ID)
+		return event.NewID(r.pipeline, kind, series, e.Source, e.ID)
 	}
-	return id(r.pipeline, kind, series, e.Source, strconv.FormatInt(e.Time, 10), strconv.FormatInt(b.Now.UnixNano(), 10),
+	return event.NewID(r.pipeline, kind, series, e.Source, strconv.FormatInt(e.Time, 10), strconv.FormatInt(b.Now.UnixNano(), 10),
 		strconv.FormatUint(e.Origin.Sequence, 10), strconv.Itoa(e.Origin.Index))
 }
 

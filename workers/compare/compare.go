@@ -35,8 +35,9 @@ type comparer struct {
 	before  *sums
 	course  course
 	pending pending
-	// closing are insights of before that this stage does not go on with: they are closed.
-	closing []*eventv1.Event
+	// closing are insights of before that this stage does not go on with: they are closed, later than closeAfter (stream time in ns).
+	closing    []*eventv1.Event
+	closeAfter int64
 }
 
 // course is what people were told so far.
@@ -46,8 +47,8 @@ type course struct {
 	until    int64 // where the last span ends that was told
 	seen     int64 // the stream time of the last event
 	revision uint32
-	// least is the smallest p of each variant at any report, and more whether it had more of the outcome then; significant, that p was small
-	// enough.
+	// least is the smallest p of each variant at any report; more says whether the variant had more of the outcome at that report, significant
+	// whether p was ever small enough.
 	least       []float64
 	more        []bool
 	significant []bool
@@ -114,11 +115,9 @@ func (c *comparer) count(e *event.Event, at int64) (reason string, err error) {
 	if err != nil {
 		return reasonOutcome, fmt.Errorf("compare.outcome: %w", err)
 	}
-	key := e.Key()
-	if c.key != nil {
-		if key, err = c.key.Of(e); err != nil {
-			return reasonKey, fmt.Errorf("compare.key: %w", err)
-		}
+	key, err := c.keyOf(e)
+	if err != nil {
+		return reasonKey, fmt.Errorf("compare.key: %w", err)
 	}
 	var score float64
 	if c.score != nil {
@@ -146,6 +145,13 @@ func (c *comparer) count(e *event.Event, at int64) (reason string, err error) {
 	}
 	c.course.seen = at
 	return "", nil
+}
+
+func (c *comparer) keyOf(e *event.Event) (string, error) {
+	if c.key == nil {
+		return e.Key(), nil
+	}
+	return c.key.Of(e)
 }
 
 // roll ends the span that is being filled when its time is over.
@@ -183,7 +189,7 @@ const quiet = 24 * time.Hour
 // Flush tells what a span that is over has changed.
 func (c *comparer) Flush(_ context.Context, now time.Time, final bool, b *stage.Batch) error {
 	b.Now = now
-	c.closeOthers(b)
+	c.closeOthers(b, final)
 	at := now.UnixNano()
 	c.roll(at)
 	if final && (!c.now.empty() || c.pending.Len() > 0) {

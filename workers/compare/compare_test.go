@@ -251,6 +251,9 @@ func TestOtherSettings(t *testing.T) {
 	other := start(t, conf(func(c *config.Compare) { c.Outcome = "event.severity >= 9" }))
 	other.now = w.now
 	other.c.Recall(before, w.now)
+	if decided := other.pass(0, false); len(decided) > 0 { // people were told of all up to then
+		t.Errorf("told again: %v", decided)
+	}
 	other.give(0, answer(2, "k", true))
 	told := of(other.pass(time.Minute, false), TypeInsight)
 	if len(told) != 2 || told[0].GetId() != before[0].GetId() || told[0].GetInsight().GetStatus() != "closed" || told[1].GetId() == before[0].GetId() {

@@ -33,17 +33,13 @@ func settingsOf(c *config.StageConfig) (s settings, err error) {
 		return s, errors.New("compare: needs two inputs, one for each variant")
 	}
 	for _, in := range c.Inputs {
-		s.variants = append(s.variants, nameOf(in.From))
+		s.variants = append(s.variants, config.BranchName(in.From))
 	}
-	if s.control = slices.Index(s.variants, nameOf(o.Control)); s.control < 0 {
+	if s.control = slices.Index(s.variants, config.BranchName(o.Control)); s.control < 0 {
 		return s, fmt.Errorf("compare.control: %q is none of the inputs %s", o.Control, strings.Join(s.variants, ", "))
 	}
-	switch o.Mode {
-	case config.ExperimentSplit:
-	case config.ExperimentMirror:
-		s.mirror = true
-	default:
-		return s, fmt.Errorf("compare.mode: is %q, must be %s or %s", o.Mode, config.ExperimentSplit, config.ExperimentMirror)
+	if s.mirror, err = o.Mode.Mirrors(); err != nil {
+		return s, fmt.Errorf("compare.mode: %w", err)
 	}
 	if err := s.compile(o); err != nil {
 		return s, err
@@ -85,6 +81,3 @@ func (s *settings) compile(o *config.Compare) error {
 	}
 	return nil
 }
-
-// nameOf is the name of a variant: that of its input, as a manifest would write it.
-func nameOf(from string) string { return strings.TrimSuffix(from, "/"+config.PortOut) }

@@ -75,7 +75,8 @@ func (c *comparer) close(b *stage.Batch) {
 func (*comparer) Remembers() time.Duration { return 2 * quiet }
 
 // Recall goes on with the experiment that people know of, and closes those of other settings.
-func (c *comparer) Recall(told []*eventv1.Event, _ time.Time) {
+func (c *comparer) Recall(told []*eventv1.Event, after time.Time) {
+	c.closeAfter = after.UnixNano()
 	for _, e := range told {
 		if e.GetInsight().GetStatus() == "closed" {
 			continue
@@ -125,7 +126,10 @@ func (c *comparer) resume(e *eventv1.Event) bool {
 }
 
 // closeOthers closes what was open before a takeover and does not go on.
-func (c *comparer) closeOthers(b *stage.Batch) {
+func (c *comparer) closeOthers(b *stage.Batch, final bool) {
+	if b.Now.UnixNano() <= c.closeAfter && !final {
+		return
+	}
 	for _, e := range c.closing {
 		e.GetInsight().Status, e.GetInsight().Revision = "closed", e.GetInsight().GetRevision()+1
 		b.Produce(stage.NoParent, stage.Insights, e)

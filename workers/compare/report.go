@@ -1,13 +1,10 @@
 package compare
 
 import (
-	"encoding/hex"
 	"fmt"
 	"math"
 	"strconv"
 	"strings"
-
-	"github.com/zeebo/xxh3"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/event"
@@ -77,8 +74,7 @@ func (c *comparer) find(all *sums, i int) finding {
 }
 
 func (c *comparer) id(kind string, at int64) string {
-	h := xxh3.HashString128(strings.Join([]string{c.source, kind, c.text, strconv.FormatInt(at, 10)}, "\x00")).Bytes()
-	return hex.EncodeToString(h[:])
+	return event.NewID(c.source, kind, c.text, strconv.FormatInt(at, 10))
 }
 
 // report is a report as an event: a number in each attribute.

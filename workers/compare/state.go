@@ -43,6 +43,7 @@ func (c *comparer) state(sc *state.Codec) {
 		state.Message(sc, e)
 		sc.Check(*e != nil, "no event")
 	})
+	state.Int(sc, &c.closeAfter)
 }
 
 type codec struct{ *state.Codec }

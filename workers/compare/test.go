@@ -5,9 +5,8 @@ import "math"
 // difference is how a candidate differs from the control, with the variance of that.
 type difference struct {
 	rate, variance float64
-	// level is the rate of both together, events the number of the smaller of the two.
-	level  float64
-	events int64
+	// level is the rate of both together.
+	level float64
 	// enough says that the variance can be believed.
 	enough bool
 }
@@ -25,12 +24,9 @@ func differ(control, candidate *tally) difference {
 	rc, vc, gc := ratio(&control.outcomes, &control.events)
 	rt, vt, gt := ratio(&candidate.outcomes, &candidate.events)
 	with, all := total(&control.outcomes)+total(&candidate.outcomes), total(&control.events)+total(&candidate.events)
-	d := difference{
-		rate: rt - rc, variance: vc + vt, level: float64(with) / float64(max(all, 1)),
-		events: min(total(&control.events), total(&candidate.events)),
-	}
+	d := difference{rate: rt - rc, variance: vc + vt, level: float64(with) / float64(max(all, 1))}
 	without := all - with
-	d.enough = d.events >= leastEvents && min(gc, gt) >= leastGroups && min(with, without) >= leastOutcomes
+	d.enough = min(total(&control.events), total(&candidate.events)) >= leastEvents && min(gc, gt) >= leastGroups && min(with, without) >= leastOutcomes
 	return d
 }
 
@@ -38,7 +34,7 @@ func differ(control, candidate *tally) difference {
 func differInPairs(a *agreement) difference {
 	r, v, g := ratio(&a.more, &a.events)
 	n := total(&a.events)
-	d := difference{rate: r, variance: v, level: float64(2*a.both+a.onlyControl+a.onlyCandidate) / float64(max(2*n, 1)), events: n}
+	d := difference{rate: r, variance: v, level: float64(2*a.both+a.onlyControl+a.onlyCandidate) / float64(max(2*n, 1))}
 	d.enough = n >= leastEvents && g >= leastGroups && a.onlyControl+a.onlyCandidate >= leastOutcomes
 	return d
 }

@@ -1,5 +1,7 @@
 package config
 
+import "fmt"
+
 // Experiment configures an experiment stage.
 type Experiment struct {
 	// Mode says whether an event goes to one variant or to all.
@@ -20,6 +22,14 @@ const (
 	// ExperimentMirror: to all variants whose weight is not 0.
 	ExperimentMirror ExperimentMode = "Mirror"
 )
+
+// Mirrors says whether every event goes to all variants.
+func (m ExperimentMode) Mirrors() (bool, error) {
+	if m != ExperimentSplit && m != ExperimentMirror {
+		return false, fmt.Errorf("is %q, must be %s or %s", m, ExperimentSplit, ExperimentMirror)
+	}
+	return m == ExperimentMirror, nil
+}
 
 // ExperimentVariant is one of them.
 type ExperimentVariant struct {

@@ -56,5 +56,13 @@ const (
 	JoinCollect JoinMerge = "Collect"
 )
 
-// BranchName is how a join names an input in its results: as the manifest does.
+// BranchName is how join and compare name an input: as the manifest does, by the short form of PortName.
 func BranchName(from string) string { return strings.TrimSuffix(from, "/"+PortOut) }
+
+// PortName gives the long form of a port that a stage reads: validate means validate/out.
+func PortName(from string) string {
+	if from == Ingress || strings.Contains(from, "/") {
+		return from
+	}
+	return from + "/" + PortOut
+}

@@ -2,15 +2,12 @@ package correlate
 
 import (
 	"cmp"
-	"encoding/hex"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
-	"github.com/zeebo/xxh3"
-
 	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/event"
 )
 
 const (
@@ -76,11 +73,6 @@ func (i *incident) find() *incident {
 	return i
 }
 
-func hash(parts ...string) string {
-	b := xxh3.HashString128(strings.Join(parts, "\x00")).Bytes()
-	return hex.EncodeToString(b[:])
-}
-
 // linkKind is a kind of causal link.
 type linkKind struct {
 	cause, effect signal
@@ -100,7 +92,7 @@ func (i *incident) linked(o *observation) {
 // The id follows from the event and the pipeline, not from the stage's name or from when the event was stored there: a
 // stage that is renamed, or reads everything again, publishes the same ids.
 func (r *realtime) newIncident(o *observation) *incident {
-	id := hash("incident", r.voice.pipeline, o.source, o.id, o.kind, subjectKey(o.subject), strconv.FormatInt(o.time, 10))
+	id := event.NewID("incident", r.voice.pipeline, o.source, o.id, o.kind, subjectKey(o.subject), strconv.FormatInt(o.time, 10))
 	return &incident{id: id, first: o.time, last: o.time, seen: o.seen}
 }
 

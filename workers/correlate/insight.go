@@ -74,7 +74,7 @@ func (i *incident) tell(v voice, status string) *eventv1.Event {
 	i.mended(insight)
 	insight.Confidence, insight.ConfidenceMethod = confidence(len(i.kinds))
 	e := &eventv1.Event{
-		Id: hash("insight", v.pipeline, i.id), Source: v.source, Type: TypeInsight, Subject: name(symptom.subject),
+		Id: event.NewID("insight", v.pipeline, i.id), Source: v.source, Type: TypeInsight, Subject: name(symptom.subject),
 		TimeUnixNano: uint64(i.last), SeverityNumber: severity, SeverityText: event.SeverityText(severity),
 		PartitionKey: i.id, Entity: i.cause(root), Body: insight.Title,
 		Correlation: &eventv1.Correlation{CorrelationId: i.id, IncidentId: i.id, CausationId: root.id},

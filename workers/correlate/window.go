@@ -225,7 +225,7 @@ func (g *group) event(source string, size int64) *eventv1.Event {
 		}
 	}
 	attributes = append(attributes, text("event.dominant_class", dominant))
-	id := hash("group", source, fmt.Sprint(g.key.start, g.part, g.opened), g.key.subject, g.cluster, first.id)
+	id := event.NewID("group", source, fmt.Sprint(g.key.start, g.part, g.opened), g.key.subject, g.cluster, first.id)
 	ids.CorrelationId = id
 	return &eventv1.Event{
 		Id: id, Source: source, Type: TypeGroup, Subject: name(first.subject), TimeUnixNano: uint64(last.time),

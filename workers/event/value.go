@@ -255,11 +255,24 @@ func (e *Event) lookUp(num uint32, key string) (v Value, found bool) {
 // manyFields is the size in bytes of a part that is searched for a key before it is read.
 const manyFields = 256
 
+// The tags of the key and of a text in a KeyValue. Nearly all are shorter than 128 bytes: their end is found without a call.
+const (
+	keyTag  = 1<<3 | wire.BytesType
+	textTag = 2<<3 | wire.BytesType
+)
+
 // otherKey returns where the first field of a KeyValue ends if that is another key than key; 0 = it
 // may be that key.
 func otherKey(pair []byte, key string) int {
 	if len(pair) == 0 {
 		return 0
+	}
+	if len(pair) > 1 && pair[0] == keyTag && pair[1] < 0x80 && 2+int(pair[1]) <= len(pair) {
+		to := 2 + int(pair[1])
+		if string(pair[2:to]) == key {
+			return 0
+		}
+		return to
 	}
 	num, typ, _, from, to := wire.Field(pair, 0)
 	if num != 1 || typ != wire.BytesType || string(pair[from:to]) == key {
@@ -270,6 +283,9 @@ func otherKey(pair []byte, key string) int {
 
 // repeatsKey tells whether there is another key in the rest of a KeyValue.
 func repeatsKey(b []byte) bool {
+	if len(b) > 1 && b[0] == textTag && 2+int(b[1]) == len(b) && b[1] < 0x80 {
+		return false
+	}
 	f := wire.Fields{Rest: b}
 	for f.Next() {
 		if f.Num == 1 {

@@ -15,12 +15,9 @@ import (
 func newExperiment(s stage.Settings) (*experiment, error) {
 	c := s.Config.Experiment
 	e := &experiment{attribute: "experiment." + s.Config.Stage}
-	switch c.Mode {
-	case config.ExperimentSplit:
-	case config.ExperimentMirror:
-		e.mirror = true
-	default:
-		return nil, fmt.Errorf("experiment.mode: is %q, must be %s or %s", c.Mode, config.ExperimentSplit, config.ExperimentMirror)
+	var err error
+	if e.mirror, err = c.Mode.Mirrors(); err != nil {
+		return nil, fmt.Errorf("experiment.mode: %w", err)
 	}
 	if c.Key != "" {
 		env, err := cel.NewEnv()

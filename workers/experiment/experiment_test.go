@@ -36,20 +36,6 @@ func made(t testing.TB, s stage.Settings) stage.Stage {
 	return x
 }
 
-func batch(t testing.TB, events ...*eventv1.Event) *stage.Batch {
-	t.Helper()
-	b := &stage.Batch{}
-	for i, p := range events {
-		e, err := event.FromProto(p, event.Origin{Sequence: 7, Index: i})
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.Events = append(b.Events, e)
-	}
-	b.Reset(1)
-	return b
-}
-
 const keys = 20000
 
 // assigned is the variant of each of many keys.
@@ -59,7 +45,7 @@ func assigned(t testing.TB, s stage.Settings) []string {
 	for i := range keys {
 		events = append(events, &eventv1.Event{Id: fmt.Sprint(i), PartitionKey: fmt.Sprint("key-", i)})
 	}
-	b := batch(t, events...)
+	b := stagetest.Batch(t, events...)
 	if err := made(t, s).Process(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +135,7 @@ func TestKey(t *testing.T) {
 	for i := range 50 {
 		events = append(events, &eventv1.Event{Id: fmt.Sprint(i), PartitionKey: fmt.Sprint(i), Attributes: user})
 	}
-	b := batch(t, append(events, &eventv1.Event{Id: "none"})...)
+	b := stagetest.Batch(t, append(events, &eventv1.Event{Id: "none"})...)
 	if err := made(t, s).Process(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +152,7 @@ func TestKey(t *testing.T) {
 // TestMirror: every event goes to all variants that have a weight, as it came.
 func TestMirror(t *testing.T) {
 	s := settings(config.Experiment{Mode: config.ExperimentMirror}, 1, 0, 5)
-	b := batch(t, &eventv1.Event{Id: "1"})
+	b := stagetest.Batch(t, &eventv1.Event{Id: "1"})
 	if err := made(t, s).Process(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +173,7 @@ func TestReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := batch(t, &eventv1.Event{Id: "1"})
+	b := stagetest.Batch(t, &eventv1.Event{Id: "1"})
 	if err := x.Process(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +216,7 @@ func BenchmarkProcess(b *testing.B) {
 	for i := range size {
 		events = append(events, &eventv1.Event{Id: fmt.Sprint(i), PartitionKey: fmt.Sprint(i), Type: "http.request", Body: "GET /"})
 	}
-	fresh, work := batch(b, events...), &stage.Batch{}
+	fresh, work := stagetest.Batch(b, events...), &stage.Batch{}
 	x := made(b, settings(config.Experiment{}, 90, 10))
 	b.ReportAllocs()
 	for n := 0; n < b.N; n += size {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/config/usage"
 	"millrace.dev/millrace/workers/stage"
 )
@@ -127,7 +128,7 @@ func parseOutputs(args []string) ([]OutputFile, error) {
 		if !ok || port == "" || file == "" {
 			return nil, fmt.Errorf("--output %q: want STAGE[/PORT]=FILE", a)
 		}
-		name, p, _ := strings.Cut(portName(port), "/")
+		name, p, _ := strings.Cut(config.PortName(port), "/")
 		out = append(out, OutputFile{Stage: name, Port: p, File: file})
 	}
 	return out, nil

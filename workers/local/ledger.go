@@ -226,7 +226,7 @@ func (l *ledger) given(s plan.Stage) int64 {
 	}
 	fresh := int64(0)
 	for _, in := range s.Config.Inputs {
-		fresh += l.stored[portName(in.From)]
+		fresh += l.stored[config.PortName(in.From)]
 	}
 	// Of what an earlier run left, and of what this one leaves, only bounds are known.
 	return max(fresh-l.left[s.Name], min(l.report.Stages[s.Name].In, fresh+l.before[s.Name]))
@@ -272,12 +272,4 @@ func (s StageReport) sentTo(port string) int64 {
 	default:
 		return s.Ports[port]
 	}
-}
-
-// portName gives the long form of a port that a stage reads: validate means validate/out.
-func portName(from string) string {
-	if from == "ingress" || strings.Contains(from, "/") {
-		return from
-	}
-	return from + "/" + config.PortOut
 }

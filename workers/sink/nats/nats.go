@@ -40,6 +40,8 @@ type Stage struct {
 	settings config.NATSSink
 	// subject is the expression; nil = settings.Subject.
 	subject *cel.Expression[string]
+	// expect is the stream that has to be the one; empty = any.
+	expect []jetstream.PublishOpt
 	// scope tells the events of the stage from those of others; streams are its inputs.
 	scope   string
 	streams []string
@@ -62,6 +64,9 @@ func New(s stage.Settings) (*Stage, error) {
 			return nil, fmt.Errorf("sink.nats.subjectExpression: %w", err)
 		}
 		made.subject = &subject
+	}
+	if c.Stream != "" {
+		made.expect = []jetstream.PublishOpt{jetstream.WithExpectStream(c.Stream)}
 	}
 	for _, in := range s.Config.Inputs {
 		made.streams = append(made.streams, in.Stream)
@@ -92,7 +97,9 @@ func (s *Stage) connected() (jetstream.JetStream, error) {
 	}
 	files := config.NATS{CredentialsFile: s.settings.CredentialsFile, CAFile: s.settings.CAFile}
 	conn, err := connect.NATS(s.settings.URL, connect.Login{Load: func() (connect.Material, error) { return connect.Files(files) }},
-		nats.Name("millrace sink "+s.scope), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second))
+		nats.Name("millrace sink "+s.scope), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second),
+		nats.IgnoreAuthErrorAbort(), // a login that is refused may be mended under way
+		nats.ReconnectBufSize(-1))   // what cannot be sent is published again, and is not sent later as well
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", s.settings.URL, err)
 	}
@@ -139,7 +146,7 @@ func (s *Stage) publish(ctx context.Context, js jetstream.JetStream, b *stage.Ba
 			continue
 		}
 		if away == nil {
-			waits[i-from], err = js.PublishMsgAsync(m, s.options()...)
+			waits[i-from], err = js.PublishMsgAsync(m, s.expect...)
 		}
 		switch {
 		case errors.Is(err, nats.ErrMaxPayload):
@@ -161,13 +168,6 @@ func (s *Stage) publish(ctx context.Context, js jetstream.JetStream, b *stage.Ba
 	return away
 }
 
-func (s *Stage) options() []jetstream.PublishOpt {
-	if s.settings.Stream == "" {
-		return nil
-	}
-	return []jetstream.PublishOpt{jetstream.WithExpectStream(s.settings.Stream)}
-}
-
 // await decides about event i when the stream has answered. An error says why it has to be published again.
 func (s *Stage) await(ctx context.Context, b *stage.Batch, i int, wait jetstream.PubAckFuture) (away error) {
 	var err error
@@ -182,7 +182,7 @@ func (s *Stage) await(ctx context.Context, b *stage.Batch, i int, wait jetstream
 	subject := wait.Msg().Subject
 	api := new(jetstream.APIError)
 	switch {
-	case errors.As(err, &api) && api.ErrorCode == errMessageTooLarge:
+	case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamMessageExceedsMaximum:
 		b.DeadLetter(i, reasonTooLarge, fmt.Errorf("the stream of subject %s: %w", subject, err))
 		return nil
 	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
@@ -193,9 +193,6 @@ func (s *Stage) await(ctx context.Context, b *stage.Batch, i int, wait jetstream
 	b.Retry(i, stage.Unavailable(away))
 	return away
 }
-
-// errMessageTooLarge is the error code of JetStream for a message beyond max_msg_size of the stream.
-const errMessageTooLarge = 10054
 
 // message is what is published of an event.
 func (s *Stage) message(e *event.Event) (m *nats.Msg, reason string, err error) {

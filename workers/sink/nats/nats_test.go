@@ -13,6 +13,7 @@ import (
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/test/harness"
 	server "millrace.dev/millrace/test/harness/natsserver"
+	"millrace.dev/millrace/test/stagetest"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
@@ -38,19 +39,18 @@ func made(t *testing.T, c config.NATSSink) *Stage {
 // batch has n events of the message with this sequence.
 func batch(t *testing.T, sequence uint64, n int, change func(int, *eventv1.Event)) *stage.Batch {
 	t.Helper()
-	b := &stage.Batch{}
+	var events []*eventv1.Event
 	for i := range n {
 		p := &eventv1.Event{Id: fmt.Sprint(sequence, "-", i), Source: "/s", Type: "t"}
 		if change != nil {
 			change(i, p)
 		}
-		e, err := event.FromProto(p, event.Origin{Sequence: sequence, Index: i})
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.Events = append(b.Events, e)
+		events = append(events, p)
 	}
-	b.Reset(1)
+	b := stagetest.Batch(t, events...)
+	for i := range b.Events {
+		b.Events[i].Origin.Sequence = sequence
+	}
 	return b
 }
 
@@ -78,7 +78,7 @@ func stored(t *testing.T, js jetstream.JetStream) (ids []string) {
 		t.Fatal(err)
 	}
 	state := s.CachedInfo().State
-	for seq := state.FirstSeq; seq <= state.LastSeq; seq++ {
+	for seq := max(state.FirstSeq, 1); seq <= state.LastSeq; seq++ {
 		m, err := s.GetMsg(t.Context(), seq)
 		if err != nil {
 			t.Fatal(err)
@@ -187,6 +187,64 @@ func TestAway(t *testing.T) {
 	if err := nobody.Process(t.Context(), batch(t, 1, 1, nil)); !stage.IsUnavailable(err) {
 		t.Errorf("a server that is not there: %v", err)
 	}
+}
+
+// TestOtherStream: a stream that is not the one of the settings gets nothing, and blames no event.
+func TestOtherStream(t *testing.T) {
+	run := harness.RunEmbeddedNATS(t, server.Options{})
+	js := harness.JetStream(t, run)
+	archive(t, js, nil)
+	b := batch(t, 1, 3, nil)
+	process(t, made(t, config.NATSSink{URL: run.URL(), Subject: "archive.events", Stream: "OTHER"}), b)
+	for i := range b.Events {
+		if d := b.Decision(i); d.Verdict != stage.Retry || !stage.IsUnavailable(d.Err) || !strings.Contains(d.Err.Error(), "expected stream does not match") {
+			t.Errorf("event %d: %s: %v", i, d.Verdict, d.Err)
+		}
+	}
+	if ids := stored(t, js); len(ids) > 0 {
+		t.Errorf("stored %v", ids)
+	}
+}
+
+// TestDomain: the stream may be in the JetStream of a hub that is reached from a leaf node.
+func TestDomain(t *testing.T) {
+	hub, leaf := harness.RunEmbeddedLeaf(t, "hub")
+	js := harness.JetStream(t, hub)
+	archive(t, js, nil)
+	b := batch(t, 1, 10, nil)
+	process(t, made(t, config.NATSSink{URL: leaf.URL(), JetStreamDomain: "hub", Subject: "archive.events", Stream: "ARCHIVE"}), b)
+	if ids := stored(t, js); len(ids) != 10 {
+		t.Errorf("stored %v: %v", ids, b.Decision(0).Err)
+	}
+}
+
+// TestLogin: while the server refuses the login, events wait, also on a connection that was there before; then they are stored.
+func TestLogin(t *testing.T) {
+	const closed = "authorization {user: somebody, password: else}"
+	run := harness.RunEmbeddedNATS(t, server.Options{})
+	archive(t, harness.JetStream(t, run), nil)
+	s := made(t, config.NATSSink{URL: run.URL(), Subject: "archive.events"})
+	process(t, s, batch(t, 1, 1, nil))
+	if err := run.Reload(closed); err != nil { // which ends the connection
+		t.Fatal(err)
+	}
+	if err := made(t, config.NATSSink{URL: run.URL(), Subject: "archive.events"}).Process(t.Context(), batch(t, 2, 1, nil)); !stage.IsUnavailable(err) {
+		t.Errorf("a login that is refused: %v", err)
+	}
+	time.Sleep(4 * time.Second) // several logins are refused
+	if err := run.Reload(""); err != nil {
+		t.Fatal(err)
+	}
+	harness.Eventually(t, 10*time.Second, func() error {
+		b := batch(t, 3, 1, nil)
+		if err := s.Process(t.Context(), b); err != nil {
+			return err
+		}
+		if d := b.Decision(0); d.Verdict != stage.Keep {
+			return d.Err
+		}
+		return nil
+	})
 }
 
 // TestRestart: the server is killed, and comes back with what it had.

@@ -73,8 +73,8 @@ type Acceptance struct {
 	Verdict status.Verdict
 }
 
-// decideAccepted says of each Stage whether it is part of the plan. Of one that is about to get another revision the next pass does, so that
-// nobody takes it for ready before; with its first one it is not ready anyway.
+// decideAccepted says of each Stage whether it is part of the plan. A Stage that is about to get another
+// revision is left to the next pass, so that nobody takes it for ready too early. A Stage without a revision is not ready anyway.
 func decideAccepted(s *Observed, about []Compiled) []Acceptance {
 	var all []Acceptance
 	for _, stage := range Stages(s.Stages, s.Pipeline) {

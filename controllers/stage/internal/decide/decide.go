@@ -173,11 +173,11 @@ func rolled(s *Observed, run *revision.Revision) bool {
 	return s.Deployment != nil && revision.Mounted(s.Deployment) == run.ConfigMap && rolledOut(s.Deployment)
 }
 
-// planned is how long the Pipeline controller may take to write the first revision of a new Stage until its status says that there is none.
+// planned is how long a new Stage waits for its first revision before its status says that there is none.
 const planned = 5 * time.Second
 
-// AwaitsRevision says for how long to leave a new Stage as it is, unless its first revision comes before; 0 = not any more. There is nothing to say of
-// it yet that would not be written anew in a moment.
+// AwaitsRevision says for how long to leave a new Stage as it is, unless its first revision comes before; 0 = not any more. A status written now
+// would be replaced in a moment.
 func AwaitsRevision(s *Observed, now time.Time) time.Duration {
 	if c := meta.FindStatusCondition(s.Stage.Status.Conditions, v1alpha1.ConditionAccepted); c != nil && c.Status != metav1.ConditionTrue {
 		return 0 // its status says why it has none

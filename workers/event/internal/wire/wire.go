@@ -62,14 +62,14 @@ func Field(b []byte, i int) (num uint32, wire uint8, n uint64, from, to int) {
 		if i < len(b) && b[i] < 0x80 {
 			tag = tag&0x7f | uint64(b[i])<<7
 			i++
-		} else if tag, i = Uvarint(b, i-1); i == 0 {
+		} else if tag, i = Uvarint(b, i-1); i == 0 || tag>>3 > uint64(protowire.MaxValidNumber) {
 			return 0, 0, 0, 0, 0
 		}
 	}
-	if tag>>3 == 0 || tag>>3 > uint64(protowire.MaxValidNumber) {
+	num, wire = uint32(tag>>3), uint8(tag&7)
+	if num == 0 {
 		return 0, 0, 0, 0, 0
 	}
-	num, wire = uint32(tag>>3), uint8(tag&7)
 	switch wire {
 	case BytesType:
 		if i < len(b) && b[i] < 0x80 {
