@@ -35,7 +35,7 @@ func TestForksComeTogether(t *testing.T) {
 			t.Parallel()
 			p, input := drawFork(seed)
 			if problem := try(t, binary, p, input); problem != "" {
-				p, input, problem = shrink(t, binary, p, input, problem)
+				p, input, problem = shrink(t, binary, p, input, problem, maxTries)
 				t.Errorf("%s\n%s\n%s", problem, p.manifest("/tmp"), texts(input))
 			}
 		})
