@@ -62,9 +62,10 @@ upgrade: controlplane ## Upgrade an earlier release with pipelines that have a b
 	go test -tags e2e -count 1 -timeout 20m -run '^TestUpgrade$$' -v ./test/e2e
 
 .PHONY: model
-model: ## Run the protocol of steps and takeovers a million times, and 5,000 pipelines drawn by lot against a model of their stages.
+model: ## Run the protocol of steps and takeovers a million times, 5,000 pipelines and 500 forks drawn by lot against a model of their stages, and 1,000 experiments for each figure of compare.
 	go test -count 1 -timeout 30m -run '^TestModel' ./workers/engine/progress -args -histories 1000000
-	go test -count 1 -timeout 3h ./test/model -args -seeds 5000 -fault-seeds 20 $(MODEL)
+	go test -count 1 -timeout 3h ./test/model -args -seeds 5000 -fork-seeds 500 -fault-seeds 20 $(MODEL)
+	go test -count 1 -timeout 30m -run 'FalseAlarms|Power' ./workers/compare -args -runs 1000
 
 .PHONY: bench
 bench: controlplane ## Measure whole pipelines on real processes: a table, and dist/bench.json.

@@ -4,23 +4,23 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// BreakerSpec is a circuit breaker: it keeps a stage from asking what does not answer.
+// BreakerSpec is a circuit breaker: the stage does not call a server or a subject for a while that does not answer.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.slowRatio) || has(self.slowAfter)",message="slowRatio needs slowAfter: how long a slow call takes",fieldPath=".slowRatio"
 type BreakerSpec struct {
-	// failureRatio is the part of the calls in a window that fail which opens the breaker. Default: "0.5".
+	// failureRatio opens the breaker: this part of the calls in a window fail. Default: "0.5".
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=20
 	// +kubebuilder:validation:Pattern=`^(1|0?\.[0-9]*[1-9][0-9]*)$`
 	// +optional
 	FailureRatio string `json:"failureRatio,omitempty"`
-	// slowAfter is how long a call takes that counts as slow, 1ms to 1m. Default: none does.
+	// slowAfter is the time from which on a call counts as slow, 1ms to 1m. Default: no call is slow.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=12
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1ms') && duration(self) <= duration('1m')",message="must be a duration from 1ms to 1m"
 	// +optional
 	SlowAfter *metav1.Duration `json:"slowAfter,omitempty"`
-	// slowRatio is the part of the calls in a window that are slow which opens the breaker. Default: "0.8".
+	// slowRatio opens the breaker as well: this part of the calls in a window are slow. Default: "0.8".
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=20
 	// +kubebuilder:validation:Pattern=`^(1|0?\.[0-9]*[1-9][0-9]*)$`
@@ -32,7 +32,7 @@ type BreakerSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('10m')",message="must be a duration from 1s to 10m"
 	// +optional
 	Window *metav1.Duration `json:"window,omitempty"`
-	// minCalls in a window before the breaker may open. Default: 20.
+	// minCalls is how many calls a window needs before the breaker may open. Default: 20.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100000
 	// +optional
@@ -43,7 +43,7 @@ type BreakerSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('100ms') && duration(self) <= duration('10m')",message="must be a duration from 100ms to 10m"
 	// +optional
 	OpenFor *metav1.Duration `json:"openFor,omitempty"`
-	// trialCalls go through when it was open for so long; they close it or open it again. Default: 5.
+	// trialCalls is how many calls go through after openFor: they close the breaker or open it again. Default: 5.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000
 	// +optional

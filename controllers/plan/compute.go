@@ -60,6 +60,7 @@ func (c *computation) compute() (*Plan, field.ErrorList) {
 	for _, n := range ordered {
 		p.Stages = append(p.Stages, c.stage(p, n, streams, nats))
 	}
+	c.merge(p)
 	chain(p)
 	c.refuseStoredRequests(streams)
 	c.states(p, streams)

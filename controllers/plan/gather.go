@@ -70,14 +70,9 @@ func gatherHTTP(s *v1alpha1.GatherHTTPSpec) *config.GatherHTTP {
 }
 
 // gatherSecrets are the values of Secrets that the headers name.
-func gatherSecrets(s *v1alpha1.GatherSpec) (files []config.SecretFile) {
+func gatherSecrets(s *v1alpha1.GatherSpec) []config.SecretFile {
 	if s.HTTP == nil {
 		return nil
 	}
-	for i := range s.HTTP.Headers {
-		if ref := s.HTTP.Headers[i].ValueSecretRef; ref != nil {
-			files = append(files, secretFile(*ref))
-		}
-	}
-	return files
+	return headerSecrets(s.HTTP.Headers)
 }

@@ -44,8 +44,10 @@ func (c *computation) join(from *v1alpha1.StageNode, path *field.Path) *config.J
 		c.checkExpression(p.Second, path.Child("pairs", "second"))
 		to.Pairs = &config.JoinPairs{First: p.First, Second: p.Second}
 		to.Deadline, to.Merge = duration(p.Within, defaultJoinDeadline), config.JoinMerge(or(s.Merge, v1alpha1.JoinCollect))
+		c.checkHorizon(to, path.Child("pairs", "within"))
 		return to
 	}
+	c.checkHorizon(to, path.Child("deadline"))
 	inputs := map[string]bool{}
 	for _, name := range from.From {
 		inputs[config.PortName(name)] = true
@@ -61,4 +63,13 @@ func (c *computation) join(from *v1alpha1.StageNode, path *field.Path) *config.J
 		to.Expect = append(to.Expect, config.PortName(name))
 	}
 	return to
+}
+
+// checkHorizon refuses a deadline that is too long for the streams: a worker that takes a lane over would rebuild a part of its state.
+func (c *computation) checkHorizon(j *config.Join, path *field.Path) {
+	if kept := duration(c.in.Pipeline.Spec.Streams.MaxAge, DefaultMaxAge).D(); kept <= j.Horizon() {
+		c.refuse(field.Invalid(path, j.Deadline.D().String(), fmt.Sprintf(
+			"a join rebuilds its state from the last %s of its inputs (three times this, and 5 s), and the streams keep messages for %s: raise spec.streams.maxAge, or set a shorter time",
+			j.Horizon(), kept)))
+	}
 }

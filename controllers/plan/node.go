@@ -32,11 +32,10 @@ type node struct {
 	rekeys, scatters bool
 	// changesKeys says that the stage itself does; known when it is planned.
 	changesKeys bool
-	// follows says that the stage is on the way to one that must know how far its inputs are, tells which of its ports say it, and merged which of these
-	// are read beside others (watermarks).
-	follows       bool
-	tells, merged []string
-	inputs        []input
+	// follows says that the stage is on the way to one that must know how far its inputs are, tells which of its ports say it (watermarks).
+	follows bool
+	tells   []string
+	inputs  []input
 }
 
 // input is one element of from.

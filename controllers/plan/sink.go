@@ -49,8 +49,16 @@ func sinkSecrets(s *v1alpha1.SinkSpec) (files []config.SecretFile) {
 	case s.HTTP != nil:
 		add(s.HTTP.URLSecretRef)
 		add(s.HTTP.SignatureSecretRef)
-		for i := range s.HTTP.Headers {
-			add(s.HTTP.Headers[i].ValueSecretRef)
+		files = append(files, headerSecrets(s.HTTP.Headers)...)
+	}
+	return files
+}
+
+// headerSecrets are the values of Secrets that headers name.
+func headerSecrets(headers []v1alpha1.HTTPHeader) (files []config.SecretFile) {
+	for i := range headers {
+		if ref := headers[i].ValueSecretRef; ref != nil {
+			files = append(files, secretFile(*ref))
 		}
 	}
 	return files
@@ -59,17 +67,12 @@ func sinkSecrets(s *v1alpha1.SinkSpec) (files []config.SecretFile) {
 func (c *computation) natsSink(s *v1alpha1.NATSSinkSpec, path *field.Path) *config.NATSSink {
 	n := &config.NATSSink{
 		URL: s.URL, JetStreamDomain: config.Domain(s.JetStreamDomain), Subject: s.Subject, SubjectExpression: s.SubjectExpression, Stream: s.Stream,
+		CredentialsFile: fileOf(s.CredentialsSecretRef), CAFile: fileOf(s.CASecretRef),
 	}
 	if s.SubjectExpression != "" {
 		c.checkExpressionFor(s.SubjectExpression, celenv.String, path.Child("subjectExpression"))
 	} else if err := config.CheckSubject(s.Subject); err != nil {
 		c.refuse(field.Invalid(path.Child("subject"), s.Subject, err.Error()))
-	}
-	if s.CredentialsSecretRef != nil {
-		n.CredentialsFile = secretFile(*s.CredentialsSecretRef).File
-	}
-	if s.CASecretRef != nil {
-		n.CAFile = secretFile(*s.CASecretRef).File
 	}
 	return n
 }

@@ -63,9 +63,6 @@ func (c *computation) toldBy(n, of *node, seen map[*node]bool) {
 			if !slices.Contains(source.tells, in.port) {
 				source.tells = append(source.tells, in.port)
 			}
-			if len(n.inputs) > 1 {
-				source.merged = append(source.merged, in.port)
-			}
 			c.toldBy(source, of, seen)
 		}
 	}
@@ -74,7 +71,7 @@ func (c *computation) toldBy(n, of *node, seen map[*node]bool) {
 // follow fills what a stage on the way to such a one says and is told. The stages before it are planned.
 func (c *computation) follow(n *node, s *config.StageConfig, partitions int) {
 	for port, out := range s.Outputs {
-		out.Watermarks, out.Merged = slices.Contains(n.tells, port), slices.Contains(n.merged, port)
+		out.Watermarks = slices.Contains(n.tells, port)
 		s.Outputs[port] = out
 	}
 	if !n.follows || n.chained() {
@@ -86,6 +83,34 @@ func (c *computation) follow(n *node, s *config.StageConfig, partitions int) {
 		name, _, _ := strings.Cut(in.From, "/")
 		if source := c.byName[name]; source != nil && in.Repartitioned {
 			in.Writers = c.lanes(source.head, partitions)
+		}
+	}
+}
+
+// merge has the stages whose outputs are brought into one order with others repeat the last of what they say (config.Output.Merged). Only stages
+// with state have an order of their inputs. All stages are planned, and none is chained yet.
+func (c *computation) merge(p *Plan) {
+	planned, remembers := map[string]*config.StageConfig{}, map[*node]bool{}
+	for i := range p.Stages {
+		s := &p.Stages[i].Config
+		planned[s.Stage] = s
+		if n := c.byName[s.Stage]; s.Replays() {
+			remembers[n.head] = true
+		}
+	}
+	for _, n := range c.all {
+		if !n.follows || n.chained() || len(n.inputs) < 2 || !remembers[n] {
+			continue
+		}
+		for _, in := range n.inputs {
+			source := planned[in.source]
+			if source == nil {
+				continue
+			}
+			if out := source.Outputs[in.port]; out.Watermarks {
+				out.Merged = true
+				source.Outputs[in.port] = out
+			}
 		}
 	}
 }

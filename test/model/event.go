@@ -19,6 +19,8 @@ type ev struct {
 	// keys are all keys that it has had, one after another: order is kept among events that have these in common. n is its place in the input.
 	keys string
 	n    int
+	// answers are the texts of the events that a join has collected in it.
+	answers []string
 }
 
 func (e *ev) clone() *ev {
@@ -39,7 +41,11 @@ func (e *ev) text() string {
 	for _, k := range slices.Sorted(maps.Keys(e.attributes)) {
 		attributes = append(attributes, fmt.Sprintf("%s=%#v", k, e.attributes[k]))
 	}
-	return fmt.Sprintf("%s %s type=%s subject=%s severity=%d body=%q {%s}", e.source, e.id, e.kind, e.subject, e.severity, e.body, strings.Join(attributes, " "))
+	text := fmt.Sprintf("%s %s type=%s subject=%s severity=%d body=%q {%s}", e.source, e.id, e.kind, e.subject, e.severity, e.body, strings.Join(attributes, " "))
+	if len(e.answers) > 0 {
+		text += " of [" + strings.Join(e.answers, "; ") + "]"
+	}
+	return text
 }
 
 var (
@@ -107,6 +113,7 @@ func read(text []byte) (*ev, error) {
 		Data                      struct {
 			Body       string
 			Attributes map[string]any
+			Payload    struct{ Data []json.RawMessage }
 		}
 	}
 	decoder := json.NewDecoder(strings.NewReader(string(text)))
@@ -125,5 +132,13 @@ func read(text []byte) (*ev, error) {
 		}
 		e.attributes[k] = v
 	}
+	for _, text := range m.Data.Payload.Data {
+		a, err := read(text)
+		if err != nil {
+			return nil, err
+		}
+		e.answers = append(e.answers, a.text())
+	}
+	e.normal()
 	return e, nil
 }

@@ -100,6 +100,9 @@ func (p *pipeline) run(input []line) *outcome {
 				o.take(s, c, s.process(e.clone(), input))
 			}
 		}
+		if s.end != nil {
+			o.ports[s.name+"/out"] = append(o.ports[s.name+"/out"], s.end()...)
+		}
 	}
 	return o
 }

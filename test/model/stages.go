@@ -41,6 +41,8 @@ type stage struct {
 	// process is what the stage does with the next event of an input. begin forgets all events of before; nil = it remembers none.
 	process func(e *ev, input int) result
 	begin   func()
+	// end is what leaves on port out when the input is at its end; nil = nothing does.
+	end func() []*ev
 }
 
 // maker draws a stage of one kind.

@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -59,7 +58,8 @@ func TestRespondersOfTheDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := "127.0.0.1:" + strconv.Itoa(ports[0])
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "responder"), write("responder.go", program("go")))
+	responder := filepath.Join(dir, "responder")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", responder, write("responder.go", program("go")))
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -69,17 +69,26 @@ func TestRespondersOfTheDocs(t *testing.T) {
 		fmt.Fprintf(&events, `{"id":"%d","source":"test","type":"t","subject":"a/%d"}`+"\n", i, i)
 	}
 	events.WriteString(`{"id":"no subject","source":"test","type":"t"}` + "\n")
-	run := exec.CommandContext(t.Context(), harness.BuildBinary(t, harness.BuildOptions{}), "run", "-f", write("pipeline.yaml", pipeline),
-		"--input", write("events.ndjson", events.String()), "--until-drained", "--listen", address, "--output", "fraud="+filepath.Join(dir, "out.ndjson"),
-		"--report", filepath.Join(dir, "report.json"))
-	var log strings.Builder
-	run.Stderr, run.Stdout = &log, &log
-	start(t, run)
-	waitFor(t, address)
-	start(t, exec.CommandContext(t.Context(), filepath.Join(dir, "responder"), "nats://"+address))
-	start(t, exec.CommandContext(t.Context(), "python3", write("responder.py", program("python")), "nats://"+address))
-	if err := run.Wait(); err != nil {
-		t.Fatal(err, log.String())
+	run := start(t, process.Command{Path: harness.BuildBinary(t, harness.BuildOptions{}), LogFile: filepath.Join(dir, "run.log"), Args: []string{
+		"run", "-f", write("pipeline.yaml", pipeline), "--input", write("events.ndjson", events.String()), "--until-drained", "--listen", address,
+		"--output", "fraud=" + filepath.Join(dir, "out.ndjson"), "--report", filepath.Join(dir, "report.json"),
+	}})
+	harness.Eventually(t, 30*time.Second, func() error {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err
+	})
+	start(t, process.Command{Path: responder, Args: []string{"nats://" + address}, LogFile: filepath.Join(dir, "go.log")})
+	start(t, process.Command{Path: "python3", Args: []string{write("responder.py", program("python")), "nats://" + address}, LogFile: filepath.Join(dir, "python.log")})
+	select {
+	case <-run.Done():
+	case <-time.After(2 * time.Minute):
+		t.Fatal("the pipeline is not drained")
+	}
+	if code, _ := run.ExitCode(); code != 0 {
+		t.Fatalf("exit code %d", code)
 	}
 	wantAnswered(t, filepath.Join(dir, "out.ndjson"), 500)
 	text, err := os.ReadFile(filepath.Join(dir, "report.json"))
@@ -91,28 +100,20 @@ func TestRespondersOfTheDocs(t *testing.T) {
 	}
 }
 
-// waitFor waits until a server listens.
-func waitFor(t *testing.T, address string) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			_ = conn.Close()
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
-}
-
 // start starts a program that ends with the test.
-func start(t *testing.T, cmd *exec.Cmd) {
+func start(t *testing.T, c process.Command) *process.Process {
 	t.Helper()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	p, err := process.Start(c)
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%s:\n%s", c.LogFile, process.Tail(c.LogFile, 4<<10))
+		}
+		p.Stop(0)
+	})
+	return p
 }
 
 // wantAnswered reads the events of a file: all have both answers.

@@ -84,6 +84,10 @@ func TestParse(t *testing.T) {
 			},
 			want: "read stage config: outputs.out has watermarks and onFull Drop: what is left out cannot be told",
 		},
+		"a breaker that cannot be": {
+			edit: func(c *config.StageConfig) { c.Breaker = &config.Breaker{FailureRatio: 2} },
+			want: "read stage config: breaker.failureRatio: is 2, must be above 0 and up to 1",
+		},
 		"repartitioned dead letters": {
 			edit: func(c *config.StageConfig) { c.Inputs[0].From, c.Inputs[0].Repartitioned = "a/dead-letter", true },
 			want: "read stage config: inputs[0].repartitioned is set, but port a/dead-letter has no partitions",

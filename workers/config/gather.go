@@ -90,30 +90,19 @@ func GatherAttribute(stage, what string) string { return "gather." + stage + "."
 
 // CheckRequestSubject refuses what cannot be the subject of a request: empty tokens, wildcards, blanks, and what NATS keeps for itself.
 func CheckRequestSubject(subject string) error {
-	const most = 255
 	switch {
-	case subject == "" || len(subject) > most:
-		return fmt.Errorf("has %d characters, must have 1 to %d", len(subject), most)
+	case subject == "" || len(subject) > maxSubject:
+		return fmt.Errorf("has %d characters, must have 1 to %d", len(subject), maxSubject)
 	case subject[0] == '$' || strings.HasPrefix(subject, "_INBOX"):
 		return errors.New("begins with $ or _INBOX, which NATS and workers keep for themselves")
 	}
-	for token := range strings.SplitSeq(subject, ".") {
-		if token == "" || strings.ContainsAny(token, "*> \t\r\n\x00") {
-			return fmt.Errorf("has the token %q: a token has characters, and no *, > or blank", token)
-		}
-	}
-	return nil
+	return checkTokens(subject)
 }
 
 // gatherSecretFiles are the files with the values of headers.
-func (c *StageConfig) gatherSecretFiles() (files []*string) {
+func (c *StageConfig) gatherSecretFiles() []*string {
 	if c.Gather == nil || c.Gather.HTTP == nil {
 		return nil
 	}
-	for i := range c.Gather.HTTP.Headers {
-		if file := &c.Gather.HTTP.Headers[i].ValueFile; *file != "" {
-			files = append(files, file)
-		}
-	}
-	return files
+	return headerFiles(c.Gather.HTTP.Headers)
 }

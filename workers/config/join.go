@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // Join configures a join stage: a barrier for each key, over the inputs of the stage.
 type Join struct {
@@ -16,11 +19,14 @@ type Join struct {
 	OnTimeout JoinTimeout `json:"onTimeout"`
 	// Merge says what the answers become.
 	Merge JoinMerge `json:"merge"`
-	// MaxPending and MaxBytes bound the barriers that wait, in all lanes together: their number, and the size of what has been answered.
+	// MaxPending and MaxBytes bound the barriers that wait, in all lanes together: their number, and the size of answers and keys.
 	// The oldest ends early where there is no room.
 	MaxPending int `json:"maxPending"`
 	MaxBytes   int `json:"maxBytes"`
 }
+
+// Horizon is how much of its inputs a join reads again to rebuild its state, in stream time: see package join.
+func (j *Join) Horizon() time.Duration { return 3*j.Deadline.D() + 5*time.Second }
 
 // JoinPairs are conditions: an event of a pair makes the one true or the other.
 type JoinPairs struct {

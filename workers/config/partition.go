@@ -75,11 +75,12 @@ func (c *StageConfig) checkPartitions() error {
 		}
 	}
 	for _, port := range slices.Sorted(maps.Keys(c.Outputs)) {
-		if out := c.Outputs[port]; out.Repartition && out.Format != FormatFrame {
+		switch out := c.Outputs[port]; {
+		case out.Repartition && out.Format != FormatFrame:
 			return fmt.Errorf("outputs.%s.repartition is set, but its format %s has no partitions", port, out.Format)
-		} else if out.Watermarks && out.OnFull == Drop {
+		case out.Watermarks && out.OnFull == Drop:
 			return fmt.Errorf("outputs.%s has watermarks and onFull Drop: what is left out cannot be told", port)
-		} else if out.Watermarks && out.Format != FormatFrame {
+		case out.Watermarks && out.Format != FormatFrame:
 			return fmt.Errorf("outputs.%s.watermarks is set, but the messages of its format %s carry none", port, out.Format)
 		}
 	}

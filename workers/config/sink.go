@@ -100,21 +100,49 @@ func CheckSubject(subject string) error {
 	case subject[0] == '$':
 		return fmt.Errorf("subject %q begins with $, which NATS keeps for itself", subject)
 	}
-	for token := range strings.SplitSeq(subject, ".") {
-		if token == "" || strings.ContainsAny(token, "*> \t\r\n\x00") {
-			return fmt.Errorf("subject %q has the token %q: a token has characters, and no *, > or blank", subject, token)
-		}
+	if err := checkTokens(subject); err != nil {
+		return fmt.Errorf("subject %q %w", subject, err)
 	}
 	return nil
 }
 
 const maxSubject = 255
 
+// checkTokens refuses empty tokens, wildcards and blanks.
+func checkTokens(subject string) error {
+	for token := range strings.SplitSeq(subject, ".") {
+		if token == "" || strings.ContainsAny(token, "*> \t\r\n\x00") {
+			return fmt.Errorf("has the token %q: a token has characters, and no *, > or blank", token)
+		}
+	}
+	return nil
+}
+
 // HTTPHeader is a header of each request. One of Value and ValueFile is set.
 type HTTPHeader struct {
 	Name      string `json:"name"`
 	Value     string `json:"value,omitempty"`
 	ValueFile string `json:"valueFile,omitempty"`
+}
+
+// CheckHeaders refuses headers without a name or a value; path names them.
+func CheckHeaders(headers []HTTPHeader, path string) error {
+	for i, h := range headers {
+		if h.Name == "" || (h.Value == "") == (h.ValueFile == "") {
+			return fmt.Errorf("%s[%d]: needs a name, and one of value, valueFile", path, i)
+		}
+	}
+	return nil
+}
+
+// headerFiles are the files with the values of headers.
+func headerFiles(headers []HTTPHeader) (files []*string) {
+	for i := range headers {
+		if file := &headers[i].ValueFile; *file != "" {
+			files = append(files, file)
+		}
+	}
+	return files
 }
 
 // HTTPFormat is what a request holds.
@@ -146,9 +174,7 @@ func (c *StageConfig) sinkSecretFiles() (files []*string) {
 		h := c.Sink.HTTP
 		add(&h.URLFile)
 		add(&h.SignatureFile)
-		for i := range h.Headers {
-			add(&h.Headers[i].ValueFile)
-		}
+		files = append(files, headerFiles(h.Headers)...)
 	}
 	return files
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine"
 	"millrace.dev/millrace/workers/engine/progress"
@@ -121,6 +123,81 @@ func TestSilentStageTells(t *testing.T) {
 	if after := len(r.stored("OUT")); after != before {
 		t.Errorf("%d messages more while nothing came", after-before)
 	}
+}
+
+// TestLastWordIsRepeated: a reader that merges several inputs waits for a later message of each, and gets one soon.
+func TestLastWordIsRepeated(t *testing.T) {
+	r := newRig(t)
+	r.run(&testStage{process: func(_ context.Context, b *stage.Batch) error {
+		for i := range b.Events {
+			b.Filter(i)
+		}
+		return nil
+	}}, func(c *config.StageConfig, _ *engine.Options) {
+		telling(c)
+		out := c.Outputs[config.PortOut]
+		out.Merged = true
+		c.Outputs[config.PortOut] = out
+	})
+	r.publish("a", 1)
+	r.wantTold("OUT", 2*time.Second, partitions)
+	const want = partitions * (1 + 4)
+	eventually(t, 5*time.Second, func() string {
+		if n := len(r.stored("OUT")); n != want {
+			return fmt.Sprintf("%d messages, want %d", n, want)
+		}
+		return ""
+	})
+	time.Sleep(4 * time.Second) // more than any wait between two of them
+	if n := len(r.stored("OUT")); n != want {
+		t.Errorf("%d messages, want %d and no more", n, want)
+	}
+	times := map[string][]time.Time{}
+	for _, m := range r.stored("OUT") {
+		at, err := m.Metadata()
+		if err != nil {
+			t.Fatal(err)
+		}
+		times[m.Subject()] = append(times[m.Subject()], at.Timestamp)
+	}
+	for subject, all := range times {
+		if first, last := all[1].Sub(all[0]), all[4].Sub(all[0]); first > time.Second || last > 5*time.Second {
+			t.Errorf("on %s the first repetition came after %s, the last after %s", subject, first, last)
+		}
+	}
+	r.heard("OUT")
+}
+
+// TestMarkersDoNotWaitForRoom: a lane that has nothing but markers for a stream that is full goes on, and says them when there is room again.
+func TestMarkersDoNotWaitForRoom(t *testing.T) {
+	r := newRig(t)
+	r.stream("OUT", "out.>", func(c *jetstream.StreamConfig) { c.MaxMsgs = 1 })
+	if _, err := r.js.Publish(ctxOf(t), "out.other", nil); err != nil {
+		t.Fatal(err)
+	}
+	r.run(&testStage{process: func(_ context.Context, b *stage.Batch) error {
+		for i := range b.Events {
+			b.Filter(i)
+		}
+		return nil
+	}}, func(c *config.StageConfig, _ *engine.Options) { telling(c) })
+	for range 5 {
+		r.publish("a", 20)
+		time.Sleep(150 * time.Millisecond) // so that markers are due
+	}
+	r.wantDrained(3 * time.Second)
+	if n := len(r.stored("OUT")); n != 1 {
+		t.Fatalf("%d messages in a full stream", n)
+	}
+	r.stream("OUT", "out.>", nil)
+	s, err := r.js.Stream(ctxOf(t), "OUT")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Purge(ctxOf(t), jetstream.WithPurgeSubject("out.other")); err != nil {
+		t.Fatal(err)
+	}
+	r.wantTold("OUT", 3*time.Second, partitions)
 }
 
 // TestStageThatDoesNotTell stores nothing that it has not been asked for.

@@ -2,7 +2,7 @@ package gather
 
 import (
 	"context"
-	"log/slog"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -11,29 +11,18 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/natsserver"
 	"millrace.dev/millrace/workers/config"
-	"millrace.dev/millrace/workers/engine/requests"
 	"millrace.dev/millrace/workers/stage"
 )
 
 // guarded is a stage with a breaker that opens soon.
 func (r *rig) guarded(c *config.Gather) *gatherer {
 	r.t.Helper()
-	made, err := NewFactory().New(stage.Settings{
-		Config: &config.StageConfig{Stage: "s", Kind: config.KindGather, Gather: c, Breaker: &config.Breaker{
-			FailureRatio: 0.5, Window: config.Duration(10 * time.Second), MinCalls: 10, OpenFor: config.Duration(1500 * time.Millisecond), TrialCalls: 3,
-		}},
-		Log: slog.New(slog.DiscardHandler), Now: time.Now, Metrics: r.metrics, Requester: requests.On(r.worker),
-	})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if err := made.Start(r.t.Context()); err != nil {
-		r.t.Fatal(err)
-	}
-	r.t.Cleanup(func() { _ = made.Shutdown(r.t.Context()) })
-	return made.(*gatherer)
+	return r.start(&config.StageConfig{Gather: c, Breaker: &config.Breaker{
+		FailureRatio: 0.5, Window: config.Duration(10 * time.Second), MinCalls: 10, OpenFor: config.Duration(1500 * time.Millisecond), TrialCalls: 3,
+	}})
 }
 
 // TestBreaker: responders that fail are not asked for a while, events become what onIncomplete says at full speed, and answers come again by themselves.
@@ -71,9 +60,11 @@ func TestBreaker(t *testing.T) {
 		t.Errorf("%g requests count as unasked with an open breaker", n-unasked)
 	}
 	down.Store(false)
-	eventually(t, func() bool {
-		b := process(t, s, batch(t, 20))
-		return became(b, 19) == "emitted id=19 status=complete" && len(s.Notes()) == 0
+	harness.Eventually(t, 10*time.Second, func() error {
+		if got, notes := became(process(t, s, batch(t, 20)), 19), s.Notes(); got != "emitted id=19 status=complete" || len(notes) > 0 {
+			return fmt.Errorf("%s, notes %v", got, notes)
+		}
+		return nil
 	})
 }
 

@@ -66,10 +66,5 @@ func checkHTTP(c *config.GatherHTTP, quorum int) error {
 		}
 		names[e.Name] = true
 	}
-	for i, h := range c.Headers {
-		if h.Name == "" || (h.Value == "") == (h.ValueFile == "") {
-			return fmt.Errorf("gather.http.headers[%d]: needs a name, and one of value, valueFile", i)
-		}
-	}
-	return nil
+	return config.CheckHeaders(c.Headers, "gather.http.headers")
 }

@@ -27,9 +27,6 @@ func (factory) New(s stage.Settings) (stage.Stage, error) {
 	if err := check(s.Config.Gather); err != nil {
 		return nil, err
 	}
-	if err := s.Config.Breaker.Check(); err != nil {
-		return nil, err
-	}
 	m, err := newMetrics(s.Metrics)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/natsserver"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/stage"
@@ -322,19 +323,10 @@ func TestLateReplies(t *testing.T) {
 			t.Errorf("got %s", got)
 		}
 	}
-	eventually(t, func() bool { return r.count("replies_total", "late") == 2 })
+	r.wantCount("replies_total", "late", 2)
 	for i := range b.Events {
 		if got := became(b, i); got != "emitted status=none reason=timeout" {
 			t.Errorf("after the late reply: %s", got)
-		}
-	}
-}
-
-func eventually(t *testing.T, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("it does not come to that")
 		}
 	}
 }
@@ -369,6 +361,12 @@ func TestLists(t *testing.T) {
 		}, []string{"emitted a=1 status=complete", "dead_lettered refused no", "emitted status=none reason=error", "emitted a=1 status=complete"}},
 		"too few answers": {
 			func(int) string { return `[{"attributes": {"a": 1}}]` },
+			[]string{"emitted status=none reason=malformed", "emitted status=none reason=malformed", "emitted status=none reason=malformed", "emitted a=1 status=complete"},
+		},
+		"an answer that is null": {
+			func(n int) string {
+				return "[" + strings.Join([]string{`{"attributes": {"a": 1}}`, `null`, `{"attributes": {}}`}[:n], ",") + "]"
+			},
 			[]string{"emitted status=none reason=malformed", "emitted status=none reason=malformed", "emitted status=none reason=malformed", "emitted a=1 status=complete"},
 		},
 		"one error for all": {
@@ -446,7 +444,7 @@ func TestConnectionLost(t *testing.T) {
 	}))
 	done := make(chan error, 1)
 	s.Begin(t.Context(), batch(t, 1), func(err error) { done <- err })
-	eventually(t, func() bool { return r.count("requests_total", "") == 1 })
+	r.wantCount("requests_total", "", 1)
 	if err := r.worker.ForceReconnect(); err != nil {
 		t.Fatal(err)
 	}
@@ -468,7 +466,12 @@ func TestCallEnds(t *testing.T) {
 	if err := s.Process(ctx, batch(t, 20)); !stage.IsUnavailable(err) {
 		t.Errorf("got %v", err)
 	}
-	eventually(t, func() bool { return len(s.asker.targets[0].(*listeners).window) == 0 })
+	harness.Eventually(t, 10*time.Second, func() error {
+		if n := len(s.asker.targets[0].(*listeners).window); n != 0 {
+			return fmt.Errorf("%d requests are in the window", n)
+		}
+		return nil
+	})
 }
 
 // TestSlowRespondersAreAskedOn: a batch that takes longer than a call is decided about in several, and no event is asked about again that has its answer.
@@ -529,10 +532,13 @@ func TestCallHasEnded(t *testing.T) {
 		}
 	}
 	l := s.asker.targets[0].(*listeners)
-	eventually(t, func() bool {
+	harness.Eventually(t, 10*time.Second, func() error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		return len(l.rounds) == 0 && len(l.window) == 0
+		if len(l.rounds) > 0 || len(l.window) > 0 {
+			return fmt.Errorf("%d rounds, %d requests in the window", len(l.rounds), len(l.window))
+		}
+		return nil
 	})
 	if open := r.count("requests_in_flight", ""); open != 0 {
 		t.Errorf("%g requests are open", open)

@@ -2,13 +2,11 @@ package gather
 
 import (
 	"fmt"
-	"net/http"
-	"os"
-	"strings"
 	"sync"
 	"time"
 
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/stage/call"
 )
 
 // secretAge is how long the value of a file is used before it is read again.
@@ -28,9 +26,12 @@ type secret struct {
 	read  time.Time
 }
 
+// header is one with its value.
+type header struct{ name, value string }
+
 // read makes the headers of a request.
-func (h *headers) read() (http.Header, error) {
-	made := http.Header{}
+func (h *headers) read() ([]header, error) {
+	made := make([]header, 0, len(h.headers))
 	for _, one := range h.headers {
 		value := one.Value
 		if one.ValueFile != "" {
@@ -39,7 +40,7 @@ func (h *headers) read() (http.Header, error) {
 				return nil, fmt.Errorf("header %s: %w", one.Name, err)
 			}
 		}
-		made.Set(one.Name, value)
+		made = append(made, header{one.Name, value})
 	}
 	return made, nil
 }
@@ -51,11 +52,10 @@ func (h *headers) secret(file string) (string, error) {
 	if s, ok := h.known[file]; ok && now.Sub(s.read) < secretAge {
 		return s.value, nil
 	}
-	content, err := os.ReadFile(file)
+	value, err := call.Secret(file)
 	if err != nil {
 		return "", err
 	}
-	s := secret{strings.TrimRight(string(content), "\r\n"), now}
-	h.known[file] = s
-	return s.value, nil
+	h.known[file] = secret{value, now}
+	return value, nil
 }

@@ -5,17 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"net"
 	"net/http"
-	"net/url"
 	"sync"
 	"time"
 
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/stage"
 	"millrace.dev/millrace/workers/stage/breaker"
+	"millrace.dev/millrace/workers/stage/call"
 )
 
 // endpoint is a server that is asked by a pool of workers.
@@ -32,26 +30,15 @@ type endpoint struct {
 	cancel  context.CancelFunc
 }
 
-// maxDrained is how much of an answer is read that nobody looks at, so that the connection can be used again.
-const maxDrained = 64 << 10
-
 func newEndpoints(s stage.Settings, breakers *breaker.Set) []target {
 	c := s.Config.Gather.HTTP
 	sent := &headers{headers: c.Headers, now: s.Now, known: map[string]secret{}}
 	var all []target
 	for i, e := range c.Endpoints {
-		transport := &http.Transport{
-			Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: c.MaxInFlight, MaxConnsPerHost: c.MaxInFlight, IdleConnTimeout: 30 * time.Second,
-			ForceAttemptHTTP2: true,
-		}
 		all = append(all, &endpoint{
 			GatherEndpoint: e, headers: sent, now: s.Now, pool: c.MaxInFlight, queue: newQueue(), number: i,
 			breaker: breakers.Of(e.Name),
-			client: &http.Client{
-				Transport: transport,
-				// A redirect would send the events, and what the headers hold, to somebody else.
-				CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-			},
+			client:  call.NewClient(call.Options{Idle: c.MaxInFlight, Most: c.MaxInFlight}),
 		})
 	}
 	return all
@@ -83,22 +70,22 @@ func (e *endpoint) work(ctx context.Context) {
 		if !ok {
 			return
 		}
-		header, err := e.headers.read()
+		headers, err := e.headers.read()
 		if err != nil {
 			r.end(stage.Unavailable(fmt.Errorf("ask endpoint %s: %w", e.Name, err)))
 			continue
 		}
 		if body, ok := r.take(i, e.number, 0, e.breaker); ok {
-			e.send(ctx, r, i, header, body)
+			e.send(ctx, r, i, headers, body)
 		}
 	}
 }
 
-func (e *endpoint) send(ctx context.Context, r *round, i int, header http.Header, body []byte) {
+func (e *endpoint) send(ctx context.Context, r *round, i int, headers []header, body []byte) {
 	sent := e.now()
 	ctx, cancel := context.WithTimeout(ctx, r.rules.timeout)
 	defer cancel()
-	said, err := e.post(ctx, r, i, header, body)
+	said, err := e.post(ctx, r, i, headers, body)
 	e.breaker.Done(sent, err == nil && said.works())
 	switch {
 	case err == nil:
@@ -107,16 +94,8 @@ func (e *endpoint) send(ctx context.Context, r *round, i int, header http.Header
 	case timedOut(err):
 		r.lapsed(i, e.number, sent)
 	default:
-		r.missed(i, failure{resultError, fmt.Errorf("endpoint %s: %w", e.Name, withoutURL(err))})
+		r.missed(i, failure{resultError, fmt.Errorf("endpoint %s: %w", e.Name, call.WithoutURL(err))})
 	}
-}
-
-// withoutURL is an error without the URL of the request, which may hold a token.
-func withoutURL(err error) error {
-	if with := (*url.Error)(nil); errors.As(err, &with) {
-		return with.Err
-	}
-	return err
 }
 
 func timedOut(err error) bool {
@@ -124,7 +103,7 @@ func timedOut(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &slow) && slow.Timeout()
 }
 
-func (e *endpoint) post(ctx context.Context, r *round, i int, header http.Header, body []byte) (reply, error) {
+func (e *endpoint) post(ctx context.Context, r *round, i int, headers []header, body []byte) (reply, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL, bytes.NewReader(body))
 	if err != nil {
 		return reply{}, err
@@ -134,18 +113,18 @@ func (e *endpoint) post(ctx context.Context, r *round, i int, header http.Header
 		request.Header.Set("Content-Type", "application/cloudevents-batch+json; charset=utf-8")
 	}
 	request.Header.Set("User-Agent", "millrace")
-	maps.Copy(request.Header, header)
+	for _, h := range headers {
+		request.Header.Set(h.name, h.value)
+	}
 	answer, err := e.client.Do(request)
 	if err != nil {
 		return reply{}, err
 	}
-	defer answer.Body.Close() //nolint:errcheck // read only
 	n := r.asked(i)
-	text, err := io.ReadAll(io.LimitReader(answer.Body, int64(replyBound(n))+1))
+	text, err := call.Read(answer, int64(replyBound(n))+1)
 	if err != nil {
 		return reply{}, err
 	}
-	_, _ = io.CopyN(io.Discard, answer.Body, maxDrained)
 	if answer.StatusCode >= 200 && answer.StatusCode < 300 {
 		return parse(text, n, r.lists), nil
 	}
@@ -155,7 +134,7 @@ func (e *endpoint) post(ctx context.Context, r *round, i int, header http.Header
 // refusal is what an answer other than 2xx says. The event is at fault only where it is alone in the request and the server says so.
 func (e *endpoint) refusal(status int, text []byte, n int) reply {
 	why := failure{resultError, fmt.Errorf("endpoint %s answers %d %s", e.Name, status, http.StatusText(status))}
-	if said := short(string(text[:min(len(text), 4*maxError)])); said != "" {
+	if said := short(string(text[:min(len(text), 4*call.MaxText)])); said != "" {
 		why.err = fmt.Errorf("%w: %s", why.err, said)
 	}
 	switch status {

@@ -1,6 +1,7 @@
 package gather
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/natsserver"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/stage"
@@ -145,17 +147,22 @@ func TestRequestsHaveHeaders(t *testing.T) {
 		t.Errorf("%d requests of %v with %v", n, kind.Load(), token.Load())
 	}
 	write("second")
-	eventually(t, func() bool {
+	harness.Eventually(t, 10*time.Second, func() error {
 		process(t, s, batch(t, 1))
-		return token.Load() == "second shop"
+		if got := token.Load(); got != "second shop" {
+			return fmt.Errorf("the headers are %v", got)
+		}
+		return nil
 	})
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
 	// Then no endpoint is at fault: the lane waits, and nobody is asked.
-	eventually(t, func() bool {
-		err := s.Process(t.Context(), batch(t, 1))
-		return stage.IsUnavailable(err) && strings.HasPrefix(err.Error(), "ask endpoint a: header Authorization: ")
+	harness.Eventually(t, 10*time.Second, func() error {
+		if err := s.Process(t.Context(), batch(t, 1)); !stage.IsUnavailable(err) || !strings.HasPrefix(err.Error(), "ask endpoint a: header Authorization: ") {
+			return fmt.Errorf("got %w", err)
+		}
+		return nil
 	})
 	before := requests.Load()
 	if err := s.Process(t.Context(), batch(t, 1)); !stage.IsUnavailable(err) || requests.Load() != before {

@@ -77,7 +77,7 @@ func (r *round) why(f *found) failure {
 	if f.failed != nil {
 		return *f.failed
 	}
-	return failure{resultTimeout, fmt.Errorf("no reply within %s", r.rules.timeout)}
+	return r.noReply()
 }
 
 // emit merges the answers into an event, and marks it.

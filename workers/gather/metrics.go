@@ -46,7 +46,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Help: "Replies to requests: answer, error, refused, malformed, duplicate, late; no_responders and timeout count requests, timeout also those without a quorum.",
 		}, []string{"result"}),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "millrace_gather_events_total", Help: "Events that were emitted or are dead letters, by their answers: complete, partial or none. Those to be asked about again are not counted.",
+			Name: "millrace_gather_events_total", Help: "Events that were emitted or are dead letters, by their answers: complete, partial or none. Not counted: those to be asked about again, and those that retry has given up (retries_exhausted).",
 		}, []string{"status"}),
 		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "millrace_gather_conflicts_total", Help: "Attributes that two answers for one event had with different values.",

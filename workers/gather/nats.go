@@ -25,11 +25,11 @@ type listeners struct {
 	queue    *queue
 	stopping chan struct{}
 	sending  sync.WaitGroup
+	requests stage.Requests // from start on
 
-	mu       sync.Mutex
-	requests stage.Requests
-	rounds   map[uint64]*round
-	last     uint64 // the number of the last round
+	mu     sync.Mutex
+	rounds map[uint64]*round
+	last   uint64 // the number of the last round
 }
 
 func newNATS(s stage.Settings, m *metrics, breakers *breaker.Set) *listeners {
@@ -49,9 +49,7 @@ func (l *listeners) start(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("gather.nats: %w", err)
 	}
-	l.mu.Lock()
 	l.requests = requests
-	l.mu.Unlock()
 	err = l.metrics.register.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "millrace_gather_dropped_replies_total", Help: "Replies that were dropped because they came faster than the worker read them.",
 	}, func() float64 { return float64(requests.Dropped()) }))
@@ -90,12 +88,12 @@ func (l *listeners) prepare(r *round) {
 		}
 		return nil
 	}
-	r.heard = func(q *request, how heard) {
-		if how == heardNothing {
+	r.came = func(q *request, how outcome) {
+		if how == unknown {
 			l.breaker.Cancel(q.sent)
 			return
 		}
-		l.breaker.Done(q.sent, how == heardGood)
+		l.breaker.Done(q.sent, how == good)
 	}
 }
 

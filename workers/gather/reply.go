@@ -6,10 +6,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/event/jsontext"
+	"millrace.dev/millrace/workers/stage/call"
 )
 
 // Bounds of a reply, for each event that it is about.
@@ -17,7 +17,6 @@ const (
 	maxReplyBytes = 64 << 10
 	maxAttributes = 64
 	maxName       = 256
-	maxError      = 256
 	maxDepth      = 64
 )
 
@@ -250,13 +249,5 @@ func (p *parser) string(at jsontext.Text) string {
 	return string(raw)
 }
 
-// short is what people read of a text that others wrote: on one line, 256 bytes of it.
-func short(text string) string {
-	text = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(text, "?"), func(r rune) bool {
-		return unicode.IsSpace(r) || !unicode.IsPrint(r)
-	}), " ")
-	if len(text) <= maxError {
-		return text
-	}
-	return strings.ToValidUTF8(text[:maxError], "") + "..."
-}
+// short is what people read of a text that others wrote.
+func short(text string) string { return call.Short(call.Printable(text)) }

@@ -81,9 +81,15 @@ func asking(change func(*config.Gather)) *config.Gather {
 
 func (r *rig) stage(c *config.Gather) *gatherer {
 	r.t.Helper()
+	return r.start(&config.StageConfig{Gather: c})
+}
+
+// start starts a stage.
+func (r *rig) start(c *config.StageConfig) *gatherer {
+	r.t.Helper()
+	c.Stage, c.Kind = "s", config.KindGather
 	made, err := NewFactory().New(stage.Settings{
-		Config: &config.StageConfig{Stage: "s", Kind: config.KindGather, Gather: c}, Log: slog.New(slog.DiscardHandler), Now: time.Now,
-		Metrics: r.metrics, Requester: requests.On(r.worker),
+		Config: c, Log: slog.New(slog.DiscardHandler), Now: time.Now, Metrics: r.metrics, Requester: requests.On(r.worker),
 	})
 	if err != nil {
 		r.t.Fatal(err)
@@ -148,6 +154,17 @@ func became(b *stage.Batch, i int) string {
 		}
 	}
 	return strings.Join(text, " ")
+}
+
+// wantCount waits until a metric has a value.
+func (r *rig) wantCount(name, label string, want float64) {
+	r.t.Helper()
+	harness.Eventually(r.t, 10*time.Second, func() error {
+		if got := r.count(name, label); got != want {
+			return fmt.Errorf("%s %s is %g, want %g", name, label, got, want)
+		}
+		return nil
+	})
 }
 
 // count is the value of a metric whose labels have a value; "" = of one without labels.

@@ -26,9 +26,9 @@ type round struct {
 
 	// free is called once for each request that was sent, when it has its first reply or is closed.
 	free func()
-	// heard is called once for each request that was sent: with its first reply that shows that a responder works, when it is closed without
+	// came is called once for each request that was sent, with what came of it: with its first reply that shows that a responder works, when it is closed without
 	// one, or when the round ends before.
-	heard func(q *request, how heard)
+	came func(q *request, how outcome)
 	// lost says why replies may never come, whatever responders do.
 	lost func() error
 	// over is called when the round has ended.
@@ -50,13 +50,13 @@ type round struct {
 	expired int // requests before it are closed
 }
 
-// heard is what came of a request.
-type heard uint8
+// outcome is what came of a request.
+type outcome uint8
 
 const (
-	heardGood    heard = iota // a reply that shows that the responder works
-	heardBad                  // an error, or nothing
-	heardNothing              // nobody waits any more
+	good    outcome = iota // a reply that shows that the responder works
+	bad                    // an error, or nothing
+	unknown                // nobody waits any more
 )
 
 // request asks about the events from..to-1.
@@ -67,7 +67,7 @@ type request struct {
 	replies  int // of any kind
 	sent     time.Time
 	held     bool
-	heard    bool
+	judged   bool // its outcome is known
 	closed   bool
 	who      []string // has replied, of those who say their name
 }
@@ -87,7 +87,7 @@ type failure struct {
 	err    error
 }
 
-// sign is what a target was heard of.
+// sign is the last that a target has given.
 type sign struct {
 	last   time.Time
 	silent bool
@@ -243,7 +243,12 @@ func (r *round) timedOut(i, target int, sent time.Time) {
 	if s := &r.signs[target]; !sent.Before(s.last) {
 		s.silent = true
 	}
-	r.miss(i, failure{resultTimeout, fmt.Errorf("no reply within %s", r.rules.timeout)})
+	r.miss(i, r.noReply())
+}
+
+// noReply is why an event has no answer that nobody has said anything of.
+func (r *round) noReply() failure {
+	return failure{resultTimeout, fmt.Errorf("no reply within %s", r.rules.timeout)}
 }
 
 // missed notes that a target says no more to request i, and why.
@@ -294,7 +299,7 @@ func (r *round) replied(i, target int, said reply, last bool) {
 	now := r.now()
 	r.signs[target] = sign{last: now}
 	if said.works() {
-		r.hear(q, heardGood)
+		r.tell(q, good)
 	}
 	r.release(q)
 	if q.replies == 0 {
@@ -354,18 +359,18 @@ func (r *round) close(i int) {
 	if !q.sent.IsZero() {
 		r.metrics.open.Dec()
 	}
-	r.hear(q, heardBad)
+	r.tell(q, bad)
 	r.release(q)
 	if r.waiting--; r.waiting == 0 {
 		r.finish(nil)
 	}
 }
 
-// hear says what came of a request, once.
-func (r *round) hear(q *request, how heard) {
-	if r.heard != nil && !q.sent.IsZero() && !q.heard {
-		q.heard = true
-		r.heard(q, how)
+// tell says what came of a request, once.
+func (r *round) tell(q *request, how outcome) {
+	if r.came != nil && !q.sent.IsZero() && !q.judged {
+		q.judged = true
+		r.came(q, how)
 	}
 }
 
@@ -400,7 +405,7 @@ func (r *round) finish(err error) {
 			if !q.sent.IsZero() {
 				r.metrics.open.Dec()
 			}
-			r.hear(q, heardNothing)
+			r.tell(q, unknown)
 			r.release(q)
 		}
 	}

@@ -10,16 +10,16 @@ type barrier struct {
 	key    string
 	number uint64 // of the barriers of the lane, in the order in which they opened
 	opened int64  // stream time, Unix nanoseconds
-	// newest bounds the events of the barrier in the time of the ingress: a branch whose watermark is there has nothing more to say.
+	// newest is a time of the ingress that no event of the barrier is later than: a branch whose watermark is there has nothing more to say.
 	newest int64
-	// since is a watermark that all answers came behind: as long as the barrier waits, the join is complete up to there only.
+	// since is a watermark that no answer came before: while the barrier waits, the outputs of the join say no more than that.
 	since    int64
 	answers  []answer
 	answered uint64 // set of branches
 	silent   uint64 // set of expected branches that had nothing to say
 	bytes    int
 	place    *list.Element // among the open ones
-	places   []int         // in the queue of each branch, and in that of all; -1 = it is not in there
+	places   []int         // in each queue; -1 = it is not in there
 }
 
 // answer is an event of a branch.
@@ -29,8 +29,8 @@ type answer struct {
 	event  []byte
 }
 
-// queue are the barriers that wait for a branch: a heap, the one that is past first on top. The one behind those of the branches has all that
-// wait, the one that began first on top.
+// queue is a heap of open barriers. That of a branch has the barriers that wait for the branch, on top the one that a watermark passes first. One
+// more has all of them, on top the one with the earliest since.
 type queue struct {
 	branch int
 	after  func(*barrier) int64 // by which they are ordered

@@ -21,10 +21,12 @@ type settings struct {
 	pairs    bool     // events of two types are joined
 	expected uint64   // set of those that a barrier waits for
 	deadline time.Duration
+	horizon  time.Duration
 	onTime   config.JoinTimeout
 	merge    config.JoinMerge
-	pending  int
-	bytes    int
+
+	// The share of one lane.
+	maxPending, maxBytes int
 }
 
 func newJoin(s stage.Settings) (*join, error) {
@@ -76,7 +78,7 @@ func (j *join) compilePairs(env *cel.Env, c *config.JoinPairs) (err error) {
 
 func settingsOf(s stage.Settings) (settings, error) {
 	c := s.Config.Join
-	set := settings{deadline: c.Deadline.D(), onTime: c.OnTimeout, merge: c.Merge, pending: s.Share(c.MaxPending), bytes: s.Share(c.MaxBytes)}
+	set := settings{deadline: c.Deadline.D(), horizon: c.Horizon(), onTime: c.OnTimeout, merge: c.Merge, maxPending: s.Share(c.MaxPending), maxBytes: s.Share(c.MaxBytes)}
 	if set.pairs = c.Pairs != nil; set.pairs {
 		set.branches, set.expected = []string{"first", "second"}, 1<<0|1<<1
 		if c.Key == "" {
@@ -110,7 +112,7 @@ func (set settings) check(c *config.Join) error {
 		return fmt.Errorf("join.onTimeout is %q: EmitPartial or DeadLetter", set.onTime)
 	case set.merge != config.JoinMerged && set.merge != config.JoinCollect:
 		return fmt.Errorf("join.merge is %q: Merge or Collect", set.merge)
-	case set.pending < 1 || set.bytes < 1:
+	case set.maxPending < 1 || set.maxBytes < 1:
 		return fmt.Errorf("join.maxPending is %d and join.maxBytes %d: at least 1", c.MaxPending, c.MaxBytes)
 	}
 	return nil

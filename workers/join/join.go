@@ -29,12 +29,13 @@ const (
 var (
 	errNoKey   = errors.New("the event has no key: without an id it belongs to no barrier")
 	errLate    = errors.New("the barrier of this key has ended before this branch answered")
-	errLarge   = fmt.Errorf("the barrier of this key has ended: with this answer its result would have more than %d bytes", maxResult)
+	errLarge   = fmt.Errorf("the barrier of this key has ended: with this answer it would hold more than %d bytes", maxAnswers)
 	errTimeout = errors.New("not all branches have answered before the deadline")
 )
 
-// maxResult bounds the answers of one barrier, in bytes: as JSON they are a message that a server with the usual max_payload (1 MiB) takes.
-const maxResult = 384 << 10
+// maxAnswers bounds the answers of a barrier together, in encoded bytes; an answer alone may be larger. As a list of CloudEvents they take more, and fit
+// into the usual max_payload (1 MiB) all the same.
+const maxAnswers = 384 << 10
 
 // join is the barriers of one lane.
 type join struct {
@@ -55,8 +56,9 @@ type join struct {
 	forget []string
 
 	number uint64
-	bytes  int        // of all that is answered
-	done   []*barrier // complete, and not yet emitted
+	// bytes is the size of all answers and keys, remembered that of the keys of ended among it.
+	bytes, remembered int
+	done              []*barrier // complete, and not yet emitted
 }
 
 // Start has nothing to wait for.
@@ -66,7 +68,7 @@ func (*join) Start(context.Context) error { return nil }
 func (*join) Shutdown(context.Context) error { return nil }
 
 // Horizon is how far back the state reaches: see the package.
-func (j *join) Horizon() time.Duration { return 3*j.deadline + 5*time.Second }
+func (j *join) Horizon() time.Duration { return j.horizon }
 
 // Process has each event answer for its branch.
 func (j *join) Process(_ context.Context, b *stage.Batch) error {
@@ -95,7 +97,7 @@ func (j *join) Process(_ context.Context, b *stage.Batch) error {
 			b.DeadLetter(i, reasonLate, errLate)
 			continue
 		}
-		if at := j.open[key]; at != nil && at.bytes+e.Size() > maxResult {
+		if at := j.open[key]; at != nil && at.bytes+e.Size() > maxAnswers {
 			j.early(b, at, evicted)
 			if !j.pairs {
 				j.metrics.late.Inc()
@@ -186,6 +188,7 @@ func (j *join) begin(key string, now int64) *barrier {
 	}
 	j.open[key] = b
 	b.place = j.order.PushBack(b)
+	j.bytes += len(key)
 	return b
 }
 
@@ -201,7 +204,7 @@ func (j *join) complete(b *barrier) {
 func (j *join) end(b *barrier) {
 	delete(j.open, b.key)
 	j.order.Remove(b.place)
-	j.bytes -= b.bytes
+	j.bytes -= len(b.key) + b.bytes
 	for i := range j.waiting {
 		j.waiting[i].remove(b)
 	}
@@ -212,18 +215,10 @@ func (j *join) Watermark(_ context.Context, input int, until time.Time, b *stage
 	if !until.IsZero() {
 		j.until[input] = max(j.until[input], until.UnixNano())
 	}
-	for branch := range j.branches { // others may be past what has just opened
-		if j.pairs {
-			break
-		}
-		for at := j.waiting[branch].past(j.until[branch]); at != nil; at = j.waiting[branch].past(j.until[branch]) {
-			at.silent |= 1 << branch
-			j.complete(at)
-		}
+	if !j.pairs {
+		j.pass()
 	}
-	for len(j.done) > 0 {
-		at := j.done[0]
-		j.done = j.done[1:]
+	for _, at := range j.done {
 		why := complete
 		if at.silent&^at.answered != 0 {
 			why = silent
@@ -231,13 +226,34 @@ func (j *join) Watermark(_ context.Context, input int, until time.Time, b *stage
 		j.emit(b, at, why)
 	}
 	j.done = nil
-	for len(j.open) > j.pending || j.bytes > j.settings.bytes && len(j.open) > 0 {
-		j.early(b, j.oldest(), evicted)
-	}
+	j.makeRoom(b)
 	if len(j.held.all) == 0 {
 		return time.Time{}, nil
 	}
 	return time.Unix(0, j.held.all[0].since), nil
+}
+
+// pass has the barriers wait no more for branches that are past them: that of the last message, and others where a barrier has just opened.
+func (j *join) pass() {
+	for branch := range j.branches {
+		q := &j.waiting[branch]
+		for at := q.past(j.until[branch]); at != nil; at = q.past(j.until[branch]) {
+			at.silent |= 1 << branch
+			j.complete(at)
+		}
+	}
+}
+
+// makeRoom keeps to the bounds. Keys of barriers that have ended give way only where they take more than half of the room: who answers to one that is
+// forgotten opens another barrier, which takes room as well.
+func (j *join) makeRoom(b *stage.Batch) {
+	for len(j.open) > j.maxPending || j.bytes > j.maxBytes {
+		if len(j.open) <= j.maxPending && j.remembered > j.maxBytes/2 {
+			j.forgetOne()
+		} else {
+			j.early(b, j.oldest(), evicted)
+		}
+	}
 }
 
 // Flush ends the barriers that have waited too long; all of them at the end.
@@ -274,16 +290,26 @@ func (j *join) early(b *stage.Batch, at *barrier, why outcome) {
 		j.emit(b, at, why)
 		return
 	}
-	for len(j.forget) >= j.pending {
+	for len(j.forget) >= j.maxPending {
 		j.forgetOne()
 	}
 	j.ended[at.key] = b.Now.UnixNano() + int64(j.deadline)
 	j.forget = append(j.forget, at.key)
+	j.remember(at.key)
 	j.emit(b, at, why)
 }
 
+// remember counts the key of a barrier that has ended.
+func (j *join) remember(key string) {
+	j.bytes += len(key)
+	j.remembered += len(key)
+}
+
 func (j *join) forgetOne() {
-	delete(j.ended, j.forget[0])
+	key := j.forget[0]
+	j.bytes -= len(key)
+	j.remembered -= len(key)
+	delete(j.ended, key)
 	j.forget[0] = ""
 	j.forget = j.forget[1:]
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/test/replay"
@@ -162,6 +163,11 @@ func TestBarriers(t *testing.T) {
 			said:   []said{{0, 1, 1, 1, []string{"x", `{"id":"y","source":"s","type":"t","message":"` + strings.Repeat("y", 90) + `"}`}}},
 			want:   []string{"0: x evicted answered=a missing=b", "0: y evicted answered=a missing=b"},
 		},
+		"no room for its keys": { // without them it has 450 bytes
+			change: func(j *config.Join) { j.Key, j.MaxBytes = "event.subject", 700 },
+			said:   []said{{0, 1, 1, 1, []string{ofKey("x", "t", strings.Repeat("x", 200)), ofKey("y", "t", strings.Repeat("y", 200))}}},
+			want:   []string{"0: x evicted answered=a missing=b"},
+		},
 		"pairs": {
 			change: pairs,
 			said: []said{
@@ -205,19 +211,81 @@ func TestBarriers(t *testing.T) {
 	}
 }
 
-// TestLargeBarriers: a barrier ends before its result is more than a message, and what does not fit into it is a dead letter as it came.
+// TestLargeBarriers: a barrier ends before it holds more than its result may have, and the answer that does not fit into it is a dead letter as it came. A
+// list of answers that fit is a message that a server takes with the usual max_payload.
 func TestLargeBarriers(t *testing.T) {
-	in, _ := start(t, nil)
-	large := fmt.Sprintf(`{"id":"a","source":"s","type":"t","body":%q}`, strings.Repeat("x", 250<<10))
-	steps := in.Run([]replay.Message{
-		said{branch: 0, stored: 1, newest: 1, until: 1, events: []string{large}}.message(),
-		said{branch: 1, stored: 2, newest: 1, until: 1, events: []string{large}}.message(),
-	})
-	if got := results(steps); len(got) != 1 || !strings.HasPrefix(got[0], "1: a evicted answered=") {
-		t.Errorf("results %q", got)
+	for name, c := range map[string]struct {
+		bytes int // of the body of each answer
+		want  string
+		late  bool
+	}{
+		"too large together": {maxAnswers/2 + 1, "1: a evicted answered=a missing=b", true},
+		"just small enough":  {maxAnswers/2 - 100, "1: a complete answered=a,b", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, _ := start(t, func(j *config.Join) { j.Merge = config.JoinCollect })
+			large := fmt.Sprintf(`{"id":"a","source":"s","type":"t","body":%q}`, strings.Repeat("x", c.bytes))
+			steps := in.Run([]replay.Message{
+				said{branch: 0, stored: 1, newest: 1, until: 1, events: []string{large}}.message(),
+				said{branch: 1, stored: 2, newest: 1, until: 1, events: []string{large}}.message(),
+			})
+			if diff := cmp.Diff([]string{c.want}, results(steps)); diff != "" {
+				t.Errorf("results (-want +got):\n%s", diff)
+			}
+			if late := strings.Contains(strings.Join(steps[1].Text, "\n"), reasonLate); late != c.late {
+				t.Errorf("the second answer is late: %t", late)
+			}
+			if size := proto.Size(steps[1].Produced[0].Event); size < c.bytes || size > 1<<20 {
+				t.Errorf("the result has %d bytes", size)
+			}
+		})
 	}
-	if text := strings.Join(steps[1].Text, "\n"); !strings.Contains(text, reasonLate) {
-		t.Errorf("the second answer: %s", text)
+}
+
+// TestKeysTakeRoom: keys of barriers that have ended are remembered for a deadline, as long as there is room.
+func TestKeysTakeRoom(t *testing.T) {
+	j := newTestJoin(t)
+	j.maxBytes = 10_000
+	in := replay.New(t, j)
+	for i := range 200 { // each barrier waits for its deadline
+		id := fmt.Sprintf("%0200d", i)
+		in.Run([]replay.Message{said{0, 1 + float64(i)/20, 1, .5, []string{id}}.message()})
+		held, keys := 0, 0
+		for _, b := range j.open {
+			held += len(b.key) + b.bytes
+		}
+		for key := range j.ended {
+			keys += len(key)
+		}
+		if j.bytes != held+keys || j.remembered != keys || j.bytes > j.maxBytes {
+			t.Fatalf("after %d events: %d bytes, of which %d are remembered; want %d and %d, and no more than %d", i+1, j.bytes, j.remembered, held+keys, keys, j.maxBytes)
+		}
+	}
+	if len(j.ended) == 0 || len(j.ended) == 200-len(j.open) {
+		t.Errorf("%d keys are remembered, %d barriers are open: want some, and not all", len(j.ended), len(j.open))
+	}
+	again := newTestJoin(t)
+	again.maxBytes = j.maxBytes
+	in.Move(again)
+	if again.bytes != j.bytes || again.remembered != j.remembered {
+		t.Errorf("restored: %d bytes, %d remembered, want %d and %d", again.bytes, again.remembered, j.bytes, j.remembered)
+	}
+}
+
+// TestMergeOfLinks: the links of both answers are in the result, once, and are no conflict.
+func TestMergeOfLinks(t *testing.T) {
+	link := func(id string) *eventv1.Link { return &eventv1.Link{EventId: id} }
+	to := &eventv1.Event{Correlation: &eventv1.Correlation{Links: []*eventv1.Link{link("1"), link("2")}}}
+	from := &eventv1.Event{Correlation: &eventv1.Correlation{Links: []*eventv1.Link{link("2"), link("3")}}}
+	before := proto.CloneOf(from)
+	if conflicts := mergeInto(to, from); len(conflicts) > 0 {
+		t.Errorf("conflicts %v", conflicts)
+	}
+	if got := len(to.GetCorrelation().GetLinks()); got != 3 {
+		t.Errorf("%d links, want 3", got)
+	}
+	if !proto.Equal(before, from) {
+		t.Error("the other answer is changed")
 	}
 }
 
@@ -244,6 +312,24 @@ func TestMerge(t *testing.T) {
 	}
 	if e.GetSubject() != "sub" || e.GetSeverityNumber() != 17 {
 		t.Errorf("subject %q severity %d, want what b added and what a said", e.GetSubject(), e.GetSeverityNumber())
+	}
+}
+
+// TestJoinOfJoins: how the barrier of a join before this one ended is not how this one did, and is no conflict.
+func TestJoinOfJoins(t *testing.T) {
+	in, _ := start(t, nil)
+	answer := func(n int, silent, conflicts string) string {
+		return fmt.Sprintf(`{"id":"x","source":"s","type":"t","attributes":{"n":%d,"join.result":%q,"join.answered":"c","join.silent":%q,"join.conflicts":%q,"join.c.ms":7}}`, n, "so "+silent, silent, conflicts)
+	}
+	steps := in.Run([]replay.Message{
+		said{0, 1, 1, 1, []string{answer(1, "d", "body")}}.message(), said{1, 2, 1, 1, []string{answer(1, "e", "type")}}.message(),
+	})
+	got := attributes(steps[1].Produced[0].Event)
+	for _, key := range []string{"join.a.ms", "join.b.ms"} {
+		delete(got, key)
+	}
+	if diff := cmp.Diff(map[string]string{"n": "1", "join.result": "complete", "join.answered": "a,b", "join.c.ms": "7"}, got); diff != "" {
+		t.Errorf("attributes (-want +got):\n%s", diff)
 	}
 }
 

@@ -24,22 +24,14 @@ func mergeInto(to, from *eventv1.Event) (conflicts []string) {
 	to.Enrichment = mergeEnrichment(to.GetEnrichment(), from.GetEnrichment())
 	if to.GetCorrelation() != nil && from.GetCorrelation() != nil {
 		to.Correlation.Links = union(to.GetCorrelation().GetLinks(), from.GetCorrelation().GetLinks())
-		from = withoutLinks(from)
 	}
 	return append(conflicts, mergeFields(to.ProtoReflect(), from.ProtoReflect(), "")...)
-}
-
-// withoutLinks is e without the links of its correlation, which are merged already.
-func withoutLinks(e *eventv1.Event) *eventv1.Event {
-	e = proto.CloneOf(e)
-	e.Correlation.Links = nil
-	return e
 }
 
 // ingestTime is when the pipeline first stored an event.
 const ingestTime = "ingest_time_unix_nano"
 
-// mergeFields merges fields that hold one value, and the messages below the event field by field; path names it.
+// mergeFields merges fields that hold one value, and the messages below the event field by field; path names it. Lists are merged already.
 func mergeFields(to, from protoreflect.Message, path string) (conflicts []string) {
 	fields := from.Descriptor().Fields()
 	for i := range fields.Len() { // in the order of the schema

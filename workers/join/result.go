@@ -2,6 +2,7 @@ package join
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -43,6 +44,9 @@ func (j *join) result(b *barrier, why outcome) *eventv1.Event {
 	if j.merge == config.JoinCollect {
 		to = collect(answers)
 	} else {
+		for _, a := range answers {
+			a.Attributes = slices.DeleteFunc(a.GetAttributes(), endedBefore)
+		}
 		for _, from := range answers[1:] {
 			conflicts = append(conflicts, mergeInto(to, from)...)
 		}
@@ -69,6 +73,15 @@ func (j *join) result(b *barrier, why outcome) *eventv1.Event {
 		}
 	}
 	return to
+}
+
+// endedBefore says whether an attribute tells how a barrier of a join before this one ended.
+func endedBefore(kv *eventv1.KeyValue) bool {
+	switch kv.GetKey() {
+	case attributeResult, attributeAnswered, attributeSilent, attributeMissing, attributeConflicts, attributeApart:
+		return true
+	}
+	return false
 }
 
 // apart is the time between the first and the last of some events, by their own times; known = there are several, and all have one.

@@ -42,6 +42,7 @@ func (j *join) state(c *state.Codec) {
 		state.Int(c, &at)
 		if c.Reading() {
 			j.ended[*key] = at
+			j.remember(*key)
 		}
 	})
 	c.Check(len(j.ended) == len(j.forget), "a key that ended twice")
@@ -60,11 +61,7 @@ func (j *join) barrier(c *state.Codec, b *barrier) {
 	state.Slice(c, &b.answers, func(a *answer) {
 		state.Int(c, &a.branch)
 		state.Int(c, &a.took)
-		text := string(a.event)
-		c.String(&text)
-		if c.Reading() {
-			a.event = []byte(text)
-		}
+		c.Bytes(&a.event)
 		c.Check(a.branch >= 0 && a.branch < len(j.branches), "a branch")
 	})
 }
@@ -78,7 +75,7 @@ func (j *join) restored(c *state.Codec, open []*barrier) {
 			b.answered |= 1 << a.branch
 			b.bytes += len(a.event)
 		}
-		j.bytes += b.bytes
+		j.bytes += len(b.key) + b.bytes
 		j.open[b.key] = b
 		for i := range j.waiting {
 			b.places[i] = -1

@@ -74,12 +74,7 @@ func checkHTTP(c *config.HTTPSink) error {
 	case c.Timeout <= 0:
 		return fmt.Errorf("sink.http.timeout: is %s, must be positive", c.Timeout.D())
 	}
-	for i, h := range c.Headers {
-		if h.Name == "" || (h.Value == "") == (h.ValueFile == "") {
-			return fmt.Errorf("sink.http.headers[%d]: needs a name, and one of value, valueFile", i)
-		}
-	}
-	return nil
+	return config.CheckHeaders(c.Headers, "sink.http.headers")
 }
 
 func checkNATS(c *config.NATSSink) error {

@@ -27,7 +27,7 @@ func (factory) New(s stage.Settings) (stage.Stage, error) {
 	if s.Config.Sink == nil {
 		return nil, errors.New("stage config: sink is missing")
 	}
-	if err := errors.Join(check(s.Config.Sink), s.Config.Breaker.Check()); err != nil {
+	if err := check(s.Config.Sink); err != nil {
 		return nil, err
 	}
 	switch c := s.Config.Sink; {

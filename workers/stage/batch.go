@@ -116,8 +116,8 @@ type Batch struct {
 	// only: a backlog of the partitions of one stage is read one after another. Where the lanes of the stage before
 	// write to all partitions (config.Output.Repartition), each pair of partition and lane has a number of its own.
 	Partition int
-	// Newest bounds the events in the time of the ingress: none came of a message that it stored later. Zero = unknown; it is known to the
-	// first stage of a worker whose inputs carry watermarks (Watermarked).
+	// Newest is a time of the ingress: no event of the batch came of a message that the ingress stored later. Zero = unknown. Only the first stage of a
+	// worker knows it, where its inputs carry watermarks (Watermarked).
 	Newest time.Time
 
 	decisions []Decision

@@ -126,16 +126,18 @@ type Snapshotter interface {
 	Restore(b []byte) error
 }
 
-// Watermarked is implemented by stages that must know when an input has nothing more to say about an event. The planner has all
-// stages before such a one tell how far they are (config.Output.Watermarks). Only the first stage of a worker is told.
+// Watermarked is implemented by stages that must know when an input has nothing more to say about an event. The planner has all stages
+// before such a one say how far they are (config.Output.Watermarks). Only the first stage of a worker hears of it.
 type Watermarked interface {
-	// Watermark is called behind Process for each message of an input, for those without events too, in stream order, and once for each
-	// input when the lane begins. until is the watermark of the input: what came of messages that the ingress stored until then has come,
-	// as far as it comes to this lane; zero = unknown. Events of a Batch whose Newest is not later than until are complete on this input.
-	// b holds no events; Watermark may only produce. The engine calls it like Process.
+	// Watermark is called behind Process for each message of an input, for those without events too, in stream order; once for each input
+	// when the lane begins; and for the first input behind a Flush that made something while the stage held events back. The engine calls it like
+	// Process. b holds no events; Watermark may only produce.
 	//
-	// A stage that holds events back says up to where it holds none: nothing came with an earlier watermark that it may still emit. Zero = it holds
-	// none at all. Its outputs do not say that they are further.
+	// until is the watermark of the input: all events for this lane have come that came of messages which the ingress stored until then.
+	// Zero = unknown. So the input has nothing more to say about the events of a Batch whose Newest is not later than until.
+	//
+	// A stage that holds events back returns a watermark that none of these came before: its outputs promise no more than that. Zero = it
+	// holds none.
 	Watermark(ctx context.Context, input int, until time.Time, b *Batch) (complete time.Time, err error)
 }
 

@@ -100,7 +100,8 @@ func (c *Client) stored(ctx context.Context, stream string, get api.JSApiMsgGetR
 	return response.Message, nil
 }
 
-// eventsOf is how many events a message holds: as its header says, else as its body shows.
+// eventsOf is how many events a message holds: as its header says, else as its body shows. A marker, whose header says 0, counts as one: the stages on
+// the way to a join have to pass it on, so that its lag must wake one that sleeps.
 func eventsOf(header, body []byte) int64 {
 	var h nats.Header
 	if len(header) > 0 {

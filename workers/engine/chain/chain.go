@@ -122,7 +122,6 @@ func New(o *Options) *Chain {
 		panics: o.Panics, suspects: o.Suspects,
 		instances: make([]instance, len(g.Nodes)), scratch: make([]scratch, len(g.Nodes)), last: make([]uint64, len(o.Inputs)),
 	}
-	c.watermarks = newWatermarks(o.Inputs, o.Lanes, c.partitions)
 	c.maxPayload.Store(o.MaxPayload)
 	return c
 }

@@ -78,6 +78,10 @@ func (c *Chain) flushNodes(ctx context.Context, cur *cursor, nodes []*Node, fina
 		if !c.children(ctx, cur, n, slices.Clone(sr.made)) { // the stages downstream of the cut may be at it when sr.made is used again
 			return false
 		}
+		// What it held back may have left, and while nothing comes nobody else asks up to where it holds nothing.
+		if n == c.head && c.watermarks.held > 0 && len(sr.produced) > 0 && !c.tellStage(ctx, cur) {
+			return false
+		}
 	}
 	return true
 }

@@ -7,25 +7,35 @@ import (
 	"millrace.dev/millrace/workers/config"
 )
 
-// partition is the partition that the stage before gave a message: the last token of its subject (see
-// outletsOf). Where several lanes write to a partition, each of them counts as one: what they write is in order
-// for itself. Whoever publishes at the ingress may use a number there for something else.
+// partition is the partition that the stage before gave a message. Where several lanes write to a partition, each of them counts as one: what
+// they write is in order for itself.
 func (c *Chain) partition(m *Message) int {
 	in := &c.inputs[m.Input]
-	if in.From == config.Ingress {
+	if in.From == config.Ingress { // whoever publishes there may use a number for something else
 		return noPartition
 	}
-	rest, last := cutLast(m.Subject)
-	n, ok := c.number(last)
-	if !in.Repartitioned || !ok {
-		return n
-	}
-	_, last = cutLast(rest)
-	q, ok := c.number(last)
-	if !ok {
+	partition, lane, ok := c.wrote(in, m.Subject)
+	switch {
+	case !ok:
 		return noPartition
+	case in.Repartitioned:
+		return partition*c.partitions + lane
 	}
-	return q*c.partitions + n
+	return partition
+}
+
+// wrote reads off the end of a subject which partition a message is of and, where several lanes write to one, which lane has written it
+// (see outletsOf).
+func (c *Chain) wrote(in *Input, subject string) (partition, lane int, ok bool) {
+	rest, last := cutLast(subject)
+	if in.Repartitioned {
+		if lane, ok = c.number(last); !ok {
+			return noPartition, lane, false
+		}
+		_, last = cutLast(rest)
+	}
+	partition, ok = c.number(last)
+	return partition, lane, ok
 }
 
 // cutLast cuts the last token off a subject.

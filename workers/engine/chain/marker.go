@@ -5,7 +5,8 @@ import (
 	"millrace.dev/millrace/workers/event/frame"
 )
 
-// Marker is a message without events for an outlet of frames: it is there for its headers. It reaches as far as everything is stored, and as the outlet did.
+// Marker makes a message without events for an outlet of frames: readers take its headers. reach is up to where everything is stored without it, and
+// never less than the last message of the outlet reached.
 func (c *Chain) Marker(at *Outlet, reach []progress.Position) *Output {
 	o := &Output{frame: c.writer(), Subject: at.Subject, Reach: reach}
 	o.frame.Begin(frame.Header{})

@@ -37,13 +37,20 @@ func (c *Chain) produce(cur *cursor, n *Node, made []product, kept []event.Event
 
 // produceDead publishes a new event as a dead letter, unless it is stored already.
 func (c *Chain) produceDead(cur *cursor, n *Node, e *event.Event, p *product) {
-	tl := &cur.s.Tallies[n.Index]
-	tl.Produced = addTo(tl.Produced, config.PortDeadLetter, 1)
 	if where, _ := c.went(cur, n); where == progress.Stored {
+		tl := &cur.s.Tallies[n.Index]
+		tl.Produced = addTo(tl.Produced, config.PortDeadLetter, 1)
 		return
 	}
+	c.deadLetterNew(cur, n, e, p.reason, p.err)
+}
+
+// deadLetterNew publishes a new event to the dead letters.
+func (c *Chain) deadLetterNew(cur *cursor, n *Node, e *event.Event, reason string, err error) {
+	tl := &cur.s.Tallies[n.Index]
+	tl.Produced = addTo(tl.Produced, config.PortDeadLetter, 1)
 	tl.DeadLettered-- // which counts received events
-	c.deadLetter(cur, n, e, p.reason, p.err, 1)
+	c.deadLetter(cur, n, e, reason, err, 1)
 }
 
 // publishNew publishes a new event on the port of a number, unless it is stored already. It says whether it left on port out.
@@ -58,9 +65,7 @@ func (c *Chain) publishNew(cur *cursor, n *Node, e *event.Event, m *eventv1.Even
 	}
 	if p := n.Ports.stored[number]; p >= 0 && where != progress.Stored {
 		if err := c.publishMade(cur, n, p, e, m); err != nil {
-			tl.Produced = addTo(tl.Produced, config.PortDeadLetter, 1)
-			tl.DeadLettered-- // which counts received events
-			c.deadLetter(cur, n, e, reasonTooLarge, err, 1)
+			c.deadLetterNew(cur, n, e, reasonTooLarge, err)
 			return false
 		}
 	}

@@ -126,6 +126,8 @@ func (c *Chain) through(ctx context.Context, cur *cursor) bool {
 	events := c.memory.events
 	work := func(cur *cursor) bool {
 		cur.s.Tallies[0].Events += int64(len(cur.bad))
+		made := &c.scratch[c.head.Index].produced // of the message before: what is made now is counted from 0, whoever had that one
+		*made = emptied(*made)
 		if len(events) > 0 && !c.node(ctx, cur, c.head, events) {
 			return false
 		}

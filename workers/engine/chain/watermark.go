@@ -17,7 +17,6 @@ import (
 // watermarks follow how far the inputs have come in the time of the ingress, where the planner has asked for that
 // (config.Input.Writers). The watermark of an input is the least of those who write to it.
 type watermarks struct {
-	on     bool
 	writer [][]int64 // the watermark of each writer, by input
 	newest int64     // no event so far came of a later message of the ingress
 	held   int64     // up to where the first stage holds nothing back; 0 = it holds nothing
@@ -32,7 +31,6 @@ func newWatermarks(inputs []Input, lanes, partitions int) watermarks {
 			n *= partitions
 		}
 		w.writer[i] = make([]int64, n)
-		w.on = w.on || n > 0
 	}
 	return w
 }
@@ -125,25 +123,15 @@ func (c *Chain) Writers(input int, filter string) (subjects []string) {
 	return subjects
 }
 
-// writerOf is the number of who wrote a message; -1 = of none that is known.
+// writerOf is the number of the writer of a message; -1 = of none that is known.
 func (c *Chain) writerOf(input int, subject string) int {
 	in, n := &c.inputs[input], len(c.watermarks.writer[input])
-	rest, last := cutLast(subject)
-	at, ok := c.number(last)
-	switch {
-	case !ok:
-		return -1
-	case in.Repartitioned && c.lanes == 1:
-		_, last = cutLast(rest)
-		q, ok := c.number(last)
-		if !ok {
-			return -1
-		}
-		at += q * in.Writers
-	case c.lanes > 1 && !in.Repartitioned: // the partition of the lane
-		at = 0
+	partition, lane, ok := c.wrote(in, subject)
+	at := lane
+	if c.lanes == 1 { // it reads all partitions
+		at += partition * in.Writers
 	}
-	if at >= n {
+	if !ok || lane >= in.Writers || at >= n {
 		return -1
 	}
 	return at
@@ -196,7 +184,7 @@ func (c *Chain) tellStage(ctx context.Context, cur *cursor) bool {
 	}
 	before := len(sr.produced)
 	sr.keep(&sr.batch, places{})
-	cur.at = progress.Position{Seq: cur.at.Seq}
+	cur.at = progress.Position{Seq: cur.at.Seq, Tick: cur.at.Tick}
 	sr.made = c.produce(cur, n, sr.produced[before:], emptied(sr.made))
 	return c.children(ctx, cur, n, slices.Clone(sr.made)) // the stages downstream of the cut may be at it when sr.made is used again
 }

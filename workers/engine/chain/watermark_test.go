@@ -151,6 +151,84 @@ func TestStageIsTold(t *testing.T) {
 	}
 }
 
+// TestPlaceOfWhatIsMadeAtAMarker: it does not depend on what was made of the messages before, which a worker that takes the lane over has not had.
+func TestPlaceOfWhatIsMadeAtAMarker(t *testing.T) {
+	place := func(messages ...chain.Message) progress.Position {
+		t.Helper()
+		var saw []string
+		r := newRig(t, fake{})
+		r.stateful, r.stages = true, []stage.Stage{told{fake: fake{process: func(b *stage.Batch) error {
+			for range 3 {
+				b.Produce(stage.NoParent, stage.Out, &eventv1.Event{Id: "made", Source: "s", Type: "t"})
+			}
+			return nil
+		}}, saw: &saw}}
+		r.inputs = []chain.Input{{From: "one/out", Stream: "IN", Writers: 1}}
+		r.open(nil)
+		for _, m := range messages {
+			r.next(m)
+		}
+		outputs := r.step.Pending[len(r.step.Pending)-1].Outputs
+		return outputs[len(outputs)-1].Reach[0]
+	}
+	before, marker := saying(t, 0, "one.0", progress.Mark{Until: 5, Newest: 6}, "a"), saying(t, 0, "one.0", progress.Mark{Until: 7, Newest: 7})
+	before.Sequence, marker.Sequence = 1, 2
+	if live, next := place(before, marker), place(marker); live != next {
+		t.Errorf("behind another message it is at %+v, for the next worker at %+v", live, next)
+	}
+}
+
+// TestFlushEndsWhatIsHeld: what a stage held back until a flush is stored then, and the outputs say so before another message comes.
+func TestFlushEndsWhatIsHeld(t *testing.T) {
+	var saw []string
+	held := int64(4)
+	s := &holding{told: told{saw: &saw}, held: &held}
+	s.flush = func(_ time.Time, _ bool, b *stage.Batch) error {
+		held = 0
+		b.Produce(stage.NoParent, stage.Out, &eventv1.Event{Id: "late", Source: "s", Type: "t"})
+		return nil
+	}
+	r := newRig(t, fake{})
+	r.stateful, r.stages = true, []stage.Stage{s}
+	r.inputs = []chain.Input{{From: "one/out", Stream: "IN", Writers: 1}}
+	r.open(nil)
+	r.next(saying(t, 0, "one.0", progress.Mark{Until: 9, Newest: 9}, "a"), saying(t, 0, "one.1", progress.Mark{Until: 9, Newest: 9}, "b"))
+	if got := r.chain.Mark(); got.Until != 4 {
+		t.Errorf("before the flush the lane says that it is at %d, want 4", got.Until)
+	}
+	r.step.Reset()
+	until := began.Add(5 * time.Second).UnixMilli()
+	got, ok := r.run(func(ctx context.Context) bool { return r.chain.FlushUntil(ctx, r.step, until) })
+	if !ok {
+		t.Fatal("the chain did not go on")
+	}
+	if all := strings.Join(got, "\n"); strings.Count(all, "late") != 5 || strings.Count(all, "at-9") != 1 {
+		t.Errorf("stored: %s", all)
+	}
+	if got := r.chain.Mark(); got.Until != 9 {
+		t.Errorf("behind the flush the lane says that it is at %d, want 9", got.Until)
+	}
+	tick := r.step.Pending[0].Outputs[0].Reach[0].Tick
+	if tick == 0 {
+		t.Error("what is made behind a flush has no place of its own")
+	}
+}
+
+// holding is a told that is flushed, and holds back until a time that changes.
+type holding struct {
+	told
+	held *int64
+}
+
+func (s *holding) Flush(_ context.Context, now time.Time, final bool, b *stage.Batch) error {
+	return s.flush(now, final, b)
+}
+
+func (s *holding) Watermark(ctx context.Context, input int, until time.Time, b *stage.Batch) (time.Time, error) {
+	s.told.held = *s.held
+	return s.told.Watermark(ctx, input, until, b)
+}
+
 // TestWhatIsHeldBackIsNotPast: a stage that holds events back bounds what its outputs say.
 func TestWhatIsHeldBackIsNotPast(t *testing.T) {
 	var saw []string

@@ -123,6 +123,10 @@ func (l *session) append(ctx context.Context, s *step) error {
 		return err
 	}
 	for t, events := range s.append.Dropped {
+		if events == 0 {
+			l.teller.unsaid(t.Number)
+			continue
+		}
 		s.Tallies[t.Node].Drop(t.Ports[t.Port], int64(events))
 		l.warnDropped(t, events)
 	}

@@ -17,14 +17,22 @@ func (l *session) flushIdle(ctx context.Context) (*step, bool) {
 	if !known || !l.chain.DueAt(until) {
 		return nil, true
 	}
+	s := l.spare()
+	if s == nil {
+		return nil, true
+	}
+	return s, l.chain.FlushUntil(ctx, &s.Step, until)
+}
+
+// spare is a step for what is made while nothing comes; nil = all are at work.
+func (l *session) spare() *step {
 	select {
 	case s := <-l.free:
 		s.reset()
 		l.working.Add(1)
-		ok := l.chain.FlushUntil(ctx, &s.Step, until)
-		return s, ok
+		return s
 	default:
-		return nil, true
+		return nil
 	}
 }
 
@@ -66,10 +74,5 @@ func (l *session) flushFinal(ctx context.Context, r flushRequest) (*step, bool) 
 	s.reset()
 	s.tellsAll = true
 	l.working.Add(1)
-	if !l.chain.Flushes() {
-		r.done <- nil
-		return s, true
-	}
-	ok := l.chain.FlushFinal(ctx, &s.Step, func(err error) { r.done <- err })
-	return s, ok
+	return s, l.chain.FlushFinal(ctx, &s.Step, func(err error) { r.done <- err })
 }

@@ -17,8 +17,8 @@ const (
 	tellEvery = 100 * time.Millisecond
 	// tellPace is the share of that for each subject, so that a lane with thousands of them does not store markers alone.
 	tellPace = 2 * time.Millisecond
-	// repeats is how often the last marker is stored again, after twice the time before each time: who brings several inputs into one order
-	// waits for a later message of each, and asks the server after two seconds only.
+	// repeats is how often the last marker is stored again where a reader merges several inputs (config.Output.Merged), each time after twice the
+	// time. The merge waits for a later message of each input, and takes the server's word for a quiet one only after two seconds.
 	repeats = 4
 )
 
@@ -38,9 +38,10 @@ type told struct {
 	// behind is the watermark of the last message.
 	behind int64
 	// reach is how far it reaches into each input: a marker reaches as far, or a step in doubt would be forgotten.
-	reach  []progress.Position
-	spoke  time.Time
-	speaks bool // in the step that is stored
+	reach []progress.Position
+	spoke time.Time
+	// speaks says that the step that is stored has messages for the outlet, unsaid that its marker is left out.
+	speaks, unsaid bool
 	// silent is how many messages in a row said nothing new.
 	silent int
 }
@@ -87,7 +88,7 @@ func (t *teller) add(c *chain.Chain, s *step) {
 		return
 	}
 	for _, o := range t.outlets {
-		o.speaks = false
+		o.speaks, o.unsaid = false, false
 	}
 	for _, p := range s.Pending {
 		if o := t.of(p); o != nil {
@@ -128,6 +129,9 @@ func (t *teller) of(p *chain.Pending) *told {
 	return t.byNumber[p.Outlet.Number]
 }
 
+// unsaid notes that the marker of the step is not stored on an outlet, because the stream is full. It is due again after a while.
+func (t *teller) unsaid(number int) { t.byNumber[number].unsaid = true }
+
 // stored notes what was told when a step is stored, and when the next marker is due.
 func (t *teller) stored(s *chain.Step) {
 	if t == nil {
@@ -137,6 +141,10 @@ func (t *teller) stored(s *chain.Step) {
 	for _, p := range s.Pending {
 		o := t.of(p)
 		if o == nil {
+			continue
+		}
+		if o.unsaid {
+			o.spoke = now
 			continue
 		}
 		last := p.Outputs[len(p.Outputs)-1]
@@ -174,12 +182,5 @@ func (l *session) tell() (*step, bool) {
 	if l.working.Load() > 0 {
 		return nil, true
 	}
-	select {
-	case s := <-l.free:
-		s.reset()
-		l.working.Add(1)
-		return s, true
-	default:
-		return nil, true
-	}
+	return l.spare(), true
 }

@@ -20,18 +20,21 @@ func (in *Input) Watermark(ctx context.Context, subject string, seq uint64, said
 	if in.Config.From == config.Ingress {
 		return in.ingressTime(ctx, subject, seq)
 	}
-	m, err := in.leader(ctx, map[string]any{"seq": seq + 1, "next_by_subj": subject})
-	if err == nil && m.Sequence == 0 {
-		m, err = in.leader(ctx, map[string]any{"last_by_subj": subject})
-	}
-	if err != nil || m.Sequence == 0 {
+	// The last one first: asked for second, it may be one that came in between, and says what is behind messages that nobody has taken.
+	last, err := in.leader(ctx, map[string]any{"last_by_subj": subject})
+	if err != nil || last.Sequence == 0 {
 		return 0, err
 	}
-	before, after := said(m.Header)
-	if m.Sequence > seq {
-		return before, nil
+	if last.Sequence <= seq {
+		_, after := said(last.Header)
+		return after, nil
 	}
-	return after, nil
+	next, err := in.leader(ctx, map[string]any{"seq": seq + 1, "next_by_subj": subject})
+	if err != nil || next.Sequence == 0 { // it was deleted since
+		return 0, err
+	}
+	before, _ := said(next.Header)
+	return before, nil
 }
 
 func (in *Input) ingressTime(ctx context.Context, subject string, seq uint64) (int64, error) {

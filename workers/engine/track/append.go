@@ -23,7 +23,8 @@ type queue struct {
 	sent     int    // how many are under way from next on
 	since    uint64 // the last message on the track that is not of the step
 	attempt  uint64
-	dropped  int // events that are left out
+	dropped  int  // events that are left out
+	silent   bool // a record without events is left out
 	failures int
 	failed   bool
 	due      int64 // Unix nanoseconds of the next look
@@ -56,10 +57,10 @@ func (a *Append) Add(t *Track, n int) []Record {
 	return q.records
 }
 
-// Dropped yields, since Reset or More, the tracks whose stream was full, and how many events are left out there.
+// Dropped yields, since Reset or More, the tracks whose stream was full, and how many events are left out there; 0 = a record without events is.
 func (a *Append) Dropped(yield func(t *Track, events int) bool) {
 	for i := range a.queues {
-		if q := &a.queues[i]; q.dropped > 0 && !yield(q.track, q.dropped) {
+		if q := &a.queues[i]; (q.dropped > 0 || q.silent) && !yield(q.track, q.dropped) {
 			return
 		}
 	}
@@ -117,6 +118,6 @@ func HeaderRoom(inputs []config.Input, ports []string, tells bool) int {
 
 const (
 	maxIdentity = 64 // of a stream, with what stands around it
-	maxPosition = 52 // three numbers
-	maxMark     = 96 // three times and the name of the header
+	maxPosition = 52 // three numbers, with what stands around them
+	maxMark     = 96 // three times of up to 19 digits, with the name of the header
 )

@@ -37,6 +37,13 @@ func (p *problems) set(log *slog.Logger, t *Track, reason string) {
 	}
 }
 
+// is says whether outputs to the stream of a track wait because of reason.
+func (p *problems) is(t *Track, reason string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.all[t.Stream].reason == reason
+}
+
 // clear ends all waiting, of whatever stage.
 func (p *problems) clear() {
 	p.mu.Lock()

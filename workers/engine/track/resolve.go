@@ -20,9 +20,13 @@ func (l *Log) answered(ctx context.Context, i int, q *queue, ack pubAck) (done b
 		q.track.noBatch = true
 		l.send(i, q)
 		return false, nil
-	case ack.full && q.track.Drop:
+	case ack.full && (q.track.Drop || q.saysOnly()):
 		for _, o := range q.records[q.next : q.next+q.sent] {
 			q.dropped += o.Events
+		}
+		q.silent = q.dropped == 0
+		if !l.problems.is(q.track, ack.problem) { // else others wait for it to end
+			l.problems.set(l.log, q.track, "")
 		}
 		return l.next(i, q), nil
 	default:
@@ -31,9 +35,14 @@ func (l *Log) answered(ctx context.Context, i int, q *queue, ack pubAck) (done b
 	}
 }
 
+// saysOnly says whether the record under way has no events: it is there for its headers, so nothing is lost without it, and a lane that has nothing
+// else to store does not wait for room.
+func (q *queue) saysOnly() bool { return len(q.records) == 1 && q.records[0].Events == 0 }
+
 // stored notes that what was sent of q is stored, the last of it as sequence, and sends what is next.
 func (l *Log) stored(i int, q *queue, sequence uint64) (done bool) {
 	q.track.Fence = sequence
+	l.problems.set(l.log, q.track, "")
 	return l.next(i, q)
 }
 
@@ -48,7 +57,6 @@ func (l *Log) next(i int, q *queue) (done bool) {
 	}
 	q.next += q.sent
 	q.failures = 0
-	l.problems.set(l.log, q.track, "")
 	if q.next < len(q.records) {
 		l.send(i, q)
 		return false

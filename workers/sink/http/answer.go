@@ -3,20 +3,16 @@ package http
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
+
+	"millrace.dev/millrace/workers/stage/call"
 )
 
 const (
-	// maxAnswer is how much of an answer is kept for people, and maxRead how much it is taken from; maxDrained is how much else is read so that
-	// the connection can be used again.
-	maxAnswer  = 256
-	maxRead    = 4 << 10
-	maxDrained = 64 << 10
+	// maxRead is how much of an answer is read for people, who are shown a part of it.
+	maxRead = 4 << 10
 	// maxWait bounds what a server may ask for.
 	maxWait = time.Hour
 )
@@ -60,14 +56,12 @@ func advice(status int) string {
 
 // judge says what an answer means: nil, a refusal, or the fault of the moment.
 func (s *Stage) judge(answer *http.Response) error {
-	defer answer.Body.Close() //nolint:errcheck // read only
-	text, _ := io.ReadAll(io.LimitReader(answer.Body, maxRead))
-	_, _ = io.CopyN(io.Discard, answer.Body, maxDrained)
+	text, _ := call.Read(answer, maxRead)
 	status := answer.StatusCode
 	if status >= 200 && status < 300 {
 		return nil
 	}
-	said := &refusal{status, short(s.hidden(printable(text), answer.Request.URL))}
+	said := &refusal{status, call.Short(s.hidden(call.Printable(string(text)), answer.Request.URL))}
 	if ofContent(status) {
 		return said
 	}
@@ -80,7 +74,7 @@ func (s *Stage) judge(answer *http.Response) error {
 	case status >= 300:
 		moved := fmt.Sprintf("the server answers %d and wants the events at another URL, which is not followed", status)
 		if s.settings.URLFile == "" {
-			moved += ": " + short(printable([]byte(answer.Header.Get("Location"))))
+			moved += ": " + call.Short(call.Printable(answer.Header.Get("Location")))
 		}
 		return errors.New(moved)
 	}
@@ -98,19 +92,4 @@ func (s *Stage) askedToWait(header string) {
 	if wait > 0 {
 		s.notBefore.Store(s.now().Add(min(wait, maxWait)).UnixNano())
 	}
-}
-
-// printable is the text of an answer on one line.
-func printable(text []byte) string {
-	return strings.Join(strings.FieldsFunc(strings.ToValidUTF8(string(text), "?"), func(r rune) bool {
-		return unicode.IsSpace(r) || !unicode.IsPrint(r)
-	}), " ")
-}
-
-// short cuts a text that is for people.
-func short(text string) string {
-	if len(text) <= maxAnswer {
-		return text
-	}
-	return strings.ToValidUTF8(text[:maxAnswer], "") + "..."
 }

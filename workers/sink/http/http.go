@@ -14,6 +14,7 @@ import (
 	"millrace.dev/millrace/workers/event/cloudevent"
 	"millrace.dev/millrace/workers/stage"
 	"millrace.dev/millrace/workers/stage/breaker"
+	"millrace.dev/millrace/workers/stage/call"
 )
 
 // reserve is how long before the deadline of a call it sends no other request.
@@ -41,12 +42,7 @@ func New(s stage.Settings) (*Stage, error) {
 	for _, in := range s.Config.Inputs {
 		made.streams = append(made.streams, in.Stream)
 	}
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 16, IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true}
-	made.client = &http.Client{
-		Transport: transport, Timeout: c.Timeout.D(),
-		// A redirect would send the events, and what the headers hold, to somebody else.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	made.client = call.NewClient(call.Options{Idle: 16, Timeout: c.Timeout.D()})
 	var err error
 	if made.breakers, err = breaker.NewSet(s.Config.Breaker, s.Now, s.Metrics); err != nil {
 		return nil, err

@@ -302,7 +302,6 @@ func TestClockThatIsSetBack(t *testing.T) {
 	})
 }
 
-// TestTimeout: a server that does not answer is waited for no longer, and blames nobody.
 // TestBreaker: a server that fails is not asked for a while, and nothing is lost: the lane waits and says why.
 func TestBreaker(t *testing.T) {
 	down := true
@@ -338,6 +337,7 @@ func TestBreaker(t *testing.T) {
 	}
 }
 
+// TestTimeout: a server that does not answer is waited for no longer, and blames nobody.
 func TestTimeout(t *testing.T) {
 	release := make(chan struct{})
 	_, c := serve(t, func(http.ResponseWriter, []string) int { <-release; return 0 })

@@ -11,13 +11,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/zeebo/xxh3"
 
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/stage/call"
 )
 
 // secretPrefix stands before a secret in the form of Standard Webhooks, which is base64 then.
@@ -125,9 +125,9 @@ func signature(key, id, at string, body []byte) string {
 }
 
 func secret(file string) (string, error) {
-	content, err := os.ReadFile(file)
+	value, err := call.Secret(file)
 	if err != nil {
 		return "", fmt.Errorf("read a secret of the sink: %w", err)
 	}
-	return strings.TrimSpace(string(content)), nil
+	return value, nil
 }

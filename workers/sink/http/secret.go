@@ -5,14 +5,14 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+
+	"millrace.dev/millrace/workers/stage/call"
 )
 
 // said is the error of a request without an answer. It has no more than the host of the URL: what follows may be secret, and logs and
 // conditions have the text.
 func (s *Stage) said(err error, to *url.URL) error {
-	if with := (*url.Error)(nil); errors.As(err, &with) {
-		err = with.Err
-	}
+	err = call.WithoutURL(err)
 	if s.settings.URLFile == "" {
 		return fmt.Errorf("%s: %w", to.Host, err)
 	}

@@ -17,7 +17,7 @@ type Breaker struct {
 	target    string
 	now       func() time.Time
 	slowAfter time.Duration
-	metrics   *Metrics
+	metrics   *metrics
 
 	// mu is held while calls are allowed and counted, so that no other changes the state in between.
 	mu sync.Mutex
@@ -27,8 +27,8 @@ type Breaker struct {
 	circuit, slow circuitbreaker.CircuitBreaker[any]
 }
 
-// New makes the breaker of a target; nil without settings.
-func New(c *config.Breaker, target string, now func() time.Time, m *Metrics) *Breaker {
+// newBreaker makes the breaker of a target; nil without settings.
+func newBreaker(c *config.Breaker, target string, now func() time.Time, m *metrics) *Breaker {
 	if c == nil {
 		return nil
 	}

@@ -7,15 +7,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics are of all breakers of a stage.
-type Metrics struct {
+// metrics are of all breakers of a stage.
+type metrics struct {
 	states               *prometheus.GaugeVec
 	transitions, refused *prometheus.CounterVec
 }
 
-// NewMetrics registers the metrics.
-func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
-	m := &Metrics{
+// newMetrics registers the metrics.
+func newMetrics(r prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
 		states: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "millrace_breaker_state", Help: "1 for the state that the circuit breaker of a target is in: closed, open or half_open.",
 		}, []string{"target", "state"}),
@@ -35,12 +35,12 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 }
 
 // changed counts a transition.
-func (m *Metrics) changed(target string, to circuitbreaker.State) {
+func (m *metrics) changed(target string, to circuitbreaker.State) {
 	m.transitions.WithLabelValues(target, label(to)).Inc()
 	m.state(target, to)
 }
 
-func (m *Metrics) state(target string, now circuitbreaker.State) {
+func (m *metrics) state(target string, now circuitbreaker.State) {
 	for _, s := range []circuitbreaker.State{circuitbreaker.ClosedState, circuitbreaker.OpenState, circuitbreaker.HalfOpenState} {
 		value := 0.0
 		if s == now {

@@ -1,7 +1,6 @@
 package breaker
 
 import (
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,10 +12,8 @@ import (
 type Set struct {
 	settings *config.Breaker
 	now      func() time.Time
-	metrics  *Metrics
-
-	mu  sync.Mutex
-	all []*Breaker
+	metrics  *metrics
+	all      []*Breaker
 }
 
 // NewSet makes breakers with these settings; without settings there are none, and every call goes through.
@@ -26,25 +23,21 @@ func NewSet(c *config.Breaker, now func() time.Time, r prometheus.Registerer) (*
 		return s, nil
 	}
 	var err error
-	s.metrics, err = NewMetrics(r)
+	s.metrics, err = newMetrics(r)
 	return s, err
 }
 
-// Of is the breaker of a target, which has one name in errors and metrics.
+// Of makes the breaker of a target, which has one name in errors and metrics. It is called before the stage starts.
 func (s *Set) Of(target string) *Breaker {
-	b := New(s.settings, target, s.now, s.metrics)
+	b := newBreaker(s.settings, target, s.now, s.metrics)
 	if b != nil {
-		s.mu.Lock()
 		s.all = append(s.all, b)
-		s.mu.Unlock()
 	}
 	return b
 }
 
 // Notes say which breakers are not closed.
 func (s *Set) Notes() (notes []string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, b := range s.all {
 		if note := b.Note(); note != "" {
 			notes = append(notes, note)

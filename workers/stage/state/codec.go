@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -201,6 +202,16 @@ func (c *Codec) String(v *string) {
 		return
 	}
 	*v = string(c.take(uint64(n)))
+}
+
+// Bytes writes or reads bytes, in the form of String. Those that were read have memory of their own.
+func (c *Codec) Bytes(v *[]byte) {
+	n := c.Len(len(*v))
+	if !c.reading {
+		c.b = append(c.b, *v...)
+		return
+	}
+	*v = bytes.Clone(c.take(uint64(n)))
 }
 
 // Text writes or reads a text that comes again and again: it is written once. Those that were read share their memory.

@@ -30,6 +30,7 @@ type all struct {
 	Yes   bool
 	Text  []string
 	Names []string
+	Raw   []byte
 	Map   map[string]int
 	Event *eventv1.Event
 	None  *eventv1.Event
@@ -48,6 +49,7 @@ func (a *all) state(c *state.Codec) {
 	c.Bool(&a.Yes)
 	state.Slice(c, &a.Text, c.Text)
 	state.Slice(c, &a.Names, c.String)
+	c.Bytes(&a.Raw)
 	if c.Reading() {
 		a.Map = map[string]int{}
 	}
@@ -71,7 +73,7 @@ func example() *all {
 	first.Next, second.Next, second.Alone = second, first, second
 	return &all{
 		I64: math.MinInt64, I8: -128, U16: math.MaxUint16, U64: math.MaxUint64, F64: math.Inf(-1), F32: -0.5, Hash: 1, Yes: true,
-		Text: []string{"a", "b", "a", "", "a"}, Names: []string{"x", ""}, Map: map[string]int{"a": -1, "b": 2, "c": 0},
+		Text: []string{"a", "b", "a", "", "a"}, Names: []string{"x", ""}, Raw: []byte{0, 0xff}, Map: map[string]int{"a": -1, "b": 2, "c": 0},
 		Event: &eventv1.Event{Id: "e"}, Ring: first,
 	}
 }

@@ -9,21 +9,21 @@ import (
 // BreakerSpecApplyConfiguration represents a declarative configuration of the BreakerSpec type for use
 // with apply.
 //
-// BreakerSpec is a circuit breaker: it keeps a stage from asking what does not answer.
+// BreakerSpec is a circuit breaker: the stage does not call a server or a subject for a while that does not answer.
 type BreakerSpecApplyConfiguration struct {
-	// failureRatio is the part of the calls in a window that fail which opens the breaker. Default: "0.5".
+	// failureRatio opens the breaker: this part of the calls in a window fail. Default: "0.5".
 	FailureRatio *string `json:"failureRatio,omitempty"`
-	// slowAfter is how long a call takes that counts as slow, 1ms to 1m. Default: none does.
+	// slowAfter is the time from which on a call counts as slow, 1ms to 1m. Default: no call is slow.
 	SlowAfter *v1.Duration `json:"slowAfter,omitempty"`
-	// slowRatio is the part of the calls in a window that are slow which opens the breaker. Default: "0.8".
+	// slowRatio opens the breaker as well: this part of the calls in a window are slow. Default: "0.8".
 	SlowRatio *string `json:"slowRatio,omitempty"`
 	// window in which calls are counted, 1s to 10m. Default: 10s.
 	Window *v1.Duration `json:"window,omitempty"`
-	// minCalls in a window before the breaker may open. Default: 20.
+	// minCalls is how many calls a window needs before the breaker may open. Default: 20.
 	MinCalls *int32 `json:"minCalls,omitempty"`
 	// openFor is how long the breaker is open before trial calls, 100ms to 10m. Default: 5s.
 	OpenFor *v1.Duration `json:"openFor,omitempty"`
-	// trialCalls go through when it was open for so long; they close it or open it again. Default: 5.
+	// trialCalls is how many calls go through after openFor: they close the breaker or open it again. Default: 5.
 	TrialCalls *int32 `json:"trialCalls,omitempty"`
 }
 
