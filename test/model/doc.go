@@ -4,7 +4,7 @@
 //
 // Nothing here uses the code of stages. What a stage promises is written down a second time, from its page in docs/stages.
 //
-//	go test ./test/model                                             # 60 pipelines, and 6 with a fork and a join
+//	go test ./test/model                                             # 200 pipelines, and 6 with a fork and a join
 //	go test ./test/model -args -seeds 5000 -fork-seeds 500           # make model
 //	go test ./test/model -args -seed 17                              # one of them
 //	go test ./test/model -run TestForksComeTogether -args -fork 17   # one with a fork
