@@ -72,6 +72,8 @@ type shape struct {
 	// last are the stages that read last, and what they read is the output of the stage read.
 	last []string
 	read string
+	// reads is how many events the last stages read for each that is published; 0 = 1.
+	reads int
 	// settle counts the events of the run in what is stored.
 	settle func(ctx context.Context, t *trial, p *publisher, n int, row *Row) error
 	// chained has all stages run in the workers of the first one, and store nothing in between.
@@ -169,7 +171,7 @@ func (b *bench) run(ctx context.Context) error {
 		b.report.Rows = append(b.report.Rows, *row)
 		b.say("%s: %.0f events/s", s.name, row.EventsPerSecond)
 	}
-	return nil
+	return b.runKinds(ctx)
 }
 
 // trial is one row while it is measured.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -23,7 +24,7 @@ func TestMain(m *testing.M) {
 func TestRows(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "bench.json")
 	err := run(t.Context(), []string{
-		"-events", "100000", "-json-events", "2000", "-steady-seconds", "1s", "-steady-rate", "2000", "-out", out, "-dir", t.TempDir(),
+		"-rows", strings.Join(rowNames[:], ","), "-events", "100000", "-json-events", "2000", "-steady-seconds", "1s", "-steady-rate", "2000", "-out", out, "-dir", t.TempDir(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -86,6 +87,38 @@ func TestCosts(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff([][3]int{{1, 2, 8}, {2, 4, 1}}, rows); diff != "" {
+		t.Errorf("rows, -want +got:\n%s", diff)
+	}
+}
+
+// TestKinds measures some kinds for a moment: each event is counted once, and the cost is told beside that of a stage that does nothing.
+func TestKinds(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "bench.json")
+	rows := []string{passRow, "route", "join", "gather-lists", "sink-file"}
+	err := run(t.Context(), []string{"-rows", strings.Join(rows[1:], ","), "-events", "100000", "-out", out, "-dir", t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var report Report
+	if err := json.Unmarshal(data, &report); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for i := range report.Kinds {
+		k := &report.Kinds[i]
+		got = append(got, k.Name)
+		if k.Events != 100_000 || k.Lost != 0 || k.Duplicated != 0 {
+			t.Errorf("%s: %d lost, %d doubled of %d", k.Name, k.Lost, k.Duplicated, k.Events)
+		}
+		if k.EventsPerSecond <= 0 || k.Worker <= 0 || k.OfPass <= 0 || k.PeakMB <= 0 {
+			t.Errorf("%+v", *k)
+		}
+	}
+	if diff := cmp.Diff(rows, got); diff != "" {
 		t.Errorf("rows, -want +got:\n%s", diff)
 	}
 }

@@ -86,7 +86,7 @@ func parse(args []string) (options, error) {
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
-	all, out := rowNames[:], "dist/bench.json"
+	all, out := append(rowNames[:], kindNames()...), "dist/bench.json"
 	if o.cost {
 		all, out = costNames(), "dist/bench-cost.json"
 	}

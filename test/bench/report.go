@@ -14,6 +14,8 @@ import (
 // Report is dist/bench.json.
 type Report struct {
 	Rows []Row `json:"rows"`
+	// Kinds says what a stage of each kind costs beside one that does nothing.
+	Kinds []Kind `json:"kinds,omitempty"`
 	// Ratios are of events per second; those with "cpu" are of CPU per event, which says more
 	// when the machine was not quiet.
 	Ratios  map[string]float64 `json:"ratios"`
@@ -122,6 +124,16 @@ func writeJSON(file string, report any) error {
 
 // print prints the table for people.
 func (r *Report) print(w io.Writer) {
+	if len(r.Rows) > 0 {
+		r.printRows(w)
+	}
+	if len(r.Kinds) > 0 {
+		printKinds(w, r.Kinds)
+	}
+	r.Machine.print(w)
+}
+
+func (r *Report) printRows(w io.Writer) {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "row\tevents/s\tcpu us/event\tp50 ms\tp99 ms\tp99.9 ms\tworker MiB\tdisk B/event\tallocs/event\tlost\tdoubled\t")
 	for i := range r.Rows {
@@ -146,7 +158,7 @@ func (r *Report) print(w io.Writer) {
 	for _, name := range sortedKeys(r.Ratios) {
 		fmt.Fprintf(w, "%s: %.2f\n", name, r.Ratios[name])
 	}
-	r.Machine.print(w)
+	fmt.Fprintln(w)
 }
 
 func (m *Machine) print(w io.Writer) {

@@ -161,10 +161,14 @@ type storedMessage struct {
 	acked    int64 // 0 = not looked up yet
 }
 
-// eachEvent reads the events of the run from the stream of a stage, with their positions in
-// the order of publishing, and adds to row how long it took until they were stored there.
+// eachEvent reads the events of the run from the stream of a stage.
 func (t *trial) eachEvent(ctx context.Context, p *publisher, n int, row *Row, stage string, visit func(*storedMessage, *event.Event, int)) error {
-	name := t.streamOf(stage)
+	return t.eachEventOf(ctx, p, n, row, t.streamOf(stage), visit)
+}
+
+// eachEventOf reads the events of the run from a stream, with their positions in the order of publishing, and adds to row
+// how long it took until they were stored there.
+func (t *trial) eachEventOf(ctx context.Context, p *publisher, n int, row *Row, name string, visit func(*storedMessage, *event.Event, int)) error {
 	stored := make([]float32, 0, n)
 	decoder := decode.New(decode.Limits{})
 	err := t.each(ctx, name, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {

@@ -151,7 +151,7 @@ func (t *trial) through(ctx context.Context) (int64, error) {
 			if err != nil {
 				return 0, err
 			}
-			for _, outcome := range []string{"emitted", "filtered", "duplicate", "dead_lettered"} {
+			for _, outcome := range []string{"emitted", "filtered", "duplicate", "dead_lettered", "kept"} {
 				sum += int64(m.Sum("millrace_stage_events_total", "stage", stage, "outcome", outcome))
 			}
 		}
@@ -159,7 +159,7 @@ func (t *trial) through(ctx context.Context) (int64, error) {
 			least = sum
 		}
 	}
-	return least, nil
+	return least / int64(max(t.reads, 1)), nil
 }
 
 func (t *trial) lastConsumers(ctx context.Context) ([]jetstream.Consumer, error) {
