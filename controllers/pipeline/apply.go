@@ -75,7 +75,8 @@ func (r *Reconciler) apply(ctx context.Context, s *snapshot, in decide.Desired) 
 	made, err := r.applyChildren(ctx, s.Pipeline, in.Children, &done)
 	done.kubernetes = errors.Join(append(in.Failed, err,
 		r.pruneChildren(ctx, in.Prune, &done))...) // before the others learn that they read it no more
-	done.behind, done.accepted = r.applyAccepted(ctx, in.Accepted)
+	behind, err := r.applyAccepted(ctx, in.Accepted)
+	done.behind, done.accepted = done.behind || behind, err
 	done.kubernetes = errors.Join(done.kubernetes, r.applyRevisions(ctx, in.Revisions, done.applied), r.begin(ctx, s, made, done.applied))
 	return done
 }
@@ -102,7 +103,8 @@ func applyStream(s *snapshot, change jetstream.StreamChange) (*jetstream.Stream,
 	}
 }
 
-// applyChildren returns those that did not exist.
+// applyChildren returns those that did not exist. One that a pass before has made and that the cache does not show yet is not among them: that pass wrote its
+// first revision, and this one has to be repeated.
 func (r *Reconciler) applyChildren(ctx context.Context, pipeline *v1alpha1.Pipeline, children []decide.ChildStage, done *outcome) (made []v1alpha1.Stage, err error) {
 	var errs []error
 	for _, c := range children {
@@ -123,10 +125,14 @@ func (r *Reconciler) applyChildren(ctx context.Context, pipeline *v1alpha1.Pipel
 		}
 		if result == apply.Created {
 			stage, err := decide.Made(desired)
-			if err != nil {
+			switch {
+			case err != nil:
 				errs = append(errs, err)
-			} else if stage != nil {
+			case stage == nil:
+			case r.begun.first(stage.UID, r.Now()):
 				made = append(made, *stage)
+			default:
+				done.behind = true
 			}
 		}
 	}

@@ -49,6 +49,8 @@ type Reconciler struct {
 
 	// told are the Events about dead letters of the last while.
 	told limiter
+	// begun are the Stages that got their first revision a moment ago.
+	begun recent
 }
 
 // SetupWithManager registers the controller. graph.Index must have run.

@@ -29,7 +29,7 @@ type snapshot struct {
 // gather reads everything. Only errors of the API server end a reconcile; those of NATS
 // become part of the snapshot.
 func (r *Reconciler) gather(ctx context.Context, pipeline *v1alpha1.Pipeline) (*snapshot, error) {
-	s := &snapshot{Observed: &decide.Observed{Pipeline: pipeline}}
+	s := &snapshot{Observed: &decide.Observed{Pipeline: pipeline, Now: r.Now()}}
 	var err error
 	if s.Stages, err = graph.List(ctx, r.Client, pipeline.Namespace, pipeline.Name); err != nil {
 		return nil, err

@@ -187,12 +187,12 @@ func addBacklog(sum *v1alpha1.BacklogStatus, created time.Time, found jetstream.
 }
 
 // accepted is what the Pipeline controller says of the Stage, which Ready hangs on. That it has looked at another generation says
-// nothing of this one. Of a new Stage, its first revision says that it is accepted.
+// nothing of this one. Of a new child, its first revision says that it is accepted; what else there is to say of it, the Pipeline controller adds.
 func accepted(rep report) status.Verdict {
 	const kind = v1alpha1.ConditionAccepted
 	stage := rep.seen.Stage
 	c := meta.FindStatusCondition(stage.Status.Conditions, kind)
-	if c == nil && rep.seen.Newest != nil && rep.seen.Newest.Marks.Of(stage) {
+	if c == nil && graph.IsChild(stage) && rep.seen.Newest != nil && rep.seen.Newest.Marks.Of(stage) {
 		return status.True(kind, v1alpha1.ReasonAccepted, "spec is valid")
 	}
 	if c == nil || c.ObservedGeneration != stage.Generation {

@@ -121,6 +121,20 @@ func (s *scene) chain() {
 // specs are rows about what the Pipeline controller says of the manifest.
 func specs() map[string]row {
 	return map[string]row{
+		"nobody has accepted it yet, and its first revision is of what it says now": {
+			before: func(s *scene) { s.Stage.Status.Conditions, s.Newest.Marks.Manifest = nil, "1/1/" },
+			want:   pass.Want{Next: "resync"},
+		},
+		"nobody has accepted it yet, and its revision is of what it said before": {
+			before: func(s *scene) { s.Stage.Status.Conditions, s.Newest.Marks.Manifest = nil, "0/1/" },
+			want:   pass.Want{Ready: "Reconciling Progressing", Conditions: "Accepted absent", Next: "resync"},
+		},
+		"an attached stage has lost its status": {
+			before: func(s *scene) {
+				s.Stage.OwnerReferences, s.Stage.Status.Conditions, s.Newest.Marks.Manifest = nil, nil, "1/1/"
+			},
+			want: pass.Want{Ready: "Reconciling Progressing", Conditions: "Accepted absent", Next: "resync"},
+		},
 		"the spec is refused, and no revision was ever accepted": {
 			before: func(s *scene) {
 				s.History, s.Newest, s.Deployment, s.Intake = nil, nil, nil, intake.Intake{}

@@ -25,7 +25,7 @@ func stageChanged() predicate.Predicate {
 	return predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, status.Lost(), acceptedTurned())
 }
 
-// acceptedTurned lets through what the Pipeline controller says of a Stage: whether it is ready hangs on it.
+// acceptedTurned lets through that a Stage is accepted or is not any more, which the Pipeline controller says: whether it is ready hangs on it.
 func acceptedTurned() predicate.Predicate {
 	accepted := func(o client.Object) metav1.Condition {
 		if c := meta.FindStatusCondition(*status.ConditionsOf(o), v1alpha1.ConditionAccepted); c != nil {

@@ -28,8 +28,8 @@ func Child(pipeline *v1alpha1.Pipeline, entry v1alpha1.PipelineStage) (*stageac.
 		WithSpec(spec), nil
 }
 
-// Made is a child as the API server made it, whose answer stands in applied. It is nil for a Stage that was there before and that the cache does
-// not show yet: what that runs is not known.
+// Made is a child as the API server made it, whose answer stands in applied. It is nil for a Stage that the Stage controller has seen and the cache does not
+// show yet: what that runs is not known.
 func Made(applied *stageac.StageApplyConfiguration) (*v1alpha1.Stage, error) {
 	data, err := json.Marshal(applied)
 	if err != nil {
@@ -39,7 +39,7 @@ func Made(applied *stageac.StageApplyConfiguration) (*v1alpha1.Stage, error) {
 	if err := json.Unmarshal(data, &stage); err != nil {
 		return nil, fmt.Errorf("read Stage %s: %w", *applied.Name, err)
 	}
-	if stage.UID == "" || stage.Generation != 1 || len(stage.Status.Conditions) > 0 {
+	if stage.UID == "" || stage.Generation != 1 || len(stage.Finalizers) > 0 || len(stage.Status.Conditions) > 0 {
 		return nil, nil
 	}
 	return &stage, nil

@@ -1,6 +1,8 @@
 package decide
 
 import (
+	"time"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
@@ -14,6 +16,8 @@ import (
 
 // Observed is all that a reconcile reads.
 type Observed struct {
+	// Now is when it was read.
+	Now      time.Time
 	Pipeline *v1alpha1.Pipeline
 	Stages   graph.Stages
 	Resolved graph.Resolved

@@ -3,6 +3,7 @@ package decide
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -83,9 +84,12 @@ type Acceptance struct {
 	Verdict status.Verdict
 }
 
+// beginning is how long the status of a new Stage is left to the Stage controller.
+const beginning = 30 * time.Second
+
 // decideAccepted says of each Stage whether it is part of the plan. A Stage that is about to get another
 // revision is left to the next pass, so that nobody takes it for ready too early. A new Stage that has its first revision says itself that it is
-// accepted, in the one status that it writes then.
+// accepted, in the one status that it writes then; where that takes long, it is said here.
 func decideAccepted(s *Observed, about []Compiled) []Acceptance {
 	var all []Acceptance
 	for _, stage := range Stages(s.Stages, s.Pipeline) {
@@ -96,7 +100,8 @@ func decideAccepted(s *Observed, about []Compiled) []Acceptance {
 			continue
 		}
 		verdict := acceptedStage(s, stage)
-		begins := meta.FindStatusCondition(stage.Status.Conditions, v1alpha1.ConditionAccepted) == nil && len(history) > 0 && history.Newest().Marks.Of(stage)
+		begins := meta.FindStatusCondition(stage.Status.Conditions, v1alpha1.ConditionAccepted) == nil && graph.IsChild(stage) &&
+			len(history) > 0 && history.Newest().Marks.Of(stage) && s.Now.Before(stage.CreationTimestamp.Add(beginning))
 		if !begins || verdict.Status != metav1.ConditionTrue {
 			all = append(all, Acceptance{stage, verdict})
 		}

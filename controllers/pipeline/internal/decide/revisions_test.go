@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -171,6 +172,10 @@ func TestBegin(t *testing.T) {
 	if in := Decide(s, "", settings); len(in.Accepted) != 0 || len(in.Revisions) != 0 {
 		t.Errorf("%+v", in)
 	}
+	s.Now = s.Now.Add(time.Minute) // the Stage controller has trouble
+	if in := Decide(s, "", settings); len(in.Accepted) != 1 || in.Accepted[0].Verdict.Status != metav1.ConditionTrue {
+		t.Errorf("%+v", in.Accepted)
+	}
 }
 
 // TestMade: what an apply found there before is not new, whatever the cache shows.
@@ -181,8 +186,9 @@ func TestMade(t *testing.T) {
 	}{
 		"new":                  {func(*stageac.StageApplyConfiguration) {}, true},
 		"not answered":         {func(s *stageac.StageApplyConfiguration) { s.UID = nil }, false},
+		"has a finalizer":      {func(s *stageac.StageApplyConfiguration) { s.WithFinalizers("f") }, false},
 		"was changed by apply": {func(s *stageac.StageApplyConfiguration) { s.WithGeneration(2) }, false},
-		"has a status, so also": {func(s *stageac.StageApplyConfiguration) {
+		"has a status": {func(s *stageac.StageApplyConfiguration) {
 			s.WithStatus(stageac.StageStatus().WithConditions(conditionsac.Condition().WithType("Ready")))
 		}, false},
 	} {
