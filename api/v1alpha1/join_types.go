@@ -67,7 +67,7 @@ type JoinSpec struct {
 	// +kubebuilder:validation:Maximum=10000000
 	// +optional
 	MaxPending int32 `json:"maxPending,omitempty"`
-	// maxBytes bounds the answers that wait, in all lanes together, 1Mi to 16Gi. Default: 256Mi.
+	// maxBytes bounds the answers and keys that wait, and the keys of barriers that ended early, in all lanes together, 1Mi to 16Gi. Default: 256Mi.
 	// +optional
 	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
 }

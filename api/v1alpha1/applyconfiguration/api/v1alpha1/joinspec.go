@@ -28,7 +28,7 @@ type JoinSpecApplyConfiguration struct {
 	Merge *apiv1alpha1.JoinMerge `json:"merge,omitempty"`
 	// maxPending bounds the barriers that wait, in all lanes together, 100 to 10000000: where there is no room the oldest ends as partial. Default: 100000.
 	MaxPending *int32 `json:"maxPending,omitempty"`
-	// maxBytes bounds the answers that wait, in all lanes together, 1Mi to 16Gi. Default: 256Mi.
+	// maxBytes bounds the answers and keys that wait, and the keys of barriers that ended early, in all lanes together, 1Mi to 16Gi. Default: 256Mi.
 	MaxBytes *resource.Quantity `json:"maxBytes,omitempty"`
 }
 
