@@ -3,6 +3,7 @@ package nats
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -245,6 +246,40 @@ func TestLogin(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestNothingIsSentLate: what was published while the server was away is published again by the lane, and by nobody else.
+func TestNothingIsSentLate(t *testing.T) {
+	run := harness.StartNATS(t, server.Options{})
+	js := harness.JetStream(t, run)
+	archive(t, js, nil)
+	s := made(t, config.NATSSink{URL: run.URL(), Subject: "archive.events"})
+	process(t, s, batch(t, 1, 1, nil))
+	run.Kill9()
+	harness.Eventually(t, 10*time.Second, func() error {
+		if s.js.Conn().IsConnected() {
+			return errors.New("still connected")
+		}
+		return nil
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	b := batch(t, 2, 1, nil)
+	if err := s.Process(ctx, b); err == nil && b.Decision(0).Verdict == stage.Keep {
+		t.Fatal("kept by a server that is away")
+	}
+	if err := run.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	harness.Eventually(t, 20*time.Second, func() error {
+		if !s.js.Conn().IsConnected() {
+			return errors.New("not connected again")
+		}
+		return s.js.Conn().FlushTimeout(time.Second)
+	})
+	if ids := stored(t, js); len(ids) != 1 {
+		t.Errorf("stored %v, want the first alone", ids)
+	}
 }
 
 // TestRestart: the server is killed, and comes back with what it had.
