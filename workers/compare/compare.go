@@ -26,8 +26,9 @@ const (
 type comparer struct {
 	settings
 	source, pipeline string
-	format           state.Format
-	unmatched        prometheus.Counter
+	// kept is the format of snapshots, told that of the sums in an insight.
+	kept, told state.Format
+	unmatched  prometheus.Counter
 
 	// What is counted is cut into spans of an interval, by the stream time: the one that is being filled, the last ones, and all before.
 	now     span
@@ -70,7 +71,8 @@ func newComparer(s stage.Settings, set settings) *comparer {
 			Name: "millrace_compare_unmatched_total", Help: "Events that some variants answered and others did not within an interval, with mode Mirror.",
 		}),
 	}
-	c.format = state.Format{Version: stateVersion, Depends: c.source + " " + set.text}
+	c.kept = state.Format{Version: stateVersion, Depends: c.source + " " + set.text}
+	c.told = state.Format{Version: insightVersion, Depends: c.kept.Depends}
 	c.begin()
 	if s.Metrics != nil {
 		s.Metrics.MustRegister(c.unmatched)

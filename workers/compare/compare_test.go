@@ -264,6 +264,19 @@ func TestOtherSettings(t *testing.T) {
 	}
 }
 
+// TestFormat holds the bytes of a state.
+func TestFormat(t *testing.T) {
+	w := start(t, conf(func(c *config.Compare) { c.Mode = config.ExperimentMirror }))
+	for n := range 3 {
+		w.give(0, answer(n, "k", true))
+	}
+	w.give(1, answer(0, "k", false))
+	w.pass(2*time.Minute, false)
+	w.give(1, answer(1, "k", true))
+	w.c.closing, w.c.closeAfter = []*eventv1.Event{{Id: "of before"}}, 7
+	stagetest.Format(t, stateVersion, w.c)
+}
+
 // TestDifferenceThatGoes: what was found is not told of the other direction later.
 func TestDifferenceThatGoes(t *testing.T) {
 	w := start(t, conf(nil))

@@ -43,7 +43,7 @@ func (c *comparer) insight(all *sums, found []finding) *eventv1.Event {
 		ConfidenceMethod: "1 - p of a test that is valid at every look", Status: status, Revision: c.course.revision,
 		FirstSeenUnixNano: uint64(c.course.since), LastSeenUnixNano: uint64(c.course.seen), Count: uint32(min(c.events(all), math.MaxUint32)),
 	}}
-	text, err := state.Write(nil, c.format, func(sc *state.Codec) {
+	text, err := state.Write(nil, c.told, func(sc *state.Codec) {
 		k := codec{sc}
 		k.course(&c.course, len(c.variants))
 		k.sums(all)
@@ -101,7 +101,7 @@ func (c *comparer) resume(e *eventv1.Event) bool {
 	}
 	var told course
 	all := newSums(len(c.variants), c.mirror)
-	err := state.Read(text, c.format, func(sc *state.Codec) {
+	err := state.Read(text, c.told, func(sc *state.Codec) {
 		k := codec{sc}
 		k.course(&told, len(c.variants))
 		k.sums(all)

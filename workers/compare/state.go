@@ -11,15 +11,19 @@ import (
 	"millrace.dev/millrace/workers/stage/state"
 )
 
-// stateVersion is raised when the state, or what it means, changes.
-const stateVersion = 1
+// stateVersion is raised when the state, or what it means, changes: counts are then rebuilt from the input. insightVersion is that of the sums in an insight; an
+// experiment whose insight has another one begins anew.
+const (
+	stateVersion   = 2
+	insightVersion = 1
+)
 
 // Snapshot appends all that is counted.
-func (c *comparer) Snapshot(b []byte) ([]byte, error) { return state.Write(b, c.format, c.state) }
+func (c *comparer) Snapshot(b []byte) ([]byte, error) { return state.Write(b, c.kept, c.state) }
 
 // Restore goes on where a snapshot was taken.
 func (c *comparer) Restore(b []byte) error {
-	if err := state.Read(b, c.format, c.state); err != nil {
+	if err := state.Read(b, c.kept, c.state); err != nil {
 		return fmt.Errorf("compare: %w", err)
 	}
 	return nil
