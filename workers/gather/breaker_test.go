@@ -18,13 +18,19 @@ import (
 )
 
 // guarded is a stage with a breaker that opens soon.
-func (r *rig) guarded(c *config.Gather) *gatherer {
+func (r *rig) guarded(c *config.Gather) *gatherer { return r.guardedBy(c, nil) }
+
+func (r *rig) guardedBy(c *config.Gather, change func(*config.Breaker)) *gatherer {
 	r.t.Helper()
+	b := &config.Breaker{
+		FailureRatio: 0.5, Window: config.Duration(10 * time.Second), MinCalls: 10, OpenFor: config.Duration(1500 * time.Millisecond), TrialCalls: 3,
+	}
+	if change != nil {
+		change(b)
+	}
 	made, err := NewFactory().New(stage.Settings{
-		Config: &config.StageConfig{Stage: "s", Kind: config.KindGather, Gather: c, Breaker: &config.Breaker{
-			FailureRatio: 0.5, Window: config.Duration(10 * time.Second), MinCalls: 10, OpenFor: config.Duration(1500 * time.Millisecond), TrialCalls: 3,
-		}},
-		Log: slog.New(slog.DiscardHandler), Now: time.Now, Metrics: r.metrics, Requester: requests.On(r.worker),
+		Config: &config.StageConfig{Stage: "s", Kind: config.KindGather, Gather: c, Breaker: b},
+		Log:    slog.New(slog.DiscardHandler), Now: time.Now, Metrics: r.metrics, Requester: requests.On(r.worker),
 	})
 	if err != nil {
 		r.t.Fatal(err)

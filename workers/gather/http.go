@@ -45,7 +45,7 @@ func newEndpoints(s stage.Settings, breakers *breaker.Set) []target {
 			ForceAttemptHTTP2: true,
 		}
 		all = append(all, &endpoint{
-			GatherEndpoint: e, headers: sent, now: s.Now, pool: c.MaxInFlight, queue: newQueue(), number: i,
+			GatherEndpoint: e, headers: sent, now: s.Now, pool: c.MaxInFlight, queue: newQueue(share(s.Config, c.MaxInFlight)), number: i,
 			breaker: breakers.Of(e.Name),
 			client: &http.Client{
 				Transport: transport,
@@ -76,6 +76,8 @@ func (e *endpoint) prepare(*round) {}
 
 func (e *endpoint) ask(r *round) { e.queue.add(r) }
 
+func (e *endpoint) gate() *breaker.Breaker { return e.breaker }
+
 // work sends one request after another. If a Secret cannot be read, no endpoint is at fault.
 func (e *endpoint) work(ctx context.Context) {
 	for {
@@ -86,11 +88,13 @@ func (e *endpoint) work(ctx context.Context) {
 		header, err := e.headers.read()
 		if err != nil {
 			r.end(stage.Unavailable(fmt.Errorf("ask endpoint %s: %w", e.Name, err)))
+			e.queue.done(r)
 			continue
 		}
 		if body, ok := r.take(i, e.number, 0, e.breaker); ok {
 			e.send(ctx, r, i, header, body)
 		}
+		e.queue.done(r)
 	}
 }
 

@@ -16,16 +16,18 @@ func (c *Chain) partition(m *Message) int {
 		return noPartition
 	}
 	rest, last := cutLast(m.Subject)
-	n, ok := c.number(last)
-	if !in.Repartitioned || !ok {
-		return n
+	if !in.Repartitioned {
+		return number(last, c.partitions)
 	}
-	_, last = cutLast(rest)
-	q, ok := c.number(last)
-	if !ok {
+	_, partition := cutLast(rest)
+	q, writer := number(partition, c.partitions), number(last, 2*c.partitions)
+	switch {
+	case q == noPartition || writer == noPartition:
 		return noPartition
+	case writer >= c.partitions: // it replays the overflow of a lane
+		return c.partitions*c.partitions + q*c.partitions + writer - c.partitions
 	}
-	return q*c.partitions + n
+	return q*c.partitions + writer
 }
 
 // cutLast cuts the last token off a subject.
@@ -34,11 +36,11 @@ func cutLast(subject string) (rest, last string) {
 	return subject[:max(at, 0)], subject[at+1:]
 }
 
-// number reads the number of a partition, or of a lane, of which there are no more.
-func (c *Chain) number(token string) (n int, ok bool) {
+// number reads a number below a bound, or is noPartition.
+func number(token string, below int) int {
 	n, err := strconv.Atoi(token)
-	if err != nil || n < 0 || n >= c.partitions {
-		return noPartition, false
+	if err != nil || n < 0 || n >= below {
+		return noPartition
 	}
-	return n, true
+	return n
 }

@@ -129,14 +129,14 @@ func (c *Chain) Writers(input int, filter string) (subjects []string) {
 func (c *Chain) writerOf(input int, subject string) int {
 	in, n := &c.inputs[input], len(c.watermarks.writer[input])
 	rest, last := cutLast(subject)
-	at, ok := c.number(last)
+	at := number(last, c.partitions)
 	switch {
-	case !ok:
+	case at == noPartition:
 		return -1
 	case in.Repartitioned && c.lanes == 1:
 		_, last = cutLast(rest)
-		q, ok := c.number(last)
-		if !ok {
+		q := number(last, c.partitions)
+		if q == noPartition {
 			return -1
 		}
 		at += q * in.Writers

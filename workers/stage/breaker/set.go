@@ -41,6 +41,30 @@ func (s *Set) Of(target string) *Breaker {
 	return b
 }
 
+// Closed says whether all of them are.
+func (s *Set) Closed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.all {
+		if !b.Closed() {
+			return false
+		}
+	}
+	return true
+}
+
+// Open are those that are not closed.
+func (s *Set) Open() (open []config.OpenBreaker) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.all {
+		if o, ok := b.Open(); ok {
+			open = append(open, o)
+		}
+	}
+	return open
+}
+
 // Notes say which breakers are not closed.
 func (s *Set) Notes() (notes []string) {
 	s.mu.Lock()
