@@ -43,7 +43,7 @@ type moods struct {
 // TestNothingIsLostOrDoubled: workers are killed and frozen, and responders misbehave, all along. In the end each event is in the output once, with its
 // own answer, or in the dead letters once; and the events of a key are in order.
 func TestNothingIsLostOrDoubled(t *testing.T) {
-	r := startRig(t)
+	r := startRig(t, manifest)
 	m := &moods{}
 	m.wild.Store(true)
 	for range 2 {
@@ -81,6 +81,12 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 		}
 	}
 	account(t, r)
+	noViolations(t, r)
+}
+
+// noViolations: workers have all the rights that they need.
+func noViolations(t *testing.T, r *rig.Rig) {
+	t.Helper()
 	log, err := os.ReadFile(r.Server().LogFile())
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +97,7 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 }
 
 // respond has one of a group listen on a connection of its own.
-func (m *moods) respond(t *testing.T, r *rig.Rig) {
+func (m *moods) respond(t *testing.T, r *rig.Rig) *nats.Conn {
 	t.Helper()
 	conn, err := r.Server().Connect()
 	if err != nil {
@@ -135,6 +141,7 @@ func (m *moods) respond(t *testing.T, r *rig.Rig) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return conn
 }
 
 const manifest = `apiVersion: millrace.dev/v1alpha1
@@ -148,7 +155,7 @@ spec:
 `
 
 // startRig starts the pipeline on a server where workers have the rights that nats-permissions prints, and no others.
-func startRig(t *testing.T) *rig.Rig {
+func startRig(t *testing.T, manifest string) *rig.Rig {
 	t.Helper()
 	dir, binary := t.TempDir(), harness.BuildBinary(t, harness.BuildOptions{})
 	write := func(name, text string) string {
@@ -217,7 +224,7 @@ func publish(t *testing.T, r *rig.Rig) {
 func account(t *testing.T, r *rig.Rig) {
 	t.Helper()
 	seen, last := map[int]int{}, map[string]int{}
-	each(t, r, "out", func(e *event.Event) {
+	each(t, r, "out", func(e *event.Event, _ time.Time) {
 		n, _ := strconv.Atoi(e.ID)
 		seen[n]++
 		if v, _ := e.Get(event.AttributesMap, "answer"); v.Any() != int64(n) {
@@ -230,7 +237,7 @@ func account(t *testing.T, r *rig.Rig) {
 		last[key] = n
 	})
 	dead := map[int]int{}
-	each(t, r, "dead-letter", func(e *event.Event) {
+	each(t, r, "dead-letter", func(e *event.Event, _ time.Time) {
 		n, _ := strconv.Atoi(e.ID)
 		dead[n]++
 	})
@@ -245,21 +252,32 @@ func account(t *testing.T, r *rig.Rig) {
 	}
 }
 
-// each reads all that is stored on a port of the stage.
-func each(t *testing.T, r *rig.Rig, port string, visit func(*event.Event)) {
+// each reads all that is stored on a port of the stage, and when it was stored.
+func each(t *testing.T, r *rig.Rig, port string, visit func(e *event.Event, stored time.Time)) {
 	t.Helper()
 	out := r.Output("ask", port)
 	stream, err := r.JetStream().Stream(t.Context(), out.Stream)
 	if err != nil {
 		t.Fatal(err)
 	}
-	state, d := stream.CachedInfo().State, decode.New(decode.Limits{})
-	consumer, err := stream.OrderedConsumer(t.Context(), jetstream.OrderedConsumerConfig{})
+	d := decode.New(decode.Limits{})
+	consumer, err := stream.CreateConsumer(t.Context(), jetstream.ConsumerConfig{
+		FilterSubject: out.Stored("ask"), AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, InactiveThreshold: time.Minute,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range state.Msgs {
-		m, err := consumer.Next(jetstream.FetchMaxWait(10 * time.Second))
+	all, err := consumer.Messages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer all.Stop()
+	for range consumer.CachedInfo().NumPending {
+		m, err := all.Next(jetstream.NextMaxWait(10 * time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		meta, err := m.Metadata()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -268,7 +286,7 @@ func each(t *testing.T, r *rig.Rig, port string, visit func(*event.Event)) {
 			t.Fatal(bad[0].Err)
 		}
 		for i := range events {
-			visit(&events[i])
+			visit(&events[i], meta.Timestamp)
 		}
 		d.Reset()
 	}
