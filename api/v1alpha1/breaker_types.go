@@ -4,9 +4,22 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// BreakerSpec is a circuit breaker: the stage does not call a server or a subject for a while that does not answer.
+// WhenOpen is what becomes of events while a breaker is not closed.
+// +kubebuilder:validation:Enum=Fail;Overflow
+type WhenOpen string
+
+// What becomes of them.
+const (
+	// WhenOpenFail: the call fails at once, and the stage does what it does with failed calls.
+	WhenOpenFail WhenOpen = "Fail"
+	// WhenOpenOverflow: they leave on port overflow, and are replayed when the breaker closes.
+	WhenOpenOverflow WhenOpen = "Overflow"
+)
+
+// BreakerSpec is a circuit breaker: if a server or a subject does not answer, the stage stops calling it for a while.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.slowRatio) || has(self.slowAfter)",message="slowRatio needs slowAfter: how long a slow call takes",fieldPath=".slowRatio"
+// +kubebuilder:validation:XValidation:rule="!has(self.replay) || self.?whenOpen.orValue('Fail') == 'Overflow'",message="replay needs whenOpen: Overflow",fieldPath=".replay"
 type BreakerSpec struct {
 	// failureRatio opens the breaker: this part of the calls in a window fail. Default: "0.5".
 	// +kubebuilder:validation:MinLength=1
@@ -48,4 +61,26 @@ type BreakerSpec struct {
 	// +kubebuilder:validation:Maximum=1000
 	// +optional
 	TrialCalls int32 `json:"trialCalls,omitempty"`
+	// whenOpen says what becomes of events while the breaker is not closed: the call fails at once (Fail), or they leave on
+	// port overflow, which only gather has, and are replayed later (Overflow). Overflow cannot be set or unset later. Default: Fail.
+	// +optional
+	WhenOpen WhenOpen `json:"whenOpen,omitempty"`
+	// replay paces what comes back from port overflow.
+	// +optional
+	Replay ReplaySpec `json:"replay,omitzero"` //nolint:kubeapilinter // {} is what a template may leave behind: it means the defaults
+}
+
+// ReplaySpec paces the replay of an overflow.
+type ReplaySpec struct {
+	// rate is how many events a second all workers together replay, 1 to 1000000. Default: no bound.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	// +optional
+	Rate int32 `json:"rate,omitempty"`
+	// share is the part of the requests under way (maxInFlight) that the replay takes at most. Default: "0.5".
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:Pattern=`^(1|0?\.[0-9]*[1-9][0-9]*)$`
+	// +optional
+	Share string `json:"share,omitempty"`
 }

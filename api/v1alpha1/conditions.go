@@ -22,6 +22,9 @@ const (
 	// ConditionAutoscalingReady (Stage; normal-true): the number of workers follows the lag. Only present with `workers.max`;
 	// Ready does not depend on it.
 	ConditionAutoscalingReady = "AutoscalingReady"
+	// ConditionBreakersClosed (Stage; normal-true): the circuit breakers of all workers are closed. Only present with `breaker`;
+	// Ready does not depend on it.
+	ConditionBreakersClosed = "BreakersClosed"
 	// ConditionInputsDrained (Stage; normal-true): former inputs have no events left. Only present, and False, while a Stage that
 	// is being deleted, or whose `from` changed, has events left: its workers drain them, or nobody can.
 	ConditionInputsDrained = "InputsDrained"
@@ -45,6 +48,8 @@ const (
 	//
 	//	Pipeline Ready=True, StreamsReady=True, StagesReady=True: everything is as desired.
 	//	Stage Ready=True, ConsumersReady=True, WorkersAvailable=True: everything is as desired.
+	//	Stage BreakersClosed=True: the circuit breakers of all workers are closed; the message says how many events still wait in
+	//	  the overflow.
 	ReasonReady = "Ready"
 	// ReasonAccepted says that the spec is valid. The message may name what works less well than it could.
 	//
@@ -251,6 +256,12 @@ const (
 	//	Stage AutoscalingReady=True: `spec.replicas` holds the number of workers.
 	//	  Do: nothing, or remove `spec.replicas`.
 	ReasonReplicasHeld = "ReplicasHeld"
+	// ReasonBreakerOpen says that a circuit breaker is not closed: a service that the stage calls fails, or is slow.
+	//
+	//	Stage BreakersClosed=False: workers do not call what the message names; it says since when, and how many events wait in the
+	//	  overflow.
+	//	  Do: mend the service; the breaker closes by itself, see [circuit breaker](stage.md#circuit-breaker).
+	ReasonBreakerOpen = "BreakerOpen"
 	// ReasonEventsLeft says that a former input has events that the stage has not processed.
 	//
 	//	Stage InputsDrained=False: workers process the events that were stored before a change of the graph.

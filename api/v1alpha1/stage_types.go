@@ -88,6 +88,7 @@ type PipelineRef struct {
 // +kubebuilder:validation:XValidation:rule="has(self.validate) == has(oldSelf.validate) && has(self.enrich) == has(oldSelf.enrich) && has(self.correlate) == has(oldSelf.correlate) && has(self.analyze) == has(oldSelf.analyze) && has(self.route) == has(oldSelf.route) && has(self.transform) == has(oldSelf.transform) && has(self.experiment) == has(oldSelf.experiment) && has(self.compare) == has(oldSelf.compare) && has(self.gather) == has(oldSelf.gather) && has(self.sink) == has(oldSelf.sink) && has(self.join) == has(oldSelf.join)",message="the kind of a stage is immutable: make a stage of another name"
 // +kubebuilder:validation:XValidation:rule="self.?output.?stream.orValue('-') == (has(oldSelf.output) && has(oldSelf.output.stream) ? oldSelf.output.stream : '-') && self.?output.?subject.orValue('-') == (has(oldSelf.output) && has(oldSelf.output.subject) ? oldSelf.output.subject : '-')",message="output is immutable: others read there",fieldPath=".output"
 // +kubebuilder:validation:XValidation:rule="self.?placement.?with.orValue('-') == (has(oldSelf.placement) ? oldSelf.placement.with : '-')",message="placement is immutable: events between the two stages would be left behind",fieldPath=".placement"
+// +kubebuilder:validation:XValidation:rule="(self.?breaker.?whenOpen.orValue('Fail') == 'Overflow') == (has(oldSelf.breaker) && has(oldSelf.breaker.whenOpen) && oldSelf.breaker.whenOpen == 'Overflow')",message="Overflow cannot be set or unset later: the subjects of the output follow from that. Make a stage of another name",fieldPath=".breaker"
 // +kubebuilder:validation:XValidation:rule="!has(self.placement) || !has(self.workers) && !self.?suspend.orValue(false)",message="with placement, workers and suspend are those of the other stage",fieldPath=".placement"
 type StageNode struct {
 	// from are the ports to read, 1 to 16: ingress, <stage> (its port out) or <stage>/<port>.
@@ -552,7 +553,7 @@ type TrendSpec struct {
 
 // StageStatus is what the operator saw.
 type StageStatus struct {
-	// conditions are Accepted, ConsumersReady, WorkersAvailable, InputsDrained, AutoscalingReady, their sum Ready, Reconciling and Stalled.
+	// conditions are Accepted, ConsumersReady, WorkersAvailable, InputsDrained, AutoscalingReady, BreakersClosed, their sum Ready, Reconciling and Stalled.
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16

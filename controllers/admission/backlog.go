@@ -37,7 +37,7 @@ func backlogs(before, now *plan.Plan, streams []v1alpha1.StreamStatus, place fun
 		path := place(s)
 		for k, in := range s.Config.Inputs {
 			n := stored[in.Stream]
-			if path == nil || n == 0 || had[reading{in.Stream, in.Consumer(0, s.Lanes)}] {
+			if path == nil || n == 0 || in.Overflow || had[reading{in.Stream, in.Consumer(0, s.Lanes)}] {
 				continue
 			}
 			warnings = append(warnings, fmt.Sprintf("%s: stage %s starts at the oldest stored event of stream %s, which holds %d messages",

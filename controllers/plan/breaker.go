@@ -1,11 +1,13 @@
 package plan
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/workers/config"
 )
 
@@ -28,6 +30,52 @@ func (c *computation) breaker(n *node, to *config.StageConfig) {
 	if s.SlowAfter != nil {
 		to.Breaker.SlowRatio = c.ratio(or(s.SlowRatio, "0.8"), path.Child("slowRatio"))
 	}
+	if s.WhenOpen == v1alpha1.WhenOpenOverflow && !n.kind.Overflows {
+		c.refuse(field.Invalid(path.Child("whenOpen"), s.WhenOpen, string(n.kind.Kind)+" has no port overflow: leave whenOpen out. Its lane waits while the breaker is open, "+
+			"its events wait in the stream before it, and nothing is lost"))
+	} else if s.WhenOpen == v1alpha1.WhenOpenOverflow {
+		to.Breaker.WhenOpen, to.Breaker.ReplayRate = config.WhenOpenOverflow, int(s.Replay.Rate)
+		to.Breaker.ReplayShare = c.ratio(or(s.Replay.Share, "0.5"), path.Child("replay", "share"))
+	}
+}
+
+// overflows says whether the stage sends events aside while its breaker is open.
+func (n *node) overflows() bool {
+	return n.kind.Overflows && n.spec.Breaker != nil && n.spec.Breaker.WhenOpen == v1alpha1.WhenOpenOverflow
+}
+
+// checkOverflow refuses an overflow where two lanes of a partition cannot be.
+func (c *computation) checkOverflow(n *node) {
+	if !n.overflows() {
+		return
+	}
+	path := n.path.Child("breaker", "whenOpen")
+	if n.chained() {
+		c.refuse(field.Invalid(path, n.spec.Breaker.WhenOpen, fmt.Sprintf("the stage runs in the workers of %q, whose lanes have no overflow: leave placement out", n.head.name)))
+	}
+	for _, other := range c.all {
+		if other != n && other.head == n {
+			c.refuse(field.Invalid(other.withPath(), other.spec.Placement.With, fmt.Sprintf(
+				"%q sends events aside while its breaker is open (breaker.whenOpen), so no other stage runs in its workers: leave placement out", n.name)))
+		}
+	}
+	if n.follows {
+		c.refuse(field.Invalid(path, n.spec.Breaker.WhenOpen, "a join behind the stage waits for watermarks, which do not wait for what is in the overflow: "+
+			"use Fail with onIncomplete: Hold, or put the stage behind the join"))
+	}
+}
+
+// replay adds the overflow of a stage to its inputs.
+func (c *computation) replay(s *Stage, n *node, streams []*stream) {
+	in := input{source: n.name, port: config.PortOverflow, path: n.path.Child("breaker", "whenOpen")}
+	st := find(streams, in)
+	if !n.overflows() || st == nil {
+		return
+	}
+	c.addInput(s, in, st, config.Input{
+		From: in.String(), Stream: st.Name, Subject: st.output(n.name, config.PortOverflow).Subject, Repartitioned: true, Overflow: true,
+		Durable: durableName(c.in.Pipeline.Namespace, c.in.Pipeline.Name, s.Name, st.source(in), s.Lanes),
+	})
 }
 
 func (c *computation) ratio(text string, path *field.Path) float64 {

@@ -52,6 +52,9 @@ func (c *computation) compute() (*Plan, field.ErrorList) {
 	c.watermarks()
 	p := c.pipeline()
 	c.placements(p)
+	for _, n := range c.all {
+		c.checkOverflow(n)
+	}
 	c.maxBytes = c.streamBytes()
 	streams := c.streams(p, ordered)
 	c.leases(p, streams)
@@ -189,12 +192,13 @@ func (c *computation) stage(p *Plan, n *node, streams []*stream, nats config.NAT
 	for _, st := range streams {
 		ports := st.outputs[n.name]
 		if len(ports) > 0 {
-			st.repartitioned = st.format == config.FormatFrame && (n.rekeys || c.partitionsIngress())
+			st.repartitioned = st.format == config.FormatFrame && (n.rekeys || c.partitionsIngress() || n.overflows())
 		}
 		for _, port := range ports {
 			s.Config.Outputs[port] = st.output(n.name, port)
 		}
 	}
+	c.replay(&s, n, streams)
 	c.follow(n, &s.Config, p.Partitions)
 	c.checkBranches(n)
 	return s
@@ -226,6 +230,10 @@ func (c *computation) read(s *Stage, in input, streams []*stream) {
 		From: in.String(), Stream: st.Name, Subject: st.filter(in, s.Lanes), Repartitioned: st.repartitioned,
 		Durable: durableName(c.in.Pipeline.Namespace, c.in.Pipeline.Name, s.Name, st.source(in), s.Lanes),
 	}
+	c.addInput(s, in, st, from)
+}
+
+func (c *computation) addInput(s *Stage, in input, st *stream, from config.Input) {
 	last := from.Consumer(s.Lanes-1, s.Lanes)
 	if problem := checkNATSName(last); problem != "" {
 		c.refuse(field.Invalid(in.path, in.String(), "the consumer's name "+quote(last)+" "+problem))

@@ -87,6 +87,12 @@ var readers = [...]reader{
 		read: func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig) {
 			to.Gather = c.gather(from.Gather, path)
 		},
+		ports: func(from *v1alpha1.StageNode, path *field.Path) []namedPort {
+			if from.Breaker == nil || from.Breaker.WhenOpen != v1alpha1.WhenOpenOverflow {
+				return nil
+			}
+			return []namedPort{{config.PortOverflow, path}}
+		},
 		secrets: func(from *v1alpha1.StageNode) []config.SecretFile { return gatherSecrets(from.Gather) },
 	},
 	{

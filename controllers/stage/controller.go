@@ -183,6 +183,6 @@ func draining(stage *v1alpha1.Stage) bool {
 
 // moving reports whether the numbers of the consumers will be others soon.
 func moving(before, after v1alpha1.StageStatus) bool {
-	return after.Lag != nil && *after.Lag > 0 || !equality.Semantic.DeepEqual(before.Consumers, after.Consumers) ||
+	return meta.IsStatusConditionFalse(after.Conditions, v1alpha1.ConditionBreakersClosed) || after.Lag != nil && *after.Lag > 0 || !equality.Semantic.DeepEqual(before.Consumers, after.Consumers) ||
 		!equality.Semantic.DeepEqual(before.Duplicates, after.Duplicates)
 }

@@ -129,11 +129,19 @@ func (l leftover) left(in *intake.Intake) (left, lost []intake.Former, upstream 
 			if f.Events > 0 {
 				lost = append(lost, f)
 			}
-		case upstream != "" || !decide.Drained(f, before):
+		case upstream != "" || !decide.Drained(f, l.before(f, before)):
 			left = append(left, f)
 		}
 	}
 	return left, lost, upstream
+}
+
+// before is boundary for one input: of the overflow of the stage all has to be processed, since it is stored anew there.
+func (l leftover) before(f intake.Former, boundary time.Time) time.Time {
+	if newest := l.history.Newest(); newest != nil && newest.Overflows(f.Stream, f.Durable, graph.Name(l.stage)) {
+		return time.Time{}
+	}
+	return boundary
 }
 
 // asFormer has the inputs of a stage that is being deleted as what they are: inputs that it had.

@@ -48,6 +48,9 @@ func (r *Reconciler) gather(ctx context.Context, stage *v1alpha1.Stage) (*snapsh
 	if s.NATSErr = r.gatherIntake(ctx, s); s.NATSErr == nil {
 		s.NATSErr = gatherDuplicates(ctx, s)
 	}
+	if s.NATSErr == nil {
+		s.NATSErr = gatherBreakers(ctx, s)
+	}
 	return s, r.gatherUnpaired(ctx, s)
 }
 

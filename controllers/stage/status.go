@@ -75,6 +75,11 @@ func setStatus(s *v1alpha1.StageStatus, rep report, now time.Time) {
 	} else {
 		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionAutoscalingReady)
 	}
+	if v := breakersClosed(rep); v != nil {
+		verdicts = append(verdicts, *v)
+	} else {
+		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionBreakersClosed)
+	}
 	status.Set(&s.Conditions, stage.Generation, now, reason, message, verdicts...)
 }
 

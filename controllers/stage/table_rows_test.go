@@ -19,6 +19,7 @@ import (
 	"millrace.dev/millrace/controllers/lag"
 	"millrace.dev/millrace/controllers/stage/internal/decide"
 	"millrace.dev/millrace/test/pass"
+	"millrace.dev/millrace/workers/config"
 )
 
 // rows are all of the table.
@@ -99,6 +100,33 @@ func plain() map[string]row {
 			change: func(s *scene) { s.lane().Have.AckFloor = 9 },
 			want:   pass.Want{Next: "fresh"},
 		},
+		"all circuit breakers are closed": {
+			before: func(s *scene) { s.Newest.Breaks = true },
+			want:   pass.Want{Conditions: "BreakersClosed True Ready", Next: "resync"},
+		},
+		"a circuit breaker opens": {
+			before: func(s *scene) { s.Newest.Breaks = true },
+			change: func(s *scene) { s.breaks() },
+			want: pass.Want{
+				Ready: "BreakerOpen", Conditions: "BreakersClosed False BreakerOpen", Events: "Warning BreakerOpen, Normal BreakerOpen", Next: "fresh",
+			},
+		},
+		"all circuit breakers are closed again, and events wait in the overflow": {
+			before: func(s *scene) { s.Newest.Breaks = true; s.breaks() },
+			change: func(s *scene) {
+				s.Breakers = config.Breakers{All: 3}
+				s.Newest.Inputs[0].From = "correlate/overflow"
+				s.lane().Have.Pending, s.lane().Lag = 5, jetstream.Lag{Events: 5, Oldest: began}
+			},
+			want: pass.Want{Conditions: "BreakersClosed True Ready", Events: "Normal Ready, Normal Ready", Next: "fresh"},
+		},
+		"NATS does not tell of a circuit breaker that is open": {
+			before: func(s *scene) { s.Newest.Breaks = true; s.breaks() },
+			change: func(s *scene) { s.asleep(silent) },
+			want: pass.Want{
+				Ready: "Reconciling NATSUnreachable", Conditions: "BreakersClosed False BreakerOpen, ConsumersReady False NATSUnreachable", Events: "Warning NATSUnreachable", Next: "after 1s",
+			},
+		},
 		"the status is lost": {
 			change: func(s *scene) {
 				s.Stage.Status = v1alpha1.StageStatus{}
@@ -111,6 +139,11 @@ func plain() map[string]row {
 			want:   pass.Want{Next: "resync"},
 		},
 	}
+}
+
+// breaks has a circuit breaker of one worker be open.
+func (s *scene) breaks() {
+	s.Breakers = config.Breakers{Longest: &config.OpenBreaker{Target: "models.fraud", Since: began.UTC()}, Open: 1, All: 3}
 }
 
 // chain has the stage run in the workers of another one.

@@ -105,6 +105,8 @@ func nodesAccepted() map[string]string {
 		"experiment":           `{validate: null, experiment: {mode: Mirror, key: "event.id", variants: [{name: a, weight: 1000000}, {name: b-1, weight: 0}]}}`,
 		"breaker, defaults":    `{validate: null, gather: {nats: {subject: a.b}}, breaker: {}}`,
 		"breaker, all":         `{validate: null, sink: {http: {url: "http://a"}}, breaker: {failureRatio: "1", slowAfter: 1m, slowRatio: ".01", window: 10m, minCalls: 100000, openFor: 100ms, trialCalls: 1000}}`,
+		"breaker, overflow":    `{validate: null, gather: {nats: {subject: a.b}}, breaker: {whenOpen: Overflow}}`,
+		"breaker, paced":       `{validate: null, gather: {nats: {subject: a.b}}, breaker: {whenOpen: Overflow, replay: {rate: 1000000, share: "1"}}}`,
 		"gather, nats":         `{validate: null, gather: {nats: {subject: a.b}}}`,
 		"gather, all":          `{validate: null, gather: {nats: {subject: a, maxInFlight: 65536}, batch: {maxEvents: 512}, timeout: 10s, quorum: 2, max: 2, onIncomplete: Hold, merge: List, prefix: a./-}}`,
 		"gather, http":         `{validate: null, gather: {http: {endpoints: [{name: a, url: "http://a"}, {name: b, url: "https://b.example:8443/x?y=z"}], maxInFlight: 256, headers: [{name: X, value: v}, {name: Z, valueSecretRef: {name: a, key: b}}]}, timeout: 1ms, quorum: 2, max: 2}}`,

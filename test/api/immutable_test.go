@@ -44,7 +44,21 @@ func changes() []change {
 	transform := func(key string) string {
 		return `{name: clean, from: [check], transform: {` + key + `steps: [{remove: [body]}]}}`
 	}
+	overflow := "breaker: Invalid value: Overflow cannot be set or unset later: the subjects of the output follow from that. Make a stage of another name"
+	gather := func(breaker string) string {
+		return `{name: ask, from: [check], gather: {nats: {subject: a}}` + breaker + `}`
+	}
 	return []change{
+		{name: "a breaker gets an overflow", base: basePipeline, from: stages(gather(", breaker: {}")), to: stages(gather(", breaker: {whenOpen: Overflow}")), want: []string{"spec.stages[1]." + overflow}},
+		{name: "a stage gets a breaker with an overflow", base: basePipeline, from: stages(gather("")), to: stages(gather(", breaker: {whenOpen: Overflow}")), want: []string{"spec.stages[1]." + overflow}},
+		{name: "a stage loses its overflow", base: basePipeline, from: stages(gather(", breaker: {whenOpen: Overflow}")), to: stages(gather("")), want: []string{"spec.stages[1]." + overflow}},
+		{name: "a stage keeps its overflow", base: basePipeline, from: stages(gather(", breaker: {whenOpen: Overflow}")), to: stages(gather(", breaker: {whenOpen: Overflow, minCalls: 7, replay: {rate: 5}}"))},
+		{name: "a breaker says what the default is", base: basePipeline, from: stages(gather("")), to: stages(gather(", breaker: {whenOpen: Fail}"))},
+		{
+			name: "a Stage gets an overflow", base: baseStage,
+			from: `spec: {validate: null, gather: {nats: {subject: a}}}`, to: `spec: {validate: null, gather: {nats: {subject: a}}, breaker: {whenOpen: Overflow}}`,
+			want: []string{"spec." + overflow},
+		},
 		{name: "transform gets a key", base: basePipeline, from: stages(transform("")), to: stages(transform("key: event.id, ")), want: []string{"spec.stages[1]." + key}},
 		{name: "transform loses its key", base: basePipeline, from: stages(transform("key: event.id, ")), to: stages(transform("")), want: []string{"spec.stages[1]." + key}},
 		{name: "transform has another key", base: basePipeline, from: stages(transform("key: event.id, ")), to: stages(transform("key: event.type, "))},

@@ -16,16 +16,18 @@ type room struct {
 // rooms are the packages of the engine. Package lane puts them together, and workers/engine itself makes lanes.
 var rooms = [...]room{
 	{"workers/engine/backoff", nil, false},
+	{"workers/engine/overflow", nil, false},
 	{"workers/engine/progress", nil, false},
 	{"workers/engine/chain", []string{
 		"api/event/v1", "workers/config", "workers/event", "workers/stage", "workers/engine/progress", "workers/engine/backoff",
+		"workers/engine/overflow",
 	}, false},
 	{"workers/engine/stats", []string{"workers/config", "workers/engine/chain"}, false},
 	{"workers/engine/spans", []string{"workers/config", "workers/event", "workers/engine/chain", "workers/engine/track"}, false},
 	{"workers/engine/lane", []string{
 		"api/event/v1", "workers/config", "workers/event", "workers/stage", "workers/lease", "workers/engine/progress", "workers/engine/backoff",
 		"workers/engine/chain", "workers/engine/stored", "workers/engine/snapshot", "workers/engine/source", "workers/engine/track",
-		"workers/engine/target", "workers/engine/stats", "workers/engine/spans",
+		"workers/engine/target", "workers/engine/stats", "workers/engine/spans", "workers/engine/overflow",
 	}, true},
 	{"workers/engine/requests", []string{"workers/stage"}, true},
 	{"workers/engine/stored", []string{"workers/config"}, true},

@@ -39,7 +39,7 @@ type moods struct {
 // TestNothingIsLostOrDoubled: workers are killed and frozen, and responders misbehave, all along. In the end each event is in the output once, with its
 // own answer, or in the dead letters once; and the events of a key are in order.
 func TestNothingIsLostOrDoubled(t *testing.T) {
-	r := startRig(t)
+	r := startRig(t, manifest)
 	m := &moods{}
 	m.wild.Store(true)
 	for range 2 {
@@ -81,7 +81,7 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 }
 
 // respond has one of a group listen on a connection of its own.
-func (m *moods) respond(t *testing.T, r *rig.Rig) {
+func (m *moods) respond(t *testing.T, r *rig.Rig) *nats.Conn {
 	t.Helper()
 	conn, err := r.Server().Connect()
 	if err != nil {
@@ -125,6 +125,7 @@ func (m *moods) respond(t *testing.T, r *rig.Rig) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return conn
 }
 
 const manifest = `apiVersion: millrace.dev/v1alpha1
@@ -137,7 +138,7 @@ spec:
   - {name: ask, from: [first], gather: {nats: {subject: models.test}, timeout: 100ms, onIncomplete: Hold}}
 `
 
-func startRig(t *testing.T) *rig.Rig {
+func startRig(t *testing.T, manifest string) *rig.Rig {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "pipeline.yaml")
@@ -175,7 +176,7 @@ func publish(t *testing.T, r *rig.Rig) {
 func account(t *testing.T, r *rig.Rig) {
 	t.Helper()
 	seen, last := map[int]int{}, map[string]int{}
-	each(t, r, "out", func(e *event.Event) {
+	each(t, r, "out", func(e *event.Event, _ time.Time) {
 		n, _ := strconv.Atoi(e.ID)
 		seen[n]++
 		if v, _ := e.Get(event.AttributesMap, "answer"); v.Any() != int64(n) {
@@ -188,7 +189,7 @@ func account(t *testing.T, r *rig.Rig) {
 		last[key] = n
 	})
 	dead := map[int]int{}
-	each(t, r, "dead-letter", func(e *event.Event) {
+	each(t, r, "dead-letter", func(e *event.Event, _ time.Time) {
 		n, _ := strconv.Atoi(e.ID)
 		dead[n]++
 	})
@@ -203,8 +204,15 @@ func account(t *testing.T, r *rig.Rig) {
 	}
 }
 
-// each visits all that is stored on a port of the stage, a stream of its own.
-func each(t *testing.T, r *rig.Rig, port string, visit func(*event.Event)) {
+// each visits all that is stored on a port of the stage, and says when it was stored.
+func each(t *testing.T, r *rig.Rig, port string, visit func(e *event.Event, stored time.Time)) {
 	t.Helper()
-	rigtest.Stored(t.Context(), t, r, r.Output("ask", port).Stream, ">", func(_ jetstream.Msg, e *event.Event) { visit(e) })
+	out := r.Output("ask", port)
+	rigtest.Stored(t.Context(), t, r, out.Stream, out.Stored("ask"), func(m jetstream.Msg, e *event.Event) {
+		meta, err := m.Metadata()
+		if err != nil {
+			t.Fatal(err)
+		}
+		visit(e, meta.Timestamp)
+	})
 }

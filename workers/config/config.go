@@ -79,6 +79,8 @@ type Input struct {
 	// Writers is how many lanes write to each partition of the stream, where their messages carry watermarks (Output.Watermarks), and 1 for
 	// an ingress whose times are the watermarks of what follows; 0 = the watermarks of the input are not followed.
 	Writers int `json:"writers,omitempty"`
+	// Overflow says that it is the overflow of the stage itself: what lane n has sent there is replayed by a lane beside it (ReplayLane).
+	Overflow bool `json:"overflow,omitempty"`
 }
 
 // Consumer returns the name of the durable consumer of a lane, of lanes in all.
@@ -91,6 +93,9 @@ func (i Input) Consumer(lane, lanes int) string {
 
 // Filter returns the subject that the consumer of a lane reads, of lanes in all.
 func (i Input) Filter(lane, lanes int) string {
+	if i.Overflow { // of what the lane has written, of whatever partition
+		return i.Subject + ".*." + strconv.Itoa(lane)
+	}
 	if lanes <= 1 {
 		return i.Subject
 	}

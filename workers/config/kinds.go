@@ -78,6 +78,7 @@ var kinds = [...]Traits{
 	},
 	{
 		Kind:        KindGather,
+		Overflows:   true,
 		calls:       always,
 		Live:        []string{"timeout", "quorum", "max", "onIncomplete", "merge", "prefix"},
 		secretFiles: (*StageConfig).gatherSecretFiles,
@@ -121,6 +122,8 @@ type Traits struct {
 	Keyed string
 	// Watermarks says that a stage of this kind must know how far its inputs are (stage.Watermarked): all stages before it tell.
 	Watermarks bool
+	// Overflows says that a stage of this kind may send events aside while its breaker is open (WhenOpenOverflow).
+	Overflows bool
 	// Live are the members that a running worker takes over from a changed config between two steps,
 	// without a restart and with its state: rules and thresholds, by their path below the settings.
 	Live []string

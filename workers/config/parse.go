@@ -64,6 +64,9 @@ func (c *StageConfig) check() error {
 	if err := c.Breaker.Check(); err != nil {
 		return err
 	}
+	if err := c.checkOverflow(); err != nil {
+		return err
+	}
 	for i := range c.Chain {
 		if err := c.Chain[i].check(); err != nil {
 			return fmt.Errorf("chain[%d]: %w", i, err)

@@ -10,6 +10,8 @@ const (
 	PortOut        = "out"
 	PortDeadLetter = "dead-letter"
 	PortInsights   = "insights"
+	// PortOverflow is where a stage sends events aside while its breaker is open (WhenOpenOverflow).
+	PortOverflow = "overflow"
 )
 
 // FixedPorts are the ports whose names no settings give. Their numbers are the first ones in all stages.

@@ -35,8 +35,18 @@ func (e *Engine) drain(work context.Context, cancel, stopKeeping context.CancelF
 	defer stop()
 	e.leave(flush, stopKeeping)
 	_ = e.conn.FlushWithContext(flush) // the acknowledgements must leave before the connection closes
-	e.log.Info("drained", "took", e.worker.Now().Sub(began), "lanes", len(lanes))
+	e.log.Info("drained", "took", e.worker.Now().Sub(began), "lanes", held(lanes))
 	return err
+}
+
+// held is how many lanes there are, without those that replay the overflow of others.
+func held(lanes []*lane.Lane) (n int) {
+	for _, l := range lanes {
+		if !l.Replays() {
+			n++
+		}
+	}
+	return n
 }
 
 // leave ends the keeping of leases.

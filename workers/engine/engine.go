@@ -28,7 +28,7 @@ type Engine struct {
 	kept     chan struct{} // closed when the keeper has ended
 
 	mu       sync.Mutex
-	lanes    map[int]*lane.Lane
+	lanes    map[int][]*lane.Lane // by their lease
 	running  sync.WaitGroup
 	work     context.Context //nolint:containedctx // of the run: lanes come and go in it
 	waiters  chan struct{}   // closed at a reconnect
@@ -50,11 +50,11 @@ func (e *Engine) Acquire(index int) {
 		}
 		return
 	}
-	l := lane.New(e.worker, index)
-	e.lanes[index] = l
+	all := lane.New(e.worker, index)
+	e.lanes[index] = all
 	work := e.work
 	e.running.Go(func() {
-		err := l.Run(work)
+		err := together(work, all)
 		e.mu.Lock()
 		delete(e.lanes, index)
 		e.mu.Unlock()
@@ -72,12 +72,39 @@ func (e *Engine) Acquire(index int) {
 	})
 }
 
+// together runs the lanes of one lease: they are given back together, and lost together.
+func together(ctx context.Context, all []*lane.Lane) error {
+	if len(all) == 1 {
+		return all[0].Run(ctx)
+	}
+	ended := make([]error, len(all))
+	var running sync.WaitGroup
+	for i, l := range all {
+		running.Go(func() {
+			ended[i] = l.Run(ctx)
+			for _, other := range all {
+				if errors.Is(ended[i], progress.ErrLost) {
+					other.Lose()
+				}
+				other.Stop()
+			}
+		})
+	}
+	running.Wait()
+	for _, err := range ended {
+		if failed := (*lane.StartError)(nil); errors.As(err, &failed) {
+			return err
+		}
+	}
+	return errors.Join(ended...)
+}
+
 // Release has this worker give a lane back, when what is in hand is stored.
 func (e *Engine) Release(index int) {
 	e.mu.Lock()
-	l := e.lanes[index]
+	all := e.lanes[index]
 	e.mu.Unlock()
-	if l != nil { // else it has ended by itself, and says so once
+	for _, l := range all { // where there is none, it has ended by itself, and says so once
 		l.Stop()
 	}
 }
@@ -85,9 +112,9 @@ func (e *Engine) Release(index int) {
 // Lost has this worker drop a lane at once: it is another worker's.
 func (e *Engine) Lost(index int) {
 	e.mu.Lock()
-	l := e.lanes[index]
+	all := e.lanes[index]
 	e.mu.Unlock()
-	if l != nil { // see Release
+	for _, l := range all { // see Release
 		l.Lose()
 	}
 }
@@ -107,7 +134,7 @@ func (e *Engine) allLanes() []*lane.Lane {
 	defer e.mu.Unlock()
 	all := make([]*lane.Lane, 0, len(e.lanes))
 	for _, l := range e.lanes {
-		all = append(all, l)
+		all = append(all, l...)
 	}
 	return all
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/stage"
 )
 
@@ -60,6 +61,27 @@ func (e *Engine) notes() (all []string) {
 		}
 	}
 	return all
+}
+
+// maxTarget bounds the name of what is open: a table of leases has room for all workers.
+const maxTarget = 64
+
+// open is the breaker of the stages that has not been closed for the longest time, if there is one.
+func (e *Engine) open() *config.OpenBreaker {
+	var longest *config.OpenBreaker
+	for _, s := range e.worker.Edition.Load().Shared {
+		b, ok := s.(stage.Breaking)
+		if !ok {
+			continue
+		}
+		for _, o := range b.Open() {
+			if longest == nil || o.Since.Before(longest.Since) {
+				o.Target = o.Target[:min(len(o.Target), maxTarget)]
+				longest = &o
+			}
+		}
+	}
+	return longest
 }
 
 // lines joins texts, each once.

@@ -36,12 +36,12 @@ func New(o Options) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
-		cfg: c, conn: o.Conn, log: log, lanes: map[int]*lane.Lane{}, waiters: make(chan struct{}), kept: make(chan struct{}),
+		cfg: c, conn: o.Conn, log: log, lanes: map[int][]*lane.Lane{}, waiters: make(chan struct{}), kept: make(chan struct{}),
 	}
 	if c.Leases != "" {
 		e.keeper, err = lease.New(lease.Options{
 			Conn: o.Conn, Domain: c.NATS.JetStreamDomain, Bucket: c.Leases, Key: c.Stage, Wake: config.WakeSubject(prefix, c.Leases), Worker: o.Worker, Lanes: c.Lanes,
-			Duplicates: e.duplicates, Every: o.LeaseEvery, Expire: o.LeaseExpire, Log: log, Now: o.Now, Jitter: o.Jitter,
+			Duplicates: e.duplicates, Open: e.open, Every: o.LeaseEvery, Expire: o.LeaseExpire, Log: log, Now: o.Now, Jitter: o.Jitter,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("leases: %w", err)
@@ -148,6 +148,7 @@ func (e *Engine) measure(ctx context.Context) {
 		s := e.Stats()
 		m.LagEvents.Set(float64(s.Lag))
 		m.LagSeconds.Set(s.LagSeconds)
+		m.OverflowEvents.Set(float64(s.InOverflow))
 		m.InflightMessages.Set(float64(s.InFlightMessages))
 		m.InflightBytes.Set(float64(s.InFlightBytes))
 		m.Lanes.Set(float64(s.Lanes))

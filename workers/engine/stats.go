@@ -35,6 +35,7 @@ func (e *Engine) snapshot(n *lane.Node) stats.Snapshot {
 	out := n.Stats.Snapshot()
 	inHand, pending, lanes := e.inHand()
 	out.InFlightMessages, out.InFlightBytes, out.Lanes = inHand.Messages, inHand.Bytes, lanes
+	out.InOverflow = e.inOverflow()
 	for _, l := range e.allLanes() {
 		out.LagSeconds = max(out.LagSeconds, l.Waited().Seconds())
 	}
@@ -44,8 +45,14 @@ func (e *Engine) snapshot(n *lane.Node) stats.Snapshot {
 
 // inHand sums what the lanes have in hand, and the messages behind it.
 func (e *Engine) inHand() (sum source.Amount, pending uint64, lanes int) {
-	for _, inputs := range e.allInputs() {
-		lanes++
+	for _, l := range e.allLanes() {
+		inputs := l.Inputs()
+		if inputs == nil {
+			continue // it has not begun
+		}
+		if !l.Replays() {
+			lanes++
+		}
 		for _, in := range inputs {
 			s := in.State()
 			sum.Messages += s.InHand.Messages
@@ -54,4 +61,19 @@ func (e *Engine) inHand() (sum source.Amount, pending uint64, lanes int) {
 		}
 	}
 	return sum, pending, lanes
+}
+
+// inOverflow estimates the events of the lanes that wait in the overflow.
+func (e *Engine) inOverflow() int64 {
+	messages := uint64(0)
+	for _, l := range e.allLanes() {
+		if !l.Replays() {
+			continue
+		}
+		for _, in := range l.Inputs() {
+			s := in.State()
+			messages += s.Pending + uint64(s.InHand.Messages)
+		}
+	}
+	return int64(e.worker.Nodes[0].Stats.PerMessage()*float64(messages) + 0.5)
 }

@@ -63,14 +63,17 @@ func modulo(hash uint32, n int) int {
 
 // PartitionOf returns the partition of the event among n. It equals Partition(e.Key(), n)
 // and does not allocate.
-func (e *Event) PartitionOf(n int) int {
+func (e *Event) PartitionOf(n int) int { return modulo(e.KeyHash(), n) }
+
+// KeyHash returns the hash of the key that partitions follow from.
+func (e *Event) KeyHash() uint32 {
 	key, ref := e.key()
 	if !ref {
-		return Partition(key, n)
+		return fnv1a(fnvOffset, key)
 	}
 	hash := fnv1a(fnvOffset, e.Entity.Kind)
 	hash = fnv1a(hash, "/")
 	hash = fnv1a(hash, e.Entity.Namespace)
 	hash = fnv1a(hash, "/")
-	return modulo(fnv1a(hash, e.Entity.Name), n)
+	return fnv1a(hash, e.Entity.Name)
 }

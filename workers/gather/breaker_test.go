@@ -18,11 +18,17 @@ import (
 )
 
 // guarded is a stage with a breaker that opens soon.
-func (r *rig) guarded(c *config.Gather) *gatherer {
+func (r *rig) guarded(c *config.Gather) *gatherer { return r.guardedBy(c, nil) }
+
+func (r *rig) guardedBy(c *config.Gather, change func(*config.Breaker)) *gatherer {
 	r.t.Helper()
-	return r.start(&config.StageConfig{Gather: c, Breaker: &config.Breaker{
+	b := &config.Breaker{
 		FailureRatio: 0.5, Window: config.Duration(10 * time.Second), MinCalls: 10, OpenFor: config.Duration(1500 * time.Millisecond), TrialCalls: 3,
-	}})
+	}
+	if change != nil {
+		change(b)
+	}
+	return r.start(&config.StageConfig{Gather: c, Breaker: b})
 }
 
 // TestBreaker: responders that fail are not asked for a while, events become what onIncomplete says at full speed, and answers come again by themselves.

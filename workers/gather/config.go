@@ -36,6 +36,14 @@ func check(c *config.Gather) error {
 	return checkHTTP(c.HTTP, c.Quorum)
 }
 
+// share is how many of the requests that may be under way may be of events that are replayed.
+func share(c *config.StageConfig, inFlight int) int {
+	if !c.Overflows() || c.Breaker.ReplayShare == 0 {
+		return inFlight
+	}
+	return int(c.Breaker.ReplayShare * float64(inFlight))
+}
+
 func checkNATS(c *config.GatherNATS) error {
 	if err := config.CheckRequestSubject(c.Subject); err != nil {
 		return fmt.Errorf("gather.nats.subject: %w", err)

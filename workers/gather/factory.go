@@ -35,11 +35,15 @@ func (factory) New(s stage.Settings) (stage.Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &asker{now: s.Now, metrics: m, size: s.Config.Gather.MaxEvents}
+	a := &asker{now: s.Now, metrics: m, size: s.Config.Gather.MaxEvents, breakers: breakers, aside: s.Config.Overflows()}
 	if s.Config.Gather.NATS != nil {
 		a.targets = []target{newNATS(s, m, breakers)}
 	} else {
 		a.targets = newEndpoints(s, breakers)
 	}
-	return &gatherer{rules: rulesOf(s.Config), asker: a, breakers: breakers, inFlight: inFlight(s.Config.Gather.Timeout.D(), s.Lanes)}, nil
+	lanes := s.Lanes
+	if a.aside { // each has another one beside it
+		lanes *= 2
+	}
+	return &gatherer{rules: rulesOf(s.Config), asker: a, breakers: breakers, inFlight: inFlight(s.Config.Gather.Timeout.D(), lanes)}, nil
 }

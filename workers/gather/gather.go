@@ -60,6 +60,9 @@ func (g *gatherer) Shutdown(context.Context) error {
 // Notes say which breakers are not closed.
 func (g *gatherer) Notes() []string { return g.breakers.Notes() }
 
+// Open are the breakers that are not closed.
+func (g *gatherer) Open() []config.OpenBreaker { return g.breakers.Open() }
+
 // InFlight does not follow a live change of timeout.
 func (g *gatherer) InFlight() int { return g.inFlight }
 
@@ -86,6 +89,9 @@ type asker struct {
 	now     func() time.Time
 	metrics *metrics
 	size    int // of a request, in events
+	// aside says that events are sent aside while a breaker is not closed.
+	aside    bool
+	breakers *breaker.Set
 }
 
 // target is one that is asked: those who listen on a subject, or a server.
@@ -96,6 +102,8 @@ type target interface {
 	prepare(r *round)
 	ask(r *round)
 	stop()
+	// gate is the breaker of the target; nil = it has none.
+	gate() *breaker.Breaker
 }
 
 func (a *asker) start(ctx context.Context) error {
@@ -117,7 +125,17 @@ func (a *asker) stop() {
 }
 
 func (a *asker) ask(ctx context.Context, by rules, b *stage.Batch, done func(error)) {
+	if err := a.refused(b); err != nil {
+		for i := range b.Events {
+			b.Overflow(i, err)
+		}
+		done(nil)
+		return
+	}
 	r := newRound(by, b, a.size, len(a.targets), a.now, a.metrics, done)
+	if a.aside {
+		r.closed = a.breakers.Closed
+	}
 	if len(b.Events) == 0 {
 		r.end(nil)
 		return
@@ -129,4 +147,12 @@ func (a *asker) ask(ctx context.Context, by rules, b *stage.Batch, done func(err
 	for _, t := range a.targets {
 		t.ask(r)
 	}
+}
+
+// refused says why no event of b can be asked about, where events are sent aside then.
+func (a *asker) refused(b *stage.Batch) error {
+	if !a.aside || len(a.targets) != 1 || len(b.Events) == 0 {
+		return nil
+	}
+	return a.targets[0].gate().Refuses((len(b.Events)+a.size-1)/a.size, b.Replayed)
 }

@@ -36,7 +36,7 @@ func newEndpoints(s stage.Settings, breakers *breaker.Set) []target {
 	var all []target
 	for i, e := range c.Endpoints {
 		all = append(all, &endpoint{
-			GatherEndpoint: e, headers: sent, now: s.Now, pool: c.MaxInFlight, queue: newQueue(), number: i,
+			GatherEndpoint: e, headers: sent, now: s.Now, pool: c.MaxInFlight, queue: newQueue(share(s.Config, c.MaxInFlight)), number: i,
 			breaker: breakers.Of(e.Name),
 			client:  call.NewClient(call.Options{Idle: c.MaxInFlight, Most: c.MaxInFlight}),
 		})
@@ -63,6 +63,8 @@ func (e *endpoint) prepare(*round) {}
 
 func (e *endpoint) ask(r *round) { e.queue.add(r) }
 
+func (e *endpoint) gate() *breaker.Breaker { return e.breaker }
+
 // work sends one request after another. If a Secret cannot be read, no endpoint is at fault.
 func (e *endpoint) work(ctx context.Context) {
 	for {
@@ -73,11 +75,13 @@ func (e *endpoint) work(ctx context.Context) {
 		headers, err := e.headers.read()
 		if err != nil {
 			r.end(stage.Unavailable(fmt.Errorf("ask endpoint %s: %w", e.Name, err)))
+			e.queue.done(r)
 			continue
 		}
 		if body, ok := r.take(i, e.number, 0, e.breaker); ok {
 			e.send(ctx, r, i, headers, body)
 		}
+		e.queue.done(r)
 	}
 }
 
@@ -116,7 +120,7 @@ func (e *endpoint) post(ctx context.Context, r *round, i int, headers []header, 
 	for _, h := range headers {
 		request.Header.Set(h.name, h.value)
 	}
-	answer, err := e.client.Do(request)
+	answer, err := e.client.Do(request) //nolint:bodyclose // call.Read closes it
 	if err != nil {
 		return reply{}, err
 	}

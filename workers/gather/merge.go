@@ -36,7 +36,7 @@ func (r *round) decide() {
 			default:
 				r.incomplete(e, f, status)
 			}
-			if r.batch.Decision(e).Verdict != stage.Retry {
+			if v := r.batch.Decision(e).Verdict; v != stage.Retry && v != stage.Overflow {
 				tally[status]++
 			}
 		}
@@ -60,6 +60,10 @@ func (r *round) status(f *found) string {
 func (r *round) incomplete(i int, f *found, status string) {
 	why := r.why(f)
 	err := fmt.Errorf("%d of %d answers: %w", len(f.answers), r.rules.needed(), why.err)
+	if r.aside(f) {
+		r.batch.Overflow(i, err)
+		return
+	}
 	switch r.rules.onIncomplete {
 	case config.IncompleteRetry:
 		r.batch.Retry(i, err)
@@ -70,6 +74,11 @@ func (r *round) incomplete(i int, f *found, status string) {
 	default:
 		r.emit(i, f, status)
 	}
+}
+
+// aside says whether an event is sent aside: what a breaker does not let through, what was asked before it opened, and what would hold the lane.
+func (r *round) aside(f *found) bool {
+	return r.closed != nil && (f.open || !r.closed() || r.rules.onIncomplete == config.IncompleteHold && !r.replay)
 }
 
 // why is what an event has too few answers for. Where nobody said anything of it, replies of max others closed its request.

@@ -35,7 +35,7 @@ type listeners struct {
 func newNATS(s stage.Settings, m *metrics, breakers *breaker.Set) *listeners {
 	c := s.Config.Gather.NATS
 	return &listeners{
-		subject: c.Subject, requester: s.Requester, metrics: m, window: make(chan struct{}, c.MaxInFlight), queue: newQueue(),
+		subject: c.Subject, requester: s.Requester, metrics: m, window: make(chan struct{}, c.MaxInFlight), queue: newQueue(share(s.Config, c.MaxInFlight)),
 		breaker:  breakers.Of(c.Subject),
 		stopping: make(chan struct{}), rounds: map[uint64]*round{},
 	}
@@ -76,7 +76,10 @@ func (l *listeners) prepare(r *round) {
 	l.rounds[id] = r
 	l.mu.Unlock()
 	r.id = id
-	r.free = func() { <-l.window }
+	r.free = func() {
+		<-l.window
+		l.queue.done(r)
+	}
 	r.over = func() {
 		l.mu.Lock()
 		delete(l.rounds, id)
@@ -99,6 +102,8 @@ func (l *listeners) prepare(r *round) {
 
 func (l *listeners) ask(r *round) { l.queue.add(r) }
 
+func (l *listeners) gate() *breaker.Breaker { return l.breaker }
+
 // send sends the requests of all rounds, one after another.
 func (l *listeners) send() {
 	for {
@@ -113,12 +118,14 @@ func (l *listeners) send() {
 		}
 		if _, connected := l.requests.Connection(); !connected {
 			<-l.window
+			l.queue.done(r)
 			r.end(stage.Unavailable(fmt.Errorf("ask on %s: not connected to NATS", l.subject)))
 			continue
 		}
 		body, ok := r.take(i, 0, l.requests.MaxBytes(), l.breaker)
 		if !ok {
 			<-l.window
+			l.queue.done(r)
 			continue
 		}
 		if err := l.requests.Send(l.subject, token(r.id, i), body); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"millrace.dev/millrace/workers/stage"
@@ -17,6 +18,7 @@ type round struct {
 	rules   rules
 	batch   *stage.Batch
 	lists   bool   // requests are lists of events
+	replay  bool   // its events were sent aside before
 	id      uint64 // of a round whose replies come by token
 	now     func() time.Time
 	metrics *metrics
@@ -33,12 +35,15 @@ type round struct {
 	lost func() error
 	// over is called when the round has ended.
 	over func()
+	// closed says whether all breakers are; nil = events are not sent aside while one is not.
+	closed func() bool
 
 	mu       sync.Mutex
 	requests []request
 	events   []found
-	signs    []sign // of each target
-	waiting  int    // requests that are open
+	signs    []sign       // of each target
+	count    atomic.Int64 // of requests
+	waiting  int          // requests that are open
 	ended    bool
 	rest     error // why events of requests that are open are to be asked about again
 
@@ -77,8 +82,8 @@ type found struct {
 	answers []answer
 	// refused is why the event is at fault, failed why there are not more answers.
 	refused, failed *failure
-	// unfit says that it is in no request.
-	unfit bool
+	// unfit says that it is in no request, open that a breaker did not let one through.
+	unfit, open bool
 }
 
 // failure is a reason for dead letters and marks, with its text.
@@ -96,7 +101,7 @@ type sign struct {
 func newRound(by rules, b *stage.Batch, size, targets int, now func() time.Time, m *metrics, done func(error)) *round {
 	n := len(b.Events)
 	r := &round{
-		rules: by, batch: b, lists: size > 1, now: now, metrics: m, done: done, events: make([]found, n), signs: make([]sign, targets),
+		rules: by, batch: b, lists: size > 1, replay: b.Replayed, now: now, metrics: m, done: done, events: make([]found, n), signs: make([]sign, targets),
 		requests: make([]request, 0, (n+size-1)/size),
 	}
 	for from := 0; from < n; from += size {
@@ -107,15 +112,12 @@ func newRound(by rules, b *stage.Batch, size, targets int, now func() time.Time,
 
 func (r *round) add(from, to, targets int) {
 	r.requests = append(r.requests, request{from: from, to: to, targets: targets, lacking: to - from})
+	r.count.Add(1)
 	r.waiting++
 }
 
-// size is how many requests there are. It may grow until the last one was sent.
-func (r *round) size() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.requests)
-}
+// size is how many requests there are. It may grow until the last one was sent. It takes no lock: a queue asks for it, and is told while the round is locked.
+func (r *round) size() int { return int(r.count.Load()) }
 
 // reserve is how long before the deadline of a call it sends no other request, and decides.
 const reserve = 10 * time.Second
@@ -163,6 +165,12 @@ func (r *round) take(i, target int, limit int64, gate *breaker.Breaker) (body []
 		r.metrics.unasked.Inc()
 		r.miss(i, failure{resultTimeout, fmt.Errorf("not asked: there was no reply within %s to the requests before", r.rules.timeout)})
 		return nil, false
+	}
+	if r.closed != nil {
+		if err := gate.Refuses(1, r.replay); err != nil {
+			r.miss(i, failure{reasonOpen, err})
+			return nil, false
+		}
 	}
 	if body = r.encode(i, limit); body == nil {
 		r.close(i)
@@ -265,7 +273,9 @@ func (r *round) miss(i int, why failure) {
 	q := &r.requests[i]
 	q.targets--
 	for e := q.from; e < q.to; e++ {
-		if f := &r.events[e]; f.failed == nil {
+		f := &r.events[e]
+		f.open = f.open || why.reason == reasonOpen
+		if f.failed == nil {
 			f.failed = &why
 		}
 	}

@@ -35,8 +35,13 @@ func (t *Table) count(me string, mine, counted map[string]uint64, now time.Time)
 	t.Workers[me] = w
 }
 
-// count brings the duplicates of this process into a table, and returns those that are in it then.
+// count brings the duplicates of this process, and what is open of its breakers, into a table, and returns those that are in it then.
 func (k *Keeper) count(t *Table) map[string]uint64 {
+	if k.o.Open != nil {
+		w := t.Workers[k.o.Worker]
+		w.Open = k.o.Open()
+		t.Workers[k.o.Worker] = w
+	}
 	if k.o.Duplicates == nil {
 		return nil
 	}

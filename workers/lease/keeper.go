@@ -49,6 +49,8 @@ type Options struct {
 	// Duplicates are the events that this process has dropped as duplicates, by stage, since it started. They go into
 	// the table with each beat. Default: none.
 	Duplicates func() map[string]uint64
+	// Open is a circuit breaker of this process that is not closed, or nil. It goes into the table with each beat. Default: none.
+	Open func() *config.OpenBreaker
 	// Every is how often a worker beats, plus or minus a quarter. Default: 1.5 s.
 	Every time.Duration
 	// Expire is after what time without a beat a worker is dead, at least 3 times Every.

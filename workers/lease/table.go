@@ -30,6 +30,8 @@ type Worker struct {
 	Leaving bool `json:"leaving,omitempty"`
 	// Counted are the duplicates of this worker that are in Table.Counts, by stage.
 	Counted map[string]uint64 `json:"counted,omitempty"`
+	// Open is a circuit breaker of this worker that is not closed, for the operator; nil = there is none. It is never written to.
+	Open *config.OpenBreaker `json:"open,omitempty"`
 }
 
 // Hand is what a worker alone knows of its lanes.

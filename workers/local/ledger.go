@@ -207,7 +207,7 @@ func (l *ledger) fill(ctx context.Context, js jetstream.JetStream) error {
 			}
 			l.add(name+": stored", did.sentTo(port)-skipped, l.stored[name], out.Stream)
 		}
-		l.add(s.Name+": accounted for", did.In, did.Emitted+did.Filtered+did.Duplicates+did.Kept+did.DeadLettered)
+		l.add(s.Name+": accounted for", did.In, did.Emitted+did.Filtered+did.Duplicates+did.Kept+did.DeadLettered+did.Overflowed)
 	}
 	return nil
 }

@@ -236,7 +236,7 @@ func (r *runner) cameIn() int64 {
 	for _, s := range r.plan.Stages {
 		if slices.ContainsFunc(s.Config.Inputs, func(in config.Input) bool { return in.Stream == r.plan.Ingress.Name }) {
 			st := r.stats(s)
-			most = max(most, st.In+st.Lag)
+			most = max(most, st.In-st.Overflowed+st.Lag)
 		}
 	}
 	return most

@@ -28,11 +28,14 @@ const (
 	Retry
 	// Keep ends the event here: the stage keeps it outside of the pipeline (Sink).
 	Keep
+	// Overflow sends the event, as received, to port overflow, from where it comes again (Batch.Replayed). Where it comes from there, or
+	// there is no such port, the lane waits and has it processed again, as for Unavailable.
+	Overflow
 )
 
 // String returns the value of the metric label `outcome`.
 func (v Verdict) String() string {
-	return [...]string{"emitted", "filtered", "duplicate", "dead_lettered", "retried", "kept"}[v]
+	return [...]string{"emitted", "filtered", "duplicate", "dead_lettered", "retried", "kept", "overflowed"}[v]
 }
 
 // Decision is the verdict on one event with what belongs to it.
@@ -119,6 +122,9 @@ type Batch struct {
 	// Newest is a time of the ingress: no event of the batch came of a message that the ingress stored later. Zero = unknown. Only the first stage of a
 	// worker knows it, where its inputs carry watermarks (Watermarked).
 	Newest time.Time
+	// Replayed says that the events were sent aside before (Overflow). They are the ones to try with whether what the stage calls is back: the
+	// lane that they come in may wait.
+	Replayed bool
 
 	decisions []Decision
 	produced  []Produced
@@ -164,6 +170,10 @@ func (b *Batch) DeadLetter(i int, reason string, err error) {
 
 // Retry has event i processed again later. An err that is Unavailable counts no attempt.
 func (b *Batch) Retry(i int, err error) { b.decisions[i] = Decision{Verdict: Retry, Err: err} }
+
+// Overflow sends event i aside until what the stage calls is back. err says what is away. Events of its key that come later follow it there, whatever
+// the stage decides about them.
+func (b *Batch) Overflow(i int, err error) { b.decisions[i] = Decision{Verdict: Overflow, Err: err} }
 
 // Keep ends event i here. A Sink is given row to store: nothing of it may be memory of the event. Any other stage has kept the event already,
 // and row is nil.

@@ -169,6 +169,12 @@ type Noter interface {
 	Notes() []string
 }
 
+// Breaking is implemented by stages without state that have circuit breakers. The operator is told which are not closed.
+type Breaking interface {
+	// Open are those that are not closed; it is called from any goroutine, at any time.
+	Open() []config.OpenBreaker
+}
+
 // Reloader is implemented by stages whose config has live members (config.StageConfig.Fixed).
 type Reloader interface {
 	// Reload returns a stage that decides by the live members of c and has everything else of

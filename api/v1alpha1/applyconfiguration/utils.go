@@ -104,6 +104,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.PostgresSinkSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RealtimeSpec"):
 		return &apiv1alpha1.RealtimeSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ReplaySpec"):
+		return &apiv1alpha1.ReplaySpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ResourcesSpec"):
 		return &apiv1alpha1.ResourcesSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RetrySpec"):

@@ -43,7 +43,7 @@ type Source struct {
 func Compile(from Source, settings Settings) (Content, Marks, error) {
 	node := from.Node
 	c := Content{
-		Format: formatV1, Kind: node.Config.Kind, Head: node.Head, Lanes: node.Lanes, Dedupes: node.Config.Dedupes(),
+		Format: formatV1, Kind: node.Config.Kind, Head: node.Head, Lanes: node.Lanes, Dedupes: node.Config.Dedupes(), Breaks: node.Config.Breaker != nil,
 		Replicas: node.Replicas, Suspended: node.Suspended, Workers: beside(from.Spec.Workers, node.Head != ""),
 		NATS: from.Pipeline.Spec.NATS, Leases: from.Leases,
 	}

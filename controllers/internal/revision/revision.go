@@ -35,6 +35,8 @@ type Content struct {
 	Inputs []Input `json:"inputs,omitempty"`
 	// Dedupes says that the workers count duplicates.
 	Dedupes bool `json:"dedupes,omitempty"`
+	// Breaks says that the stage has a circuit breaker.
+	Breaks bool `json:"breaks,omitempty"`
 	// Replicas is the number of workers where it is fixed; Workers has the bounds where it is not, and the name of their own user.
 	Replicas  int32                `json:"replicas"`
 	Suspended bool                 `json:"suspended,omitempty"`
@@ -87,6 +89,13 @@ func (c *Content) Consumers() []plan.Consumer {
 		all = append(all, in.Lanes...)
 	}
 	return all
+}
+
+// Overflows says whether an input is the overflow of the stage itself.
+func (c *Content) Overflows(stream, durable, stage string) bool {
+	return slices.ContainsFunc(c.Inputs, func(in Input) bool {
+		return in.Stream == stream && in.Durable == durable && in.From == stage+"/"+config.PortOverflow
+	})
 }
 
 // Reads says whether a stage of this content reads an input.

@@ -19,15 +19,20 @@ func (c *Chain) ask(ctx context.Context, cur *cursor, events []event.Event) *que
 	if len(events) == 0 || len(events) > c.head.Limits.MaxEvents {
 		return nil
 	}
+	events, asks := c.toAsk(events)
 	select {
 	case c.asked <- struct{}{}:
 	case <-ctx.Done(): // the job that is given this will see that, too
 		return nil
 	}
-	q := &question{began: c.now(), done: make(chan error, 1), waiting: c.asked}
-	q.batch.Events, q.batch.Now, q.batch.Partition = events, cur.now, cur.partition
+	q := &question{asks: asks, began: c.now(), done: make(chan error, 1), waiting: c.asked}
+	q.batch.Events, q.batch.Now, q.batch.Partition, q.batch.Replayed = events, cur.now, cur.partition, c.replay != nil
 	q.batch.Reset(1)
 	ctx, q.cancel = context.WithTimeout(ctx, c.callTimeout)
+	if len(events) == 0 { // all of them follow others
+		q.answer(nil)
+		return q
+	}
 	if err := c.begin(ctx, q); err != nil {
 		q.answer(err)
 	}
@@ -42,7 +47,7 @@ func (c *Chain) begin(ctx context.Context, q *question) (err error) {
 }
 
 // await waits until the first stage has decided about a message, and takes over what it decided.
-func (c *Chain) await(ctx context.Context, n *Node, q *question, decisions []stage.Decision) {
+func (c *Chain) await(ctx context.Context, n *Node, q *question, events []event.Event, decisions []stage.Decision) {
 	busy := &c.busySince[c.partOf(n)]
 	busy.Store(c.now().UnixNano())
 	defer busy.Store(0)
@@ -53,5 +58,16 @@ func (c *Chain) await(ctx context.Context, n *Node, q *question, decisions []sta
 	case <-ctx.Done(): // it is decided again by the next owner
 		err = stage.Unavailable(ctx.Err())
 	}
-	c.judge(ctx, n, &q.batch, err, decisions, places{}, 1)
+	if q.asks == nil {
+		c.judge(ctx, n, &q.batch, err, decisions, places{}, 1)
+		return
+	}
+	for i := range decisions {
+		decisions[i] = stage.Decision{Verdict: stage.Overflow}
+	}
+	own := make([]stage.Decision, len(q.asks))
+	c.judge(ctx, n, &q.batch, err, own, places{0, q.asks}, 1)
+	for j, i := range q.asks {
+		events[i], decisions[i] = q.batch.Events[j], own[j] // with what the stage added
+	}
 }

@@ -14,6 +14,7 @@ func (c *Chain) call(ctx context.Context, n *Node, events []event.Event, attempt
 	sr := &c.scratch[n.Index]
 	b := &sr.batch
 	b.Events, b.Now, b.Partition, b.Newest = events, sr.now, sr.partition, ingressTime(sr.newest)
+	b.Replayed = c.replay != nil
 	b.Reset(attempt)
 	ctx, cancel := context.WithTimeout(ctx, c.callTimeout)
 	defer cancel()

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"millrace.dev/millrace/workers/engine/overflow"
 	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
@@ -42,6 +43,10 @@ type Options struct {
 	CallTimeout time.Duration
 	// MaxPayload is how many bytes a message may have; 0 = no limit (see SetMaxPayload).
 	MaxPayload int64
+	// Overflow is what of the lane is in the overflow of the first stage; nil = it has none, or the lane is the one that replays it.
+	Overflow *overflow.Backlog
+	// Replay is set in the lane that replays the overflow. It takes over what the first stage sends there: it waits.
+	Replay *overflow.Backlog
 }
 
 // Chain is the stages of one lane at work, for one session.
@@ -60,6 +65,9 @@ type Chain struct {
 	asked       chan struct{} // those that do
 	headerRoom  int
 	callTimeout time.Duration
+	overflow    *overflow.Backlog // nil = nothing is sent aside
+	replay      *overflow.Backlog // nil = nothing was
+	aside       stage.Ports       // port overflow of the first stage
 
 	log      *slog.Logger
 	now      func() time.Time
@@ -119,7 +127,7 @@ func New(o *Options) *Chain {
 		lane: o.Lane, lanes: o.Lanes, partitions: g.Nodes[0].Partitions, inputs: o.Inputs,
 		nodes: g.Nodes, head: g.Nodes[0], perMessage: g.Stateful, parts: g.parts, cut: g.cut, headerRoom: o.HeaderRoom, callTimeout: o.CallTimeout,
 		log: o.Log, now: o.Now, jitter: o.Jitter, wait: o.Pause, stopped: o.Stopped, abort: o.Abort, problem: o.Problem,
-		panics: o.Panics, suspects: o.Suspects,
+		panics: o.Panics, suspects: o.Suspects, overflow: o.Overflow, replay: o.Replay, aside: g.Nodes[0].Ports.aside(),
 		instances: make([]instance, len(g.Nodes)), scratch: make([]scratch, len(g.Nodes)), last: make([]uint64, len(o.Inputs)),
 	}
 	c.maxPayload.Store(o.MaxPayload)

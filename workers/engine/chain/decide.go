@@ -48,6 +48,9 @@ func (c *Chain) judge(ctx context.Context, n *Node, b *stage.Batch, err error, d
 	case err == nil:
 		for i := range events {
 			decisions[i] = b.Decision(i)
+			if d := &decisions[i]; d.Verdict == stage.Overflow && c.overflow == nil {
+				*d = stage.Decision{Verdict: stage.Retry, Err: asideError{stage.Unavailable(d.Err)}}
+			}
 		}
 		sr.keep(b, at)
 		sr.late += b.Late()
@@ -94,6 +97,9 @@ func (c *Chain) retry(ctx context.Context, cur *cursor, n *Node, events []event.
 			c.waiting.Add(-1)
 			c.problem("")
 		}
+		if c.replay != nil {
+			c.replay.Held(false)
+		}
 	}()
 	for attempt := 1; ; attempt++ {
 		left, away := sr.toRetry(n)
@@ -107,7 +113,7 @@ func (c *Chain) retry(ctx context.Context, cur *cursor, n *Node, events []event.
 			}
 			c.warnAway(n, away)
 		}
-		if !c.pause(ctx, n, attempt) {
+		if !c.pause(ctx, cur, n, attempt, c.waitsAside(away)) {
 			return false
 		}
 		cur.s.Tallies[n.Index].Retried += int64(len(left))
@@ -119,6 +125,12 @@ func (c *Chain) retry(ctx context.Context, cur *cursor, n *Node, events []event.
 
 // warnAway tells that a stage waits for what it calls.
 func (c *Chain) warnAway(n *Node, away error) {
+	if c.replay != nil {
+		c.replay.Held(true)
+	}
+	if c.waitsAside(away) { // no lane waits for these, and the stage says it itself
+		return
+	}
 	c.problem("stage " + n.Stage + " waits: " + away.Error())
 	if n.away.Allow(c.now()) {
 		c.log.Warn("the stage waits for what it calls; no event is blamed", "stage", n.Stage, "lane", c.lane, "problem", away)
@@ -172,10 +184,16 @@ func (c *Chain) again(ctx context.Context, n *Node, events []event.Event, left [
 }
 
 // pause waits before the attempt after attempt; false when the lane ends: another worker goes on.
-func (c *Chain) pause(ctx context.Context, n *Node, attempt int) bool {
+func (c *Chain) pause(ctx context.Context, cur *cursor, n *Node, attempt int, aside bool) bool {
 	c.waiting.Add(1)
 	defer c.waiting.Add(-1)
-	return c.wait(ctx, backoff.Wait(n.Limits.Backoff, n.Limits.MaxBackoff, attempt-1, c.jitter()))
+	wait := backoff.Wait(n.Limits.Backoff, n.Limits.MaxBackoff, attempt-1, c.jitter())
+	if aside {
+		if wait = min(wait, maxAside); attempt == 1 && cur.asked != nil && c.now().Sub(cur.asked.began) > wait { // it has waited for those before it
+			return ctx.Err() == nil && !c.stopped()
+		}
+	}
+	return c.wait(ctx, wait)
 }
 
 var errNoReason = errors.New("no reason given")

@@ -67,6 +67,8 @@ func (c *Chain) leave(cur *cursor, n *Node, e *event.Event, to, have stage.Ports
 			cur.ports = to | deadLetter
 		}
 		c.deadLetter(cur, n, e, reasonTooLarge, refused, 1)
+	case c.aside != 0 && to == c.aside && n == c.head:
+		tl.Overflowed++
 	default:
 		tl.Emitted++
 	}

@@ -18,24 +18,26 @@ func (c *Chain) partition(m *Message) int {
 	switch {
 	case !ok:
 		return noPartition
-	case in.Repartitioned:
-		return partition*c.partitions + lane
+	case !in.Repartitioned:
+		return partition
+	case lane >= c.partitions: // it replays the overflow of a lane
+		return c.partitions*c.partitions + partition*c.partitions + lane - c.partitions
 	}
-	return partition
+	return partition*c.partitions + lane
 }
 
 // wrote reads off the end of a subject which partition a message is of and, where several lanes write to one, which lane has written it
-// (see outletsOf).
+// (see outletsOf). Lanes that replay an overflow come after all others.
 func (c *Chain) wrote(in *Input, subject string) (partition, lane int, ok bool) {
 	rest, last := cutLast(subject)
 	if in.Repartitioned {
-		if lane, ok = c.number(last); !ok {
+		if lane = number(last, 2*c.partitions); lane == noPartition {
 			return noPartition, lane, false
 		}
 		_, last = cutLast(rest)
 	}
-	partition, ok = c.number(last)
-	return partition, lane, ok
+	partition = number(last, c.partitions)
+	return partition, lane, partition != noPartition
 }
 
 // cutLast cuts the last token off a subject.
@@ -44,11 +46,11 @@ func cutLast(subject string) (rest, last string) {
 	return subject[:max(at, 0)], subject[at+1:]
 }
 
-// number reads the number of a partition, or of a lane, of which there are no more.
-func (c *Chain) number(token string) (n int, ok bool) {
+// number reads a number below a bound, or is noPartition.
+func number(token string, below int) int {
 	n, err := strconv.Atoi(token)
-	if err != nil || n < 0 || n >= c.partitions {
-		return noPartition, false
+	if err != nil || n < 0 || n >= below {
+		return noPartition
 	}
-	return n, true
+	return n
 }

@@ -59,6 +59,14 @@ func newPorts(c *config.StageConfig) *Ports {
 	return p
 }
 
+// aside is the set of port overflow; empty where the stage has none.
+func (p *Ports) aside() stage.Ports {
+	if i := slices.Index(p.Names, config.PortOverflow); i >= 0 {
+		return 1 << i
+	}
+	return 0
+}
+
 // outletOf returns the number of the outlet of a port and partition: partitions come one
 // after another for ports of frames; each other port has one outlet, behind them.
 func (p *Ports) outletOf(port, partition int) int {

@@ -26,7 +26,7 @@ func (c *Chain) node(ctx context.Context, cur *cursor, n *Node, events []event.E
 	for lo := 0; lo < len(events); lo += size {
 		hi := min(lo+size, len(events))
 		if n.Depth == 0 && cur.asked != nil {
-			c.await(ctx, n, cur.asked, sr.decisions)
+			c.await(ctx, n, cur.asked, events, sr.decisions)
 		} else {
 			c.decide(ctx, n, events[lo:hi], sr.decisions[lo:hi], places{first: lo}, 1)
 		}
@@ -124,7 +124,12 @@ func (c *Chain) decided(cur *cursor, n *Node, e *event.Event, d *stage.Decision,
 	t := &cur.s.Tallies[n.Index]
 	switch d.Verdict {
 	case stage.Emit:
+		if c.follows(n, e) {
+			return c.sendAside(cur, n, c.received(cur, n, e))
+		}
 		return c.emit(cur, n, e, d.Ports)
+	case stage.Overflow:
+		return c.sendAside(cur, n, e)
 	case stage.Filter:
 		t.Filtered++
 	case stage.Duplicate:

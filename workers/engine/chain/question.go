@@ -11,6 +11,8 @@ import (
 // question is a batch that the first stage was given, and waits for answers about.
 type question struct {
 	batch stage.Batch
+	// asks are the places of its events in the message; nil = they are all there are.
+	asks  []int
 	began time.Time
 	// cancel frees what the deadline of the call takes.
 	cancel context.CancelFunc

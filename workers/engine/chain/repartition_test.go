@@ -96,7 +96,8 @@ func TestPartitionAndLane(t *testing.T) {
 	}{
 		"each lane of a partition":     {chain.Input{From: "a/out", Repartitioned: true}, "ns.a.2.1", 2*3 + 1},
 		"no lane":                      {chain.Input{From: "a/out", Repartitioned: true}, "ns.a.2.x", -1},
-		"a lane that is too high":      {chain.Input{From: "a/out", Repartitioned: true}, "ns.a.2.3", -1},
+		"the replay of a lane":         {chain.Input{From: "a/out", Repartitioned: true}, "ns.a.2.4", 3*3 + 2*3 + 1},
+		"a lane that is too high":      {chain.Input{From: "a/out", Repartitioned: true}, "ns.a.2.6", -1},
 		"a partition that is too high": {chain.Input{From: "a/out", Repartitioned: true}, "ns.a.3.2", -1},
 		"no partition":                 {chain.Input{From: "a/out", Repartitioned: true}, "2", -1},
 		"an ingress with partitions":   {chain.Input{From: "ingress", Repartitioned: true}, "ns.raw.2.1", -1},

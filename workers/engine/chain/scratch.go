@@ -24,6 +24,7 @@ type scratch struct {
 	copies    copies // where no memory has them (Chain.copies)
 	picked    []event.Event
 	produced  []product
+	reread    reread
 }
 
 // product is a new event that a stage made.

@@ -25,6 +25,8 @@ type Step struct {
 	Mark progress.Mark
 	// Tallies count by node what becomes of the events.
 	Tallies []Tally
+	// Overflow is the number of the step among those that send something to the overflow; 0 = it sends nothing there.
+	Overflow uint64
 	// Trace is told when stages are at work; nil = nobody is.
 	Trace Trace
 }
@@ -55,7 +57,7 @@ func (s *Step) Reset() {
 	clear(s.Rows)
 	s.later = s.later[:0]
 	s.Messages, s.Measures, s.Pending, s.Rows = s.Messages[:0], s.Measures[:0], s.Pending[:0], emptied(s.Rows)
-	s.Frames, s.Mark = 0, progress.Mark{}
+	s.Frames, s.Mark, s.Overflow = 0, progress.Mark{}, 0
 	for i := range s.Tallies {
 		s.Tallies[i].reset()
 	}
@@ -63,7 +65,7 @@ func (s *Step) Reset() {
 
 // Tally counts what became of the events of one step at one stage.
 type Tally struct {
-	Events, Emitted, Out, Filtered, Duplicates, Kept, DeadLettered, Retried, Late int64
+	Events, Emitted, Out, Filtered, Duplicates, Kept, DeadLettered, Overflowed, Retried, Late int64
 
 	Reasons  []Count
 	Produced []Count

@@ -30,6 +30,7 @@ func (l *session) commit(ctx context.Context, s *step) error {
 	if err := l.stillOurs(ctx); err != nil { // it may have been stopped since it has stored
 		return err
 	}
+	l.storedAside(s)
 	l.acknowledge(s)
 	l.teller.stored(&s.Step)
 	l.saver.committed(s)
@@ -72,7 +73,7 @@ func (l *session) stillOurs(ctx context.Context) error {
 
 // acknowledge acknowledges the last message of each input.
 func (l *session) acknowledge(s *step) {
-	for i, in := range l.inputs {
+	for i, in := range l.sources {
 		var last *source.Message
 		var done source.Amount
 		for _, m := range s.messages {
@@ -92,8 +93,19 @@ func (l *session) acknowledge(s *step) {
 func (l *session) store(ctx context.Context, s *step) error {
 	s.append.Reset(s.done)
 	l.teller.add(l.chain, s)
-	if err := l.append(ctx, s); err != nil || s.sink == nil {
+	aside := l.takeAside(s)
+	if err := l.append(ctx, s); err != nil {
 		return err
+	}
+	if len(aside) > 0 {
+		s.append.More()
+		s.Pending = aside
+		if err := l.append(ctx, s); err != nil {
+			return err
+		}
+	}
+	if s.sink == nil {
+		return nil
 	}
 	return l.keep(ctx, s)
 }

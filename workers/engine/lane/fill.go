@@ -85,6 +85,9 @@ func (l *session) fillUp(ctx context.Context, s *step, out chan<- *step) bool {
 
 func (l *session) full(s *step) bool {
 	limit := l.w.Limits.MaxEvents
+	if rate := l.rate(); rate > 0 {
+		return s.events >= int(max(rate*pacedStep, 1)) || s.bytes >= maxStepBytes
+	}
 	if l.w.Limits.spreads { // what it holds is cut into a frame for each partition
 		limit = min(limit*l.w.Config.Partitions, max(maxStepEvents, limit))
 	}

@@ -21,7 +21,7 @@ func (l *Lane) Problems() (problems, waiting []string) {
 	if s.target != nil && s.target.Problem() != "" {
 		problems = append(problems, s.target.Problem())
 	}
-	for _, in := range s.inputs {
+	for _, in := range s.sources {
 		if state := in.State(); state.EverBound && state.Problem != "" {
 			problems = append(problems, state.Problem)
 		}
@@ -51,7 +51,7 @@ func (l *Lane) Wedged(after time.Duration) string {
 
 // waits says that something outside holds the session up: the back-off of a retry, another input, an output, or the target of the sink.
 func (l *session) waits() bool {
-	return l.target != nil && l.target.Problem() != "" || l.chain.Waiting() || l.merger != nil && l.merger.Holds() || len(l.out.Problems()) > 0
+	return l.target != nil && l.target.Problem() != "" || l.paces.Load() || l.chain.Waiting() || l.merger != nil && l.merger.Holds() || len(l.out.Problems()) > 0
 }
 
 // Waited is how long the lane has had messages of an input in hand without an acknowledgement.
@@ -68,10 +68,13 @@ func (l *Lane) Waited() (longest time.Duration) {
 // Inputs are those of the lane; nil = it has not begun.
 func (l *Lane) Inputs() []*source.Input {
 	if s := l.current.Load(); s != nil {
-		return s.inputs
+		return s.sources
 	}
 	return nil
 }
+
+// Replays says that the lane replays the overflow of another one.
+func (l *Lane) Replays() bool { return l.replays }
 
 // Busy says whether something is processed and not stored.
 func (l *Lane) Busy() bool {

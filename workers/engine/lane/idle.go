@@ -39,7 +39,7 @@ func (l *session) spare() *step {
 // quietUntil is the stream time up to which the lane has received everything, in Unix milliseconds, as the server says (source.Input).
 func (l *session) quietUntil() (until int64, known bool) {
 	until = math.MaxInt64
-	for _, in := range l.inputs {
+	for _, in := range l.sources {
 		quiet := in.State().Quiet
 		if quiet <= 0 {
 			return 0, false
@@ -51,7 +51,7 @@ func (l *session) quietUntil() (until int64, known bool) {
 
 // pending says whether the server has messages that did not come yet.
 func (l *session) pending() bool {
-	for _, in := range l.inputs {
+	for _, in := range l.sources {
 		if s := in.State(); s.Pending > 0 || !s.Bound {
 			return true
 		}

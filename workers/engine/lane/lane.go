@@ -10,7 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine/chain"
+	"millrace.dev/millrace/workers/engine/overflow"
 	"millrace.dev/millrace/workers/engine/progress"
 	"millrace.dev/millrace/workers/engine/source"
 	"millrace.dev/millrace/workers/engine/target"
@@ -21,9 +23,14 @@ import (
 // Lane is one part of the work of a stage that one worker owns at a time. It lives from when the worker got it until it lost it
 // or gave it back. When its state is in doubt it begins anew: a session after another.
 type Lane struct {
-	w     *Worker
-	index int
-	log   *slog.Logger
+	w *Worker
+	// index is the number of its lease; number that in what it writes, where a lane and its replay differ.
+	index, number int
+	inputs        []config.Input
+	// overflow is what of the lane is in the overflow of its stage; nil = it has none. replays says that the lane is the one that replays it.
+	overflow *overflow.Backlog
+	replays  bool
+	log      *slog.Logger
 	ending
 
 	flushRequests chan flushRequest
@@ -61,10 +68,25 @@ func (r flushRequest) fail() {
 	}
 }
 
-// New makes a lane that is not at work: see Run.
-func New(w *Worker, index int) *Lane {
+// New makes what works under one lease and is not at work yet (Run): a lane and, where its stage has an overflow, the lane that replays it.
+func New(w *Worker, index int) []*Lane {
+	inputs, replayed := w.Config.Split()
+	l := newLane(w, index)
+	l.inputs = inputs
+	if replayed == nil {
+		return []*Lane{l}
+	}
+	r := newLane(w, index)
+	r.number, r.inputs, r.replays = config.ReplayLane(index, w.Config.Lanes), []config.Input{*replayed}, true
+	r.log = w.Log.With("lane", index, "replays", config.PortOverflow)
+	l.overflow = overflow.New(w.Now)
+	r.overflow = l.overflow
+	return []*Lane{l, r}
+}
+
+func newLane(w *Worker, index int) *Lane {
 	l := &Lane{
-		w: w, index: index, log: w.Log,
+		w: w, index: index, number: index, log: w.Log,
 		ending:        ending{stopping: make(chan struct{}), over: make(chan struct{}), lost: make(chan struct{})},
 		flushRequests: make(chan flushRequest),
 	}
@@ -145,7 +167,7 @@ const stepsPerLane = 3
 type session struct {
 	*Lane
 
-	inputs   []*source.Input
+	sources  []*source.Input      // of inputs
 	received chan *source.Message // not yet in a step
 	merger   *source.Merger       // nil where the lane does not bring its inputs into one order
 	ordered  <-chan *source.Message
@@ -162,6 +184,9 @@ type session struct {
 	saver *saver // of snapshots; nil = the lane makes none
 
 	teller *teller // of watermarks; nil = no output carries any
+
+	paces atomic.Bool // the replay waits for its turn
+	turn  time.Time   // of its next step
 
 	free    chan *step
 	working atomic.Int32 // steps that are not stored

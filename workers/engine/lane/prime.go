@@ -14,7 +14,7 @@ func (l *session) prime(ctx context.Context, behind func(input int) uint64) erro
 	for _, t := range l.tracks {
 		l.chain.Told(t.Mark)
 	}
-	for i, in := range l.inputs {
+	for i, in := range l.sources {
 		for writer, subject := range l.chain.Writers(i, in.FilterSubject()) {
 			until, err := in.Watermark(ctx, subject, behind(i), said)
 			if err != nil {

@@ -57,6 +57,9 @@ func (l *session) process(ctx context.Context, in <-chan *step, out chan<- *step
 // take takes the messages of s through the stages. It returns false when the work ended
 // before that was done: then nothing of s may be stored.
 func (l *session) take(ctx context.Context, s *step) bool {
+	if !l.catchUp(ctx) || !l.pace(ctx, s) {
+		return false
+	}
 	ok := l.chain.Take(ctx, &s.Step)
 	clear(s.messages[len(s.Messages):]) // another worker goes on with these
 	s.messages = s.messages[:len(s.Messages)]

@@ -8,6 +8,7 @@ import (
 
 	"millrace.dev/millrace/workers/engine/backoff"
 	"millrace.dev/millrace/workers/engine/chain"
+	"millrace.dev/millrace/workers/engine/overflow"
 	"millrace.dev/millrace/workers/engine/source"
 	"millrace.dev/millrace/workers/engine/spans"
 	"millrace.dev/millrace/workers/engine/track"
@@ -66,14 +67,14 @@ func (l *Lane) work(ctx context.Context) error {
 // newSession makes what a session needs.
 func newSession(of *Lane, abort context.CancelCauseFunc) *session {
 	w := of.w
-	l := &session{Lane: of, free: make(chan *step, stepsPerLane), received: make(chan *source.Message, (source.MaxMessages+1024)*len(w.Config.Inputs))}
-	for i := range w.Config.Inputs {
-		l.inputs = append(l.inputs, l.newInput(i))
+	l := &session{Lane: of, free: make(chan *step, stepsPerLane), received: make(chan *source.Message, (source.MaxMessages+1024)*len(of.inputs))}
+	for i := range of.inputs {
+		l.sources = append(l.sources, l.newInput(i))
 	}
 	l.ordered = l.received
-	if w.Graph.Stateful && len(l.inputs) > 1 {
+	if w.Graph.Stateful && len(l.sources) > 1 {
 		ordered := make(chan *source.Message)
-		l.merger = &source.Merger{Inputs: l.inputs, In: l.received, Out: ordered}
+		l.merger = &source.Merger{Inputs: l.sources, In: l.received, Out: ordered}
 		l.ordered = ordered
 	}
 	l.chain = l.newChain(abort)
@@ -89,7 +90,7 @@ func newSession(of *Lane, abort context.CancelCauseFunc) *session {
 func (l *session) traced() *spans.Options {
 	w := l.w
 	o := &spans.Options{
-		Tracer: w.Tracer, Now: w.Now, Pipeline: w.Config.Pipeline.String(), Parents: w.Graph.Parents(), Inputs: w.Config.Inputs, Lane: l.index,
+		Tracer: w.Tracer, Now: w.Now, Pipeline: w.Config.Pipeline.String(), Parents: w.Graph.Parents(), Inputs: l.inputs, Lane: l.number,
 	}
 	for _, n := range w.Nodes {
 		o.Stages = append(o.Stages, n.Config.Stage)
@@ -101,21 +102,26 @@ func (l *session) newInput(i int) *source.Input {
 	w := l.w
 	return source.New(&source.Options{
 		Conn: w.Conn, JS: w.JS, Domain: w.domain, Stored: &w.stored, InboxPrefix: w.InboxPrefix,
-		Config: w.Config.Inputs[i], Index: i, Inputs: len(w.Config.Inputs), Lane: l.index, Lanes: w.Config.Lanes,
+		Config: l.inputs[i], Index: i, Inputs: len(l.inputs), Lane: l.index, Lanes: w.Config.Lanes,
 		MaxInFlightBytes: w.Limits.MaxInFlightBytes, Log: l.log, Now: w.Now, Jitter: w.Jitter,
 		Stateful: w.Graph.Stateful, Out: l.received, Over: l.over, Owned: func() bool { return w.fresh() && !l.isLost() }, Redelivered: w.metrics().Redelivered,
 	})
 }
 
 func (l *session) newChain(abort context.CancelCauseFunc) *chain.Chain {
-	inputs := make([]chain.Input, len(l.w.Config.Inputs))
-	for i, c := range l.w.Config.Inputs {
+	inputs := make([]chain.Input, len(l.inputs))
+	for i, c := range l.inputs {
 		inputs[i] = chain.Input{From: c.From, Stream: c.Stream, Repartitioned: c.Repartitioned, Writers: c.Writers}
 	}
+	aside, replay := l.overflow, (*overflow.Backlog)(nil)
+	if l.replays {
+		aside, replay = nil, l.overflow
+	}
 	return chain.New(&chain.Options{
-		Graph: l.w.Graph, Inputs: inputs, Lane: l.index, Lanes: l.w.Config.Lanes, Log: l.log, Now: l.w.Now, Jitter: l.w.Jitter,
+		Overflow: aside, Replay: replay,
+		Graph: l.w.Graph, Inputs: inputs, Lane: l.number, Lanes: l.w.Config.Lanes, Log: l.log, Now: l.w.Now, Jitter: l.w.Jitter,
 		Pause: l.pause, Stopped: l.stopped, Abort: abort, Problem: l.setProblem, Panics: &l.w.panics, Suspects: &l.suspects, CallTimeout: l.w.callTimeout(),
-		HeaderRoom: track.HeaderRoom(l.w.Config.Inputs, l.w.Graph.LongestPorts(), l.tells()), MaxPayload: l.w.Conn.MaxPayload(),
+		HeaderRoom: track.HeaderRoom(l.inputs, l.w.Graph.LongestPorts(), l.tells()), MaxPayload: l.w.Conn.MaxPayload(),
 	})
 }
 
@@ -157,7 +163,7 @@ func (l *session) run(ctx context.Context, cancel context.CancelCauseFunc) error
 	var all, inputs sync.WaitGroup
 	pulling, stopPulling := context.WithCancel(ctx)
 	defer stopPulling()
-	for _, in := range l.inputs {
+	for _, in := range l.sources {
 		inputs.Go(func() {
 			if err := in.Run(pulling, l.chain.Flushes() || l.merger != nil); err != nil {
 				cancel(err)
@@ -170,6 +176,9 @@ func (l *session) run(ctx context.Context, cancel context.CancelCauseFunc) error
 			l.again = nil
 			l.merger.Run(ctx, again, l.stopping)
 		})
+	}
+	if l.replays {
+		inputs.Go(func() { l.watchEmpty(pulling) })
 	}
 	var saving sync.WaitGroup
 	saving.Go(func() { l.saver.run(ctx) })
@@ -196,7 +205,7 @@ func (l *session) run(ctx context.Context, cancel context.CancelCauseFunc) error
 
 // end releases what a session took.
 func (l *session) end(ctx context.Context) {
-	for _, in := range l.inputs {
+	for _, in := range l.sources {
 		in.Close()
 	}
 	l.lastProblems = l.out.Close()

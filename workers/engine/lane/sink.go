@@ -43,7 +43,7 @@ func (l *session) openTarget(ctx context.Context, floors []uint64) ([]progress.P
 			continue
 		}
 		// It may lack the right to ask: then nothing is said.
-		if next, err := l.inputs[i].Next(ctx, at.Seq); err == nil && next != 0 && next <= floors[i] {
+		if next, err := l.sources[i].Next(ctx, at.Seq); err == nil && next != 0 && next <= floors[i] {
 			l.log.Warn("the target stands before what is acknowledged, as one that was restored from a backup does: what it lacks is not stored again",
 				"lane", l.index, "input", l.places[i].From, "target", at.Seq, "acknowledged", floors[i])
 		}

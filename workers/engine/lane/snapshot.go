@@ -119,7 +119,7 @@ func (s *saver) useful(ctx context.Context, m *snapshot.Manifest, floors []uint6
 		case in.Seq == floors[i]:
 			continue
 		}
-		at, err := s.l.inputs[i].TimeOf(ctx, floors[i])
+		at, err := s.l.sources[i].TimeOf(ctx, floors[i])
 		if err != nil {
 			return false, err
 		}
@@ -154,7 +154,7 @@ func (s *saver) take(ctx context.Context, to *step, last bool) {
 
 // last is the last message of each input that the stages have processed.
 func (s *saver) last() (last []uint64) {
-	for i := range s.l.inputs {
+	for i := range s.l.sources {
 		last = append(last, s.l.chain.Last(i))
 	}
 	return last

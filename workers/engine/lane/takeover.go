@@ -49,8 +49,8 @@ func (l *session) tryTakeOver(ctx context.Context) error {
 	}
 	before := slices.Clone(l.places)
 	l.places = l.places[:0]
-	floors := make([]uint64, len(l.inputs))
-	for i, in := range l.inputs {
+	floors := make([]uint64, len(l.sources))
+	for i, in := range l.sources {
 		state, err := in.Bind(ctx)
 		if err != nil {
 			return err
@@ -65,7 +65,7 @@ func (l *session) tryTakeOver(ctx context.Context) error {
 	l.again = nil
 	if l.merger != nil {
 		var err error
-		if l.again, err = source.Align(ctx, l.inputs, floors, l.whenStopped); err != nil {
+		if l.again, err = source.Align(ctx, l.sources, floors, l.whenStopped); err != nil {
 			return err
 		}
 	}
@@ -88,6 +88,7 @@ func (l *session) tryTakeOver(ctx context.Context) error {
 	for i, o := range outlets {
 		o.Packed, o.Reached = slices.Clone(l.tracks[i].Reach), l.tracks[i].Reach
 	}
+	l.beginOverflow(floors)
 	l.teller = newTeller(l.w.Now, outlets, l.tracks)
 	last := make([]uint64, len(floors))
 	for i, floor := range floors {
@@ -158,7 +159,7 @@ func (l *session) rebuild(ctx context.Context, floors, known []uint64) error {
 	}
 	began := l.w.Now()
 	ctx, cancel := context.WithCancel(ctx)
-	replay, err := source.NewReplay(ctx, l.inputs, floors, known, horizon)
+	replay, err := source.NewReplay(ctx, l.sources, floors, known, horizon)
 	defer func() {
 		cancel()
 		replay.Wait()

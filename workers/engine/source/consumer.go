@@ -244,7 +244,7 @@ func (in *Input) look(ctx context.Context) {
 		in.pulls.reset()
 		in.signal()
 	case cons.CachedInfo().NumPending == 0:
-		in.quiet = cons.CachedInfo().TimeStamp.UnixNano()
+		in.quiet, in.empty = cons.CachedInfo().TimeStamp.UnixNano(), now
 	}
 }
 

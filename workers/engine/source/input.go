@@ -69,6 +69,7 @@ type Input struct {
 	stream      string // identity of the stream; another one is another stream of the same name
 	heard       int64  // Unix nanoseconds of the last message
 	looked      int64  // Unix nanoseconds of the last check of the consumer
+	empty       int64  // Unix nanoseconds of when that check began
 	quiet       int64  // the server's time of a check that found nothing to deliver, Unix nanoseconds; 0 = none did
 }
 
@@ -203,6 +204,8 @@ type State struct {
 	Problem string
 	// Quiet is until when the server had nothing more to deliver, Unix nanoseconds; 0 = unknown.
 	Quiet int64
+	// Empty is when the check began that found that, by the clock of the worker, Unix nanoseconds; 0 = none did.
+	Empty int64
 }
 
 // State is cheap enough to ask several times a second.
@@ -210,7 +213,7 @@ func (in *Input) State() State {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return State{
-		InHand: in.inHand, Since: in.waits, Pending: in.pending, Bound: in.bound, EverBound: in.everBound, Problem: in.problem, Quiet: in.quiet,
+		InHand: in.inHand, Since: in.waits, Pending: in.pending, Bound: in.bound, EverBound: in.everBound, Problem: in.problem, Quiet: in.quiet, Empty: in.empty,
 	}
 }
 

@@ -54,7 +54,7 @@ func TestWatermarkWhileOthersWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer between.Unsubscribe() //nolint:errcheck // the connection ends
+	defer between.Unsubscribe()
 
 	asks, err := server.Connect()
 	if err != nil {

@@ -11,7 +11,7 @@ type Metrics struct {
 
 	events, deadLetters, redelivered, republished, republishedStored, produced, skipped, late, ports, dropped *prometheus.CounterVec
 
-	lagEvents, lagSeconds, inflightFrames, inflightMessages, inflightBytes, blocked, ready, lanes *prometheus.GaugeVec
+	lagEvents, lagSeconds, overflowEvents, inflightFrames, inflightMessages, inflightBytes, blocked, ready, lanes *prometheus.GaugeVec
 
 	process, latency *prometheus.HistogramVec
 }
@@ -32,7 +32,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	}
 	m := &Metrics{
 		Registerer:        r,
-		events:            counter("stage_events_total", "Events by what became of them (emitted, filtered, duplicate, kept, dead_lettered), counted when all they caused is stored; retried counts attempts.", "outcome"),
+		events:            counter("stage_events_total", "Events by what became of them (emitted, filtered, duplicate, kept, dead_lettered, overflowed), counted when all they caused is stored; retried counts attempts.", "outcome"),
 		deadLetters:       counter("dead_letter_events_total", "Events stored in the dead letters, by reason.", "reason"),
 		produced:          counter("stage_produced_events_total", "New events that the stage made and that are stored, by port.", "port"),
 		ports:             counter("stage_port_events_total", "Events that left on a port, received and new ones, counted when they are stored; one that leaves on several counts on each.", "port"),
@@ -43,6 +43,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		skipped:           counter("stage_skipped_events_total", "Events that were not stored again: the worker that had the lane before had stored them."),
 		late:              counter("stage_late_events_total", "Events that came too late for what the stage had closed by event time, such as a window."),
 		lagEvents:         gauge("worker_lag_events", "Events stored and not acknowledged in the lanes of this worker, estimated from what it received last."),
+		overflowEvents:    gauge("stage_overflow_events", "Events that wait in the overflow of the stage, in the lanes of this worker, estimated from what it received last; worker_lag_events counts them as well."),
 		lagSeconds:        gauge("worker_lag_seconds", "How long this worker has acknowledged nothing while something is in hand."),
 		lanes:             gauge("worker_lanes", "Lanes that this worker has."),
 		inflightFrames:    gauge("stage_inflight_frames", "Published messages that wait for their PubAck."),
@@ -53,7 +54,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		process:           histogram("stage_process_seconds", "Duration of one call of the stage with a batch of events.", 20e-6, 18),
 		latency:           histogram("event_latency_seconds", "From the first ingest of an event to the acknowledgement by this stage; one event of each message is measured.", 1e-3, 18),
 	}
-	r.MustRegister(m.events, m.deadLetters, m.produced, m.redelivered, m.republished, m.republishedStored, m.skipped, m.late, m.ports, m.dropped, m.lagEvents, m.lagSeconds,
+	r.MustRegister(m.events, m.deadLetters, m.produced, m.redelivered, m.republished, m.republishedStored, m.skipped, m.late, m.ports, m.dropped, m.lagEvents, m.lagSeconds, m.overflowEvents,
 		m.inflightFrames, m.inflightMessages, m.inflightBytes, m.blocked, m.ready, m.lanes, m.process, m.latency)
 	return m
 }
@@ -62,9 +63,9 @@ func stageLabels() []string { return []string{"pipeline", "stage"} }
 
 // Stage are the metrics of one stage, with their labels bound.
 type Stage struct {
-	emitted, filtered, duplicate, kept, deadLettered, retried, Redelivered, Republished, RepublishedStored, skipped, late prometheus.Counter
+	emitted, filtered, duplicate, kept, deadLettered, overflowed, retried, Redelivered, Republished, RepublishedStored, skipped, late prometheus.Counter
 
-	LagEvents, LagSeconds, InflightFrames, InflightMessages, InflightBytes, Ready, Lanes prometheus.Gauge
+	LagEvents, LagSeconds, OverflowEvents, InflightFrames, InflightMessages, InflightBytes, Ready, Lanes prometheus.Gauge
 
 	Process, latency prometheus.Observer
 
@@ -78,9 +79,9 @@ func (m *Metrics) Bind(pipeline, stage string) *Stage {
 	events := m.events.MustCurryWith(l)
 	return &Stage{
 		emitted: events.WithLabelValues("emitted"), filtered: events.WithLabelValues("filtered"),
-		duplicate: events.WithLabelValues("duplicate"), kept: events.WithLabelValues("kept"), deadLettered: events.WithLabelValues("dead_lettered"),
+		duplicate: events.WithLabelValues("duplicate"), kept: events.WithLabelValues("kept"), deadLettered: events.WithLabelValues("dead_lettered"), overflowed: events.WithLabelValues("overflowed"),
 		retried: events.WithLabelValues("retried"), Redelivered: m.redelivered.With(l), Republished: m.republished.With(l), RepublishedStored: m.republishedStored.With(l), skipped: m.skipped.With(l), late: m.late.With(l),
-		LagEvents: m.lagEvents.With(l), LagSeconds: m.lagSeconds.With(l), InflightFrames: m.inflightFrames.With(l),
+		LagEvents: m.lagEvents.With(l), LagSeconds: m.lagSeconds.With(l), OverflowEvents: m.overflowEvents.With(l), InflightFrames: m.inflightFrames.With(l),
 		InflightMessages: m.inflightMessages.With(l), InflightBytes: m.inflightBytes.With(l), Ready: m.ready.With(l), Lanes: m.lanes.With(l),
 		Process: m.process.With(l), latency: m.latency.With(l),
 		deadLetters: m.deadLetters.MustCurryWith(l), produced: m.produced.MustCurryWith(l), ports: m.ports.MustCurryWith(l), dropped: m.dropped.MustCurryWith(l), blockedBy: m.blocked.MustCurryWith(l),

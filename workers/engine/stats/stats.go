@@ -14,7 +14,7 @@ import (
 // Snapshot is what a stage did in this worker since it was made. Events count when all they
 // caused is stored.
 type Snapshot struct {
-	// In is Emitted + Filtered + Duplicates + Kept + DeadLettered. Kept are those that the stage keeps outside of the pipeline.
+	// In is Emitted + Filtered + Duplicates + Kept + DeadLettered + Overflowed. Kept are those that the stage keeps outside of the pipeline.
 	In, Emitted, Filtered, Duplicates, Kept, DeadLettered int64
 	// Out is what left on port out: received events that went on, and new ones.
 	Out int64
@@ -34,7 +34,7 @@ type Snapshot struct {
 	// Late counts events that came too late for what the stage had closed by event time. They are
 	// in Emitted or Filtered as well.
 	Late int64
-	// Overflowed is 0: no stage has an open breaker yet.
+	// Overflowed are events that were sent to port overflow; they come again, and count in In again.
 	Overflowed int64
 	// P50 and P99 are milliseconds from the storing of an event in the input stream to its
 	// acknowledgement, which follows the storing of all it caused. NaN-free: 0 when unknown.
@@ -47,6 +47,8 @@ type Snapshot struct {
 	// Lag estimates the events that are stored and not acknowledged, from what the last
 	// received message told; it is exact when the stage has caught up.
 	Lag int64
+	// InOverflow estimates the events that wait in the overflow; they are in Lag as well.
+	InOverflow int64
 	// LagSeconds is how long the lane that is slowest has had something in hand without an acknowledgement.
 	LagSeconds float64
 	// Lanes is how many lanes this worker has.
@@ -92,6 +94,7 @@ func (s *Counters) Commit(of *chain.Step, node int, now int64) {
 	s.s.Duplicates += t.Duplicates
 	s.s.Kept += t.Kept
 	s.s.DeadLettered += t.DeadLettered
+	s.s.Overflowed += t.Overflowed
 	s.s.Retried += t.Retried
 	s.s.Late += t.Late
 	for _, c := range t.Reasons {
@@ -120,6 +123,7 @@ func (s *Counters) Commit(of *chain.Step, node int, now int64) {
 	add(s.metrics.duplicate, t.Duplicates)
 	add(s.metrics.kept, t.Kept)
 	add(s.metrics.deadLettered, t.DeadLettered)
+	add(s.metrics.overflowed, t.Overflowed)
 	add(s.metrics.retried, t.Retried)
 	add(s.metrics.late, t.Late)
 	s.observe(of, node == 0, now)

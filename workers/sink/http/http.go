@@ -54,6 +54,9 @@ func New(s stage.Settings) (*Stage, error) {
 // Notes say that the breaker is not closed.
 func (s *Stage) Notes() []string { return s.breakers.Notes() }
 
+// Open says so to the operator.
+func (s *Stage) Open() []config.OpenBreaker { return s.breakers.Open() }
+
 // Start has nothing to wait for.
 func (*Stage) Start(context.Context) error { return nil }
 

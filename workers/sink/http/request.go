@@ -53,7 +53,7 @@ func (s *Stage) post(ctx context.Context, items []item) error {
 		return err
 	}
 	began := s.now()
-	answer, err := s.client.Do(r)
+	answer, err := s.client.Do(r) //nolint:bodyclose // call.Read closes it, in judge
 	if err != nil {
 		s.breaker.Done(began, false)
 		return s.said(err, r.URL)

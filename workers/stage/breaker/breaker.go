@@ -23,6 +23,8 @@ type Breaker struct {
 	mu sync.Mutex
 	// changed is when the state last changed: what calls say that began before is of another state.
 	changed time.Time
+	// opened is when it was closed last; zero = it is.
+	opened time.Time
 	// circuit decides. slow is a second window, of the calls that are slow: when it opens, the circuit does.
 	circuit, slow circuitbreaker.CircuitBreaker[any]
 }
@@ -33,14 +35,20 @@ func newBreaker(c *config.Breaker, target string, now func() time.Time, m *metri
 		return nil
 	}
 	b := &Breaker{target: target, now: now, slowAfter: c.SlowAfter.D(), metrics: m}
-	m.state(target, circuitbreaker.ClosedState)
+	m.state(target, circuitbreaker.ClosedState, time.Time{})
 	b.circuit = circuitbreaker.NewBuilder[any]().
 		WithFailureRateThreshold(c.FailureRatio, uint(c.MinCalls), c.Window.D()).
 		WithSuccessThresholdRatio(trialsNeeded(c), uint(c.TrialCalls)).
 		WithDelay(c.OpenFor.D()).
 		OnStateChanged(func(e circuitbreaker.StateChangedEvent) { // under mu
 			b.changed = now()
-			m.changed(target, e.NewState)
+			switch {
+			case e.NewState == circuitbreaker.ClosedState:
+				b.opened = time.Time{}
+			case b.opened.IsZero():
+				b.opened = b.changed
+			}
+			m.changed(target, e.NewState, b.opened)
 		}).
 		Build()
 	if b.slowAfter > 0 {
@@ -70,6 +78,33 @@ func (b *Breaker) Allow() error {
 	}
 	b.metrics.refused.WithLabelValues(b.target).Inc()
 	return errors.New(b.note())
+}
+
+// Refuses says why calls are sure not to go through; nil = they may. Calls that are no trial go through only while it is closed; those that are will be
+// made again, and are not counted.
+func (b *Breaker) Refuses(calls int, trial bool) error {
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.circuit.IsClosed() || trial && !(b.circuit.IsOpen() && b.circuit.RemainingDelay() > 0) {
+		return nil
+	}
+	if !trial {
+		b.metrics.refused.WithLabelValues(b.target).Add(float64(calls))
+	}
+	return errors.New(b.note())
+}
+
+// Closed says whether it is closed.
+func (b *Breaker) Closed() bool {
+	if b == nil {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.circuit.IsClosed()
 }
 
 // Done says how a call went that began then. It does not count when the state has changed since: a late failure of the time before would be
@@ -123,6 +158,19 @@ func (b *Breaker) tooSlow(slow bool) bool {
 	}
 	b.slow.Close()
 	return true
+}
+
+// Open says that the breaker is not closed, and since when; false = it is.
+func (b *Breaker) Open() (open config.OpenBreaker, ok bool) {
+	if b == nil {
+		return open, false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.opened.IsZero() {
+		return open, false
+	}
+	return config.OpenBreaker{Target: b.target, Since: b.opened.UTC().Truncate(time.Second)}, true
 }
 
 // Note says that the breaker is not closed; empty = it is.

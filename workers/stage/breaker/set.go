@@ -36,6 +36,26 @@ func (s *Set) Of(target string) *Breaker {
 	return b
 }
 
+// Closed says whether all of them are.
+func (s *Set) Closed() bool {
+	for _, b := range s.all {
+		if !b.Closed() {
+			return false
+		}
+	}
+	return true
+}
+
+// Open are those that are not closed.
+func (s *Set) Open() (open []config.OpenBreaker) {
+	for _, b := range s.all {
+		if o, ok := b.Open(); ok {
+			open = append(open, o)
+		}
+	}
+	return open
+}
+
 // Notes say which breakers are not closed.
 func (s *Set) Notes() (notes []string) {
 	for _, b := range s.all {

@@ -89,6 +89,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: openFor
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+    - name: replay
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.ReplaySpec
     - name: slowAfter
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
@@ -98,6 +101,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: trialCalls
       type:
         scalar: numeric
+    - name: whenOpen
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.WhenOpen
     - name: window
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
@@ -826,6 +832,15 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
 - name: dev.millrace.millrace.api.v1alpha1.RedactMethod
   scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.ReplaySpec
+  map:
+    fields:
+    - name: rate
+      type:
+        scalar: numeric
+    - name: share
+      type:
+        scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.ResourcesSpec
   map:
     fields:
@@ -1265,6 +1280,8 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: dev.millrace.millrace.api.v1alpha1.ValidateRule
           elementRelationship: atomic
+- name: dev.millrace.millrace.api.v1alpha1.WhenOpen
+  scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.WindowSpec
   map:
     fields:

@@ -8,6 +8,7 @@ import (
 	"millrace.dev/millrace/controllers/internal/autoscale"
 	"millrace.dev/millrace/controllers/internal/intake"
 	"millrace.dev/millrace/controllers/internal/revision"
+	"millrace.dev/millrace/workers/config"
 )
 
 // Observed is all that a reconcile reads.
@@ -36,6 +37,8 @@ type Observed struct {
 	Intake intake.Intake
 	// Duplicates that the workers have dropped; nil when the stage does not look for any, or its workers do not count.
 	Duplicates *v1alpha1.DuplicatesStatus
+	// Breakers are those of the workers, of a stage that has any.
+	Breakers config.Breakers
 	// Leaving: another stage of the pipeline is being deleted.
 	Leaving bool
 }

@@ -4,12 +4,13 @@ package v1alpha1
 
 import (
 	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiv1alpha1 "millrace.dev/millrace/api/v1alpha1"
 )
 
 // BreakerSpecApplyConfiguration represents a declarative configuration of the BreakerSpec type for use
 // with apply.
 //
-// BreakerSpec is a circuit breaker: the stage does not call a server or a subject for a while that does not answer.
+// BreakerSpec is a circuit breaker: if a server or a subject does not answer, the stage stops calling it for a while.
 type BreakerSpecApplyConfiguration struct {
 	// failureRatio opens the breaker: this part of the calls in a window fail. Default: "0.5".
 	FailureRatio *string `json:"failureRatio,omitempty"`
@@ -25,6 +26,11 @@ type BreakerSpecApplyConfiguration struct {
 	OpenFor *v1.Duration `json:"openFor,omitempty"`
 	// trialCalls is how many calls go through after openFor: they close the breaker or open it again. Default: 5.
 	TrialCalls *int32 `json:"trialCalls,omitempty"`
+	// whenOpen says what becomes of events while the breaker is not closed: the call fails at once (Fail), or they leave on
+	// port overflow, which only gather has, and are replayed later (Overflow). Overflow cannot be set or unset later. Default: Fail.
+	WhenOpen *apiv1alpha1.WhenOpen `json:"whenOpen,omitempty"`
+	// replay paces what comes back from port overflow.
+	Replay *ReplaySpecApplyConfiguration `json:"replay,omitempty"`
 }
 
 // BreakerSpecApplyConfiguration constructs a declarative configuration of the BreakerSpec type for use with
@@ -86,5 +92,21 @@ func (b *BreakerSpecApplyConfiguration) WithOpenFor(value v1.Duration) *BreakerS
 // If called multiple times, the TrialCalls field is set to the value of the last call.
 func (b *BreakerSpecApplyConfiguration) WithTrialCalls(value int32) *BreakerSpecApplyConfiguration {
 	b.TrialCalls = &value
+	return b
+}
+
+// WithWhenOpen sets the WhenOpen field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the WhenOpen field is set to the value of the last call.
+func (b *BreakerSpecApplyConfiguration) WithWhenOpen(value apiv1alpha1.WhenOpen) *BreakerSpecApplyConfiguration {
+	b.WhenOpen = &value
+	return b
+}
+
+// WithReplay sets the Replay field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Replay field is set to the value of the last call.
+func (b *BreakerSpecApplyConfiguration) WithReplay(value *ReplaySpecApplyConfiguration) *BreakerSpecApplyConfiguration {
+	b.Replay = value
 	return b
 }

@@ -11,7 +11,7 @@ import (
 //
 // StageStatus is what the operator saw.
 type StageStatusApplyConfiguration struct {
-	// conditions are Accepted, ConsumersReady, WorkersAvailable, InputsDrained, AutoscalingReady, their sum Ready, Reconciling and Stalled.
+	// conditions are Accepted, ConsumersReady, WorkersAvailable, InputsDrained, AutoscalingReady, BreakersClosed, their sum Ready, Reconciling and Stalled.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation that this status speaks of.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
