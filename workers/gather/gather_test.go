@@ -205,7 +205,7 @@ func TestWindow(t *testing.T) {
 
 // TestDeadResponderCostsOneTimeout for each batch, however many events it has, and whatever responders there are beside it.
 func TestDeadResponderCostsOneTimeout(t *testing.T) {
-	const n, timeout = 4096, 200 * time.Millisecond
+	const n, timeout = 4096, time.Second
 	for name, tc := range map[string]struct {
 		others int
 		want   string
@@ -251,7 +251,7 @@ func TestLossyResponder(t *testing.T) {
 			_ = m.Respond(idOf(m.Data))
 		}
 	})
-	s := r.stage(asking(func(c *config.Gather) { c.NATS.MaxInFlight, c.Timeout = 4, config.Duration(200*time.Millisecond) }))
+	s := r.stage(asking(func(c *config.Gather) { c.NATS.MaxInFlight, c.Timeout = 4, config.Duration(500*time.Millisecond) }))
 	b := process(t, s, batch(t, 400))
 	lost := 0
 	for i := range b.Events {
