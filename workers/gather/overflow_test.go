@@ -152,7 +152,7 @@ func TestReplaysMakeWay(t *testing.T) {
 	waits := func(n int64) {
 		t.Helper()
 		harness.Eventually(t, 10*time.Second, func() error {
-			if got := int64(waiting.Load()); got != n {
+			if got := waiting.Load(); got != n {
 				return fmt.Errorf("%d requests wait, want %d", got, n)
 			}
 			return nil
