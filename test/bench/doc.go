@@ -17,6 +17,9 @@
 //	ceiling        the same bytes through the same stored hops, and nothing done with them
 //	steady-20k     the pipeline at 20,000 events/s
 //
+// The rows pass, route, transform and so on have a pipeline of their own: a stage of that kind behind a first stage with one rule, at full load.
+// Their table has the CPU of its workers for each event that it reads, beside that of a stage that does nothing (kinds.go).
+//
 // With -cost another table is measured (`make bench-cost`): chains of stages that do the same, by
 // the number of stages and of partitions, to compare the cost of an event in each stage.
 //
