@@ -19,7 +19,7 @@ const (
 // BreakerSpec is a circuit breaker: if a server or a subject does not answer, the stage stops calling it for a while.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.slowRatio) || has(self.slowAfter)",message="slowRatio needs slowAfter: how long a slow call takes",fieldPath=".slowRatio"
-// +kubebuilder:validation:XValidation:rule="!has(self.replay) || self.?whenOpen.orValue('Fail') == 'Overflow'",message="replay needs whenOpen: Overflow",fieldPath=".replay"
+// +kubebuilder:validation:XValidation:rule="!has(self.replay) || self.?whenOpen.orValue('-') == 'Overflow'",message="replay needs whenOpen: Overflow",fieldPath=".replay"
 type BreakerSpec struct {
 	// failureRatio opens the breaker: this part of the calls in a window fail. Default: "0.5".
 	// +kubebuilder:validation:MinLength=1
