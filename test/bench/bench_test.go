@@ -94,7 +94,7 @@ func TestCosts(t *testing.T) {
 // TestKinds measures some kinds for a moment: each event is counted once, and the cost is told beside that of a stage that does nothing.
 func TestKinds(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "bench.json")
-	rows := []string{passRow, "route", "join", "gather-lists", "sink-file"}
+	rows := []string{passRow, "join", "sink-file"}
 	err := run(t.Context(), []string{"-rows", strings.Join(rows[1:], ","), "-events", "100000", "-out", out, "-dir", t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
