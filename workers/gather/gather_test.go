@@ -251,7 +251,7 @@ func TestLossyResponder(t *testing.T) {
 			_ = m.Respond(idOf(m.Data))
 		}
 	})
-	s := r.stage(asking(func(c *config.Gather) { c.NATS.MaxInFlight, c.Timeout = 4, config.Duration(500*time.Millisecond) }))
+	s := r.stage(asking(func(c *config.Gather) { c.NATS.MaxInFlight, c.Timeout = 16, config.Duration(500*time.Millisecond) }))
 	b := process(t, s, batch(t, 400))
 	lost := 0
 	for i := range b.Events {
