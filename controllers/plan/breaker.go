@@ -30,19 +30,24 @@ func (c *computation) breaker(n *node, to *config.StageConfig) {
 	if s.SlowAfter != nil {
 		to.Breaker.SlowRatio = c.ratio(or(s.SlowRatio, "0.8"), path.Child("slowRatio"))
 	}
-	if s.WhenOpen == v1alpha1.WhenOpenOverflow && !n.kind.Overflows {
+	switch {
+	case !overflows(n.spec):
+	case !n.kind.Overflows:
 		c.refuse(field.Invalid(path.Child("whenOpen"), s.WhenOpen, string(n.kind.Kind)+" has no port overflow: leave whenOpen out. Its lane waits while the breaker is open, "+
 			"its events wait in the stream before it, and nothing is lost"))
-	} else if s.WhenOpen == v1alpha1.WhenOpenOverflow {
+	default:
 		to.Breaker.WhenOpen, to.Breaker.ReplayRate = config.WhenOpenOverflow, int(s.Replay.Rate)
 		to.Breaker.ReplayShare = c.ratio(or(s.Replay.Share, "0.5"), path.Child("replay", "share"))
 	}
 }
 
-// overflows says whether the stage sends events aside while its breaker is open.
-func (n *node) overflows() bool {
-	return n.kind.Overflows && n.spec.Breaker != nil && n.spec.Breaker.WhenOpen == v1alpha1.WhenOpenOverflow
+// overflows says whether a manifest asks for an overflow.
+func overflows(s *v1alpha1.StageNode) bool {
+	return s.Breaker != nil && s.Breaker.WhenOpen == v1alpha1.WhenOpenOverflow
 }
+
+// overflows says whether the stage sends events aside while its breaker is open.
+func (n *node) overflows() bool { return n.kind.Overflows && overflows(n.spec) }
 
 // checkOverflow refuses an overflow where two lanes of a partition cannot be.
 func (c *computation) checkOverflow(n *node) {

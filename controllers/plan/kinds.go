@@ -88,7 +88,7 @@ var readers = [...]reader{
 			to.Gather = c.gather(from.Gather, path)
 		},
 		ports: func(from *v1alpha1.StageNode, path *field.Path) []namedPort {
-			if from.Breaker == nil || from.Breaker.WhenOpen != v1alpha1.WhenOpenOverflow {
+			if !overflows(from) {
 				return nil
 			}
 			return []namedPort{{config.PortOverflow, path}}

@@ -41,7 +41,9 @@ func breakersClosed(rep report) *status.Verdict {
 		if c == nil {
 			return nil
 		}
-		return &status.Verdict{Type: c.Type, Status: c.Status, Reason: c.Reason, Message: c.Message, Outlook: status.Aside}
+		v := status.Kept(c)
+		v.Outlook = status.Aside
+		return &v
 	}
 	var said []string
 	b := rep.seen.Breakers

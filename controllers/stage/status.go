@@ -65,20 +65,19 @@ func setStatus(s *v1alpha1.StageStatus, rep report, now time.Time) {
 		reason, message = v1alpha1.ReasonSuspended, "suspended: no workers run, the input goes on being stored"
 	}
 	verdicts := []status.Verdict{accepted(rep), consumersReady(rep), workersAvailable(rep)}
-	if v := formerInputs(rep); v != nil {
-		verdicts = append(verdicts, *v)
-	} else {
-		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionInputsDrained)
-	}
-	if v := autoscalingReady(rep); v != nil {
-		verdicts = append(verdicts, *v)
-	} else {
-		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionAutoscalingReady)
-	}
-	if v := breakersClosed(rep); v != nil {
-		verdicts = append(verdicts, *v)
-	} else {
-		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionBreakersClosed)
+	for _, some := range [...]struct { // stages have these, or not
+		kind    string
+		verdict *status.Verdict
+	}{
+		{v1alpha1.ConditionInputsDrained, formerInputs(rep)},
+		{v1alpha1.ConditionAutoscalingReady, autoscalingReady(rep)},
+		{v1alpha1.ConditionBreakersClosed, breakersClosed(rep)},
+	} {
+		if some.verdict != nil {
+			verdicts = append(verdicts, *some.verdict)
+		} else {
+			meta.RemoveStatusCondition(&s.Conditions, some.kind)
+		}
 	}
 	status.Set(&s.Conditions, stage.Generation, now, reason, message, verdicts...)
 }
@@ -203,7 +202,7 @@ func accepted(rep report) status.Verdict {
 	if c == nil || c.ObservedGeneration != stage.Generation {
 		return status.Elsewhere(status.Unknown(kind, v1alpha1.ReasonProgressing, "not yet part of a plan of Pipeline "+stage.Spec.PipelineRef.Name))
 	}
-	v := status.Verdict{Type: kind, Status: c.Status, Reason: c.Reason, Message: c.Message}
+	v := status.Kept(c)
 	if c.Status == metav1.ConditionFalse && c.Reason == v1alpha1.ReasonInvalid {
 		v.Outlook = status.Blocked
 	}
@@ -216,7 +215,7 @@ func formerInputs(rep report) *status.Verdict {
 	stage := rep.seen.Stage
 	if rep.seen.Newest == nil || rep.seen.NATSErr != nil || rep.intent.OtherLanes != "" {
 		if c := meta.FindStatusCondition(stage.Status.Conditions, v1alpha1.ConditionInputsDrained); c != nil {
-			v := status.Verdict{Type: c.Type, Status: c.Status, Reason: c.Reason, Message: c.Message}
+			v := status.Kept(c)
 			if c.Reason == v1alpha1.ReasonRevisionLost {
 				v.Outlook = status.Blocked
 			}

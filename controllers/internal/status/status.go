@@ -43,6 +43,11 @@ func Elsewhere(v Verdict) Verdict {
 	return v
 }
 
+// Kept is a verdict of before that nothing new is known about.
+func Kept(c *metav1.Condition) Verdict {
+	return Verdict{Type: c.Type, Status: c.Status, Reason: c.Reason, Message: c.Message}
+}
+
 // True is a verdict without complaint.
 func True(kind, reason, message string) Verdict {
 	return Verdict{Type: kind, Status: metav1.ConditionTrue, Reason: reason, Message: message}
