@@ -54,7 +54,7 @@ func try(t *testing.T, binary string, seed uint64) {
 	}
 	last := time.Now()
 	account(ctx, t, r)
-	rigtest.CheckRights(t, r)
+	rigtest.CheckRights(t, r.Server())
 	t.Logf("all barriers have ended %s after the last kill", time.Since(last).Round(time.Millisecond))
 }
 

@@ -77,7 +77,7 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 		}
 	}
 	account(t, r)
-	rigtest.CheckRights(t, r)
+	rigtest.CheckRights(t, r.Server())
 }
 
 // respond has one of a group listen on a connection of its own.

@@ -74,7 +74,7 @@ func TestNothingIsLostInTheOverflow(t *testing.T) {
 		t.Fatal(err)
 	}
 	account(t, r)
-	rigtest.CheckRights(t, r)
+	rigtest.CheckRights(t, r.Server())
 	t.Logf("%d times an event was sent aside", aside)
 }
 
@@ -141,7 +141,7 @@ func TestOutage(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.account(t, begins, gone, back, empty)
-	rigtest.CheckRights(t, r)
+	rigtest.CheckRights(t, r.Server())
 }
 
 // waiting is how many messages wait in the overflow, or are in hand there.

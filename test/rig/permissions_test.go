@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,7 +16,6 @@ import (
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/api/v1alpha1"
-	"millrace.dev/millrace/controllers/permissions"
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/natsserver"
 	"millrace.dev/millrace/test/harness/process"
@@ -29,31 +26,12 @@ import (
 
 const sample = "../../config/samples/observability.yaml"
 
-// users are what `millrace nats-permissions` prints for the sample, and one that may do everything, for the rig.
-func users(ctx context.Context, t *testing.T, binary string, args ...string) string {
-	t.Helper()
-	printed, err := exec.CommandContext(ctx, binary, append([]string{"nats-permissions", "-f", sample}, args...)...).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The variables are set in the same file, as a server may have them in its environment.
-	var conf strings.Builder
-	for _, stage := range []string{"validate", "enrich", "correlate", "analyze"} {
-		fmt.Fprintf(&conf, "%s: %q\n", permissions.Variable(userOf(stage), "password"), "of-"+stage)
-	}
-	for _, user := range []string{"millrace-operator", "millrace-collector"} {
-		fmt.Fprintf(&conf, "%s: %q\n", permissions.Variable(user, "password"), "of-"+user)
-	}
-	conf.WriteString(strings.Replace(string(printed), "users = [\n", "users = [\n{user: admin, password: admin}\n", 1))
-	return conf.String()
-}
-
 // restricted is the sample on a server with these users.
 func restricted(ctx context.Context, t *testing.T) *rig.Rig {
 	t.Helper()
 	binary := harness.BuildBinary(t, harness.BuildOptions{})
 	return startRig(ctx, t, rig.Options{
-		Binary: binary, NATS: natsserver.Options{User: "admin", Password: "admin", Config: users(ctx, t, binary)},
+		Binary: binary, NATS: natsserver.Options{User: "admin", Password: "admin", Config: rigtest.Users(ctx, t, binary, sample)},
 	})
 }
 
@@ -71,7 +49,7 @@ func restrictedLeaf(ctx context.Context, t *testing.T) (*rig.Rig, *natsserver.Se
 	}
 	leaf := harness.StartNATS(t, natsserver.Options{
 		NoJetStream: true, User: "admin", Password: "admin",
-		Config: fmt.Sprintf("leafnodes {remotes: [{url: \"nats://127.0.0.1:%d\"}]}\n", port) + users(ctx, t, binary, "--nats-jetstream-domain", domain),
+		Config: fmt.Sprintf("leafnodes {remotes: [{url: \"nats://127.0.0.1:%d\"}]}\n", port) + rigtest.Users(ctx, t, binary, sample, "--nats-jetstream-domain", domain),
 	})
 	r := startRig(ctx, t, rig.Options{
 		Binary: binary, NATS: natsserver.Options{Domain: domain, Config: fmt.Sprintf(
@@ -92,19 +70,8 @@ func restrictedLeaf(ctx context.Context, t *testing.T) (*rig.Rig, *natsserver.Se
 
 func startRig(ctx context.Context, t *testing.T, o rig.Options) *rig.Rig {
 	t.Helper()
-	dir := t.TempDir()
-	o.Manifest, o.Dir = sample, t.TempDir()
-	o.Login = func(stage string) config.NATS {
-		login := config.NATS{UserFile: filepath.Join(dir, stage+".user"), PasswordFile: filepath.Join(dir, stage+".password")}
-		for file, content := range map[string]string{login.UserFile: userOf(stage), login.PasswordFile: "of-" + stage} {
-			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		return login
-	}
-	r := rigtest.Start(ctx, t, o)
-	return r
+	o.Manifest, o.Dir, o.Login = sample, t.TempDir(), rigtest.Login(t, "default.observability")
+	return rigtest.Start(ctx, t, o)
 }
 
 func userOf(stage string) string { return "default.observability." + stage }
@@ -169,15 +136,7 @@ func wantEnough(ctx context.Context, t *testing.T, r *rig.Rig, server *natsserve
 			t.Errorf("%s: lost %d, doubled %d, want 0 and 0", stream, lost, doubled)
 		}
 	}
-	log, err := os.ReadFile(server.LogFile())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.SplitSeq(string(log), "\n") {
-		if strings.Contains(line, "Violation") {
-			t.Errorf("a right is missing: %s", line)
-		}
-	}
+	rigtest.CheckRights(t, server)
 }
 
 // stored counts the events of a stream by their ids.
@@ -279,7 +238,7 @@ func TestPermissionsAreFew(t *testing.T) {
 func tryAs(t *testing.T, r *rig.Rig, stage, publish, subscribe string) bool {
 	t.Helper()
 	problems := make(chan error, 8)
-	conn, err := nats.Connect(r.URL(), nats.UserInfo(userOf(stage), "of-"+stage),
+	conn, err := nats.Connect(r.URL(), nats.UserInfo(userOf(stage), rigtest.Password(userOf(stage))),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { problems <- err }))
 	if err != nil {
 		t.Fatal(err)
@@ -327,7 +286,7 @@ func TestCollectorPermissionsInADomain(t *testing.T) {
 // wantCollects does what a collector does, as its user.
 func wantCollects(ctx context.Context, t *testing.T, url string, d config.Domain) {
 	t.Helper()
-	conn, err := nats.Connect(url, nats.UserInfo("millrace-collector", "of-millrace-collector"),
+	conn, err := nats.Connect(url, nats.UserInfo("millrace-collector", rigtest.Password("millrace-collector")),
 		nats.CustomInboxPrefix(config.CollectorInbox("kubernetes")), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		t.Fatal(err)

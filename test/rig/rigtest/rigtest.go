@@ -52,39 +52,53 @@ var variable = regexp.MustCompile(`password: \$(\w+)`)
 // no more. pipeline is its <namespace>.<name>.
 func StartRestricted(ctx context.Context, t testing.TB, pipeline string, o rig.Options) *rig.Rig {
 	t.Helper()
-	printed, err := exec.CommandContext(ctx, o.Binary, "nats-permissions", "-f", o.Manifest).Output()
+	o.NATS = natsserver.Options{User: "admin", Password: "admin", Config: Users(ctx, t, o.Binary, o.Manifest)}
+	o.Login = Login(t, pipeline)
+	return Start(ctx, t, o)
+}
+
+// Users are the users that `millrace nats-permissions` prints for a manifest, as the config of a server, and an admin, who may do everything.
+func Users(ctx context.Context, t testing.TB, binary, manifest string, args ...string) string {
+	t.Helper()
+	printed, err := exec.CommandContext(ctx, binary, append([]string{"nats-permissions", "-f", manifest}, args...)...).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var users strings.Builder
+	// The variables are set in the same file, as a server may have them in its environment.
+	var conf strings.Builder
 	for _, found := range variable.FindAllSubmatch(printed, -1) {
-		fmt.Fprintf(&users, "%s: %s\n", found[1], passwordOf(string(found[1])))
+		fmt.Fprintf(&conf, "%s: %s\n", found[1], passwordOf(string(found[1])))
 	}
-	users.WriteString(strings.Replace(string(printed), "users = [\n", "users = [\n{user: admin, password: admin}\n", 1))
-	o.NATS = natsserver.Options{User: "admin", Password: "admin", Config: users.String()}
+	conf.WriteString(strings.Replace(string(printed), "users = [\n", "users = [\n{user: admin, password: admin}\n", 1))
+	return conf.String()
+}
+
+// Login has the worker of each stage of a pipeline log in as the user that is printed for it.
+func Login(t testing.TB, pipeline string) func(stage string) config.NATS {
+	t.Helper()
 	dir := t.TempDir()
-	o.Login = func(stage string) config.NATS {
+	return func(stage string) config.NATS {
 		user := pipeline + "." + stage
 		login := config.NATS{UserFile: filepath.Join(dir, stage+".user"), PasswordFile: filepath.Join(dir, stage+".password")}
-		for file, content := range map[string]string{
-			login.UserFile: user, login.PasswordFile: passwordOf(permissions.Variable(user, "password")),
-		} {
+		for file, content := range map[string]string{login.UserFile: user, login.PasswordFile: Password(user)} {
 			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
 		return login
 	}
-	return Start(ctx, t, o)
 }
 
-// passwordOf is the password that stands in a variable: another one for each user.
+// Password is that of one of Users: another one for each.
+func Password(user string) string { return passwordOf(permissions.Variable(user, "password")) }
+
+// passwordOf is the password that stands in a variable.
 func passwordOf(variable string) string { return "of-" + variable }
 
-// CheckRights fails the test when the log of the server says that a right is missing.
-func CheckRights(t testing.TB, r *rig.Rig) {
+// CheckRights fails the test when the log of a server says that a right is missing.
+func CheckRights(t testing.TB, server *natsserver.Server) {
 	t.Helper()
-	log, err := os.ReadFile(r.Server().LogFile())
+	log, err := os.ReadFile(server.LogFile())
 	if err != nil {
 		t.Fatal(err)
 	}

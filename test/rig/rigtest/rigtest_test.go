@@ -8,7 +8,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"millrace.dev/millrace/controllers/permissions"
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/rig"
 	"millrace.dev/millrace/test/rig/rigtest"
@@ -29,9 +28,9 @@ func TestCheckRights(t *testing.T) {
 	r := rigtest.StartRestricted(t.Context(), t, "default.observability", rig.Options{
 		Manifest: "../../../config/samples/observability.yaml", Dir: t.TempDir(), Binary: harness.BuildBinary(t, harness.BuildOptions{}),
 	})
-	rigtest.CheckRights(t, r)
+	rigtest.CheckRights(t, r.Server())
 	const user = "default.observability.validate"
-	conn, err := nats.Connect(r.URL(), nats.UserInfo(user, "of-"+permissions.Variable(user, "password")))
+	conn, err := nats.Connect(r.URL(), nats.UserInfo(user, rigtest.Password(user)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +40,7 @@ func TestCheckRights(t *testing.T) {
 	}
 	harness.Eventually(t, 10*time.Second, func() error {
 		found := &noted{TB: t}
-		if rigtest.CheckRights(found, r); len(found.errors) != 1 {
+		if rigtest.CheckRights(found, r.Server()); len(found.errors) != 1 {
 			return fmt.Errorf("found %q", found.errors)
 		}
 		return nil
