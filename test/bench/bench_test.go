@@ -19,24 +19,27 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestRows measures every row for a moment. The figures mean nothing, but each event is
-// counted once.
-func TestRows(t *testing.T) {
-	out := filepath.Join(t.TempDir(), "bench.json")
-	err := run(t.Context(), []string{
-		"-rows", strings.Join(rowNames[:], ","), "-events", "100000", "-json-events", "2000", "-steady-seconds", "1s", "-steady-rate", "2000", "-out", out, "-dir", t.TempDir(),
-	})
-	if err != nil {
+// reportOf runs the command and reads what it writes.
+func reportOf[R any](t *testing.T, args ...string) (report R) {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "report.json")
+	if err := run(t.Context(), append(args, "-out", out, "-dir", t.TempDir())); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(out)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var report Report
 	if err := json.Unmarshal(data, &report); err != nil {
 		t.Fatal(err)
 	}
+	return report
+}
+
+// TestRows measures every row for a moment. The figures mean nothing, but each event is
+// counted once.
+func TestRows(t *testing.T) {
+	report := reportOf[Report](t, "-rows", strings.Join(rowNames[:], ","), "-events", "100000", "-json-events", "2000", "-steady-seconds", "1s", "-steady-rate", "2000")
 	var names []string
 	for i := range report.Rows {
 		row := &report.Rows[i]
@@ -62,19 +65,7 @@ func TestRows(t *testing.T) {
 
 // TestCosts measures a row of each group for a moment: each event is counted once.
 func TestCosts(t *testing.T) {
-	out := filepath.Join(t.TempDir(), "bench-cost.json")
-	err := run(t.Context(), []string{"-cost", "-rows", "2x8,4x1", "-events", "100000", "-out", out, "-dir", t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := os.ReadFile(out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var report CostReport
-	if err := json.Unmarshal(data, &report); err != nil {
-		t.Fatal(err)
-	}
+	report := reportOf[CostReport](t, "-cost", "-rows", "2x8,4x1", "-events", "100000")
 	var rows [][3]int
 	for i := range report.Rows {
 		row := &report.Rows[i]
@@ -93,20 +84,8 @@ func TestCosts(t *testing.T) {
 
 // TestKinds measures some kinds for a moment: each event is counted once, and the cost is told beside that of a stage that does nothing.
 func TestKinds(t *testing.T) {
-	out := filepath.Join(t.TempDir(), "bench.json")
 	rows := []string{passRow, "join", "sink-file"}
-	err := run(t.Context(), []string{"-rows", strings.Join(rows[1:], ","), "-events", "100000", "-out", out, "-dir", t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := os.ReadFile(out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var report Report
-	if err := json.Unmarshal(data, &report); err != nil {
-		t.Fatal(err)
-	}
+	report := reportOf[Report](t, "-rows", strings.Join(rows[1:], ","), "-events", "100000")
 	var got []string
 	for i := range report.Kinds {
 		k := &report.Kinds[i]

@@ -89,6 +89,9 @@ func (k kindRow) stages(rules []v1alpha1.ValidateRule, file string) ([]v1alpha1.
 	return append(all, last), nil
 }
 
+// reads is how many events the stage reads for each that is published.
+func (k kindRow) reads() int { return max(k.branches, 1) }
+
 // shape runs the pipeline at full load.
 func (k kindRow) shape(b *bench) (shape, error) {
 	stages, err := k.stages(nil, filepath.Join(b.dir, k.name+".ndjson"))
@@ -97,7 +100,7 @@ func (k kindRow) shape(b *bench) (shape, error) {
 	}
 	return shape{
 		name: k.name, events: b.full, load: b.fullLoad(), start: k.start, last: []string{kindStage}, read: stages[len(stages)-2].Name,
-		reads: max(k.branches, 1), settle: k.settle,
+		reads: k.reads(), settle: k.settle,
 		change: func(p *v1alpha1.Pipeline) {
 			stages[0].Validate.Rules = p.Spec.Stages[0].Validate.Rules
 			p.Spec.Stages = stages
@@ -202,7 +205,7 @@ func (k kindRow) cost(row *Row) Kind {
 	one := Kind{Name: k.name, EventsPerSecond: row.EventsPerSecond, Events: row.Events, Lost: row.Lost, Duplicated: row.Duplicated}
 	for _, p := range row.Processes {
 		if p.Name == kindStage {
-			one.Worker += p.CPUMicrosPerEvent / float64(max(k.branches, 1))
+			one.Worker += p.CPUMicrosPerEvent / float64(k.reads())
 			one.PeakMB = max(one.PeakMB, p.PeakMB)
 		}
 	}

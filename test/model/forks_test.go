@@ -34,10 +34,7 @@ func TestForksComeTogether(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			p, input := drawFork(seed)
-			if problem := try(t, binary, p, input); problem != "" {
-				p, input, problem = shrink(t, binary, p, input, problem, maxTries)
-				t.Errorf("%s\n%s\n%s", problem, p.manifest("/tmp"), texts(input))
-			}
+			check(t, binary, p, input)
 		})
 	}
 }

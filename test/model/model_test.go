@@ -32,12 +32,17 @@ func TestRunsAsTheModelSays(t *testing.T) {
 			t.Parallel()
 			lot := rand.New(rand.NewPCG(seed, 14))
 			p := newPipeline(lot)
-			input := newInput(lot, *length)
-			if problem := try(t, binary, p, input); problem != "" {
-				p, input, problem = shrink(t, binary, p, input, problem, maxTries)
-				t.Errorf("%s\n%s\n%s", problem, p.manifest("/tmp"), texts(input))
-			}
+			check(t, binary, p, newInput(lot, *length))
 		})
+	}
+}
+
+// check fails the test where a pipeline differs from the model, and shows it as small as it fails.
+func check(t *testing.T, binary string, p *pipeline, input []line) {
+	t.Helper()
+	if problem := try(t, binary, p, input); problem != "" {
+		p, input, problem = shrink(t, binary, p, input, problem, maxTries)
+		t.Errorf("%s\n%s\n%s", problem, p.manifest("/tmp"), texts(input))
 	}
 }
 

@@ -46,14 +46,7 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 		m.respond(t, r)
 	}
 	publish(t, r)
-	if _, err := r.StartWorker("first"); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		if _, err := r.StartWorker("ask"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	startWorkers(t, r)
 	lot := rand.New(rand.NewPCG(1, 7))
 	drained := make(chan error, 1)
 	go func() { drained <- r.WaitDrained(t.Context()) }()
@@ -69,15 +62,31 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 				m.wild.Store(false)
 				continue
 			}
-			running := r.Running("ask")
-			running[lot.IntN(len(running))].Kill9()
-			if _, err := r.StartWorker("ask"); err != nil {
-				t.Fatal(err)
-			}
+			killOne(t, r, lot)
 		}
 	}
 	account(t, r)
 	rigtest.CheckRights(t, r.Server())
+}
+
+// startWorkers starts two workers that ask, and one before them.
+func startWorkers(t *testing.T, r *rig.Rig) {
+	t.Helper()
+	for _, stage := range []string{"first", "ask", "ask"} {
+		if _, err := r.StartWorker(stage); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// killOne kills one of the workers that ask, and starts another.
+func killOne(t *testing.T, r *rig.Rig, lot *rand.Rand) {
+	t.Helper()
+	running := r.Running("ask")
+	running[lot.IntN(len(running))].Kill9()
+	if _, err := r.StartWorker("ask"); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // respond has one of a group listen on a connection of its own.
@@ -158,10 +167,7 @@ func publish(t *testing.T, r *rig.Rig) {
 		for i := from; i < from+perLine; i++ {
 			fmt.Fprintf(&lines, `{"id":"%d","source":"test","type":"t","subject":"s%d","body":"event %d of a trial"}`+"\n", i, i%keys, i)
 		}
-		m := nats.NewMsg("default.p.raw.s")
-		m.Header.Set("Content-Type", "application/x-ndjson")
-		m.Data = []byte(lines.String())
-		if _, err := js.PublishMsgAsync(m); err != nil {
+		if _, err := js.PublishMsgAsync(message(lines.String())); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -172,21 +178,37 @@ func publish(t *testing.T, r *rig.Rig) {
 	}
 }
 
+// message is a message of the ingress, with an event on each line.
+func message(lines string) *nats.Msg {
+	m := nats.NewMsg("default.p.raw.s")
+	m.Header.Set("Content-Type", "application/x-ndjson")
+	m.Data = []byte(lines)
+	return m
+}
+
+// inOrder is the last event of each key.
+type inOrder map[string]int
+
+// next checks that event n of a key has its own answer, and comes behind those before it.
+func (last inOrder) next(t *testing.T, e *event.Event, key string, n int) {
+	t.Helper()
+	if v, _ := e.Get(event.AttributesMap, "answer"); v.Any() != int64(n) {
+		t.Errorf("event %d has the answer %v", n, v.Any())
+	}
+	if before, ok := last[key]; ok && before >= n {
+		t.Errorf("event %d of key %s is behind %d", n, key, before)
+	}
+	last[strings.Clone(key)] = n
+}
+
 // account counts each event that was published.
 func account(t *testing.T, r *rig.Rig) {
 	t.Helper()
-	seen, last := map[int]int{}, map[string]int{}
+	seen, last := map[int]int{}, inOrder{}
 	each(t, r, "out", func(e *event.Event, _ time.Time) {
 		n, _ := strconv.Atoi(e.ID)
 		seen[n]++
-		if v, _ := e.Get(event.AttributesMap, "answer"); v.Any() != int64(n) {
-			t.Errorf("event %d has the answer %v", n, v.Any())
-		}
-		key := strings.Clone(e.Subject)
-		if before, ok := last[key]; ok && before >= n {
-			t.Errorf("event %d of key %s is behind %d", n, key, before)
-		}
-		last[key] = n
+		last.next(t, e, e.Subject, n)
 	})
 	dead := map[int]int{}
 	each(t, r, "dead-letter", func(e *event.Event, _ time.Time) {

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"millrace.dev/millrace/test/rig"
@@ -40,29 +39,15 @@ func TestNothingIsLostInTheOverflow(t *testing.T) {
 	m := &moods{}
 	lot := rand.New(rand.NewPCG(2, 7))
 	publish(t, r)
-	if _, err := r.StartWorker("first"); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		if _, err := r.StartWorker("ask"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	kill := func() {
-		running := r.Running("ask")
-		running[lot.IntN(len(running))].Kill9()
-		if _, err := r.StartWorker("ask"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	startWorkers(t, r)
 	for range 3 {
 		leave := m.comes(t, r)
 		time.Sleep(time.Duration(200+lot.IntN(600)) * time.Millisecond)
-		kill()
+		killOne(t, r, lot)
 		time.Sleep(time.Duration(lot.IntN(400)) * time.Millisecond)
 		leave()
 		time.Sleep(time.Duration(200+lot.IntN(600)) * time.Millisecond)
-		kill()
+		killOne(t, r, lot)
 	}
 	aside := 0
 	each(t, r, "overflow", func(*event.Event, time.Time) { aside++ })
@@ -97,14 +82,7 @@ func TestOutage(t *testing.T) {
 	paced := fmt.Sprintf("openFor: 2s, replay: {rate: %d}", *rate*8/5) // an outage is replayed in less time than it took
 	r := startRig(t, strings.Replace(overflowing, "openFor: 300ms", paced, 1))
 	m := &moods{}
-	if _, err := r.StartWorker("first"); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		if _, err := r.StartWorker("ask"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	startWorkers(t, r)
 	leave := m.comes(t, r)
 	f := &flow{r: r, stop: make(chan struct{}), done: make(chan error, 1)}
 	go f.run()
@@ -188,11 +166,8 @@ func (f *flow) run() {
 				}
 				fmt.Fprintf(&lines, `{"id":"%d","source":"test","type":"t","partitionkey":%q,"time":%q}`+"\n", f.n, key, now.UTC().Format(time.RFC3339Nano))
 			}
-			m := nats.NewMsg("default.p.raw.s")
-			m.Header.Set("Content-Type", "application/x-ndjson")
-			m.Data = []byte(lines.String())
 			if lines.Len() > 0 {
-				if _, err := js.PublishMsgAsync(m, jetstream.WithStallWait(5*time.Second)); err != nil {
+				if _, err := js.PublishMsgAsync(message(lines.String()), jetstream.WithStallWait(5*time.Second)); err != nil {
 					f.done <- err
 					return
 				}
@@ -212,7 +187,7 @@ func (f *flow) run() {
 // account counts each event, and says how long events took to leave the stage.
 func (f *flow) account(t *testing.T, begins, gone, back, empty time.Time) {
 	t.Helper()
-	seen, last := make([]int, f.n), map[string]int{}
+	seen, last := make([]int, f.n), inOrder{}
 	var normal, later, meanwhile []time.Duration
 	took := func(e *event.Event, stored time.Time) (published time.Time, d time.Duration) {
 		published = time.Unix(0, e.Time)
@@ -224,15 +199,8 @@ func (f *flow) account(t *testing.T, begins, gone, back, empty time.Time) {
 			t.Fatalf("event %q", e.ID)
 		}
 		seen[n]++
-		if v, _ := e.Get(event.AttributesMap, "answer"); v.Any() != int64(n) {
-			t.Errorf("event %d has the answer %v", n, v.Any())
-		}
-		key := strings.Clone(e.PartitionKey)
-		if before, ok := last[key]; ok && before >= n {
-			t.Errorf("event %d of key %s is behind %d", n, key, before)
-		}
-		last[key] = n
-		if !strings.HasPrefix(key, "once-") {
+		last.next(t, e, e.PartitionKey, n)
+		if !strings.HasPrefix(e.PartitionKey, "once-") {
 			return
 		}
 		switch at, d := took(e, stored); {
