@@ -103,8 +103,8 @@ func applyStream(s *snapshot, change jetstream.StreamChange) (*jetstream.Stream,
 	}
 }
 
-// applyChildren returns those that did not exist. One that a pass before has made and that the cache does not show yet is not among them: that pass wrote its
-// first revision, and this one has to be repeated.
+// applyChildren returns the Stages that are new. If an earlier pass made one and the cache does not show it yet, it is not new: that pass wrote its first
+// revision. This pass is then repeated.
 func (r *Reconciler) applyChildren(ctx context.Context, pipeline *v1alpha1.Pipeline, children []decide.ChildStage, done *outcome) (made []v1alpha1.Stage, err error) {
 	var errs []error
 	for _, c := range children {

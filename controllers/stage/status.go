@@ -191,7 +191,8 @@ func addBacklog(sum *v1alpha1.BacklogStatus, created time.Time, found jetstream.
 }
 
 // accepted is what the Pipeline controller says of the Stage, which Ready hangs on. That it has looked at another generation says
-// nothing of this one. Of a new child, its first revision says that it is accepted; what else there is to say of it, the Pipeline controller adds.
+// nothing of this one. For a new child, the first revision says that it is accepted. The Pipeline controller
+// adds the rest.
 func accepted(rep report) status.Verdict {
 	const kind = v1alpha1.ConditionAccepted
 	stage := rep.seen.Stage

@@ -2,8 +2,8 @@ package gather
 
 import "sync"
 
-// queue has the rounds whose requests one target is to be sent, in order. Those with events that are replayed are behind all others, and have so many
-// requests under way at most.
+// queue has the rounds whose requests one target is to be sent, in order. Rounds of events that are replayed come behind all others, and only
+// a part of the requests under way may be theirs.
 type queue struct {
 	mu      sync.Mutex
 	filled  sync.Cond

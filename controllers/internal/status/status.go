@@ -43,7 +43,7 @@ func Elsewhere(v Verdict) Verdict {
 	return v
 }
 
-// Kept is a verdict of before that nothing new is known about.
+// Kept is the verdict that a condition has already: nothing new is known.
 func Kept(c *metav1.Condition) Verdict {
 	return Verdict{Type: c.Type, Status: c.Status, Reason: c.Reason, Message: c.Message}
 }
