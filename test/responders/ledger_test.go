@@ -45,7 +45,7 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 	for range 2 {
 		m.respond(t, r)
 	}
-	publish(t, r)
+	publish(t, r, 0, backlog)
 	startWorkers(t, r)
 	lot := rand.New(rand.NewPCG(1, 7))
 	drained := make(chan error, 1)
@@ -159,10 +159,11 @@ func startRig(t *testing.T, manifest string) *rig.Rig {
 	})
 }
 
-func publish(t *testing.T, r *rig.Rig) {
+// publish publishes the events from one number to before another.
+func publish(t *testing.T, r *rig.Rig, from, to int) {
 	t.Helper()
 	js := r.JetStream()
-	for from := 0; from < backlog; from += perLine {
+	for ; from < to; from += perLine {
 		var lines strings.Builder
 		for i := from; i < from+perLine; i++ {
 			fmt.Fprintf(&lines, `{"id":"%d","source":"test","type":"t","subject":"s%d","body":"event %d of a trial"}`+"\n", i, i%keys, i)
