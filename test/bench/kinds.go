@@ -34,7 +34,8 @@ type kindRow struct {
 	spec string
 	// port is one that the stage has; all of them share a stream. Empty: what the stage has done is counted by its metrics alone.
 	port string
-	// branches are how many stages there are between the first one and this one, side by side; each hands on every event. 0 = none.
+	// branches are how many stages there are between the first one and this one, side by side; each hands on every event, all but the first with an
+	// attribute of its own. 0 = none.
 	branches int
 	// asks says that somebody has to answer.
 	asks bool
@@ -78,7 +79,12 @@ func (k kindRow) stages(rules []v1alpha1.ValidateRule, file string) ([]v1alpha1.
 	}
 	for i := range k.branches {
 		s := v1alpha1.PipelineStage{Name: fmt.Sprint("branch-", i+1)}
-		s.From, s.Validate = []string{firstStage}, &v1alpha1.ValidateSpec{}
+		s.From = []string{firstStage}
+		if i == 0 {
+			s.Validate = &v1alpha1.ValidateSpec{}
+		} else {
+			s.Transform = &v1alpha1.TransformSpec{Steps: []v1alpha1.TransformStep{{Set: &v1alpha1.TransformSet{Field: "attributes.of." + s.Name, Expression: "1"}}}}
+		}
 		all, from = append(all, s), append(from, s.Name)
 	}
 	last := v1alpha1.PipelineStage{Name: kindStage}

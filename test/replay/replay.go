@@ -278,11 +278,14 @@ func (w *writer) line(words ...string) {
 }
 
 func (w *writer) produced(b *stage.Batch) {
-	w.made = append(w.made, b.Produced()...)
 	for _, p := range b.Produced() {
-		e := p.Event
+		e, err := p.Message()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		p.Event = e
+		w.made = append(w.made, p)
 		w.line(p.Port.String(), e.GetType(), e.GetId(), e.GetInsight().GetStatus(), e.GetBody())
-		var err error
 		if w.bytes, err = (proto.MarshalOptions{Deterministic: true}).MarshalAppend(w.bytes, e); err != nil {
 			w.t.Fatal(err)
 		}

@@ -194,7 +194,12 @@ func (s *Suite) judge(t *testing.T, of stage.Stage, size int) outcome {
 			all[fmt.Sprint(d.Verdict, " ", d.Ports, " ", d.Reason, " ", string(bytes.ToValidUTF8(b.Events[i].AppendProto(nil), []byte("?"))))]++
 		}
 		for _, p := range b.Produced() {
-			all[p.Port.String()+" "+p.Event.GetId()]++
+			e, err := p.Message()
+			if err != nil {
+				t.Error(err)
+				return all
+			}
+			all[p.Port.String()+" "+e.GetId()]++
 		}
 	}
 	return all

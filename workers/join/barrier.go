@@ -1,9 +1,6 @@
 package join
 
-import (
-	"container/heap"
-	"container/list"
-)
+import "container/list"
 
 // barrier is a key whose branches have not all answered.
 type barrier struct {
@@ -20,6 +17,20 @@ type barrier struct {
 	bytes    int
 	place    *list.Element // among the open ones
 	places   []int         // in each queue; -1 = it is not in there
+
+	// Most barriers have two branches: memory for them.
+	two   [2]answer
+	three [3]int
+}
+
+// newBarrier makes a barrier that is in none of so many queues.
+func newBarrier(queues int) *barrier {
+	b := &barrier{}
+	b.answers, b.places = b.two[:0], b.three[:0]
+	for range queues {
+		b.places = append(b.places, -1)
+	}
+	return b
 }
 
 // answer is an event of a branch.
@@ -40,45 +51,79 @@ type queue struct {
 func newestOf(b *barrier) int64 { return b.newest }
 func sinceOf(b *barrier) int64  { return b.since }
 
-// Len is part of heap.Interface.
-func (q *queue) Len() int { return len(q.all) }
-
-// Less orders barriers by the watermark that they wait for.
-func (q *queue) Less(i, k int) bool {
-	a, b := q.all[i], q.all[k]
+// less orders barriers by the watermark that they wait for.
+func (q *queue) less(a, b *barrier) bool {
 	if x, y := q.after(a), q.after(b); x != y {
 		return x < y
 	}
 	return a.number < b.number
 }
 
-// Swap is part of heap.Interface.
-func (q *queue) Swap(i, k int) {
-	q.all[i], q.all[k] = q.all[k], q.all[i]
-	q.all[i].places[q.branch], q.all[k].places[q.branch] = i, k
+func (q *queue) put(b *barrier, at int) {
+	q.all[at] = b
+	b.places[q.branch] = at
 }
 
-// Push is part of heap.Interface.
-func (q *queue) Push(x any) {
-	b := x.(*barrier) //nolint:forcetypeassert // only barriers are pushed
-	b.places[q.branch] = len(q.all)
+// push takes a barrier in.
+func (q *queue) push(b *barrier) {
 	q.all = append(q.all, b)
+	q.up(b, len(q.all)-1)
 }
 
-// Pop is part of heap.Interface.
-func (q *queue) Pop() any {
-	last := len(q.all) - 1
-	b := q.all[last]
-	q.all[last] = nil
-	q.all = q.all[:last]
-	b.places[q.branch] = -1
-	return b
+// up finds the place of a barrier at one, or above.
+func (q *queue) up(b *barrier, at int) {
+	for at > 0 {
+		above := (at - 1) / 2
+		if !q.less(b, q.all[above]) {
+			break
+		}
+		q.put(q.all[above], at)
+		at = above
+	}
+	q.put(b, at)
+}
+
+// down finds the place of a barrier at one, or below.
+func (q *queue) down(b *barrier, at int) {
+	for {
+		below := 2*at + 1
+		if below >= len(q.all) {
+			break
+		}
+		if right := below + 1; right < len(q.all) && q.less(q.all[right], q.all[below]) {
+			below = right
+		}
+		if !q.less(q.all[below], b) {
+			break
+		}
+		q.put(q.all[below], at)
+		at = below
+	}
+	q.put(b, at)
+}
+
+// fix finds the place of a barrier that waits for another watermark now.
+func (q *queue) fix(b *barrier) {
+	at := b.places[q.branch]
+	q.up(b, at)
+	if b.places[q.branch] == at {
+		q.down(b, at)
+	}
 }
 
 // remove takes a barrier out, if it is in there.
 func (q *queue) remove(b *barrier) {
-	if at := b.places[q.branch]; at >= 0 {
-		heap.Remove(q, at)
+	at := b.places[q.branch]
+	if at < 0 {
+		return
+	}
+	b.places[q.branch] = -1
+	last := q.all[len(q.all)-1]
+	q.all[len(q.all)-1] = nil
+	q.all = q.all[:len(q.all)-1]
+	if last != b {
+		q.put(last, at)
+		q.fix(last)
 	}
 }
 
@@ -87,5 +132,7 @@ func (q *queue) past(until int64) *barrier {
 	if len(q.all) == 0 || q.after(q.all[0]) > until {
 		return nil
 	}
-	return heap.Pop(q).(*barrier) //nolint:forcetypeassert // only barriers are pushed
+	first := q.all[0]
+	q.remove(first)
+	return first
 }

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"millrace.dev/millrace/workers/cel"
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 	"millrace.dev/millrace/workers/stage/state"
 )
@@ -36,8 +38,11 @@ func newJoin(s stage.Settings) (*join, error) {
 	}
 	j := &join{
 		settings: set, until: make([]int64, len(s.Config.Inputs)), waiting: make([]queue, len(set.branches)+1),
-		open: map[string]*barrier{}, ended: map[string]int64{}, metrics: newMetrics(s.Metrics),
+		all: strings.Join(set.branches, ","), whole: event.NewChecker(), open: map[string]*barrier{}, ended: map[string]int64{}, metrics: newMetrics(s.Metrics),
 		format: state.Format{Version: stateVersion, Depends: fmt.Sprintf("%s lanes=%d key=%q %+v pairs=%+v", s.Config.Stage, s.Lanes, s.Config.Join.Key, set, s.Config.Join.Pairs)},
+	}
+	for _, name := range set.branches {
+		j.tookOf = append(j.tookOf, attributePrefix+name+attributeTook)
 	}
 	for i := range j.waiting {
 		j.waiting[i].branch, j.waiting[i].after = i, newestOf

@@ -1,13 +1,13 @@
 package join
 
 import (
-	"container/heap"
 	"container/list"
 	"context"
 	"errors"
 	"fmt"
 	"math"
 	"math/bits"
+	"strings"
 	"time"
 
 	"millrace.dev/millrace/workers/cel"
@@ -44,6 +44,11 @@ type join struct {
 	types   [2]cel.Condition        // of pairs
 	metrics *metrics
 	format  state.Format
+	all     string   // the branches, with commas between
+	tookOf  []string // the attribute of each that says how long it took
+	whole   *event.Checker
+	merger  merger
+	keyed   []byte // scratch: a key
 
 	open  map[string]*barrier
 	order list.List // of open ones (*barrier), as they opened
@@ -88,16 +93,17 @@ func (j *join) Process(_ context.Context, b *stage.Batch) error {
 			b.DeadLetter(i, reasonNoKey, err)
 			continue
 		}
-		if _, err := e.ToProto(); err != nil {
+		encoded := e.AppendProto(make([]byte, 0, e.Size()))
+		if err := j.whole.Check(encoded); err != nil {
 			b.DeadLetter(i, reasonInvalid, err)
 			continue
 		}
-		if _, late := j.ended[key]; late {
+		if _, late := j.ended[string(key)]; late {
 			j.metrics.late.Inc()
 			b.DeadLetter(i, reasonLate, errLate)
 			continue
 		}
-		if at := j.open[key]; at != nil && at.bytes+e.Size() > maxAnswers {
+		if at := j.open[string(key)]; at != nil && at.bytes+e.Size() > maxAnswers {
 			j.early(b, at, evicted)
 			if !j.pairs {
 				j.metrics.late.Inc()
@@ -105,7 +111,7 @@ func (j *join) Process(_ context.Context, b *stage.Batch) error {
 				continue
 			}
 		}
-		j.answer(key, branch, e, b)
+		j.answer(key, branch, e, encoded, b)
 		b.Filter(i)
 	}
 	return nil
@@ -124,72 +130,80 @@ func (j *join) branchOf(e *event.Event) (int, error) {
 	return -1, nil
 }
 
-// keyOf is the key of an event, in memory of its own.
-func (j *join) keyOf(e *event.Event) (string, error) {
-	if j.key != nil {
-		key, err := j.key.Of(e)
-		if err == nil && key == "" {
-			err = errNoKey
+// keyOf is the key of an event, until the next one is asked for.
+func (j *join) keyOf(e *event.Event) ([]byte, error) {
+	j.keyed = j.keyed[:0]
+	if j.key == nil {
+		if e.ID == "" {
+			return nil, errNoKey
 		}
-		return key, err
+		j.keyed = append(append(append(j.keyed, e.Source...), 0), e.ID...)
+		return j.keyed, nil
 	}
-	if e.ID == "" {
-		return "", errNoKey
+	key, err := j.key.Of(e)
+	if err == nil && key == "" {
+		err = errNoKey
 	}
-	return e.Source + "\x00" + e.ID, nil
+	j.keyed = append(j.keyed, key...)
+	return j.keyed, err
 }
 
-// answer adds an event to its barrier, which opens with the first one.
-func (j *join) answer(key string, branch int, e *event.Event, b *stage.Batch) {
+// answer adds an event, encoded, to its barrier, which opens with the first one.
+func (j *join) answer(key []byte, branch int, e *event.Event, encoded []byte, b *stage.Batch) {
 	behind := j.until[e.Origin.Input]
-	at := j.open[key]
-	if at == nil {
-		at = j.begin(key, b.Now.UnixNano())
-		at.since = behind
-		heap.Push(j.held, at)
-	} else if behind < at.since {
-		at.since = behind
-		heap.Fix(j.held, at.places[j.held.branch])
-	}
 	newest := int64(math.MaxInt64)      // unknown: no watermark is past it
 	if !b.Newest.IsZero() && !j.pairs { // the other one of a pair is of another message
 		newest = b.Newest.UnixNano()
 	}
-	a := answer{branch: branch, took: max(0, b.Now.UnixNano()-e.IngestTime), event: e.AppendProto(make([]byte, 0, e.Size()))}
+	at := j.open[string(key)]
+	if at == nil {
+		at = j.begin(string(key), branch, b.Now.UnixNano(), behind, newest)
+	} else {
+		if behind < at.since {
+			at.since = behind
+			j.held.fix(at)
+		}
+		at.answered |= 1 << branch
+		j.waiting[branch].remove(at)
+		j.later(at, newest)
+	}
+	a := answer{branch: branch, took: max(0, b.Now.UnixNano()-e.IngestTime), event: encoded}
 	at.answers = append(at.answers, a)
 	at.bytes += len(a.event)
 	j.bytes += len(a.event)
-	at.answered |= 1 << branch
-	j.waiting[branch].remove(at)
-	if newest > at.newest {
-		at.newest = newest
-		for i := range j.branches {
-			switch place := at.places[i]; {
-			case place >= 0:
-				heap.Fix(&j.waiting[i], place)
-			case at.silent&^at.answered&(1<<i) != 0: // it was past what had come until then
-				at.silent &^= 1 << i
-				heap.Push(&j.waiting[i], at)
-			}
-		}
-	}
 	j.complete(at)
 }
 
-// begin opens a barrier.
-func (j *join) begin(key string, now int64) *barrier {
+// begin opens a barrier that one branch has answered.
+func (j *join) begin(key string, branch int, now, since, newest int64) *barrier {
 	j.number++
-	b := &barrier{key: key, number: j.number, opened: now, places: make([]int, len(j.waiting))}
-	for i := range j.waiting {
-		b.places[i] = -1
-		if j.expected&(1<<i) != 0 {
-			heap.Push(&j.waiting[i], b)
-		}
+	b := newBarrier(len(j.waiting))
+	b.key, b.number, b.opened, b.since, b.newest, b.answered = key, j.number, now, since, newest, 1<<branch
+	for wait := j.expected &^ b.answered; wait != 0; wait &= wait - 1 {
+		j.waiting[bits.TrailingZeros64(wait)].push(b)
 	}
+	j.held.push(b)
 	j.open[key] = b
 	b.place = j.order.PushBack(b)
 	j.bytes += len(key)
 	return b
+}
+
+// later notes that an event of a barrier may be as late as newest.
+func (j *join) later(b *barrier, newest int64) {
+	if newest <= b.newest {
+		return
+	}
+	b.newest = newest
+	for i := range j.branches {
+		switch {
+		case b.places[i] >= 0:
+			j.waiting[i].fix(b)
+		case b.silent&^b.answered&(1<<i) != 0: // it was past what had come until then
+			b.silent &^= 1 << i
+			j.waiting[i].push(b)
+		}
+	}
 }
 
 // complete ends a barrier that waits for nobody any more.
@@ -317,18 +331,26 @@ func (j *join) forgetOne() {
 // emit makes the result of a barrier.
 func (j *join) emit(b *stage.Batch, at *barrier, why outcome) {
 	j.metrics.ended(why)
-	e := j.result(at, why)
+	at.inOrder()
 	if (why == timeout || why == unmatched) && j.onTime == config.JoinDeadLetter {
-		b.ProduceDeadLetter(e, reasonTimeout, errTimeout)
+		b.ProduceDeadLetter(j.result(at, why), reasonTimeout, errTimeout)
 		return
 	}
-	b.Produce(stage.NoParent, stage.Out, e)
+	if encoded, ok := j.encoded(at, why); ok {
+		b.ProduceEncoded(stage.NoParent, stage.Out, encoded)
+		return
+	}
+	b.Produce(stage.NoParent, stage.Out, j.result(at, why))
 }
 
-// names are the names of a set of branches.
-func (j *join) names(set uint64) (names []string) {
+// names are the names of a set of branches, with commas between.
+func (j *join) names(set uint64) string {
+	if set == 1<<len(j.branches)-1 {
+		return j.all
+	}
+	var names []string
 	for ; set != 0; set &= set - 1 {
 		names = append(names, j.branches[bits.TrailingZeros64(set)])
 	}
-	return names
+	return strings.Join(names, ",")
 }

@@ -57,14 +57,19 @@ func mergeFields(to, from protoreflect.Message, path string) (conflicts []string
 	return conflicts
 }
 
-// mergePairs adds the entries that to lacks.
+// mergePairs adds the entries that to lacks. Where an event has several of a key, the last one counts.
 func mergePairs(to, from []*eventv1.KeyValue, name string) (merged []*eventv1.KeyValue, conflicts []string) {
 	have := make(map[string]*eventv1.KeyValue, len(to))
 	for _, kv := range to {
 		have[kv.GetKey()] = kv
 	}
+	last := make(map[string]*eventv1.KeyValue, len(from))
+	for _, kv := range from {
+		last[kv.GetKey()] = kv
+	}
 	for _, kv := range from {
 		switch old, known := have[kv.GetKey()]; {
+		case kv != last[kv.GetKey()]:
 		case !known:
 			to = append(to, kv)
 			have[kv.GetKey()] = kv

@@ -1,6 +1,7 @@
 package join
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,17 +28,51 @@ const (
 // contentTypeBatch is the JSON batch format of CloudEvents.
 const contentTypeBatch = "application/cloudevents-batch+json"
 
+// inOrder brings the answers of a barrier that has ended into the order of the inputs.
+func (b *barrier) inOrder() {
+	slices.SortStableFunc(b.answers, func(x, y answer) int { return cmp.Compare(x.branch, y.branch) })
+}
+
+// took is how long the slowest answer of a branch took, in milliseconds.
+func (b *barrier) took(branch int) (ms int64) {
+	for _, a := range b.answers {
+		if a.branch == branch {
+			ms = max(ms, a.took/1e6)
+		}
+	}
+	return ms
+}
+
+// encoded is what result is, made of the answers as they are encoded. ok is false where they have to be decoded.
+func (j *join) encoded(b *barrier, why outcome) (result []byte, ok bool) {
+	if j.pairs || j.merge == config.JoinCollect {
+		return nil, false
+	}
+	m := &j.merger
+	m.answers = m.answers[:0]
+	for _, a := range b.answers {
+		m.answers = append(m.answers, a.event)
+	}
+	if result, ok = m.merge(m.answers); !ok {
+		return nil, false
+	}
+	result = appendText(result, attributeResult, string(why))
+	result = appendText(result, attributeAnswered, j.names(b.answered))
+	result = appendText(result, attributeSilent, j.names(b.silent&^b.answered))
+	result = appendText(result, attributeMissing, j.names(j.expected&^(b.answered|b.silent)))
+	for branch := range j.branches {
+		if b.answered&(1<<branch) != 0 {
+			result = appendInt(result, j.tookOf[branch], b.took(branch))
+		}
+	}
+	return result, true
+}
+
 // result is what a barrier becomes: the event of the first branch that answered, in the order of the inputs, with what the others add.
 func (j *join) result(b *barrier, why outcome) *eventv1.Event {
 	answers := make([]*eventv1.Event, 0, len(b.answers))
-	took := make([]int64, len(j.branches))
-	for branch := range j.branches {
-		for _, a := range b.answers {
-			if a.branch == branch {
-				answers = append(answers, decoded(a.event))
-				took[branch] = max(took[branch], a.took)
-			}
-		}
+	for _, a := range b.answers {
+		answers = append(answers, decoded(a.event))
 	}
 	to := answers[0]
 	var conflicts []string
@@ -57,9 +92,9 @@ func (j *join) result(b *barrier, why outcome) *eventv1.Event {
 		}
 	}
 	set(attributeResult, string(why))
-	set(attributeAnswered, strings.Join(j.names(b.answered), ","))
-	set(attributeSilent, strings.Join(j.names(b.silent&^b.answered), ","))
-	set(attributeMissing, strings.Join(j.names(j.expected&^(b.answered|b.silent)), ","))
+	set(attributeAnswered, j.names(b.answered))
+	set(attributeSilent, j.names(b.silent&^b.answered))
+	set(attributeMissing, j.names(j.expected&^(b.answered|b.silent)))
 	set(attributeConflicts, strings.Join(distinct(conflicts), ","))
 	if j.pairs {
 		if apart, known := apart(answers); known {
@@ -67,9 +102,9 @@ func (j *join) result(b *barrier, why outcome) *eventv1.Event {
 		}
 		return to
 	}
-	for branch, name := range j.branches {
+	for branch := range j.branches {
 		if b.answered&(1<<branch) != 0 {
-			setAttribute(to, &eventv1.KeyValue{Key: attributePrefix + name + attributeTook, Value: &eventv1.KeyValue_IntValue{IntValue: took[branch] / 1e6}})
+			setAttribute(to, &eventv1.KeyValue{Key: j.tookOf[branch], Value: &eventv1.KeyValue_IntValue{IntValue: b.took(branch)}})
 		}
 	}
 	return to

@@ -1,7 +1,6 @@
 package join
 
 import (
-	"container/heap"
 	"fmt"
 
 	"millrace.dev/millrace/workers/stage/state"
@@ -28,7 +27,7 @@ func (j *join) state(c *state.Codec) {
 	}
 	state.Slice(c, &open, func(b **barrier) {
 		if c.Reading() {
-			*b = &barrier{}
+			*b = newBarrier(len(j.waiting))
 		}
 		j.barrier(c, *b)
 	})
@@ -70,7 +69,6 @@ func (j *join) barrier(c *state.Codec, b *barrier) {
 func (j *join) restored(c *state.Codec, open []*barrier) {
 	for _, b := range open {
 		b.place = j.order.PushBack(b)
-		b.places = make([]int, len(j.waiting))
 		for _, a := range b.answers {
 			b.answered |= 1 << a.branch
 			b.bytes += len(a.event)
@@ -78,12 +76,11 @@ func (j *join) restored(c *state.Codec, open []*barrier) {
 		j.bytes += len(b.key) + b.bytes
 		j.open[b.key] = b
 		for i := range j.waiting {
-			b.places[i] = -1
 			if j.expected&^(b.answered|b.silent)&(1<<i) != 0 {
-				heap.Push(&j.waiting[i], b)
+				j.waiting[i].push(b)
 			}
 		}
-		heap.Push(j.held, b)
+		j.held.push(b)
 	}
 	c.Check(len(j.open) == len(open), "a barrier that is open twice")
 }

@@ -29,7 +29,7 @@ func newTestJoin(t *testing.T) *join {
 func TestNothingIsForgotten(t *testing.T) {
 	j := newTestJoin(t)
 	f := stagetest.NewFields(t, list.List{}, &list.Element{})
-	stagetest.Kept(f, func() *barrier { return &barrier{} }, j.barrier, "answered", "bytes", "place", "places")
+	stagetest.Kept(f, func() *barrier { return &barrier{} }, j.barrier, "answered", "bytes", "place", "places", "two", "three")
 	stagetest.Kept(f, func() *answer { return &answer{} }, func(c *state.Codec, a *answer) {
 		b := barrier{answers: []answer{*a}}
 		j.barrier(c, &b)

@@ -1,10 +1,13 @@
 package stage
 
 import (
+	"fmt"
 	"math/bits"
 	"strconv"
 	"strings"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/event"
@@ -98,6 +101,8 @@ type Produced struct {
 	// Port is the one port where it leaves.
 	Port  Ports
 	Event *eventv1.Event
+	// Encoded is the event where Event is nil: see ProduceEncoded.
+	Encoded []byte
 	// Reason and Err are those of a dead letter; empty = it is none.
 	Reason string
 	Err    error
@@ -189,6 +194,23 @@ func (b *Batch) Keep(i int, row any) { b.decisions[i] = Decision{Verdict: Keep, 
 // larger still, becomes a dead letter (too_large). So a stage bounds what it lists.
 func (b *Batch) Produce(parent int, port Ports, e *eventv1.Event) {
 	b.produced = append(b.produced, Produced{Parent: parent, Port: port, Event: e})
+}
+
+// ProduceEncoded is Produce for an event that is encoded already, as event.Event.AppendProto does it. The batch keeps the bytes.
+func (b *Batch) ProduceEncoded(parent int, port Ports, encoded []byte) {
+	b.produced = append(b.produced, Produced{Parent: parent, Port: port, Encoded: encoded})
+}
+
+// Message is the event in its decoded form.
+func (p *Produced) Message() (*eventv1.Event, error) {
+	if p.Event != nil {
+		return p.Event, nil
+	}
+	m := &eventv1.Event{}
+	if err := proto.Unmarshal(p.Encoded, m); err != nil {
+		return nil, fmt.Errorf("decode an event that a stage made: %w", err)
+	}
+	return m, nil
 }
 
 // ProduceDeadLetter sends a new event, of no single parent, to the dead letters: what a stage with state holds and cannot complete. reason and

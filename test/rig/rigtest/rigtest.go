@@ -142,8 +142,16 @@ func messages(ctx context.Context, t testing.TB, r *rig.Rig, stream, filter stri
 	if err != nil {
 		t.Fatal(err)
 	}
+	if info.NumPending == 0 {
+		return
+	}
+	all, err := consumer.Messages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer all.Stop()
 	for range info.NumPending {
-		m, err := consumer.Next(jetstream.FetchMaxWait(10 * time.Second))
+		m, err := all.Next(jetstream.NextMaxWait(10 * time.Second))
 		if err != nil {
 			t.Fatalf("read %s: %v", stream, err)
 		}

@@ -17,7 +17,7 @@ import (
 // produce publishes new events that node n made at the place of the cursor, and appends to kept those that left on port out.
 func (c *Chain) produce(cur *cursor, n *Node, made []product, kept []event.Event) []event.Event {
 	for i := range made {
-		e, port := c.eventOf(n, made[i].event), max(made[i].port, stage.Out)
+		e, port := c.eventOf(n, &made[i]), max(made[i].port, stage.Out)
 		cur.at.Index, cur.made = progress.ProducedIndex(n.Depth)+made[i].number, nameOf(&e)
 		e.Origin = event.Origin{Input: cur.in, Sequence: cur.at.Seq, Index: int(cur.at.Index), Made: cur.made}
 		if made[i].reason != "" {
@@ -93,6 +93,11 @@ func (c *Chain) publishMade(cur *cursor, n *Node, p int, e *event.Event, m *even
 	}
 	at := c.outlets[n.Index][n.Ports.outletOf(p, 0)]
 	var err error
+	if m == nil {
+		if m, err = e.ToProto(); err != nil {
+			return err
+		}
+	}
 	for _, less := range smaller {
 		if err = c.single(cur, at, e, cloudevent.AppendProto(nil, less(m)), event.ContentTypeCloudEvent); err == nil {
 			return nil
@@ -103,7 +108,15 @@ func (c *Chain) publishMade(cur *cursor, n *Node, p int, e *event.Event, m *even
 
 // eventOf makes an event of what a stage produced. Text that is not UTF-8, which a stage
 // may have copied from an event, is mended: protobuf does not carry it.
-func (c *Chain) eventOf(n *Node, m *eventv1.Event) event.Event {
+func (c *Chain) eventOf(n *Node, p *product) event.Event {
+	if p.event == nil {
+		var out event.Event
+		if err := out.Read(p.encoded, p.encoded, event.FormFrame, nil); err != nil {
+			c.log.Error("an event that the stage made is not whole", "stage", n.Stage, "event", strings.ToValidUTF8(out.ID, "?"), "error", err)
+		}
+		return out
+	}
+	m := p.event
 	out, err := event.FromProto(m, event.Origin{})
 	if err == nil {
 		return out

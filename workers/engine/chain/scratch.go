@@ -33,6 +33,8 @@ type product struct {
 	number uint32 // of the products of the message
 	port   stage.Ports
 	event  *eventv1.Event
+	// encoded is the event where event is nil.
+	encoded []byte
 	// reason and err are those of a dead letter; empty = it is none.
 	reason string
 	err    error
@@ -59,7 +61,7 @@ func (p places) of(i int) int {
 // keep keeps what the stage made of a batch, but of events that it wants to have again.
 func (sr *scratch) keep(b *stage.Batch, at places) {
 	for _, m := range b.Produced() {
-		p := product{parent: behindAll, number: uint32(len(sr.produced)), port: m.Port, event: m.Event, reason: m.Reason, err: m.Err}
+		p := product{parent: behindAll, number: uint32(len(sr.produced)), port: m.Port, event: m.Event, encoded: m.Encoded, reason: m.Reason, err: m.Err}
 		if m.Parent >= 0 && m.Parent < len(b.Events) {
 			if b.Decision(m.Parent).Verdict == stage.Retry {
 				continue
