@@ -19,6 +19,7 @@ import (
 	"millrace.dev/millrace/controllers/operator"
 	"millrace.dev/millrace/controllers/permissions"
 	"millrace.dev/millrace/workers/analyze"
+	"millrace.dev/millrace/workers/cel/explore"
 	collectkubernetes "millrace.dev/millrace/workers/collect/kubernetes"
 	"millrace.dev/millrace/workers/compare"
 	"millrace.dev/millrace/workers/config/usage"
@@ -29,6 +30,7 @@ import (
 	"millrace.dev/millrace/workers/gather"
 	"millrace.dev/millrace/workers/join"
 	"millrace.dev/millrace/workers/local"
+	"millrace.dev/millrace/workers/local/pipelinetest"
 	"millrace.dev/millrace/workers/route"
 	"millrace.dev/millrace/workers/sink"
 	"millrace.dev/millrace/workers/stage"
@@ -80,7 +82,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage.Error{Err: err} })
 	collect := &cobra.Command{Use: "collect", Short: "Run a collector of raw events"}
 	collect.AddCommand(collectkubernetes.Command())
-	root.AddCommand(local.Command(localRegistry), manifest.Command(), permissions.Command(), operator.Command(), check.Command(), worker.Command(workerRegistry), collect, deadletter.Command())
+	root.AddCommand(local.Command(localRegistry), pipelinetest.Command(localRegistry), explore.Command(), manifest.Command(), permissions.Command(), operator.Command(), check.Command(), worker.Command(workerRegistry), collect, deadletter.Command())
 	for _, c := range append(root.Commands(), root) {
 		wrapArgs(c)
 	}

@@ -69,6 +69,45 @@ func (r *rig) wantClosed(ids ...string) {
 	r.wantOnce("INSIGHTS", want)
 }
 
+// TestClockThatJumps: with a stream time of its own, a stage is flushed when somebody asks for it, tick by tick, and by the wall clock never.
+func TestClockThatJumps(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	w := r.run(&testStage{}, func(_ *config.StageConfig, o *engine.Options) {
+		o.Factory, o.StreamTime = closers{}, func(time.Time) time.Time { return start }
+	})
+	if err := w.WaitStarted(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.publish("a", 1)
+	r.wantDrained(10 * time.Second)
+	flush := func(until time.Time, wants bool, told int) {
+		t.Helper()
+		made, err := w.FlushUntil(t.Context(), until)
+		if err == nil {
+			err = w.WaitIdle(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all, _ := r.count("INSIGHTS"); made != wants || len(all) != told {
+			t.Errorf("at %s: made something: %v, want %v; told: %v, want %d", until.Sub(start), made, wants, all, told)
+		}
+	}
+	flush(start.Add(time.Second), false, 0)
+	time.Sleep(3 * time.Second) // longer than a worker waits before it flushes an idle lane
+	flush(start.Add(time.Second), false, 0)
+	flush(start.Add(5*time.Minute), true, 1)
+	flush(start.Add(5*time.Minute), false, 1)
+	if err := w.end(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.FlushUntil(t.Context(), start.Add(time.Hour)); err == nil {
+		t.Error("an engine that has stopped was flushed")
+	}
+}
+
 // twoInputs has the stage read a second stream.
 func (r *rig) twoInputs() func(*config.StageConfig, *engine.Options) {
 	r.t.Helper()

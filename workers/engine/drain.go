@@ -124,15 +124,15 @@ func (e *Engine) wait(ctx context.Context, done func() bool) error {
 // call it while Run runs, when the consumers of the stage have nothing left, in the order
 // of the graph.
 func (e *Engine) FinalFlush(ctx context.Context) error {
-	if err := e.wait(ctx, e.hasLanes); err != nil {
-		return fmt.Errorf("wait for stage %s to start: %w", e.cfg.Stage, err)
+	if err := e.WaitStarted(ctx); err != nil {
+		return err
 	}
 	if err := e.WaitIdle(ctx); err != nil {
 		return fmt.Errorf("wait for stage %s to be idle: %w", e.cfg.Stage, err)
 	}
 	lanes := e.allLanes()
 	if len(lanes) == 0 {
-		return errors.New("final flush: the engine has stopped")
+		return errEnded
 	}
 	for _, l := range lanes {
 		if err := l.FinalFlush(ctx); err != nil {
@@ -140,6 +140,45 @@ func (e *Engine) FinalFlush(ctx context.Context) error {
 		}
 	}
 	return e.WaitIdle(ctx)
+}
+
+var errEnded = errors.New("flush: the engine has stopped")
+
+// FlushUntil has the stages flushed at each tick up to a moment of stream time, as they are by the clock while nothing comes, and has the outputs say how
+// far the stage is. It says whether the stages made something: WaitIdle waits until that is stored. It is for a run whose clock jumps
+// (Options.StreamTime): call it while Run runs and WaitStarted has returned, when the consumers of the stage have nothing left, in the order of the graph.
+func (e *Engine) FlushUntil(ctx context.Context, until time.Time) (made bool, err error) {
+	lanes := e.allLanes()
+	if len(lanes) == 0 {
+		return false, errEnded
+	}
+	for _, l := range lanes {
+		some, err := l.FlushUntil(ctx, until)
+		if err != nil {
+			return false, err
+		}
+		made = made || some
+	}
+	return made, nil
+}
+
+// AskQuiet has lanes that wait for an input to be quiet, since they bring several into one order, ask the server at once. They wait two seconds otherwise, since the
+// clocks of servers differ. It is for a run that has one server, on the clock of the worker.
+func (e *Engine) AskQuiet(ctx context.Context) error {
+	for _, l := range e.allLanes() {
+		if err := l.AskQuiet(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WaitStarted waits until the lanes are there.
+func (e *Engine) WaitStarted(ctx context.Context) error {
+	if err := e.wait(ctx, e.hasLanes); err != nil {
+		return fmt.Errorf("wait for stage %s to start: %w", e.cfg.Stage, err)
+	}
+	return nil
 }
 
 // hasLanes says that the lanes are there, or none will come any more: a stage may take a while to start.

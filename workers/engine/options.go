@@ -32,6 +32,10 @@ type Options struct {
 	Log  *slog.Logger
 	// Now is the clock; nil = time.Now.
 	Now func() time.Time
+	// StreamTime turns the time at which the server stored a message into the time of the stream, by which stages decide (stage.Batch); nil = they are
+	// the same. It must not go back. A run whose clock jumps has one (millrace test), and asks for the flushes that are due with FlushUntil. All that waits
+	// for NATS or for others goes by the wall clock.
+	StreamTime func(stored time.Time) time.Time
 	// Jitter returns a number in [0,1); nil = math/rand.
 	Jitter func() float64
 	// Tracer makes the spans (package spans); nil = nothing is traced.

@@ -48,7 +48,7 @@ func New(o Options) (*Engine, error) {
 		}
 	}
 	e.worker = lane.NewWorker(&lane.Options{
-		Config: c, Limits: lane.LimitsOf(c), Name: o.Worker, Conn: o.Conn, JS: js, InboxPrefix: prefix + ".", Log: log, Now: o.Now, Jitter: o.Jitter, Tracer: o.Tracer,
+		Config: c, Limits: lane.LimitsOf(c), Name: o.Worker, Conn: o.Conn, JS: js, InboxPrefix: prefix + ".", Log: log, Now: o.Now, StreamTime: o.StreamTime, Jitter: o.Jitter, Tracer: o.Tracer,
 		AckTimeout: o.AckTimeout, WedgedAfter: o.WedgedAfter, SnapshotEvery: o.SnapshotEvery, Nodes: nodes, Keeper: e.keeper, Reconnects: e.reconnects,
 	})
 	first, err := e.firstEdition()

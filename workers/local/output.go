@@ -105,6 +105,9 @@ func (w *outputWriter) write(m jetstream.Msg) error {
 	return nil
 }
 
+// DeadLetterType is the type of the CloudEvent that stands for a dead letter in an output.
+const DeadLetterType = "millrace.dead_letter"
+
 // deadLetter is what a dead letter looks like as a CloudEvent.
 type deadLetter struct {
 	SpecVersion string         `json:"specversion"`
@@ -132,13 +135,23 @@ type deadLetterData struct {
 }
 
 func (w *outputWriter) deadLetter(m jetstream.Msg) error {
+	line, err := deadLetterLine(m)
+	if err != nil {
+		return err
+	}
+	_, err = w.buf.Write(append(line, '\n'))
+	return err
+}
+
+// deadLetterLine is a dead letter as a structured CloudEvent.
+func deadLetterLine(m jetstream.Msg) ([]byte, error) {
 	h := m.Headers()
 	attempts, _ := strconv.Atoi(h.Get("Millrace-Attempts"))
 	sequence, _ := strconv.ParseUint(h.Get("Millrace-Sequence"), 10, 64)
 	index, _ := strconv.Atoi(h.Get("Millrace-Index"))
 	d := deadLetter{
 		SpecVersion: "1.0", ID: fmt.Sprintf("%s/%d/%d", h.Get("Millrace-Stream"), sequence, index), Source: "/stages/" + h.Get("Millrace-Stage"),
-		Type: "millrace.dead_letter", Time: h.Get("Millrace-Time"),
+		Type: DeadLetterType, Time: h.Get("Millrace-Time"),
 		Data: deadLetterData{
 			Reason: h.Get("Millrace-Reason"), Error: h.Get("Millrace-Error"), Stage: h.Get("Millrace-Stage"), Attempts: attempts,
 			Stream: h.Get("Millrace-Stream"), Subject: h.Get("Millrace-Subject"), Sequence: sequence, Index: index, ContentType: h.Get("Content-Type"),
@@ -149,12 +162,7 @@ func (w *outputWriter) deadLetter(m jetstream.Msg) error {
 	} else {
 		d.Data.OriginalBase64 = m.Data()
 	}
-	line, err := json.Marshal(d)
-	if err != nil {
-		return err
-	}
-	_, err = w.buf.Write(append(line, '\n'))
-	return err
+	return json.Marshal(d)
 }
 
 // finish writes everything that is stored now and closes the file.

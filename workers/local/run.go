@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"golang.org/x/sync/errgroup"
@@ -27,6 +28,8 @@ type Environment struct {
 	Terminal bool
 	Log      *slog.Logger
 	Registry stage.Registry
+	// StreamTime is as in engine.Options: nil in a run, whose clock is that of the wall.
+	StreamTime func(time.Time) time.Time
 }
 
 // Run runs the pipeline of o.File until its input is drained, its time is over or ctx

@@ -129,7 +129,7 @@ func (r *runner) addEngine(srv *server.Server, s plan.Stage) error {
 	if err := secretsOf(&cfg, r.opts.SecretFiles); err != nil {
 		return err
 	}
-	e, err := engine.New(engine.Options{Config: &cfg, Factory: factory, Registry: r.env.Registry, Conn: js.Conn(), Log: r.env.Log})
+	e, err := engine.New(engine.Options{Config: &cfg, Factory: factory, Registry: r.env.Registry, Conn: js.Conn(), Log: r.env.Log, StreamTime: r.env.StreamTime})
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,14 @@ func (c *Chain) FlushUntil(ctx context.Context, s *Step, until int64) bool {
 	return true
 }
 
+// FlushQuiet is FlushUntil for a lane that has received everything; it calls done when all stages are through, which says whether they made something.
+func (c *Chain) FlushQuiet(ctx context.Context, s *Step, until int64, done func(made bool)) bool {
+	return c.FlushUntil(ctx, s, until) && c.then(ctx, &cursor{s: s}, func(*cursor) bool {
+		done(len(s.Pending)+len(s.later) > 0)
+		return true
+	})
+}
+
 // oneByOne is how much time without input is flushed tick by tick at most, where the stages do not remember longer.
 const oneByOne = time.Hour
 

@@ -87,22 +87,47 @@ func (l *Lane) LeftWaiting() []string { return l.lastProblems }
 
 // FinalFlush has the stages emit everything that they still hold. It returns when they have, and not yet when that is stored.
 func (l *Lane) FinalFlush(ctx context.Context) error {
-	r := flushRequest{done: make(chan error, 1)}
+	_, err := l.ask(ctx, flushRequest{final: true})
+	return err
+}
+
+// FlushUntil has the stages flushed at each tick up to a moment of stream time, as they are by the clock while nothing comes, and the outputs say how
+// far the lane is. It says whether the stages made something, which may not be stored yet.
+func (l *Lane) FlushUntil(ctx context.Context, until time.Time) (made bool, err error) {
+	return l.ask(ctx, flushRequest{until: until.UnixMilli()})
+}
+
+// AskQuiet has a lane that brings several inputs into one order ask the server which of them are quiet, if it waits for that: see source.Input.
+func (l *Lane) AskQuiet(ctx context.Context) error {
+	s := l.current.Load()
+	if s == nil || s.merger == nil || !s.merger.Holds() {
+		return nil
+	}
+	for _, in := range s.sources {
+		if err := in.AskQuiet(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Lane) ask(ctx context.Context, r flushRequest) (made bool, err error) {
+	r.done = make(chan flushed, 1)
 	select {
 	case l.flushRequests <- r:
 	case <-l.over:
-		return errEnded
+		return false, errEnded
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	}
 	select {
-	case err := <-r.done:
-		return err
+	case f := <-r.done:
+		return f.made, f.err
 	case <-l.over:
-		return errEnded
+		return false, errEnded
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	}
 }
 
-var errEnded = errors.New("final flush: the engine has stopped")
+var errEnded = errors.New("flush: the engine has stopped")

@@ -44,6 +44,9 @@ func (l *session) quietUntil() (until int64, known bool) {
 		if quiet <= 0 {
 			return 0, false
 		}
+		if l.w.StreamTime != nil {
+			quiet = l.w.StreamTime(time.Unix(0, quiet)).UnixNano()
+		}
 		until = min(until, (quiet-int64(source.Margin))/int64(time.Millisecond))
 	}
 	return until, true
@@ -59,10 +62,10 @@ func (l *session) pending() bool {
 	return false
 }
 
-// flushFinal has the stages emit everything that they still hold.
-func (l *session) flushFinal(ctx context.Context, r flushRequest) (*step, bool) {
+// flushAsked flushes the stages as somebody asks for, and has the outputs say how far the lane is.
+func (l *session) flushAsked(ctx context.Context, r flushRequest) (*step, bool) {
 	if !l.chain.Flushes() && l.teller == nil {
-		r.done <- nil
+		r.done <- flushed{}
 		return nil, true
 	}
 	var s *step
@@ -74,5 +77,8 @@ func (l *session) flushFinal(ctx context.Context, r flushRequest) (*step, bool) 
 	s.reset()
 	s.tellsAll = true
 	l.working.Add(1)
-	return s, l.chain.FlushFinal(ctx, &s.Step, func(err error) { r.done <- err })
+	if r.final {
+		return s, l.chain.FlushFinal(ctx, &s.Step, func(err error) { r.done <- flushed{err: err} })
+	}
+	return s, l.chain.FlushQuiet(ctx, &s.Step, r.until, func(made bool) { r.done <- flushed{made: made} })
 }

@@ -56,14 +56,23 @@ type ending struct {
 	lostOnce sync.Once
 }
 
+// flushRequest asks for a flush: the final one, or one up to a moment of stream time.
 type flushRequest struct {
-	done chan error
+	final bool
+	until int64 // Unix milliseconds
+	done  chan flushed
+}
+
+// flushed is what came of a flush: made says that the stages made something.
+type flushed struct {
+	made bool
+	err  error
 }
 
 // fail answers a request that the lane does not come to the end of, if there is one.
 func (r flushRequest) fail() {
 	select {
-	case r.done <- errors.New("the lane began anew during the final flush"):
+	case r.done <- flushed{err: errors.New("the lane began anew during the flush")}:
 	default: // none, or answered
 	}
 }

@@ -30,7 +30,7 @@ func (l *session) process(ctx context.Context, in <-chan *step, out chan<- *step
 		case <-l.teller.C():
 			work = l.tell
 		case asked = <-l.flushRequests:
-			work = func() (*step, bool) { return l.flushFinal(ctx, asked) }
+			work = func() (*step, bool) { return l.flushAsked(ctx, asked) }
 		case <-ctx.Done():
 			work = func() (*step, bool) { return nil, false }
 		}

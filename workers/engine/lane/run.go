@@ -103,7 +103,7 @@ func (l *session) newInput(i int) *source.Input {
 	return source.New(&source.Options{
 		Conn: w.Conn, JS: w.JS, Domain: w.domain, Stored: &w.stored, InboxPrefix: w.InboxPrefix,
 		Config: l.inputs[i], Index: i, Inputs: len(l.inputs), Lane: l.index, Lanes: w.Config.Lanes,
-		MaxInFlightBytes: w.Limits.MaxInFlightBytes, Log: l.log, Now: w.Now, Jitter: w.Jitter,
+		MaxInFlightBytes: w.Limits.MaxInFlightBytes, Log: l.log, Now: w.Now, StreamTime: w.StreamTime, Jitter: w.Jitter,
 		Stateful: w.Graph.Stateful, Out: l.received, Over: l.over, Owned: func() bool { return w.fresh() && !l.isLost() }, Redelivered: w.metrics().Redelivered,
 	})
 }

@@ -65,7 +65,7 @@ const guessedBytes = 100
 func (s *step) add(m *source.Message) {
 	s.messages = append(s.messages, m)
 	s.Messages = append(s.Messages, chain.Message{
-		Message: decode.Message{Header: m.Header, Data: m.Data, Input: m.Input.Index, Sequence: m.Sequence, Time: m.Stored},
+		Message: decode.Message{Header: m.Header, Data: m.Data, Input: m.Input.Index, Sequence: m.Sequence, Time: m.Time},
 		Stream:  m.Input.Config.Stream, Subject: m.Input.Config.Published(m.Subject),
 	})
 	s.bytes += len(m.Data)

@@ -34,6 +34,8 @@ type Options struct {
 	// Now is the clock, Jitter returns a number in [0,1).
 	Now    func() time.Time
 	Jitter func() float64
+	// StreamTime is as in source.Options; it may be nil.
+	StreamTime func(time.Time) time.Time
 	// Tracer makes the spans; nil = nothing is traced.
 	Tracer trace.Tracer
 	// AckTimeout is how long a publish waits for its PubAck, WedgedAfter after what time without progress a worker takes itself for dead,

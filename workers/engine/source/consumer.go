@@ -248,6 +248,22 @@ func (in *Input) look(ctx context.Context) {
 	}
 }
 
+// AskQuiet asks the server at once whether there is anything that the input has not taken. If there is not, it is known to be quiet until now, on a server
+// whose clock is that of the worker: no Margin counts.
+func (in *Input) AskQuiet(ctx context.Context) error {
+	now := in.now()
+	last, err := in.leader(ctx, map[string]any{"last_by_subj": in.filter})
+	if err != nil {
+		return err
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.bound && in.inHand.Messages == 0 && in.received >= last.Sequence { // what is in hand may not have come to the merger
+		in.quiet = max(in.quiet, now+int64(Margin))
+	}
+	return nil
+}
+
 // How often look looks: in the first minute after the last message, or when a stage is flushed by the clock; and later.
 const (
 	lookOften  = time.Second

@@ -32,6 +32,7 @@ type Input struct {
 	inboxPrefix string
 	laneLog     *slog.Logger
 	clock       func() time.Time
+	streamTime  func(time.Time) time.Time
 	jitter      func() float64
 	owned       func() bool
 	redelivered Counter
@@ -91,6 +92,8 @@ type Options struct {
 	Log              *slog.Logger
 	Now              func() time.Time
 	Jitter           func() float64
+	// StreamTime turns the time at which a server stored a message into the time of the stream; nil = they are the same.
+	StreamTime func(time.Time) time.Time
 	// Out takes the messages, until Over is closed.
 	Out  chan<- *Message
 	Over <-chan struct{}
@@ -110,7 +113,7 @@ func New(o *Options) *Input {
 	c := o.Config
 	in := &Input{
 		Config: c, Index: o.Index,
-		conn: o.Conn, js: o.JS, domain: o.Domain, stored: o.Stored, inboxPrefix: o.InboxPrefix, laneLog: o.Log, clock: o.Now, jitter: o.Jitter,
+		conn: o.Conn, js: o.JS, domain: o.Domain, stored: o.Stored, inboxPrefix: o.InboxPrefix, laneLog: o.Log, clock: o.Now, streamTime: o.StreamTime, jitter: o.Jitter,
 		owned: o.Owned, redelivered: o.Redelivered, stateful: o.Stateful,
 		wake: make(chan struct{}, 1), queue: o.Out, over: o.Over,
 		consumer: c.Consumer(o.Lane, o.Lanes), filter: c.Filter(o.Lane, o.Lanes),
@@ -132,6 +135,14 @@ const minBudget = 1 << 20
 func (in *Input) name() string { return in.Config.Stream + "/" + in.consumer }
 
 func (in *Input) now() int64 { return in.clock().UnixNano() }
+
+// timeOf is the stream time of what was stored at a moment, Unix nanoseconds.
+func (in *Input) timeOf(stored time.Time) int64 {
+	if in.streamTime == nil {
+		return stored.UnixNano()
+	}
+	return in.streamTime(stored).UnixNano()
+}
 
 func (in *Input) log() *slog.Logger {
 	return in.laneLog.With("stream", in.Config.Stream, "consumer", in.consumer)
@@ -235,6 +246,8 @@ type Message struct {
 	Size int
 	// Stored is when the input stream stored the message, Unix nanoseconds.
 	Stored int64
+	// Time is the stream time of that: the same, where nobody keeps another clock (Options.StreamTime).
+	Time int64
 
 	// reply acknowledges the message as long as its input is of the generation in which it came.
 	reply      string

@@ -62,7 +62,7 @@ func (in *Input) admit(sub *nats.Subscription, raw *nats.Msg, meta *nats.MsgMeta
 	in.received = seq
 	m := &Message{
 		Input: in, Sequence: seq, Subject: raw.Subject, Header: raw.Header, Data: raw.Data,
-		Size: raw.Size(), Stored: meta.Timestamp.UnixNano(), reply: raw.Reply, generation: in.generation,
+		Size: raw.Size(), Stored: meta.Timestamp.UnixNano(), Time: in.timeOf(meta.Timestamp), reply: raw.Reply, generation: in.generation,
 	}
 	if in.inHand.Messages == 0 {
 		in.waits = now

@@ -195,7 +195,7 @@ func (in *Input) history(ctx context.Context, request map[string]any, last uint6
 		}
 		if seq <= last {
 			messages = append(messages, &Message{
-				Input: in, Sequence: seq, Subject: raw.Header.Get("Nats-Subject"), Header: raw.Header, Data: raw.Data, Size: raw.Size(), Stored: at.UnixNano(),
+				Input: in, Sequence: seq, Subject: raw.Header.Get("Nats-Subject"), Header: raw.Header, Data: raw.Data, Size: raw.Size(), Stored: at.UnixNano(), Time: in.timeOf(at),
 			})
 		}
 		reached = reached || seq >= last

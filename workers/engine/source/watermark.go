@@ -43,14 +43,14 @@ func (in *Input) ingressTime(ctx context.Context, subject string, seq uint64) (i
 		return 0, err
 	}
 	if m.Sequence > seq {
-		return m.Time.UnixNano() - 1, nil
+		return in.timeOf(m.Time) - 1, nil
 	}
 	if m.Sequence == 0 { // what stood there is deleted, and nothing has come since
 		if m, err = in.leader(ctx, map[string]any{"last_by_subj": subject}); err != nil || m.Sequence == 0 || m.Sequence > seq {
 			return 0, err
 		}
 	}
-	return m.Time.UnixNano(), nil
+	return in.timeOf(m.Time), nil
 }
 
 // FilterSubject is the subject of the messages of the lane.
