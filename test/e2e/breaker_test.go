@@ -51,6 +51,8 @@ func (o *observer) responderAway(t *testing.T) {
 	// It goes to half-open and back meanwhile.
 	o.publishFor("still away", 500)
 	harness.Consistently(t, 5*time.Second, func() error { return o.fired(began, 1, 1) })
+	harness.Eventually(t, soon, func() error { return o.says("WorkersAvailable", "True", "Ready") })
+	o.prometheus.wantClear(soon, "MillraceWorkerNotReady", "MillracePipelineNotReady")
 	t.Log("\n" + o.run("kubectl", "get", "stages.millrace.dev", "asking", "-o", "wide"))
 
 	leave = o.respond(t)
