@@ -72,7 +72,7 @@ func TestSeenFromOutside(t *testing.T) {
 		{"the operator loses its rights", o.rightsLost},
 		{"an event is larger than NATS takes", o.tooLarge},
 		{"every alert was seen", o.allSeen},
-		{"stages of other kinds are scraped, too", o.otherKinds},
+		{"stages of other kinds are scraped", o.otherKinds},
 		{"every metric of alerts, dashboard and docs is there", o.everyMetric},
 	}
 	for _, part := range parts {
