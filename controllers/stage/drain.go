@@ -67,6 +67,9 @@ func (r *Reconciler) waitsFor(ctx context.Context, l leftover, in *intake.Intake
 	if upstream != "" {
 		then = "and those that stage " + upstream + " makes until it is gone, " + then
 	}
+	if events := l.inOverflow(left); events > 0 {
+		then = fmt.Sprintf("once %d of them that wait in the overflow until the circuit breaker closes are processed, too, %s", events, then)
+	}
 	verdict := inputsDrained(l.stage, left, then)
 	if verdict == nil {
 		if len(lost) > 0 {
@@ -138,10 +141,26 @@ func (l leftover) left(in *intake.Intake) (left, lost []intake.Former, upstream 
 
 // before is boundary for one input: of the overflow of the stage all has to be processed, since it is stored anew there.
 func (l leftover) before(f intake.Former, boundary time.Time) time.Time {
-	if newest := l.history.Newest(); newest != nil && newest.Overflows(f.Stream, f.Durable, graph.Name(l.stage)) {
+	if l.overflows(f) {
 		return time.Time{}
 	}
 	return boundary
+}
+
+// overflows says whether an input is the overflow of the stage.
+func (l leftover) overflows(f intake.Former) bool {
+	newest := l.history.Newest()
+	return newest != nil && newest.Overflows(f.Stream, f.Durable, graph.Name(l.stage))
+}
+
+// inOverflow is how many events are left in the overflow of the stage.
+func (l leftover) inOverflow(left []intake.Former) (events int64) {
+	for _, f := range left {
+		if l.overflows(f) {
+			events += f.Events
+		}
+	}
+	return events
 }
 
 // asFormer has the inputs of a stage that is being deleted as what they are: inputs that it had.

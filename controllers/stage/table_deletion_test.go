@@ -40,6 +40,12 @@ func (g *goodbye) lag(n int64, at time.Time) {
 	g.in.Inputs[0].Lanes[0].Lag = jetstream.Lag{Events: n, Oldest: at}
 }
 
+// overflow is lag of an input that is the overflow of the stage.
+func (g *goodbye) overflow(n int64, at time.Time) {
+	g.history.Newest().Inputs[0].From = "correlate/overflow"
+	g.lag(n, at)
+}
+
 // TestDeletionTable says what a Stage that is being deleted tells people, and when it looks again. "on event" is that it goes.
 func TestDeletionTable(t *testing.T) {
 	const unreachable = "Warning NATSUnreachable"
@@ -59,6 +65,12 @@ func TestDeletionTable(t *testing.T) {
 		"all is processed":                     {func(*goodbye) {}, began, gone("")},
 		"events are left":                      {func(g *goodbye) { g.lag(5, before) }, began, draining},
 		"what is left came after the deletion": {func(g *goodbye) { g.lag(5, after) }, began, gone("")},
+		"events wait in the overflow": { // whenever they came there
+			func(g *goodbye) { g.overflow(5, after) }, began, draining,
+		},
+		"events wait in the overflow for too long": {
+			func(g *goodbye) { g.overflow(5, after) }, began.Add(11 * time.Minute), gone("Warning EventsLeft"),
+		},
 		"events are left, and so they were before": {
 			func(g *goodbye) {
 				g.lag(5, before)

@@ -96,16 +96,7 @@ func seedsOf(f *fault) []uint64 {
 
 func begin(t *testing.T, binary string) *world {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "rig")
-	if *keep != "" {
-		if err := os.MkdirAll(*keep, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		var err error
-		if dir, err = os.MkdirTemp(*keep, "rig-"); err != nil { //nolint:usetesting // it is kept
-			t.Fatal(err)
-		}
-	}
+	dir := folder(t)
 	r, err := rig.Start(t.Context(), rig.Options{
 		Manifest: "../../config/samples/observability.yaml", Dir: dir, Binary: binary,
 	})
@@ -117,6 +108,22 @@ func begin(t *testing.T, binary string) *world {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// folder is where logs and stores are.
+func folder(t *testing.T) string {
+	t.Helper()
+	if *keep == "" {
+		return filepath.Join(t.TempDir(), "rig")
+	}
+	if err := os.MkdirAll(*keep, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp(*keep, "rig-") //nolint:usetesting // it is kept
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 func end(t *testing.T, w *world) {

@@ -14,4 +14,7 @@
 //	CORRELATED_EVENTS, ANALYTICS_RESULTS, INSIGHTS
 //	                  what fresh stages make of ENRICHED_EVENTS as it is stored, in the same
 //	                  order (oracle.go): no engine and no NATS take part in that
+//
+// A second pipeline has a stage of every kind (kinds.go), whose settings change as well. Its ledger
+// (kinds_ledger.go) knows what becomes of each event by each of the settings that a stage has had.
 package chaos

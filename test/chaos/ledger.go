@@ -128,40 +128,46 @@ func (l *ledger) close(ctx context.Context, confirmed map[string]bool) error {
 }
 
 // read calls take with what is stored in a stream and was not read yet.
-func (l *ledger) read(ctx context.Context, stream string, take func(jetstream.Msg, *jetstream.MsgMetadata) error) error {
-	cons, err := l.rig.JetStream().OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(l.next[stream], 1),
+func (l *ledger) read(ctx context.Context, stream string, take func(jetstream.Msg, *jetstream.MsgMetadata) error) (err error) {
+	l.next[stream], err = readFrom(ctx, l.rig.JetStream(), stream, l.next[stream], take)
+	return err
+}
+
+// readFrom calls take with what a stream stores from a sequence on, and returns the first sequence that it did not read.
+func readFrom(ctx context.Context, js jetstream.JetStream, stream string, next uint64, take func(jetstream.Msg, *jetstream.MsgMetadata) error) (uint64, error) {
+	cons, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(next, 1),
 	})
 	if err != nil {
-		return err
+		return next, err
 	}
 	info, err := cons.Info(ctx)
 	if err != nil {
-		return err
+		return next, err
 	}
 	for left := int(info.NumPending); left > 0; {
 		batch, err := cons.Fetch(min(500, left), jetstream.FetchMaxWait(10*time.Second))
 		if err != nil {
-			return err
+			return next, err
 		}
 		got := 0
 		for m := range batch.Messages() {
 			meta, err := m.Metadata()
 			if err != nil {
-				return err
+				return next, err
 			}
 			got++
-			l.next[stream] = meta.Sequence.Stream + 1
+			next = meta.Sequence.Stream + 1
 			if err := take(m, meta); err != nil {
-				return err
+				return next, err
 			}
 		}
 		if got == 0 {
-			return errors.Join(fmt.Errorf("%d messages behind %d did not come", left, l.next[stream]), batch.Error())
+			return next, errors.Join(fmt.Errorf("%d messages behind %d did not come", left, next), batch.Error())
 		}
 		left -= got
 	}
-	return nil
+	return next, nil
 }
 
 // takeRaw learns from the ingress what is expected.

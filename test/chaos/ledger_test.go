@@ -139,13 +139,18 @@ func (w *world) again(ctx context.Context, stream string) error {
 	if err != nil {
 		return err
 	}
+	return again(ctx, w.JetStream(), m)
+}
+
+// again stores a message once more.
+func again(ctx context.Context, js jetstream.JetStream, m *jetstream.RawStreamMsg) error {
 	copied := &nats.Msg{Subject: m.Subject, Header: nats.Header{}, Data: m.Data}
 	for key, values := range m.Header {
 		if key != "Nats-Expected-Last-Subject-Sequence" && key != "Nats-Expected-Last-Subject-Sequence-Subject" &&
-			key != "Nats-Batch-Id" && key != "Nats-Batch-Sequence" && key != "Nats-Batch-Commit" {
+			key != "Nats-Batch-Id" && key != "Nats-Batch-Sequence" && key != "Nats-Batch-Commit" && key != nats.MsgIdHdr {
 			copied.Header[key] = values
 		}
 	}
-	_, err = w.JetStream().PublishMsg(ctx, copied)
+	_, err := js.PublishMsg(ctx, copied)
 	return err
 }

@@ -51,7 +51,7 @@ func TestSeenFromOutside(t *testing.T) {
 	harness.Eventually(t, 90*time.Second, func() error { return o.ready("pipelines.millrace.dev", "observability") })
 
 	names := regexp.MustCompile(`(?m)^  - alert: (\w+)$`).FindAllStringSubmatch(o.file("charts/millrace/files/rules/millrace.yaml"), -1)
-	values := []string{"monitoring.prometheusRule.window=" + window.String()}
+	values := []string{"nats.url=" + o.url(), "collectors.kubernetes.enabled=true", "monitoring.prometheusRule.window=" + window.String()}
 	for _, match := range names {
 		o.alerts[match[1]] = false
 		values = append(values, "monitoring.prometheusRule.for."+match[1]+"=1s")
@@ -65,12 +65,14 @@ func TestSeenFromOutside(t *testing.T) {
 		{"a healthy pipeline raises no alert", o.healthy},
 		{"one trace shows the way of an event", o.traced},
 		{"dead letters", o.deadLetters},
+		{"a responder is away", o.responderAway},
 		{"a stage stands still and falls behind; meanwhile a change is refused, another never gets ready", o.stageStands},
 		{"the operator is down, a stream and a consumer are gone", o.operatorDown},
 		{"NATS is down", o.natsDown},
 		{"the operator loses its rights", o.rightsLost},
 		{"an event is larger than NATS takes", o.tooLarge},
 		{"every alert was seen", o.allSeen},
+		{"stages of other kinds are scraped", o.otherKinds},
 		{"every metric of alerts, dashboard and docs is there", o.everyMetric},
 	}
 	for _, part := range parts {
@@ -305,6 +307,47 @@ func (o *observer) allSeen(t *testing.T) {
 	}
 	delete(o.alerts, dropsEvents)
 	o.prometheus.wantClear(2*soon, slices.Sorted(maps.Keys(o.alerts))...)
+}
+
+// otherKinds are stages of kinds that have metrics of their own, and that the sample has not.
+const otherKinds = `
+apiVersion: millrace.dev/v1alpha1
+kind: Stage
+metadata: {name: tried, namespace: default}
+spec:
+  pipelineRef: {name: observability}
+  from: [enrich]
+  experiment: {mode: Mirror, variants: [{name: a, weight: 1}, {name: b, weight: 1}]}
+---
+apiVersion: millrace.dev/v1alpha1
+kind: Stage
+metadata: {name: compared, namespace: default}
+spec:
+  pipelineRef: {name: observability}
+  from: [tried/a, tried/b]
+  compare: {mode: Mirror, outcome: event.severity >= 9, interval: 10s}
+---
+apiVersion: millrace.dev/v1alpha1
+kind: Stage
+metadata: {name: joined, namespace: default}
+spec:
+  pipelineRef: {name: observability}
+  from: [validate, enrich]
+  join: {deadline: 30s}
+`
+
+func (o *observer) otherKinds(*testing.T) {
+	o.apply(otherKinds)
+	stop := o.pump(20 * time.Millisecond)
+	defer stop()
+	harness.Eventually(o.t, 90*time.Second, func() error {
+		for _, expression := range []string{`sum(millrace_join_barriers_total{outcome="complete"}) > 0`, `millrace_compare_unmatched_total`, `millrace_join_late_events_total`} {
+			if n, err := o.prometheus.query(expression); err != nil || n == 0 {
+				return fmt.Errorf("%s: nothing was scraped (%w)", expression, errOr(err))
+			}
+		}
+		return nil
+	})
 }
 
 var metricName = regexp.MustCompile(`\b(?:millrace|controller_runtime)_[a-z0-9_]+`)

@@ -26,8 +26,8 @@ type service struct {
 	away atomic.Bool
 	// awayFor is the part of live events, in percent, that are sent aside though it is up; their answers differ for events of one key.
 	awayFor atomic.Int64
-	// holds says that it answers nothing that is replayed.
-	holds atomic.Bool
+	// holds says that it answers nothing that is replayed; undecided, that its breaker is still closed then.
+	holds, undecided atomic.Bool
 }
 
 // client is a stage that asks a service, answers after a while, and sends aside what it has no answer to.
@@ -48,6 +48,10 @@ func (s *client) Begin(ctx context.Context, b *stage.Batch, done func(error)) {
 
 func (s *client) Process(_ context.Context, b *stage.Batch) error {
 	for i := range b.Events {
+		if b.Replayed && s.of.undecided.Load() {
+			b.Retry(i, stage.Unavailable(errors.New("the service does not answer")))
+			continue
+		}
 		if b.Replayed && s.of.holds.Load() || s.of.away.Load() || !b.Replayed && rand.Int64N(100) < s.of.awayFor.Load() {
 			b.Overflow(i, errors.New("the service is away"))
 			continue
@@ -379,6 +383,36 @@ func TestNextWorkerFollows(t *testing.T) {
 	k.publish(5, 5)
 	r.settled(20 * time.Second)
 	if err := second.end(); err != nil {
+		t.Fatal(err)
+	}
+	k.want()
+}
+
+// TestReadyOnceTheBreakerIsOpen: a replay that began while the breaker was closed holds, and the worker says so. Once the breaker is open, the
+// replay waits as any other, and the worker is ready.
+func TestReadyOnceTheBreakerIsOpen(t *testing.T) {
+	r := newRig(t)
+	overflows, s, k := r.overflows(), &service{}, r.keyed(8)
+	e := r.client(s, overflows)
+	s.away.Store(true)
+	s.undecided.Store(true)
+	k.publish(1, 2)
+	eventually(t, 10*time.Second, func() string {
+		if ok, why := e.Ready(); ok || !strings.Contains(why, "the service does not answer") {
+			return fmt.Sprintf("ready: %t, %s", ok, why)
+		}
+		return ""
+	})
+	s.undecided.Store(false)
+	eventually(t, 10*time.Second, func() string {
+		if ok, why := e.Ready(); !ok {
+			return why
+		}
+		return ""
+	})
+	s.away.Store(false)
+	r.settled(20 * time.Second)
+	if err := e.end(); err != nil {
 		t.Fatal(err)
 	}
 	k.want()

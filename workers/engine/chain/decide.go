@@ -129,6 +129,7 @@ func (c *Chain) warnAway(n *Node, away error) {
 		c.replay.Held(true)
 	}
 	if c.waitsAside(away) { // no lane waits for these, and the stage says it itself
+		c.problem("") // it may have held before, when the breaker was still closed
 		return
 	}
 	c.problem("stage " + n.Stage + " waits: " + away.Error())
