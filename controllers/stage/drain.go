@@ -68,7 +68,7 @@ func (r *Reconciler) waitsFor(ctx context.Context, l leftover, in *intake.Intake
 		then = "and those that stage " + upstream + " makes until it is gone, " + then
 	}
 	if events := l.inOverflow(left); events > 0 {
-		then = fmt.Sprintf("once %d of them that wait in the overflow until the circuit breaker closes are processed, too, %s", events, then)
+		then += fmt.Sprintf(". Of these events %d wait in the overflow until the circuit breaker closes", events)
 	}
 	verdict := inputsDrained(l.stage, left, then)
 	if verdict == nil {

@@ -39,7 +39,7 @@ func reportOf[R any](t *testing.T, args ...string) (report R) {
 // TestRows measures every row for a moment. The figures mean nothing, but each event is
 // counted once.
 func TestRows(t *testing.T) {
-	report := reportOf[Report](t, "-rows", strings.Join(rowNames[:], ","), "-events", "100000", "-json-events", "2000", "-steady-seconds", "1s", "-steady-rate", "2000")
+	report := reportOf[Report](t, "-rows", strings.Join(rowNames[:], ","), "-events", "30000", "-json-events", "2000", "-steady-seconds", "1s", "-steady-rate", "2000")
 	var names []string
 	for i := range report.Rows {
 		row := &report.Rows[i]
@@ -65,12 +65,12 @@ func TestRows(t *testing.T) {
 
 // TestCosts measures a row of each group for a moment: each event is counted once.
 func TestCosts(t *testing.T) {
-	report := reportOf[CostReport](t, "-cost", "-rows", "2x8,4x1", "-events", "100000")
+	report := reportOf[CostReport](t, "-cost", "-rows", "2x8,4x1", "-events", "30000")
 	var rows [][3]int
 	for i := range report.Rows {
 		row := &report.Rows[i]
 		rows = append(rows, [3]int{row.Group, row.Stages, row.Partitions})
-		if row.Events != 100_000 || row.Lost != 0 || row.Duplicated != 0 {
+		if row.Events != 30_000 || row.Lost != 0 || row.Duplicated != 0 {
 			t.Errorf("%v: %d lost, %d doubled of %d", rows[i], row.Lost, row.Duplicated, row.Events)
 		}
 		if row.EventsPerSecond <= 0 || row.Server <= 0 || row.Workers <= 0 || row.PerStage <= 0 || len(row.Processes) != 2+row.Stages {
@@ -85,12 +85,12 @@ func TestCosts(t *testing.T) {
 // TestKinds measures some kinds for a moment: each event is counted once, and the cost is told beside that of a stage that does nothing.
 func TestKinds(t *testing.T) {
 	rows := []string{passRow, "join", "sink-file"}
-	report := reportOf[Report](t, "-rows", strings.Join(rows[1:], ","), "-events", "100000")
+	report := reportOf[Report](t, "-rows", strings.Join(rows[1:], ","), "-events", "30000")
 	var got []string
 	for i := range report.Kinds {
 		k := &report.Kinds[i]
 		got = append(got, k.Name)
-		if k.Events != 100_000 || k.Lost != 0 || k.Duplicated != 0 {
+		if k.Events != 30_000 || k.Lost != 0 || k.Duplicated != 0 {
 			t.Errorf("%s: %d lost, %d doubled of %d", k.Name, k.Lost, k.Duplicated, k.Events)
 		}
 		if k.EventsPerSecond <= 0 || k.Worker <= 0 || k.OfPass <= 0 || k.PeakMB <= 0 {

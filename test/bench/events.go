@@ -17,6 +17,8 @@ const (
 	// storyEvents is how many events one story of ten minutes holds; a run has several, one
 	// after the other, in the same cluster.
 	storyEvents = 100_000
+	// shortestStory is how many one holds at least: all incidents are in it.
+	shortestStory = 10_000
 	// warmUpEvents are published before the clock starts.
 	warmUpEvents = 20_000
 	// warmUpSeed is the seed of their story; no story of the run has it.
@@ -68,10 +70,11 @@ type events struct {
 	snapshot []byte
 }
 
-// makeEvents makes n events or more, in whole stories: the first jsonEvents as JSON too, and all
-// in frames of perFrame, which divides storyEvents.
+// makeEvents makes n events or more, in whole stories or in one that is shorter: the first jsonEvents as JSON too, and all
+// in frames of perFrame, which divides storyEvents and such an n.
 func makeEvents(n, jsonEvents, perFrame int) (*events, error) {
-	stories := (n + storyEvents - 1) / storyEvents
+	story := min(max(n, shortestStory), storyEvents)
+	stories := (n + story - 1) / story
 	parts := make([]*events, stories)
 	errs := make([]error, stories)
 	var group sync.WaitGroup
@@ -80,19 +83,19 @@ func makeEvents(n, jsonEvents, perFrame int) (*events, error) {
 		group.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			parts[i], errs[i] = makeStory(i+1, storyEvents, i*storyEvents < jsonEvents, perFrame)
+			parts[i], errs[i] = makeStory(i+1, story, i*story < jsonEvents, perFrame)
 		})
 	}
 	group.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	all := &events{n: stories * storyEvents, perFrame: perFrame, snapshot: parts[0].snapshot}
+	all := &events{n: stories * story, perFrame: perFrame, snapshot: parts[0].snapshot}
 	for i, part := range parts {
 		all.lines.join(part.lines)
 		all.frames.join(part.frames)
 		for _, p := range part.position {
-			all.position = append(all.position, p+int32(i*storyEvents))
+			all.position = append(all.position, p+int32(i*story))
 		}
 	}
 	return all, nil

@@ -72,7 +72,7 @@ func parse(args []string) (options, error) {
 	rows := f.String("rows", "", "rows to measure, with commas between; default: all of the table")
 	f.BoolVar(&o.cost, "cost", false, "measure what a stage costs, by the number of stages and of partitions, and not the other table; its rows are "+strings.Join(costNames(), ", "))
 	f.IntVar(&o.repeat, "repeat", 1, "times to measure each row of -cost; the run with the median is told")
-	f.IntVar(&o.events, "events", 3_000_000, "events to publish at most, for rows with frames; a multiple of 100000")
+	f.IntVar(&o.events, "events", 3_000_000, "events to publish at most, for rows with frames; a multiple of 100000, or of 1000 if less")
 	f.IntVar(&o.jsonEvents, "json-events", 500_000, "events to publish at most, for rows with one event a message")
 	f.IntVar(&o.lead, "lead", 400_000, "events that may be published and not through yet, at full load; a tenth of it for rows with one event a message")
 	f.DurationVar(&o.seconds, "seconds", 15*time.Second, "time to publish at most, for rows at full load; such as 15s")

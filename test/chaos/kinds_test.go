@@ -52,6 +52,10 @@ func TestKinds(t *testing.T) {
 	if *all {
 		table, seeds = kindsFaults(), kindsSeeds()
 	}
+	if *onlySeed != 0 && !slices.Contains(seeds, *onlySeed) && *onlyFault == "" {
+		t.Logf("%d is no seed of the kinds", *onlySeed)
+		return
+	}
 	if *onlySeed != 0 {
 		seeds = []uint64{*onlySeed}
 	}
@@ -135,7 +139,9 @@ func startKinds(t *testing.T, binary string, seed uint64) *kinds {
 			k.pipeline = p.DeepCopy()
 		},
 	})
-	if err := errors.Join(k.StartAll(t.Context()), k.comes()); err != nil {
+	err := errors.Join(k.StartAll(t.Context()), k.comes())
+	t.Cleanup(func() { k.responder.Close() })
+	if err != nil {
 		t.Fatal(err)
 	}
 	return k

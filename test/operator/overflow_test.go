@@ -53,7 +53,7 @@ func TestOverflowOfARemovedEntryIsDrainedFirst(t *testing.T) {
 	edit(x, p, func(p *v1alpha1.Pipeline) { p.Spec.Stages = p.Spec.Stages[:1] })
 	asked := x.stage("obs-asked")
 	x.left(asked, 4)
-	x.saying(asked, v1alpha1.ConditionInputsDrained, metav1.ConditionFalse, v1alpha1.ReasonEventsLeft, "once 2 of them that wait in the overflow until the circuit breaker closes are processed")
+	x.saying(asked, v1alpha1.ConditionInputsDrained, metav1.ConditionFalse, v1alpha1.ReasonEventsLeft, "Of these events 2 wait in the overflow until the circuit breaker closes")
 	x.process(x.stream("raw"), x.durable("asked"), 2)
 	time.Sleep(6 * time.Second) // what the operator allows the clocks to differ by
 	x.aside(1)

@@ -50,10 +50,14 @@ func shapeOf(d protoreflect.MessageDescriptor, known map[protoreflect.FullName]*
 // Check returns an error that names the first field of an encoded event that is cut off, malformed, or a text that is not UTF-8: what ToProto
 // would fail for.
 func (c *Checker) Check(encoded []byte) error {
-	if num := c.event.bad(encoded); num != 0 {
+	switch num := c.event.bad(encoded); num {
+	case 0:
+		return nil
+	case cutOff:
+		return wire.ErrMalformed
+	default:
 		return fmt.Errorf("field %d of the event is not valid: a string is not UTF-8 or a nested message is malformed", num)
 	}
-	return nil
 }
 
 // cutOff is the number of a field that cannot be told.

@@ -196,6 +196,9 @@ func (m *merger) addNamed(result []byte, num int) (longer []byte, ok bool) {
 	for t != 0 && f != 0 && bytes.Equal(m.to.whole(m.to.fields[t-1]), m.from.whole(m.from.fields[f-1])) { // most are what both have received
 		t, f = m.to.fields[t-1].next, m.from.fields[f-1].next
 	}
+	if m.to.more(t) || m.from.more(f) { // each is looked for among all
+		return nil, false
+	}
 	for ; t != 0; t = m.to.fields[t-1].next {
 		name, ok := m.to.name(t)
 		if twin, _ := m.to.find(num, name, t); !ok || twin != 0 { // it takes the place of another
@@ -218,6 +221,20 @@ func (m *merger) addNamed(result []byte, num int) (longer []byte, ok bool) {
 		}
 	}
 	return result, true
+}
+
+// few is how many entries of a field are compared one by one.
+const few = 64
+
+// more says whether more than a few entries of a number are left from one on.
+func (e *encoded) more(at int) bool {
+	for range few {
+		if at == 0 {
+			return false
+		}
+		at = e.fields[at-1].next
+	}
+	return at != 0
 }
 
 // name is that of an entry, ok = it has one that stands first.
@@ -253,8 +270,11 @@ func named(entries, name []byte) bool {
 	return false
 }
 
-// distinct says whether no two entries of a number in from are the same.
+// distinct says whether from has a few entries of a number, and no two are the same.
 func (m *merger) distinct(num int) bool {
+	if m.from.more(m.from.first[num]) {
+		return false
+	}
 	var seen [][]byte
 	return m.from.each(num, func(f field) bool {
 		entry := m.from.whole(f)

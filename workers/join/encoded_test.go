@@ -62,6 +62,48 @@ func grown(r *rand.Rand, received [][]byte, branch int) []byte {
 	return slices.Concat(parts...)
 }
 
+// TestFieldsAreThoseOfEvents: what the merger knows of the fields of events is what their schema says.
+func TestFieldsAreThoseOfEvents(t *testing.T) {
+	fields := (&eventv1.Event{}).ProtoReflect().Descriptor().Fields()
+	for i := range fields.Len() {
+		f := fields.Get(i)
+		if f.Number() >= numbers {
+			t.Errorf("%s: the merger decodes every event with a field of number %d", f.Name(), f.Number())
+			continue
+		}
+		bit := uint64(1) << f.Number()
+		if signal := f.ContainingOneof() != nil; signal != (signals&bit != 0) {
+			t.Errorf("%s: one of the signals: %v; the merger says %v", f.Name(), signal, !signal)
+		}
+		if list := f.IsList(); list != ((keyed|lists)&bit != 0) {
+			t.Errorf("%s: has several entries: %v; the merger says %v", f.Name(), list, !list)
+		}
+	}
+}
+
+// TestManyEntries: entries that stand in another order are not looked for one by one where they are many.
+func TestManyEntries(t *testing.T) {
+	var all []*eventv1.KeyValue
+	for n := range 20_000 {
+		all = append(all, &eventv1.KeyValue{Key: fmt.Sprint(n), Value: &eventv1.KeyValue_BoolValue{BoolValue: true}})
+	}
+	var answers [][]byte
+	for _, entries := range [][]*eventv1.KeyValue{all, append(slices.Clone(all[1:]), all[0])} {
+		encoded, err := proto.Marshal(&eventv1.Event{Attributes: entries})
+		if err != nil {
+			t.Fatal(err)
+		}
+		answers = append(answers, encoded)
+	}
+	var m merger
+	if _, ok := m.merge(answers); ok {
+		t.Error("20,000 entries were looked for among 20,000")
+	}
+	if _, ok := m.merge([][]byte{answers[0], answers[0]}); !ok {
+		t.Error("20,000 entries in the same order were not merged as they are")
+	}
+}
+
 // TestMergesEncodedEvents: what is merged in the encoded form is what the decoded events merge to.
 func TestMergesEncodedEvents(t *testing.T) {
 	r := rand.New(rand.NewPCG(14, 4))
