@@ -1,6 +1,8 @@
 package cel
 
 import (
+	"math"
+
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
@@ -32,8 +34,8 @@ func (e *Env) Try(expression string) (Trial, error) {
 	return Trial{Type: cel.FormatCELType(ast.OutputType()), Cost: cost, program: program}, nil
 }
 
-// Of is what the expression yields for an event, as encoding/json would read it from text, but with int64 for whole numbers. What JSON has no form for, such as a type, is its
-// name in angle brackets.
+// Of is what the expression yields for an event, as encoding/json would read it from text, but with int64 for whole numbers. What JSON has no form for, such as a type
+// or NaN, is its name in angle brackets.
 func (t *Trial) Of(e *event.Event) (any, error) {
 	v, _, err := t.program.Eval(activation{e})
 	if err != nil {
@@ -53,7 +55,31 @@ func shown(v ref.Val) (any, error) {
 		return uint64(x), nil
 	}
 	if a, err := toAny(v); err == nil {
-		return a, nil
+		return finite(a), nil
 	}
 	return "<" + v.Type().TypeName() + ">", nil
+}
+
+// finite names the doubles that JSON has no form for.
+func finite(v any) any {
+	switch x := v.(type) {
+	case float64:
+		switch {
+		case math.IsNaN(x):
+			return "<NaN>"
+		case math.IsInf(x, 1):
+			return "<Infinity>"
+		case math.IsInf(x, -1):
+			return "<-Infinity>"
+		}
+	case []any:
+		for i := range x {
+			x[i] = finite(x[i])
+		}
+	case map[string]any:
+		for name := range x {
+			x[name] = finite(x[name])
+		}
+	}
+	return v
 }

@@ -205,12 +205,7 @@ func (e inputError) Unwrap() error { return e.err }
 
 // readTexts sends the texts of the events of in, each as one line.
 func readTexts(ctx context.Context, in io.Reader, lines chan<- []byte) error {
-	r := jsontext.NewReader(in, maxLine)
-	for {
-		text, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
+	for text, err := range jsontext.NewReader(in, jsontext.MaxText).All() {
 		if err != nil {
 			return inputError{err}
 		}
@@ -220,6 +215,7 @@ func readTexts(ctx context.Context, in io.Reader, lines chan<- []byte) error {
 			return nil
 		}
 	}
+	return nil
 }
 
 // oneLine returns a copy of text without line breaks. JSON has them between its values only.

@@ -13,11 +13,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// maxPayload lets the text of one event of up to maxLine through whole.
-const (
-	maxPayload = 16 << 20
-	maxLine    = 8 << 20
-)
+// maxPayload lets the text of one event of up to jsontext.MaxText through whole.
+const maxPayload = 16 << 20
 
 // startServer runs a NATS server with JetStream below storeDir. An empty listen address
 // keeps it unreachable from outside the process; "127.0.0.1:4222" lets `nats pub` in. With

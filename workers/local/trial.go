@@ -59,6 +59,9 @@ type Trial struct {
 
 // OpenTrial starts the stages. End it with Close.
 func OpenTrial(ctx context.Context, o *TrialOptions) (_ *Trial, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	p := *o.Plan
 	p.Stages = slices.Clone(p.Stages)
 	for i := range p.Stages {

@@ -22,11 +22,8 @@ import (
 	"millrace.dev/millrace/workers/event/jsontext"
 )
 
-// Bounds of what is read.
-const (
-	maxEvent  = 8 << 20
-	maxEvents = 100_000
-)
+// maxEvents bounds what is read.
+const maxEvents = 100_000
 
 // Command is `millrace cel`.
 func Command() *cobra.Command {
@@ -104,27 +101,24 @@ func open(cmd *cobra.Command, file string, asJSON bool) (*session, error) {
 
 // events reads all events of r.
 func events(r io.Reader, name string) (all []event.Event, err error) {
-	texts := jsontext.NewReader(bufio.NewReader(r), maxEvent)
+	texts := jsontext.NewReader(r, jsontext.MaxText)
 	decoder := decode.New(decode.Limits{}) // never reset: the events live as long as the session
-	for {
-		text, err := texts.Next()
-		if errors.Is(err, io.EOF) {
-			if len(all) == 0 {
-				return nil, fmt.Errorf("%s holds no event", name)
-			}
-			return all, nil
-		}
+	for text, err := range texts.All() {
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", name, err)
 		}
 		more, bad := decoder.Decode(nil, decode.Message{Data: append([]byte(nil), text...)})
 		if len(bad) > 0 {
-			return nil, fmt.Errorf("event %d of %s: %w", len(all)+1, name, bad[0].Err)
+			return nil, fmt.Errorf("line %d of %s: %w", texts.Line(), name, bad[0].Err)
 		}
 		if all = append(all, more...); len(all) > maxEvents {
 			return nil, fmt.Errorf("%s holds more than %d events", name, maxEvents)
 		}
 	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%s holds no event", name)
+	}
+	return all, nil
 }
 
 // result is what -o json prints for an expression.
@@ -154,7 +148,9 @@ func (s *session) once(expression string) error {
 			return err
 		}
 	} else if r.Type != "" {
-		s.print(r)
+		if err := s.print(r); err != nil {
+			return err
+		}
 	}
 	return err
 }
@@ -178,7 +174,7 @@ func (s *session) evaluate(expression string) (result, error) {
 	return r, err
 }
 
-func (s *session) print(r result) {
+func (s *session) print(r result) error {
 	fmt.Fprintf(s.about, "%s, %d units an event, %d for the largest one (at most %d)\n", r.Type, r.Cost, r.LargestCost, uint64(celenv.MaxCost))
 	for _, v := range r.Values {
 		if v.Error != "" {
@@ -186,9 +182,10 @@ func (s *session) print(r result) {
 			continue
 		}
 		if err := s.encode(v.Value); err != nil {
-			fmt.Fprintf(s.about, "event %s: %s\n", strconv.Quote(v.ID), err)
+			return fmt.Errorf("event %s: %w", strconv.Quote(v.ID), err)
 		}
 	}
+	return nil
 }
 
 func (s *session) encode(v any) error {

@@ -3,6 +3,8 @@ package explore
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,6 +78,47 @@ func TestRefused(t *testing.T) {
 	}
 	if got := command(t, "", "--event", file(t), "event.attributes['page']"); got.err == nil || got.stdout != "true\n" || !strings.Contains(got.stderr, `event "2": no such key: page`) {
 		t.Errorf("an expression that fails for one event: %v\n%s%s", got.err, got.stdout, got.stderr)
+	}
+}
+
+// TestNotFinite: JSON has no form for NaN and Infinity: they have a name, also inside of lists and maps.
+func TestNotFinite(t *testing.T) {
+	const metric = `{"id":"1","source":"a","type":"m","metric":{"name":"x","value":null}}` + "\n"
+	for expression, want := range map[string]string{
+		"event.metric.value":              `"<NaN>"`,
+		"[1.0 / 0.0, -1.0 / 0.0, 1.5, 1]": `["<Infinity>","<-Infinity>",1.5,1]`,
+		"{'a': [event.metric.value]}":     `{"a":["<NaN>"]}`,
+	} {
+		if got := command(t, metric, "--event", "-", expression); got.err != nil || got.stdout != want+"\n" {
+			t.Errorf("%s: %v\n%s", expression, got.err, got.stdout)
+		}
+		if got := command(t, metric, "-o", "json", "--event", "-", expression); got.err != nil || !strings.Contains(got.stdout, `"value":`+want) {
+			t.Errorf("%s as JSON: %v\n%s", expression, got.err, got.stdout)
+		}
+	}
+}
+
+type broken struct{}
+
+func (broken) Write([]byte) (int, error) { return 0, errors.New("the pipe is broken") }
+
+// TestOutputFails: values that cannot be written are an error.
+func TestOutputFails(t *testing.T) {
+	cmd := Command()
+	cmd.SetOut(broken{})
+	cmd.SetErr(io.Discard)
+	cmd.SetArgs([]string{"--event", file(t), "event.id"})
+	cmd.SilenceUsage, cmd.SilenceErrors = true, true
+	if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), "the pipe is broken") {
+		t.Error(err)
+	}
+}
+
+// TestNoEvent: what is no event is told with its line.
+func TestNoEvent(t *testing.T) {
+	const text = "{\"id\":\"1\",\"source\":\"a\",\"type\":\"b\"}\n\n{\"id\":\"2\",\n  \"source\":\"a\",\"type\":\"b\"}\nno event\n"
+	if got := command(t, text, "--event", "-", "event.id"); got.err == nil || !strings.HasPrefix(got.err.Error(), "line 5 of standard input: ") {
+		t.Error(got.err)
 	}
 }
 

@@ -17,6 +17,7 @@ type Cutter struct {
 // Taken is what Cut found.
 type Taken struct {
 	Text []byte // nil = nothing yet
+	From int    // where Text begins
 	Size int    // bytes that are done with
 	Wait bool   // more of the text is needed
 	Err  error  // the rest of an array cannot be told apart
@@ -42,7 +43,7 @@ func (c *Cutter) Cut(b []byte, last bool) Taken {
 		t = Line(b[from:], last)
 	}
 	c.at += int64(t.Size)
-	t.Size += from
+	t.From, t.Size = from, t.Size+from
 	return t
 }
 

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 )
+
+var newline = []byte{'\n'}
 
 // Reader reads the texts of events one by one from a stream: objects, one a line or spread over
 // lines, and the elements of arrays of objects. It holds one text at a time.
@@ -17,11 +20,16 @@ type Reader struct {
 	cut  Cutter
 	buf  []byte
 	from int   // what is left of buf begins here
+	at   int   // the line of it, from 0
+	line int   // the line of the last text, from 1
 	err  error // in has ended
 	// failed is why no more texts come.
 	failed error
 	begun  bool
 }
+
+// MaxText is the longest text of an event in a file, in bytes.
+const MaxText = 8 << 20
 
 // minRead is the room that a read gets, in bytes.
 const minRead = 64 << 10
@@ -45,6 +53,8 @@ func (r *Reader) Next() ([]byte, error) {
 		}
 		if r.begun && len(rest) > 0 {
 			t := r.cut.Cut(rest, r.err != nil)
+			r.line = r.at + bytes.Count(rest[:t.From], newline) + 1
+			r.at += bytes.Count(rest[:t.Size], newline)
 			r.from += t.Size
 			switch {
 			case t.Err != nil && t.Text == nil:
@@ -66,6 +76,21 @@ func (r *Reader) Next() ([]byte, error) {
 	}
 	return nil, r.failed
 }
+
+// All yields what Next returns, and ends behind an error.
+func (r *Reader) All() iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for {
+			text, err := r.Next()
+			if errors.Is(err, io.EOF) || !yield(text, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Line is the line at which the last text begins, from 1.
+func (r *Reader) Line() int { return r.line }
 
 // end is how the input has ended.
 func (r *Reader) end() error {
@@ -128,6 +153,7 @@ func (r *Reader) tooLong() []byte {
 
 // drop passes over n bytes.
 func (r *Reader) drop(n int) {
+	r.at += bytes.Count(r.buf[r.from:r.from+n], newline)
 	r.from += n
 	r.cut.at += int64(n)
 }

@@ -28,6 +28,26 @@ func texts(in io.Reader, limit int) (all []string) {
 	}
 }
 
+// TestLine: each text is told with the line at which it begins, also behind one that is too long.
+func TestLine(t *testing.T) {
+	const in = "\n[{\"id\":1},\n\n{\"id\":\n2}, {\"id\":3}]\n  x\n{\"id\":\n\"a long one, of more bytes than the limit allows\"\n}\n{\"id\":4}"
+	for name, r := range map[string]io.Reader{"at once": strings.NewReader(in), "byte by byte": iotest.OneByteReader(strings.NewReader(in))} {
+		t.Run(name, func(t *testing.T) {
+			reader := jsontext.NewReader(r, 40)
+			var lines []int
+			for _, err := range reader.All() {
+				if err != nil {
+					t.Fatal(err)
+				}
+				lines = append(lines, reader.Line())
+			}
+			if diff := cmp.Diff([]int{2, 4, 5, 6, 7, 10}, lines); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
 // TestTexts: what a file of events is cut into, however the bytes come.
 func TestTexts(t *testing.T) {
 	pretty := "{\n  \"id\": \"a\",\n  \"entity\": {\n    \"name\": \"}\"\n  }\n}"

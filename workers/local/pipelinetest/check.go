@@ -1,10 +1,10 @@
 package pipelinetest
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,7 +48,7 @@ func (c *check) run() {
 }
 
 func (c *check) exists(path, file string) {
-	if _, err := os.Stat(filepath.Join(filepath.Dir(c.suite.Name), file)); err != nil {
+	if _, err := os.Stat(c.suite.path(file)); err != nil {
 		c.report(path, "%v", err)
 	}
 }
@@ -60,15 +60,18 @@ func (c *check) test(t *Test, at string) {
 		}
 	}
 	for k, name := range t.Skip {
+		path := fmt.Sprintf("%s.skip[%d]", at, k)
 		if c.stage(name) == nil {
-			c.report(fmt.Sprintf("%s.skip[%d]", at, k), "the pipeline has no stage %q: its stages are %s", name, c.stages())
+			c.report(path, "the pipeline has no stage %q: its stages are %s", name, c.stages())
 		}
+		c.chained(t, path, name)
 	}
+	c.sinks(t, at)
 	expects := len(t.Expect) > 0 || t.NothingElse
 	for k := range t.Steps {
 		s, path := &t.Steps[k], fmt.Sprintf("%s.steps[%d]", at, k)
 		expects = expects || len(s.Expect) > 0
-		c.step(s, path)
+		c.step(t, s, path)
 	}
 	if !expects {
 		c.report(at, "expects nothing: a test without expect or nothingElse cannot fail")
@@ -76,7 +79,29 @@ func (c *check) test(t *Test, at string) {
 	c.expectations(t.Expect, at+".expect")
 }
 
-func (c *check) step(s *Step, path string) {
+// chained reports a stage that cannot be skipped by itself: it runs in the workers of another one.
+func (c *check) chained(t *Test, path, name string) {
+	if s := c.stage(name); s != nil && s.Head != "" && !slices.Contains(c.suite.skipped(t), s.Head) {
+		c.report(path, "%s runs in the workers of stage %s: skip %s", name, s.Head, s.Head)
+	}
+}
+
+// sinks reports sinks that would write to their targets, and the test does not say so.
+func (c *check) sinks(t *Test, at string) {
+	if t.Sinks == sinksWrite {
+		return
+	}
+	skipped := c.suite.skipped(t)
+	for _, s := range c.suite.Plan.Stages {
+		worker := cmp.Or(s.Head, s.Name)
+		if s.Config.Sink == nil || s.Suspended || slices.Contains(skipped, s.Name) || slices.Contains(skipped, worker) {
+			continue
+		}
+		c.report(at, "sink %s would write to its target: add skip: [%s], or sinks: %s to have it write", s.Name, worker, sinksWrite)
+	}
+}
+
+func (c *check) step(t *Test, s *Step, path string) {
 	kinds := 0
 	for _, is := range []bool{len(s.Send) > 0, s.File != "", s.Advance != "", len(s.Expect) > 0} {
 		if is {
@@ -99,6 +124,8 @@ func (c *check) step(s *Step, path string) {
 		if s.Subject != "" {
 			c.report(path+".subject", "is one of the ingress, but the events go to %s", s.To)
 		}
+		name, _, _ := strings.Cut(s.To, "/")
+		c.chained(t, path+".to", name)
 		if out, ok := c.port(path+".to", s.To); ok && out.Format != config.FormatFrame {
 			c.report(path+".to", "%s does not carry events as stages hand them on: send to a port such as out", config.PortName(s.To))
 		}
@@ -191,7 +218,7 @@ func (c *check) conditions(list []string, path string) {
 	}
 }
 
-func (c *check) events(list []map[string]any, path string) {
+func (c *check) events(list []description, path string) {
 	for k, want := range list {
 		for _, member := range slices.Sorted(maps.Keys(want)) {
 			if instead := aliases(member); instead != "" {
@@ -212,7 +239,7 @@ func aliases(member string) string {
 		return "time"
 	case "severityNumber", "severityText", "observedTime", "ingestTime", "partitionKey":
 		return strings.ToLower(member)
-	case "dataschema", "specversion":
+	case "specversion":
 		return "the members that it describes"
 	}
 	return ""

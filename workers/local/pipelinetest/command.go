@@ -138,15 +138,22 @@ func (o *options) runAll(ctx context.Context, r *runner, tests []one, stdout io.
 		go func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
+			if ctx.Err() != nil {
+				results[i] <- Result{}
+				return
+			}
 			results[i] <- r.run(ctx, t.suite, t.index)
 		}()
 	}
 	all := make([]Result, len(tests))
 	for i := range results {
 		all[i] = <-results[i]
-		if o.output == "text" {
+		if o.output == "text" && ctx.Err() == nil {
 			all[i].print(stdout)
 		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	report := reportOf(all)
 	if o.output == "json" {

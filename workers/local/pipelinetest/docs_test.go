@@ -41,7 +41,7 @@ func TestPage(t *testing.T) {
 	if failing.code() != 1 {
 		t.Fatalf("%v\n%s", failing.err, failing.stdout)
 	}
-	output := seconds.ReplaceAllString(strings.ReplaceAll(failing.stdout, "testdata/", ""), "(0.21s)")
+	output := seconds.ReplaceAllString(strings.ReplaceAll(failing.stdout, "testdata/", ""), "(0.84s)")
 	shown, changed := section(t, string(content), "<!-- file config/samples/tests/routed.test.yaml -->", string(sample))
 	printed, changed := section(t, changed, "<!-- output of workers/local/pipelinetest/testdata/almost.test.yaml -->", output)
 	if *update {

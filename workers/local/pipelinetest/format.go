@@ -1,6 +1,7 @@
 package pipelinetest
 
 import (
+	"bytes"
 	_ "embed"
 	"encoding/json"
 	"time"
@@ -35,6 +36,7 @@ type Test struct {
 	Name        string        `json:"name"`
 	Start       string        `json:"start,omitempty"`
 	Skip        []string      `json:"skip,omitempty"`
+	Sinks       string        `json:"sinks,omitempty"`
 	Timeout     string        `json:"timeout,omitempty"`
 	Steps       []Step        `json:"steps"`
 	Expect      []Expectation `json:"expect,omitempty"`
@@ -53,19 +55,19 @@ type Step struct {
 
 // Expectation is what a port carries.
 type Expectation struct {
-	Port        string           `json:"port"`
-	Count       *int             `json:"count,omitempty"`
-	AtLeast     *int             `json:"atLeast,omitempty"`
-	AtMost      *int             `json:"atMost,omitempty"`
-	Events      []map[string]any `json:"events,omitempty"`
-	Exactly     []map[string]any `json:"exactly,omitempty"`
-	InOrder     bool             `json:"inOrder,omitempty"`
-	Each        []string         `json:"each,omitempty"`
-	Some        []string         `json:"some,omitempty"`
-	None        []string         `json:"none,omitempty"`
-	Insights    []Insight        `json:"insights,omitempty"`
-	Reasons     map[string]int   `json:"reasons,omitempty"`
-	NothingElse bool             `json:"nothingElse,omitempty"`
+	Port        string         `json:"port"`
+	Count       *int           `json:"count,omitempty"`
+	AtLeast     *int           `json:"atLeast,omitempty"`
+	AtMost      *int           `json:"atMost,omitempty"`
+	Events      []description  `json:"events,omitempty"`
+	Exactly     []description  `json:"exactly,omitempty"`
+	InOrder     bool           `json:"inOrder,omitempty"`
+	Each        []string       `json:"each,omitempty"`
+	Some        []string       `json:"some,omitempty"`
+	None        []string       `json:"none,omitempty"`
+	Insights    []Insight      `json:"insights,omitempty"`
+	Reasons     map[string]int `json:"reasons,omitempty"`
+	NothingElse bool           `json:"nothingElse,omitempty"`
 }
 
 // Insight describes an insight by its last revision.
@@ -77,6 +79,9 @@ type Insight struct {
 	Title    string   `json:"title,omitempty"`
 	Affects  []string `json:"affects,omitempty"`
 }
+
+// sinksWrite has the sinks of a test write to their targets.
+const sinksWrite = "Write"
 
 const (
 	defaultTimeout = 2 * time.Minute
@@ -92,4 +97,14 @@ func duration(text string, otherwise time.Duration) time.Duration {
 		return d
 	}
 	return otherwise
+}
+
+// description is what is said of an event. Its numbers are json.Number.
+type description map[string]any
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (d *description) UnmarshalJSON(text []byte) error {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	return decoder.Decode((*map[string]any)(d))
 }

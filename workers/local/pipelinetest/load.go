@@ -131,16 +131,24 @@ func (l *loader) complete(ctx context.Context, s *Suite) []manifest.Problem {
 	return c.problems
 }
 
+// path is the path of a file that the suite names.
+func (s *Suite) path(file string) string {
+	if filepath.IsAbs(file) {
+		return file
+	}
+	return filepath.Join(filepath.Dir(s.Name), file)
+}
+
 // manifests are the files of the pipeline.
 func (s *Suite) manifests() ([]string, error) {
-	dir := filepath.Dir(s.Name)
 	if len(s.Manifests) > 0 {
 		files := make([]string, len(s.Manifests))
 		for i, name := range s.Manifests {
-			files[i] = filepath.Join(dir, name)
+			files[i] = s.path(name)
 		}
 		return files, nil
 	}
+	dir := filepath.Dir(s.Name)
 	name, ok := strings.CutSuffix(filepath.Base(s.Name), suffix)
 	if !ok {
 		return nil, fmt.Errorf("is missing: name the manifest, or the file NAME%s", suffix)
@@ -181,7 +189,7 @@ func (s *Suite) snapshot(dir string) (string, error) {
 	case s.Kubernetes == nil:
 		return "", nil
 	case s.Kubernetes.File != "":
-		return filepath.Join(filepath.Dir(s.Name), s.Kubernetes.File), nil
+		return s.path(s.Kubernetes.File), nil
 	}
 	list, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": s.Kubernetes.Objects})
 	if err != nil {

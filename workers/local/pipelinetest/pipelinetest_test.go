@@ -188,6 +188,7 @@ func TestRecord(t *testing.T) {
 	write(t, dir, "events.ndjson", `{"id":"1","source":"shop/cart","type":"app.log","severitytext":"ERROR","body":"refused","attributes":{"n":1.5,"yes":true,"on":"yes"}}
 {"id":"2","source":"shop/cart","type":"app.log","body":"served","time":"2026-01-01T00:00:00Z"}
 {"id":"3","source":"shop/cart","type":"bad"}
+{"specversion":"1.0","id":"4","source":"shop/cart","type":"order","dataschema":"https://example.com/s","data":{"total":9007199254740993}}
 no event
 `)
 	at := filepath.Join(dir, "p.test.yaml")
@@ -199,7 +200,7 @@ no event
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"file: \"events.ndjson\"", "port: \"pick/loud\"", "undecodable: 1", "body: \"refused\"", "advance: \"6m0s\"", "nothingElse: true"} {
+	for _, want := range []string{"file: \"events.ndjson\"", "port: \"pick/loud\"", "undecodable: 1", "body: \"refused\"", "dataschema: \"https://example.com/s\"", "total: 9007199254740993", "advance: \"6m0s\"", "nothingElse: true"} {
 		if !strings.Contains(string(content), want) {
 			t.Errorf("the file lacks %s:\n%s", want, content)
 		}
@@ -224,6 +225,117 @@ no event
 	}
 }
 
+// TestRecordKeeps: what a person has written is not lost.
+func TestRecordKeeps(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	manifest := write(t, dir, "c.yaml", chained)
+	const text = "apiVersion: test.millrace.dev/v1alpha1\nkind: PipelineTest\nmanifests: [c.yaml]\ntests:\n- name: a\n  skip: [keep]\n  steps:\n  - send: [{id: a, source: a, type: a}]\n"
+	const between = "  - expect: [{port: pick/quiet, count: 1}]\n"
+	steps := write(t, dir, "steps.test.yaml", text+between+"  nothingElse: true\n")
+	ends := write(t, dir, "ends.test.yaml", text+"  nothingElse: true # what I think\n")
+	fails := write(t, dir, "fails.test.yaml", strings.Replace(text, "send: [", "to: pick\n    send: [", 1)+"  nothingElse: true\n")
+	for name, tc := range map[string]struct {
+		args []string
+		kept string
+		want string
+	}{
+		"expect in a step": {[]string{"--record", filepath.Join(dir, "new.test.yaml"), "-f", steps}, steps, "steps.test.yaml:9: tests[0].steps[1].expect: is between steps, and --record writes what is expected in the end: take it out"},
+		"another file":     {[]string{"--record", steps, "-f", ends}, steps, "--record " + steps + ": is there already"},
+		"the manifest":     {[]string{"--record", manifest, "-f", manifest, "--input", ends}, manifest, "--record " + manifest + ": is there already"},
+		"no input":         {[]string{"--record", filepath.Join(dir, "new.test.yaml"), "-f", manifest}, manifest, "--record of a manifest needs --input"},
+		"not valid":        {[]string{"--record", fails, "-f", fails}, fails, "the tests are not valid"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, err := os.ReadFile(tc.kept)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := command(t, tc.args...); got.err == nil || !strings.Contains(got.err.Error(), tc.want) {
+				t.Errorf("%v, want %s", got.err, tc.want)
+			}
+			if after, err := os.ReadFile(tc.kept); err != nil || !bytes.Equal(before, after) {
+				t.Errorf("%v: it is another file now:\n%s", err, after)
+			}
+		})
+	}
+	if got := command(t, "--record", ends, "-f", ends); got.err != nil {
+		t.Errorf("its own file: %v", got.err)
+	}
+	if files, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(files) != 4 {
+		t.Errorf("%v: %v", err, files)
+	}
+	recorded := filepath.Join(dir, "recorded.test.yaml")
+	got := command(t, "--record", recorded, "-f", manifest, "--input", write(t, dir, "events.ndjson", `{"id":"a","source":"a","type":"a"}`))
+	if text, err := os.ReadFile(recorded); got.err != nil || err != nil || !strings.Contains(string(text), "skip:\n      - \"keep\"") {
+		t.Errorf("of a pipeline with a sink: %v %v\n%s", got.err, err, text)
+	}
+}
+
+// chained is a pipeline with a stage that runs inside of another one, and with a sink.
+const chained = `apiVersion: millrace.dev/v1alpha1
+kind: Pipeline
+metadata: {name: c}
+spec:
+  stages:
+  - {name: check, from: [ingress], validate: {}}
+  - name: pick
+    from: [check]
+    placement: {with: check}
+    route:
+      rules: [{port: loud, expression: event.severity >= 17}]
+      default: quiet
+  - name: keep
+    from: [pick/loud]
+    sink: {http: {url: "http://127.0.0.1:1/"}}
+`
+
+// TestChained: a chained stage is skipped with its head, and events are sent to its ports then.
+func TestChained(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, dir, "c.yaml", chained)
+	write(t, dir, "c.test.yaml", `apiVersion: test.millrace.dev/v1alpha1
+kind: PipelineTest
+manifests: [`+filepath.Join(dir, "c.yaml")+`]
+tests:
+- name: the head is skipped
+  skip: [check, keep]
+  steps:
+  - {to: pick/loud, send: [{id: a, source: a, type: a}]}
+  - send: [{id: b, source: a, type: a}]
+  expect:
+  - {port: pick/loud, count: 1}
+  - {port: pick/quiet, count: 0}
+`)
+	if got := command(t, "-f", dir); got.err != nil {
+		t.Errorf("%v\n%s", got.err, got.stdout)
+	}
+}
+
+// TestInterrupted: no test begins once the command is to end, and its error says so.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	begun := 0
+	cmd := Command(func(k local.Kubernetes) stage.Registry {
+		begun++
+		cancel()
+		return registry(k)
+	})
+	var stdout bytes.Buffer
+	cmd.SetOut(&stdout)
+	cmd.SetArgs([]string{"-f", "testdata/windows.test.yaml", "--parallel", "1"})
+	cmd.SilenceUsage, cmd.SilenceErrors = true, true
+	if err := cmd.ExecuteContext(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v\n%s", err, stdout.String())
+	}
+	if begun != 1 {
+		t.Errorf("%d tests began", begun)
+	}
+}
+
 // TestProblems: what is wrong in a file is told with its line and field.
 func TestProblems(t *testing.T) {
 	t.Parallel()
@@ -233,6 +345,7 @@ func TestProblems(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, dir, "p.yaml", string(manifest))
+	write(t, dir, "c.yaml", chained)
 	l, err := newLoader()
 	if err != nil {
 		t.Fatal(err)
@@ -276,6 +389,9 @@ func TestProblems(t *testing.T) {
 		"reasons elsewhere":  {one("  expect:\n  - {port: check, reasons: {a: 1}}\n"), "p.test.yaml:8: tests[0].expect[0].reasons: check carries no dead letters: they are on port dead-letter of a stage"},
 		"twice":              {one("  nothingElse: true\n- name: a\n  steps: [{send: [{id: a}]}]\n  nothingElse: true\n"), `p.test.yaml:8: tests[1].name: "a" is the name of tests[0] already`},
 		"two clusters":       {head + "kubernetes: {}\ntests:\n- name: a\n  steps: [{send: [{id: a}]}]\n  nothingElse: true\n", "p.test.yaml:3: kubernetes: wants file or objects, one of both"},
+		"skips chained":      {head + "manifests: [c.yaml]\ntests:\n- name: a\n  skip: [keep, pick]\n  steps: [{send: [{id: a}]}]\n  nothingElse: true\n", "p.test.yaml:6: tests[0].skip[1]: pick runs in the workers of stage check: skip check"},
+		"to chained":         {head + "manifests: [c.yaml]\ntests:\n- name: a\n  skip: [keep]\n  steps:\n  - to: pick/quiet\n    send: [{id: a}]\n  nothingElse: true\n", "p.test.yaml:8: tests[0].steps[0].to: pick runs in the workers of stage check: skip check"},
+		"a sink":             {head + "manifests: [c.yaml]\ntests:\n- name: a\n  steps: [{send: [{id: a}]}]\n  nothingElse: true\n", "p.test.yaml:5: tests[0]: sink keep would write to its target: add skip: [keep], or sinks: Write to have it write"},
 		"no manifest":        {head + "manifests: [none.yaml]\ntests:\n- name: a\n  steps: [{send: [{id: a}]}]\n  nothingElse: true\n", "p.test.yaml:3: manifests: read the manifest: stat " + dir + "/none.yaml: no such file or directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -341,7 +457,8 @@ spec:
 kind: PipelineTest
 tests:
 - name: waits
-  timeout: 8s
+  sinks: Write
+  timeout: 3s
   steps:
   - send: [{id: "1", source: a, type: a}]
   nothingElse: true
@@ -352,8 +469,8 @@ tests:
   expect: [{port: check, count: 1}]
 `)
 	got := command(t, "-f", dir)
-	const want = "p.test.yaml:7: tests[0].steps[0]: stage hook has not processed all that is stored for it in time"
-	if got.code() != 1 || !strings.Contains(got.stdout, "not over within 8s: "+filepath.Join(dir, want)) || !strings.Contains(got.stdout, "ok   "+dir) {
+	const want = "p.test.yaml:8: tests[0].steps[0]: stage hook has not processed all that is stored for it in time"
+	if got.code() != 1 || !strings.Contains(got.stdout, "not over within 3s: "+filepath.Join(dir, want)) || !strings.Contains(got.stdout, "ok   "+dir) {
 		t.Errorf("exit code %d:\n%s", got.code(), got.stdout)
 	}
 }
@@ -399,7 +516,7 @@ func TestAssign(t *testing.T) {
 
 // TestCompare: numbers compare by value, times as moments, lists as a whole, and null says that a member is not set.
 func TestCompare(t *testing.T) {
-	got := view{"n": json.Number("3"), "time": "2026-01-01T00:00:00Z", "list": []any{"a", map[string]any{"b": true, "c": "d"}}, "ingesttime": "2026-01-01T00:00:00Z"}
+	got := view{"n": json.Number("3"), "big": json.Number("9007199254740993"), "time": "2026-01-01T00:00:00Z", "list": []any{"a", map[string]any{"b": true, "c": "d"}}, "ingesttime": "2026-01-01T00:00:00Z"}
 	for name, tc := range map[string]struct {
 		want  string
 		exact bool
@@ -407,16 +524,18 @@ func TestCompare(t *testing.T) {
 	}{
 		"alike":            {`{"n":3.0,"time":"2026-01-01T01:00:00+01:00","list":["a",{"b":true}],"none":null}`, false, nil},
 		"another number":   {`{"n":4}`, false, []string{"n"}},
+		"a large number":   {`{"big":9007199254740993}`, false, nil},
+		"one beside it":    {`{"big":9007199254740992}`, false, []string{"big"}},
 		"text, no number":  {`{"n":"3"}`, false, []string{"n"}},
 		"a shorter list":   {`{"list":["a"]}`, false, []string{"list"}},
 		"inside of a list": {`{"list":["a",{"c":"e"}]}`, false, []string{"list[1].c"}},
 		"is set":           {`{"n":null}`, false, []string{"n"}},
-		"exact":            {`{"n":3,"time":"2026-01-01T00:00:00Z"}`, true, []string{"list"}},
-		"exact, whole":     {`{"n":3,"time":"2026-01-01T00:00:00Z","list":["a",{"b":true,"c":"d"}]}`, true, nil},
-		"exact inside":     {`{"n":3,"time":"2026-01-01T00:00:00Z","list":["a",{"b":true}]}`, true, []string{"list[1].c"}},
+		"exact":            {`{"n":3,"time":"2026-01-01T00:00:00Z"}`, true, []string{"big", "list"}},
+		"exact, whole":     {`{"n":3,"big":9007199254740993,"time":"2026-01-01T00:00:00Z","list":["a",{"b":true,"c":"d"}]}`, true, nil},
+		"exact inside":     {`{"n":3,"big":9007199254740993,"time":"2026-01-01T00:00:00Z","list":["a",{"b":true}]}`, true, []string{"list[1].c"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var want map[string]any
+			var want description
 			if err := json.Unmarshal([]byte(tc.want), &want); err != nil {
 				t.Fatal(err)
 			}

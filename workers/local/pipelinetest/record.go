@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -17,7 +18,9 @@ import (
 
 	yamlv3 "go.yaml.in/yaml/v3"
 
+	"millrace.dev/millrace/controllers/manifest"
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/config/usage"
 )
 
 // recording writes what happens as a test file.
@@ -49,6 +52,9 @@ func (r *recording) check(o *options) error {
 
 // write runs each test twice, keeps what was the same, and makes sure that the result passes.
 func (r *recording) write(ctx context.Context, l *loader, run *runner, files []string, notices io.Writer) error {
+	if err := r.keeps(files[0]); err != nil {
+		return usage.Error{Err: err}
+	}
 	recorded, err := r.scaffold(ctx, l, files[0])
 	if err != nil {
 		return err
@@ -68,27 +74,55 @@ func (r *recording) write(ctx context.Context, l *loader, run *runner, files []s
 		}
 		recorded.Tests[i].Expect = suite.happened(&recorded.Tests[i], first, second)
 	}
+	if suite, err = l.scaffolded(ctx, r.file, recorded); err != nil {
+		return err
+	}
+	for i := range recorded.Tests {
+		if result := run.run(ctx, suite, i); !result.Passed {
+			return fmt.Errorf("%s is not written: what happens in %q is not the same each time:\n%s", r.file, result.Name, strings.Join(result.lines(), "\n"))
+		}
+	}
 	text, err := encode(recorded)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(r.file, text, 0o644); err != nil {
+	if err := r.replace(text); err != nil {
 		return fmt.Errorf("--record: %w", err)
-	}
-	suites, problems, err := l.load(ctx, []string{r.file})
-	if err != nil {
-		return err
-	}
-	if len(problems) > 0 {
-		return errProblems(problems)
-	}
-	for i := range recorded.Tests {
-		if result := run.run(ctx, suites[0], i); !result.Passed {
-			return fmt.Errorf("%s was written, but what happens in %q is not the same each time:\n%s", r.file, result.Name, strings.Join(result.lines(), "\n"))
-		}
 	}
 	fmt.Fprintf(notices, "%s: recorded %d, and run again: passed\n", r.file, len(recorded.Tests))
 	return nil
+}
+
+// keeps makes sure that no file is lost: the one that is written is new, or the test that -f names.
+func (r *recording) keeps(file string) error {
+	there, err := os.Stat(r.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("--record: %w", err)
+	}
+	if from, err := os.Stat(file); err == nil && r.input == "" && os.SameFile(there, from) {
+		return nil
+	}
+	return fmt.Errorf("--record %s: is there already: name another file, or remove it", r.file)
+}
+
+// replace writes the file as a whole.
+func (r *recording) replace(text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(r.file), ".record-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), r.file)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
 }
 
 // scaffold is the file without what is expected.
@@ -102,11 +136,26 @@ func (r *recording) scaffold(ctx context.Context, l *loader, file string) (*File
 		if err != nil {
 			return nil, err
 		}
+		p := l.plan(ctx, []string{file})
+		switch {
+		case p.err != nil:
+			return nil, p.err
+		case len(p.problems) > 0:
+			return nil, errProblems(p.problems)
+		}
 		t := Test{Name: "what becomes of " + filepath.Base(r.input), Steps: []Step{{File: input}}, NothingElse: true}
+		for _, s := range p.plan.Stages {
+			if s.Config.Sink != nil && s.Head == "" {
+				t.Skip = append(t.Skip, s.Name)
+			}
+		}
 		if r.advance > 0 {
 			t.Steps = append(t.Steps, Step{Advance: r.advance.String()})
 		}
 		return &File{APIVersion: apiVersion, Kind: kind, Manifests: []string{pipeline}, Tests: []Test{t}}, nil
+	}
+	if set, _, err := l.checker.Load(ctx, file); err == nil && len(set.Pipelines) > 0 {
+		return nil, usage.Error{Err: errors.New("--record of a manifest needs --input")}
 	}
 	suites, problems, err := l.load(ctx, []string{file})
 	switch {
@@ -118,6 +167,14 @@ func (r *recording) scaffold(ctx context.Context, l *loader, file string) (*File
 		return nil, fmt.Errorf("%s holds %d objects: --record takes one", file, len(suites))
 	}
 	f := suites[0].File
+	for i, t := range f.Tests {
+		for k, s := range t.Steps {
+			if len(s.Expect) > 0 {
+				return nil, errProblems([]manifest.Problem{suites[0].object.Problem(fmt.Sprintf("tests[%d].steps[%d].expect", i, k),
+					"is between steps, and --record writes what is expected in the end: take it out")})
+			}
+		}
+	}
 	manifests, err := suites[0].manifests()
 	if err != nil {
 		return nil, err
@@ -130,19 +187,17 @@ func (r *recording) scaffold(ctx context.Context, l *loader, file string) (*File
 		}
 		f.Manifests = append(f.Manifests, name)
 	}
-	beside := filepath.Dir(file)
 	if f.Kubernetes != nil && f.Kubernetes.File != "" {
-		if f.Kubernetes.File, err = r.seen(filepath.Join(beside, f.Kubernetes.File)); err != nil {
+		if f.Kubernetes.File, err = r.seen(suites[0].path(f.Kubernetes.File)); err != nil {
 			return nil, err
 		}
 	}
 	for i := range f.Tests {
 		t := &f.Tests[i]
 		t.Expect, t.NothingElse = nil, true
-		t.Steps = slices.DeleteFunc(slices.Clone(t.Steps), func(s Step) bool { return len(s.Expect) > 0 })
 		for k := range t.Steps {
 			if name := t.Steps[k].File; name != "" {
-				if t.Steps[k].File, err = r.seen(filepath.Join(beside, name)); err != nil {
+				if t.Steps[k].File, err = r.seen(suites[0].path(name)); err != nil {
 					return nil, err
 				}
 			}
@@ -174,7 +229,10 @@ func (l *loader) scaffolded(ctx context.Context, name string, f *File) (*Suite, 
 	if len(problems) > 0 {
 		return nil, errProblems(problems)
 	}
-	s := &Suite{File: *f, Name: name, object: objects[0]}
+	s := &Suite{Name: name, object: objects[0]}
+	if err := objects[0].Decode(&s.File); err != nil {
+		return nil, err
+	}
 	if problems := l.complete(ctx, s); len(problems) > 0 {
 		return nil, errProblems(problems)
 	}
@@ -260,7 +318,7 @@ func sameInsights(one, other *port) (same []Insight) {
 }
 
 // sameEvents are the events of both, with the members that were the same.
-func sameEvents(one, other *port) (same []map[string]any) {
+func sameEvents(one, other *port) (same []description) {
 	rest := slices.Clone(other.views)
 	for _, v := range one.views {
 		i := slices.IndexFunc(rest, func(o view) bool { return o["id"] == v["id"] && o["source"] == v["source"] && o["type"] == v["type"] })

@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -20,9 +19,6 @@ import (
 	"millrace.dev/millrace/workers/event/jsontext"
 	"millrace.dev/millrace/workers/local"
 )
-
-// maxEvent bounds an event of a file, as millrace run --input does.
-const maxEvent = 8 << 20
 
 // runner runs tests.
 type runner struct {
@@ -67,10 +63,6 @@ func (r *runner) observe(ctx context.Context, s *Suite, i int, keep bool) (ports
 	if err != nil {
 		return nil, nil, err
 	}
-	limit := duration(t.Timeout, defaultTimeout)
-	whole := ctx
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
 	skipped := s.skipped(t)
 	start, err := s.start(t)
 	if err != nil {
@@ -83,18 +75,22 @@ func (r *runner) observe(ctx context.Context, s *Suite, i int, keep bool) (ports
 		return nil, nil, err
 	}
 	defer func() {
-		if failed := trial.Close(whole); err == nil {
+		if failed := trial.Close(ctx); err == nil {
 			err = failed
 		}
 	}()
-	o := &observer{suite: s, trial: trial, env: r.env, ports: map[string]*port{}}
-	if err := o.steps(ctx, t, fmt.Sprintf("tests[%d]", i)); err != nil {
-		if ctx.Err() != nil && whole.Err() == nil {
-			err = fmt.Errorf("not over within %s: %w", limit, err)
-		}
-		return nil, o.failures, err
+	if err := within(ctx, defaultTimeout, trial.Settle); err != nil {
+		return nil, nil, fmt.Errorf("start the stages: %w", err)
 	}
-	if err := o.end(ctx, t, fmt.Sprintf("tests[%d]", i), skipped); err != nil || !keep {
+	o := &observer{suite: s, trial: trial, env: r.env, ports: map[string]*port{}}
+	err = within(ctx, duration(t.Timeout, defaultTimeout), func(ctx context.Context) error {
+		path := fmt.Sprintf("tests[%d]", i)
+		if err := o.steps(ctx, t, path); err != nil {
+			return err
+		}
+		return o.end(ctx, t, path, skipped)
+	})
+	if err != nil || !keep {
 		return nil, o.failures, err
 	}
 	for _, name := range trial.Ports() {
@@ -103,6 +99,17 @@ func (r *runner) observe(ctx context.Context, s *Suite, i int, keep bool) (ports
 		}
 	}
 	return o.ports, o.failures, nil
+}
+
+// within calls f, and says so if it is not over by the limit.
+func within(ctx context.Context, limit time.Duration, f func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := f(limited)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("not over within %s: %w", limit, err)
+	}
+	return err
 }
 
 // end compares what the ports carry in the end.
@@ -171,16 +178,12 @@ func (s *Suite) messages(step *Step, visit func([]byte) error) error {
 	if step.File == "" {
 		return nil
 	}
-	content, err := os.ReadFile(filepath.Join(filepath.Dir(s.Name), step.File))
+	file, err := os.Open(s.path(step.File))
 	if err != nil {
 		return fmt.Errorf("read the events: %w", err)
 	}
-	texts := jsontext.NewReader(bytes.NewReader(content), maxEvent)
-	for {
-		text, err := texts.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
+	defer func() { _ = file.Close() }()
+	for text, err := range jsontext.NewReader(file, jsontext.MaxText).All() {
 		if err != nil {
 			return fmt.Errorf("read the events of %s: %w", step.File, err)
 		}
@@ -188,13 +191,11 @@ func (s *Suite) messages(step *Step, visit func([]byte) error) error {
 			return err
 		}
 	}
+	return nil
 }
 
 // steps takes the steps of a test.
 func (o *observer) steps(ctx context.Context, t *Test, path string) error {
-	if err := o.trial.Settle(ctx); err != nil {
-		return err
-	}
 	for k := range t.Steps {
 		if err := o.step(ctx, &t.Steps[k], fmt.Sprintf("%s.steps[%d]", path, k)); err != nil {
 			return err
