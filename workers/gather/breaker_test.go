@@ -82,7 +82,8 @@ func TestBreakerOfEachEndpoint(t *testing.T) {
 		asked.Add(1)
 		w.WriteHeader(http.StatusInternalServerError)
 	}
-	s := r.guarded(asking(serving(t, nil, says(200, `{"attributes": {"a": 1}}`), bad)))
+	serve := serving(t, nil, says(200, `{"attributes": {"a": 1}}`), bad)
+	s := r.guarded(asking(func(c *config.Gather) { serve(c); patient(c) }))
 	process(t, s, batch(t, 50))
 	before := asked.Load()
 	b := process(t, s, batch(t, 50))
@@ -141,7 +142,7 @@ func TestAllFail(t *testing.T) {
 func TestRefusalsDoNotOpen(t *testing.T) {
 	r := newRig(t, natsserver.Options{})
 	r.answers(`{"error": {"message": "bad", "permanent": true}}`)
-	s := r.guarded(asking(nil))
+	s := r.guarded(asking(patient))
 	b := process(t, s, batch(t, 500))
 	if got := became(b, 499); got != "dead_lettered refused bad" || len(s.Notes()) > 0 {
 		t.Errorf("got %s, notes %v", got, s.Notes())

@@ -341,7 +341,7 @@ func TestForgedReplies(t *testing.T) {
 		}
 		_ = m.Respond([]byte(`{"attributes": {"a": 1}}`))
 	})
-	if got := became(process(t, r.stage(asking(nil)), batch(t, 1)), 0); got != "emitted a=1 status=complete" {
+	if got := became(process(t, r.stage(asking(patient)), batch(t, 1)), 0); got != "emitted a=1 status=complete" {
 		t.Errorf("got %s", got)
 	}
 	if n := r.count("replies_total", "malformed"); n != 8 {

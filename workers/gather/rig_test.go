@@ -79,6 +79,9 @@ func asking(change func(*config.Gather)) *config.Gather {
 	return c
 }
 
+// patient has a stage wait for responders that answer at once, on however busy a machine.
+func patient(c *config.Gather) { c.Timeout = config.Duration(20 * time.Second) }
+
 func (r *rig) stage(c *config.Gather) *gatherer {
 	r.t.Helper()
 	return r.start(&config.StageConfig{Gather: c})
