@@ -93,6 +93,10 @@ func breakKinds(t *testing.T, binary string, table []kindsFault, seed uint64) (r
 		return rows
 	}
 	l, err := k.readKinds(t.Context())
+	for deadline := time.Now().Add(30 * time.Second); err == nil && len(l.compared.reports) < 2 && time.Now().Before(deadline); { // one is taken away below
+		time.Sleep(time.Second)
+		l, err = k.readKinds(t.Context())
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
