@@ -64,8 +64,12 @@ func content(t *testing.T, dir string) map[string]string {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if n := e.Name(); !strings.HasSuffix(n, ".place") && !strings.HasSuffix(n, ".lock") {
+		n := e.Name()
+		if own := strings.HasSuffix(n, ".place") || strings.HasSuffix(n, ".place.new") || strings.HasSuffix(n, ".lock"); !own {
 			text, err := os.ReadFile(filepath.Join(dir, n))
+			if errors.Is(err, fs.ErrNotExist) { // it is rotated just now
+				return content(t, dir)
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
