@@ -344,20 +344,28 @@ func scaleOutAndIn(ctx context.Context, w *world) error {
 	return nil
 }
 
-// rollingUpdate replaces each worker: a new one is ready before the old one is told to end.
+// roll replaces the workers of a stage: a new one is ready before the old one is told to end.
+func (w *world) roll(ctx context.Context, stage string) error {
+	for _, old := range w.Running(stage) {
+		next, err := w.StartWorker(stage)
+		if err != nil {
+			return err
+		}
+		if err := next.WaitReady(ctx); err != nil {
+			return err
+		}
+		if code, err := old.Term(40 * time.Second); err != nil || code != 0 {
+			return fmt.Errorf("%s: exit code %d: %w", old.Name(), code, err)
+		}
+	}
+	return nil
+}
+
+// rollingUpdate replaces each worker.
 func rollingUpdate(ctx context.Context, w *world) error {
 	for _, stage := range stages() {
-		for _, old := range w.Running(stage) {
-			next, err := w.StartWorker(stage)
-			if err != nil {
-				return err
-			}
-			if err := next.WaitReady(ctx); err != nil {
-				return err
-			}
-			if code, err := old.Term(40 * time.Second); err != nil || code != 0 {
-				return fmt.Errorf("%s: exit code %d: %w", old.Name(), code, err)
-			}
+		if err := w.roll(ctx, stage); err != nil {
+			return err
 		}
 		if err := w.between(ctx, 0, 0.1); err != nil {
 			return err

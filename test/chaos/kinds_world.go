@@ -295,23 +295,6 @@ func (k *kinds) changeAll(ctx context.Context) error {
 	return nil
 }
 
-// roll replaces the workers of a stage: new ones are ready before the old ones are told to end.
-func (k *kinds) roll(ctx context.Context, stage string) error {
-	for _, old := range k.Running(stage) {
-		next, err := k.StartWorker(stage)
-		if err != nil {
-			return err
-		}
-		if err := next.WaitReady(ctx); err != nil {
-			return err
-		}
-		if code, err := old.Term(40 * time.Second); err != nil || code != 0 {
-			return fmt.Errorf("%s: exit code %d: %w", old.Name(), code, err)
-		}
-	}
-	return nil
-}
-
 // ready waits until all workers of a stage are.
 func (k *kinds) ready(ctx context.Context, stage string) error {
 	for _, w := range k.Running(stage) {
