@@ -28,9 +28,14 @@ demo-input:
 	go run ./hack/generate-events -seed 1 -n 60000 -invalid 300 -undecodable 50 -duplicates 500 -out dist/demo
 	cat dist/demo/events.ndjson test/testdata/kubernetes-events.ndjson > dist/demo/input.ndjson
 
+# CONSOLE=1 shows the run in a browser as well, CONSOLE=HOST:PORT at an address of your choice. On a terminal the run then goes on until Ctrl-C,
+# at a rate that eyes can follow; elsewhere it ends by itself.
+console = $(if $(CONSOLE),--console $(if $(filter 1,$(CONSOLE)),127.0.0.1:8642,$(CONSOLE)))
+
 .PHONY: demo
-demo: build demo-input ## Run a whole pipeline on sample input and print what it found.
-	bin/millrace run -f config/samples/observability.yaml --input dist/demo/input.ndjson --rate 10000 --until-drained \
+demo: build demo-input ## Run a whole pipeline on sample input and print what it found; CONSOLE=1 shows it in a browser, too.
+	pace="--rate 10000 --until-drained"; if [ -n "$(CONSOLE)" ] && [ -t 1 ]; then pace="--rate 500"; fi; \
+	bin/millrace run -f config/samples/observability.yaml --input dist/demo/input.ndjson $$pace $(console) \
 	  --kubernetes-snapshot dist/demo/kubernetes-snapshot.json \
 	  --output correlate/insights=dist/demo/insights.ndjson --report dist/demo/report.json
 
@@ -42,6 +47,7 @@ demo-patterns: build demo-input ## Run all patterns on that input, with a respon
 test: controlplane ## Run the suite (all but what `make e2e` adds) with the race detector, on real components.
 	@hack/tools/build.sh helm >/dev/null
 	@hack/prometheus/find.sh >/dev/null
+	@hack/chromium/find.sh >/dev/null
 	@mkdir -p dist
 	GORACE=atexit_sleep_ms=100 go test -race -p 3 -timeout 30m ./... 2>&1 | tee dist/test.log || { hack/failures.sh dist/test.log; exit 1; }
 
@@ -79,6 +85,10 @@ bench-cost: controlplane ## Measure what a stage costs, by the number of stages 
 bench-operator: controlplane ## Measure the operator with 200 pipelines of 5 stages: a table, and dist/bench-operator.json.
 	go run ./test/bench/operator $(BENCH)
 
+.PHONY: bench-watch
+bench-watch: ## Measure what it costs to be watched by one and by ten, at 20,000 events/s: a table.
+	go run ./test/bench/watch $(BENCH)
+
 .PHONY: bench-go
 bench-go: ## Run the Go benchmarks of the codecs, the engine and the stages.
 	go test -run '^$$' -bench . -benchmem -p 1 ./workers/... && go test -run '^$$' -bench 'Logic|Hops' -p 1 ./test/bench
@@ -86,6 +96,11 @@ bench-go: ## Run the Go benchmarks of the codecs, the engine and the stages.
 .PHONY: bench-rivals
 bench-rivals: ## Measure what frames could have been encoded and compressed with instead.
 	test/bench/rivals/run.sh $(BENCH)
+
+.PHONY: eval-anomaly
+eval-anomaly: ## Score the anomalies of analyze on NAB=DIR (the Numenta benchmark, or a part of it) and count false alarms on clean series; fails below what is promised: a minute.
+	@test -n "$(NAB)" || { echo 'make eval-anomaly NAB=DIR: DIR is a folder with data/ and labels/, such as a clone of https://github.com/numenta/NAB' >&2; exit 2; }
+	NAB="$(NAB)" go run ./test/eval/nab
 
 .PHONY: chaos
 chaos: controlplane ## Break a running pipeline in every way there is, count every event, print the tables, one with a column for each kind: about 35 minutes.
@@ -102,18 +117,27 @@ lint: ## Lint the Go code, the API types, the chart and the samples.
 	"$$(hack/tools/build.sh helm)" lint --strict charts/millrace
 	go run . lint -f config/samples
 
+.PHONY: eval-rca
+eval-rca: ## Find the causes of faults in public data: RCA=judge DATA=folder DAY=2023-01-29, or SCENARIO=low_traffic.
+	go build -o dist/eval/millrace .
+	MILLRACE=dist/eval/millrace go run ./test/eval/rca
+
 .PHONY: generate
 generate: ## Generate protobuf code, deep copies, CRDs, RBAC, apply configurations and the tables of conditions.
 	"$$(hack/tools/build.sh protogen)" -root . -plugin "$$(hack/tools/build.sh protoc-gen-go)" api/event/v1/event.proto
 	hack/generate.sh
 
+.PHONY: console
+console: ## Bundle the pages of the console (needs Node.js): controllers/console/web to controllers/console/dist.
+	GOFLAGS= go -C hack/console run . -root ../..
+
 .PHONY: verify
-verify: generate vulncheck ## Generate again and fail when anything changed, is untidy, or calls what has a known hole.
+verify: generate console vulncheck ## Generate again and fail when anything changed, is untidy, or calls what has a known hole.
 	gofmt -l $$(git ls-files '*.go') | (! grep .)
 	go mod tidy -diff
 	go vet ./... && go vet -tags e2e ./test/e2e
-	git diff --exit-code -- api config charts docs/operator.md
-	test -z "$$(git status --porcelain -- api config charts)"
+	git diff --exit-code -- api config charts docs/operator.md controllers/console/dist
+	test -z "$$(git status --porcelain -- api config charts controllers/console/dist)"
 
 .PHONY: outage
 outage: ## Have nobody answer a gather stage for 30 s under 5,000 events/s; count every event and print how long they took: two minutes.

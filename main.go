@@ -15,9 +15,13 @@ import (
 
 	"millrace.dev/millrace/controllers/check"
 	"millrace.dev/millrace/controllers/deadletter"
+	"millrace.dev/millrace/controllers/diff"
 	"millrace.dev/millrace/controllers/manifest"
 	"millrace.dev/millrace/controllers/operator"
 	"millrace.dev/millrace/controllers/permissions"
+	"millrace.dev/millrace/controllers/view/cli"
+	"millrace.dev/millrace/controllers/view/draw"
+	"millrace.dev/millrace/controllers/view/top"
 	"millrace.dev/millrace/workers/analyze"
 	"millrace.dev/millrace/workers/cel/explore"
 	collectkubernetes "millrace.dev/millrace/workers/collect/kubernetes"
@@ -82,11 +86,19 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage.Error{Err: err} })
 	collect := &cobra.Command{Use: "collect", Short: "Run a collector of raw events"}
 	collect.AddCommand(collectkubernetes.Command())
-	root.AddCommand(local.Command(localRegistry), pipelinetest.Command(localRegistry), explore.Command(), manifest.Command(), permissions.Command(), operator.Command(), check.Command(), worker.Command(workerRegistry), collect, deadletter.Command())
-	for _, c := range append(root.Commands(), root) {
-		wrapArgs(c)
-	}
+	root.AddCommand(local.Command(localRegistry), pipelinetest.Command(localRegistry), explore.Command(), manifest.Command(), draw.Command(), diff.Command(),
+		permissions.Command(), operator.Command(), check.Command(), worker.Command(workerRegistry), collect,
+		top.Command(), cli.TapCommand(), cli.TraceCommand(), cli.IncidentsCommand(), deadletter.Command())
+	wrapAll(root)
 	return root
+}
+
+// wrapAll makes wrong arguments a matter of usage, of a command and all below it.
+func wrapAll(c *cobra.Command) {
+	wrapArgs(c)
+	for _, sub := range c.Commands() {
+		wrapAll(sub)
+	}
 }
 
 // wrapArgs makes wrong arguments a matter of usage.

@@ -437,7 +437,7 @@ type EnrichCacheSpec struct {
 
 // CorrelateSpec finds what belongs together; a member that is not set is off.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.realtime) || has(self.window)",message="set at least one of realtime, window: a member that is not set is off"
+// +kubebuilder:validation:XValidation:rule="has(self.realtime) || has(self.window) || has(self.runs)",message="set at least one of realtime, window, runs: a member that is not set is off"
 type CorrelateSpec struct {
 	// realtime applies causal and topological rules.
 	// +optional
@@ -445,6 +445,9 @@ type CorrelateSpec struct {
 	// window groups notable events into tumbling event-time windows.
 	// +optional
 	Window *WindowSpec `json:"window,omitempty"`
+	// runs finds root causes in how requests are handled: from spans, logs and metrics.
+	// +optional
+	Runs *RunsSpec `json:"runs,omitempty"`
 	// passThrough has every event leave on port out, also one that belongs to no incident. Default: false.
 	// +optional
 	PassThrough bool `json:"passThrough,omitempty"` //nolint:kubeapilinter // unset and false are the same
@@ -469,6 +472,20 @@ type RealtimeSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="must be a duration from 1s to 24h"
 	// +optional
 	IncidentIdle *metav1.Duration `json:"incidentIdle,omitempty"`
+}
+
+// RunsSpec finds root causes in how requests are handled: it compares what runs say, whom they call and how long they take with the last hour.
+type RunsSpec struct {
+	// maxSpans bounds the spans that are waited for, 1000 to 10000000; the oldest is forgotten first. Default: 100000.
+	// +kubebuilder:validation:Minimum=1000
+	// +kubebuilder:validation:Maximum=10000000
+	// +optional
+	MaxSpans int32 `json:"maxSpans,omitempty"`
+	// maxRoutes bounds the routes of all services, 100 to 1000000; the least recently used is forgotten first. Default: 20000.
+	// +kubebuilder:validation:Minimum=100
+	// +kubebuilder:validation:Maximum=1000000
+	// +optional
+	MaxRoutes int32 `json:"maxRoutes,omitempty"`
 }
 
 // WindowSpec groups notable events into tumbling event-time windows.
@@ -523,17 +540,20 @@ type AnalyzeSpec struct {
 
 // AnomalySpec scores each value of a series against what came before.
 type AnomalySpec struct {
-	// threshold is -log10 of the tail probability, a decimal up to 16. Default: "6".
+	// threshold is the score from which a value is an anomaly, a decimal from 0 to 16; "0" makes a result of each score. Default: "5".
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=8
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]+([.][0-9]+)?$') && double(self) > 0.0 && double(self) <= 16.0",message="must be a decimal above 0 and up to 16"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]+([.][0-9]+)?$') && double(self) <= 16.0",message="must be a decimal from 0 to 16"
 	// +optional
 	Threshold string `json:"threshold,omitempty"`
-	// warmup is the number of values before any is scored. Default: 30.
-	// +kubebuilder:validation:Minimum=2
-	// +kubebuilder:validation:Maximum=100000
+	// seriesBy are the attributes, or resource attributes, that tell the series of an entity and metric apart, also for trend. Default: those with few values.
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=64
 	// +optional
-	Warmup int32 `json:"warmup,omitempty"`
+	SeriesBy []string `json:"seriesBy,omitempty"`
 }
 
 // TrendSpec tests each series for a monotonic trend.

@@ -10,14 +10,6 @@ import (
 	"millrace.dev/millrace/controllers/internal/jetstream"
 )
 
-// The headers of a dead letter (workers/engine).
-const (
-	headerStage     = "Millrace-Stage"
-	headerReason    = "Millrace-Reason"
-	headerSubject   = "Millrace-Subject"
-	headerTruncated = "Millrace-Truncated"
-)
-
 // replay says what to publish again, and where.
 type replay struct {
 	// stream of the dead letters.
@@ -27,8 +19,6 @@ type replay struct {
 	ingress string
 	// to is the subject for all others.
 	to string
-	// into is the stream that must store it; empty = any.
-	into string
 	// stage and reason choose dead letters; empty = all.
 	stage, reason string
 	// after is the sequence behind which to begin.
@@ -77,21 +67,18 @@ func (r *replay) run(ctx context.Context, c *jetstream.Client) (done result, err
 
 func (r *replay) one(ctx context.Context, c *jetstream.Client, m *jetstream.Message, done *result) error {
 	switch {
-	case r.stage != "" && m.Get(headerStage) != r.stage, r.reason != "" && m.Get(headerReason) != r.reason:
+	case r.stage != "" && m.Get(jetstream.HeaderStage) != r.stage, r.reason != "" && m.Get(jetstream.HeaderReason) != r.reason:
 		return nil
-	case m.Get(headerTruncated) != "":
+	case m.Get(jetstream.HeaderTruncated) != "":
 		done.cut++
 		return nil
 	case r.dryRun:
 		done.published++
 		return nil
 	}
-	stream, duplicate, err := c.Publish(ctx, r.message(m))
+	_, duplicate, err := c.Publish(ctx, r.message(m))
 	if err != nil {
 		return err
-	}
-	if r.into != "" && stream != r.into {
-		return fmt.Errorf("it was stored in stream %s, not in the ingress %s: is -f the manifest of this NATS server?", stream, r.into)
 	}
 	done.published++
 	if duplicate {
@@ -102,16 +89,10 @@ func (r *replay) one(ctx context.Context, c *jetstream.Client, m *jetstream.Mess
 
 // message is the dead letter as it was received.
 func (r *replay) message(m *jetstream.Message) *jetstream.Message {
-	h := map[string][]string{}
-	for name, values := range m.Header {
-		if !strings.HasPrefix(name, "Nats-") && !strings.HasPrefix(name, "Millrace-") {
-			h[name] = values
-		}
-	}
 	subject := r.to
-	if from := m.Get(headerSubject); r.ingress != "" && (from == r.ingress || strings.HasPrefix(from, r.ingress+".")) {
+	if from := m.Get(jetstream.HeaderSubject); r.ingress != "" && (from == r.ingress || strings.HasPrefix(from, r.ingress+".")) {
 		subject = from
 	}
 	id := "dead-letter:" + r.stream + ":" + strconv.FormatUint(m.Sequence, 10)
-	return &jetstream.Message{Subject: subject, ID: id, Header: h, Data: m.Data}
+	return &jetstream.Message{Subject: subject, ID: id, Header: m.Sent(), Data: m.Data}
 }

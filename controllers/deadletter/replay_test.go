@@ -6,17 +6,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"millrace.dev/millrace/controllers/internal/jetstream"
-	"millrace.dev/millrace/controllers/plan"
-	"millrace.dev/millrace/workers/config"
 )
 
 // TestMessage: what came in at the ingress goes back where it came in, what died between stages begins again, and
 // neither headers of the server nor of the project go with it.
 func TestMessage(t *testing.T) {
-	planned := &plan.Plan{
-		Ingress: plan.Stream{Name: "RAW", Subjects: []string{"events.raw.>", "events.raw"}},
-		Stages:  []plan.Stage{{Config: config.StageConfig{Outputs: map[string]config.Output{config.PortDeadLetter: {Stream: "DEAD"}}}}},
-	}
 	tests := map[string]struct {
 		to, subject, want string
 	}{
@@ -29,8 +23,10 @@ func TestMessage(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := replay{to: test.to}
-			r.of(planned)
+			r := replay{stream: "DEAD", ingress: "events.raw", to: "events.raw.replayed"}
+			if test.to != "" {
+				r.ingress, r.to = "", test.to
+			}
 			dead := &jetstream.Message{Sequence: 7, Data: []byte("x"), Header: map[string][]string{
 				"Millrace-Reason": {"rule_failed"}, "Nats-Expected-Last-Subject-Sequence": {"3"}, "ce-id": {"1"},
 			}}

@@ -43,7 +43,7 @@ func lint(cmd *cobra.Command, files []string) error {
 	if err != nil {
 		return err
 	}
-	set, problems, err := checker.open(cmd.Context(), cmd.InOrStdin(), files)
+	set, problems, err := checker.Open(cmd.Context(), cmd.InOrStdin(), files)
 	if err != nil {
 		return err
 	}

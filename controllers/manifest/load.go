@@ -49,8 +49,8 @@ func NewChecker() (*Checker, error) {
 	return &Checker{schemas: schemas}, nil
 }
 
-// open reads files, or standard input where that is the one that is named.
-func (c *Checker) open(ctx context.Context, stdin io.Reader, files []string) (*Set, []Problem, error) {
+// Open reads files as Load does, or standard input where that is the one that is named.
+func (c *Checker) Open(ctx context.Context, stdin io.Reader, files []string) (*Set, []Problem, error) {
 	if slices.Equal(files, []string{"-"}) {
 		return c.Read(ctx, "-", stdin)
 	}
@@ -64,7 +64,7 @@ func Plans(ctx context.Context, stdin io.Reader, files []string, domain config.D
 		return nil, err
 	}
 	c.JetStreamDomain = domain
-	set, problems, err := c.open(ctx, stdin, files)
+	set, problems, err := c.Open(ctx, stdin, files)
 	if err != nil {
 		return nil, err
 	}

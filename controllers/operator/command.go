@@ -18,7 +18,9 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"millrace.dev/millrace/api/v1alpha1"
+	"millrace.dev/millrace/controllers/console/identity"
 	"millrace.dev/millrace/controllers/internal/durability"
+	"millrace.dev/millrace/controllers/internal/jetstream"
 	"millrace.dev/millrace/controllers/internal/revision"
 	"millrace.dev/millrace/controllers/internal/scaling"
 	"millrace.dev/millrace/workers/config"
@@ -123,6 +125,21 @@ func Command() *cobra.Command {
 		"`name` of the Secret with the webhook's certificate, in the namespace of the Service; default the name of the Service")
 	f.BoolVar(&options.Webhook.SecretGiven, "webhook-secret-given", options.Webhook.SecretGiven,
 		"somebody else, such as cert-manager, makes and renews what is in that Secret")
+	f.StringVar(&options.Console.Address, "console-bind-address", options.Console.Address,
+		"address of the console, a web page that shows pipelines to who may get them; default no console")
+	f.BoolVar(&options.Console.ReadOnly, "console-read-only", options.Console.ReadOnly,
+		"nobody replays dead letters in the console; else whoever may update the Pipeline does")
+	f.StringVar(&options.Console.Service, "console-service", options.Console.Service, "`namespace/name` of the Service in front of the console")
+	f.StringVar(&options.Console.Secret, "console-secret", options.Console.Secret,
+		"`name` of the Secret with the console's certificate, in the namespace of the Service; default the name of the Service")
+	f.BoolVar(&options.Console.SecretGiven, "console-secret-given", options.Console.SecretGiven,
+		"somebody else, such as cert-manager, makes and renews what is in that Secret")
+	f.StringSliceVar(&options.Console.Hosts, "console-hosts", options.Console.Hosts,
+		"names, without ports, that the console is reached by besides localhost and those of its Service, separated by commas")
+	f.StringSliceVar(&options.Console.ProxyAddresses, "console-proxy-addresses", options.Console.ProxyAddresses,
+		"addresses or networks of a proxy that names users in X-Forwarded-User and X-Forwarded-Groups, separated by commas; default nobody may")
+	f.StringVar(&options.Console.ProxySecretFile, "console-proxy-secret-file", options.Console.ProxySecretFile,
+		"file with the secret that such a proxy sends in "+identity.SecretHeader)
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&logFormat, "log-format", "json", "json or text")
 	return c
@@ -173,6 +190,8 @@ type Options struct {
 	MetricsAPIGiven                                        bool
 	// Webhook is the admission webhook.
 	Webhook Webhook
+	// Console is the web page.
+	Console Console
 	// SeveralInProcess allows more than one operator in a process: for tests.
 	SeveralInProcess bool
 }
@@ -184,6 +203,7 @@ func DefaultOptions() Options {
 		MetricsAddress:          ":8080", MetricsAuthentication: true, ReadingsAddress: ":8082", ProbeAddress: ":8081",
 		CleanupTimeout: time.Minute, DrainTimeout: 10 * time.Minute, Resync: 5 * time.Minute, StatusInterval: 10 * time.Second, Concurrency: 8,
 		Tracing:            revision.Tracing{Protocol: protocolHTTP, SampleRatio: 0.01},
+		Console:            Console{ReadOnly: true},
 		AutoscalingBackend: string(scaling.Direct), ScaleDownWindow: 5 * time.Minute, MetricsAPIAddress: ":6443",
 	}
 }
@@ -208,7 +228,7 @@ func (o Options) check() error {
 	case o.ScaleDownWindow < time.Second || o.ScaleDownWindow > time.Hour:
 		return fmt.Errorf("--scale-down-window is %s: from 1s to 1h", o.ScaleDownWindow)
 	}
-	return errors.Join(connect.CheckFlags(o.NATS), checkTracing(o.Tracing), o.checkAutoscaling(), o.Webhook.check())
+	return errors.Join(connect.CheckFlags(o.NATS), checkTracing(o.Tracing), o.checkAutoscaling(), o.Webhook.check(), o.Console.check())
 }
 
 // The protocols of OTLP.
@@ -261,6 +281,11 @@ func (o Options) checkAutoscaling() error {
 	default:
 		return fmt.Errorf("--autoscaling-backend is %q: use external, keda, prometheus, direct or none", o.AutoscalingBackend)
 	}
+}
+
+// defaultServer is the NATS server of Pipelines that name none.
+func (o Options) defaultServer() jetstream.Server {
+	return jetstream.Server{URL: o.NATS.URL, Domain: o.NATS.JetStreamDomain, Files: o.NATS}
 }
 
 // metricsService is the Service in front of the external metrics.

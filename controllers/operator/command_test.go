@@ -35,6 +35,12 @@ func TestWrongUsage(t *testing.T) {
 		"keda, no URL":         {[]string{"--worker-image=x", "--autoscaling-backend=keda", "--readings-url=millrace"}, "--readings-url is \"millrace\": the backend keda needs the URL"},
 		"prometheus, unseen":   {[]string{"--worker-image=x", "--autoscaling-backend=prometheus", "--metrics-bind-address=0"}, "--metrics-bind-address is 0: the backend prometheus needs"},
 		"external, no Service": {[]string{"--worker-image=x", "--autoscaling-backend=external"}, "--external-metrics-service is \"\""},
+		"console, no Service":  {[]string{"--worker-image=x", "--console-bind-address=:8642"}, "--console-service is \"\": use the namespace/name of the Service"},
+		"console, no port":     {[]string{"--worker-image=x", "--console-bind-address=8642", "--console-service=a/b"}, "--console-bind-address is \"8642\": use host:port"},
+		"console, a URL":       {[]string{"--worker-image=x", "--console-bind-address=:1", "--console-service=a/b", "--console-hosts=https://x"}, "--console-hosts has \"https://x\""},
+		"console, everybody":   {[]string{"--worker-image=x", "--console-bind-address=:1", "--console-service=a/b", "--console-proxy-addresses=0.0.0.0/0"}, "--console-proxy-secret-file is needed"},
+		"console, a forward":   {[]string{"--worker-image=x", "--console-bind-address=:1", "--console-service=a/b", "--console-proxy-addresses=127.0.0.1"}, "--console-proxy-secret-file is needed"},
+		"console, a name":      {[]string{"--worker-image=x", "--console-bind-address=:1", "--console-service=a/b", "--console-proxy-addresses=proxy"}, "\"proxy\" is neither an address nor a network"},
 		"scale down at once":   {[]string{"--worker-image=x", "--scale-down-window=0s"}, "--scale-down-window is 0s"},
 	}
 	for name, test := range tests {

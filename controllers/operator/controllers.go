@@ -55,7 +55,7 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, options Options, work
 	}
 	nats := access.New(access.Options{
 		Objects: mgr.GetAPIReader(), Pool: pool,
-		Default:       jetstream.Server{URL: options.NATS.URL, Domain: options.NATS.JetStreamDomain, Files: options.NATS},
+		Default:       options.defaultServer(),
 		AllowUnpaired: !options.RequireSecretAnnotation,
 	})
 	watcher = watch.New(nats, options.StatusInterval)

@@ -53,6 +53,9 @@ func Run(ctx context.Context, config *rest.Config, options Options, logger logr.
 	if err := addAdmission(mgr, options); err != nil {
 		return err
 	}
+	if err := addConsole(mgr, options); err != nil {
+		return err
+	}
 	unregister, err := addMetrics(ctx, mgr, options, meter, work)
 	if err != nil {
 		return err

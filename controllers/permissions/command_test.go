@@ -36,6 +36,7 @@ func TestGolden(t *testing.T) {
 	for file, args := range map[string][]string{
 		"observability.conf": {"-f", samples + "observability.yaml"},
 		"domain.json":        {"-f", samples + "minimal.yaml", "--format", "json", "--nats-jetstream-domain", "hub"},
+		"console.json":       {"-f", samples + "minimal.yaml", "--format", "json", "--console", "edit"},
 		"chained.sh":         {"-f", samples + "chained.yaml", "--format", "nsc"},
 		"minimal.json":       {"-f", samples + "minimal.yaml", "--format", "json", "--collector-subject", "default.minimal.raw.east", "--cluster", "east"},
 	} {
@@ -137,11 +138,12 @@ func TestWrongUse(t *testing.T) {
 		want string
 		code int
 	}{
-		"no file":        {[]string{}, "nats-permissions needs -f", 2},
-		"unknown format": {[]string{"-f", samples, "--format", "yaml"}, `--format is "yaml": use nats, nsc or json`, 2},
-		"unknown auth":   {[]string{"-f", samples, "--auth", "token"}, `--auth is "token": use password or nkey`, 2},
-		"no such file":   {[]string{"-f", "/nowhere"}, "read the manifest", 1},
-		"no pipeline":    {[]string{"-f", "../../config/network-policy/workers.yaml"}, "holds no Pipeline", 1},
+		"no file":         {[]string{}, "nats-permissions needs -f", 2},
+		"unknown format":  {[]string{"-f", samples, "--format", "yaml"}, `--format is "yaml": use nats, nsc or json`, 2},
+		"unknown console": {[]string{"-f", samples, "--console", "on"}, `--console is "on": use view, edit or nothing`, 2},
+		"unknown auth":    {[]string{"-f", samples, "--auth", "token"}, `--auth is "token": use password or nkey`, 2},
+		"no such file":    {[]string{"-f", "/nowhere"}, "read the manifest", 1},
+		"no pipeline":     {[]string{"-f", "../../config/network-policy/workers.yaml"}, "holds no Pipeline", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := run(t, c.args...)

@@ -60,6 +60,7 @@ func (r *Reconciler) SetupWithManager(_ context.Context, mgr ctrl.Manager) error
 		For(&v1alpha1.Pipeline{}, builder.WithPredicates(specChanged())).
 		Watches(&appsv1.ControllerRevision{}, handler.EnqueueRequestsFromMapFunc(labelledPipeline), lifecycle.MadeOrGone()).
 		Watches(&v1alpha1.Stage{}, handler.EnqueueRequestsFromMapFunc(pipelineOf), builder.WithPredicates(stageChanged())).
+		Watches(&v1alpha1.Stage{}, soon(), builder.WithPredicates(stageProgressed())).
 		WatchesRawSource(r.Watch.Source(watch.Pipeline)).
 		WithOptions(r.Options()).
 		Complete(r)

@@ -150,6 +150,23 @@ func (x *operator) stages() (names []string) {
 	return names
 }
 
+// released lets go of the Stages that are being deleted, as the Stage controller does.
+func (x *operator) released() {
+	x.t.Helper()
+	var list v1alpha1.StageList
+	if err := x.Client.List(x.t.Context(), &list); err != nil {
+		x.t.Fatal(err)
+	}
+	for _, s := range list.Items {
+		if s.DeletionTimestamp.IsZero() {
+			continue
+		}
+		if err := apply.RemoveFinalizer(x.t.Context(), x.Client, &s); err != nil {
+			x.t.Fatal(err)
+		}
+	}
+}
+
 // TestPassesOfALife: a pipeline is made, loses an entry, and is deleted with its streams.
 func TestPassesOfALife(t *testing.T) {
 	spec := fresh(t).Pipeline
@@ -178,6 +195,7 @@ func TestPassesOfALife(t *testing.T) {
 		t.Fatal(err)
 	}
 	x.looks()
+	x.released()
 	if got := strings.Join(x.stages(), " "); got != "archive obs-validate" {
 		t.Errorf("after an entry was taken out there are %s", got)
 	}
@@ -189,6 +207,7 @@ func TestPassesOfALife(t *testing.T) {
 		if _, err := x.look(); err != nil {
 			t.Fatal(err)
 		}
+		x.released()
 	}
 	if err := x.Client.Get(t.Context(), client.ObjectKeyFromObject(p), p); !apierrors.IsNotFound(err) {
 		t.Errorf("the Pipeline is there: %v", err)
@@ -359,6 +378,12 @@ func TestWorkersOfAnEarlierRelease(t *testing.T) {
 func TestWhatWakesThePipelineController(t *testing.T) {
 	annotated := func(o client.Object) { o.SetAnnotations(map[string]string{v1alpha1.AnnotationRestart: "now"}) }
 	ready := func(s *v1alpha1.Stage) { says(s, metav1.ConditionTrue, v1alpha1.ReasonReady) }
+	progress := func(o client.Object) { says(o.(*v1alpha1.Stage), metav1.ConditionFalse, v1alpha1.ReasonProgressing) }
+	readyStage := func() *v1alpha1.Stage {
+		stage := new(v1alpha1.Stage)
+		ready(stage)
+		return stage
+	}
 	for name, test := range map[string]struct {
 		predicate predicate.Predicate
 		object    client.Object
@@ -373,7 +398,11 @@ func TestWhatWakesThePipelineController(t *testing.T) {
 		"stage: labels":      {stageChanged(), &v1alpha1.Stage{}, func(o client.Object) { o.SetLabels(map[string]string{"a": "b"}) }, true},
 		"stage: owner":       {stageChanged(), &v1alpha1.Stage{}, func(o client.Object) { o.SetOwnerReferences([]metav1.OwnerReference{{Name: "x"}}) }, true},
 		"stage: ready":       {stageChanged(), &v1alpha1.Stage{}, func(o client.Object) { ready(o.(*v1alpha1.Stage)) }, true},
-		"stage: revision":    {stageChanged(), &v1alpha1.Stage{}, func(o client.Object) { o.(*v1alpha1.Stage).Status.ObservedRevision = "r" }, true},
+		"stage: revision":    {stageChanged(), readyStage(), func(o client.Object) { o.(*v1alpha1.Stage).Status.ObservedRevision = "r" }, true},
+		"stage: progress":    {stageChanged(), &v1alpha1.Stage{}, progress, false},
+		"stage: progressed":  {stageProgressed(), &v1alpha1.Stage{}, progress, true},
+		"stage: came to it":  {stageProgressed(), &v1alpha1.Stage{}, func(o client.Object) { ready(o.(*v1alpha1.Stage)) }, false},
+		"stage: rolled out":  {stageChanged(), readyStage(), progress, true},
 		"stage: restart":     {stageChanged(), &v1alpha1.Stage{}, annotated, true},
 		"stage: lag":         {stageChanged(), &v1alpha1.Stage{}, func(o client.Object) { o.(*v1alpha1.Stage).Status.Lag = new(int64(3)) }, true},
 		"stage: no lag":      {stageChanged(), &v1alpha1.Stage{}, func(o client.Object) { o.(*v1alpha1.Stage).Status.Lag = new(int64(0)) }, false},

@@ -74,6 +74,8 @@ func (c *computation) compute() (*Plan, field.ErrorList) {
 	for _, s := range streams {
 		p.Streams = append(p.Streams, s.Stream)
 	}
+	p.Ingress.Graph = EncodeGraph(p)
+	p.Streams[0].Graph = p.Ingress.Graph
 	return p, nil
 }
 

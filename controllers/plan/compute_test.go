@@ -269,7 +269,7 @@ func TestRefusals(t *testing.T) {
 		},
 		"threshold": {
 			spec: `stages: [{name: a, from: [ingress], analyze: {anomaly: {threshold: high}}}]`,
-			want: []string{`spec.stages[0].analyze.anomaly.threshold: Invalid value: "high": must be a decimal greater than 0`},
+			want: []string{`spec.stages[0].analyze.anomaly.threshold: Invalid value: "high": must be a decimal from 0 to 16`},
 		},
 		"max bytes that no stream can hold": {
 			spec: `{streams: {maxBytes: "1e19"}, stages: [{name: a, from: [ingress], validate: {}}]}`,

@@ -22,5 +22,8 @@ func correlate(s *v1alpha1.CorrelateSpec) *config.Correlate {
 			MinEvents: int(or(w.MinEvents, v1alpha1.DefaultMinEvents)), MaxEvents: int(or(w.MaxEvents, v1alpha1.DefaultMaxEvents)),
 		}
 	}
+	if r := s.Runs; r != nil {
+		to.Runs = &config.CorrelateRuns{MaxSpans: int(or(r.MaxSpans, 100_000)), MaxRoutes: int(or(r.MaxRoutes, 20_000))}
+	}
 	return &to
 }

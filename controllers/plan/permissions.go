@@ -9,9 +9,12 @@ import (
 // OperatorInbox starts the subjects that the operator listens on.
 const OperatorInbox = "_INBOX_millrace-operator"
 
+// ViewerInbox starts the subjects on which people who look at pipelines, or replay dead letters, listen for answers.
+const ViewerInbox = "_INBOX_millrace-viewer"
+
 // User is one NATS user and all that it may do: what is not named is denied.
 type User struct {
-	// Name is <namespace>.<pipeline>.<stage>, millrace-operator or millrace-collector.
+	// Name is <namespace>.<pipeline>.<stage>, millrace-operator, millrace-collector, or one of the roles of people.
 	Name string `json:"name"`
 	// Publish and Subscribe are the subjects that it may use, sorted.
 	Publish   []string `json:"publish"`
@@ -79,6 +82,19 @@ func OperatorPermissions(plans ...*Plan) User {
 	return u
 }
 
+// ConsolePermissions are the rights of an operator that serves the console: its own, and those of a viewer, or of an editor when people may
+// replay dead letters there.
+func ConsolePermissions(edit bool, plans ...*Plan) User {
+	u, people := OperatorPermissions(plans...), ViewerPermissions(plans...)
+	if edit {
+		people = EditorPermissions(plans...)
+	}
+	u.Publish = append(u.Publish, people.Publish...)
+	slices.Sort(u.Publish)
+	u.Publish = slices.Compact(u.Publish)
+	return u
+}
+
 // CollectorPermissions are the rights of a collector.
 func CollectorPermissions(p *Plan, c Collector) User {
 	if c.Subject == "" {
@@ -95,6 +111,52 @@ func CollectorPermissions(p *Plan, c Collector) User {
 		d.Put(or(c.Bucket, config.CollectorBucket), ">"),
 	})
 }
+
+// The roles of people: names of NATS users.
+const (
+	RoleViewer = "millrace-viewer"
+	RoleEditor = "millrace-editor"
+)
+
+// ViewerPermissions are the rights of people who look at all plans, which share a NATS account: `millrace top`, `tap`, `trace`, `incidents`,
+// `dlq ls` and `dlq show`. They read whole streams, and write nothing.
+func ViewerPermissions(plans ...*Plan) User {
+	var publish []string
+	for _, p := range plans {
+		publish = append(publish, viewerRights(p)...)
+	}
+	return user(RoleViewer, ViewerInbox, publish)
+}
+
+// EditorPermissions are the rights of people who also publish dead letters again, and remove them: `millrace dlq replay`, `cancel` and `purge`.
+func EditorPermissions(plans ...*Plan) User {
+	var publish []string
+	for _, p := range plans {
+		d, dead := p.domain(), p.deadLetters()
+		publish = append(publish, viewerRights(p)...)
+		publish = append(publish, p.Ingress.Subjects...)
+		publish = append(publish, d.Put(p.Leases.Bucket, ReplayKeys+".>"), d.API("STREAM.MSG.DELETE."+dead))
+	}
+	return user(RoleEditor, ViewerInbox, publish)
+}
+
+// ReplayKeys begins the keys of the bucket of leases that are of replays of dead letters. No stage has such a name.
+const ReplayKeys = "_replay"
+
+func viewerRights(p *Plan) []string {
+	var rights []string
+	api := p.domain().API
+	for _, s := range p.Streams {
+		rights = append(rights, api("STREAM.INFO."+s.Name), api("CONSUMER.LIST."+s.Name), api("CONSUMER.INFO."+s.Name+".*"),
+			api("DIRECT.GET."+s.Name), api("STREAM.MSG.GET."+s.Name))
+	}
+	bucket := p.Leases.Stream()
+	// INFO tells a server that is silent from an asset that is. Which pipelines there are is found by the metadata of streams.
+	return append(rights, api("INFO"), api("STREAM.LIST"), api("STREAM.INFO."+bucket), api("DIRECT.GET."+bucket), api("STREAM.MSG.GET."+bucket))
+}
+
+// deadLetters is the stream of the dead letters.
+func (p *Plan) deadLetters() string { return p.Stages[0].Config.Outputs[config.PortDeadLetter].Stream }
 
 // domain is where the JetStream of a pipeline is: where its workers find it.
 func (p *Plan) domain() config.Domain { return p.Stages[0].Config.NATS.JetStreamDomain }

@@ -69,6 +69,8 @@ type Stream struct {
 	DuplicateWindow time.Duration
 	// Transform of the subjects that messages are stored on; zero = none, and what somebody has set stays.
 	Transform Transform `json:",omitzero"`
+	// Graph is what readers of the pipeline need to know, for the metadata of the ingress stream (EncodeGraph); other streams have none.
+	Graph string `json:"-"`
 }
 
 // Transform is a subject transform of a stream.

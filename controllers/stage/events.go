@@ -28,17 +28,23 @@ const (
 
 // eventOutcome tells of what a pass did.
 func (r *Reconciler) eventOutcome(s *v1alpha1.Stage, in decide.Desired, done outcome) {
-	r.eventConsumers(s, done.changed)
+	created := append(r.eventConsumers(s, done.changed), done.objects[apply.Created]...)
+	if len(created) > 0 {
+		r.Normal(s, v1alpha1.ReasonCreated, lifecycle.ActionStatus, "created "+strings.Join(created, ", "))
+	}
 	r.eventBacklog(s, in.Consumers, done.backlogs)
 	r.eventConsumersDropped(s, done.dropped)
 	if done.scaled != nil {
 		r.eventScaled(s, *done.scaled)
 	}
-	r.eventApplied(s, done.objects)
+	if updated := done.objects[apply.Updated]; len(updated) > 0 {
+		r.Normal(s, v1alpha1.ReasonUpdated, actionWorkers, "updated "+strings.Join(updated, ", "))
+	}
 }
 
-// eventConsumers tells of the lanes to which the same was done in one Event.
-func (r *Reconciler) eventConsumers(s *v1alpha1.Stage, changes []jetstream.ConsumerChange) {
+// eventConsumers tells of the lanes to which the same was done in one Event. It returns those that are new: the caller tells of all that
+// is new together.
+func (r *Reconciler) eventConsumers(s *v1alpha1.Stage, changes []jetstream.ConsumerChange) (created []string) {
 	known := map[decide.Durable]bool{}
 	for _, c := range s.Status.Consumers {
 		for _, name := range intake.Durables(c) {
@@ -65,13 +71,14 @@ func (r *Reconciler) eventConsumers(s *v1alpha1.Stage, changes []jetstream.Consu
 			r.Warn(s, v1alpha1.ReasonRepaired, actionConsumer, fmt.Sprintf(
 				"made again what was gone, consumer %s: it starts at the first stored event", what))
 		case d.action == jetstream.ActionCreate:
-			r.Normal(s, v1alpha1.ReasonCreated, actionConsumer, "created consumer "+what)
+			created = append(created, "consumer "+what)
 		case s.Status.ObservedGeneration == s.Generation && d.known:
 			r.Warn(s, v1alpha1.ReasonRepaired, actionConsumer, fmt.Sprintf("repaired consumer %s (%s)", what, d.fields))
 		default:
 			r.Normal(s, v1alpha1.ReasonUpdated, actionConsumer, fmt.Sprintf("updated consumer %s (%s)", what, d.fields))
 		}
 	}
+	return created
 }
 
 // eventBacklog says, before a worker does so, what new consumers will read of what was stored before: one Event for
@@ -103,16 +110,6 @@ func (r *Reconciler) eventConsumersDropped(s *v1alpha1.Stage, dropped map[string
 	for _, stream := range slices.Sorted(maps.Keys(dropped)) {
 		r.Normal(s, v1alpha1.ReasonDeleted, actionConsumer, fmt.Sprintf(
 			"deleted consumer %s: the stage does not read stream %s with it any more", list(dropped[stream]), stream))
-	}
-}
-
-// eventApplied tells of all to which the same was done in one Event.
-func (r *Reconciler) eventApplied(s *v1alpha1.Stage, results map[apply.Outcome][]string) {
-	if what := results[apply.Created]; len(what) > 0 {
-		r.Normal(s, v1alpha1.ReasonCreated, actionWorkers, "created "+strings.Join(what, ", "))
-	}
-	if what := results[apply.Updated]; len(what) > 0 {
-		r.Normal(s, v1alpha1.ReasonUpdated, actionWorkers, "updated "+strings.Join(what, ", "))
 	}
 }
 

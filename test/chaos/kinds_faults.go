@@ -76,6 +76,7 @@ func (k *kinds) away(ctx context.Context) error {
 // just got the lanes. With change, these have other settings.
 func killKinds(rounds int, change bool) func(context.Context, *kinds) error {
 	return func(ctx context.Context, k *kinds) error {
+		k.segments[len(k.segments)-1].cut = change
 		for range rounds {
 			var started []*rig.Worker
 			for _, c := range k.shuffled() {
@@ -154,6 +155,7 @@ func changeKinds(times int) func(context.Context, *kinds) error {
 
 // stormOfKinds does this and that.
 func stormOfKinds(ctx context.Context, k *kinds) error {
+	k.segments[len(k.segments)-1].cut = true
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
 		c := k.shuffled()[0]
 		var err error

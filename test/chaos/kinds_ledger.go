@@ -22,6 +22,9 @@ import (
 type segment struct {
 	from, to int
 	editions map[string][]int
+	// cut says that workers were killed while settings changed: what is stored of a step stays, and the rest of it is by other settings
+	// (docs/delivery.md, "Rules that change").
+	cut bool
 }
 
 // kindsLedger is what is stored behind every stage of the kinds, read from end to end.
@@ -235,7 +238,7 @@ func (l *kindsLedger) takeKept(stage string, text []byte, m jetstream.Msg) error
 func (l *kindsLedger) balance(b *book, s *segment, t *tally) {
 	t.in += s.to - s.from
 	for n := s.from; n < s.to; n++ {
-		l.balanceEvent(b, n, s.editions[b.stage], t)
+		l.balanceEvent(b, n, s, t)
 	}
 	for _, n := range b.late {
 		if n >= s.from && n < s.to {
@@ -246,9 +249,9 @@ func (l *kindsLedger) balance(b *book, s *segment, t *tally) {
 }
 
 // balanceEvent compares the marks of an event with those of the edition that fits best. An event that is at one place by one edition, and at
-// another one by another, is doubled.
-func (l *kindsLedger) balanceEvent(b *book, n int, allowed []int, t *tally) {
-	got := slices.Sorted(slices.Values(b.seen[n]))
+// another one by another, is doubled, but where that was cut.
+func (l *kindsLedger) balanceEvent(b *book, n int, s *segment, t *tally) {
+	got, allowed := slices.Sorted(slices.Values(b.seen[n])), s.editions[b.stage]
 	var best []string
 	missing, extra := -1, 0
 	for _, edition := range allowed {
@@ -257,6 +260,10 @@ func (l *kindsLedger) balanceEvent(b *book, n int, allowed []int, t *tally) {
 		if missing < 0 || lacks+more < missing+extra {
 			best, missing, extra = want, lacks, more
 		}
+	}
+	if missing+extra > 0 && s.cut && l.mixed(b, n, allowed, got) {
+		t.mixed++
+		return
 	}
 	if missing > 0 {
 		t.lost++
@@ -267,6 +274,39 @@ func (l *kindsLedger) balanceEvent(b *book, n int, allowed []int, t *tally) {
 	if missing+extra > 0 {
 		t.problem("%s: event %d is at %q, and should be at %q (or at another edition's of %v)", b.name, n, got, best, allowed)
 	}
+}
+
+// mixed says whether an event is at each place as one of the editions has it: once, and not missing where all of them have it.
+func (l *kindsLedger) mixed(b *book, n int, allowed []int, got []string) bool {
+	might, editions := map[string]bool{}, map[string]int{} // marks; and how many editions have a place
+	for _, edition := range allowed {
+		for _, mark := range b.marks(l, n, edition) {
+			might[mark] = true
+			editions[placeOf(mark)]++
+		}
+	}
+	places := map[string]bool{}
+	for _, mark := range got {
+		if !might[mark] || places[placeOf(mark)] {
+			return false
+		}
+		places[placeOf(mark)] = true
+	}
+	for place, n := range editions {
+		if n == len(allowed) && !places[place] {
+			return false
+		}
+	}
+	return true
+}
+
+// placeOf is the port of a mark, and which piece of the event it is.
+func placeOf(mark string) string {
+	port, text, _ := strings.Cut(mark, " ")
+	if at := strings.LastIndexByte(text, '/'); at >= 0 {
+		return port + text[at:]
+	}
+	return port
 }
 
 // differ is how many marks of want are not in got, and how many of got are not in want.

@@ -22,6 +22,8 @@ type tally struct {
 	// in is how many events were sent; of them, duplicates and what is to be dead-lettered.
 	in, duplicates, dead    int
 	lost, doubled, disorder int
+	// mixed is how many events are in part by one edition of the settings and in part by another one, where that may be.
+	mixed int
 	// derived is how many events that correlate and analyze made were compared.
 	derived int
 	// refused is how often the publisher was told that the stream is full, repeated how often

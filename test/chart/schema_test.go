@@ -27,6 +27,8 @@ func TestRefusals(t *testing.T) {
 		"unknown credentials":          {[]string{"nats.credentialsSecret.type=Token"}, []string{"/nats/credentialsSecret/type", "'Creds', 'NKey', 'Password'"}},
 		"unverified TLS":               {[]string{"nats.tls.insecure=true"}, []string{"/nats/tls", "'insecure' not allowed"}},
 		"misspelt peer":                {[]string{"networkPolicy.metricsFrom[0].namespace=x"}, []string{"/networkPolicy/metricsFrom/0", "'namespace' not allowed"}},
+		"a host with a port":           {[]string{"console.hosts={console.example.com:443}"}, []string{"/console/hosts/0", "does not match pattern"}},
+		"a proxy by its name":          {[]string{"console.proxy.addresses={oauth2-proxy}"}, []string{"/console/proxy/addresses/0", "does not match pattern"}},
 		"tag with a space":             {[]string{"image.tag=a b"}, []string{"/image/tag", "does not match pattern"}},
 		"short digest":                 {[]string{"image.digest=sha256:abc"}, []string{"/image/digest", "does not match pattern"}},
 		"unknown pull policy":          {[]string{"image.pullPolicy=always"}, []string{"/image/pullPolicy", "'Always', 'IfNotPresent', 'Never'"}},

@@ -74,7 +74,7 @@ func (o *observer) responderAway(t *testing.T) {
 	harness.Eventually(t, soon, func() error { return o.says("BreakersClosed", "False", "BreakerOpen", "events wait in the overflow") })
 	o.run("kubectl", "delete", "stages.millrace.dev", "asking", "--wait=false")
 	harness.Eventually(t, soon, func() error {
-		return o.says("InputsDrained", "False", "EventsLeft", "ASKED_EVENTS", "events are left", "that wait in the overflow until the circuit breaker closes")
+		return o.says("InputsDrained", "False", "EventsLeft", "ASKED_EVENTS", "events are left", "wait in the overflow until the circuit breaker closes")
 	})
 	harness.Consistently(t, 5*time.Second, func() error { return o.says("InputsDrained", "False", "EventsLeft") })
 	leave = o.respond(t)

@@ -24,6 +24,7 @@ import (
 	"millrace.dev/millrace/test/harness"
 	"millrace.dev/millrace/test/harness/natsserver"
 	"millrace.dev/millrace/test/harness/pki"
+	"millrace.dev/millrace/test/harness/process"
 )
 
 // marker is in every secret of this test: where it shows, a secret leaked.
@@ -62,7 +63,7 @@ func newGeneration(t *testing.T) generation {
 		t.Fatal(err)
 	}
 	g := generation{ca: pki.KeyPair{Cert: ca.PEM}, server: server, passwords: map[string]string{}}
-	for _, user := range natsUsers() {
+	for _, user := range append(natsUsers(), "millrace-viewer", "millrace-editor") { // nobody looks here, but the server asks for their passwords
 		g.passwords[user] = marker + rand.Text()
 	}
 	return g
@@ -121,7 +122,11 @@ func TestSecured(t *testing.T) {
 	first, second := newGeneration(t), newGeneration(t)
 	dir := t.TempDir()
 	printed, err := exec.CommandContext(t.Context(), harness.BuildBinary(t, harness.BuildOptions{}),
-		"nats-permissions", "-f", "../../"+securedSample).Output()
+		"nats-permissions", "-f", "../../"+securedSample, "--console", "edit").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := process.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,6 +145,7 @@ func TestSecured(t *testing.T) {
 			"nats.tls.ca.kind=ConfigMap", "nats.tls.ca.name=nats-ca", "networkPolicy.enabled=true",
 			"collectors.kubernetes.enabled=true", "collectors.kubernetes.credentialsSecret.name=nats-collector",
 			"collectors.kubernetes.subject=default.secured.raw.kubernetes", "operator.watchNamespaces={default}", "admissionWebhook.enabled=false",
+			"console.enabled=true", "console.readOnly=false", "console.port=" + strconv.Itoa(port),
 		},
 	})
 	c.run("kubectl", "apply", "-f", filepath.Join(c.root, securedSample))
@@ -154,6 +160,7 @@ func TestSecured(t *testing.T) {
 		{"all credentials are replaced under load", func(t *testing.T, c *cluster) {
 			rotate(t, c, second, second.config(t, string(printed), dir))
 		}},
+		{"the console looks and replays", func(t *testing.T, c *cluster) { consoleLooksAndReplays(t, c, port) }},
 		{"nobody lacked a right", violations},
 		{"secrets are nowhere but in Secrets", leaks},
 	} {

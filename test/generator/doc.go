@@ -36,7 +36,7 @@
 //	                     backed off, and callers of its service get errors
 //	image-pull           a Deployment gets an image that does not exist
 //	config-crash-loop    a Deployment gets a configuration that its program refuses
-//	latency-spike        one series of latencies leaves its range for half a minute
+//	latency-spike        one series of latencies, with a sample each second, leaves its range for half a minute
 //	unschedulable        a Deployment is scaled beyond what the cluster's CPUs hold
 //
 // Everything else is a healthy cluster with the noise that healthy clusters have: a few

@@ -50,7 +50,7 @@ func (s *script) incidentSeries() []series {
 func (s *script) leak(p *pod, i int) series {
 	base, limit := p.of.memory, p.of.memoryLimit
 	killed := killTime(i)
-	return series{p.ref(), memoryMetric, "By", limit, func(second float64) float64 {
+	return series{about: p.ref(), name: memoryMetric, unit: "By", limit: limit, value: func(second float64) float64 {
 		level := base
 		switch {
 		case second >= killed:
@@ -68,6 +68,7 @@ func killTime(i int) float64 { return oomKills + 6*float64(i) }
 func (s *script) spike() series {
 	ledger := s.cluster.workload("ledger")
 	one := s.latency(ledger)
+	one.every = spikePeriod
 	usual := one.value
 	one.value = func(second float64) float64 {
 		if second >= spikeBegins && second < spikeEnds {

@@ -1,14 +1,18 @@
 package generator
 
 import (
+	"cmp"
 	"math"
 	"time"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 )
 
-// period is how often a series is sampled.
-const period = 10 * time.Second
+// period is how often a series is sampled, but the one with the spike: an anomaly shows in a series that has been known for some hundred values.
+const (
+	period      = 10 * time.Second
+	spikePeriod = time.Second
+)
 
 const (
 	memoryMetric  = "k8s.pod.memory.working_set"
@@ -21,7 +25,10 @@ type series struct {
 	name, unit string
 	limit      float64
 	value      func(second float64) float64
+	every      time.Duration // 0 = period
 }
+
+func (s *series) period() time.Duration { return cmp.Or(s.every, period) }
 
 // metrics adds samples, about budget of them. The series of incidents come first, then
 // latencies, then memory and CPU of as many pods as there is room for.
@@ -36,14 +43,15 @@ func (s *script) metrics(budget int) {
 	for _, p := range s.steadyInTurns() {
 		all = append(all, s.memory(p), s.cpu(p))
 	}
-	samples := int(Length / period)
 	for i, one := range all {
-		if (i+1)*samples > budget && i >= must {
+		every := one.period()
+		samples := int(Length / every)
+		if budget -= samples; budget < 0 && i >= must {
 			return
 		}
-		phase := s.r.Float64() * period.Seconds()
+		phase := s.r.Float64() * every.Seconds()
 		for n := range samples {
-			second := phase + float64(n)*period.Seconds()
+			second := phase + float64(n)*every.Seconds()
 			s.sample(s.at(second), one.about, one.name, one.unit, one.value(second), one.limit)
 		}
 	}
@@ -68,21 +76,21 @@ func (s *script) steadyInTurns() (pods []*pod) {
 }
 
 func (s *script) latency(w *workload) series {
-	return series{w.ref(), latencyMetric, "ms", 0, func(float64) float64 {
+	return series{about: w.ref(), name: latencyMetric, unit: "ms", value: func(float64) float64 {
 		return round(w.latency * (1 + 0.15*s.noise()))
 	}}
 }
 
 func (s *script) memory(p *pod) series {
 	base := p.of.memory * (1 + 0.1*s.noise())
-	return series{p.ref(), memoryMetric, "By", p.of.memoryLimit, func(float64) float64 {
+	return series{about: p.ref(), name: memoryMetric, unit: "By", limit: p.of.memoryLimit, value: func(float64) float64 {
 		return math.Round(base * (1 + 0.03*s.noise()))
 	}}
 }
 
 func (s *script) cpu(p *pod) series {
 	base := p.of.cpu * (1 + 0.1*s.noise())
-	return series{p.ref(), "k8s.pod.cpu.usage", "{cpu}", 0, func(float64) float64 {
+	return series{about: p.ref(), name: "k8s.pod.cpu.usage", unit: "{cpu}", value: func(float64) float64 {
 		return round(base * (1 + 0.25*s.noise()))
 	}}
 }

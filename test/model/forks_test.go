@@ -11,7 +11,7 @@ import (
 )
 
 var (
-	forkSeeds = flag.Uint64("fork-seeds", 6, "pipelines with a fork and a join to try")
+	forkSeeds = flag.Uint64("fork-seeds", 4, "pipelines with a fork and a join to try")
 	onlyFork  = flag.Uint64("fork", 0, "this one alone")
 )
 

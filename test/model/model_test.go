@@ -16,7 +16,7 @@ import (
 var (
 	seeds      = flag.Uint64("seeds", 200, "pipelines to try")
 	onlySeed   = flag.Uint64("seed", 0, "this one alone")
-	faultSeeds = flag.Uint64("fault-seeds", 2, "pipelines to run while workers and NATS are killed")
+	faultSeeds = flag.Uint64("fault-seeds", 1, "pipelines to run while workers and NATS are killed")
 	length     = flag.Int("events", 300, "lines of input of each")
 )
 

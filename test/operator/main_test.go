@@ -58,8 +58,10 @@ type world struct {
 	config *rest.Config
 	// webhookPort is where the operator answers the API server's questions.
 	webhookPort int
-	// metrics is the address of its metrics.
-	metrics string
+	// metrics is the address of its metrics, and console that of its console.
+	metrics, console string
+	// proxySecret is a file with the secret of the proxy that may name users.
+	proxySecret string
 	// writes are the writing requests of the operator, to Kubernetes and to NATS.
 	writes *recorder
 }
@@ -163,11 +165,17 @@ func startWorld(ctx context.Context) (w *world, stop func(), err error) {
 	if w.webhookPort, err = process.FreePort(); err != nil {
 		return nil, stop, err
 	}
-	port, err := process.FreePort()
-	if err != nil {
+	for _, address := range []*string{&w.metrics, &w.console} {
+		port, err := process.FreePort()
+		if err != nil {
+			return nil, stop, err
+		}
+		*address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	}
+	w.proxySecret = filepath.Join(w.plane.Dir(), "proxy-secret")
+	if err = os.WriteFile(w.proxySecret, []byte(proxySecret+"\n"), 0o600); err != nil {
 		return nil, stop, err
 	}
-	w.metrics = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	w.config, err = w.operatorConfig(ctx)
 	return w, stop, err
 }
@@ -189,6 +197,9 @@ func (w *world) runOperator(ctx context.Context, change func(*operator.Options))
 	options.ScaleDownWindow = scaleDownWindow
 	options.Webhook = operator.Webhook{
 		Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(w.webhookPort)), Service: "default/" + webhook, Configuration: webhook,
+	}
+	options.Console = operator.Console{
+		Address: w.console, Service: consoleService.String(), Hosts: []string{"console.example.com"}, ProxySecretFile: w.proxySecret,
 	}
 	options.SeveralInProcess = true
 	if change != nil {
@@ -220,6 +231,9 @@ func (w *world) operatorConfig(ctx context.Context) (*rest.Config, error) {
 		return nil, err
 	}
 	if err := w.installMetricsRights(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.installConsoleRights(ctx); err != nil {
 		return nil, err
 	}
 	config, err := w.plane.ServiceAccountConfig(ctx, operatorAccount.Namespace, operatorAccount.Name)

@@ -23,12 +23,6 @@ import (
 
 // installMetricsRights makes the objects of config/rbac/metrics_auth.yaml, and two ServiceAccounts: only scraper may get the metrics.
 func (w *world) installMetricsRights(ctx context.Context) error {
-	data, err := os.ReadFile(filepath.Join("..", "..", "config", "rbac", "metrics_auth.yaml"))
-	if err != nil {
-		return err
-	}
-	data = bytes.ReplaceAll(data, []byte("namespace: millrace\n"), []byte("namespace: "+operatorAccount.Namespace+"\n"))
-	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), 4096)
 	named := func(name string) metav1.ObjectMeta {
 		return metav1.ObjectMeta{Namespace: operatorAccount.Namespace, Name: name}
 	}
@@ -40,21 +34,37 @@ func (w *world) installMetricsRights(ctx context.Context) error {
 			Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: operatorAccount.Namespace, Name: "scraper"}},
 		},
 	}
-	for {
-		object := &unstructured.Unstructured{}
-		if err := decoder.Decode(object); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			return err
-		}
-		objects = append(objects, object)
+	installed, err := manifests("rbac", "metrics_auth.yaml")
+	if err != nil {
+		return err
 	}
+	objects = append(objects, installed...)
 	for _, object := range objects {
 		if err := w.client.Create(ctx, object); err != nil {
 			return fmt.Errorf("%s: %w", object.GetName(), err)
 		}
 	}
 	return nil
+}
+
+// manifests are the objects of a file of config, for the operator of the tests.
+func manifests(path ...string) ([]client.Object, error) {
+	data, err := os.ReadFile(filepath.Join(append([]string{"..", "..", "config"}, path...)...))
+	if err != nil {
+		return nil, err
+	}
+	data = bytes.ReplaceAll(data, []byte("namespace: millrace\n"), []byte("namespace: "+operatorAccount.Namespace+"\n"))
+	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), 4096)
+	var objects []client.Object
+	for {
+		object := &unstructured.Unstructured{}
+		if err := decoder.Decode(object); errors.Is(err, io.EOF) {
+			return objects, nil
+		} else if err != nil {
+			return nil, err
+		}
+		objects = append(objects, object)
+	}
 }
 
 // TestMetricsAreForWhoMayGetThem: the API server says who a token is, and what that may.

@@ -60,6 +60,9 @@ func streamConfig(s plan.Stream) jetstream.StreamConfig {
 		MaxAge:   s.MaxAge, MaxBytes: s.MaxBytes, Duplicates: s.DuplicateWindow,
 		AllowDirect: true, AllowAtomicPublish: true,
 	}
+	if s.Graph != "" {
+		c.Metadata = map[string]string{plan.MetadataGraph: s.Graph}
+	}
 	if t := s.Transform; t != (plan.Transform{}) {
 		c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: t.Source, Destination: t.Destination}
 	}

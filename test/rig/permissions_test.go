@@ -237,8 +237,14 @@ func TestPermissionsAreFew(t *testing.T) {
 // tryAs publishes or subscribes as the user of a stage, and tells whether the server denied it.
 func tryAs(t *testing.T, r *rig.Rig, stage, publish, subscribe string) bool {
 	t.Helper()
+	return deniedTo(t, r, userOf(stage), publish, subscribe)
+}
+
+// deniedTo says whether the server denies a user to publish, or to subscribe.
+func deniedTo(t *testing.T, r *rig.Rig, user, publish, subscribe string) bool {
+	t.Helper()
 	problems := make(chan error, 8)
-	conn, err := nats.Connect(r.URL(), nats.UserInfo(userOf(stage), rigtest.Password(userOf(stage))),
+	conn, err := nats.Connect(r.URL(), nats.UserInfo(user, rigtest.Password(user)),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { problems <- err }))
 	if err != nil {
 		t.Fatal(err)

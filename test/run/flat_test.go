@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestFlatSeriesStepByOne: four series are flat for 44 values. A step from 0 to 500 is an insight; one more replica (2 to 3), one
+// TestFlatSeriesStepByOne: four series are flat for 399 values. A step from 0 to 500 is an insight; one more replica (2 to 3), one
 // error (0 to 1) and 90 to 92 are not.
 func TestFlatSeriesStepByOne(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "insights.ndjson")

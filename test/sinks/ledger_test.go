@@ -26,7 +26,7 @@ import (
 
 var (
 	seeds     = flag.Int("seeds", 1, "how often each target is tried, with other faults each time")
-	backlog   = flag.Int("events", 150_000, "events of one trial")
+	backlog   = flag.Int("events", 40_000, "events of one trial")
 	maxFaults = flag.Int("faults", 8, "faults of one trial at most")
 	onlySeed  = flag.Uint64("seed", 0, "this seed alone")
 )

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/zeebo/xxh3"
@@ -16,23 +17,26 @@ import (
 )
 
 func (s *Suite) snapshots(t *testing.T, want []replay.Step) {
-	t.Run("a restored state is the same at every message", func(t *testing.T) { s.same(t, want, s.moving(t, s.start(t), s.Messages)) })
+	t.Run("a restored state is the same again and again", func(t *testing.T) { s.same(t, want, s.moving(t, s.start(t), s.Messages)) })
 	t.Run("a restored state knows what was recalled", func(t *testing.T) { s.recalled(t, want) })
 	t.Run("the same state makes the same snapshot", s.equalSnapshots)
 	t.Run("a damaged snapshot is refused", s.damaged)
 	t.Run("a snapshot of another config is refused", s.otherConfig)
 }
 
-// moving has another instance take each message: one that was restored after the message before.
+// moves is how often an instance moves in one list of messages, at most.
+const moves = 250
+
+// moving has another instance take each message, or each few of a long list: one that was restored after those before.
 func (s *Suite) moving(t *testing.T, in *replay.Instance, messages []replay.Message) (steps []replay.Step) {
 	t.Helper()
-	for i := range messages {
+	for few := range slices.Chunk(messages, 1+len(messages)/moves) {
 		before := in.Stage
 		in.Move(s.instance(t))
 		if err := before.Shutdown(t.Context()); err != nil {
 			t.Error(err)
 		}
-		steps = append(steps, in.Run(messages[i:i+1])...)
+		steps = append(steps, in.Run(few)...)
 	}
 	return steps
 }

@@ -73,7 +73,11 @@ func (s *Suite) complete(t *testing.T) {
 	}
 	s.Config.Pipeline = config.PipelineRef{Namespace: "default", Name: "p"}
 	if s.Messages == nil {
-		s.Messages = append(replay.Story(t, story, 30*time.Second), oddities()...)
+		s.Messages = replay.Story(t, story, 30*time.Second)
+		if s.Requester != nil { // somebody is asked about every event, again and again
+			s.Messages = s.Messages[:len(s.Messages)/4]
+		}
+		s.Messages = append(s.Messages, oddities()...)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"math"
 	"time"
 
+	"millrace.dev/millrace/workers/analyze/novelty"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
@@ -15,6 +16,8 @@ import (
 type analyzer struct {
 	settings
 	store    *store
+	clock    novelty.Clock // the event time of all series
+	swept    int64         // its newest time when silence was looked for last
 	results  results
 	line     line // of the series that is tested for a trend
 	insights insights
@@ -26,7 +29,7 @@ type analyzer struct {
 func newAnalyzer(s stage.Settings, set settings) *analyzer {
 	source := fmt.Sprintf("/pipelines/%s/stages/%s", s.Config.Pipeline, s.Config.Stage)
 	return &analyzer{
-		settings: set, store: newStore(s.Share(set.maxSeries), s.Metrics),
+		settings: set, store: newStore(set, s.Share(set.maxSeries), s.Metrics),
 		results:  results{source: source, pipeline: s.Config.Pipeline.String()},
 		insights: newInsights(source, s.Config.Pipeline.String(), set, s.Share(maxEpisodes), s.Metrics),
 		kept:     format(set, source, s.Lanes),
@@ -47,14 +50,12 @@ func (a *analyzer) Reload(c *config.StageConfig) (stage.Stage, error) {
 		return nil, err
 	}
 	next := *a
-	next.threshold, next.minPoints, next.insights.threshold = set.threshold, set.minPoints, set.threshold
+	next.threshold, next.minPoints, next.insights.threshold = set.threshold, set.minPoints, set.tells()
 	return &next, nil
 }
 
-// rebuildAnomaly is how much input makes a detector again: 30 values, which is the default
-// warm-up, of a series with one a minute. More than that changes little
-// (TestRebuiltDetector): a detector learns from its last 50 values, and from the range and
-// the tails of all before, of which no horizon would hold enough.
+// rebuildAnomaly is how much input makes a detector again where there is no snapshot. A detector remembers all values of its series, of which no
+// horizon would hold enough: a rebuilt one is young (TestTakeovers).
 const rebuildAnomaly = 30 * time.Minute
 
 // Horizon is as far back as the points of a trend reach, twice: the trend that was told last
@@ -69,9 +70,9 @@ func (a *analyzer) Horizon() (horizon time.Duration) {
 	return horizon
 }
 
-// maxValue bounds the values that are looked at: squares of larger ones overflow. No
+// maxValue bounds the values that are looked at: larger ones have no form in 32 bits, in which points and pairs are kept. No
 // number, NaN, is not below it either.
-const maxValue = 1e150
+const maxValue = 1e37
 
 // Attributes that an event that passes is given: the score of its value and what was expected, and the direction of the trend that begins with it.
 const (
@@ -91,17 +92,15 @@ func (a *analyzer) Process(_ context.Context, b *stage.Batch) error {
 		if !ok || m.Name == "" || !(math.Abs(m.Value) < maxValue) {
 			continue
 		}
-		s, l := a.store.of(e, m.Name, b.Now.UnixNano())
+		s, l := a.store.of(e, m.Name, b.Now.UnixNano(), happened(b, e))
 		var over time.Duration
-		unit := 0.0
 		if m.Kind == kindCounter { // its sum rises for ever, and its resets are no news
 			if m.Value, over, ok = s.counter.rate(m.Value, e.Time); !ok {
 				continue
 			}
-			unit = s.counter.unit(over)
 		}
 		if a.anomaly {
-			a.score(b, i, m, s, l, unit)
+			a.score(b, i, m, s, l)
 		}
 		// A rate over more than the window is of no time in it, and a rebuilt instance may not know it.
 		if a.trend && e.Time > 0 && over <= maxPoints*a.span {
@@ -126,21 +125,6 @@ func (a *analyzer) Flush(_ context.Context, now time.Time, final bool, b *stage.
 	b.Now = now
 	a.insights.flush(b, final)
 	return nil
-}
-
-func (a *analyzer) score(b *stage.Batch, i int, m event.Metric, s *series, l labels, unit float64) {
-	e := &b.Events[i]
-	score, expected, ok := s.detector.add(m.Value, unit, a.warmup)
-	if !ok || !s.detector.news(score, a.threshold, happened(b, e)) {
-		return
-	}
-	found := a.results.anomaly(b, e, m, l.clone(), s.detector.n, score, expected)
-	b.Produce(i, stage.Out, found)
-	a.insights.anomaly(b, e, found)
-	if a.passes {
-		e.AddAttribute(attributeScore, event.DoubleValue(score))
-		e.AddAttribute(attributeExpected, event.DoubleValue(expected))
-	}
 }
 
 // follow tells a trend when it begins or turns round, and that the limit of a series that rises has come near. The
@@ -200,6 +184,7 @@ func (a *analyzer) follow(b *stage.Batch, i int, m event.Metric, s *series, l la
 		}
 	}
 	if nears {
-		a.insights.limit(b, limit, e, m, found, left)
+		ago := (float64(happened(b, e))/float64(a.span)*parts - float64(s.points.last)) / parts
+		a.insights.limit(b, limit, e, m, found, left, a.line.forecast(m.Value+left, &r).within(ago, a.span))
 	}
 }

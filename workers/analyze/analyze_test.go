@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/testing/protocmp"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/test/stagetest"
@@ -108,40 +110,49 @@ func seriesOf(pod, metric string, values []float64) []*eventv1.Event {
 	return events
 }
 
-func TestAnomaly(t *testing.T) {
-	spike := noise(600, 100)
-	spike[500] = 200
-	level := noise(600, 100)
-	for i := 500; i < len(level); i++ {
-		level[i] += 60
+// planted is a series of n values with noise of one around a level, changed by plant.
+func planted(n int, level float64, plant func(i int, v float64) float64) []float64 {
+	values := noise(n, level)
+	for i, v := range values {
+		values[i] = plant(i, v)
 	}
-	flat := make([]float64, 200)
+	return values
+}
+
+// TestAnomaly: what the stage tells of whole series; how well it does so is tested in package novelty.
+func TestAnomaly(t *testing.T) {
+	const n, at = 3000, 2500
+	flat := make([]float64, n)
 	for i := range flat {
 		flat[i] = 42
 	}
-	jump := append(append([]float64{}, flat...), 60)
-	byOne := append(append([]float64{}, flat...), 43)        // the smallest step of whole numbers
-	step := append(append([]float64{}, flat...), 42.1, 42.1) // by a quarter of a percent
-	wave := make([]float64, 2000)
-	for i := range wave {
-		wave[i] = 100 + 20*math.Sin(float64(i)/30)
-	}
+	jump := append(slices.Clone(flat), 60)
+	slight := append(slices.Clone(flat), 42.001)
 	for name, tc := range map[string]struct {
 		values []float64
-		at     []int // the values that are anomalies
+		want   []int // the values that are anomalies
 	}{
-		"noise":          {noise(5000, 100), nil},
-		"spike":          {spike, []int{500}},
-		"level shift":    {level, []int{500}},
-		"flat":           {flat, nil},
-		"flat then jump": {jump, []int{200}},
-		"flat then step": {step, nil},
-		"flat then one":  {byOne, nil},
-		"wave":           {wave, nil},
-		"short":          {[]float64{1, 1000, 1, -1000}, nil},
+		"noise": {noise(n, 100), nil},
+		"spike": {planted(n, 100, func(i int, v float64) float64 {
+			if i == at {
+				return 200
+			}
+			return v
+		}), []int{at}},
+		"level shift": {planted(n, 100, func(i int, v float64) float64 {
+			if i >= at {
+				return v + 60
+			}
+			return v
+		}), []int{at}},
+		"flat":             {flat, nil},
+		"flat, then jump":  {jump, []int{n}},
+		"flat, then as is": {slight, nil}, // less than a cell of the grid
+		"wave":             {planted(n, 100, func(i int, _ float64) float64 { return 100 + 20*math.Sin(float64(i)/30) }), nil},
+		"young":            {planted(150, 100, func(i int, v float64) float64 { return v * math.Pow(-1000, float64(i%2)) }), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tc.at, anomaliesAt(t, 30, tc.values)); diff != "" {
+			if diff := cmp.Diff(tc.want, anomaliesAt(t, tc.values)); diff != "" {
 				t.Errorf("anomalies at (-want +got):\n%s", diff)
 			}
 		})
@@ -149,9 +160,9 @@ func TestAnomaly(t *testing.T) {
 }
 
 // anomaliesAt are the values of a series that are told.
-func anomaliesAt(t *testing.T, warmup int, values []float64) (at []int) {
+func anomaliesAt(t *testing.T, values []float64) (at []int) {
 	t.Helper()
-	s := newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: 6, Warmup: warmup}})
+	s := newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: new(6.0)}})
 	for _, e := range process(t, s, seriesOf("a", "m", values))[TypeAnomaly] {
 		var i int
 		if _, err := fmt.Sscanf(e.GetAnomaly().GetEventId(), "a-m-%d", &i); err != nil {
@@ -162,14 +173,101 @@ func anomaliesAt(t *testing.T, warmup int, values []float64) (at []int) {
 	return at
 }
 
-// TestAnomalyBehindAnother: once the quiet is over, an anomaly is told however large the one before was.
+// TestEveryScore: with a threshold of 0 each value has a result with its score, and people are told what they are told by default.
+func TestEveryScore(t *testing.T) {
+	const n = 900
+	values := planted(n, 100, func(i int, v float64) float64 {
+		if i == n-1 {
+			return 1000
+		}
+		return v
+	})
+	all := process(t, newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: new(0.0)}}), seriesOf("a", "m", values))
+	want := process(t, newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{}}), seriesOf("a", "m", values))
+	if len(all[TypeAnomaly]) != n {
+		t.Fatalf("%d results of %d values", len(all[TypeAnomaly]), n)
+	}
+	if diff := cmp.Diff(want[TypeInsight], all[TypeInsight], protocmp.Transform()); diff != "" || len(want[TypeInsight]) != 1 {
+		t.Errorf("%d insights; with all scores (-want +got):\n%s", len(want[TypeInsight]), diff)
+	}
+	var warned []*eventv1.Event
+	scores := 0
+	for i, e := range all[TypeAnomaly] {
+		a := e.GetAnomaly()
+		if a.GetValue() != values[i] || a.GetObservations() != uint64(i+1) || a.GetScore() < 0 || a.GetScore() > 16 {
+			t.Errorf("value %d, %g: %v", i, values[i], a)
+		}
+		if a.GetScore() > 0 {
+			scores++
+		}
+		attribute := e.GetAttributes()[len(e.GetAttributes())-1]
+		if attribute.GetKey() != AttributeScore || attribute.GetDoubleValue() != a.GetScore() {
+			t.Errorf("value %d: attribute %v, score %g", i, attribute, a.GetScore())
+		}
+		if e.GetSeverityNumber() == event.SeverityWarn {
+			warned = append(warned, e)
+		}
+	}
+	if diff := cmp.Diff(want[TypeAnomaly], warned, protocmp.Transform()); diff != "" {
+		t.Errorf("anomalies (-want +got):\n%s", diff)
+	}
+	if scores < 50 {
+		t.Errorf("%d values have a score above 0", scores)
+	}
+}
+
+// TestFindingsExplainThemselves: value, expectation, number of values, and the pair that is new.
+func TestFindingsExplainThemselves(t *testing.T) {
+	wave := make([]float64, 4000)
+	for i := range wave {
+		wave[i] = 100 + 20*math.Sin(float64(i)/10) + float64(i%3)/10
+	}
+	dip := slices.Clone(wave) // it stands still where it has always moved
+	for i := 3000; i < 3020; i++ {
+		dip[i] = 100
+	}
+	spike := slices.Clone(wave)
+	spike[3000] = 500
+	frozen := slices.Clone(wave)
+	for i := 3000; i < len(frozen); i++ {
+		frozen[i] = frozen[2999]
+	}
+	for name, tc := range map[string]struct {
+		values    []float64
+		threshold float64
+		kind      string
+		body      string // the end of it
+	}{
+		"in range": {dip, 1, kindNovelty, `is 100, expected about \d+(\.\d+)? \(score \d+\.\d, new beside the value \d+ before\)$`},
+		"far":      {spike, 5, kindNovelty, `is 500, expected about \d+(\.\d+)? \(score \d+\.\d, far outside of 3000 values before\)$`},
+		"frozen":   {frozen, 5, kindFlatline, `has been exactly \d+(\.\d+)? for 100 values, before it never for more than 1 \(score 16\.0\)$`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			made := process(t, newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: &tc.threshold}}), seriesOf("a", "m", tc.values))[TypeAnomaly]
+			i := slices.IndexFunc(made, func(e *eventv1.Event) bool {
+				return e.GetAnomaly().GetKind() == tc.kind && e.GetAnomaly().GetObservations() > 3000
+			})
+			if i < 0 {
+				t.Fatalf("no %s in %v", tc.kind, made)
+			}
+			if body := made[i].GetBody(); !regexp.MustCompile("^m of pod shop/a " + tc.body).MatchString(body) {
+				t.Errorf("body %q, want %s", body, tc.body)
+			}
+			if a := made[i].GetAnomaly(); tc.kind == kindNovelty && (a.GetLag() == 0 || a.GetScale() == "" || a.GetObservations() < 3001) {
+				t.Errorf("the result does not say what is new: %v", a)
+			}
+		})
+	}
+}
+
+// TestAnomalyBehindAnother: once the quiet is over, an anomaly is told however large the one before was, as long as it is not small beside it.
 func TestAnomalyBehindAnother(t *testing.T) {
-	for _, before := range []float64{200, 1e6, 1e12} {
-		for _, after := range []int{181, 200, 300, 900} {
-			values := noise(2000, 100)
-			values[500], values[500+after] = before, 200
-			if diff := cmp.Diff([]int{500, 500 + after}, anomaliesAt(t, 30, values)); diff != "" {
-				t.Errorf("200 behind %g: anomalies at (-want +got):\n%s", before, diff)
+	for _, before := range []float64{200, 1000} {
+		for _, after := range []int{301, 400, 900} {
+			values := noise(10_000, 100)
+			values[8000], values[8000+after] = before, 3000
+			if at := anomaliesAt(t, values); !slices.Contains(at, 8000) || !slices.Contains(at, 8000+after) {
+				t.Errorf("3000, %d values behind %g: anomalies at %v", after, before, at)
 			}
 		}
 	}
@@ -177,37 +275,161 @@ func TestAnomalyBehindAnother(t *testing.T) {
 
 // TestLevelIsLearned: a series that changed for good is the norm before it may be told again, however far it went.
 func TestLevelIsLearned(t *testing.T) {
-	for name, before := range map[string][]float64{"noise": noise(500, 100), "nothing": make([]float64, 500)} {
-		for _, to := range []float64{160, 1e4, 1e9} {
+	for name, before := range map[string][]float64{"noise": noise(1000, 100), "nothing": make([]float64, 1000)} {
+		for _, to := range []float64{160, 1e4} {
 			values := append(slices.Clone(before), noise(1500, 100+to)...)
-			if diff := cmp.Diff([]int{500}, anomaliesAt(t, 30, values)); diff != "" {
+			if diff := cmp.Diff([]int{1000}, anomaliesAt(t, values)); diff != "" {
 				t.Errorf("from %s to %g: anomalies at (-want +got):\n%s", name, to, diff)
 			}
 		}
 	}
 }
 
-// TestFirstDeviationIsNotTheNorm: however far the first value that a tail learns is out, later ones are seen.
-func TestFirstDeviationIsNotTheNorm(t *testing.T) {
-	for _, warmup := range []int{2, 3, 4, 5, 10, 30} {
-		values := noise(6000, 0)
-		values[1000], values[5000] = 100, 100
-		at := slices.DeleteFunc(anomaliesAt(t, warmup, values), func(i int) bool { return i < 100 }) // while it is young
-		if diff := cmp.Diff([]int{1000, 5000}, at); diff != "" {
-			t.Errorf("warmup %d: anomalies at (-want +got):\n%s", warmup, diff)
+// TestSilence: a series that ends while others go on is told once, with the time of the others, and again when it has come back and ended anew.
+func TestSilence(t *testing.T) {
+	at := func(kind string, last int) (bodies []string, insights int) {
+		s := newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{}})
+		for i := range 900 {
+			b := stagetest.Batch(t, value(i, "stays", "m", float64(i%5)))
+			if i < last {
+				e := value(i, "a", "m", float64(i%7))
+				e.Entity.Kind = kind
+				e.Attributes = []*eventv1.KeyValue{stringOf("device", "sda")}
+				b = stagetest.Batch(t, e, value(i, "stays", "m", float64(i%5)))
+			}
+			b.Now = every10s(i)
+			if err := s.Process(t.Context(), b); err != nil {
+				t.Fatal(err)
+			}
+			made := flushed(t, s, every10s(i))
+			for _, p := range b.Produced() {
+				made = append(made, p.Event)
+			}
+			for _, e := range made {
+				if e.GetAnomaly() != nil {
+					bodies = append(bodies, e.GetBody())
+					if got := time.Unix(0, int64(e.GetTimeUnixNano())); !got.Equal(every10s(i)) || e.GetAnomaly().GetKind() != kindMissing ||
+						e.GetEntity().GetName() != "a" || e.GetSource() == "" || e.GetPartitionKey() == "" {
+						t.Errorf("message %d: %v", i, e)
+					}
+				} else if e.GetInsight().GetRevision() == 1 {
+					insights++
+				}
+			}
+		}
+		return bodies, insights
+	}
+	for kind, wantInsights := range map[string]int{"Node": 1, "Pod": 0} {
+		bodies, insights := at(kind, 500)
+		want := []string{"m of " + strings.ToLower(kind) + " shop/a{device=sda} has had no value for 1m0s, before it had one every 10s; the last one, 2, is of 13:23:10 (score 16.0)"}
+		if diff := cmp.Diff(want, bodies); diff != "" || insights != wantInsights {
+			t.Errorf("%s: %d insights, want %d; (-want +got):\n%s", kind, insights, wantInsights, diff)
 		}
 	}
-	for first := 13; first < 18; first++ {
-		values := make([]float64, 10_000)
-		values[first] = 5
-		for i := 30; i < len(values); i += 3 {
-			values[i] = 5
+	if bodies, _ := at("Node", 900); len(bodies) != 0 {
+		t.Errorf("a series that goes on: %q", bodies)
+	}
+}
+
+// TestSilenceOfMany: series that fall silent together have lost who brings them, and one whose family goes on has ended. Both are results, and no insights.
+func TestSilenceOfMany(t *testing.T) {
+	device := func(e *eventv1.Event, name string) *eventv1.Event {
+		e.Attributes = []*eventv1.KeyValue{stringOf("device", name)}
+		return e
+	}
+	for name, ending := range map[string]func(i int) []*eventv1.Event{
+		"a collector stops": func(i int) (all []*eventv1.Event) {
+			for n := range 20 {
+				e := value(i, fmt.Sprint("node-", n), "m", float64(i%7))
+				e.Entity.Kind = "Node"
+				all = append(all, e)
+			}
+			return all
+		},
+		"one of three devices": func(i int) (all []*eventv1.Event) {
+			e := value(i, "a", "m", float64(i%7))
+			e.Entity.Kind = "Node"
+			return []*eventv1.Event{device(e, "sda")}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{}})
+			results := 0
+			for i := range 900 {
+				other := value(i, "a", "m", float64(i%5))
+				other.Entity.Kind = "Node"
+				events := []*eventv1.Event{device(other, "sdb")}
+				if i < 500 {
+					events = append(events, ending(i)...)
+				}
+				b := stagetest.Batch(t, events...)
+				b.Now = every10s(i)
+				if err := s.Process(t.Context(), b); err != nil {
+					t.Fatal(err)
+				}
+				made := flushed(t, s, every10s(i))
+				for _, p := range b.Produced() {
+					made = append(made, p.Event)
+				}
+				for _, e := range made {
+					if e.GetAnomaly() == nil {
+						t.Fatalf("message %d: %v", i, e)
+					}
+					if results++; e.GetSeverityNumber() != event.SeverityInfo {
+						t.Errorf("message %d: %s has severity %d", i, e.GetBody(), e.GetSeverityNumber())
+					}
+				}
+			}
+			if want := len(ending(0)); results != want {
+				t.Errorf("%d results, want %d", results, want)
+			}
+		})
+	}
+}
+
+// TestSmallSteps: one more replica is a result and no insight, also where the series stood elsewhere before.
+func TestSmallSteps(t *testing.T) {
+	var events []*eventv1.Event
+	for i := range 6000 {
+		v := 4.0
+		switch {
+		case i < 500:
+			v = 3
+		case i >= 5500:
+			v = 5
 		}
-		values[5000], values[9000] = 5e4, 5e7
-		at := slices.DeleteFunc(anomaliesAt(t, 30, values), func(i int) bool { return i < 100 })
-		if diff := cmp.Diff([]int{5000, 9000}, at); diff != "" {
-			t.Errorf("zeros before value %d: anomalies at (-want +got):\n%s", first, diff)
-		}
+		events = append(events, value(i, "a", "replicas", v))
+	}
+	if out := process(t, newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{}}), events); len(out[TypeAnomaly]) == 0 || len(out[TypeInsight]) != 0 {
+		t.Errorf("%d results and %d insights, want some and none: %v", len(out[TypeAnomaly]), len(out[TypeInsight]), out[TypeInsight])
+	}
+}
+
+// TestChosenAttributes: seriesBy says what tells series apart, however many values that has; nothing else does.
+func TestChosenAttributes(t *testing.T) {
+	for name, tc := range map[string]struct {
+		by   []string
+		want int
+	}{
+		"one":             {[]string{"path"}, 300},
+		"of the resource": {[]string{"zone"}, 2},
+		"both":            {[]string{"zone", "path"}, 300},
+		"nobody has it":   {[]string{"other"}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{SeriesBy: tc.by}, MaxSeries: 1000}).(*analyzer)
+			var events []*eventv1.Event
+			for i := range 600 {
+				e := value(i, "a", "m", 1)
+				e.Attributes = []*eventv1.KeyValue{stringOf("path", fmt.Sprint("/", i%300)), stringOf("device", fmt.Sprint(i%3))}
+				e.Resource = []*eventv1.KeyValue{stringOf("zone", fmt.Sprint(i%2))}
+				events = append(events, e)
+			}
+			process(t, s, events)
+			if n := s.store.lru.Len(); n != tc.want {
+				t.Errorf("%d series, want %d", n, tc.want)
+			}
+		})
 	}
 }
 
@@ -272,9 +494,9 @@ func TestTrendBehindABreak(t *testing.T) {
 
 // TestCounter: what is looked at of a counter is how fast it grows.
 func TestCounter(t *testing.T) {
-	steady := noise(300, 100)
+	steady := noise(900, 100)
 	burst := slices.Clone(steady)
-	burst[200] = 1000
+	burst[700] = 1000
 	faster := slices.Clone(steady)
 	for i := range faster {
 		faster[i] += float64(i)
@@ -287,24 +509,24 @@ func TestCounter(t *testing.T) {
 		anomaly, trends []string
 	}{
 		"steady": {grows: steady},
-		"reset":  {grows: steady, reset: 200},
-		"burst":  {grows: burst, anomaly: []string{"m of pod shop/a is 100 By/s, expected about 9.989 By/s (score 16.0)"}},
+		"reset":  {grows: steady, reset: 700},
+		"burst":  {grows: burst, anomaly: []string{"m of pod shop/a is 100 By/s, expected about 9.993 By/s (score 9.2, far outside of 699 values before)"}},
 		"faster": {grows: faster, trends: []string{"m of pod shop/a is rising by 0.634 By/s a minute"}},
 		"without times": {
 			grows: burst, change: func(_ int, e *eventv1.Event) { e.TimeUnixNano = 0 },
-			anomaly: []string{"m of pod shop/a is 1000 By, expected about 99.89 By (score 16.0)"},
+			anomaly: []string{"m of pod shop/a is 1000 By, expected about 99.93 By (score 9.2, far outside of 699 values before)"},
 		},
 		"one time is missing": {grows: steady, change: func(i int, e *eventv1.Event) {
-			if i == 200 {
+			if i == 700 {
 				e.TimeUnixNano = 0
 			}
 		}},
-		"out of order": {grows: steady, late: 200},
+		"out of order": {grows: steady, late: 700},
 		"once an hour": {
 			grows: burst, change: func(i int, e *eventv1.Event) {
 				e.TimeUnixNano = uint64(start.Add(time.Duration(i) * time.Hour).UnixNano())
 			},
-			anomaly: []string{"m of pod shop/a is 0.2778 By/s, expected about 0.02775 By/s (score 16.0)"},
+			anomaly: []string{"m of pod shop/a is 0.2778 By/s, expected about 0.02776 By/s (score 9.2, far outside of 699 values before)"},
 		},
 		"limit": {grows: faster, trends: []string{"m of pod shop/a is rising by 0.634 By/s a minute"}, change: func(_ int, e *eventv1.Event) {
 			e.Attributes = []*eventv1.KeyValue{{Key: LimitAttribute, Value: &eventv1.KeyValue_DoubleValue{DoubleValue: 50}}}
@@ -458,19 +680,29 @@ func TestMemoryPerSeries(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
-	for name, metric := range map[string]string{"usual names": "k8s.pod.memory.working_set", "long names": strings.Repeat("m", 10_000)} {
+	usual := "k8s.pod.memory.working_set"
+	for name, tc := range map[string]struct {
+		metric         string
+		anomaly, trend bool
+		most           float64
+	}{
+		"anomalies":  {usual, true, false, 1.75 * 1024},
+		"trends":     {usual, false, true, 1024},
+		"both":       {usual, true, true, 2.25 * 1024},
+		"long names": {strings.Repeat("m", 10_000), true, true, 2.25 * 1024},
+	} {
 		t.Run(name, func(t *testing.T) {
 			const n = 20_000
 			before := heap()
-			st := newStore(n, nil)
+			st := newStore(settings{anomaly: tc.anomaly, trend: tc.trend}, n, nil)
 			for i := range n {
 				e := &event.Event{Entity: event.EntityRef{Kind: "Pod", Namespace: "shop", Name: fmt.Sprintf("checkout-6d4cf56db6-%05d", i)}}
-				st.of(e, metric, 0)
+				st.of(e, tc.metric, 0, 0)
 			}
 			per := float64(heap()-before) / n
 			runtime.KeepAlive(st)
-			if per > 1024 {
-				t.Errorf("a series takes %.0f bytes, documented is 1 KiB", per)
+			if per > tc.most {
+				t.Errorf("a series takes %.0f bytes, documented are %.0f", per, tc.most)
 			}
 			t.Logf("%.0f bytes per series", per)
 		})
@@ -493,9 +725,9 @@ func TestTrendToLimitIsAnInsight(t *testing.T) {
 		limit float64
 		want  []string // about when the insight says that the limit is reached
 	}{
-		"near when the trend begins": {100, 150, []string{"10m45s to 22m0s"}},
-		"two hours away then":        {720, 100 + 0.5*750, []string{"57m"}},
-		"five hours away then":       {1800, 100 + 0.5*1830, []string{"58m"}},
+		"near when the trend begins": {100, 150, []string{"13m"}},
+		"two hours away then":        {720, 100 + 0.5*750, []string{"1h0m0s (90 %: "}},
+		"five hours away then":       {1800, 100 + 0.5*1830, []string{"58m0s (90 %: "}},
 		"never near":                 {200, 1000, nil},
 		"passed":                     {100, 50, nil},
 		"no number":                  {100, math.NaN(), nil},
@@ -515,6 +747,9 @@ func TestTrendToLimitIsAnInsight(t *testing.T) {
 					!strings.Contains(in.GetSummary(), "is reached in "+tc.want[i]) {
 					t.Errorf("got %v", in)
 				}
+				if a := e.GetAttributes(); len(a) < 2 || a[0].GetKey() != attributeLimit || math.Abs(a[0].GetDoubleValue()-tc.limit) > 1e-9 || a[1].GetKey() != attributeMiddle {
+					t.Errorf("got attributes %v", a)
+				}
 			}
 		})
 	}
@@ -523,10 +758,10 @@ func TestTrendToLimitIsAnInsight(t *testing.T) {
 func TestAnomaliesOfOneWorkloadAreOneInsight(t *testing.T) {
 	s := newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{}})
 	var events []*eventv1.Event
-	for i, v := range noise(400, 100) {
+	for i, v := range noise(800, 100) {
 		for _, pod := range []string{"a", "b", "c", "d"} {
 			x := v
-			if i == 399 {
+			if i == 799 {
 				x = 1000
 			}
 			e := value(i, pod, "latency", x)
@@ -605,10 +840,10 @@ func TestEpisodesEnd(t *testing.T) {
 
 // TestStrongestAnomalyIsAnInsight: also where the threshold leaves no score that is strong above it.
 func TestStrongestAnomalyIsAnInsight(t *testing.T) {
-	for _, threshold := range []float64{6, 13, 14, maxScore} {
-		values := noise(201, 100)
-		values[200] = 1e6
-		out := process(t, newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: threshold}}), seriesOf("a", "m", values))
+	for _, threshold := range []float64{6, 13, 14, 16} {
+		values := make([]float64, 2001)
+		values[2000] = 1e6
+		out := process(t, newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: &threshold}}), seriesOf("a", "m", values))
 		if len(out[TypeAnomaly]) != 1 || len(out[TypeInsight]) != 1 {
 			t.Errorf("threshold %g: %d anomalies and %d insights, want 1 and 1", threshold, len(out[TypeAnomaly]), len(out[TypeInsight]))
 		}
@@ -619,12 +854,12 @@ func TestStrongestAnomalyIsAnInsight(t *testing.T) {
 func TestClustersAreApart(t *testing.T) {
 	s := newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{}})
 	var events []*eventv1.Event
-	for i, v := range noise(300, 100) {
+	for i, v := range noise(600, 100) {
 		for n, cluster := range []string{"eu", "us", ""} {
 			e := value(i, "a", "m", v+1000*float64(n))
 			e.Entity.Cluster = cluster
 			e.Related = []*eventv1.EntityRef{{Kind: "Deployment", Namespace: "shop", Name: "checkout", Role: "workload"}}
-			if i == 200 {
+			if i == 500 {
 				e.GetMetric().Value = 1e6
 			}
 			events = append(events, e)
@@ -701,8 +936,12 @@ func TestConfigRefused(t *testing.T) {
 		config config.Analyze
 		want   string
 	}{
-		"threshold": {config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: 17}}, "analyze.anomaly.threshold: is 17, must be between 0 and 16"},
-		"warmup":    {config.Analyze{Anomaly: &config.AnalyzeAnomaly{Warmup: 1}}, "analyze.anomaly.warmup: is 1, at least 2"},
+		"threshold": {config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: new(17.0)}}, "analyze.anomaly.threshold: is 17, must be between 0 and 16"},
+		"below 0":   {config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: new(-1.0)}}, "analyze.anomaly.threshold: is -1, must be between 0 and 16"},
+		"no number": {config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: new(math.NaN())}}, "analyze.anomaly.threshold: is NaN, must be between 0 and 16"},
+		"key twice": {config.Analyze{Anomaly: &config.AnalyzeAnomaly{SeriesBy: []string{"a", "b", "a"}}}, `analyze.anomaly.seriesBy[2]: "a" is there twice`},
+		"no key":    {config.Analyze{Anomaly: &config.AnalyzeAnomaly{SeriesBy: []string{""}}}, "analyze.anomaly.seriesBy[0]: has 0 bytes, must have 1 to 64"},
+		"keys":      {config.Analyze{Anomaly: &config.AnalyzeAnomaly{SeriesBy: strings.Split("abcdefghi", "")}}, "analyze.anomaly.seriesBy: has 9 attributes, at most 8"},
 		"window":    {config.Analyze{Trend: &config.AnalyzeTrend{Window: 1}}, "analyze.trend.window: is 1ns, at least 1s"},
 		"points":    {config.Analyze{Trend: &config.AnalyzeTrend{MinPoints: 65}}, "analyze.trend.minPoints: is 65, must be between 4 and 64"},
 	} {

@@ -2,195 +2,215 @@ package analyze
 
 import (
 	"math"
+	"strings"
 	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/analyze/novelty"
+	"millrace.dev/millrace/workers/event"
+	"millrace.dev/millrace/workers/stage"
 )
 
-// maxScore caps scores: below 10^-16 a tail estimated from some hundred values means nothing.
-const maxScore = 16
-
-const (
-	levelWeight = 0.02 // weight of a value in the mean, about 50 values
-	tailLevel   = 0.98 // the quantile above which a channel's tail begins
-	clip        = 16   // parts of a tail's excess; with 8, series that are mostly 0 or go between two levels are told more often
-	settling    = 3    // values without which a variance says nothing
-)
-
-// detector scores the values of one series. The zero value is ready.
-type detector struct {
-	n         uint64
-	mean      moving // the level
-	step      moving // the size of steps
-	last      float64
-	low, high float64
-
-	level, jump, novelty tail
-
-	moving     float64 // the share of values that differ from the one before, of late
-	fractional bool    // not all values are whole numbers
-
-	told     bool
-	toldAt   int64  // Unix nanoseconds
-	toldN    uint64 // how many values there were
-	lastPeak float64
+// anomalies is what is remembered of one series to find what is unusual in it: 1,408 bytes, of which memory is given out (TestMemoryPerSeries).
+type anomalies struct {
+	novelty.Detector
+	novelty.Alarm
+	flat   novelty.Flat
+	rhythm novelty.Rhythm
+	mean   float64 // exponentially weighted: what people are told was expected
 }
 
-// A series that stands still has shown no scale. These parts of its level are the floor of the scale then, and
-// where all of its values move.
-const (
-	stillFloor  = 0.03
-	movingFloor = 1e-3
-)
+// meanWeight is that of a value in the mean: about 50 values.
+const meanWeight = 0.02
 
-// floor is the least that a deviation is measured in, before x: a flat series must not be divided by nothing. The
-// smallest step of its own unit is no anomaly: of whole numbers that is 1. unit is that of x; 0 = unknown.
-func (d *detector) floor(x, unit float64) float64 {
-	if unit == 0 && !d.fractional && x == math.Trunc(x) {
-		unit = 1
+// learn takes a value and returns the mean before it.
+func (s *anomalies) learn(x float64) (expected float64) {
+	expected = s.mean
+	if s.Age() == 1 {
+		expected = x
 	}
-	part := movingFloor + (stillFloor-movingFloor)*(1-d.moving)
-	return max(math.Abs(d.mean.mean)*part, unit, 1e-9)
+	s.mean = expected + float64(meanWeight*(x-expected))
+	return expected
 }
 
-// moving is an exponentially weighted mean and variance.
-type moving struct{ mean, variance float64 }
-
-// add learns part of how far x is from the mean.
-func (m *moving) add(x, part, weight float64) {
-	d := (x - m.mean) * part
-	m.mean += weight * d
-	m.variance = (1 - weight) * (m.variance + weight*d*d)
-}
-
-// distance is how many standard deviations x is away; floor keeps a flat series from
-// dividing by nothing.
-func (m *moving) distance(x, floor float64) float64 {
-	return math.Abs(x-m.mean) / max(math.Sqrt(m.variance), floor)
-}
-
-// Before a channel has shown its tail it is taken to be this wide: wider than that of a
-// normal distribution (2.3 and 0.4), so that a young series is not believed too early.
-const (
-	priorQuantile = 3.0
-	priorExcess   = 1.0
-)
-
-// tail turns the values of a channel into tail probabilities.
-type tail struct {
-	n        uint64
-	quantile float64 // of the channel, at tailLevel
-	excess   float64 // mean of what lies above it
-}
-
-// score is -log10 of the probability that the channel exceeds z.
-func (t *tail) score(z float64) float64 {
-	if z <= t.quantile || t.n == 0 {
-		return 0
+// score looks for what is unusual in a value.
+func (a *analyzer) score(b *stage.Batch, i int, m event.Metric, s *series, l labels) {
+	e := &b.Events[i]
+	at := happened(b, e)
+	a.clock.Add(at)
+	s.rhythm.Add(at, &a.clock)
+	a.silence(b)
+	score := s.Add(m.Value)
+	expected := s.learn(m.Value)
+	found := finding{kind: kindNovelty, score: score.Value, expected: expected, seen: s.Age(), far: score.Far}
+	told := s.Tell(score.Value, a.tells(), s.Age(), at)
+	if told || a.threshold == 0 {
+		found.lag, found.coarse = s.Seen(score)
+		a.tell(b, i, m, l, found, told)
 	}
-	return min(maxScore, -math.Log10(1-tailLevel)+(z-t.quantile)/max(t.excess, 0.1)*math.Log10E)
+	if s.flat.Add(m.Value) {
+		a.frozen(b, i, m, s, l, expected)
+	}
+	a.name(b, e, m, s, l)
 }
 
-// learn moves quantile and excess towards z: stochastic approximation of the quantile
-// (Robbins-Monro) with steps in the scale of the channel.
-func (t *tail) learn(z float64) {
-	if t.n == 0 {
-		t.quantile, t.excess = priorQuantile, priorExcess
+// tell makes a result, and has a person know of it if it is an anomaly.
+func (a *analyzer) tell(b *stage.Batch, i int, m event.Metric, l labels, f finding, anomaly bool) {
+	e := &b.Events[i]
+	made := a.results.anomaly(b, e, m, l.clone(), f, anomaly)
+	b.Produce(i, stage.Out, made)
+	if anomaly {
+		a.insights.anomaly(b, happened(b, e), made, f.far)
 	}
-	t.n++
-	z = min(z, t.quantile+8*max(t.excess, 1)) // one anomaly must not become the norm
-	if t.n == 1 {
-		t.quantile = max(z, t.quantile)
+	if a.passes && (f.kind == kindNovelty || a.threshold > 0) { // at 0 the value has its score already
+		e.AddAttribute(attributeScore, event.DoubleValue(f.score))
+		e.AddAttribute(attributeExpected, event.DoubleValue(f.expected))
+	}
+}
+
+// frozen tells a flatline.
+func (a *analyzer) frozen(b *stage.Batch, i int, m event.Metric, s *series, l labels, expected float64) {
+	run, longest := s.flat.Runs()
+	score := novelty.Rare(float64(run)/float64(longest), s.Age())
+	if score < a.tells() {
 		return
 	}
-	step := max(t.quantile, 0.1) * weightOf(t.n, 0.01)
-	if z > t.quantile {
-		t.excess += (z - t.quantile - t.excess) * 0.05
-		t.quantile += step * tailLevel
-	} else {
-		t.quantile -= step * (1 - tailLevel)
+	s.flat.Tell()
+	a.tell(b, i, m, l, finding{
+		kind: kindFlatline, score: score, expected: expected, seen: s.Age(), run: run, longest: longest,
+	}, true)
+}
+
+// A series of which silence would be told has a name, which takes memory: that of a longer name is not remembered.
+const maxName = 1024
+
+// sweepEvery is how much event time passes between two looks for silence, and mostSilent how many series one tells: the rest is told by the next.
+const (
+	sweepEvery = 10 * time.Second
+	mostSilent = 256
+)
+
+// Where more than fewSilent series, and a quarter of all with a rhythm, fall silent between two looks, it is what brings them that has stopped: a collector, or a
+// source that lags behind others. Each is a result then, and none an insight.
+const (
+	fewSilent   = 8
+	silentShare = 4
+)
+
+// name remembers what a series is about once its rhythm is known: its silence has no event that says it.
+func (a *analyzer) name(b *stage.Batch, e *event.Event, m event.Metric, s *series, l labels) {
+	if s.named || !s.rhythm.Steady() {
+		return
+	}
+	s.named = true
+	about := a.results.base(TypeAnomaly, b, e, m, l.clone())
+	about.Id, about.Type, about.TraceId, about.SpanId, about.IngestTimeUnixNano = "", "", nil, nil, 0
+	about.Source = e.Source
+	about.Signal = &eventv1.Event_Metric{Metric: &eventv1.Metric{Name: m.Name, Unit: unitOf(e, m)}}
+	if text, err := (proto.MarshalOptions{Deterministic: true}).Marshal(about); err == nil && len(text) <= maxName {
+		s.name = string(text)
 	}
 }
 
-// part is how much of a deviation z is learned. What is far out even for the tail is clipped: learned whole, one huge value
-// would hide for hours what follows it. A new level is still learned within a warm-up, as the deviation that is the measure grows
-// with every value. This is Huber's clipping of exponential smoothing (Gelper, Fried and Croux 2010, who clip at 2
-// deviations), but by the tail, which in a series with a heavy one is far.
-func (t *tail) part(z float64) float64 {
-	most := t.quantile + clip*max(t.excess, 1)
-	if z <= most {
-		return 1
+// silence tells which series have fallen silent, those first that have had no value for longest.
+func (a *analyzer) silence(b *stage.Batch) {
+	newest := a.clock.Newest()
+	if newest >= a.swept && newest-a.swept < int64(sweepEvery) {
+		return
 	}
-	return most / z
+	a.swept = newest
+	var silent []*series
+	known := 0
+	for _, s := range a.store.lru.Values() {
+		if s.name == "" {
+			continue
+		}
+		known++
+		if _, _, is := s.rhythm.Silence(&a.clock); is {
+			silent = append(silent, s)
+		}
+	}
+	together := len(silent) > max(fewSilent, known/silentShare)
+	told := 0
+	for _, s := range silent {
+		if told < mostSilent && a.missing(b, s, together) {
+			told++
+		}
+	}
 }
 
-// add scores x against the values before it and learns it. unit is its smallest step, where that is known, else 0. expected is the
-// mean before x. ok is false during the first warmup values.
-func (d *detector) add(x, unit float64, warmup int) (score, expected float64, ok bool) {
-	expected = d.mean.mean
-	d.n++
-	if d.n == 1 {
-		d.mean.mean, d.last, d.low, d.high = x, x, x, x
-		d.fractional = x != math.Trunc(x)
-		return 0, x, false
-	}
-	floor := d.floor(x, unit)
-	level := d.mean.distance(x, floor)
-	jump := d.step.distance(x-d.last, floor)
-	novelty := d.outside(x, floor)
-	if d.n > uint64(warmup) {
-		ok = true
-		score = max(d.level.score(level), d.jump.score(jump), d.novelty.score(novelty))
-	}
-	if d.n > max(uint64(warmup)/2, settling) { // before that, means and variances are still settling
-		d.level.learn(level)
-		d.jump.learn(jump)
-		d.novelty.learn(novelty)
-	}
-	weight := weightOf(d.n, levelWeight)
-	partOfStep, part := 1.0, 1.0
-	if ok { // a young series has no measure yet
-		partOfStep, part = d.jump.part(jump), d.level.part(level)
-	}
-	d.moving += weight * (float64(one(x != d.last)) - d.moving)
-	d.fractional = d.fractional || x != math.Trunc(x)
-	d.step.add(x-d.last, partOfStep, weight)
-	d.mean.add(x, part, weight)
-	d.last, d.low, d.high = x, min(d.low, x), max(d.high, x)
-	return score, expected, ok
-}
-
-// weightOf is max(least, 1/n), mostly without a division.
-func weightOf(n uint64, least float64) float64 {
-	if float64(n)*least > 1 {
-		return least
-	}
-	return max(least, 1/float64(n))
-}
-
-// outside is how far x lies outside the range seen so far, in parts of a tenth of the range; a part is no less than floor,
-// like a deviation.
-func (d *detector) outside(x, floor float64) float64 {
-	width := max(d.high-d.low, 10*floor)
-	return 10 * max(0, d.low-x, x-d.high) / width
-}
-
-// quiet is how long an anomaly of the same height is not told again, in event time. A rebuilt detector knows of it: see
-// rebuildAnomaly.
-const quiet = 30 * time.Minute
-
-// quietValues are quiet as well: of a series with one value an hour, the way back from a peak is no news.
-const quietValues = 5
-
-// news says whether a score is worth telling, and remembers that it was.
-func (d *detector) news(score, threshold float64, at int64) bool {
-	if score < threshold || (d.told && (near(at, d.toldAt, quiet) || d.n-d.toldN < quietValues) && score < d.lastPeak+2) {
+// missing tells that a series has fallen silent, if that is worth a result. together says that many have.
+func (a *analyzer) missing(b *stage.Batch, s *series, together bool) bool {
+	silent, longest, _ := s.rhythm.Silence(&a.clock)
+	score := novelty.Rare(float64(silent)/float64(longest), s.Age())
+	if score < a.tells() {
 		return false
 	}
-	d.told, d.toldAt, d.toldN, d.lastPeak = true, at, d.n, score
+	about := &eventv1.Event{}
+	if proto.Unmarshal([]byte(s.name), about) != nil {
+		return false // a name that was restored from a damaged snapshot
+	}
+	s.rhythm.Tell()
+	// One of several series of an entity and a metric ends when what tells them apart does: a route, a device, a container.
+	f, ok := a.store.families.Peek(s.family)
+	ended := together || ok && f.last-s.rhythm.Last() > int64(silent)/2
+	made := a.results.missing(b, about, finding{
+		kind: kindMissing, score: score, expected: s.mean, seen: s.Age(), value: s.flat.Last(),
+		silent: silent, interval: s.rhythm.Interval(), last: s.rhythm.Last(),
+	}, a.clock.Newest(), !ended)
+	b.Produce(stage.NoParent, stage.Out, made)
+	if !ended && outlives(made.GetEntity()) {
+		a.insights.anomaly(b, a.clock.Newest(), made, false)
+	}
 	return true
 }
 
-// near says whether two times are no further apart than span, on either side: times may go back.
-func near(a, b int64, span time.Duration) bool {
-	after := uint64(a) - uint64(b)
-	return after <= uint64(span) || -after <= uint64(span)
+// outlives says whether an object is there to stay. Pods come and go with every rollout, and their series with them: that is a result, and no
+// insight.
+func outlives(r *eventv1.EntityRef) bool {
+	switch strings.ToLower(r.GetKind()) {
+	case "pod", "container", "job", "replicaset":
+		return false
+	}
+	return true
+}
+
+// smallStep is the part of its level that is a small step for a series which stood still. So is one, where it stood at a whole number.
+const smallStep = 0.03
+
+// small says whether a value is a small step of a series that stood still: one more replica, one error.
+func small(value, expected float64) bool {
+	step := smallStep * math.Abs(expected)
+	const near = 1e-6 // a mean comes near to where the series stands, and seldom there
+	if math.Abs(expected-math.Round(expected)) <= near*max(1, math.Abs(expected)) && value == math.Trunc(value) {
+		step = max(step, 1+near*max(1, math.Abs(expected)))
+	}
+	return math.Abs(value-expected) <= step
+}
+
+// The kinds of findings, as Anomaly.kind says them.
+const (
+	kindNovelty  = "novelty"
+	kindFlatline = "flatline"
+	kindMissing  = "missing"
+)
+
+// finding is what was found, and all that a person needs to find it again.
+type finding struct {
+	kind            string
+	score, expected float64
+	seen            uint64 // values of the series
+
+	// novelty: the other value of the pair that is new, see novelty.Detector.Seen
+	lag         uint64
+	coarse, far bool
+
+	run, longest uint64 // flatline: values
+
+	// missing
+	silent, interval time.Duration
+	last             int64 // Unix nanoseconds
+	value            float64
 }

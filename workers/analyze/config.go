@@ -2,15 +2,17 @@ package analyze
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
+	"millrace.dev/millrace/workers/analyze/novelty"
 	"millrace.dev/millrace/workers/config"
 )
 
 type settings struct {
 	anomaly   bool
-	threshold float64
-	warmup    int
+	threshold float64  // 0 = every score is a result
+	seriesBy  []string // attributes that tell series apart; empty = those that seem to
 
 	trend     bool
 	span      time.Duration // of one point
@@ -22,24 +24,34 @@ type settings struct {
 // maxPoints is the number of points of a trend's window.
 const maxPoints = 64
 
+// defaultThreshold is that of a stage that sets none, and of the insights of one whose results are all scores. A clean series reaches it less than
+// once in a month (docs/stages/analyze.md).
+const defaultThreshold = 5
+
+// tells is the score from which a value is an anomaly.
+func (s *settings) tells() float64 {
+	if s.threshold == 0 {
+		return defaultThreshold
+	}
+	return s.threshold
+}
+
 func settingsOf(c *config.Analyze) (settings, error) {
-	s := settings{maxSeries: c.MaxSeries, threshold: 6, warmup: 30, minPoints: 12}
+	s := settings{maxSeries: c.MaxSeries, threshold: defaultThreshold, minPoints: 12}
 	if s.maxSeries <= 0 {
 		s.maxSeries = 100_000
 	}
 	if a := c.Anomaly; a != nil {
 		s.anomaly = true
-		if a.Threshold != 0 {
-			s.threshold = a.Threshold
+		if a.Threshold != nil {
+			s.threshold = *a.Threshold
 		}
-		if a.Warmup != 0 {
-			s.warmup = a.Warmup
+		s.seriesBy = a.SeriesBy
+		if !(s.threshold >= 0 && s.threshold <= novelty.MaxScore) {
+			return s, fmt.Errorf("analyze.anomaly.threshold: is %g, must be between 0 and %d", s.threshold, novelty.MaxScore)
 		}
-		if s.threshold < 0 || s.threshold > maxScore {
-			return s, fmt.Errorf("analyze.anomaly.threshold: is %g, must be between 0 and %d", s.threshold, maxScore)
-		}
-		if s.warmup < 2 {
-			return s, fmt.Errorf("analyze.anomaly.warmup: is %d, at least 2", s.warmup)
+		if err := checkSeriesBy(s.seriesBy); err != nil {
+			return s, err
 		}
 	}
 	if t := c.Trend; t != nil {
@@ -60,4 +72,19 @@ func settingsOf(c *config.Analyze) (settings, error) {
 		s.span = window / maxPoints
 	}
 	return s, nil
+}
+
+func checkSeriesBy(keys []string) error {
+	if len(keys) > maxLabels {
+		return fmt.Errorf("analyze.anomaly.seriesBy: has %d attributes, at most %d", len(keys), maxLabels)
+	}
+	for i, key := range keys {
+		switch {
+		case key == "" || len(key) > maxLabelKey:
+			return fmt.Errorf("analyze.anomaly.seriesBy[%d]: has %d bytes, must have 1 to %d", i, len(key), maxLabelKey)
+		case slices.Contains(keys[:i], key):
+			return fmt.Errorf("analyze.anomaly.seriesBy[%d]: %q is there twice", i, key)
+		}
+	}
+	return nil
 }

@@ -8,16 +8,10 @@
 //
 // # Anomalies
 //
-// Three channels are computed in O(1) and strictly causally, from values before the one
-// that is scored: the distance from an exponentially weighted mean, the size of the step,
-// and how far outside the range seen so far the value lies. Each is turned into a tail
-// probability by the same rule: the 98 % quantile of the channel is tracked, what lies
-// above it is taken for exponential (the peaks-over-threshold view of SPOT: Siffer et al.,
-// KDD 2017, with the exponential as the simplest generalised Pareto tail), and the score is
-// -log10 of the probability, capped at 16. The largest channel counts. Mean and step learn a value that
-// is far out even for their tail in part, so that it does not hide what follows. A series that stands still is measured by the
-// smallest step of its unit and a part of its level. After an anomaly a series is quiet for half an hour of event time,
-// unless the score rises by another 2.
+// Package novelty scores how new a value is, in O(1) and strictly causally: how far the pairs (value some values ago, value now) are from all pairs
+// before, at four lags and two scales, as -log10 of the tail probability. After an anomaly a series is quiet for a while. The same package finds series that
+// freeze, and those that fall silent while others go on. The latter have no event: they are looked for every ten seconds of the event time of the lane, and a series with a rhythm
+// remembers its name for it. The mean that a result calls expected is for people only.
 //
 // # Trends
 //
@@ -38,8 +32,8 @@
 // Stateful: the values of a lane are seen in stream order by one instance, and what it makes
 // follows from them. A worker that takes over replays the input of Horizon. Trends are the
 // same from there on (TestRebuiltTrends); a detector that is made again from 30 minutes is
-// younger than the one before, which TestRebuiltDetector measures. Memory is bounded:
-// maxSeries series of at most 1 KiB (TestMemoryPerSeries), shared out among the lanes; the
+// younger than the one before, which TestTakeovers measures. A snapshot keeps everything. Memory is bounded:
+// maxSeries series of at most 2.2 KiB and their names (TestMemoryPerSeries), shared out among the lanes; the
 // least recently used is forgotten first and counted by
 // millrace_analyze_series_evictions_total. A value costs about 0.25 us to score, 0.2 us more when
 // it ends a span, and some microseconds when the points rise or fall enough for a slope to be

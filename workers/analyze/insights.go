@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// strong is how far above the threshold a single anomaly is worth a person's time.
+	// strong is how far above the threshold a single anomaly is worth a person's time. A clean series reaches that four times less often.
 	strong = 3
 	// together is how many series of one workload are, whatever their scores.
 	together = 3
@@ -49,7 +49,7 @@ type insights struct {
 
 func newInsights(source, pipeline string, set settings, limit int, metrics prometheus.Registerer) insights {
 	in := insights{
-		source: source, pipeline: pipeline, threshold: set.threshold, far: (maxPoints + testEvery) * set.span, max: limit,
+		source: source, pipeline: pipeline, threshold: set.tells(), far: (maxPoints + testEvery) * set.span, max: limit,
 		evicted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "millrace_analyze_episodes_evicted_total", Help: "Workloads whose anomalies were forgotten before 5 minutes were over, for lack of room (10,000).",
 		}),
@@ -96,10 +96,10 @@ func (in *insights) flush(b *stage.Batch, final bool) {
 	in.closeRecalled(b, final)
 }
 
-// confidence maps a score to 0..1: a half at the threshold, towards one above it. It orders
-// findings; it is no calibrated probability, and the method says so.
+// confidence maps a score to 0..0.25: an eighth at the threshold. It is how likely it is that the workload is what is wrong, as far as an anomaly alone tells: those
+// of who calls it, and of whom it calls, look the same. docs/stages/analyze.md says how it was measured.
 func confidence(score, threshold float64) float64 {
-	return score / (score + max(threshold, 1))
+	return 0.25 * score / (score + max(threshold, 1))
 }
 
 func (in *insights) event(id string, about *eventv1.Event, severity int32, insight *eventv1.Insight) *eventv1.Event {

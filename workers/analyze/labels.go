@@ -1,6 +1,7 @@
 package analyze
 
 import (
+	"fmt"
 	"math/bits"
 	"slices"
 	"strings"
@@ -83,6 +84,41 @@ func appendLabels(l labels, e *event.Event) labels {
 	return l
 }
 
+// maxChosen bounds the value of an attribute that somebody chose to tell series apart.
+const maxChosen = 256
+
+// appendChosen appends the attributes, or resource attributes, of an event that somebody chose to tell series apart.
+func appendChosen(l labels, e *event.Event, keys []string) labels {
+	for _, key := range keys {
+		value, ok := "", false
+		if v, is := e.Attribute(key); is {
+			value, ok = v.Text(), true
+		}
+		if !ok {
+			value, ok = e.Resource(key)
+		}
+		if len(value) > maxChosen { // long values that differ are series that differ
+			value = fmt.Sprintf("%s...%016x", strings.ToValidUTF8(value[:maxChosen-20], ""), xxh3.HashString(value))
+		}
+		if ok && value != "" {
+			l = append(l, label{key, value})
+		}
+	}
+	return l
+}
+
+// sum is over all labels, whatever their order.
+func (l labels) sum() (sum uint64) {
+	for _, a := range l {
+		sum += a.sum()
+	}
+	return sum
+}
+
+func (a label) sum() uint64 { return sumOf(xxh3.HashString(a.key), xxh3.HashString(a.value)) }
+
+func sumOf(key, value uint64) uint64 { return bits.RotateLeft64(key, 32) * (value | 1) }
+
 // tells says whether an attribute may tell series apart, as far as one event shows it.
 func tells(key, value string) bool {
 	if key == "" || value == "" || len(key) > maxLabelKey || len(value) > maxLabelValue || key == LimitAttribute {
@@ -100,6 +136,7 @@ func tells(key, value string) bool {
 type family struct {
 	epoch  int64 // the half hour of stream time that the counts are of
 	series int   // made in it
+	last   int64 // the event time of the newest value of all
 	attrs  [maxLabels]attribute
 	n      int
 }
@@ -132,7 +169,7 @@ func (f *family) narrow(l labels, now int64) (labels, uint64) {
 			continue
 		}
 		kept = append(kept, a)
-		sum += bits.RotateLeft64(key, 32) * (value | 1)
+		sum += sumOf(key, value)
 	}
 	return kept, sum
 }

@@ -2,6 +2,7 @@ package analyze
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,29 +64,41 @@ func (in *insights) closeLimit(b *stage.Batch, id string, l *openLimit) {
 	}))
 }
 
+// Attributes of an insight about a limit: the limit, in the unit of the metric, and when it is reached, in seconds from the time of the insight. What is not
+// within farthest is left out.
+const (
+	attributeLimit  = "trend.limit"
+	attributeMiddle = "trend.reached.seconds"
+	attributeLow    = "trend.reached.seconds.low"
+	attributeHigh   = "trend.reached.seconds.high"
+)
+
 // limit tells about a series that rises towards its limit. found is the trend as it is now.
-func (in *insights) limit(b *stage.Batch, id string, e *event.Event, m event.Metric, found *eventv1.Event, left float64) {
-	t := found.GetTrend()
-	when := seconds(left / t.GetSlopeHigh()).Round(time.Second).String()
-	if low := t.GetSlopeLow(); low > 0 {
-		when += " to " + seconds(left/low).Round(time.Second).String()
-	} else { // many points are equal
-		when += " or later"
-	}
+func (in *insights) limit(b *stage.Batch, id string, e *event.Event, m event.Metric, found *eventv1.Event, left float64, when forecast) {
 	root := workload(found)
-	b.Produce(stage.NoParent, stage.Insights, in.event(id, found, 13, &eventv1.Insight{
+	told := in.event(id, found, 13, &eventv1.Insight{
 		Title: fmt.Sprintf("%s of %s nears its limit", m.Name, entityText(found.GetEntity(), found.GetSubject())),
-		Summary: fmt.Sprintf("%s; at this rate the limit of %s is reached in %s", found.GetBody(),
+		Summary: fmt.Sprintf("%s; at this rate the limit of %s is reached %s", found.GetBody(),
 			quantity(m.Value+left, m.Unit), when),
-		RuleId: "trend-to-limit", Algorithm: trendAlgorithm, Confidence: 1 - t.GetPValue(),
-		ConfidenceMethod: fmt.Sprintf("1 - p of Mann-Kendall, n=%d points", t.GetObservations()),
+		RuleId: "trend-to-limit", Algorithm: trendAlgorithm, Confidence: 1 - found.GetTrend().GetPValue(),
+		ConfidenceMethod: fmt.Sprintf("1 - p of Mann-Kendall, n=%d points", found.GetTrend().GetObservations()),
 		RootCause:        root, Affected: []*eventv1.EntityRef{root}, Count: 1, Status: "open", Revision: 1,
 		FirstSeenUnixNano: found.GetTimeUnixNano(), LastSeenUnixNano: found.GetTimeUnixNano(),
 		Evidence: []*eventv1.Evidence{{
 			EventId: strings.Clone(e.ID), Type: TypeTrend, TimeUnixNano: found.GetTimeUnixNano(), Relation: "same-series",
 			Text: found.GetBody(), Entity: found.GetEntity(),
 		}},
-	}))
+	})
+	told.Attributes = []*eventv1.KeyValue{number(attributeLimit, m.Value+left)}
+	for key, reached := range map[string]time.Duration{attributeMiddle: when.middle, attributeLow: when.low, attributeHigh: when.high} {
+		if reached != endless {
+			told.Attributes = append(told.Attributes, number(key, reached.Seconds()))
+		}
+	}
+	slices.SortFunc(told.GetAttributes(), func(a, b *eventv1.KeyValue) int { return strings.Compare(a.GetKey(), b.GetKey()) })
+	b.Produce(stage.NoParent, stage.Insights, told)
 }
 
-func seconds(s float64) time.Duration { return time.Duration(min(s, 1e9) * float64(time.Second)) }
+func number(key string, v float64) *eventv1.KeyValue {
+	return &eventv1.KeyValue{Key: key, Value: &eventv1.KeyValue_DoubleValue{DoubleValue: v}}
+}

@@ -11,8 +11,8 @@ import (
 
 // TestPassThrough: every event leaves, and the one whose value is an anomaly says so.
 func TestPassThrough(t *testing.T) {
-	s := newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: 6, Warmup: 30}, PassThrough: true})
-	events := append(seriesOf("pay", "latency", append(noise(200, 100), 1000)), &eventv1.Event{Id: "text", Source: "/test", Type: "app.log"})
+	s := newStage(t, config.Analyze{Anomaly: &config.AnalyzeAnomaly{}, PassThrough: true})
+	events := append(seriesOf("pay", "latency", append(noise(400, 100), 1000)), &eventv1.Event{Id: "text", Source: "/test", Type: "app.log"})
 	b := batch(t, events)
 	if err := s.Process(t.Context(), b); err != nil {
 		t.Fatal(err)
@@ -29,7 +29,7 @@ func TestPassThrough(t *testing.T) {
 		if scored {
 			found++
 		}
-		if i == 200 && !scored {
+		if i == 400 && !scored {
 			t.Error("the last value, ten times the others, has no score")
 		}
 	}

@@ -12,8 +12,8 @@ import (
 
 // TestReload: the thresholds change for series that are known already.
 func TestReload(t *testing.T) {
-	spike := noise(202, 100)
-	spike[200] = 108
+	spike := noise(602, 100)
+	spike[600] = 108
 	series := seriesOf("pod", "m", spike)
 	ramp := make([]float64, 120)
 	for i := range ramp {
@@ -27,8 +27,8 @@ func TestReload(t *testing.T) {
 		made     string
 	}{
 		"threshold": {
-			from: config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: maxScore}}, to: config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: 3}},
-			before: 200, values: len(series), made: TypeAnomaly,
+			from: config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: new(16.0)}}, to: config.Analyze{Anomaly: &config.AnalyzeAnomaly{Threshold: new(3.0)}},
+			before: 600, values: len(series), made: TypeAnomaly,
 		},
 		"points": {
 			from: config.Analyze{Trend: &config.AnalyzeTrend{MinPoints: maxPoints}}, to: config.Analyze{Trend: &config.AnalyzeTrend{MinPoints: 8}},
@@ -68,7 +68,7 @@ func TestReload(t *testing.T) {
 func TestReloadKeepsTheState(t *testing.T) {
 	messages := replay.Story(t, generator.Options{Seed: 3, Events: 6000, End: start}, 30*time.Second)
 	c := config.Analyze{
-		Anomaly: &config.AnalyzeAnomaly{Threshold: 2, Warmup: 10}, Trend: &config.AnalyzeTrend{Window: config.Duration(5 * time.Minute)},
+		Anomaly: &config.AnalyzeAnomaly{Threshold: new(1.0)}, Trend: &config.AnalyzeTrend{Window: config.Duration(5 * time.Minute)},
 	}
 	want := replay.New(t, newStage(t, c)).Run(messages)
 	got := replay.New(t, newStage(t, c)).RunReloading(messages, 7, &config.StageConfig{Analyze: &c})

@@ -15,13 +15,14 @@ import (
 	"millrace.dev/millrace/test/replay"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/event/cloudevent"
+	"millrace.dev/millrace/workers/stage/state"
 )
 
 // TestSameInputSameOutput: what the stage does follows from its input.
 func TestSameInputSameOutput(t *testing.T) {
 	messages := replay.Story(t, generator.Options{Seed: 3, Events: 6000, End: start}, 30*time.Second)
 	c := config.Analyze{
-		Anomaly: &config.AnalyzeAnomaly{Threshold: 2, Warmup: 10}, Trend: &config.AnalyzeTrend{Window: config.Duration(5 * time.Minute)},
+		Anomaly: &config.AnalyzeAnomaly{Threshold: new(0.0)}, Trend: &config.AnalyzeTrend{Window: config.Duration(5 * time.Minute)},
 	}
 	want := replay.New(t, newStage(t, c)).Run(messages)
 	if d := replay.Diff(want, replay.New(t, newStage(t, c)).Run(messages), 0); d != "" {
@@ -134,14 +135,14 @@ func TestRebuiltLimits(t *testing.T) {
 	c := config.Analyze{Trend: &config.AnalyzeTrend{}}
 	want := replay.New(t, newStage(t, c)).Run(messages)
 	told := 0
-	for at := 150; at < len(messages); at += 150 {
+	for at := 150; at < len(messages); at += 330 {
 		got := replay.Rebuild(t, newStage(t, c), messages, at, want).Run(messages[at:])
 		told += len(limits(got))
 		if diff := cmp.Diff(limits(want[at:]), limits(got)); diff != "" {
 			t.Errorf("rebuilt before message %d: insights (-want +got):\n%s", at, diff)
 		}
 	}
-	if told < 50 {
+	if told < 25 {
 		t.Errorf("%d insights were told: the test shows nothing", told)
 	}
 }
@@ -178,10 +179,11 @@ func trends(steps []replay.Step) map[string]trend {
 	return out
 }
 
-// TestRebuiltDetector measures what a takeover changes in the day after it, against an
-// instance that has seen the day before, for one value in ten seconds: anomalies that are
-// told by one of them only. go test -v -run TestRebuiltDetector ./workers/analyze
-func TestRebuiltDetector(t *testing.T) {
+// TestTakeovers measures what a takeover changes in the anomalies of the day behind it, against an
+// instance that has seen the day before, for one value in ten seconds: those that are told by one of them only. With a snapshot there are
+// none. A replay of 30 minutes makes a young detector, which is silent at first and careful for long: the table of
+// docs/stages/analyze.md. go test -v -run TestTakeovers ./workers/analyze
+func TestTakeovers(t *testing.T) {
 	const (
 		day    = 8640
 		series = 20
@@ -206,30 +208,45 @@ func TestRebuiltDetector(t *testing.T) {
 						values[i] += 15 * (1 + r.Float64())
 					}
 				}
-				var old, rebuilt detector
-				alarm := func(d *detector, i int) bool {
-					score, _, ok := d.add(values[i], 0, 30)
-					return ok && d.news(score, 6, int64(i)*int64(10*time.Second))
+				var old, rebuilt, restored anomalies
+				alarm := func(d *anomalies, i int) bool {
+					score := d.Add(values[i])
+					return d.Tell(score.Value, defaultThreshold, d.Age(), int64(i)*int64(10*time.Second))
 				}
 				for i := range values {
+					if i == day {
+						restored = moved(t, &old)
+					}
 					a := alarm(&old, i)
 					b := i >= day-replay && alarm(&rebuilt, i)
-					switch {
-					case i < day:
-					case a && b:
-						told++
-					case a:
-						told++
-						fewer++
-					case b:
-						more++
+					if i < day {
+						continue
 					}
+					if c := alarm(&restored, i); c != a {
+						t.Fatalf("value %d: told %t by a detector that was restored, want %t", i, c, a)
+					}
+					told += float64(one(a))
+					more += float64(one(b && !a))
+					fewer += float64(one(a && !b))
 				}
 			}
-			t.Logf("a series and day: %.2f told, %.2f more and %.2f fewer after a takeover", told/series, more/series, fewer/series)
-			if more/series > 0.5 || fewer/series > 1 {
-				t.Errorf("a series and day: %.2f more and %.2f fewer, documented are 0.5 and 1", more/series, fewer/series)
+			t.Logf("a series and day: %.2f told, %.2f more and %.2f fewer after a takeover without a snapshot", told/series, more/series, fewer/series)
+			if more/series > 6 || fewer/series > 1 {
+				t.Errorf("a series and day: %.2f more and %.2f fewer, documented are at most 6 and 1", more/series, fewer/series)
 			}
 		})
 	}
+}
+
+// moved is a copy by way of a snapshot.
+func moved(t *testing.T, from *anomalies) (to anomalies) {
+	t.Helper()
+	b, err := state.Write(nil, state.Format{}, func(c *state.Codec) { (&codec{Codec: c}).anomalies(from) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := state.Read(b, state.Format{}, func(c *state.Codec) { (&codec{Codec: c}).anomalies(&to) }); err != nil {
+		t.Fatal(err)
+	}
+	return to
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/workers/event"
@@ -20,8 +21,10 @@ const (
 
 // The versions are part of what a result says, so that a reader can tell two algorithms apart.
 const (
-	anomalyAlgorithm = "level+step+range/exponential-tail/v1"
-	trendAlgorithm   = "mann-kendall+theil-sen/v1"
+	noveltyAlgorithm  = "delay-plane-novelty/exponential-tail/v1"
+	flatlineAlgorithm = "longest-run/v1"
+	missingAlgorithm  = "longest-silence/v1"
+	trendAlgorithm    = "mann-kendall+theil-sen/v1"
 )
 
 // results makes events. Nothing of an input event is kept: its strings are cloned.
@@ -50,17 +53,104 @@ func (r results) base(kind string, b *stage.Batch, e *event.Event, m event.Metri
 	}
 }
 
-func (r results) anomaly(b *stage.Batch, e *event.Event, m event.Metric, l labels, seen uint64, score, expected float64) *eventv1.Event {
+// AttributeScore is the attribute of a result that holds its score.
+const AttributeScore = "anomaly-score"
+
+// anomaly is a result about a value. Where each score is a result, one that is no anomaly is an information.
+func (r results) anomaly(b *stage.Batch, e *event.Event, m event.Metric, l labels, f finding, told bool) *eventv1.Event {
 	out := r.base(TypeAnomaly, b, e, m, l)
-	out.SeverityNumber, out.SeverityText = 13, event.SeverityText(13)
-	unit := unitOf(e, m)
-	out.Body = fmt.Sprintf("%s of %s is %s, expected about %s (score %.1f)", m.Name, entityText(out.Entity, e.Source)+l.text(),
-		quantity(m.Value, unit), quantity(expected, unit), score)
-	out.Signal = &eventv1.Event_Anomaly{Anomaly: &eventv1.Anomaly{
-		Series: out.Subject, Metric: strings.Clone(m.Name), Value: m.Value, Expected: expected, Score: score,
-		Algorithm: anomalyAlgorithm, Observations: seen, EventId: strings.Clone(e.ID), Unit: unit,
-	}}
+	if f.kind != kindNovelty {
+		out.Id = r.idOf(f.kind, out.GetSubject(), b, e)
+	}
+	f.value = m.Value
+	out.Signal = &eventv1.Event_Anomaly{Anomaly: f.anomaly(out.GetSubject(), m.Name, unitOf(e, m), e.ID)}
+	finish(out, f, entityText(out.GetEntity(), e.Source)+l.text(), told)
 	return out
+}
+
+// missing is a result about a series without values; about is what name remembered, and at the event time of the lane. It is an information where the series
+// is likely to have ended, or many have.
+func (r results) missing(b *stage.Batch, about *eventv1.Event, f finding, at int64, told bool) *eventv1.Event {
+	m, source := about.GetMetric(), about.GetSource()
+	out := about
+	out.Id = event.NewID(r.pipeline, kindMissing, out.GetSubject(), source, strconv.FormatInt(f.last, 10))
+	out.Source, out.Type, out.TimeUnixNano, out.IngestTimeUnixNano = r.source, TypeAnomaly, uint64(at), uint64(b.Now.UnixNano())
+	text := entityText(out.GetEntity(), source)
+	if at := strings.IndexByte(out.GetSubject(), '{'); at >= 0 {
+		text += out.GetSubject()[at:]
+	}
+	out.Signal = &eventv1.Event_Anomaly{Anomaly: f.anomaly(out.GetSubject(), m.GetName(), m.GetUnit(), "")}
+	finish(out, f, text, told)
+	return out
+}
+
+func finish(out *eventv1.Event, f finding, about string, told bool) {
+	out.SeverityNumber = event.SeverityWarn
+	if !told {
+		out.SeverityNumber = event.SeverityInfo
+	}
+	out.SeverityText = event.SeverityText(out.SeverityNumber)
+	out.Attributes = append(out.Attributes, &eventv1.KeyValue{Key: AttributeScore, Value: &eventv1.KeyValue_DoubleValue{DoubleValue: f.score}})
+	a := out.GetAnomaly()
+	out.Body = a.GetMetric() + " of " + about + " " + f.text(a.GetUnit())
+}
+
+func (f finding) anomaly(series, metric, unit, id string) *eventv1.Anomaly {
+	a := &eventv1.Anomaly{
+		Series: series, Metric: strings.Clone(metric), Value: f.value, Expected: f.expected, Score: f.score, Algorithm: f.algorithm(),
+		Observations: f.seen, EventId: strings.Clone(id), Unit: unit, Kind: f.kind,
+	}
+	if f.kind == kindNovelty && f.lag > 0 {
+		a.Lag, a.Scale = uint32(f.lag), "fine"
+		if f.coarse {
+			a.Scale = "coarse"
+		}
+	}
+	return a
+}
+
+func (f finding) algorithm() string {
+	switch f.kind {
+	case kindFlatline:
+		return flatlineAlgorithm
+	case kindMissing:
+		return missingAlgorithm
+	}
+	return noveltyAlgorithm
+}
+
+// text says what was found, behind the name of the series.
+func (f finding) text(unit string) string {
+	switch f.kind {
+	case kindFlatline:
+		return fmt.Sprintf("has been exactly %s for %d values, before it never for more than %d (score %.1f)",
+			quantity(f.value, unit), f.run, f.longest, f.score)
+	case kindMissing:
+		return fmt.Sprintf("has had no value for %s, before it had one every %s; the last one, %s, is of %s (score %.1f)",
+			f.silent.Round(time.Second), about(f.interval), quantity(f.value, unit), time.Unix(0, f.last).UTC().Format(time.TimeOnly), f.score)
+	}
+	return fmt.Sprintf("is %s, expected about %s (score %.1f%s)", quantity(f.value, unit), quantity(f.expected, unit), f.score, f.why())
+}
+
+// about is a time in a precision that fits it.
+func about(d time.Duration) time.Duration {
+	if d > 10*time.Second {
+		return d.Round(time.Second)
+	}
+	return d.Round(time.Second / 10)
+}
+
+// why says where the value is new, as far as it is.
+func (f finding) why() string {
+	switch {
+	case f.lag == 0:
+		return ""
+	case f.far:
+		return fmt.Sprintf(", far outside of %d values before", f.seen-1)
+	case f.coarse:
+		return fmt.Sprintf(", new as a mean of 24 values beside that %d values before", f.lag)
+	}
+	return fmt.Sprintf(", new beside the value %d before", f.lag)
 }
 
 func (r results) trend(b *stage.Batch, e *event.Event, m event.Metric, l labels, t trendResult, span float64) *eventv1.Event {

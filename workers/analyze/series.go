@@ -14,11 +14,28 @@ import (
 
 // series is what is remembered of one entity and metric.
 type series struct {
-	detector detector
-	points   points
-	counter  counter
+	*anomalies         // nil = they are not looked for
+	points     *points // nil = trends are not looked for
+	counter    counter
 	// direction of the trend that was told last: 1, -1, or 0 for none.
 	direction int8
+	// name is what the series is about, as an event, for when it falls silent; empty = nobody would be told.
+	name  string
+	named bool // that name has been made
+	// family is that of a series with labels: the others of its entity and metric.
+	family xxh3.Uint128
+}
+
+// newSeries has what the settings ask for.
+func (s *store) newSeries() *series {
+	made := &series{}
+	if s.anomaly {
+		made.anomalies = &anomalies{}
+	}
+	if s.trend {
+		made.points = &points{}
+	}
+	return made
 }
 
 // kindCounter is the kind of a metric that only grows, but for resets.
@@ -51,31 +68,23 @@ func (c *counter) rate(value float64, at int64) (rate float64, over time.Duratio
 	return rate, over, rate < maxValue
 }
 
-// unit is the smallest step of the rate over a time: one more, where the counter counts whole things.
-func (c *counter) unit(over time.Duration) float64 {
-	if c.value != math.Trunc(c.value) {
-		return 0
-	}
-	if over == 0 {
-		return 1
-	}
-	return 1 / over.Seconds()
-}
-
 // store finds series by key and forgets the least recently used.
 type store struct {
 	lru      *simplelru.LRU[xxh3.Uint128, *series]
 	families *simplelru.LRU[xxh3.Uint128, *family] // of series with attributes
 	labels   labels                                // memory for those of an event
 	buf      []byte
-	limit    int // of series, and of families
+	limit    int      // of series, and of families
+	by       []string // attributes that tell series apart, if somebody chose them
+	anomaly  bool
+	trend    bool
 	evicted  prometheus.Counter
 	size     prometheus.Gauge
 }
 
-func newStore(limit int, metrics prometheus.Registerer) *store {
+func newStore(set settings, limit int, metrics prometheus.Registerer) *store {
 	s := &store{
-		limit: limit,
+		limit: limit, by: set.seriesBy, anomaly: set.anomaly, trend: set.trend,
 		evicted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "millrace_analyze_series_evictions_total", Help: "Series forgotten for lack of room (maxSeries).",
 		}),
@@ -90,9 +99,15 @@ func newStore(limit int, metrics prometheus.Registerer) *store {
 	return s
 }
 
-// of returns the series of a value, by entity, metric, and what else tells it apart. The labels are in the memory of the event.
-func (s *store) of(e *event.Event, metric string, now int64) (*series, labels) {
+// of returns the series of a value, by entity, metric, and what else tells it apart. The labels are in the memory of the
+// event. now is the stream time, at when it happened.
+func (s *store) of(e *event.Event, metric string, now, at int64) (*series, labels) {
 	key := s.keyOf(&e.Entity, e.Source, metric)
+	if len(s.by) > 0 {
+		s.labels = appendChosen(s.labels[:0], e, s.by)
+		found, _ := s.get(with(key, s.labels.sum()))
+		return found, s.labels
+	}
 	s.labels = appendLabels(s.labels[:0], e)
 	if len(s.labels) == 0 {
 		found, _ := s.get(key)
@@ -104,22 +119,27 @@ func (s *store) of(e *event.Event, metric string, now int64) (*series, labels) {
 		s.families.Add(key, f)
 	}
 	kept, sum := f.narrow(s.labels, now)
-	if len(kept) > 0 {
-		key.Lo ^= sum
-		key.Hi += sum
-	}
-	found, made := s.get(key)
+	found, made := s.get(with(key, sum))
 	if made {
 		f.grown()
+		if sum != 0 {
+			found.family = key
+		}
 	}
+	f.last = max(f.last, at)
 	return found, kept
+}
+
+// with is the key of the series with labels of a sum; that of none is 0.
+func with(key xxh3.Uint128, sum uint64) xxh3.Uint128 {
+	return xxh3.Uint128{Hi: key.Hi + sum, Lo: key.Lo ^ sum}
 }
 
 func (s *store) get(key xxh3.Uint128) (found *series, made bool) {
 	if found, ok := s.lru.Get(key); ok {
 		return found, false
 	}
-	found = &series{}
+	found = s.newSeries()
 	s.lru.Add(key, found)
 	return found, true
 }

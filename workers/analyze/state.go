@@ -6,16 +6,17 @@ import (
 	"github.com/zeebo/xxh3"
 
 	eventv1 "millrace.dev/millrace/api/event/v1"
+	"millrace.dev/millrace/workers/analyze/novelty"
 	"millrace.dev/millrace/workers/stage/state"
 )
 
 // stateVersion is raised when the state, or what it means, changes.
-const stateVersion = 1
+const stateVersion = 2
 
 // format is that of the state. It depends on the settings but the live ones.
 func format(set settings, source string, lanes int) state.Format {
 	set.threshold, set.minPoints = 0, 0
-	return state.Format{Version: stateVersion, Depends: fmt.Sprintf("%s lanes=%d %+v", source, lanes, set)}
+	return state.Format{Version: stateVersion, Depends: fmt.Sprintf("%s lanes=%d novelty=%d %+v", source, lanes, novelty.StateVersion, set)}
 }
 
 // Snapshot appends the series and the insights that are open.
@@ -32,6 +33,8 @@ func (a *analyzer) Restore(b []byte) error {
 func (a *analyzer) state(sc *state.Codec) {
 	c := codec{Codec: sc}
 	c.store(a.store)
+	a.clock.State(sc)
+	state.Int(sc, &a.swept)
 	c.insights(&a.insights)
 }
 
@@ -44,7 +47,7 @@ func (c *codec) store(s *store) {
 	state.LRU(c.Codec, s.lru, s.limit, func(key *xxh3.Uint128, v **series) {
 		c.key(key)
 		if c.Reading() {
-			*v = &series{}
+			*v = s.newSeries()
 		}
 		c.series(*v)
 	})
@@ -63,37 +66,25 @@ func (c *codec) key(k *xxh3.Uint128) {
 }
 
 func (c *codec) series(s *series) {
-	c.detector(&s.detector)
-	c.points(&s.points)
+	if s.anomalies != nil {
+		c.anomalies(s.anomalies)
+	}
+	if s.points != nil {
+		c.points(s.points)
+	}
 	c.counter(&s.counter)
 	state.Int(c.Codec, &s.direction)
+	c.String(&s.name)
+	c.Bool(&s.named)
+	c.key(&s.family)
 }
 
-func (c *codec) detector(d *detector) {
-	state.Int(c.Codec, &d.n)
-	c.moving(&d.mean)
-	c.moving(&d.step)
-	for _, v := range [...]*float64{&d.last, &d.low, &d.high, &d.moving, &d.lastPeak} {
-		c.Float64(v)
-	}
-	c.tail(&d.level)
-	c.tail(&d.jump)
-	c.tail(&d.novelty)
-	c.Bool(&d.fractional)
-	c.Bool(&d.told)
-	state.Int(c.Codec, &d.toldAt)
-	state.Int(c.Codec, &d.toldN)
-}
-
-func (c *codec) moving(m *moving) {
-	c.Float64(&m.mean)
-	c.Float64(&m.variance)
-}
-
-func (c *codec) tail(t *tail) {
-	state.Int(c.Codec, &t.n)
-	c.Float64(&t.quantile)
-	c.Float64(&t.excess)
+func (c *codec) anomalies(a *anomalies) {
+	a.Detector.State(c.Codec)
+	a.Alarm.State(c.Codec)
+	a.flat.State(c.Codec)
+	a.rhythm.State(c.Codec)
+	c.Float64(&a.mean)
 }
 
 // points writes those that there are: what stands behind them in the arrays is nothing.
@@ -131,6 +122,7 @@ func (c *codec) counter(n *counter) {
 func (c *codec) family(f *family) {
 	state.Int(c.Codec, &f.epoch)
 	state.Int(c.Codec, &f.series)
+	state.Int(c.Codec, &f.last)
 	state.Int(c.Codec, &f.n)
 	if c.Check(0 <= f.n && f.n <= maxLabels, "a number of attributes"); !c.OK() {
 		f.n = 0
@@ -188,6 +180,7 @@ func (c *codec) episode(ep *episode) {
 	})
 	state.Slice(c.Codec, &ep.series, c.String)
 	c.event(&ep.worst)
+	c.Bool(&ep.strong)
 	state.Int(c.Codec, &ep.count)
 	state.Int(c.Codec, &ep.revision)
 	state.Int(c.Codec, &ep.told)

@@ -35,14 +35,12 @@ func zero[T any]() *T { return new(T) }
 func TestNothingIsForgotten(t *testing.T) {
 	key := xxh3.Uint128{Hi: 1, Lo: 2}
 	f := stagetest.NewFields(t, &eventv1.Event{Id: "x"}, &eventv1.EntityRef{Name: "x"}, &eventv1.Evidence{EventId: "x"}, key,
-		lru(t, key, &series{}), lru(t, key, &family{}), lru(t, "x", &episode{}), lru(t, "x", &openLimit{}))
+		lru(t, key, newTestAnalyzer().store.newSeries()), lru(t, key, &family{}), lru(t, "x", &episode{}), lru(t, "x", &openLimit{}))
 	stagetest.Kept(f, newTestAnalyzer, func(c *state.Codec, a *analyzer) { a.state(c) }, "settings", "results", "line", "kept", "passes")
-	kept(f, func() *store { return newStore(8, nil) }, (*codec).store, "labels", "buf", "limit", "evicted", "size")
+	kept(f, func() *store { return newStore(testSettings(), 8, nil) }, (*codec).store, "labels", "buf", "limit", "by", "anomaly", "trend", "evicted", "size")
 	kept(f, func() *insights { return &newTestAnalyzer().insights }, (*codec).insights, "source", "pipeline", "threshold", "far", "max", "evicted")
-	kept(f, zero[series], (*codec).series)
-	kept(f, zero[detector], (*codec).detector)
-	kept(f, zero[moving], (*codec).moving)
-	kept(f, zero[tail], (*codec).tail)
+	kept(f, func() *series { return newTestAnalyzer().store.newSeries() }, (*codec).series)
+	kept(f, zero[anomalies], (*codec).anomalies)
 	kept(f, func() *points { return &points{n: maxPoints - 1} }, (*codec).points)
 	kept(f, zero[waiting], (*codec).waiting)
 	kept(f, zero[counter], (*codec).counter)
@@ -53,10 +51,14 @@ func TestNothingIsForgotten(t *testing.T) {
 	f.Reach(reflect.TypeFor[analyzer](), reflect.TypeFor[settings](), reflect.TypeFor[results](), reflect.TypeFor[line](), reflect.TypeFor[labels]())
 }
 
+func testSettings() settings {
+	return settings{anomaly: true, trend: true, threshold: 5, minPoints: 12, span: 10 * time.Second, maxSeries: 100_000}
+}
+
 func newTestAnalyzer() *analyzer {
-	set := settings{anomaly: true, trend: true, threshold: 6, warmup: 30, minPoints: 12, span: 10 * time.Second, maxSeries: 100_000}
+	set := testSettings()
 	return &analyzer{
-		settings: set, store: newStore(set.maxSeries, nil), insights: newInsights("source", "pipeline", set, maxEpisodes, nil),
+		settings: set, store: newStore(set, set.maxSeries, nil), insights: newInsights("source", "pipeline", set, maxEpisodes, nil),
 		kept: format(set, "source", 1),
 	}
 }
@@ -69,8 +71,13 @@ func filled(tb testing.TB, n int) *analyzer {
 		s, _ := a.store.get(xxh3.Uint128{Hi: uint64(i), Lo: uint64(i) * 0x9e3779b97f4a7c15})
 		for v := range 70 {
 			x := float64(v*i%1000) * 1.1
-			s.detector.add(x, 0, a.warmup)
-			s.points.add(int64(1+v)*int64(11*time.Second), x, int64(a.span))
+			at := int64(1+v) * int64(11*time.Second)
+			s.Add(x)
+			s.learn(x)
+			s.flat.Add(x)
+			a.clock.Add(at)
+			s.rhythm.Add(at, &a.clock)
+			s.points.add(at, x, int64(a.span))
 		}
 	}
 	return a
@@ -81,9 +88,19 @@ func freshAnalyzer() stage.Snapshotter { return newTestAnalyzer() }
 func TestFormatHasAVersion(t *testing.T) {
 	// Without arithmetic, which differs between processors.
 	a := newTestAnalyzer()
-	a.store.lru.Add(xxh3.Uint128{Hi: 1, Lo: 2}, &series{detector: detector{n: 3, last: 4, told: true}, points: points{n: 2, values: [maxPoints]float32{5, 6}, gaps: [maxPoints]uint16{7, 8}}, direction: -1})
+	s := &series{
+		anomalies: &anomalies{mean: 4}, points: &points{n: 2, values: [maxPoints]float32{5, 6}, gaps: [maxPoints]uint16{7, 8}},
+		direction: -1, name: "name", named: true,
+	}
+	s.flat.Add(3)
+	for range 3 {
+		s.Add(0)
+	}
+	a.clock.Add(int64(time.Hour))
+	a.swept = 15
+	a.store.lru.Add(xxh3.Uint128{Hi: 1, Lo: 2}, s)
 	a.store.families.Add(xxh3.Uint128{Hi: 9}, &family{n: 1, attrs: [maxLabels]attribute{{key: 10, seen: 11, wide: true}}})
-	ep := &episode{id: "id", root: &eventv1.EntityRef{Name: "pay"}, begun: 12, series: []string{"s"}, worst: &eventv1.Event{Id: "worst"}}
+	ep := &episode{id: "id", root: &eventv1.EntityRef{Name: "pay"}, begun: 12, series: []string{"s"}, worst: &eventv1.Event{Id: "worst"}, strong: true}
 	a.insights.open.Add("pay", ep)
 	a.insights.pending = []*episode{ep}
 	a.insights.limits.Add("limit", &openLimit{about: &eventv1.Event{Id: "about"}, name: "name", seen: 13})

@@ -12,10 +12,10 @@ type Analyze struct {
 
 // AnalyzeAnomaly scores each value of a series against what came before.
 type AnalyzeAnomaly struct {
-	// Threshold is the score, -log10 of the tail probability, from which a value is an anomaly.
-	Threshold float64 `json:"threshold"`
-	// Warmup is the number of values of a series before any is scored.
-	Warmup int `json:"warmup"`
+	// Threshold is the score, 0 to 16, from which a value is an anomaly. 0 = the score of each value is a result; nil = the default.
+	Threshold *float64 `json:"threshold,omitempty"`
+	// SeriesBy are the attributes that tell the series of an entity and metric apart; empty = those that seem to.
+	SeriesBy []string `json:"seriesBy,omitempty"`
 }
 
 // AnalyzeTrend tests each series for a monotonic trend.

@@ -4,6 +4,7 @@ package config
 type Correlate struct {
 	Realtime *CorrelateRealtime `json:"realtime,omitempty"`
 	Window   *CorrelateWindow   `json:"window,omitempty"`
+	Runs     *CorrelateRuns     `json:"runs,omitempty"`
 	// PassThrough has every event leave on port out, whether it belongs to an incident or not.
 	PassThrough bool `json:"passThrough,omitempty"`
 }
@@ -27,4 +28,12 @@ type CorrelateWindow struct {
 	MinEvents int `json:"minEvents"`
 	// MaxEvents closes a group early.
 	MaxEvents int `json:"maxEvents"`
+}
+
+// CorrelateRuns finds root causes in how requests are handled: from spans, logs and metrics.
+type CorrelateRuns struct {
+	// MaxSpans bounds the spans that are waited for; the oldest is forgotten first.
+	MaxSpans int `json:"maxSpans"`
+	// MaxRoutes bounds the routes of all services; the least recently used is forgotten first.
+	MaxRoutes int `json:"maxRoutes"`
 }

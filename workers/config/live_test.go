@@ -179,6 +179,7 @@ func TestMembersDiffer(t *testing.T) {
 		"anomaly":       {Analyze: &config.Analyze{Anomaly: &config.AnalyzeAnomaly{}}},
 		"trend":         {Analyze: &config.Analyze{Trend: &config.AnalyzeTrend{}}},
 		"window":        {Correlate: &config.Correlate{Window: &config.CorrelateWindow{}}},
+		"runs":          {Correlate: &config.Correlate{Runs: &config.CorrelateRuns{}}},
 		"realtime":      {Correlate: &config.Correlate{Realtime: &config.CorrelateRealtime{}}},
 		"semantic":      {Enrich: &config.Enrich{Semantic: &config.EnrichSemantic{}}},
 		"semantic off":  {Enrich: &config.Enrich{}},

@@ -6,17 +6,19 @@ import (
 	"time"
 
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/correlate/runs"
 )
 
 // settings are the config with its gaps filled; a nil member is off.
 type settings struct {
 	realtime *config.CorrelateRealtime
 	window   *config.CorrelateWindow
+	runs     *config.CorrelateRuns
 }
 
 func settingsOf(c *config.Correlate) (s settings, err error) {
-	if c.Realtime == nil && c.Window == nil {
-		return s, errors.New("correlate: neither realtime nor window is set")
+	if c.Realtime == nil && c.Window == nil && c.Runs == nil {
+		return s, errors.New("correlate: none of realtime, window and runs is set")
 	}
 	if c.Realtime != nil {
 		r := *c.Realtime
@@ -41,6 +43,16 @@ func settingsOf(c *config.Correlate) (s settings, err error) {
 			return s, fmt.Errorf("correlate.window.minEvents: is %d, more than maxEvents (%d)", w.MinEvents, w.MaxEvents)
 		}
 		s.window = &w
+	}
+	if c.Runs != nil {
+		r := *c.Runs
+		if r.MaxSpans <= 0 {
+			r.MaxSpans = runs.DefaultLimits.Waiting
+		}
+		if r.MaxRoutes <= 0 {
+			r.MaxRoutes = runs.DefaultLimits.Routes
+		}
+		s.runs = &r
 	}
 	return s, nil
 }

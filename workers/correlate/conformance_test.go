@@ -11,6 +11,7 @@ func TestConformance(t *testing.T) {
 	for name, c := range map[string]config.Correlate{
 		"realtime": {Realtime: &config.CorrelateRealtime{}},
 		"window":   {Window: &config.CorrelateWindow{}},
+		"runs":     {Runs: &config.CorrelateRuns{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			stagetest.Run(t, stagetest.Suite{Factory: NewFactory(), Config: config.StageConfig{Partitions: 1, Correlate: &c}})
@@ -20,6 +21,12 @@ func TestConformance(t *testing.T) {
 
 // TestSnapshots is of stories that the one of TestConformance does not tell.
 func TestSnapshots(t *testing.T) {
+	t.Run("runs", func(t *testing.T) {
+		stagetest.Snapshots(t, stagetest.Suite{
+			Factory: NewFactory(), Messages: shopping(),
+			Config: config.StageConfig{Partitions: 1, Correlate: &config.Correlate{Realtime: &config.CorrelateRealtime{}, Runs: &config.CorrelateRuns{}}},
+		})
+	})
 	stagetest.Snapshots(t, stagetest.Suite{
 		Factory: NewFactory(), Messages: recoveries(),
 		Config: config.StageConfig{Partitions: 1, Correlate: &config.Correlate{Realtime: &config.CorrelateRealtime{}, Window: &config.CorrelateWindow{MinEvents: 1}}},

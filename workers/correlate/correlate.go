@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/correlate/runs"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/stage"
 	"millrace.dev/millrace/workers/stage/state"
@@ -15,6 +16,7 @@ type correlator struct {
 	source   string
 	realtime *realtime // nil = off
 	windows  *windows  // nil = off
+	runs     *detector // nil = off
 	kept     state.Format
 	// passes says that events that belong to nothing leave, too.
 	passes bool
@@ -27,6 +29,9 @@ func newCorrelator(s stage.Settings, set settings) *correlator {
 	}
 	if set.window != nil {
 		c.windows = newWindows(set.window, s)
+	}
+	if set.runs != nil {
+		c.runs = newDetector(set.runs, voice{source: c.source, pipeline: s.Config.Pipeline.String()}, s)
 	}
 	c.kept = c.format(set, s.Config.Partitions, s.Lanes)
 	return c
@@ -63,6 +68,9 @@ func (c *correlator) Horizon() (horizon time.Duration) {
 	if c.windows != nil {
 		horizon = max(horizon, c.windows.horizon())
 	}
+	if c.runs != nil {
+		horizon = max(horizon, runs.Horizon)
+	}
 	return horizon
 }
 
@@ -75,6 +83,9 @@ func (c *correlator) Process(_ context.Context, b *stage.Batch) error {
 	notable := false
 	for i := range b.Events {
 		e := &b.Events[i]
+		if c.runs != nil {
+			c.runs.take(e, b.Now)
+		}
 		s, ok := signalOf(e)
 		if !ok {
 			c.leave(b, i)
@@ -97,6 +108,10 @@ func (c *correlator) Process(_ context.Context, b *stage.Batch) error {
 		}
 		c.tell(b)
 		c.closeWindows(b, false)
+	}
+	if c.runs != nil {
+		c.runs.settle(b)
+		c.publish(b)
 	}
 	return nil
 }
@@ -147,6 +162,15 @@ func (c *correlator) tell(b *stage.Batch) {
 	c.realtime.news = c.realtime.news[:0]
 }
 
+// publish produces the insights of runs.
+func (c *correlator) publish(b *stage.Batch) {
+	for _, e := range c.runs.news {
+		b.Produce(stage.NoParent, stage.Insights, e)
+	}
+	clear(c.runs.news)
+	c.runs.news = c.runs.news[:0]
+}
+
 func (c *correlator) closeWindows(b *stage.Batch, all bool) {
 	if c.windows == nil {
 		return
@@ -161,6 +185,10 @@ func (c *correlator) closeWindows(b *stage.Batch, all bool) {
 func (c *correlator) Flush(_ context.Context, now time.Time, final bool, b *stage.Batch) error {
 	b.Now = now
 	c.closeWindows(b, final)
+	if c.runs != nil {
+		c.runs.flush(now, final)
+		c.publish(b)
+	}
 	if c.realtime == nil {
 		return nil
 	}

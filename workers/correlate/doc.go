@@ -11,6 +11,10 @@
 // Windows: notable events of a workload that fall into one event-time window become a
 // group, one event of type millrace.correlation.group.
 //
+// Runs: spans, log lines and metrics of any severity go to package runs, which compares what requests say, call and take with the
+// last hour and names root causes. Its insights are its own: they share no incident with the causal rules. Its event time is the
+// watermark of all partitions, as that of windows.
+//
 // The idea of rules over a topology is that of codebook correlation (Yemini et al., 1996);
 // union of incidents over strong links only keeps unrelated failures apart. A root found
 // this way is the most likely one among what was seen, and insights say so.
@@ -84,7 +88,8 @@
 //
 // What the stage does follows from its input and from when that was stored. An event is
 // remembered for twice within, an incident until it is idle, a window until it is closed:
-// replaying Horizon makes the state again, byte for byte (TestReplay). A worker that takes over
+// replaying Horizon makes the state again, byte for byte (TestReplay). With runs the horizon is 65 minutes, which gives the norms of the
+// last hour back; values of alarms reach further back and are in the snapshot alone. A worker that takes over
 // therefore closes what the one before opened, under the same id (TestTheNextOwnerCloses). What
 // reaches further back are incidents that go on for longer: chains of events without a pause may
 // be as old as one likes, and a rebuilt stage sees such an incident begin within the

@@ -1,5 +1,5 @@
 package correlate
 
-// OnlyMarked is true: what signalOf takes for notable is marked, and nothing else changes a window, an incident or a
-// clock (stage.Selective).
-func (*correlator) OnlyMarked() bool { return true }
+// OnlyMarked says whether what signalOf takes for notable, which is marked, is all that changes a window, an incident or a clock
+// (stage.Selective). Runs are made of all spans and logs.
+func (c *correlator) OnlyMarked() bool { return c.runs == nil }

@@ -12,16 +12,33 @@ import (
 
 // Remembers is the longest life of an incident, and how long it takes to be over.
 func (c *correlator) Remembers() time.Duration {
-	if c.realtime == nil {
+	if c.realtime == nil && c.runs == nil {
 		return 0
+	}
+	if c.realtime == nil {
+		return maxIncidentLife + c.Horizon()
 	}
 	return maxIncidentLife + 2*time.Duration(c.realtime.idle) + c.Horizon()
 }
 
 // Recall goes on with the incidents that people know.
 func (c *correlator) Recall(told []*eventv1.Event, after time.Time) {
+	rules, ofRun := told, []*eventv1.Event(nil)
+	if slices.ContainsFunc(told, ofRuns) {
+		rules = nil
+		for _, e := range told {
+			if ofRuns(e) {
+				ofRun = append(ofRun, e)
+			} else {
+				rules = append(rules, e)
+			}
+		}
+	}
 	if c.realtime != nil {
-		c.realtime.recall(told, after)
+		c.realtime.recall(rules, after)
+	}
+	if c.runs != nil {
+		c.runs.recall(ofRun, after)
 	}
 }
 

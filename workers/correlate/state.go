@@ -13,7 +13,7 @@ import (
 )
 
 // stateVersion is raised when the state, or what it means, changes.
-const stateVersion = 2
+const stateVersion = 3
 
 // format is that of the state. It depends on the settings but minEvents, which is live, and on the names of signals
 // and relations, which are kept as numbers.
@@ -30,6 +30,9 @@ func (c *correlator) format(set settings, partitions, lanes int) state.Format {
 		w := *set.window
 		w.MinEvents = 0
 		fmt.Fprintf(&b, " window=%+v", w)
+	}
+	if set.runs != nil {
+		fmt.Fprintf(&b, " runs=%+v", *set.runs)
 	}
 	return state.Format{Version: stateVersion, Depends: b.String()}
 }
@@ -53,6 +56,9 @@ func (c *correlator) state(sc *state.Codec) {
 	}
 	if c.windows != nil {
 		g.windows(c.windows)
+	}
+	if c.runs != nil {
+		g.detector(c.runs)
 	}
 	for g.observations.Each(sc, g.observation) || g.incidents.Each(sc, g.incident) || g.ailments.Each(sc, g.ailment) || g.refs.Each(sc, g.ref) {
 	}
@@ -95,6 +101,14 @@ func (g *graph) realtime(r *realtime) {
 	state.Int(g.Codec, &r.goneAfter)
 	g.clock(&r.clock)
 	state.Int(g.Codec, &r.sweeps)
+}
+
+func (g *graph) detector(d *detector) {
+	d.core.State(g.Codec)
+	g.clock(&d.clock)
+	g.watermark(&d.watermark)
+	g.messages(&d.gone)
+	state.Int(g.Codec, &d.goneAfter)
 }
 
 func (g *graph) memory(m *memory) {

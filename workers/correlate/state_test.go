@@ -11,6 +11,7 @@ import (
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/test/stagetest"
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/correlate/runs"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/event/decode"
 	"millrace.dev/millrace/workers/stage"
@@ -37,7 +38,7 @@ func zero[T any]() *T { return new(T) }
 // TestNothingIsForgotten: a field that is added to the state is kept, or somebody has said why not.
 func TestNothingIsForgotten(t *testing.T) {
 	f := stagetest.NewFields(t, &eventv1.Event{Id: "x"}, &eventv1.EntityRef{Name: "x"}, &event.Event{},
-		lru(t, &incident{}), lru(t, &entity{}), lru(t, &clock{}))
+		lru(t, &incident{}), lru(t, &entity{}), lru(t, &clock{}), busyDetector(), busyRuns())
 	var of correlator
 	stagetest.Kept(f, newTestCorrelator, func(c *state.Codec, v *correlator) { v.state(c) }, "source", "kept", "passes")
 	kept(f, func() *realtime { return newTestCorrelator().realtime }, (*graph).realtime,
@@ -55,12 +56,26 @@ func TestNothingIsForgotten(t *testing.T) {
 	kept(f, zero[incident], (*graph).incident)
 	kept(f, zero[linkKind], (*graph).linkKind)
 	kept(f, zero[eventv1.EntityRef], (*graph).ref, "state", "unknownFields", "sizeCache")
+	kept(f, func() *detector { return newTestCorrelator().runs }, (*graph).detector, "last", "input", "voice", "news", "parts", "told", "dropped", "sizes", "losses")
 	kept(f, func() *windows { return newTestCorrelator().windows }, (*graph).windows,
 		"size", "lateness", "minEvents", "maxEvents", "last", "dropped", "open")
 	kept(f, zero[group], (*graph).group, "key")
 	kept(f, zero[groupKey], (*graph).groupKey)
 	kept(f, func() *watermark { return &newTestCorrelator().windows.watermark }, (*graph).watermark, "silence", "partitions", "key")
-	f.Reach(reflect.TypeOf(of), reflect.TypeFor[voice]())
+	f.Reach(reflect.TypeOf(of), reflect.TypeFor[voice](), reflect.TypeFor[parts]())
+}
+
+func busyDetector() *detector {
+	d := newTestCorrelator().runs
+	d.core.Advance(1)
+	return d
+}
+
+// busyRuns has seen something.
+func busyRuns() *runs.Core {
+	c := runs.New(runs.DefaultLimits, func(*runs.Service, int64, string) string { return "" })
+	c.Advance(1)
+	return c
 }
 
 // fullRing has one observation at each place.
@@ -73,7 +88,7 @@ func fullRing() *ring {
 }
 
 func newTestCorrelator() *correlator {
-	c := &config.StageConfig{Stage: "correlate", Partitions: 1, Correlate: &config.Correlate{Realtime: &config.CorrelateRealtime{}, Window: &config.CorrelateWindow{}}}
+	c := &config.StageConfig{Stage: "correlate", Partitions: 1, Correlate: &config.Correlate{Realtime: &config.CorrelateRealtime{}, Window: &config.CorrelateWindow{}, Runs: &config.CorrelateRuns{}}}
 	set, err := settingsOf(c.Correlate)
 	if err != nil {
 		panic(err)
@@ -94,6 +109,12 @@ func busy(tb testing.TB, n int) *correlator {
 		line := fmt.Sprintf(`{"id":"%032x","source":"/clusters/c/nodes/n%d","type":%q,"time":%q,"severitynumber":17,"body":"container app of pod cart-%d failed for the %dth time",`+
 			`"entity":{"kind":"Pod","namespace":"shop","name":"cart-%d","uid":"u-%d"},"related":[{"kind":"Deployment","namespace":"shop","name":"cart-%d","role":"workload"}],"resource":{"k8s.node.name":"n%d"}}`,
 			i, pod%100, kinds[i%len(kinds)], now.Format(time.RFC3339Nano), pod, i, pod, pod, pod/10, pod%100)
+		if i%50 == 0 {
+			line += fmt.Sprintf(`
+{"id":"l%d","source":"s","type":"app.log","time":%q,"body":"paid","spanid":"00000000%08x","traceid":"%032x","resource":{"service.name":"cart"}}
+{"id":"s%d","source":"s","type":"app.request","time":%q,"spanid":"00000000%08x","traceid":"%032x","span":{"kind":"server","name":"/cart","durationNs":5000000},"resource":{"service.name":"cart"}}`,
+				i, now.Format(time.RFC3339Nano), i+1, i+1, i, now.Format(time.RFC3339Nano), i+1, i+1)
+		}
 		d.Reset()
 		b := &stage.Batch{Now: now}
 		b.Events, _ = d.Decode(nil, decode.Message{Data: []byte(line)})

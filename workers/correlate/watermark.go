@@ -65,11 +65,16 @@ func newWatermark(silence int64, s stage.Settings) watermark {
 // message moves the clock of the partition of a message: by the last of its events that windows take, since those of a
 // partition are in order. Other events do not count: a takeover does not decode them.
 func (w *watermark) message(b *stage.Batch, e *event.Event) {
+	w.reached(b, e.Origin.Input, eventTime(e))
+}
+
+// reached moves the clock of the partition of a message to a time.
+func (w *watermark) reached(b *stage.Batch, input int, at int64) {
 	now := b.Now.UnixNano()
 	if w.quiet(now) {
 		w.begun = now
 	}
-	input, partition := e.Origin.Input, max(b.Partition, 0)
+	partition := max(b.Partition, 0)
 	for len(w.inputs) <= input {
 		w.inputs = append(w.inputs, nil)
 	}
@@ -81,11 +86,11 @@ func (w *watermark) message(b *stage.Batch, e *event.Event) {
 		w.inputs[input] = append(w.inputs[input], nil)
 	}
 	lane := &w.inputs[input][partition%w.partitions]
-	at, ok := lane.find(partition)
+	i, ok := lane.find(partition)
 	if !ok {
-		*lane = slices.Insert(*lane, at, partitionClock{partition, clock{silence: w.silence}})
+		*lane = slices.Insert(*lane, i, partitionClock{partition, clock{silence: w.silence}})
 	}
-	(*lane)[at].see(eventTime(e), now)
+	(*lane)[i].see(at, now)
 }
 
 // quiet says whether no partition has sent anything for as long as silence.

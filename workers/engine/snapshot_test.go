@@ -3,6 +3,7 @@ package engine_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	"millrace.dev/millrace/test/harness/logs"
 	"millrace.dev/millrace/workers/config"
 	"millrace.dev/millrace/workers/engine"
+	"millrace.dev/millrace/workers/engine/snapshot"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/event/decode"
 	"millrace.dev/millrace/workers/stage"
@@ -104,6 +106,9 @@ func (f *numbering) since() (processed, recalled int) {
 	return processed, recalled
 }
 
+// manifestSubject is where the manifest of the snapshot of lane 0 is stored.
+const manifestSubject = "$KV.STATE_leases.validate.0"
+
 type kept struct {
 	*rig
 	f   *numbering
@@ -111,12 +116,28 @@ type kept struct {
 	ids []string
 }
 
-// wantKept waits until a snapshot is stored.
+// wantKept waits until a snapshot is stored that reaches to the end of the input.
 func (k *kept) wantKept() {
 	k.t.Helper()
 	eventually(k.t, 10*time.Second, func() string {
-		if !strings.Contains(k.log.String(), "state kept") {
-			return "no snapshot was stored"
+		in, err := k.js.Stream(k.t.Context(), "IN")
+		if err != nil {
+			return err.Error()
+		}
+		kv, err := k.js.Stream(k.t.Context(), "KV_STATE_leases")
+		if err != nil {
+			return err.Error()
+		}
+		stored, err := kv.GetLastMsgForSubject(k.t.Context(), manifestSubject)
+		if err != nil {
+			return "no snapshot is stored: " + err.Error()
+		}
+		var m snapshot.Manifest
+		if err := json.Unmarshal(stored.Data, &m); err != nil {
+			return err.Error()
+		}
+		if last := in.CachedInfo().State.LastSeq; len(m.Inputs) != 1 || m.Inputs[0].Seq < last {
+			return fmt.Sprintf("the snapshot is at %+v of %d", m.Inputs, last)
 		}
 		return ""
 	})
@@ -217,7 +238,7 @@ func TestTakeoverBehindASnapshot(t *testing.T) {
 
 // TestSnapshotThatCannotBeUsed: the input is replayed, as if there were none.
 func TestSnapshotThatCannotBeUsed(t *testing.T) {
-	const piece, manifest = "$KV.STATE_leases.validate.0.1.0", "$KV.STATE_leases.validate.0"
+	const piece, manifest = manifestSubject + ".1.0", manifestSubject
 	for name, spoil := range map[string]func(*kept){
 		"the stage refuses it": func(k *kept) { k.f.refuse = true },
 		"a wrong piece":        func(k *kept) { k.put(piece, []byte("x")) },

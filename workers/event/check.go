@@ -81,3 +81,10 @@ func (s *shape) bad(b []byte) uint32 {
 	}
 	return 0
 }
+
+// Field reads the field that begins at i of an encoded event, or of a message in it: its number, and where its value and the next field begin. text says
+// that the value is length-delimited. A next of 0 says that the field is cut off or malformed.
+func Field(encoded []byte, i int) (num uint32, text bool, value, next int) {
+	num, typ, _, value, next := wire.Field(encoded, i)
+	return num, typ == wire.BytesType, value, next
+}

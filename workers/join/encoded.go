@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"millrace.dev/millrace/workers/event"
 )
 
 // Fields of an encoded event (api/event/v1) that are not merged like others.
@@ -53,21 +55,12 @@ func (e *encoded) read(raw []byte) bool {
 	}
 	e.raw, e.fields, e.present = raw, e.fields[:0], 0
 	for i := 0; i < len(raw); {
-		num, kind, tag := protowire.ConsumeTag(raw[i:])
-		if tag < 0 || num >= numbers {
+		num, _, value, next := event.Field(raw, i)
+		if next == 0 || num >= numbers {
 			return false
 		}
-		f := field{start: i, value: i + tag}
-		if kind == protowire.BytesType {
-			_, size := protowire.ConsumeVarint(raw[f.value:])
-			f.value += max(size, 0)
-		}
-		size := protowire.ConsumeFieldValue(num, kind, raw[i+tag:])
-		if size < 0 {
-			return false
-		}
-		f.end = i + tag + size
-		i = f.end
+		f := field{start: i, value: value, end: next}
+		i = next
 		if num == fieldAttributes && ofJoin(raw[f.value:f.end]) {
 			return false
 		}
@@ -76,7 +69,7 @@ func (e *encoded) read(raw []byte) bool {
 	return true
 }
 
-func (e *encoded) add(num protowire.Number, f field) {
+func (e *encoded) add(num uint32, f field) {
 	e.fields = append(e.fields, f)
 	at := len(e.fields)
 	if last := e.last[num]; last != 0 {
@@ -133,7 +126,114 @@ func ofJoin(attribute []byte) bool {
 // merger merges encoded events as mergeInto merges decoded ones, where nothing is in conflict.
 type merger struct {
 	to, from encoded
-	answers  [][]byte // scratch
+	names    []entryName // scratch
+}
+
+// entryName is the name of an entry of a field.
+type entryName struct {
+	num  int
+	name []byte
+}
+
+// extend returns what the answers of a barrier have in common with what each has besides. ok is false where one of them has something that others have, too.
+func (m *merger) extend(b *barrier) (result []byte, ok bool) {
+	common, size := len(b.first), spare
+	for i := range b.answers {
+		common = min(common, b.answers[i].shared)
+		size += b.answers[i].size()
+	}
+	taken, ok := numbersOf(b.first[:common])
+	if common == 0 || !ok {
+		return nil, false
+	}
+	m.names = m.names[:0]
+	if b.answers[0].shared == len(b.first) {
+		result = b.first[:common]
+	} else {
+		result = append(make([]byte, 0, size-common*(len(b.answers)-1)), b.first[:common]...)
+	}
+	for i := range b.answers {
+		a := &b.answers[i]
+		for _, part := range [2][]byte{b.first[common:a.shared], a.rest} {
+			if len(part) == 0 {
+				continue
+			}
+			if taken, ok = m.besides(b.first[:common], taken, part); !ok {
+				return nil, false
+			}
+			result = append(result, part...)
+		}
+	}
+	return result, true
+}
+
+// numbersOf is the set of the numbers of the fields of an event. ok is as in read.
+func numbersOf(raw []byte) (present uint64, ok bool) {
+	for i := 0; i < len(raw); {
+		num, _, value, next := event.Field(raw, i)
+		if next == 0 || num >= numbers || num == fieldAttributes && ofJoin(raw[value:next]) {
+			return 0, false
+		}
+		present |= 1 << num
+		i = next
+	}
+	return present, true
+}
+
+// hasEntry says whether an event has an entry of a name among the fields of a number.
+func hasEntry(raw []byte, num int, name []byte) bool {
+	for i := 0; i < len(raw); {
+		n, _, value, next := event.Field(raw, i)
+		if n == uint32(num) {
+			if other, ok := nameOf(raw[value:next]); !ok || bytes.Equal(other, name) {
+				return true
+			}
+		}
+		i = next
+	}
+	return false
+}
+
+// besides says whether fields go with those that all have in common, and with other numbers that are taken; it returns all that are taken then.
+func (m *merger) besides(common []byte, taken uint64, part []byte) (all uint64, ok bool) {
+	if !m.from.read(part) {
+		return 0, false
+	}
+	if one := m.from.present & signals; one != 0 && (one&(one-1) != 0 || taken&signals != 0) {
+		return 0, false
+	}
+	for p := m.from.present; p != 0; p &= p - 1 {
+		num := bits.TrailingZeros64(p)
+		switch bit := uint64(1) << num; {
+		case bit&keyed != 0:
+			if !m.newNames(common, num) {
+				return 0, false
+			}
+		case bit&taken != 0, bit&lists != 0 && !m.distinct(num):
+			return 0, false
+		}
+	}
+	return taken | m.from.present, true
+}
+
+// newNames says whether no entry of a number has a name that another one has.
+func (m *merger) newNames(common []byte, num int) bool {
+	return m.from.each(num, func(f field) bool {
+		name, ok := nameOf(m.from.raw[f.value:f.end])
+		if !ok || len(m.names) == few {
+			return false
+		}
+		if hasEntry(common, num, name) {
+			return false
+		}
+		for _, n := range m.names {
+			if n.num == num && bytes.Equal(n.name, name) {
+				return false
+			}
+		}
+		m.names = append(m.names, entryName{num, name})
+		return true
+	})
 }
 
 // merge returns the first event with what the others add. ok is false where they have to be merged in their decoded form.

@@ -1,7 +1,6 @@
 package join
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -48,10 +47,16 @@ type join struct {
 	tookOf  []string // the attribute of each that says how long it took
 	whole   *event.Checker
 	merger  merger
-	keyed   []byte // scratch: a key
+	// Scratch: a key, an event, and barriers that have ended.
+	keyed   []byte
+	encoded []byte
+	spare   []*barrier
+	// endingText are the attributes that tell of lastEnding.
+	lastEnding ending
+	endingText []byte
 
 	open  map[string]*barrier
-	order list.List // of open ones (*barrier), as they opened
+	order line // of open ones, as they opened
 	// waiting are the barriers that wait for each branch, until is the watermark of each, Unix nanoseconds.
 	waiting []queue
 	until   []int64
@@ -93,8 +98,13 @@ func (j *join) Process(_ context.Context, b *stage.Batch) error {
 			b.DeadLetter(i, reasonNoKey, err)
 			continue
 		}
-		encoded := e.AppendProto(make([]byte, 0, e.Size()))
-		if err := j.whole.Check(encoded); err != nil {
+		at := j.open[string(key)]
+		j.encoded = e.AppendProto(j.encoded[:0])
+		known := 0 // to be whole
+		if at != nil && j.merges() {
+			known = shared(at.first, j.encoded)
+		}
+		if err := j.whole.Check(j.encoded[known:]); err != nil {
 			b.DeadLetter(i, reasonInvalid, err)
 			continue
 		}
@@ -103,15 +113,16 @@ func (j *join) Process(_ context.Context, b *stage.Batch) error {
 			b.DeadLetter(i, reasonLate, errLate)
 			continue
 		}
-		if at := j.open[string(key)]; at != nil && at.bytes+e.Size() > maxAnswers {
+		if at != nil && at.bytes+len(j.encoded) > maxAnswers {
 			j.early(b, at, evicted)
 			if !j.pairs {
 				j.metrics.late.Inc()
 				b.DeadLetter(i, reasonLate, errLarge)
 				continue
 			}
+			at, known = nil, 0
 		}
-		j.answer(key, branch, e, encoded, b)
+		j.answer(at, key, branch, e, known, b)
 		b.Filter(i)
 	}
 	return nil
@@ -148,14 +159,16 @@ func (j *join) keyOf(e *event.Event) ([]byte, error) {
 	return j.keyed, err
 }
 
-// answer adds an event, encoded, to its barrier, which opens with the first one.
-func (j *join) answer(key []byte, branch int, e *event.Event, encoded []byte, b *stage.Batch) {
+// merges says whether results are made of what the answers are not in common.
+func (j *join) merges() bool { return !j.pairs && j.merge != config.JoinCollect }
+
+// answer adds the event that is encoded to its barrier, which opens with the first one (nil).
+func (j *join) answer(at *barrier, key []byte, branch int, e *event.Event, known int, b *stage.Batch) {
 	behind := j.until[e.Origin.Input]
 	newest := int64(math.MaxInt64)      // unknown: no watermark is past it
 	if !b.Newest.IsZero() && !j.pairs { // the other one of a pair is of another message
 		newest = b.Newest.UnixNano()
 	}
-	at := j.open[string(key)]
 	if at == nil {
 		at = j.begin(string(key), branch, b.Now.UnixNano(), behind, newest)
 	} else {
@@ -167,25 +180,38 @@ func (j *join) answer(key []byte, branch int, e *event.Event, encoded []byte, b 
 		j.waiting[branch].remove(at)
 		j.later(at, newest)
 	}
-	a := answer{branch: branch, took: max(0, b.Now.UnixNano()-e.IngestTime), event: encoded}
-	at.answers = append(at.answers, a)
-	at.bytes += len(a.event)
-	j.bytes += len(a.event)
+	at.add(branch, max(0, b.Now.UnixNano()-e.IngestTime), j.encoded, known)
+	j.bytes += len(j.encoded)
 	j.complete(at)
 }
 
 // begin opens a barrier that one branch has answered.
 func (j *join) begin(key string, branch int, now, since, newest int64) *barrier {
 	j.number++
-	b := newBarrier(len(j.waiting))
+	b := j.barrierFor()
 	b.key, b.number, b.opened, b.since, b.newest, b.answered = key, j.number, now, since, newest, 1<<branch
 	for wait := j.expected &^ b.answered; wait != 0; wait &= wait - 1 {
 		j.waiting[bits.TrailingZeros64(wait)].push(b)
 	}
 	j.held.push(b)
 	j.open[key] = b
-	b.place = j.order.PushBack(b)
+	j.order.push(b)
 	j.bytes += len(key)
+	return b
+}
+
+// maxSpare is how many ended barriers are kept for the next ones.
+const maxSpare = 1024
+
+// barrierFor is memory for a barrier.
+func (j *join) barrierFor() *barrier {
+	last := len(j.spare) - 1
+	if last < 0 {
+		return newBarrier(len(j.waiting))
+	}
+	b := j.spare[last]
+	j.spare[last] = nil
+	j.spare = j.spare[:last]
 	return b
 }
 
@@ -217,7 +243,7 @@ func (j *join) complete(b *barrier) {
 // end takes a barrier out of the state.
 func (j *join) end(b *barrier) {
 	delete(j.open, b.key)
-	j.order.Remove(b.place)
+	j.order.remove(b)
 	j.bytes -= len(b.key) + b.bytes
 	for i := range j.waiting {
 		j.waiting[i].remove(b)
@@ -239,7 +265,8 @@ func (j *join) Watermark(_ context.Context, input int, until time.Time, b *stage
 		}
 		j.emit(b, at, why)
 	}
-	j.done = nil
+	clear(j.done)
+	j.done = j.done[:0]
 	j.makeRoom(b)
 	if len(j.held.all) == 0 {
 		return time.Time{}, nil
@@ -290,12 +317,7 @@ func (j *join) Flush(_ context.Context, now time.Time, final bool, b *stage.Batc
 }
 
 // oldest is the open barrier that opened first; nil = there is none.
-func (j *join) oldest() *barrier {
-	if first := j.order.Front(); first != nil {
-		return first.Value.(*barrier) //nolint:forcetypeassert // there are only barriers
-	}
-	return nil
-}
+func (j *join) oldest() *barrier { return j.order.first }
 
 // early ends a barrier that waits for somebody, and remembers that for a deadline: what comes of it is late.
 func (j *join) early(b *stage.Batch, at *barrier, why outcome) {
@@ -328,19 +350,21 @@ func (j *join) forgetOne() {
 	j.forget = j.forget[1:]
 }
 
-// emit makes the result of a barrier.
+// emit makes the result of a barrier, which is of no use from then on.
 func (j *join) emit(b *stage.Batch, at *barrier, why outcome) {
 	j.metrics.ended(why)
 	at.inOrder()
 	if (why == timeout || why == unmatched) && j.onTime == config.JoinDeadLetter {
 		b.ProduceDeadLetter(j.result(at, why), reasonTimeout, errTimeout)
-		return
-	}
-	if encoded, ok := j.encoded(at, why); ok {
+	} else if encoded, ok := j.encodedResult(at, why); ok {
 		b.ProduceEncoded(stage.NoParent, stage.Out, encoded)
-		return
+	} else {
+		b.Produce(stage.NoParent, stage.Out, j.result(at, why))
 	}
-	b.Produce(stage.NoParent, stage.Out, j.result(at, why))
+	if len(j.spare) < maxSpare {
+		at.reset(len(j.waiting))
+		j.spare = append(j.spare, at)
+	}
 }
 
 // names are the names of a set of branches, with commas between.

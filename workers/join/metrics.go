@@ -15,21 +15,25 @@ const (
 )
 
 type metrics struct {
-	barriers *prometheus.CounterVec
+	barriers map[outcome]prometheus.Counter
 	late     prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
+	barriers := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "millrace_join_barriers_total", Help: "Barriers that ended, by outcome: complete, silent, timeout, evicted, unmatched.",
+	}, []string{"outcome"})
 	m := &metrics{
-		barriers: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "millrace_join_barriers_total", Help: "Barriers that ended, by outcome: complete, silent, timeout, evicted, unmatched.",
-		}, []string{"outcome"}),
+		barriers: map[outcome]prometheus.Counter{},
 		late: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "millrace_join_late_events_total", Help: "Events that came for a barrier that had ended by its deadline or for lack of room.",
 		}),
 	}
-	r.MustRegister(m.barriers, m.late)
+	for _, why := range []outcome{complete, silent, timeout, evicted, unmatched} {
+		m.barriers[why] = barriers.WithLabelValues(string(why))
+	}
+	r.MustRegister(barriers, m.late)
 	return m
 }
 
-func (m *metrics) ended(why outcome) { m.barriers.WithLabelValues(string(why)).Inc() }
+func (m *metrics) ended(why outcome) { m.barriers[why].Inc() }

@@ -43,23 +43,31 @@ func (b *barrier) took(branch int) (ms int64) {
 	return ms
 }
 
-// encoded is what result is, made of the answers as they are encoded. ok is false where they have to be decoded.
-func (j *join) encoded(b *barrier, why outcome) (result []byte, ok bool) {
-	if j.pairs || j.merge == config.JoinCollect {
+// ending is how a barrier has ended: why, and which branches have answered, and had nothing to say.
+type ending struct {
+	why              outcome
+	answered, silent uint64
+}
+
+// encodedResult is what result is, made of the answers as they are encoded. ok is false where they have to be decoded. It may take the memory of the first answer.
+func (j *join) encodedResult(b *barrier, why outcome) (result []byte, ok bool) {
+	if !j.merges() {
 		return nil, false
 	}
 	m := &j.merger
-	m.answers = m.answers[:0]
-	for _, a := range b.answers {
-		m.answers = append(m.answers, a.event)
+	if result, ok = m.extend(b); !ok {
+		if result, ok = m.merge(b.events()); !ok {
+			return nil, false
+		}
 	}
-	if result, ok = m.merge(m.answers); !ok {
-		return nil, false
+	if now := (ending{why, b.answered, b.silent}); j.lastEnding != now {
+		text := appendText(j.endingText[:0], attributeResult, string(why))
+		text = appendText(text, attributeAnswered, j.names(b.answered))
+		text = appendText(text, attributeSilent, j.names(b.silent&^b.answered))
+		text = appendText(text, attributeMissing, j.names(j.expected&^(b.answered|b.silent)))
+		j.lastEnding, j.endingText = now, text
 	}
-	result = appendText(result, attributeResult, string(why))
-	result = appendText(result, attributeAnswered, j.names(b.answered))
-	result = appendText(result, attributeSilent, j.names(b.silent&^b.answered))
-	result = appendText(result, attributeMissing, j.names(j.expected&^(b.answered|b.silent)))
+	result = append(result, j.endingText...)
 	for branch := range j.branches {
 		if b.answered&(1<<branch) != 0 {
 			result = appendInt(result, j.tookOf[branch], b.took(branch))
@@ -71,8 +79,8 @@ func (j *join) encoded(b *barrier, why outcome) (result []byte, ok bool) {
 // result is what a barrier becomes: the event of the first branch that answered, in the order of the inputs, with what the others add.
 func (j *join) result(b *barrier, why outcome) *eventv1.Event {
 	answers := make([]*eventv1.Event, 0, len(b.answers))
-	for _, a := range b.answers {
-		answers = append(answers, decoded(a.event))
+	for _, event := range b.events() {
+		answers = append(answers, decoded(event))
 	}
 	to := answers[0]
 	var conflicts []string

@@ -22,8 +22,8 @@ func (j *join) Restore(b []byte) error {
 
 func (j *join) state(c *state.Codec) {
 	var open []*barrier
-	for at := j.order.Front(); at != nil; at = at.Next() {
-		open = append(open, at.Value.(*barrier)) //nolint:forcetypeassert // there are only barriers
+	for at := j.order.first; at != nil; at = at.after {
+		open = append(open, at)
 	}
 	state.Slice(c, &open, func(b **barrier) {
 		if c.Reading() {
@@ -57,21 +57,44 @@ func (j *join) barrier(c *state.Codec, b *barrier) {
 	state.Int(c, &b.newest)
 	state.Int(c, &b.since)
 	state.Int(c, &b.silent)
-	state.Slice(c, &b.answers, func(a *answer) {
-		state.Int(c, &a.branch)
-		state.Int(c, &a.took)
-		c.Bytes(&a.event)
-		c.Check(a.branch >= 0 && a.branch < len(j.branches), "a branch")
-	})
+	answers := make([]wholeAnswer, 0, len(b.answers))
+	for i := range b.answers {
+		a := &b.answers[i]
+		answers = append(answers, wholeAnswer{branch: a.branch, took: a.took, event: b.event(a)})
+	}
+	state.Slice(c, &answers, func(a *wholeAnswer) { j.wholeAnswer(c, a) })
+	if !c.Reading() {
+		return
+	}
+	for _, a := range answers {
+		common := 0
+		if j.merges() && len(b.answers) > 0 {
+			common = shared(b.first, a.event)
+		}
+		b.add(a.branch, a.took, a.event, common)
+	}
+}
+
+// wholeAnswer is an answer as it stands in a snapshot: it does not lean on another.
+type wholeAnswer struct {
+	branch int
+	took   int64
+	event  []byte
+}
+
+func (j *join) wholeAnswer(c *state.Codec, a *wholeAnswer) {
+	state.Int(c, &a.branch)
+	state.Int(c, &a.took)
+	c.Bytes(&a.event)
+	c.Check(a.branch >= 0 && a.branch < len(j.branches), "a branch")
 }
 
 // restored makes what follows from the barriers.
 func (j *join) restored(c *state.Codec, open []*barrier) {
 	for _, b := range open {
-		b.place = j.order.PushBack(b)
+		j.order.push(b)
 		for _, a := range b.answers {
 			b.answered |= 1 << a.branch
-			b.bytes += len(a.event)
 		}
 		j.bytes += len(b.key) + b.bytes
 		j.open[b.key] = b

@@ -11,8 +11,8 @@ import (
 	"millrace.dev/millrace/controllers/plan"
 )
 
-// apply makes the streams and consumers of p on the embedded server; leases are not needed by
-// one process. What exists from an earlier run in the same store directory is kept, with its
+// apply makes the streams and consumers of p on the embedded server, and the bucket of the leases: one process
+// needs none of these, but the marks of dead letters that were replayed are there, too. What exists from an earlier run in the same store directory is kept, with its
 // events.
 func apply(ctx context.Context, js jetstream.JetStream, p *plan.Plan) error {
 	if err := checkLayout(ctx, js, p); err != nil {
@@ -25,10 +25,16 @@ func apply(ctx context.Context, js jetstream.JetStream, p *plan.Plan) error {
 		c := streamConfig(s)
 		if s.Name == p.Ingress.Name {
 			c.Metadata = map[string]string{metadataPartitions: strconv.Itoa(p.Partitions), metadataPrefix: p.SubjectPrefix}
+			if s.Graph != "" {
+				c.Metadata[plan.MetadataGraph] = s.Graph
+			}
 		}
 		if _, err := js.CreateOrUpdateStream(ctx, c); err != nil {
 			return fmt.Errorf("stream %s: %w", s.Name, err)
 		}
+	}
+	if _, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: p.Leases.Bucket, MaxBytes: leasesMaxBytes}); err != nil {
+		return fmt.Errorf("bucket %s: %w", p.Leases.Bucket, err)
 	}
 	for _, s := range p.Stages {
 		for _, c := range s.Consumers {
@@ -39,6 +45,9 @@ func apply(ctx context.Context, js jetstream.JetStream, p *plan.Plan) error {
 	}
 	return nil
 }
+
+// leasesMaxBytes is the size of the bucket of leases, as the operator makes it.
+const leasesMaxBytes = 16 << 20
 
 // The ingress remembers what no later run may change.
 const (

@@ -27,11 +27,12 @@ func TestOptionsCheck(t *testing.T) {
 		o    Options
 		want string
 	}{
-		"no file":                {Options{}, "-f FILE is required: the manifest of the pipeline"},
-		"two ends":               {Options{File: "p", Input: "-", UntilDrained: true, For: 1}, "--until-drained and --for exclude each other"},
-		"drained without input":  {Options{File: "p", UntilDrained: true}, "--until-drained needs --input FILE or --input -"},
-		"negative rate":          {Options{File: "p", Rate: -1}, "--rate -1: must not be negative"},
-		"two kubernetes sources": {Options{File: "p", Kubernetes: Kubernetes{"a", "b"}}, "--kubernetes-snapshot and --kubeconfig exclude each other"},
+		"no file":                 {Options{}, "-f FILE is required: the manifest of the pipeline"},
+		"two ends":                {Options{File: "p", Input: "-", UntilDrained: true, For: 1}, "--until-drained and --for exclude each other"},
+		"drained without input":   {Options{File: "p", UntilDrained: true}, "--until-drained needs --input FILE or --input -"},
+		"negative rate":           {Options{File: "p", Rate: -1}, "--rate -1: must not be negative"},
+		"two kubernetes sources":  {Options{File: "p", Kubernetes: Kubernetes{"a", "b"}}, "--kubernetes-snapshot and --kubeconfig exclude each other"},
+		"a console for everybody": {Options{File: "p", Console: "0.0.0.0:80"}, `--console "0.0.0.0:80" is no loopback address: the console shows events to everybody who reaches it; listen on 127.0.0.1 and reach it through a tunnel, such as ssh -L`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := tc.o.check()

@@ -30,7 +30,9 @@ type Report struct {
 	Duplicated int64 `json:"duplicated"`
 	// Backlog is the number of events that were not processed when the run was stopped; they
 	// are stored, and a next run on the same --store-dir goes on with them.
-	Backlog int64   `json:"backlog"`
+	Backlog int64 `json:"backlog"`
+	// Past is the time of the stream that the run was about (--from-stream). The latencies are 0 then: the time was that of the events.
+	Past    *Span   `json:"past,omitempty"`
 	Seconds float64 `json:"seconds"`
 	// Ledger says port by port how Lost and Duplicated came about.
 	Ledger []LedgerLine `json:"ledger"`

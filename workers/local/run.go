@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"golang.org/x/sync/errgroup"
 
+	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/controllers/manifest"
 	"millrace.dev/millrace/controllers/plan"
 	"millrace.dev/millrace/workers/stage"
@@ -40,6 +41,9 @@ func Run(ctx context.Context, o Options, env Environment) error {
 	if err != nil {
 		return err
 	}
+	if o.Past.NATS.URL != "" {
+		return runOnPast(ctx, o, env, p)
+	}
 	input, closeInput, err := openInput(o, env.Stdin)
 	if err != nil {
 		return err
@@ -63,21 +67,24 @@ func Run(ctx context.Context, o Options, env Environment) error {
 }
 
 func runPipeline(ctx context.Context, o Options, env Environment, p *plan.Plan, srv *server.Server, input io.Reader) error {
-	// What cannot be written is told before the input is taken.
-	var file *os.File
-	if o.Report != "" {
-		var err error
-		if file, err = os.Create(o.Report); err != nil {
-			return fmt.Errorf("--report: %w", err)
-		}
-		defer func() { _ = file.Close() }()
+	file, err := createReport(o)
+	if err != nil {
+		return err
 	}
+	defer func() { _ = file.Close() }()
 	// A signal while it is being set up is a signal to drain, too.
 	r, err := newRunner(context.WithoutCancel(ctx), o, env, p, srv)
 	if err != nil {
 		return err
 	}
 	defer r.close()
+	if o.Console != "" {
+		stop, err := serveConsole(context.WithoutCancel(ctx), o, env, p, srv)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	failed := r.run(ctx, input)
 	var unread inputError // what was read before is processed, and reported
 	if failed != nil && !errors.As(failed, &unread) {
@@ -87,16 +94,47 @@ func runPipeline(ctx context.Context, o Options, env Environment, p *plan.Plan, 
 	if err != nil {
 		return err
 	}
-	printSummary(env.Stdout, report, r.order(), insights)
+	return errors.Join(failed, tell(env, report, r.order(), insights, file))
+}
+
+// runOnPast is Run on what a stream has stored before.
+func runOnPast(ctx context.Context, o Options, env Environment, p *plan.Plan) error {
+	file, err := createReport(o)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	report, order, insights, err := runPast(ctx, o, env, p)
+	if err != nil {
+		return err
+	}
+	return tell(env, report, order, insights, file)
+}
+
+// createReport creates the file of --report; nil without one. What cannot be written is told before the input is taken.
+func createReport(o Options) (*os.File, error) {
+	if o.Report == "" {
+		return nil, nil
+	}
+	file, err := os.Create(o.Report)
+	if err != nil {
+		return nil, fmt.Errorf("--report: %w", err)
+	}
+	return file, nil
+}
+
+// tell prints and writes what happened. Events that were lost or doubled are an error.
+func tell(env Environment, report *Report, order []string, insights []*eventv1.Event, file *os.File) error {
+	printSummary(env.Stdout, report, order, insights)
 	if file != nil {
 		if err := report.write(file); err != nil {
 			return err
 		}
 	}
 	if report.Lost > 0 || report.Duplicated > 0 {
-		failed = errors.Join(failed, fmt.Errorf("the ledger does not balance: %d events lost, %d doubled: %s", report.Lost, report.Duplicated, report.unbalanced()))
+		return fmt.Errorf("the ledger does not balance: %d events lost, %d doubled: %s", report.Lost, report.Duplicated, report.unbalanced())
 	}
-	return failed
+	return nil
 }
 
 // loadPlan reads the manifest as `millrace lint` does and plans it.

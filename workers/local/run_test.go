@@ -94,7 +94,7 @@ func (s *setting) serve(change func(*plan.Plan)) *served {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { stopServer(ctx, srv) })
-	nc, err := connect(srv, "test")
+	nc, err := dial(srv, "test")
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -97,7 +97,7 @@ func cutLast(subject string) (before, last string) {
 }
 
 func (r *runner) connect(srv *server.Server, name string) (jetstream.JetStream, error) {
-	nc, err := connect(srv, name)
+	nc, err := dial(srv, name)
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +229,7 @@ func (r *runner) progress() *progress {
 // cameIn is how many events have come in so far. What others publish is known from the stages that read the ingress:
 // the messages need not say how many events they hold.
 func (r *runner) cameIn() int64 {
-	if r.opts.Listen == "" {
+	if !r.opts.others() {
 		return r.feeder.sent.Load()
 	}
 	var most int64
@@ -268,7 +268,7 @@ func (r *runner) settle(ctx context.Context) (*Report, []*eventv1.Event, error) 
 	}
 	l := &ledger{
 		plan: r.plan, report: report, after: r.after, before: r.before, left: left, skipped: map[string]map[string]int64{},
-		open: r.opts.Listen != "",
+		open: r.opts.others(),
 	}
 	for _, s := range r.plan.Stages {
 		l.skipped[s.Name] = r.stats(s).Skipped

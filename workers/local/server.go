@@ -60,8 +60,8 @@ func startServer(storeDir, listen string, powerSafe bool, log *slog.Logger) (*se
 	return s, nil
 }
 
-// connect opens an in-process connection.
-func connect(s *server.Server, name string) (*nats.Conn, error) {
+// dial opens an in-process connection.
+func dial(s *server.Server, name string) (*nats.Conn, error) {
 	nc, err := nats.Connect("", nats.InProcessServer(s), nats.Name(name), nats.MaxReconnects(-1))
 	if err != nil {
 		return nil, fmt.Errorf("connect to embedded NATS server: %w", err)

@@ -22,19 +22,34 @@ const (
 
 // printSummary writes what a person wants to know when a run is over.
 func printSummary(w io.Writer, r *Report, order []string, insights []*eventv1.Event) {
-	fmt.Fprintf(w, "\n%s: %s events in %.1f s (%s/s)%s\n", r.Pipeline, grouped(r.EventsIn), r.Seconds,
+	of := ""
+	if r.Past != nil {
+		of = fmt.Sprintf(" of %s, %s to %s,", r.Past.Until.Sub(r.Past.Since).Round(time.Second), r.Past.Since.UTC().Format(time.RFC3339), r.Past.Until.UTC().Format(time.RFC3339))
+	}
+	fmt.Fprintf(w, "\n%s: %s events%s in %.1f s (%s/s)%s\n", r.Pipeline, grouped(r.EventsIn), of, r.Seconds,
 		grouped(int64(r.EventsPerSecond)), verdict(r))
 	if r.expired() {
 		fmt.Fprintln(w, "what has expired is not counted (spec.streams.maxAge)")
 	}
-	fmt.Fprintf(w, "latency from ingress to last stage: p50 %s, p99 %s\n\n", millis(r.LatencyP50), millis(r.LatencyP99))
+	if r.Past == nil {
+		fmt.Fprintf(w, "latency from ingress to last stage: p50 %s, p99 %s\n", millis(r.LatencyP50), millis(r.LatencyP99))
+	}
+	fmt.Fprintln(w)
 
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "stage\tin\tout\tfiltered\tduplicates\tdead letters\tp50\tp99\t")
+	fmt.Fprint(t, "stage\tin\tout\tfiltered\tduplicates\tdead letters\t")
+	if r.Past == nil {
+		fmt.Fprint(t, "p50\tp99\t")
+	}
+	fmt.Fprintln(t)
 	for _, name := range order {
 		s := r.Stages[name]
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", name, grouped(s.In), grouped(s.Out), grouped(s.Filtered),
-			grouped(s.Duplicates), grouped(s.DeadLettered), millis(s.P50), millis(s.P99))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t", name, grouped(s.In), grouped(s.Out), grouped(s.Filtered),
+			grouped(s.Duplicates), grouped(s.DeadLettered))
+		if r.Past == nil {
+			fmt.Fprintf(t, "%s\t%s\t", millis(s.P50), millis(s.P99))
+		}
+		fmt.Fprintln(t)
 	}
 	_ = t.Flush()
 	printDetails(w, r, order)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"sync"
@@ -36,8 +37,12 @@ type TrialOptions struct {
 	Start time.Time
 	// SecretFiles is as in Options.
 	SecretFiles string
-	Registry    stage.Registry
-	Log         *slog.Logger
+	// Outputs are files that get what ports carry.
+	Outputs []OutputFile
+	// Open says that messages on the ingress need not say how many events they hold.
+	Open     bool
+	Registry stage.Registry
+	Log      *slog.Logger
 }
 
 // trialDrain is how long stages may take to end what they have in hand when a trial is closed: it is over, and what they wait for will not come.
@@ -80,7 +85,7 @@ func OpenTrial(ctx context.Context, o *TrialOptions) (_ *Trial, err error) {
 	}
 	ctx = context.WithoutCancel(ctx)
 	t := &Trial{srv: srv, release: release, clock: newStreamClock(time.Now(), o.Start), now: o.Start}
-	t.runner, err = newRunner(ctx, Options{SecretFiles: o.SecretFiles}, Environment{Log: o.Log, Registry: o.Registry, StreamTime: t.clock.at}, &p, srv)
+	t.runner, err = newRunner(ctx, Options{SecretFiles: o.SecretFiles, Outputs: o.Outputs, open: o.Open}, Environment{Log: o.Log, Registry: o.Registry, StreamTime: t.clock.at}, &p, srv)
 	if err != nil {
 		stopServer(ctx, srv)
 		release()
@@ -103,13 +108,21 @@ func (t *Trial) Close(ctx context.Context) error {
 	return err
 }
 
+// InProcessConn is a connection to the server, for those who look at what it stores (controllers/view).
+func (t *Trial) InProcessConn() (net.Conn, error) { return t.srv.InProcessConn() }
+
 // Now is what the clock of the stream shows.
 func (t *Trial) Now() time.Time { return t.now }
 
 // Publish publishes a message on the ingress, below its subject, as a collector would.
 func (t *Trial) Publish(ctx context.Context, below string, data []byte) error {
 	subject, _ := cutLast(t.plan.Ingress.Subjects[0])
-	if _, err := t.js.PublishMsg(ctx, &nats.Msg{Subject: subject + "." + below, Data: data}); err != nil {
+	return t.forward(ctx, &nats.Msg{Subject: subject + "." + below, Data: data})
+}
+
+// forward publishes a message on the ingress.
+func (t *Trial) forward(ctx context.Context, m *nats.Msg) error {
+	if _, err := t.js.PublishMsg(ctx, m); err != nil {
 		return fmt.Errorf("publish on the ingress: %w", err)
 	}
 	return nil

@@ -1604,6 +1604,7 @@ type Insight struct {
 	Count             uint32                 `protobuf:"varint,12,opt,name=count,proto3" json:"count,omitempty"`
 	Status            string                 `protobuf:"bytes,13,opt,name=status,proto3" json:"status,omitempty"` // open | updated | closed
 	Revision          uint32                 `protobuf:"varint,14,opt,name=revision,proto3" json:"revision,omitempty"`
+	Candidates        []*Candidate           `protobuf:"bytes,15,rep,name=candidates,proto3" json:"candidates,omitempty"` // for the root cause, the likeliest first
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -1736,6 +1737,82 @@ func (x *Insight) GetRevision() uint32 {
 	return 0
 }
 
+func (x *Insight) GetCandidates() []*Candidate {
+	if x != nil {
+		return x.Candidates
+	}
+	return nil
+}
+
+// Candidate is what may be the root cause.
+type Candidate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Entity        *EntityRef             `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
+	Confidence    float64                `protobuf:"fixed64,2,opt,name=confidence,proto3" json:"confidence,omitempty"` // 0..1
+	Weight        float64                `protobuf:"fixed64,3,opt,name=weight,proto3" json:"weight,omitempty"`         // what speaks for it, on the scale of the algorithm: of runs in nats
+	Text          string                 `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Candidate) Reset() {
+	*x = Candidate{}
+	mi := &file_api_event_v1_event_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Candidate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Candidate) ProtoMessage() {}
+
+func (x *Candidate) ProtoReflect() protoreflect.Message {
+	mi := &file_api_event_v1_event_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
+func (*Candidate) Descriptor() ([]byte, []int) {
+	return file_api_event_v1_event_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Candidate) GetEntity() *EntityRef {
+	if x != nil {
+		return x.Entity
+	}
+	return nil
+}
+
+func (x *Candidate) GetConfidence() float64 {
+	if x != nil {
+		return x.Confidence
+	}
+	return 0
+}
+
+func (x *Candidate) GetWeight() float64 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *Candidate) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type Evidence struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	EventId       string                 `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
@@ -1744,13 +1821,15 @@ type Evidence struct {
 	Relation      string                 `protobuf:"bytes,4,opt,name=relation,proto3" json:"relation,omitempty"`
 	Text          string                 `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
 	Entity        *EntityRef             `protobuf:"bytes,6,opt,name=entity,proto3" json:"entity,omitempty"`
+	Weight        float64                `protobuf:"fixed64,7,opt,name=weight,proto3" json:"weight,omitempty"` // how much it says, on the scale of the algorithm: of runs in nats; 0 = not weighed
+	Kind          string                 `protobuf:"bytes,8,opt,name=kind,proto3" json:"kind,omitempty"`       // log | call | own-time | network | database | resource | named | metric; empty = an event
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_api_event_v1_event_proto_msgTypes[16]
+	mi := &file_api_event_v1_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1762,7 +1841,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_api_event_v1_event_proto_msgTypes[16]
+	mi := &file_api_event_v1_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1775,7 +1854,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_api_event_v1_event_proto_rawDescGZIP(), []int{16}
+	return file_api_event_v1_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Evidence) GetEventId() string {
@@ -1820,24 +1899,42 @@ func (x *Evidence) GetEntity() *EntityRef {
 	return nil
 }
 
+func (x *Evidence) GetWeight() float64 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *Evidence) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
 type Anomaly struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Series        string                 `protobuf:"bytes,1,opt,name=series,proto3" json:"series,omitempty"` // <entity>/<metric>
-	Metric        string                 `protobuf:"bytes,2,opt,name=metric,proto3" json:"metric,omitempty"`
-	Value         float64                `protobuf:"fixed64,3,opt,name=value,proto3" json:"value,omitempty"`
-	Expected      float64                `protobuf:"fixed64,4,opt,name=expected,proto3" json:"expected,omitempty"`
-	Score         float64                `protobuf:"fixed64,5,opt,name=score,proto3" json:"score,omitempty"` // -log10 of the tail probability, capped at 16
-	Algorithm     string                 `protobuf:"bytes,6,opt,name=algorithm,proto3" json:"algorithm,omitempty"`
-	Observations  uint64                 `protobuf:"varint,7,opt,name=observations,proto3" json:"observations,omitempty"`
-	EventId       string                 `protobuf:"bytes,8,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"` // the event that carried the value
-	Unit          string                 `protobuf:"bytes,9,opt,name=unit,proto3" json:"unit,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Series       string                 `protobuf:"bytes,1,opt,name=series,proto3" json:"series,omitempty"` // <entity>/<metric>
+	Metric       string                 `protobuf:"bytes,2,opt,name=metric,proto3" json:"metric,omitempty"`
+	Value        float64                `protobuf:"fixed64,3,opt,name=value,proto3" json:"value,omitempty"`
+	Expected     float64                `protobuf:"fixed64,4,opt,name=expected,proto3" json:"expected,omitempty"`
+	Score        float64                `protobuf:"fixed64,5,opt,name=score,proto3" json:"score,omitempty"` // 0 to 16: see docs/stages/analyze.md
+	Algorithm    string                 `protobuf:"bytes,6,opt,name=algorithm,proto3" json:"algorithm,omitempty"`
+	Observations uint64                 `protobuf:"varint,7,opt,name=observations,proto3" json:"observations,omitempty"`
+	EventId      string                 `protobuf:"bytes,8,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"` // the event that carried the value
+	Unit         string                 `protobuf:"bytes,9,opt,name=unit,proto3" json:"unit,omitempty"`
+	Kind         string                 `protobuf:"bytes,10,opt,name=kind,proto3" json:"kind,omitempty"` // novelty | flatline | missing
+	// Of novelty, the pair that is newest: the value and the one so many values before it, or the means of 24 values that end there.
+	Lag           uint32 `protobuf:"varint,11,opt,name=lag,proto3" json:"lag,omitempty"`
+	Scale         string `protobuf:"bytes,12,opt,name=scale,proto3" json:"scale,omitempty"` // fine | coarse
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Anomaly) Reset() {
 	*x = Anomaly{}
-	mi := &file_api_event_v1_event_proto_msgTypes[17]
+	mi := &file_api_event_v1_event_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1849,7 +1946,7 @@ func (x *Anomaly) String() string {
 func (*Anomaly) ProtoMessage() {}
 
 func (x *Anomaly) ProtoReflect() protoreflect.Message {
-	mi := &file_api_event_v1_event_proto_msgTypes[17]
+	mi := &file_api_event_v1_event_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1862,7 +1959,7 @@ func (x *Anomaly) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anomaly.ProtoReflect.Descriptor instead.
 func (*Anomaly) Descriptor() ([]byte, []int) {
-	return file_api_event_v1_event_proto_rawDescGZIP(), []int{17}
+	return file_api_event_v1_event_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Anomaly) GetSeries() string {
@@ -1928,6 +2025,27 @@ func (x *Anomaly) GetUnit() string {
 	return ""
 }
 
+func (x *Anomaly) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Anomaly) GetLag() uint32 {
+	if x != nil {
+		return x.Lag
+	}
+	return 0
+}
+
+func (x *Anomaly) GetScale() string {
+	if x != nil {
+		return x.Scale
+	}
+	return ""
+}
+
 type Trend struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Series         string                 `protobuf:"bytes,1,opt,name=series,proto3" json:"series,omitempty"`
@@ -1946,7 +2064,7 @@ type Trend struct {
 
 func (x *Trend) Reset() {
 	*x = Trend{}
-	mi := &file_api_event_v1_event_proto_msgTypes[18]
+	mi := &file_api_event_v1_event_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1958,7 +2076,7 @@ func (x *Trend) String() string {
 func (*Trend) ProtoMessage() {}
 
 func (x *Trend) ProtoReflect() protoreflect.Message {
-	mi := &file_api_event_v1_event_proto_msgTypes[18]
+	mi := &file_api_event_v1_event_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +2089,7 @@ func (x *Trend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trend.ProtoReflect.Descriptor instead.
 func (*Trend) Descriptor() ([]byte, []int) {
-	return file_api_event_v1_event_proto_rawDescGZIP(), []int{18}
+	return file_api_event_v1_event_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Trend) GetSeries() string {
@@ -2068,7 +2186,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_api_event_v1_event_proto_msgTypes[19]
+	mi := &file_api_event_v1_event_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2080,7 +2198,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_api_event_v1_event_proto_msgTypes[19]
+	mi := &file_api_event_v1_event_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2093,7 +2211,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_api_event_v1_event_proto_rawDescGZIP(), []int{19}
+	return file_api_event_v1_event_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Frame) GetVersion() uint32 {
@@ -2191,7 +2309,7 @@ type FrameEntry struct {
 
 func (x *FrameEntry) Reset() {
 	*x = FrameEntry{}
-	mi := &file_api_event_v1_event_proto_msgTypes[20]
+	mi := &file_api_event_v1_event_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2203,7 +2321,7 @@ func (x *FrameEntry) String() string {
 func (*FrameEntry) ProtoMessage() {}
 
 func (x *FrameEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_api_event_v1_event_proto_msgTypes[20]
+	mi := &file_api_event_v1_event_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2216,7 +2334,7 @@ func (x *FrameEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrameEntry.ProtoReflect.Descriptor instead.
 func (*FrameEntry) Descriptor() ([]byte, []int) {
-	return file_api_event_v1_event_proto_rawDescGZIP(), []int{20}
+	return file_api_event_v1_event_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *FrameEntry) GetEvent() *Event {
@@ -2412,7 +2530,7 @@ const file_api_event_v1_event_proto_rawDesc = "" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12 \n" +
 	"\fat_unix_nano\x18\x03 \x01(\x06R\n" +
-	"atUnixNano\"\x97\x04\n" +
+	"atUnixNano\"\xd5\x04\n" +
 	"\aInsight\x12\x14\n" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12\x18\n" +
 	"\asummary\x18\x02 \x01(\tR\asummary\x12\x17\n" +
@@ -2431,14 +2549,26 @@ const file_api_event_v1_event_proto_rawDesc = "" +
 	"\x13last_seen_unix_nano\x18\v \x01(\x06R\x10lastSeenUnixNano\x12\x14\n" +
 	"\x05count\x18\f \x01(\rR\x05count\x12\x16\n" +
 	"\x06status\x18\r \x01(\tR\x06status\x12\x1a\n" +
-	"\brevision\x18\x0e \x01(\rR\brevision\"\xc5\x01\n" +
+	"\brevision\x18\x0e \x01(\rR\brevision\x12<\n" +
+	"\n" +
+	"candidates\x18\x0f \x03(\v2\x1c.millrace.event.v1.CandidateR\n" +
+	"candidates\"\x8d\x01\n" +
+	"\tCandidate\x124\n" +
+	"\x06entity\x18\x01 \x01(\v2\x1c.millrace.event.v1.EntityRefR\x06entity\x12\x1e\n" +
+	"\n" +
+	"confidence\x18\x02 \x01(\x01R\n" +
+	"confidence\x12\x16\n" +
+	"\x06weight\x18\x03 \x01(\x01R\x06weight\x12\x12\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\"\xf1\x01\n" +
 	"\bEvidence\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12$\n" +
 	"\x0etime_unix_nano\x18\x03 \x01(\x06R\ftimeUnixNano\x12\x1a\n" +
 	"\brelation\x18\x04 \x01(\tR\brelation\x12\x12\n" +
 	"\x04text\x18\x05 \x01(\tR\x04text\x124\n" +
-	"\x06entity\x18\x06 \x01(\v2\x1c.millrace.event.v1.EntityRefR\x06entity\"\xf2\x01\n" +
+	"\x06entity\x18\x06 \x01(\v2\x1c.millrace.event.v1.EntityRefR\x06entity\x12\x16\n" +
+	"\x06weight\x18\a \x01(\x01R\x06weight\x12\x12\n" +
+	"\x04kind\x18\b \x01(\tR\x04kind\"\xae\x02\n" +
 	"\aAnomaly\x12\x16\n" +
 	"\x06series\x18\x01 \x01(\tR\x06series\x12\x16\n" +
 	"\x06metric\x18\x02 \x01(\tR\x06metric\x12\x14\n" +
@@ -2448,7 +2578,11 @@ const file_api_event_v1_event_proto_rawDesc = "" +
 	"\talgorithm\x18\x06 \x01(\tR\talgorithm\x12\"\n" +
 	"\fobservations\x18\a \x01(\x04R\fobservations\x12\x19\n" +
 	"\bevent_id\x18\b \x01(\tR\aeventId\x12\x12\n" +
-	"\x04unit\x18\t \x01(\tR\x04unit\"\xab\x02\n" +
+	"\x04unit\x18\t \x01(\tR\x04unit\x12\x12\n" +
+	"\x04kind\x18\n" +
+	" \x01(\tR\x04kind\x12\x10\n" +
+	"\x03lag\x18\v \x01(\rR\x03lag\x12\x14\n" +
+	"\x05scale\x18\f \x01(\tR\x05scale\"\xab\x02\n" +
 	"\x05Trend\x12\x16\n" +
 	"\x06series\x18\x01 \x01(\tR\x06series\x12\x16\n" +
 	"\x06metric\x18\x02 \x01(\tR\x06metric\x12(\n" +
@@ -2497,7 +2631,7 @@ func file_api_event_v1_event_proto_rawDescGZIP() []byte {
 	return file_api_event_v1_event_proto_rawDescData
 }
 
-var file_api_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_api_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_api_event_v1_event_proto_goTypes = []any{
 	(*Event)(nil),           // 0: millrace.event.v1.Event
 	(*KeyValue)(nil),        // 1: millrace.event.v1.KeyValue
@@ -2515,11 +2649,12 @@ var file_api_event_v1_event_proto_goTypes = []any{
 	(*SpanLink)(nil),        // 13: millrace.event.v1.SpanLink
 	(*Enrichment)(nil),      // 14: millrace.event.v1.Enrichment
 	(*Insight)(nil),         // 15: millrace.event.v1.Insight
-	(*Evidence)(nil),        // 16: millrace.event.v1.Evidence
-	(*Anomaly)(nil),         // 17: millrace.event.v1.Anomaly
-	(*Trend)(nil),           // 18: millrace.event.v1.Trend
-	(*Frame)(nil),           // 19: millrace.event.v1.Frame
-	(*FrameEntry)(nil),      // 20: millrace.event.v1.FrameEntry
+	(*Candidate)(nil),       // 16: millrace.event.v1.Candidate
+	(*Evidence)(nil),        // 17: millrace.event.v1.Evidence
+	(*Anomaly)(nil),         // 18: millrace.event.v1.Anomaly
+	(*Trend)(nil),           // 19: millrace.event.v1.Trend
+	(*Frame)(nil),           // 20: millrace.event.v1.Frame
+	(*FrameEntry)(nil),      // 21: millrace.event.v1.FrameEntry
 }
 var file_api_event_v1_event_proto_depIdxs = []int32{
 	2,  // 0: millrace.event.v1.Event.entity:type_name -> millrace.event.v1.EntityRef
@@ -2533,8 +2668,8 @@ var file_api_event_v1_event_proto_depIdxs = []int32{
 	7,  // 8: millrace.event.v1.Event.kernel:type_name -> millrace.event.v1.Kernel
 	8,  // 9: millrace.event.v1.Event.span:type_name -> millrace.event.v1.Span
 	15, // 10: millrace.event.v1.Event.insight:type_name -> millrace.event.v1.Insight
-	17, // 11: millrace.event.v1.Event.anomaly:type_name -> millrace.event.v1.Anomaly
-	18, // 12: millrace.event.v1.Event.trend:type_name -> millrace.event.v1.Trend
+	18, // 11: millrace.event.v1.Event.anomaly:type_name -> millrace.event.v1.Anomaly
+	19, // 12: millrace.event.v1.Event.trend:type_name -> millrace.event.v1.Trend
 	9,  // 13: millrace.event.v1.Event.semantic:type_name -> millrace.event.v1.Semantic
 	10, // 14: millrace.event.v1.Event.impact:type_name -> millrace.event.v1.Impact
 	11, // 15: millrace.event.v1.Event.correlation:type_name -> millrace.event.v1.Correlation
@@ -2543,17 +2678,19 @@ var file_api_event_v1_event_proto_depIdxs = []int32{
 	1,  // 18: millrace.event.v1.Event.extensions:type_name -> millrace.event.v1.KeyValue
 	12, // 19: millrace.event.v1.Correlation.links:type_name -> millrace.event.v1.Link
 	2,  // 20: millrace.event.v1.Insight.root_cause:type_name -> millrace.event.v1.EntityRef
-	16, // 21: millrace.event.v1.Insight.evidence:type_name -> millrace.event.v1.Evidence
+	17, // 21: millrace.event.v1.Insight.evidence:type_name -> millrace.event.v1.Evidence
 	2,  // 22: millrace.event.v1.Insight.affected:type_name -> millrace.event.v1.EntityRef
-	2,  // 23: millrace.event.v1.Evidence.entity:type_name -> millrace.event.v1.EntityRef
-	0,  // 24: millrace.event.v1.Frame.events:type_name -> millrace.event.v1.Event
-	20, // 25: millrace.event.v1.Frame.entries:type_name -> millrace.event.v1.FrameEntry
-	0,  // 26: millrace.event.v1.FrameEntry.event:type_name -> millrace.event.v1.Event
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	16, // 23: millrace.event.v1.Insight.candidates:type_name -> millrace.event.v1.Candidate
+	2,  // 24: millrace.event.v1.Candidate.entity:type_name -> millrace.event.v1.EntityRef
+	2,  // 25: millrace.event.v1.Evidence.entity:type_name -> millrace.event.v1.EntityRef
+	0,  // 26: millrace.event.v1.Frame.events:type_name -> millrace.event.v1.Event
+	21, // 27: millrace.event.v1.Frame.entries:type_name -> millrace.event.v1.FrameEntry
+	0,  // 28: millrace.event.v1.FrameEntry.event:type_name -> millrace.event.v1.Event
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_api_event_v1_event_proto_init() }
@@ -2585,7 +2722,7 @@ func file_api_event_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_event_v1_event_proto_rawDesc), len(file_api_event_v1_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

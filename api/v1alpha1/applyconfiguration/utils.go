@@ -116,6 +116,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.RouteRuleApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RouteSpec"):
 		return &apiv1alpha1.RouteSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RunsSpec"):
+		return &apiv1alpha1.RunsSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecretKeyRef"):
 		return &apiv1alpha1.SecretKeyRefApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecretKeySelector"):

@@ -79,6 +79,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- printf "%s-webhook" (include "millrace.fullname" .) -}}
 {{- end -}}
 
+{{- define "millrace.console" -}}
+{{- printf "%s-console" (include "millrace.fullname" .) -}}
+{{- end -}}
+
 {{/* What the objects of a collector are called, for a dict of root and collector, its name among .Values.collectors. */}}
 {{- define "millrace.collector.name" -}}
 {{- printf "%s-collector-%s" (include "millrace.fullname" .root) .collector -}}

@@ -40,16 +40,29 @@ func List(ctx context.Context, reader client.Reader, namespace, pipeline string)
 	if err != nil {
 		return Stages{}, err
 	}
-	slices.SortFunc(list.Items, func(a, b v1alpha1.Stage) int { return strings.Compare(a.Name, b.Name) })
-	var s Stages
-	for _, stage := range list.Items {
+	return apart(list.Items), nil
+}
+
+// ListAll is List for a reader that has no Index, such as that of a command.
+func ListAll(ctx context.Context, reader client.Reader, namespace, pipeline string) (Stages, error) {
+	var list v1alpha1.StageList
+	if err := reader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+		return Stages{}, err
+	}
+	return apart(slices.DeleteFunc(list.Items, func(s v1alpha1.Stage) bool { return s.Spec.PipelineRef.Name != pipeline })), nil
+}
+
+// apart sorts Stages by name and by who made them.
+func apart(all []v1alpha1.Stage) (s Stages) {
+	slices.SortFunc(all, func(a, b v1alpha1.Stage) int { return strings.Compare(a.Name, b.Name) })
+	for _, stage := range all {
 		if IsChild(&stage) {
 			s.Children = append(s.Children, stage)
 			continue
 		}
 		s.Attached = append(s.Attached, stage)
 	}
-	return s, nil
+	return s
 }
 
 // IsChild reports whether a Stage was made by the Pipeline controller.

@@ -260,6 +260,26 @@ func (c *Client) ConsumersOf(stream string, owner Owner) ([]string, error) {
 	return owned, nil
 }
 
+// AllConsumers lists all durables of a stream with their state, whoever owns them.
+func (c *Client) AllConsumers(stream string) ([]*Consumer, error) {
+	all, err := ask(c, "CONSUMER.LIST", func() (all []*jsm.Consumer, err error) {
+		all, _, _, err = c.manager.Consumers(stream)
+		return all, err
+	})
+	if err != nil {
+		return nil, c.wrap(err, "list consumers of stream %s", stream)
+	}
+	consumers := make([]*Consumer, 0, len(all))
+	for _, one := range all {
+		consumer, err := c.consumer(one)
+		if err != nil {
+			return nil, err
+		}
+		consumers = append(consumers, consumer)
+	}
+	return consumers, nil
+}
+
 func (c *Client) wrap(err error, format string, args ...any) error {
 	if err == nil {
 		return nil

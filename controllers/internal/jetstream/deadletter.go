@@ -3,18 +3,38 @@ package jetstream
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/nats-io/jsm.go/api"
 	"github.com/nats-io/nats.go"
 )
 
-// The headers of a dead letter (workers/engine).
+// The headers of a dead letter (docs/delivery.md).
 const (
-	headerStage  = "Millrace-Stage"
-	headerReason = "Millrace-Reason"
-	headerError  = "Millrace-Error"
+	HeaderReason    = "Millrace-Reason"
+	HeaderError     = "Millrace-Error"
+	HeaderStage     = "Millrace-Stage"
+	HeaderAttempts  = "Millrace-Attempts"
+	HeaderStream    = "Millrace-Stream"
+	HeaderSubject   = "Millrace-Subject"
+	HeaderSequence  = "Millrace-Sequence"
+	HeaderIndex     = "Millrace-Index"
+	HeaderTime      = "Millrace-Time"
+	HeaderTruncated = "Millrace-Truncated"
+	HeaderSize      = "Millrace-Size"
 )
+
+// Sent are the headers that the sender of a dead letter gave it.
+func (m *Message) Sent() map[string][]string {
+	h := map[string][]string{}
+	for name, values := range m.Header {
+		if !strings.HasPrefix(name, "Nats-") && !strings.HasPrefix(name, "Millrace-") {
+			h[name] = values
+		}
+	}
+	return h
+}
 
 // DeadLetter is what the headers of a dead letter say.
 type DeadLetter struct {
@@ -44,7 +64,7 @@ func (c *Client) DeadLetters(ctx context.Context, stream string, behind uint64) 
 			h = nats.Header{} // somebody else has published it
 		}
 		found = append(found, DeadLetter{
-			Sequence: m.Sequence, Stored: m.Time, Stage: h.Get(headerStage), Reason: h.Get(headerReason), Error: h.Get(headerError),
+			Sequence: m.Sequence, Stored: m.Time, Stage: h.Get(HeaderStage), Reason: h.Get(HeaderReason), Error: h.Get(HeaderError),
 		})
 	}
 	return found, nil

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/jsm.go"
@@ -107,8 +106,5 @@ func eventsOf(header, body []byte) int64 {
 	if len(header) > 0 {
 		h, _ = nats.DecodeHeadersMsg(header) // without headers the body decides
 	}
-	if n, err := strconv.ParseInt(h.Get(headerEvents), 10, 64); err == nil && n > 0 {
-		return n
-	}
-	return countEvents(h, body)
+	return max(Events(h, body), 1)
 }

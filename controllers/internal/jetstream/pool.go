@@ -18,6 +18,10 @@ import (
 type PoolOptions struct {
 	// Name of the connections, as the server shows it. Default: millrace-operator.
 	Name string
+	// Inbox starts the subjects that the connections listen on for answers. Default: that of the operator.
+	Inbox string
+	// Deaf connections do not ask for what others change: that takes rights, and nobody here wants to know.
+	Deaf bool
 	// ConnectTimeout bounds the first connection to a server, all its URLs together. Default: 2s.
 	ConnectTimeout time.Duration
 	// Patience is how long a caller waits for the first connection to a server; it is told when
@@ -43,6 +47,9 @@ type PoolOptions struct {
 func (o PoolOptions) withDefaults() PoolOptions {
 	if o.Name == "" {
 		o.Name = "millrace-operator"
+	}
+	if o.Inbox == "" {
+		o.Inbox = plan.OperatorInbox
 	}
 	for d, value := range map[*time.Duration]time.Duration{
 		&o.ConnectTimeout: 2 * time.Second, &o.RequestTimeout: 2 * time.Second, &o.Patience: 250 * time.Millisecond,
@@ -186,9 +193,9 @@ func (p *Pool) connect(key string, server Server) (*Client, error) {
 	everything := func(*nats.Conn) { p.options.Notify(Notice{Connection: key}) }
 	denied := &denials{now: p.options.Now}
 	// Credentials that are refused twice end the connection; the next call reads them again.
-	nc, err := connect.NATS(server.URL, server.login(p.options.ConnectTimeout/time.Duration(len(server.urls()))),
+	options := []nats.Option{
 		nats.Name(p.options.Name),
-		nats.CustomInboxPrefix(plan.OperatorInbox),
+		nats.CustomInboxPrefix(p.options.Inbox),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(time.Second),
 		// A request to a server that is away fails at once instead of being kept for later.
@@ -197,14 +204,18 @@ func (p *Pool) connect(key string, server Server) (*Client, error) {
 		nats.DisconnectErrHandler(func(nc *nats.Conn, _ error) { everything(nc) }),
 		// What happened meanwhile nobody has told, and the server may have lost its store.
 		nats.ReconnectHandler(everything),
-	)
+	}
+	if server.InProcess != nil {
+		options = append(options, nats.InProcessServer(server.InProcess))
+	}
+	nc, err := connect.NATS(server.URL, server.login(p.options.ConnectTimeout/time.Duration(len(server.urls()))), options...)
 	if err != nil {
 		return nil, unreachable(err)
 	}
 	// Pedantic: the server refuses what it would otherwise change silently, so that what
 	// it has is what was sent and a second comparison finds no difference.
 	manager, err := jsm.New(nc, jsm.WithTimeout(p.options.RequestTimeout), jsm.WithPedanticRequests(), jsm.WithDomain(string(server.Domain)))
-	if err == nil {
+	if err == nil && !p.options.Deaf {
 		err = listen(nc, key, server.Domain, p.options.Notify)
 	}
 	if err != nil {

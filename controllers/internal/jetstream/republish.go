@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/jsm.go"
 	"github.com/nats-io/jsm.go/api"
@@ -12,12 +13,13 @@ import (
 
 // Message is a stored message, or one to store.
 type Message struct {
-	// Subject is where it is to be published.
+	// Subject is where it is to be published, or where it is stored.
 	Subject string
 	// ID is its Nats-Msg-Id, under which it is stored once within the duplicate window of the stream.
 	ID string
-	// Sequence of a stored message.
+	// Sequence of a stored message, and when it was stored.
 	Sequence uint64
+	Stored   time.Time
 	Header   map[string][]string
 	Data     []byte
 }
@@ -37,7 +39,7 @@ func (c *Client) Next(ctx context.Context, stream string, behind uint64) (*Messa
 			return nil, fmt.Errorf("message %d of stream %s: %w", m.Sequence, stream, err)
 		}
 	}
-	return &Message{Sequence: m.Sequence, Header: h, Data: m.Data}, nil
+	return &Message{Subject: m.Subject, Sequence: m.Sequence, Stored: m.Time, Header: h, Data: m.Data}, nil
 }
 
 // Publish stores a message. It returns the stream that has it, and whether that had one of the same ID.

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
+	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -27,6 +29,13 @@ type Server struct {
 	Material connect.Material
 	// Files, if any is named, are read again at each reconnect, instead of Material.
 	Files config.NATS
+	// InProcess is a server in this process; it needs a URL too, which is not connected to.
+	InProcess InProcess
+}
+
+// InProcess is a NATS server that is embedded in this process.
+type InProcess interface {
+	InProcessConn() (net.Conn, error)
 }
 
 // Redacted is the URL without users and passwords, fit for a message.
@@ -59,6 +68,9 @@ func (s Server) key() string {
 	} {
 		b = binary.AppendUvarint(b, uint64(len(part)))
 		b = append(b, part...)
+	}
+	if s.InProcess != nil {
+		b = fmt.Appendf(b, "%p", s.InProcess)
 	}
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])

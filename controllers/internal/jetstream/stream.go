@@ -1,6 +1,8 @@
 package jetstream
 
 import (
+	"fmt"
+	"hash/crc32"
 	"maps"
 	"slices"
 
@@ -65,7 +67,14 @@ func overlayStream(c api.StreamConfig, want plan.Stream, owner Owner) api.Stream
 	case config.GivesPartitions(transform(c).Destination): // any other one is the user's
 		c.SubjectTransform = nil
 	}
+	graph := c.Metadata[plan.MetadataGraph]
 	c.Metadata = owner.merge(c.Metadata)
+	switch {
+	case want.Graph == "":
+		delete(c.Metadata, plan.MetadataGraph)
+	case !plan.SameGraph(graph, want.Graph):
+		c.Metadata[plan.MetadataGraph] = want.Graph
+	}
 	return c
 }
 
@@ -127,7 +136,9 @@ func diffStream(have, want api.StreamConfig, adopted bool) (Action, Fields) {
 	} else {
 		d.change("subject_transform", transform(have), transform(want))
 	}
-	if !maps.Equal(jsm.FilterServerMetadata(have.Metadata), want.Metadata) {
+	if have.Metadata[plan.MetadataGraph] != want.Metadata[plan.MetadataGraph] {
+		d.change("graph", recordedGraph(have.Metadata), recordedGraph(want.Metadata))
+	} else if !maps.Equal(jsm.FilterServerMetadata(have.Metadata), want.Metadata) {
 		d.change("metadata", have.Metadata[MetadataOwnerUID], want.Metadata[MetadataOwnerUID])
 	}
 	return d.decide()
@@ -155,3 +166,12 @@ func persistMode(c api.StreamConfig) string {
 }
 
 func sorted(s []string) []string { return slices.Sorted(slices.Values(s)) }
+
+// recordedGraph tells recorded graphs apart for people.
+func recordedGraph(metadata map[string]string) string {
+	text := metadata[plan.MetadataGraph]
+	if text == "" {
+		return "none"
+	}
+	return fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(text)))
+}

@@ -1,8 +1,13 @@
 package jetstream_test
 
 import (
+	"bytes"
+	"compress/zlib"
 	"context"
+	"encoding/base64"
 	"errors"
+	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,6 +84,64 @@ func TestStreamDriftIsRepaired(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestStreamRecordsTheGraph: in its metadata, anew when it is another one, and not when something else has compressed it.
+func TestStreamRecordsTheGraph(t *testing.T) {
+	b := start(t)
+	recorded := func() string {
+		t.Helper()
+		s, err := b.js.Stream(t.Context(), "RAW")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.CachedInfo().Config.Metadata[plan.MetadataGraph]
+	}
+	p := &plan.Plan{Namespace: "shop", Name: "orders"}
+	one := plan.EncodeGraph(p)
+	p.Partitions = 8
+	other := plan.EncodeGraph(p)
+	want := wanted()
+	b.reconcile(t, want, owner)
+	for _, graph := range []string{one, other, ""} {
+		want.Graph = graph
+		if got := b.reconcile(t, want, owner); got.Action != jetstream.ActionUpdate || len(got.Fields) != 1 || got.Fields[0].Name != "graph" {
+			t.Errorf("got %s (%s), want update of graph", got.Action, got.Fields)
+		}
+		if got := recorded(); got != graph {
+			t.Errorf("the stream records %q, want %q", got, graph)
+		}
+		if again := b.reconcile(t, want, owner); again.Action != jetstream.ActionNone {
+			t.Errorf("again: got %s (%s), want none", again.Action, again.Fields)
+		}
+	}
+	same := stored(t, one)
+	b.edit(t, func(c *natsjs.StreamConfig) { c.Metadata[plan.MetadataGraph] = same })
+	want.Graph = one
+	if got := b.reconcile(t, want, owner); got.Action != jetstream.ActionNone || recorded() != same {
+		t.Errorf("the same graph in another form: got %s (%s), want none", got.Action, got.Fields)
+	}
+}
+
+// stored is a recorded graph without compression.
+func stored(t *testing.T, graph string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := zlib.NewWriterLevel(&b, zlib.NoCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z, err := zlib.NewReader(base64.NewDecoder(base64.StdEncoding, strings.NewReader(graph)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(w, z); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return base64.StdEncoding.EncodeToString(b.Bytes())
 }
 
 func TestWhatIsNotOursToSetSurvivesARepair(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +33,8 @@ type Certificate struct {
 	Service types.NamespacedName
 	// Secret holds the certificate.
 	Secret types.NamespacedName
+	// Names, besides those by which the API server calls the Service, that the certificate is for.
+	Names []string
 	// Managed says that the operator owns the Secret. Otherwise somebody else keeps it.
 	Managed bool
 	// Elected is closed when this replica is the leader: only the leader writes.
@@ -163,7 +166,13 @@ func (c *Certificate) own(ctx context.Context, secret *corev1.Secret) (changed b
 	return true, nil
 }
 
-// names that the API server may call the Service by.
+// names that the certificate is for: first those that the API server may call the Service by.
 func (c *Certificate) names() []string {
-	return []string{c.Service.Name + "." + c.Service.Namespace + ".svc", c.Service.Name + "." + c.Service.Namespace + ".svc.cluster.local"}
+	all := []string{c.Service.Name + "." + c.Service.Namespace + ".svc", c.Service.Name + "." + c.Service.Namespace + ".svc.cluster.local"}
+	for _, name := range c.Names {
+		if !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all
 }

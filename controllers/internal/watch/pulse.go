@@ -12,6 +12,7 @@ import (
 
 	"millrace.dev/millrace/api/v1alpha1"
 	"millrace.dev/millrace/controllers/internal/jetstream"
+	"millrace.dev/millrace/controllers/internal/pause"
 )
 
 // pulse is what was seen of a pipeline last.
@@ -36,7 +37,7 @@ func (w *Watch) Start(ctx context.Context) error {
 	var looks sync.WaitGroup
 	defer looks.Wait()
 	beats := int(max(w.interval/beat, 1))
-	for i := 0; sleep(ctx, w.interval/time.Duration(beats)); i++ {
+	for i := 0; pause.For(ctx, w.interval/time.Duration(beats)) == nil; i++ {
 		all := w.pulses()
 		share := func(n int) int { return n * len(all) / beats }
 		for _, p := range all[share(i%beats):share(i%beats+1)] {
@@ -87,16 +88,5 @@ func failure(err error) string {
 		return "no ingress"
 	default:
 		return err.Error()
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }

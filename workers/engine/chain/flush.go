@@ -3,7 +3,6 @@ package chain
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"millrace.dev/millrace/workers/engine/progress"
@@ -83,7 +82,7 @@ func (c *Chain) flushNodes(ctx context.Context, cur *cursor, nodes []*Node, fina
 		sr.produced = emptied(sr.produced)
 		sr.keep(&sr.batch, places{})
 		sr.made = c.produce(cur, n, sr.produced, emptied(sr.made))
-		if !c.children(ctx, cur, n, slices.Clone(sr.made)) { // the stages downstream of the cut may be at it when sr.made is used again
+		if !c.descend(ctx, cur, n, sr.made) {
 			return false
 		}
 		// What it held back may have left, and while nothing comes nobody else asks up to where it holds nothing.

@@ -70,6 +70,11 @@ func (c *Chain) children(ctx context.Context, cur *cursor, n *Node, kept []event
 	return true
 }
 
+// descend hands what a stage has made of nothing received on to its children. These may be at it when made is used again, so they get a copy.
+func (c *Chain) descend(ctx context.Context, cur *cursor, n *Node, made []event.Event) bool {
+	return len(n.Children) == 0 || c.children(ctx, cur, n, slices.Clone(made))
+}
+
 // route does with each event what was decided, and returns what left on port out: received events, and new ones behind their parents.
 func (c *Chain) route(cur *cursor, n *Node, events []event.Event) []event.Event {
 	kept := &c.copies(n, n).kept

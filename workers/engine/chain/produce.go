@@ -14,7 +14,7 @@ import (
 	"millrace.dev/millrace/workers/stage"
 )
 
-// produce publishes new events that node n made at the place of the cursor, and appends to kept those that left on port out.
+// produce publishes new events that node n made at the place of the cursor, and appends to kept those that left on port out, if it has children.
 func (c *Chain) produce(cur *cursor, n *Node, made []product, kept []event.Event) []event.Event {
 	for i := range made {
 		e, port := c.eventOf(n, &made[i]), max(made[i].port, stage.Out)
@@ -28,7 +28,7 @@ func (c *Chain) produce(cur *cursor, n *Node, made []product, kept []event.Event
 			c.log.Error("the stage made an event for a port that it does not have, or not for one port", "stage", n.Stage, "port", name, "event", e.ID)
 			continue
 		}
-		if c.publishNew(cur, n, &e, made[i].event, bits.TrailingZeros64(uint64(port))) {
+		if c.publishNew(cur, n, &e, made[i].event, bits.TrailingZeros64(uint64(port))) && len(n.Children) > 0 {
 			kept = append(kept, e)
 		}
 	}
@@ -78,11 +78,10 @@ func (c *Chain) publishNew(cur *cursor, n *Node, e *event.Event, m *eventv1.Even
 
 // nameOf names a new event: by its id, or by all of it where it has none.
 func nameOf(e *event.Event) uint64 {
-	name := xxh3.HashString(e.Type + "\x00" + e.ID)
 	if e.ID == "" {
-		name = xxh3.Hash(e.AppendProto(nil))
+		return max(xxh3.Hash(e.AppendProto(nil)), 1)
 	}
-	return max(name, 1)
+	return progress.NameOf(e.Type, e.ID)
 }
 
 // publishMade publishes a new event on a port; as a CloudEvent it is written from its message, with less detail where it is

@@ -2,7 +2,6 @@ package chain
 
 import (
 	"context"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -186,7 +185,7 @@ func (c *Chain) tellStage(ctx context.Context, cur *cursor) bool {
 	sr.keep(&sr.batch, places{})
 	cur.at = progress.Position{Seq: cur.at.Seq, Tick: cur.at.Tick}
 	sr.made = c.produce(cur, n, sr.produced[before:], emptied(sr.made))
-	return c.children(ctx, cur, n, slices.Clone(sr.made)) // the stages downstream of the cut may be at it when sr.made is used again
+	return c.descend(ctx, cur, n, sr.made)
 }
 
 func (c *Chain) callWatermark(ctx context.Context, n *Node, told stage.Watermarked, cur *cursor) (err error) {

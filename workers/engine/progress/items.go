@@ -4,7 +4,10 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"iter"
 	"slices"
+
+	"github.com/zeebo/xxh3"
 )
 
 // Item is one event that a lane stores: a received one, or a new one.
@@ -224,3 +227,34 @@ func (d *varints) took(n int) {
 	}
 	d.raw = d.raw[n:]
 }
+
+// All yields the items: received events in the order in which they are stored, then new ones in theirs.
+func (s *Items) All() iter.Seq[Item] {
+	return func(yield func(Item) bool) {
+		for _, r := range s.runs {
+			for m := range r.messages {
+				for k := range r.events {
+					if !yield(Item{Input: r.input, Seq: r.seq + uint64(m), Index: r.index + k, Ports: r.ports}) {
+						return
+					}
+				}
+			}
+		}
+		for _, m := range s.made {
+			if !yield(Item{Made: m}) {
+				return
+			}
+		}
+	}
+}
+
+// Len is how many items there are, and how many of them are new events.
+func (s *Items) Len() (all, made int) {
+	for _, r := range s.runs {
+		all += int(r.messages) * int(r.events)
+	}
+	return all + len(s.made), len(s.made)
+}
+
+// NameOf is what Item.Made says of a new event with a type and an id; of one without an id that is another hash.
+func NameOf(kind, id string) uint64 { return max(xxh3.HashString(kind+"\x00"+id), 1) }

@@ -108,3 +108,26 @@ func parsePosition(text string) (p Position, ok bool) {
 	}
 	return p, err1 == nil && err2 == nil && err3 == nil
 }
+
+// Reached is how far an output reaches into an input, as its header says.
+type Reached struct {
+	Place
+	Position
+}
+
+// ReadReach decodes what AppendReach wrote, for a reader that does not know the inputs. What is malformed is left out.
+func ReadReach(text string) (all []Reached) {
+	for field := range strings.FieldsSeq(text) {
+		name, at, _ := strings.Cut(field, ":")
+		if p, ok := parsePosition(at); ok {
+			all = append(all, Reached{readPlace(name), p})
+		}
+	}
+	return all
+}
+
+// readPlace reads what Place.String wrote. No name of a port has the sign.
+func readPlace(name string) Place {
+	from, stream, _ := strings.Cut(name, "@")
+	return Place{from, stream}
+}

@@ -82,3 +82,17 @@ func ParseOutput(text string, places []Place, ports []string) *Output {
 	o.Done = ParseReach(done, places)
 	return &o
 }
+
+// ReadOutput decodes what Append wrote, for a reader that does not know the inputs: they are numbered as in places. Ports of items are
+// not read. nil when it cannot be read.
+func ReadOutput(text string) (o *Output, places []Place) {
+	fields := strings.SplitN(text, " ", 5)
+	if len(fields) < 4 {
+		return nil, nil
+	}
+	inputs, _, _ := strings.Cut(fields[3], ";")
+	for name := range strings.SplitSeq(inputs, ",") {
+		places = append(places, readPlace(name))
+	}
+	return ParseOutput(text, places, nil), places
+}

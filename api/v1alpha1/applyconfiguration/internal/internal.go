@@ -41,12 +41,15 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: dev.millrace.millrace.api.v1alpha1.AnomalySpec
   map:
     fields:
+    - name: seriesBy
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
     - name: threshold
       type:
         scalar: string
-    - name: warmup
-      type:
-        scalar: numeric
 - name: dev.millrace.millrace.api.v1alpha1.AutoscalingStatus
   map:
     fields:
@@ -192,6 +195,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: realtime
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.RealtimeSpec
+    - name: runs
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.RunsSpec
     - name: window
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.WindowSpec
@@ -902,6 +908,15 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: dev.millrace.millrace.api.v1alpha1.RouteRule
           elementRelationship: atomic
+- name: dev.millrace.millrace.api.v1alpha1.RunsSpec
+  map:
+    fields:
+    - name: maxRoutes
+      type:
+        scalar: numeric
+    - name: maxSpans
+      type:
+        scalar: numeric
 - name: dev.millrace.millrace.api.v1alpha1.SecretKeyRef
   map:
     fields:

@@ -186,7 +186,6 @@ func TestMade(t *testing.T) {
 	}{
 		"new":                  {func(*stageac.StageApplyConfiguration) {}, true},
 		"not answered":         {func(s *stageac.StageApplyConfiguration) { s.UID = nil }, false},
-		"has a finalizer":      {func(s *stageac.StageApplyConfiguration) { s.WithFinalizers("f") }, false},
 		"was changed by apply": {func(s *stageac.StageApplyConfiguration) { s.WithGeneration(2) }, false},
 		"has a status": {func(s *stageac.StageApplyConfiguration) {
 			s.WithStatus(stageac.StageStatus().WithConditions(conditionsac.Condition().WithType("Ready")))

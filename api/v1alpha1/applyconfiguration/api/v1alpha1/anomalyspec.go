@@ -7,10 +7,10 @@ package v1alpha1
 //
 // AnomalySpec scores each value of a series against what came before.
 type AnomalySpecApplyConfiguration struct {
-	// threshold is -log10 of the tail probability, a decimal up to 16. Default: "6".
+	// threshold is the score from which a value is an anomaly, a decimal from 0 to 16; "0" makes a result of each score. Default: "5".
 	Threshold *string `json:"threshold,omitempty"`
-	// warmup is the number of values before any is scored. Default: 30.
-	Warmup *int32 `json:"warmup,omitempty"`
+	// seriesBy are the attributes, or resource attributes, that tell the series of an entity and metric apart, also for trend. Default: those with few values.
+	SeriesBy []string `json:"seriesBy,omitempty"`
 }
 
 // AnomalySpecApplyConfiguration constructs a declarative configuration of the AnomalySpec type for use with
@@ -27,10 +27,12 @@ func (b *AnomalySpecApplyConfiguration) WithThreshold(value string) *AnomalySpec
 	return b
 }
 
-// WithWarmup sets the Warmup field in the declarative configuration to the given value
-// and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Warmup field is set to the value of the last call.
-func (b *AnomalySpecApplyConfiguration) WithWarmup(value int32) *AnomalySpecApplyConfiguration {
-	b.Warmup = &value
+// WithSeriesBy adds the given value to the SeriesBy field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the SeriesBy field.
+func (b *AnomalySpecApplyConfiguration) WithSeriesBy(values ...string) *AnomalySpecApplyConfiguration {
+	for i := range values {
+		b.SeriesBy = append(b.SeriesBy, values[i])
+	}
 	return b
 }

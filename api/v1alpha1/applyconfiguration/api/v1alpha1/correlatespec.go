@@ -11,6 +11,8 @@ type CorrelateSpecApplyConfiguration struct {
 	Realtime *RealtimeSpecApplyConfiguration `json:"realtime,omitempty"`
 	// window groups notable events into tumbling event-time windows.
 	Window *WindowSpecApplyConfiguration `json:"window,omitempty"`
+	// runs finds root causes in how requests are handled: from spans, logs and metrics.
+	Runs *RunsSpecApplyConfiguration `json:"runs,omitempty"`
 	// passThrough has every event leave on port out, also one that belongs to no incident. Default: false.
 	PassThrough *bool `json:"passThrough,omitempty"`
 }
@@ -34,6 +36,14 @@ func (b *CorrelateSpecApplyConfiguration) WithRealtime(value *RealtimeSpecApplyC
 // If called multiple times, the Window field is set to the value of the last call.
 func (b *CorrelateSpecApplyConfiguration) WithWindow(value *WindowSpecApplyConfiguration) *CorrelateSpecApplyConfiguration {
 	b.Window = value
+	return b
+}
+
+// WithRuns sets the Runs field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Runs field is set to the value of the last call.
+func (b *CorrelateSpecApplyConfiguration) WithRuns(value *RunsSpecApplyConfiguration) *CorrelateSpecApplyConfiguration {
+	b.Runs = value
 	return b
 }
 

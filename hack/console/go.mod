@@ -1,0 +1,9 @@
+module millrace.dev/millrace/hack/console
+
+go 1.26.0
+
+toolchain go1.26.11
+
+require github.com/evanw/esbuild v0.28.2
+
+require golang.org/x/sys v0.0.0-20220715151400-c0bba94af5f8 // indirect
