@@ -142,8 +142,7 @@ func TestWebhookRefusesWhatThePlannerRefuses(t *testing.T) {
 // A Stage whose Pipeline does not exist yet is accepted: the Pipeline may follow.
 func TestWebhookAcceptsAStageBeforeItsPipeline(t *testing.T) {
 	x := newTenant(t)
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.ns}}
-	edit(x, namespace, func(n *corev1.Namespace) { n.Labels["admission"] = "on" })
+	x.askOperator()
 	stage := x.attached("tap", "validate")
 	x.create(stage)
 	x.eventually(func() error {
