@@ -25,6 +25,7 @@ type Expression[T Result] struct {
 	program cel.Program
 	result  func(ref.Val) (T, error)
 	field   func(e *event.Event) T // the one field that is the expression; nil = the program decides
+	literal bool                   // the expression is a literal
 }
 
 // Compile compiles an expression that yields a T. It refuses what celenv.CompileFor refuses. Where the type is
@@ -39,7 +40,17 @@ func Compile[T Result](e *Env, expression string) (Expression[T], error) {
 	if err != nil {
 		return Expression[T]{}, named(expression, err)
 	}
-	return Expression[T]{expression, program, result, fieldOf[T](ast.NativeRep().Expr())}, nil
+	x := ast.NativeRep().Expr()
+	return Expression[T]{expression, program, result, fieldOf[T](x), x.Kind() == celast.LiteralKind}, nil
+}
+
+// Literal returns what an expression yields for every event; ok is false unless it is a literal.
+func (x *Expression[T]) Literal() (v T, ok bool) {
+	if !x.literal {
+		return v, false
+	}
+	v, err := x.Of(&event.Event{})
+	return v, err == nil
 }
 
 // Of returns what the expression yields for an event. Nothing of it shares memory with the event. It is an error when the

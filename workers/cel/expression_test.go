@@ -97,6 +97,29 @@ func TestExpressions(t *testing.T) {
 	}
 }
 
+// TestLiteral: only what is the same for every event is a literal.
+func TestLiteral(t *testing.T) {
+	env := newEnv(t)
+	for expression, want := range map[string]string{"'platform'": "platform", "''": ""} {
+		x, err := Compile[string](env, expression)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v, ok := x.Literal(); !ok || v != want {
+			t.Errorf("%s: got %q, %t", expression, v, ok)
+		}
+	}
+	for _, expression := range []string{"event.type", "event.type + 'x'", "'a' + event.id"} {
+		x, err := Compile[string](env, expression)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v, ok := x.Literal(); ok {
+			t.Errorf("%s: got %q for every event", expression, v)
+		}
+	}
+}
+
 // TestMapsThatExpressionsMakeHaveAnOrder: the keys of a map that an expression makes come in the same order in each evaluation.
 func TestMapsThatExpressionsMakeHaveAnOrder(t *testing.T) {
 	env := newEnv(t)

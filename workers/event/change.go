@@ -29,6 +29,17 @@ func (e *Event) Set(m Map, key string, v Value) {
 	e.AppendEncoded(AppendKeyValue(s[:0], protowire.Number(m), key, v))
 }
 
+// PrepareEntry makes ready what SetEntry sets.
+func PrepareEntry(m Map, key string, v Value) (*Prepared, error) {
+	return Prepare(AppendKeyValue(nil, protowire.Number(m), key, v))
+}
+
+// SetEntry is Set with what PrepareEntry has made of m, key and a value. The event shares p where it can.
+func (e *Event) SetEntry(m Map, key string, p *Prepared) {
+	e.Unset(m, key)
+	e.AppendPrepared(p)
+}
+
 // Unset removes a key, however often it is there.
 func (e *Event) Unset(m Map, key string) {
 	if _, ok := e.lookUp(uint32(m), key); !ok {

@@ -77,6 +77,16 @@ func (t *transformer) setter(env *cel.Env, c *config.TransformSet) (func(*event.
 	if err != nil {
 		return nil, err
 	}
+	if v, ok := x.Literal(); ok && v != (event.Value{}) {
+		p, err := event.PrepareEntry(to.of, to.key, v)
+		if err != nil {
+			return nil, err
+		}
+		return func(e *event.Event) error {
+			e.SetEntry(to.of, to.key, p)
+			return nil
+		}, nil
+	}
 	return func(e *event.Event) error {
 		v, err := x.Of(e)
 		switch {

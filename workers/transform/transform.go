@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 
@@ -49,14 +48,19 @@ func (*transformer) Shutdown(context.Context) error { return nil }
 
 // Process changes every event of b.
 func (t *transformer) Process(_ context.Context, b *stage.Batch) error {
-	// The events themselves change at the end, when no step can panic any more: the engine then tries the ones that came.
-	room := t.room.Get().(*[]event.Event)
-	defer t.room.Put(room)
-	changed := slices.Grow((*room)[:0], len(b.Events))[:len(b.Events)]
-	*room = changed
+	// Where a step panics, the engine tries the events that came, one by one.
+	came := t.room.Get().(*[]event.Event)
+	*came = append((*came)[:0], b.Events...)
+	done := false
+	defer func() {
+		if !done {
+			copy(b.Events, *came)
+		}
+		clear(*came) // they are not kept
+		t.room.Put(came)
+	}()
 	for i := range b.Events {
-		changed[i] = b.Events[i].Fork()
-		if err := t.process(b, i, &changed[i]); err != nil {
+		if err := t.process(b, i, &b.Events[i]); err != nil {
 			reason := reasonError
 			if errors.Is(err, errTooMany) {
 				reason = reasonTooMany
@@ -64,8 +68,7 @@ func (t *transformer) Process(_ context.Context, b *stage.Batch) error {
 			b.DeadLetter(i, reason, err)
 		}
 	}
-	copy(b.Events, changed)
-	clear(changed) // they are not kept
+	done = true
 	return nil
 }
 
