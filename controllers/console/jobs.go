@@ -137,7 +137,7 @@ func (c *console) cancel(r *http.Request) (any, error) {
 // behind the last one.
 const maxPurge = 1000
 
-// purge removes dead letters for good. A dry run counts them; its Last bounds the purge, which so removes nothing that nobody has counted.
+// purge removes dead letters for good. It needs the bound that a dry run gives, so that nobody removes what is stored while they look.
 func (c *console) purge(r *http.Request) (any, error) {
 	of := pipelineOf(r)
 	if err := c.mayEdit(r, of); err != nil {

@@ -100,8 +100,8 @@ type Purged struct {
 	Removed int `json:"removed"`
 	// Kept are those that a worker needs to know how far it is: the last ones of its lane. They can be removed when newer ones are stored.
 	Kept int `json:"kept"`
-	// Last is the sequence of the last dead letter that was looked at; 0 if the stream holds none. A dry run that is followed by a purge with
-	// Before: Last+1 counts what the purge removes, and nothing that is stored in between.
+	// Last is the sequence of the last dead letter that was looked at; 0 if there was none. After a dry run, a purge with Before: Last+1 leaves
+	// alone what is stored in between, and with Limit: Removed it removes no more than was counted.
 	Last uint64 `json:"last"`
 	// More means that Limit ended the purge, and that there may be more to remove behind Last.
 	More bool `json:"more,omitempty"`

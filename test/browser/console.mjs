@@ -212,6 +212,8 @@ await step('dead letters', async () => {
 await step('purge', async () => {
   const letters = async () => (await (await page.request.get(`${want.address}/api/v1${home.replace('/p', '/pipelines')}/letters?limit=500`)).json()).letters.map((l) => l.sequence)
   const before = await letters()
+  const limits = []
+  page.on('request', (r) => { if (r.url().endsWith('/letters/purge') && !r.postDataJSON().dryRun) limits.push(r.postDataJSON().limit) })
   await open(`${home}/letters?reason=missing_attribute`)
   await page.locator('table.letters tbody tr').first().waitFor()
   await page.getByText('Remove for good').click()
@@ -245,6 +247,7 @@ await step('purge', async () => {
   await panel.getByLabel(`Type ${n} to confirm`).fill(String(n))
   await go.click()
   await panel.getByText(`${n} dead letters are gone`).waitFor()
+  check(limits.join() === `1,${n}`, `may remove ${limits} dead letters, want no more than were typed: 1,${n}`)
   const left = await letters()
   check(left.length === before.length - 1 - n, `${left.length} of ${before.length} dead letters are left, want ${1 + n} less`)
 })

@@ -48,7 +48,7 @@ export interface Replay {
   again: boolean; dryRun: boolean
 }
 export interface Purge {
-  stage: string; reason: string; since?: string; filter: string; sequences?: number[]; replayed: boolean; before?: number; after?: number; dryRun: boolean
+  stage: string; reason: string; since?: string; filter: string; sequences?: number[]; replayed: boolean; before?: number; after?: number; limit?: number; dryRun: boolean
 }
 export interface Purged { removed: number; kept: number; last: number; more?: boolean }
 export interface Job {

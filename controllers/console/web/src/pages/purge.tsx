@@ -5,7 +5,8 @@ import { plural } from '../format'
 import { Fault } from '../parts'
 import { inOrder, selection, type Choice } from './letters'
 
-// PurgePanel removes dead letters: a dry run counts them, then their number is typed. What is stored after the dry run stays.
+// PurgePanel removes dead letters: a dry run counts them, then their number is typed. What is stored after the dry run stays, and no more than
+// the number go, also if workers no longer need some that they needed then.
 export function PurgePanel({ of, chosen, picked, total, done }: Choice) {
   const [replayed, setReplayed] = useState(false)
   const [typed, setTyped] = useState('')
@@ -29,12 +30,12 @@ export function PurgePanel({ of, chosen, picked, total, done }: Choice) {
   }
   const purge = async ({ options, purged }: { options: Purge; purged: Purged }) => {
     setBusy(true); setProblem(undefined)
-    const sum = { count: 0, kept: 0, ended: false }
+    const sum = { count: 0, kept: purged.kept, ended: false }
     try {
-      for (let after = 0, more = true; more;) { // one request removes some
-        const p = await ask({ ...options, dryRun: false, before: purged.last + 1, after })
+      for (let after = 0, more = true; more && sum.count < purged.removed;) { // one request removes some
+        const p = await ask({ ...options, dryRun: false, before: purged.last + 1, after, limit: purged.removed - sum.count })
         after = p.last; more = p.more === true
-        sum.count += p.removed; sum.kept += p.kept
+        sum.count += p.removed
         setRemoved({ ...sum })
       }
       sum.ended = true
