@@ -18,7 +18,7 @@ import (
 const (
 	VerbList   = "list"   // all pipelines of a namespace
 	VerbGet    = "get"    // one pipeline, and everything in it
-	VerbUpdate = "update" // replay its dead letters
+	VerbUpdate = "update" // replay and purge its dead letters
 )
 
 // Access says who may do what.
@@ -51,7 +51,7 @@ type User struct {
 // Options of a console. Reader is required.
 type Options struct {
 	Reader view.Reader
-	// Editor replays dead letters; nil = the console is read-only.
+	// Editor replays and purges dead letters; nil = the console is read-only.
 	Editor deadletter.Editor
 	// Access says who may ask; nil = everybody who reaches the listener, which must then be a loopback one.
 	Access Access
@@ -166,6 +166,7 @@ func (c *console) routes() http.Handler {
 	mux.Handle("GET "+of+"letters", c.json(read(c, c.letters)))
 	mux.Handle("GET "+of+"letters/{sequence}", c.json(read(c, c.letter)))
 	mux.Handle("GET "+of+"letters/{sequence}/body", c.download(c.letterBody))
+	mux.Handle("POST "+of+"letters/purge", c.json(c.purge))
 	mux.Handle("GET "+of+"jobs", c.json(read(c, c.jobs)))
 	mux.Handle("POST "+of+"jobs", c.json(c.replay))
 	mux.Handle("POST "+of+"jobs/{id}/resume", c.json(c.resume))

@@ -126,6 +126,7 @@ func (f *fixed) DeadLetter(_ context.Context, of view.Name, sequence uint64) (*v
 type jobs struct {
 	deadletter.Editor
 	asked []deadletter.ReplayOptions
+	purge []deadletter.PurgeOptions
 	ran   chan string
 }
 
@@ -148,6 +149,14 @@ func (j *jobs) Cancel(_ context.Context, _ view.Name, id string) (*deadletter.Jo
 		return nil, deadletter.ErrEnded
 	}
 	return &deadletter.Job{ID: id, State: deadletter.StateCancelled}, nil
+}
+
+func (j *jobs) Purge(_ context.Context, _ view.Name, o deadletter.PurgeOptions) (*deadletter.Purged, error) {
+	j.purge = append(j.purge, o)
+	if o.Stage == "broken" {
+		return &deadletter.Purged{Removed: 2, Last: 8}, errors.New("the connection is lost")
+	}
+	return &deadletter.Purged{Removed: 3, Kept: 1, Last: 9, More: o.Limit > 0}, nil
 }
 
 func newJobs() *jobs { return &jobs{ran: make(chan string, 10)} }
@@ -222,6 +231,8 @@ func TestWhoMayAsk(t *testing.T) {
 		"another origin":              {path: api, header: []string{"Origin", "https://evil.example"}, want: 403, reason: "CrossSite"},
 		"no origin at all":            {path: api, header: []string{"Origin", "null"}, want: 403, reason: "CrossSite"},
 		"a change without its header": {method: "POST", path: shopPath + "jobs", want: 403, reason: "NotConfirmed"},
+		"a purge without its header":  {method: "POST", path: shopPath + "letters/purge", want: 403, reason: "NotConfirmed"},
+		"a purge from another site":   {method: "POST", path: shopPath + "letters/purge", header: []string{confirm, "1", "Sec-Fetch-Site", "cross-site"}, want: 403, reason: "CrossSite"},
 		"a change from another site":  {method: "POST", path: shopPath + "jobs", header: []string{confirm, "1", "Sec-Fetch-Site", "cross-site"}, want: 403, reason: "CrossSite"},
 		"a change of another origin":  {method: "DELETE", path: shopPath + "jobs/1", header: []string{confirm, "1", "Origin", "http://127.0.0.1:1"}, want: 403, reason: "CrossSite"},
 		"a change from nowhere":       {method: "POST", path: shopPath + "jobs", header: []string{confirm, "1", "Sec-Fetch-Site", "none"}, want: 403, reason: "CrossSite"},
@@ -349,7 +360,7 @@ func TestReplay(t *testing.T) {
 		want     string
 	}{
 		"a dry run":         {body: `{"reason":"rule_failed","to":"events.raw.again","rate":10,"dryRun":true}`, header: confirmed, status: 200, want: `"state":"running"`},
-		"read-only":         {readOnly: true, body: `{}`, header: confirmed, status: 403, want: "millrace dlq replay does the same"},
+		"read-only":         {readOnly: true, body: `{}`, header: confirmed, status: 403, want: "millrace dlq replay and millrace dlq purge do the same"},
 		"a form":            {body: `{}`, header: []string{confirm, "1", "Content-Type", "text/plain"}, status: 415, want: "application/json"},
 		"an unknown member": {body: `{"everything":true}`, header: confirmed, status: 400, want: "everything"},
 		"a negative rate":   {body: `{"rate":-1}`, header: confirmed, status: 400, want: "rate"},
@@ -400,6 +411,52 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+func TestPurge(t *testing.T) {
+	confirmed := []string{confirm, "1", "Content-Type", "application/json"}
+	counted := view.LetterOptions{Stage: "check", Before: 10}
+	at := func(limit int) deadletter.PurgeOptions {
+		o := deadletter.PurgeOptions{LetterOptions: counted}
+		o.Limit = limit
+		return o
+	}
+	tests := map[string]struct {
+		readOnly bool
+		body     string
+		header   []string
+		status   int
+		want     string
+		asked    []deadletter.PurgeOptions
+	}{
+		"a dry run":             {body: `{"stage":"check","replayed":true,"dryRun":true}`, header: confirmed, status: 200, want: `{"removed":3,"kept":1,"last":9}`, asked: []deadletter.PurgeOptions{{LetterOptions: view.LetterOptions{Stage: "check"}, Replayed: true, DryRun: true}}},
+		"what was counted":      {body: `{"stage":"check","before":10,"limit":2}`, header: confirmed, status: 200, want: `"more":true`, asked: []deadletter.PurgeOptions{at(2)}},
+		"without a bound":       {body: `{"stage":"check","before":10}`, header: confirmed, status: 200, want: `"removed":3`, asked: []deadletter.PurgeOptions{at(maxPurge)}},
+		"with a negative one":   {body: `{"stage":"check","before":10,"limit":-1}`, header: confirmed, status: 200, want: `"removed":3`, asked: []deadletter.PurgeOptions{at(maxPurge)}},
+		"too many at once":      {body: `{"stage":"check","before":10,"limit":1000000}`, header: confirmed, status: 200, want: `"removed":3`, asked: []deadletter.PurgeOptions{at(maxPurge)}},
+		"what nobody counted":   {body: `{"stage":"check"}`, header: confirmed, status: 400, want: "make a dry run"},
+		"nothing, so not all":   {body: `{}`, header: confirmed, status: 400, want: "make a dry run"},
+		"read-only":             {readOnly: true, body: `{"dryRun":true}`, header: confirmed, status: 403, want: "millrace dlq purge"},
+		"a form":                {body: `{"before":10}`, header: []string{confirm, "1", "Content-Type", "text/plain"}, status: 415, want: "application/json"},
+		"an unknown member":     {body: `{"before":10,"everything":true}`, header: confirmed, status: 400, want: "everything"},
+		"a sequence that isn't": {body: `{"before":-1}`, header: confirmed, status: 400, want: "before"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			editor := newJobs()
+			o := Options{Editor: editor}
+			if test.readOnly {
+				o.Editor = nil
+			}
+			got := ask(t, start(t, o), "POST", shopPath+"letters/purge", test.body, test.header...)
+			if got.status != test.status || !strings.Contains(got.body, test.want) {
+				t.Errorf("got %d %.300s, want %d with %q", got.status, got.body, test.status, test.want)
+			}
+			if diff := cmp.Diff(test.asked, editor.purge); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
 // access knows two tokens.
 type access struct{}
 
@@ -420,9 +477,9 @@ func (access) Allowed(_ context.Context, u User, verb string, of view.Name) erro
 
 func TestAccess(t *testing.T) {
 	tests := map[string]struct {
-		method, path, token string
-		status              int
-		want, never         string
+		method, path, body, token string
+		status                    int
+		want, never               string
 	}{
 		"a page needs no token":            {path: "/p/shop/orders", status: 200, want: "<!doctype html>"},
 		"nobody":                           {path: "/api/v1/pipelines", status: 401, want: "send a token"},
@@ -436,6 +493,9 @@ func TestAccess(t *testing.T) {
 		"a viewer may not":                 {path: shopPath + "jobs", token: "viewer", status: 200, want: `"mayReplay":false`},
 		"to replay":                        {method: "POST", path: shopPath + "jobs", token: "editor", status: 200},
 		"to replay, as one who only reads": {method: "POST", path: shopPath + "jobs", token: "viewer", status: 403, want: "may not update"},
+		"to purge":                         {method: "POST", path: shopPath + "letters/purge", body: `{"dryRun":true}`, token: "editor", status: 200},
+		"to purge, as one who only reads":  {method: "POST", path: shopPath + "letters/purge", body: `{"dryRun":true}`, token: "viewer", status: 403, want: "may not update"},
+		"to purge those of others":         {method: "POST", path: "/api/v1/pipelines/bank/ledger/letters/purge", body: `{"dryRun":true}`, token: "editor", status: 403, want: "may not get"},
 		"to cancel, as one who only reads": {method: "DELETE", path: shopPath + "jobs/1", token: "viewer", status: 403},
 	}
 	server := start(t, Options{Editor: newJobs(), Access: access{}})
@@ -445,11 +505,14 @@ func TestAccess(t *testing.T) {
 			if test.token != "" {
 				header = append(header, "Authorization", "Bearer "+test.token)
 			}
-			method := test.method
+			method, body := test.method, test.body
 			if method == "" {
 				method = "GET"
 			}
-			got := ask(t, server, method, test.path, "{}", header...)
+			if body == "" {
+				body = "{}"
+			}
+			got := ask(t, server, method, test.path, body, header...)
 			if got.status != test.status || !strings.Contains(got.body, test.want) || test.never != "" && strings.Contains(got.body, test.never) {
 				t.Errorf("got %d %s, want %d with %q, without %q", got.status, got.body, test.status, test.want, test.never)
 			}
@@ -876,6 +939,15 @@ func TestChangesAreLoggedWithTheirUser(t *testing.T) {
 	server := start(t, Options{Editor: newJobs(), Access: access{}, Log: funcr.New(func(_, args string) { b.WriteString(args + "\n") }, funcr.Options{})})
 	if got := ask(t, server, "DELETE", shopPath+"jobs/1", "", confirm, "1", "Authorization", "Bearer editor"); got.status != 200 {
 		t.Fatalf("got %d %s", got.status, got.body)
+	}
+	for body, status := range map[string]int{`{"stage":"check","before":10}`: 200, `{"stage":"broken","before":10}`: 503, `{"stage":"check","dryRun":true}`: 200} {
+		if got := ask(t, server, "POST", shopPath+"letters/purge", body, confirm, "1", "Content-Type", "application/json", "Authorization", "Bearer editor"); got.status != status {
+			t.Fatalf("%s: got %d %s, want %d", body, got.status, got.body, status)
+		}
+	}
+	// What was removed before the failure is known, too; a dry run changes nothing.
+	if got := b.String(); strings.Count(got, "purges dead letters") != 2 || !strings.Contains(got, `"removed"=3`) || !strings.Contains(got, `"removed"=2`) {
+		t.Errorf("got %s", got)
 	}
 	if got := b.String(); !strings.Contains(got, `"user"="editor"`) || !strings.Contains(got, `"pipeline"="shop/orders"`) || !strings.Contains(got, `"job"="1"`) {
 		t.Errorf("got %s", got)

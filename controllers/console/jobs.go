@@ -20,7 +20,7 @@ const maxRequest = 256 << 10
 func readOnly() problem {
 	return problem{
 		Status: http.StatusForbidden, Reason: "ReadOnly", Message: "this console is read-only",
-		Do: "millrace dlq replay does the same, for who has the rights of an editor.",
+		Do: "millrace dlq replay and millrace dlq purge do the same, for who has the rights of an editor.",
 	}
 }
 
@@ -40,13 +40,13 @@ func (c *console) jobs(r *http.Request, of view.Name) (any, error) {
 	return jobList{append(jobs, all...), err == nil}, nil
 }
 
-// jobList are the jobs of a pipeline, and whether who asks may start another one.
+// jobList are the jobs of a pipeline, and whether who asks may start another one, and purge dead letters.
 type jobList struct {
 	Jobs      []deadletter.Job `json:"jobs"`
 	MayReplay bool             `json:"mayReplay"`
 }
 
-// mayEdit is nil when who asks may replay dead letters.
+// mayEdit is nil when who asks may replay and purge dead letters.
 func (c *console) mayEdit(r *http.Request, of view.Name) error {
 	if c.Editor == nil {
 		return readOnly()
@@ -57,20 +57,28 @@ func (c *console) mayEdit(r *http.Request, of view.Name) error {
 	return c.allowed(r.Context(), VerbUpdate, of)
 }
 
+// decode reads the options of a request that changes something. A form of another site cannot send this type.
+func decode(r *http.Request, options any) error {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return problem{Status: http.StatusUnsupportedMediaType, Reason: "Invalid", Message: "want Content-Type: application/json"}
+	}
+	body := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxRequest))
+	body.DisallowUnknownFields()
+	if err := body.Decode(options); err != nil {
+		return invalid("the request: %v", err)
+	}
+	return nil
+}
+
 // replay starts a job, and works on it. A dry run says what the job would do.
 func (c *console) replay(r *http.Request) (any, error) {
 	of := pipelineOf(r)
 	if err := c.mayEdit(r, of); err != nil {
 		return nil, err
 	}
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return nil, problem{Status: http.StatusUnsupportedMediaType, Reason: "Invalid", Message: "want Content-Type: application/json"}
-	}
-	body := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxRequest))
-	body.DisallowUnknownFields()
 	var o deadletter.ReplayOptions
-	if err := body.Decode(&o); err != nil {
-		return nil, invalid("the request: %v", err)
+	if err := decode(r, &o); err != nil {
+		return nil, err
 	}
 	if o.Rate < 0 {
 		return nil, invalid("rate %v: want 0 (as fast as it goes) or more", o.Rate)
@@ -80,7 +88,7 @@ func (c *console) replay(r *http.Request) (any, error) {
 	}
 	j, err := c.Editor.Start(r.Context(), of, o)
 	if err == nil && !o.DryRun {
-		c.changed(r, "replays dead letters", of, j.ID)
+		c.changed(r, "replays dead letters", of, "job", j.ID)
 		c.workers.work(of, j.ID)
 	}
 	return j, err
@@ -107,7 +115,7 @@ func (c *console) resume(r *http.Request) (any, error) {
 	if c.workers.busy() {
 		return nil, tooManyJobs()
 	}
-	c.changed(r, "goes on with a replay", of, id)
+	c.changed(r, "goes on with a replay", of, "job", id)
 	c.workers.work(of, id)
 	return struct{}{}, nil
 }
@@ -120,15 +128,44 @@ func (c *console) cancel(r *http.Request) (any, error) {
 	id := r.PathValue("id")
 	j, err := c.Editor.Cancel(r.Context(), of, id)
 	if err == nil {
-		c.changed(r, "cancels a replay", of, id)
+		c.changed(r, "cancels a replay", of, "job", id)
 	}
 	return j, err
 }
 
+// maxPurge is how many dead letters one request removes, one by one: where each has to be agreed on by replicas they take seconds. The page asks again
+// behind the last one.
+const maxPurge = 1000
+
+// purge removes dead letters for good. It needs the bound that a dry run gives, so that nobody removes what is stored while they look.
+func (c *console) purge(r *http.Request) (any, error) {
+	of := pipelineOf(r)
+	if err := c.mayEdit(r, of); err != nil {
+		return nil, err
+	}
+	var o deadletter.PurgeOptions
+	if err := decode(r, &o); err != nil {
+		return nil, err
+	}
+	if !o.DryRun {
+		if o.Before == 0 {
+			return nil, invalid("before is missing: make a dry run, and give its last sequence plus 1")
+		}
+		if o.Limit <= 0 || o.Limit > maxPurge {
+			o.Limit = maxPurge
+		}
+	}
+	p, err := c.Editor.Purge(r.Context(), of, o)
+	if p != nil && p.Removed > 0 && !o.DryRun { // also when it failed then
+		c.changed(r, "purges dead letters", of, "removed", p.Removed)
+	}
+	return p, err
+}
+
 // changed logs who has changed what.
-func (c *console) changed(r *http.Request, what string, of view.Name, job string) {
+func (c *console) changed(r *http.Request, what string, of view.Name, keysAndValues ...any) {
 	if user, ok := r.Context().Value(userKey{}).(User); ok {
-		c.Log.Info("a user of the console "+what, "user", user.Name, "pipeline", of.String(), "job", job)
+		c.Log.Info("a user of the console "+what, append([]any{"user", user.Name, "pipeline", of.String()}, keysAndValues...)...)
 	}
 }
 

@@ -88,6 +88,8 @@ type PurgeOptions struct {
 	view.LetterOptions
 	// Sequences choose dead letters one by one; empty = all that the other options choose.
 	Sequences []uint64 `json:"sequences,omitempty"`
+	// After leaves out those up to a sequence: a purge with a Limit goes on behind Purged.Last.
+	After uint64 `json:"after,omitempty"`
 	// Replayed chooses those alone that were published again.
 	Replayed bool `json:"replayed,omitempty"`
 	DryRun   bool `json:"dryRun,omitempty"`
@@ -98,4 +100,9 @@ type Purged struct {
 	Removed int `json:"removed"`
 	// Kept are those that a worker needs to know how far it is: the last ones of its lane. They can be removed when newer ones are stored.
 	Kept int `json:"kept"`
+	// Last is the sequence of the last dead letter that was looked at; 0 if there was none. After a dry run, a purge with Before: Last+1 leaves
+	// alone what is stored in between, and with Limit: Removed it removes no more than was counted.
+	Last uint64 `json:"last"`
+	// More means that Limit ended the purge, and that there may be more to remove behind Last.
+	More bool `json:"more,omitempty"`
 }

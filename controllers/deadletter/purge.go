@@ -39,15 +39,18 @@ func (e *editor) Purge(ctx context.Context, of view.Name, o PurgeOptions) (*Purg
 		named[seq] = true
 	}
 	p := &Purged{}
-	err = d.each(ctx, o.Before, func(m *jetstream.Message) error {
+	err = d.each(ctx, o.After, o.Before, func(m *jetstream.Message) error {
+		if o.Limit > 0 && p.Removed >= o.Limit {
+			p.More = true
+			return errEnough
+		}
+		p.Last = m.Sequence
 		switch {
 		case len(named) > 0 && !named[m.Sequence], o.Replayed && marks.At(m.Sequence).IsZero(), !picker.Chosen(m):
 			return nil
 		case m.Sequence >= needed.from(m.Subject):
 			p.Kept++
 			return nil
-		case o.Limit > 0 && p.Removed >= o.Limit:
-			return errEnough
 		case !o.DryRun:
 			if err := d.client.DeleteMessage(ctx, d.layout.DeadLetters, m.Sequence); err != nil && !errors.Is(err, jetstream.ErrNotFound) {
 				return err
@@ -91,8 +94,8 @@ func (d *desk) needed(ctx context.Context) (needed, error) {
 	return all, nil
 }
 
-// each yields the dead letters that are stored now, the oldest first, before a sequence (0 = all).
-func (d *desk) each(ctx context.Context, before uint64, yield func(*jetstream.Message) error) error {
+// each yields the dead letters that are stored now, the oldest first, behind a sequence and before another one (0 = all).
+func (d *desk) each(ctx context.Context, after, before uint64, yield func(*jetstream.Message) error) error {
 	end, err := d.client.LastSequence(ctx, d.layout.DeadLetters)
 	if err != nil {
 		return err
@@ -100,7 +103,10 @@ func (d *desk) each(ctx context.Context, before uint64, yield func(*jetstream.Me
 	if before > 0 {
 		end = min(end, before-1)
 	}
-	get := jetstream.Direct{Seq: 1, Batch: 1024, MaxBytes: 4 << 20}
+	if after >= end {
+		return nil
+	}
+	get := jetstream.Direct{Seq: after + 1, Batch: 1024, MaxBytes: 4 << 20}
 	return d.client.Scan(ctx, d.layout.DeadLetters, get, func(m *jetstream.Message) error {
 		if m.Sequence > end {
 			return jetstream.ErrStop

@@ -70,7 +70,7 @@ docs/security.md says how workers get the credentials of their stage.`,
 	f.StringVar(&collector.Subject, "collector-subject", "", "subject of the collector (default kubernetes, below the ingress)")
 	f.StringVar(&collector.Cluster, "cluster", "kubernetes", "name of the collector's cluster")
 	f.StringVar(&collector.Bucket, "checkpoint-bucket", "", "bucket of the collector's checkpoints (default millrace-collect)")
-	f.StringVar(&console, "console", "", "the operator serves the console: view, or edit when people may replay dead letters there (default it serves none)")
+	f.StringVar(&console, "console", "", "the operator serves the console: view, or edit when people may replay and purge dead letters there (default it serves none)")
 	connect.DomainFlag(cmd, &domain, "JetStream `domain` of Pipelines that name neither spec.nats.url nor spec.nats.jetStreamDomain, as the operator has it")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage.Error{Err: err} })
 	return cmd

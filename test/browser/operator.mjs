@@ -177,9 +177,11 @@ await step('its pages', async () => {
 await step('read-only', async () => {
   await open('/p/shop/orders/letters')
   await page.getByRole('link', { name: 'rule' }).first().waitFor()
-  check(await page.getByRole('button', { name: /Dry run|Replay/ }).count() === 0, 'the page offers to replay')
+  check(await page.getByRole('button', { name: /Dry run|Replay/ }).count() === 0 && await page.getByText('Remove for good').count() === 0, 'the page offers to replay or to purge')
   const answer = await api('/api/v1/pipelines/shop/orders/jobs', { method: 'POST', headers: { 'X-Millrace-Console': '1', 'Content-Type': 'application/json' }, body: '{}' })
   check(answer.status === 403 && answer.body.includes('ReadOnly'), `a replay is answered by ${answer.status} ${answer.body}`)
+  const purge = await api('/api/v1/pipelines/shop/orders/letters/purge', { method: 'POST', headers: { 'X-Millrace-Console': '1', 'Content-Type': 'application/json' }, body: '{"before":1000}' })
+  check(purge.status === 403 && purge.body.includes('ReadOnly'), `a purge is answered by ${purge.status} ${purge.body}`)
 })
 
 await step('what others have', async () => {

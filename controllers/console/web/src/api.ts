@@ -47,10 +47,16 @@ export interface Replay {
   stage: string; reason: string; since?: string; until?: string; filter: string; sequences?: number[]; to?: string; rate: number
   again: boolean; dryRun: boolean
 }
+export interface Purge {
+  stage: string; reason: string; since?: string; filter: string; sequences?: number[]; replayed: boolean; before?: number; after?: number; limit?: number; dryRun: boolean
+}
+export interface Purged { removed: number; kept: number; last: number; more?: boolean }
 export interface Job {
   id: string; options: Replay; state: string; stalled?: boolean; error?: string; started: string; updated: string; last: number; end: number
   published: number; before: number; truncated: number
 }
+
+export const problemOf = (e: unknown): Problem => e instanceof Failure ? e.problem : { status: 0, reason: 'Broken', message: String(e) }
 
 export class Failure extends Error {
   constructor(readonly problem: Problem) { super(problem.message) }

@@ -1,9 +1,10 @@
 // Events that a stage could not process, and how to publish them again.
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { base, change, Failure, get, query as q, type Job, type Letter, type LetterGroup, type Letters, type Name, type Problem, type Replay } from '../api'
+import { base, change, get, problemOf, query as q, type Job, type Letter, type LetterGroup, type Letters, type Name, type Problem, type Replay } from '../api'
 import { bytes, count, duration, plural } from '../format'
 import { Empty, Fact, Fault, Field, Loading, Plain, Save, Select, Time } from '../parts'
 import { address, pageOf, setQuery, useGet, useVisible } from '../state'
+import { PurgePanel } from './purge'
 import { decodeBody } from './tap'
 
 export function DeadLetters({ of, query, readOnly: always }: { of: Name; query: URLSearchParams; readOnly: boolean }) {
@@ -17,6 +18,7 @@ export function DeadLetters({ of, query, readOnly: always }: { of: Name; query: 
   const page = answer.data
   const total = page?.groups.reduce((n, g) => n + g.count, 0) ?? 0
   const letter = value('letter')
+  const again = () => { pick(new Set()); answer.reload() }
   return <>
     <div class="head"><h1>Dead letters</h1>{page && <span class="faint">{plural(total, 'letter')}{Object.values(chosen).some(Boolean) ? ' chosen' : ''}</span>}<span class="grow" /><button type="button" onClick={answer.reload}>Read again</button></div>
     <form class="filters" role="search" aria-label="Choose dead letters" onSubmit={(e) => e.preventDefault()}>
@@ -34,7 +36,10 @@ export function DeadLetters({ of, query, readOnly: always }: { of: Name; query: 
           <Groups groups={page.groups} query={query} of={of} />
           <div class="split list">
             <div>
-              {!readOnly && <ReplayPanel of={of} chosen={chosen} picked={picked} total={total} done={() => { pick(new Set()); answer.reload() }} />}
+              {!readOnly && <>
+                <ReplayPanel of={of} chosen={chosen} picked={picked} total={total} done={again} />
+                <PurgePanel of={of} chosen={chosen} picked={picked} total={total} done={again} />
+              </>}
               <List of={of} page={page} query={query} picked={picked} pick={pick} readOnly={readOnly} letter={letter} />
             </div>
             <section class="panel details" aria-label="Dead letter">{letter ? <One key={letter} of={of} sequence={letter} /> : <Empty title="Nothing selected">Select a dead letter: its error, headers and body are shown here.</Empty>}</section>
@@ -102,10 +107,22 @@ function pretty(s: string): string {
   try { return JSON.stringify(JSON.parse(s), null, 2) } catch { return s }
 }
 
+export interface Chosen { stage: string; reason: string; since: string; filter: string }
+export interface Choice { of: Name; chosen: Chosen; picked: Set<number>; total: number; done: () => void }
+
+// selection is what the server is asked for: the dead letters that were ticked, or all of the filter.
+export function selection(chosen: Chosen, picked: number[] | undefined) {
+  if (picked) return { stage: '', reason: '', filter: '', sequences: picked }
+  const since = chosen.since ? { since: new Date(Date.now() - parseAge(chosen.since)).toISOString() } : {}
+  return { stage: chosen.stage, reason: chosen.reason, filter: chosen.filter, ...since }
+}
+
+const parseAge = (s: string) => Number.parseInt(s, 10) * (s.endsWith('h') ? 3_600_000 : 60_000)
+
+export const inOrder = (picked: Set<number>) => picked.size > 0 ? [...picked].sort((a, b) => a - b) : undefined
+
 // ReplayPanel publishes letters again: a dry run first, which counts them.
-function ReplayPanel({ of, chosen, picked, total, done }: {
-  of: Name; chosen: { stage: string; reason: string; since: string; filter: string }; picked: Set<number>; total: number; done: () => void
-}) {
+function ReplayPanel({ of, chosen, picked, total, done }: Choice) {
   const [rate, setRate] = useState('100')
   const [again, setAgain] = useState(false)
   const [problem, setProblem] = useState<Problem>()
@@ -114,11 +131,11 @@ function ReplayPanel({ of, chosen, picked, total, done }: {
   const [busy, setBusy] = useState(false)
   const visible = useVisible()
   const running = jobs.some((j) => j.state === 'running')
-  const what = picked.size > 0 ? [...picked].sort((a, b) => a - b) : undefined
+  const what = inOrder(picked)
   const key = JSON.stringify([what, what ? null : chosen, rate, again])
   const url = `${base(of)}/jobs`
 
-  const failed = (e: unknown) => setProblem(e instanceof Failure ? e.problem : { status: 0, reason: 'Broken', message: String(e) })
+  const failed = (e: unknown) => setProblem(problemOf(e))
   const before = useRef<Job[]>([])
   useEffect(() => {
     if (!visible) return
@@ -136,11 +153,7 @@ function ReplayPanel({ of, chosen, picked, total, done }: {
   }, [visible, running, url])
 
   const start = (dryRun: boolean) => {
-    const since = chosen.since && !what ? { since: new Date(Date.now() - parseAge(chosen.since)).toISOString() } : {}
-    const r: Replay = {
-      stage: what ? '' : chosen.stage, reason: what ? '' : chosen.reason, filter: what ? '' : chosen.filter, ...since,
-      ...(what ? { sequences: what } : {}), rate: Number(rate) || 0, again, dryRun,
-    }
+    const r: Replay = { ...selection(chosen, what), rate: Number(rate) || 0, again, dryRun }
     setBusy(true); setProblem(undefined)
     change<Job>('POST', url, r).then((j) => {
       if (dryRun) { setTried({ key, job: j }); return }
@@ -166,8 +179,6 @@ function ReplayPanel({ of, chosen, picked, total, done }: {
     {jobs.length > 0 && <ul class="jobs" aria-label="Jobs">{jobs.slice(0, 5).map((j) => <JobRow key={j.id} j={j} cancel={() => act('DELETE', encodeURIComponent(j.id))} resume={() => act('POST', `${encodeURIComponent(j.id)}/resume`)} />)}</ul>}
   </section>
 }
-
-const parseAge = (s: string) => Number.parseInt(s, 10) * (s.endsWith('h') ? 3_600_000 : 60_000)
 
 function JobRow({ j, cancel, resume }: { j: Job; cancel: () => void; resume: () => void }) {
   const running = j.state === 'running'
