@@ -209,7 +209,7 @@ func (c *Core) completes(e *entity, s *slot, at int64) {
 	}
 }
 
-// begins begins an episode, unless one is going on.
+// begins starts an episode, unless one is going on.
 func (c *Core) begins(e *entity, s *slot, at int64, id string) {
 	within := c.limits.Within
 	if s.start != 0 && at-s.start <= within {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -409,6 +410,7 @@ func BenchmarkPatterns(b *testing.B) {
 	s := newStory(1)
 	s.poisson(200_000, 4*24*hour)
 	events := s.sorted()
+	before := heap()
 	c := New(DefaultLimits, testName)
 	span := events[len(events)-1].At - events[0].At + hour
 	b.ReportAllocs()
@@ -426,7 +428,42 @@ func BenchmarkPatterns(b *testing.B) {
 	}
 	b.StopTimer()
 	keys, _, pairs, _ := c.Sizes()
-	b.ReportMetric(float64(len(snapshot(b, c)))/float64(max(pairs, 1)), "snapshot-bytes/pair")
+	c.keys.Purge()
+	c.queue = queue{}
+	b.ReportMetric((heap()-before)/float64(max(pairs, 1)), "bytes/pair")
 	b.ReportMetric(float64(pairs), "pairs")
 	b.ReportMetric(float64(keys), "keys")
+	runtime.KeepAlive(c)
+	runtime.KeepAlive(events)
+}
+
+// heap is what is in use, in bytes.
+func heap() float64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
+}
+
+// TestMemoryPerKey measures a key that had five kinds of events.
+func TestMemoryPerKey(t *testing.T) {
+	l := DefaultLimits
+	before := heap()
+	c := New(l, testName)
+	for i := range l.Keys {
+		for kind := range 5 {
+			e := Event{ID: "0f8fad5b-d9cb-469f-a165-70867728950e", At: began + int64(i)*second, Type: fmt.Sprint("kind", kind)}
+			e.Keys[Workload] = fmt.Sprint("namespace/workload-", i)
+			c.Take(&e)
+		}
+		c.Advance(began + int64(i)*second)
+	}
+	c.Advance(began + int64(l.Keys)*second + hour)
+	c.queue = queue{}
+	each := (heap() - before) / float64(c.keys.Len())
+	t.Logf("%.0f bytes for each of %d keys", each, c.keys.Len())
+	if each > 2600 {
+		t.Errorf("a key with five kinds takes %.0f bytes", each)
+	}
+	runtime.KeepAlive(c)
 }
