@@ -27,7 +27,7 @@ func TestCompletion(t *testing.T) {
 		t.Errorf("the formats of graph: %q", got)
 	}
 	names := run("__complete", "")
-	for _, name := range []string{"top", "graph", "diff", "tap", "trace", "incidents", "dlq", "run", "lint", "test"} {
+	for _, name := range []string{"top", "graph", "diff", "tap", "trace", "incidents", "patterns", "dlq", "run", "lint", "test"} {
 		if !strings.Contains(names, "\n"+name+"\t") && !strings.HasPrefix(names, name+"\t") {
 			t.Errorf("%s is not completed:\n%s", name, names)
 		}

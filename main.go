@@ -88,7 +88,7 @@ func newRoot() *cobra.Command {
 	collect.AddCommand(collectkubernetes.Command())
 	root.AddCommand(local.Command(localRegistry), pipelinetest.Command(localRegistry), explore.Command(), manifest.Command(), draw.Command(), diff.Command(),
 		permissions.Command(), operator.Command(), check.Command(), worker.Command(workerRegistry), collect,
-		top.Command(), cli.TapCommand(), cli.TraceCommand(), cli.IncidentsCommand(), deadletter.Command())
+		top.Command(), cli.TapCommand(), cli.TraceCommand(), cli.IncidentsCommand(), cli.PatternsCommand(), deadletter.Command())
 	wrapAll(root)
 	return root
 }

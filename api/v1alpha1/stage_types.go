@@ -437,7 +437,7 @@ type EnrichCacheSpec struct {
 
 // CorrelateSpec finds what belongs together; a member that is not set is off.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.realtime) || has(self.window) || has(self.runs)",message="set at least one of realtime, window, runs: a member that is not set is off"
+// +kubebuilder:validation:XValidation:rule="has(self.realtime) || has(self.window) || has(self.runs) || has(self.patterns)",message="set at least one of realtime, window, runs, patterns: a member that is not set is off"
 type CorrelateSpec struct {
 	// realtime applies causal and topological rules.
 	// +optional
@@ -448,6 +448,9 @@ type CorrelateSpec struct {
 	// runs finds root causes in how requests are handled: from spans, logs and metrics.
 	// +optional
 	Runs *RunsSpec `json:"runs,omitempty"`
+	// patterns learns which kind of event follows which other.
+	// +optional
+	Patterns *PatternsSpec `json:"patterns,omitempty"`
 	// passThrough has every event leave on port out, also one that belongs to no incident. Default: false.
 	// +optional
 	PassThrough bool `json:"passThrough,omitempty"` //nolint:kubeapilinter // unset and false are the same
@@ -486,6 +489,21 @@ type RunsSpec struct {
 	// +kubebuilder:validation:Maximum=1000000
 	// +optional
 	MaxRoutes int32 `json:"maxRoutes,omitempty"`
+}
+
+// PatternsSpec learns from the stream which kind of event follows which other, for the same pod, workload, service, node or namespace.
+type PatternsSpec struct {
+	// within is how long after one event another one counts as following, in event time, 1s to 1h. Default: 2m.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=12
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="must be a duration from 1s to 1h"
+	// +optional
+	Within *metav1.Duration `json:"within,omitempty"`
+	// maxKeys bounds the pods, workloads, services, nodes and namespaces that are remembered, 100 to 1000000; the least recently used is forgotten first. Default: 20000.
+	// +kubebuilder:validation:Minimum=100
+	// +kubebuilder:validation:Maximum=1000000
+	// +optional
+	MaxKeys int32 `json:"maxKeys,omitempty"`
 }
 
 // WindowSpec groups notable events into tumbling event-time windows.

@@ -25,5 +25,8 @@ func correlate(s *v1alpha1.CorrelateSpec) *config.Correlate {
 	if r := s.Runs; r != nil {
 		to.Runs = &config.CorrelateRuns{MaxSpans: int(or(r.MaxSpans, 100_000)), MaxRoutes: int(or(r.MaxRoutes, 20_000))}
 	}
+	if p := s.Patterns; p != nil {
+		to.Patterns = &config.CorrelatePatterns{Within: duration(p.Within, 2*time.Minute), MaxKeys: int(or(p.MaxKeys, 20_000))}
+	}
 	return &to
 }

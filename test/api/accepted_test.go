@@ -134,10 +134,11 @@ func nodesAccepted() map[string]string {
 		"enrich impact":          `{validate: null, enrich: {impact: {}}}`,
 		"semantic rules": `{validate: null, enrich: {semantic: {rules: [{id: a, type: "k8s.*", class: b, category: change, severity: 24},
 			{id: b, reason: OOMKilled, class: b, category: capacity, severity: 1}, {id: c, contains: oom, class: b, category: security}]}}}`,
-		"correlate, high": `{validate: null, correlate: {realtime: {within: 1h, incidentIdle: 24h, maxEntities: 10000000}, window: {size: 1h, lateness: 1h, minEvents: 100000, maxEvents: 100000}, runs: {maxSpans: 10000000, maxRoutes: 1000000}}}`,
-		"correlate, low":  `{validate: null, correlate: {realtime: {within: 1s, incidentIdle: 1s, maxEntities: 100}, window: {size: 1s, lateness: 1ms, minEvents: 1, maxEvents: 1}, runs: {maxSpans: 1000, maxRoutes: 100}}}`,
-		"correlate, runs": `{validate: null, correlate: {runs: {}}}`,
-		"analyze, high":   `{validate: null, analyze: {maxSeries: 10000000, anomaly: {threshold: "16", seriesBy: [a, b, c, d, e, f, g, k8s.container.name]}, trend: {window: 24h, minPoints: 64}}}`,
-		"analyze, low":    `{validate: null, analyze: {maxSeries: 1, anomaly: {threshold: "0", seriesBy: [a]}, trend: {window: 10s, minPoints: 4}}}`,
+		"correlate, high":     `{validate: null, correlate: {realtime: {within: 1h, incidentIdle: 24h, maxEntities: 10000000}, window: {size: 1h, lateness: 1h, minEvents: 100000, maxEvents: 100000}, runs: {maxSpans: 10000000, maxRoutes: 1000000}, patterns: {within: 1h, maxKeys: 1000000}}}`,
+		"correlate, low":      `{validate: null, correlate: {realtime: {within: 1s, incidentIdle: 1s, maxEntities: 100}, window: {size: 1s, lateness: 1ms, minEvents: 1, maxEvents: 1}, runs: {maxSpans: 1000, maxRoutes: 100}, patterns: {within: 1s, maxKeys: 100}}}`,
+		"correlate, runs":     `{validate: null, correlate: {runs: {}}}`,
+		"correlate, patterns": `{validate: null, correlate: {patterns: {}}}`,
+		"analyze, high":       `{validate: null, analyze: {maxSeries: 10000000, anomaly: {threshold: "16", seriesBy: [a, b, c, d, e, f, g, k8s.container.name]}, trend: {window: 24h, minPoints: 64}}}`,
+		"analyze, low":        `{validate: null, analyze: {maxSeries: 1, anomaly: {threshold: "0", seriesBy: [a]}, trend: {window: 10s, minPoints: 4}}}`,
 	}
 }

@@ -46,6 +46,12 @@ func start(t testing.TB, skip ...string) *pipeline {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startPlan(t, p, skip...)
+}
+
+// startPlan is start with another pipeline.
+func startPlan(t testing.TB, p *plan.Plan, skip ...string) *pipeline {
+	t.Helper()
 	trial, err := local.OpenTrial(t.Context(), &local.TrialOptions{
 		Plan: p, Skip: skip, Start: time.Now(), Log: slog.New(slog.DiscardHandler),
 		Registry: stage.NewRegistry(validate.NewFactory(), transform.NewFactory(), join.NewFactory(), correlate.NewFactory()),

@@ -5,6 +5,7 @@ type Correlate struct {
 	Realtime *CorrelateRealtime `json:"realtime,omitempty"`
 	Window   *CorrelateWindow   `json:"window,omitempty"`
 	Runs     *CorrelateRuns     `json:"runs,omitempty"`
+	Patterns *CorrelatePatterns `json:"patterns,omitempty"`
 	// PassThrough has every event leave on port out, whether it belongs to an incident or not.
 	PassThrough bool `json:"passThrough,omitempty"`
 }
@@ -36,4 +37,12 @@ type CorrelateRuns struct {
 	MaxSpans int `json:"maxSpans"`
 	// MaxRoutes bounds the routes of all services; the least recently used is forgotten first.
 	MaxRoutes int `json:"maxRoutes"`
+}
+
+// CorrelatePatterns learns which kind of event follows which other.
+type CorrelatePatterns struct {
+	// Within is how long after one event another one counts as following, in event time.
+	Within Duration `json:"within"`
+	// MaxKeys bounds the pods, workloads, services, nodes and namespaces that are remembered; the least recently used is forgotten first.
+	MaxKeys int `json:"maxKeys"`
 }

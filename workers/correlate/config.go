@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/correlate/patterns"
 	"millrace.dev/millrace/workers/correlate/runs"
 )
 
@@ -14,11 +15,12 @@ type settings struct {
 	realtime *config.CorrelateRealtime
 	window   *config.CorrelateWindow
 	runs     *config.CorrelateRuns
+	patterns *config.CorrelatePatterns
 }
 
 func settingsOf(c *config.Correlate) (s settings, err error) {
-	if c.Realtime == nil && c.Window == nil && c.Runs == nil {
-		return s, errors.New("correlate: none of realtime, window and runs is set")
+	if c.Realtime == nil && c.Window == nil && c.Runs == nil && c.Patterns == nil {
+		return s, errors.New("correlate: none of realtime, window, runs and patterns is set")
 	}
 	if c.Realtime != nil {
 		r := *c.Realtime
@@ -53,6 +55,14 @@ func settingsOf(c *config.Correlate) (s settings, err error) {
 			r.MaxRoutes = runs.DefaultLimits.Routes
 		}
 		s.runs = &r
+	}
+	if c.Patterns != nil {
+		p := *c.Patterns
+		p.Within = positive(p.Within, time.Duration(patterns.DefaultLimits.Within))
+		if p.MaxKeys <= 0 {
+			p.MaxKeys = patterns.DefaultLimits.Keys
+		}
+		s.patterns = &p
 	}
 	return s, nil
 }

@@ -12,6 +12,7 @@ func TestConformance(t *testing.T) {
 		"realtime": {Realtime: &config.CorrelateRealtime{}},
 		"window":   {Window: &config.CorrelateWindow{}},
 		"runs":     {Runs: &config.CorrelateRuns{}},
+		"patterns": {Patterns: &config.CorrelatePatterns{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			stagetest.Run(t, stagetest.Suite{Factory: NewFactory(), Config: config.StageConfig{Partitions: 1, Correlate: &c}})
@@ -25,6 +26,12 @@ func TestSnapshots(t *testing.T) {
 		stagetest.Snapshots(t, stagetest.Suite{
 			Factory: NewFactory(), Messages: shopping(),
 			Config: config.StageConfig{Partitions: 1, Correlate: &config.Correlate{Realtime: &config.CorrelateRealtime{}, Runs: &config.CorrelateRuns{}}},
+		})
+	})
+	t.Run("patterns", func(t *testing.T) {
+		stagetest.Snapshots(t, stagetest.Suite{
+			Factory: NewFactory(), Messages: lessons(),
+			Config: config.StageConfig{Partitions: 1, Correlate: &config.Correlate{Patterns: &config.CorrelatePatterns{}}},
 		})
 	})
 	stagetest.Snapshots(t, stagetest.Suite{

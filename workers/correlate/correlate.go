@@ -17,6 +17,7 @@ type correlator struct {
 	realtime *realtime // nil = off
 	windows  *windows  // nil = off
 	runs     *detector // nil = off
+	patterns *learner  // nil = off
 	kept     state.Format
 	// passes says that events that belong to nothing leave, too.
 	passes bool
@@ -32,6 +33,9 @@ func newCorrelator(s stage.Settings, set settings) *correlator {
 	}
 	if set.runs != nil {
 		c.runs = newDetector(set.runs, voice{source: c.source, pipeline: s.Config.Pipeline.String()}, s)
+	}
+	if set.patterns != nil {
+		c.patterns = newLearner(set.patterns, voice{source: c.source, pipeline: s.Config.Pipeline.String()}, s)
 	}
 	c.kept = c.format(set, s.Config.Partitions, s.Lanes)
 	return c
@@ -71,6 +75,9 @@ func (c *correlator) Horizon() (horizon time.Duration) {
 	if c.runs != nil {
 		horizon = max(horizon, runs.Horizon)
 	}
+	if c.patterns != nil {
+		horizon = max(horizon, c.patterns.horizon())
+	}
 	return horizon
 }
 
@@ -85,6 +92,9 @@ func (c *correlator) Process(_ context.Context, b *stage.Batch) error {
 		e := &b.Events[i]
 		if c.runs != nil {
 			c.runs.take(e, b.Now)
+		}
+		if c.patterns != nil && e.Marked() {
+			c.patterns.take(e, b.Now)
 		}
 		s, ok := signalOf(e)
 		if !ok {
@@ -112,6 +122,9 @@ func (c *correlator) Process(_ context.Context, b *stage.Batch) error {
 	if c.runs != nil {
 		c.runs.settle(b)
 		c.publish(b)
+	}
+	if c.patterns != nil {
+		c.patterns.settle(b)
 	}
 	return nil
 }
@@ -188,6 +201,9 @@ func (c *correlator) Flush(_ context.Context, now time.Time, final bool, b *stag
 	if c.runs != nil {
 		c.runs.flush(now, final)
 		c.publish(b)
+	}
+	if c.patterns != nil {
+		c.patterns.flush(b, now, final)
 	}
 	if c.realtime == nil {
 		return nil

@@ -1248,7 +1248,7 @@ func TestConfigRefused(t *testing.T) {
 		config config.Correlate
 		want   string
 	}{
-		"nothing": {config.Correlate{}, "correlate: none of realtime, window and runs is set"},
+		"nothing": {config.Correlate{}, "correlate: none of realtime, window, runs and patterns is set"},
 		"bounds":  {config.Correlate{Window: &config.CorrelateWindow{MinEvents: 5, MaxEvents: 4}}, "correlate.window.minEvents: is 5, more than maxEvents (4)"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,6 +15,9 @@
 // last hour and names root causes. Its insights are its own: they share no incident with the causal rules. Its event time is the
 // watermark of all partitions, as that of windows.
 //
+// Patterns: marked events go to package patterns, which learns which kind of event follows which other. What it has learnt leaves on port out, and
+// insights tell of a known pattern that begins or does not go on. What was learnt is in snapshots alone: a replay does not give it back.
+//
 // The idea of rules over a topology is that of codebook correlation (Yemini et al., 1996);
 // union of incidents over strong links only keeps unrelated failures apart. A root found
 // this way is the most likely one among what was seen, and insights say so.

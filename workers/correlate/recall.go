@@ -13,6 +13,9 @@ import (
 // Remembers is the longest life of an incident, and how long it takes to be over.
 func (c *correlator) Remembers() time.Duration {
 	if c.realtime == nil && c.runs == nil {
+		if c.patterns != nil {
+			return c.patterns.remembers()
+		}
 		return 0
 	}
 	if c.realtime == nil {
@@ -23,22 +26,25 @@ func (c *correlator) Remembers() time.Duration {
 
 // Recall goes on with the incidents that people know.
 func (c *correlator) Recall(told []*eventv1.Event, after time.Time) {
-	rules, ofRun := told, []*eventv1.Event(nil)
-	if slices.ContainsFunc(told, ofRuns) {
-		rules = nil
-		for _, e := range told {
-			if ofRuns(e) {
-				ofRun = append(ofRun, e)
-			} else {
-				rules = append(rules, e)
-			}
+	var ofRules, ofRun, ofPattern []*eventv1.Event
+	for _, e := range told {
+		switch {
+		case ofRuns(e):
+			ofRun = append(ofRun, e)
+		case ofPatterns(e):
+			ofPattern = append(ofPattern, e)
+		default:
+			ofRules = append(ofRules, e)
 		}
 	}
 	if c.realtime != nil {
-		c.realtime.recall(rules, after)
+		c.realtime.recall(ofRules, after)
 	}
 	if c.runs != nil {
 		c.runs.recall(ofRun, after)
+	}
+	if c.patterns != nil {
+		c.patterns.recall(ofPattern, after)
 	}
 }
 

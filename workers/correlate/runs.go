@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -22,24 +21,15 @@ import (
 // runsAlgorithm names how package runs finds causes.
 const runsAlgorithm = "runs/v1"
 
-// runsSilence of stream time without an event has event time begin anew.
-const runsSilence = 15 * time.Minute
-
-// partitionSilence of stream time without an event has a partition not be waited for.
-const partitionSilence = 10 * time.Second
-
 // typeAlarm is the event that says that an objective of a service is violated, and asks for the cause.
 const typeAlarm = "slo.violation"
 
 // detector feeds package runs with events and makes insights of what it finds.
 type detector struct {
-	core      *runs.Core
-	clock     clock     // the latest event time
-	watermark watermark // the event time that all partitions have reached
-	last      int64     // the latest event time of the message at hand; 0 = none
-	input     int       // where the message came in
-	voice     voice
-	news      []*eventv1.Event
+	timeline
+	core  *runs.Core
+	voice voice
+	news  []*eventv1.Event
 	// gone are insights that were open at a takeover, and of which the replay shows nothing, to be closed later than goneAfter.
 	gone      []*eventv1.Event
 	goneAfter int64
@@ -56,7 +46,7 @@ func newDetector(c *config.CorrelateRuns, v voice, s stage.Settings) *detector {
 	m := s.Metrics
 	limits := runs.DefaultLimits
 	limits.Waiting, limits.Routes = c.MaxSpans, c.MaxRoutes
-	d := &detector{voice: v, clock: clock{silence: int64(runsSilence)}, watermark: newWatermark(int64(partitionSilence), s)}
+	d := &detector{voice: v, timeline: newTimeline(s)}
 	d.core = runs.New(limits, func(lead *runs.Service, opened int64, alarm string) string {
 		return event.NewID("runs", v.pipeline, lead.Cluster, lead.Namespace, lead.Name, strconv.FormatInt(opened, 10), alarm)
 	})
@@ -126,25 +116,11 @@ func (d *detector) take(e *event.Event, now time.Time) {
 	}
 }
 
-// see takes the time of an event, and returns the time that it counts for.
-func (d *detector) see(e *event.Event, at int64, now time.Time) int64 {
-	at, _ = d.clock.see(at, now.UnixNano())
-	d.last, d.input = max(d.last, at), e.Origin.Input
-	return at
-}
-
-// advance moves event time when all of a message is taken: to where all partitions are, or, when nothing has come for a while,
-// to the end of what came. Where input is live, event time goes on then with stream time.
+// advance moves event time when all of a message is taken.
 func (d *detector) advance(now int64) {
-	at := d.watermark.at(now)
-	switch {
-	case d.clock.latest == 0, at == noTime:
+	at, ok := d.at(now)
+	if !ok {
 		return
-	case at == math.MaxInt64: // all are silent
-		at = d.clock.latest
-		if idle := now - d.clock.seen; now-at-idle < int64(live) {
-			at += idle
-		}
 	}
 	if at < d.core.Now()-int64(maxJump) {
 		d.core.Restart()
@@ -154,10 +130,7 @@ func (d *detector) advance(now int64) {
 
 // settle moves event time behind a message, and makes insights of what the core has found.
 func (d *detector) settle(b *stage.Batch) {
-	if d.last != 0 {
-		d.watermark.reached(b, d.input, d.last)
-		d.last = 0
-	}
+	d.reached(b)
 	d.advance(b.Now.UnixNano())
 	d.hear()
 }

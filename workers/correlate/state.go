@@ -13,7 +13,7 @@ import (
 )
 
 // stateVersion is raised when the state, or what it means, changes.
-const stateVersion = 3
+const stateVersion = 4
 
 // format is that of the state. It depends on the settings but minEvents, which is live, and on the names of signals
 // and relations, which are kept as numbers.
@@ -33,6 +33,9 @@ func (c *correlator) format(set settings, partitions, lanes int) state.Format {
 	}
 	if set.runs != nil {
 		fmt.Fprintf(&b, " runs=%+v", *set.runs)
+	}
+	if set.patterns != nil {
+		fmt.Fprintf(&b, " patterns=%+v", *set.patterns)
 	}
 	return state.Format{Version: stateVersion, Depends: b.String()}
 }
@@ -59,6 +62,9 @@ func (c *correlator) state(sc *state.Codec) {
 	}
 	if c.runs != nil {
 		g.detector(c.runs)
+	}
+	if c.patterns != nil {
+		g.learner(c.patterns)
 	}
 	for g.observations.Each(sc, g.observation) || g.incidents.Each(sc, g.incident) || g.ailments.Each(sc, g.ailment) || g.refs.Each(sc, g.ref) {
 	}
@@ -105,10 +111,21 @@ func (g *graph) realtime(r *realtime) {
 
 func (g *graph) detector(d *detector) {
 	d.core.State(g.Codec)
-	g.clock(&d.clock)
-	g.watermark(&d.watermark)
+	g.timeline(&d.timeline)
 	g.messages(&d.gone)
 	state.Int(g.Codec, &d.goneAfter)
+}
+
+func (g *graph) timeline(l *timeline) {
+	g.clock(&l.clock)
+	g.watermark(&l.watermark)
+}
+
+func (g *graph) learner(l *learner) {
+	l.core.State(g.Codec)
+	g.timeline(&l.timeline)
+	g.messages(&l.gone)
+	state.Int(g.Codec, &l.goneAfter)
 }
 
 func (g *graph) memory(m *memory) {

@@ -11,6 +11,7 @@ import (
 	eventv1 "millrace.dev/millrace/api/event/v1"
 	"millrace.dev/millrace/test/stagetest"
 	"millrace.dev/millrace/workers/config"
+	"millrace.dev/millrace/workers/correlate/patterns"
 	"millrace.dev/millrace/workers/correlate/runs"
 	"millrace.dev/millrace/workers/event"
 	"millrace.dev/millrace/workers/event/decode"
@@ -38,7 +39,7 @@ func zero[T any]() *T { return new(T) }
 // TestNothingIsForgotten: a field that is added to the state is kept, or somebody has said why not.
 func TestNothingIsForgotten(t *testing.T) {
 	f := stagetest.NewFields(t, &eventv1.Event{Id: "x"}, &eventv1.EntityRef{Name: "x"}, &event.Event{},
-		lru(t, &incident{}), lru(t, &entity{}), lru(t, &clock{}), busyDetector(), busyRuns())
+		lru(t, &incident{}), lru(t, &entity{}), lru(t, &clock{}), busyDetector(), busyRuns(), busyLearner(), busyPatterns())
 	var of correlator
 	stagetest.Kept(f, newTestCorrelator, func(c *state.Codec, v *correlator) { v.state(c) }, "source", "kept", "passes")
 	kept(f, func() *realtime { return newTestCorrelator().realtime }, (*graph).realtime,
@@ -56,7 +57,9 @@ func TestNothingIsForgotten(t *testing.T) {
 	kept(f, zero[incident], (*graph).incident)
 	kept(f, zero[linkKind], (*graph).linkKind)
 	kept(f, zero[eventv1.EntityRef], (*graph).ref, "state", "unknownFields", "sizeCache")
-	kept(f, func() *detector { return newTestCorrelator().runs }, (*graph).detector, "last", "input", "voice", "news", "parts", "told", "dropped", "sizes", "losses")
+	kept(f, func() *detector { return newTestCorrelator().runs }, (*graph).detector, "voice", "news", "parts", "told", "dropped", "sizes", "losses")
+	kept(f, func() *learner { return newTestCorrelator().patterns }, (*graph).learner, "voice", "within", "told", "dropped", "sizes")
+	kept(f, func() *timeline { return &newTestCorrelator().runs.timeline }, (*graph).timeline, "last", "input")
 	kept(f, func() *windows { return newTestCorrelator().windows }, (*graph).windows,
 		"size", "lateness", "minEvents", "maxEvents", "last", "dropped", "open")
 	kept(f, zero[group], (*graph).group, "key")
@@ -78,6 +81,19 @@ func busyRuns() *runs.Core {
 	return c
 }
 
+func busyLearner() *learner {
+	l := newTestCorrelator().patterns
+	l.core.Advance(1)
+	return l
+}
+
+// busyPatterns has seen something.
+func busyPatterns() *patterns.Core {
+	c := patterns.New(patterns.DefaultLimits, func(*patterns.Pattern, string, int64) string { return "" })
+	c.Advance(1)
+	return c
+}
+
 // fullRing has one observation at each place.
 func fullRing() *ring {
 	r, o := &ring{n: 2 * ringSize}, &observation{}
@@ -88,7 +104,7 @@ func fullRing() *ring {
 }
 
 func newTestCorrelator() *correlator {
-	c := &config.StageConfig{Stage: "correlate", Partitions: 1, Correlate: &config.Correlate{Realtime: &config.CorrelateRealtime{}, Window: &config.CorrelateWindow{}, Runs: &config.CorrelateRuns{}}}
+	c := &config.StageConfig{Stage: "correlate", Partitions: 1, Correlate: &config.Correlate{Realtime: &config.CorrelateRealtime{}, Window: &config.CorrelateWindow{}, Runs: &config.CorrelateRuns{}, Patterns: &config.CorrelatePatterns{}}}
 	set, err := settingsOf(c.Correlate)
 	if err != nil {
 		panic(err)

@@ -86,6 +86,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.NATSSinkSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NATSSpec"):
 		return &apiv1alpha1.NATSSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PatternsSpec"):
+		return &apiv1alpha1.PatternsSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Pipeline"):
 		return &apiv1alpha1.PipelineApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PipelineRef"):

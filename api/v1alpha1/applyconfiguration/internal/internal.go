@@ -192,6 +192,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: passThrough
       type:
         scalar: boolean
+    - name: patterns
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.PatternsSpec
     - name: realtime
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.RealtimeSpec
@@ -614,6 +617,15 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.PartitionBy
   scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.PatternsSpec
+  map:
+    fields:
+    - name: maxKeys
+      type:
+        scalar: numeric
+    - name: within
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
 - name: dev.millrace.millrace.api.v1alpha1.Pipeline
   map:
     fields:

@@ -13,6 +13,8 @@ type CorrelateSpecApplyConfiguration struct {
 	Window *WindowSpecApplyConfiguration `json:"window,omitempty"`
 	// runs finds root causes in how requests are handled: from spans, logs and metrics.
 	Runs *RunsSpecApplyConfiguration `json:"runs,omitempty"`
+	// patterns learns which kind of event follows which other.
+	Patterns *PatternsSpecApplyConfiguration `json:"patterns,omitempty"`
 	// passThrough has every event leave on port out, also one that belongs to no incident. Default: false.
 	PassThrough *bool `json:"passThrough,omitempty"`
 }
@@ -44,6 +46,14 @@ func (b *CorrelateSpecApplyConfiguration) WithWindow(value *WindowSpecApplyConfi
 // If called multiple times, the Runs field is set to the value of the last call.
 func (b *CorrelateSpecApplyConfiguration) WithRuns(value *RunsSpecApplyConfiguration) *CorrelateSpecApplyConfiguration {
 	b.Runs = value
+	return b
+}
+
+// WithPatterns sets the Patterns field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Patterns field is set to the value of the last call.
+func (b *CorrelateSpecApplyConfiguration) WithPatterns(value *PatternsSpecApplyConfiguration) *CorrelateSpecApplyConfiguration {
+	b.Patterns = value
 	return b
 }
 
