@@ -35,7 +35,7 @@ type linear struct {
 func (l *linear) score(x []float64) float64 {
 	sum := l.Intercept
 	for i, v := range x {
-		sum += (v - l.Center[i]) / l.Scale[i] * l.Coefficients[i]
+		sum += float64((v - l.Center[i]) / l.Scale[i] * l.Coefficients[i]) // rounded, so that no processor fuses it with the sum
 	}
 	return l.link(sum)
 }
