@@ -9,7 +9,7 @@ import (
 	"math"
 )
 
-// linearFile is a linear model with the scaler before it. scikit-learn has no form of its own that is not a program; docs/stages/inference.md says
+// linearFile is a linear model with the scaler before it. scikit-learn has no form of its own that is not a program; docs/inference.md says
 // how to write this one.
 type linearFile struct {
 	Format   string   `json:"format"` // linearFormat
@@ -86,7 +86,7 @@ func strict(data []byte, to any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(to); err != nil {
-		return fmt.Errorf("it is not the JSON that docs/stages/inference.md names: %w", err)
+		return fmt.Errorf("it is not the JSON that docs/inference.md names: %w", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("more follows behind its JSON")
