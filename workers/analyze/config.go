@@ -1,6 +1,7 @@
 package analyze
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -76,6 +77,9 @@ func settingsOf(c *config.Analyze) (settings, error) {
 		s.span = window / maxPoints
 	}
 	if i := c.Inference; i != nil {
+		if i.Model == nil {
+			return s, errors.New("analyze.inference.model: is missing")
+		}
 		if s.quiet = i.Quiet.D(); s.quiet < time.Second {
 			return s, fmt.Errorf("analyze.inference.quiet: is %s, at least 1s", s.quiet)
 		}

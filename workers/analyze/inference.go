@@ -70,7 +70,7 @@ func newInference(c *config.AnalyzeInference, s stage.Settings) (*inference, err
 var errDigest = errors.New("the file holds another model")
 
 // readModel reads the file of a model and checks that it is the one that the config names.
-func readModel(c *config.AnalyzeInference) (*model.Model, error) {
+func readModel(c *config.AnalyzeModel) (*model.Model, error) {
 	f, err := os.Open(c.File)
 	if err != nil {
 		return nil, err
@@ -92,7 +92,7 @@ func readModel(c *config.AnalyzeInference) (*model.Model, error) {
 
 // newScorer makes what c asks for. before is the one that scores, whose model is not read again; nil = there is none.
 func newScorer(c *config.AnalyzeInference, before *scorer) (*scorer, error) {
-	s := &scorer{name: c.Name, digest: "sha256:" + c.SHA256, format: model.Format(c.Format), shadow: c.Shadow}
+	s := &scorer{name: c.Model.Name, digest: "sha256:" + c.Model.SHA256, format: model.Format(c.Model.Format), shadow: c.Shadow}
 	if c.Threshold != nil {
 		s.threshold, s.tells = *c.Threshold, !c.Shadow
 	}
@@ -117,7 +117,7 @@ func newScorer(c *config.AnalyzeInference, before *scorer) (*scorer, error) {
 	}
 	if before != nil && before.digest == s.digest && before.format == s.format {
 		s.model = before.model
-	} else if s.model, err = readModel(c); err != nil {
+	} else if s.model, err = readModel(c.Model); err != nil {
 		return nil, fmt.Errorf("analyze.inference.model: %w", err)
 	}
 	if err := s.bind(); err != nil {

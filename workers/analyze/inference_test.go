@@ -42,7 +42,7 @@ func modelConfig(t testing.TB, change func(*config.AnalyzeInference)) config.Ana
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "model.json")
 	c := config.AnalyzeInference{
-		Name: "risk", File: file, Format: "Linear", SHA256: place(t, file, logistic(100)), Quiet: config.Duration(10 * time.Minute),
+		Model: &config.AnalyzeModel{Name: "risk", File: file, Format: "Linear", SHA256: place(t, file, logistic(100))}, Quiet: config.Duration(10 * time.Minute),
 		Features: []config.AnalyzeFeature{
 			{Name: "errors", Expression: `"errors" in event.attributes ? event.attributes["errors"] : 0.0`},
 			{Name: "value", Expression: "event.metric.value"},
@@ -96,7 +96,7 @@ func TestPrediction(t *testing.T) {
 	}
 	got := found[0]
 	want := map[string]string{
-		"prediction.score": "0.81757", "prediction.model": "risk", "prediction.digest": "sha256:" + c.Inference.SHA256,
+		"prediction.score": "0.81757", "prediction.model": "risk", "prediction.digest": "sha256:" + c.Inference.Model.SHA256,
 		"prediction.event.id": "pay-latency-1", "prediction.feature.errors": "0.05", "prediction.feature.value": "101",
 	}
 	if diff := cmp.Diff(want, attributes(got)); diff != "" {
@@ -117,7 +117,7 @@ func TestFeatures(t *testing.T) {
 	// trees takes the first feature from the event; the others are constants.
 	trees := func(expression string) func(*config.AnalyzeInference) {
 		return func(c *config.AnalyzeInference) {
-			c.Format, c.SHA256 = "XGBoost", place(t, c.File, string(xgboost))
+			c.Model.Format, c.Model.SHA256 = "XGBoost", place(t, c.Model.File, string(xgboost))
 			c.Features = []config.AnalyzeFeature{{Name: "any", Expression: expression}}
 			for i := range 4 {
 				c.Features = append(c.Features, config.AnalyzeFeature{Name: fmt.Sprint("other", i), Expression: "1"})
@@ -147,7 +147,7 @@ func TestFeatures(t *testing.T) {
 		"linear, not there": {linear(`event.attributes["nothing"]`), 1, "", "missing"},
 		"condition fails":   {func(c *config.AnalyzeInference) { c.When = `event.attributes["nothing"] == "x"` }, 1, "", "when"},
 		"linear, score is huge": {func(c *config.AnalyzeInference) {
-			c.SHA256 = place(t, c.File, strings.Replace(logistic(0), "logistic", "exp", 1))
+			c.Model.SHA256 = place(t, c.Model.File, strings.Replace(logistic(0), "logistic", "exp", 1))
 		}, 1e9, "", "score"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -267,10 +267,13 @@ func TestModelsThatAreRefused(t *testing.T) {
 		change func(*config.AnalyzeInference)
 		want   string
 	}{
-		"digest":         {func(c *config.AnalyzeInference) { c.SHA256 = strings.Repeat("0", 64) }, "analyze.inference.model: the file holds another model: its sha256 is "},
-		"no file":        {func(c *config.AnalyzeInference) { c.File += "x" }, "analyze.inference.model: open "},
-		"format":         {func(c *config.AnalyzeInference) { c.Format = "XGBoost" }, "analyze.inference.model: read the XGBoost model: version [] is unknown"},
-		"large":          {func(c *config.AnalyzeInference) { c.SHA256 = place(t, c.File, strings.Repeat(" ", 4<<20+1)) }, "has more than 4194304 bytes"},
+		"no model": {func(c *config.AnalyzeInference) { c.Model = nil }, "analyze.inference.model: is missing"},
+		"digest":   {func(c *config.AnalyzeInference) { c.Model.SHA256 = strings.Repeat("0", 64) }, "analyze.inference.model: the file holds another model: its sha256 is "},
+		"no file":  {func(c *config.AnalyzeInference) { c.Model.File += "x" }, "analyze.inference.model: open "},
+		"format":   {func(c *config.AnalyzeInference) { c.Model.Format = "XGBoost" }, "analyze.inference.model: read the XGBoost model: version [] is unknown"},
+		"large": {func(c *config.AnalyzeInference) {
+			c.Model.SHA256 = place(t, c.Model.File, strings.Repeat(" ", 4<<20+1))
+		}, "has more than 4194304 bytes"},
 		"few features":   {func(c *config.AnalyzeInference) { c.Features = c.Features[:1] }, "analyze.inference.features: has 1 features, the model has 2: value, errors"},
 		"feature":        {func(c *config.AnalyzeInference) { c.Features[1].Name = "speed" }, `analyze.inference.features: the model has no feature "speed"`},
 		"feature twice":  {func(c *config.AnalyzeInference) { c.Features[1].Name = "errors" }, "or it is there twice"},
@@ -305,7 +308,8 @@ func TestHotSwap(t *testing.T) {
 	}
 	reload := func(change func(*config.AnalyzeInference)) error {
 		t.Helper()
-		changed := *c.Inference
+		changed, changedModel := *c.Inference, *c.Inference.Model
+		changed.Model = &changedModel
 		change(&changed)
 		next, err := s.(stage.Reloader).Reload(&config.StageConfig{Analyze: &config.Analyze{Inference: &changed}})
 		if err == nil {
@@ -319,7 +323,7 @@ func TestHotSwap(t *testing.T) {
 	// The config is there before the model.
 	other := filepath.Join(t.TempDir(), "other.json")
 	digest := place(t, other, logistic(0))
-	if err := reload(func(c *config.AnalyzeInference) { c.SHA256 = digest }); err != nil {
+	if err := reload(func(c *config.AnalyzeInference) { c.Model.SHA256 = digest }); err != nil {
 		t.Fatal(err)
 	}
 	*now = now.Add(retryModel)
@@ -327,19 +331,19 @@ func TestHotSwap(t *testing.T) {
 	if got := score(); got != "0.5" {
 		t.Errorf("without the file of the new model the score is %s", got)
 	}
-	place(t, c.Inference.File, logistic(0))
+	place(t, c.Inference.Model.File, logistic(0))
 	*now = now.Add(retryModel)
 	flushed(t, s, *now)
 	if got := score(); got != "1" {
 		t.Errorf("the new model says %s", got)
 	}
 	// The model is there before the config.
-	digest = place(t, c.Inference.File, logistic(101))
+	digest = place(t, c.Inference.Model.File, logistic(101))
 	if got := score(); got != "1" {
 		t.Errorf("without a config the score is %s", got)
 	}
 	if err := reload(func(c *config.AnalyzeInference) {
-		c.SHA256 = digest
+		c.Model.SHA256 = digest
 		c.Features[1].Expression = "event.metric.value + 1.0"
 	}); err != nil {
 		t.Fatal(err)
@@ -352,10 +356,10 @@ func TestHotSwap(t *testing.T) {
 		t.Error("a wrong condition is taken")
 	}
 	wrong := place(t, other, "{}")
-	if err := reload(func(c *config.AnalyzeInference) { c.SHA256 = wrong }); err != nil {
+	if err := reload(func(c *config.AnalyzeInference) { c.Model.SHA256 = wrong }); err != nil {
 		t.Fatal(err)
 	}
-	place(t, c.Inference.File, "{}")
+	place(t, c.Inference.Model.File, "{}")
 	*now = now.Add(retryModel)
 	flushed(t, s, *now)
 	if got := score(); got != "0.5" {

@@ -30,13 +30,8 @@ type AnalyzeTrend struct {
 
 // AnalyzeInference scores events by a trained model (workers/analyze/model).
 type AnalyzeInference struct {
-	// Name of the model in results.
-	Name string `json:"name"`
-	// File is the path of the model below the folder of models (ModelsIn).
-	File string `json:"file"`
-	// Format is one of model.Formats, and SHA256 what the file has to be, in 64 hexadecimal digits.
-	Format string `json:"format"`
-	SHA256 string `json:"sha256"`
+	// Model is required.
+	Model *AnalyzeModel `json:"model"`
 	// Features are the values that the model is given: each of its features, once.
 	Features []AnalyzeFeature `json:"features"`
 	// When is a condition; events for which it does not hold have no score. Empty = all have one.
@@ -47,6 +42,17 @@ type AnalyzeInference struct {
 	Quiet Duration `json:"quiet"`
 	// Shadow has nobody told, and no event changed.
 	Shadow bool `json:"shadow,omitempty"`
+}
+
+// AnalyzeModel is a trained model.
+type AnalyzeModel struct {
+	// Name of the model in results.
+	Name string `json:"name"`
+	// File is the path of the model below the folder of models (ModelsIn).
+	File string `json:"file"`
+	// Format is one of model.Formats, and SHA256 what the file has to be, in 64 hexadecimal digits.
+	Format string `json:"format"`
+	SHA256 string `json:"sha256"`
 }
 
 // AnalyzeFeature is a value that a model is given.

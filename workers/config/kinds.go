@@ -51,7 +51,7 @@ var kinds = [...]Traits{
 		Keyed:    "keeps a series in the lane of its key",
 		Live:     []string{
 			"anomaly.threshold", "trend.minPoints",
-			"inference.format", "inference.sha256", "inference.features", "inference.when", "inference.threshold", "inference.shadow",
+			"inference.model.format", "inference.model.sha256", "inference.features", "inference.when", "inference.threshold", "inference.shadow",
 		},
 		stateful: always,
 		keeps:    true,

@@ -20,10 +20,18 @@ func NewModelFile(name, key string) ModelFile {
 	return ModelFile{Name: name, Key: key, File: name + "/" + key}
 }
 
+// model is the model of the stage; nil = it has none.
+func (c *StageConfig) model() *AnalyzeModel {
+	if c.Analyze == nil || c.Analyze.Inference == nil {
+		return nil
+	}
+	return c.Analyze.Inference.Model
+}
+
 // ModelFiles are the files with models that the settings of the stage, and of those chained to it, name.
 func (c *StageConfig) ModelFiles() (files []string) {
-	if c.Analyze != nil && c.Analyze.Inference != nil {
-		files = append(files, c.Analyze.Inference.File)
+	if m := c.model(); m != nil {
+		files = append(files, m.File)
 	}
 	for i := range c.Chain {
 		files = append(files, c.Chain[i].ModelFiles()...)
@@ -34,11 +42,10 @@ func (c *StageConfig) ModelFiles() (files []string) {
 // ModelsIn has the settings name the files with models below dir. What starts a worker decides where they are mounted. A config that c was copied from
 // stays as it is.
 func (c *StageConfig) ModelsIn(dir string) {
-	if c.Analyze != nil && c.Analyze.Inference != nil {
-		analyze, inference := *c.Analyze, *c.Analyze.Inference
-		inference.File = filepath.Join(dir, inference.File)
-		analyze.Inference = &inference
-		c.Analyze = &analyze
+	if m := c.model(); m != nil {
+		analyze, inference, model := *c.Analyze, *c.Analyze.Inference, *m
+		model.File = filepath.Join(dir, model.File)
+		inference.Model, analyze.Inference, c.Analyze = &model, &inference, &analyze
 	}
 	c.Chain = slices.Clone(c.Chain)
 	for i := range c.Chain {

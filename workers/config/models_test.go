@@ -9,7 +9,7 @@ import (
 // The files of a stage and of those chained to it are below the folder where they are mounted, and the plan that a config comes from stays as it is.
 func TestModelFilesOfAWorker(t *testing.T) {
 	reads := func(f ModelFile) StageConfig {
-		return StageConfig{Kind: KindAnalyze, Analyze: &Analyze{Inference: &AnalyzeInference{File: f.File}}}
+		return StageConfig{Kind: KindAnalyze, Analyze: &Analyze{Inference: &AnalyzeInference{Model: &AnalyzeModel{File: f.File}}}}
 	}
 	planned := reads(NewModelFile("models", "risk.txt"))
 	planned.Chain = []StageConfig{{Kind: KindEnrich, Enrich: &Enrich{}}, reads(NewModelFile("models", "load.json"))}
@@ -26,7 +26,7 @@ func TestModelFilesOfAWorker(t *testing.T) {
 func TestModelFilesStayInTheirFolder(t *testing.T) {
 	c := StageConfig{
 		APIVersion: APIVersion, Kind: KindAnalyze, Partitions: 1, Lanes: 1, Inputs: []Input{{}},
-		Analyze: &Analyze{Inference: &AnalyzeInference{File: "models/../../etc/passwd"}},
+		Analyze: &Analyze{Inference: &AnalyzeInference{Model: &AnalyzeModel{File: "models/../../etc/passwd"}}},
 	}
 	data, err := c.Encode()
 	if err != nil {
