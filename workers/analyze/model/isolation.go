@@ -1,6 +1,7 @@
 package model
 
 import (
+	"errors"
 	"fmt"
 	"math"
 )
@@ -35,7 +36,7 @@ func readIsolation(data []byte) (*Model, error) {
 		return nil, fmt.Errorf("maxSamples is %d, at least 2", file.MaxSamples)
 	}
 	if len(file.Trees) == 0 {
-		return nil, fmt.Errorf("it has no tree")
+		return nil, errors.New("it has no tree")
 	}
 	usual := pathLength(float64(file.MaxSamples))
 	// The score is that of the paper: 2^(-mean path / usual path), 0 to 1.
@@ -60,7 +61,7 @@ func readIsolation(data []byte) (*Model, error) {
 func (x *isolationTree) tree() (*tree, error) {
 	n := len(x.Left)
 	if n == 0 || len(x.Right) != n || len(x.Feature) != n || len(x.Threshold) != n || len(x.Samples) != n {
-		return nil, fmt.Errorf("its lists must all have the same number of values, at least 1")
+		return nil, errors.New("its lists must all have the same number of values, at least 1")
 	}
 	t := &tree{}
 	depth := make([]int, n)
