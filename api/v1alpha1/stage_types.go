@@ -128,7 +128,7 @@ type StageNode struct {
 	// correlate finds what belongs together and why.
 	// +optional
 	Correlate *CorrelateSpec `json:"correlate,omitempty"`
-	// analyze scores numeric series.
+	// analyze scores numeric series, and events by trained models.
 	// +optional
 	Analyze *AnalyzeSpec `json:"analyze,omitempty"`
 	// route sends each event to the ports whose rules take it.
@@ -536,9 +536,9 @@ type WindowSpec struct {
 	MaxEvents int32 `json:"maxEvents,omitempty"`
 }
 
-// AnalyzeSpec scores numeric series; a member that is not set is off.
+// AnalyzeSpec scores numeric series, and events by trained models; a member that is not set is off.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.anomaly) || has(self.trend)",message="set at least one of anomaly, trend: a member that is not set is off"
+// +kubebuilder:validation:XValidation:rule="has(self.anomaly) || has(self.trend) || has(self.inference)",message="set at least one of anomaly, trend, inference: a member that is not set is off"
 type AnalyzeSpec struct {
 	// anomaly scores each value of a series against what came before.
 	// +optional
@@ -546,6 +546,9 @@ type AnalyzeSpec struct {
 	// trend tests each series for a monotonic trend.
 	// +optional
 	Trend *TrendSpec `json:"trend,omitempty"`
+	// inference scores events by a trained model.
+	// +optional
+	Inference *InferenceSpec `json:"inference,omitzero"` //nolint:kubeapilinter // nil is plainer than an empty struct
 	// maxSeries bounds the series that are remembered. Default: 100000.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000000

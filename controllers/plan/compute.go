@@ -168,6 +168,7 @@ func (c *computation) stage(p *Plan, n *node, streams []*stream, nats config.NAT
 		Name: n.name, Object: n.object, Lanes: lanes, Replicas: n.replicas,
 		Suspended: c.in.Pipeline.Spec.Suspend || n.head.spec.Suspend,
 		Secrets:   c.secrets(n),
+		Models:    c.models(n),
 		Config: config.StageConfig{
 			APIVersion: config.APIVersion,
 			Pipeline:   config.PipelineRef{Namespace: p.Namespace, Name: p.Name},

@@ -271,6 +271,16 @@ func TestRefusals(t *testing.T) {
 			spec: `stages: [{name: a, from: [ingress], analyze: {anomaly: {threshold: high}}}]`,
 			want: []string{`spec.stages[0].analyze.anomaly.threshold: Invalid value: "high": must be a decimal from 0 to 16`},
 		},
+		"what a model is given": {
+			spec: `{stages: [{name: a, from: [ingress], analyze: {inference: {model: {name: m, format: Linear, configMapRef: {name: m, key: m}, sha256: a},
+				when: event.severity, threshold: high, features: [{name: a, expression: event.nothing}, {name: b, expression: "[1]"}]}}}]}`,
+			want: []string{
+				`spec.stages[0].analyze.inference.when: Invalid value: "event.severity": yields int, must yield bool`,
+				`spec.stages[0].analyze.inference.features[0].expression: Invalid value: "event.nothing": column 6: undefined field 'nothing'`,
+				`spec.stages[0].analyze.inference.features[1].expression: Invalid value: "[1]": yields list(int), must yield a scalar`,
+				`spec.stages[0].analyze.inference.threshold: Invalid value: "high": must be a decimal`,
+			},
+		},
 		"max bytes that no stream can hold": {
 			spec: `{streams: {maxBytes: "1e19"}, stages: [{name: a, from: [ingress], validate: {}}]}`,
 			want: []string{`spec.streams.maxBytes: Invalid value: "10e18": must be at least 1Mi, below 8Ei`},

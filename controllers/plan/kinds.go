@@ -22,6 +22,8 @@ type reader struct {
 	ports func(from *v1alpha1.StageNode, path *field.Path) []namedPort
 	// secrets are the values of Secrets that the member asks for (config.NewSecretFile); read puts their files into the settings. nil = none.
 	secrets func(*v1alpha1.StageNode) []config.SecretFile
+	// models are the models that the member asks for (config.NewModelFile); nil = none.
+	models func(*v1alpha1.StageNode) []config.ModelFile
 }
 
 // readers are in the order of the table of kinds.
@@ -49,6 +51,7 @@ var readers = [...]reader{
 		read: func(c *computation, from *v1alpha1.StageNode, path *field.Path, to *config.StageConfig) {
 			to.Analyze = c.analyze(from.Analyze, path)
 		},
+		models: func(from *v1alpha1.StageNode) []config.ModelFile { return analyzeModels(from.Analyze) },
 	},
 	{
 		kind: config.KindRoute, set: func(s *v1alpha1.StageNode) bool { return s.Route != nil },

@@ -12,6 +12,36 @@ import (
 	"millrace.dev/millrace/workers/config"
 )
 
+// TestModelsOfWorkers: workers mount the models of their stage and of those chained to it, each once.
+func TestModelsOfWorkers(t *testing.T) {
+	p := &v1alpha1.Pipeline{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "p"}}
+	inference := func(key string) string {
+		return `analyze: {inference: {model: {name: m, format: Linear, configMapRef: {name: models, key: ` + key + `}, sha256: a}, features: [{name: a, expression: "1"}]}}`
+	}
+	if err := yaml.UnmarshalStrict([]byte(`stages:
+- {name: a, from: [ingress], `+inference("b.json")+`}
+- {name: b, from: [a], placement: {with: a}, `+inference("a.json")+`}
+- {name: c, from: [b], placement: {with: a}, `+inference("b.json")+`}
+- {name: d, from: [c], enrich: {}}`), &p.Spec); err != nil {
+		t.Fatal(err)
+	}
+	planned, errs := newComputation(Input{Pipeline: p, DefaultNATSURL: "nats://nats:4222"}).compute()
+	if len(errs) > 0 {
+		t.Fatal(errs.ToAggregate())
+	}
+	got := map[string][]config.ModelFile{}
+	for _, s := range planned.Stages {
+		got[s.Name] = s.Models
+	}
+	want := map[string][]config.ModelFile{
+		"a": {{Name: "models", Key: "a.json", File: "models/a.json"}, {Name: "models", Key: "b.json", File: "models/b.json"}},
+		"b": nil, "c": nil, "d": nil,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
 // TestSecretsOfWorkers: workers mount what their stage and those chained to it read, each value once. Here validate reads a value of the
 // Secret that its required attributes name; those that read some are sinks.
 func TestSecretsOfWorkers(t *testing.T) {

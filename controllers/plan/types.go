@@ -135,6 +135,8 @@ type Stage struct {
 	// Secrets are the values that the pods of the workers mount as files, sorted by file: the stage's own, and those of the stages
 	// that are chained to it. A chained stage has none.
 	Secrets []config.SecretFile `json:",omitempty"`
+	// Models are what workers mount of ConfigMaps.
+	Models []config.ModelFile `json:",omitempty"`
 	// Consumers are those of Config.Inputs in their order, and of each the lanes from 0.
 	Consumers []Consumer
 	// Config is what a worker obeys. NATS has no files: which there are is decided by whoever

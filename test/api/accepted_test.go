@@ -140,5 +140,7 @@ func nodesAccepted() map[string]string {
 		"correlate, patterns": `{validate: null, correlate: {patterns: {}}}`,
 		"analyze, high":       `{validate: null, analyze: {maxSeries: 10000000, anomaly: {threshold: "16", seriesBy: [a, b, c, d, e, f, g, k8s.container.name]}, trend: {window: 24h, minPoints: 64}}}`,
 		"analyze, low":        `{validate: null, analyze: {maxSeries: 1, anomaly: {threshold: "0", seriesBy: [a]}, trend: {window: 10s, minPoints: 4}}}`,
+		"inference, all":      `{validate: null, analyze: {inference: {model: {name: risk, format: Linear, configMapRef: {name: inference-models, key: risk.json}, sha256: "6af3eeda72589e39609c65bec639fa039dfa68499a8d8176dcd64040aaf13b02"}, features: [{name: restarts, expression: "1"}, {name: latency, expression: "1.5"}, {name: errors, expression: "true"}, {name: memory, expression: "null"}, {name: age, expression: event.metric.value}], when: event.id != "", threshold: "-12.5", quiet: 24h, shadow: true}}}`,
+		"inference, bare":     `{validate: null, analyze: {inference: {model: {name: risk, format: Linear, configMapRef: {name: inference-models, key: risk.json}, sha256: "6af3eeda72589e39609c65bec639fa039dfa68499a8d8176dcd64040aaf13b02"}, features: [{name: restarts, expression: "1"}, {name: latency, expression: "1.5"}, {name: errors, expression: "true"}, {name: memory, expression: "null"}, {name: age, expression: event.metric.value}], quiet: 10s}}}`,
 	}
 }

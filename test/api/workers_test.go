@@ -78,6 +78,7 @@ func run(t *testing.T, kinds stage.Registry, s plan.Stage) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.ModelsIn("../../config/samples")
 	stagetest.MountSecrets(t, c)
 	factory, err := kinds.Factory(c.Kind)
 	if err != nil {

@@ -15,13 +15,15 @@ import (
 
 type analyzer struct {
 	settings
-	store    *store
-	clock    novelty.Clock // the event time of all series
-	swept    int64         // its newest time when silence was looked for last
-	results  results
-	line     line // of the series that is tested for a trend
-	insights insights
-	kept     state.Format
+	store   *store
+	clock   novelty.Clock // the event time of all series
+	swept   int64         // its newest time when silence was looked for last
+	results results
+	line    line // of the series that is tested for a trend
+	// inference is the model; nil = there is none.
+	inference *inference
+	insights  insights
+	kept      state.Format
 	// passes says that the input leaves, too.
 	passes bool
 }
@@ -51,6 +53,11 @@ func (a *analyzer) Reload(c *config.StageConfig) (stage.Stage, error) {
 	}
 	next := *a
 	next.threshold, next.minPoints, next.insights.threshold = set.threshold, set.minPoints, set.tells()
+	if a.inference != nil {
+		if next.inference, err = a.inference.reload(c.Analyze.Inference); err != nil {
+			return nil, err
+		}
+	}
 	return &next, nil
 }
 
@@ -67,6 +74,7 @@ func (a *analyzer) Horizon() (horizon time.Duration) {
 	if a.anomaly {
 		horizon = max(horizon, rebuildAnomaly)
 	}
+	horizon = max(horizon, 2*a.quiet) // of a score that opened an insight, and of those that keep it open
 	return horizon
 }
 
@@ -81,12 +89,15 @@ const (
 	attributeTrend    = "analyze.trend"
 )
 
-// Process looks at every event that carries a metric; all input ends here, unless it passes.
+// Process looks at every event that carries a metric, and asks the model about every event; all input ends here, unless it passes.
 func (a *analyzer) Process(_ context.Context, b *stage.Batch) error {
 	for i := range b.Events {
 		e := &b.Events[i]
 		if !a.passes {
 			b.Filter(i)
+		}
+		if a.inference != nil {
+			a.predict(b, i)
 		}
 		m, ok := e.Metric()
 		if !ok || m.Name == "" || !(math.Abs(m.Value) < maxValue) {
@@ -123,6 +134,9 @@ func happened(b *stage.Batch, e *event.Event) int64 {
 // Flush tells what waits to be told, and closes insights that are over.
 func (a *analyzer) Flush(_ context.Context, now time.Time, final bool, b *stage.Batch) error {
 	b.Now = now
+	if a.inference != nil {
+		a.inference.look()
+	}
 	a.insights.flush(b, final)
 	return nil
 }

@@ -1,7 +1,9 @@
 package analyze
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -17,6 +19,9 @@ type settings struct {
 	trend     bool
 	span      time.Duration // of one point
 	minPoints int
+
+	// quiet is how long an insight about scores of a model waits for the next one; 0 = there is no model.
+	quiet time.Duration
 
 	maxSeries int
 }
@@ -70,6 +75,17 @@ func settingsOf(c *config.Analyze) (settings, error) {
 			return s, fmt.Errorf("analyze.trend.minPoints: is %d, must be between 4 and %d", s.minPoints, maxPoints)
 		}
 		s.span = window / maxPoints
+	}
+	if i := c.Inference; i != nil {
+		if i.Model == nil {
+			return s, errors.New("analyze.inference.model: is missing")
+		}
+		if s.quiet = i.Quiet.D(); s.quiet < time.Second {
+			return s, fmt.Errorf("analyze.inference.quiet: is %s, at least 1s", s.quiet)
+		}
+		if t := i.Threshold; t != nil && (math.IsNaN(*t) || math.IsInf(*t, 0)) {
+			return s, fmt.Errorf("analyze.inference.threshold: is %g, must be a number", *t)
+		}
 	}
 	return s, nil
 }

@@ -22,6 +22,12 @@
 // begins or turns round, not again while it goes on. Each test also asks when the slope reaches the limit that
 // the event names; that it does within an hour is an insight, closed when it has not for a window.
 //
+// # Models
+//
+// Package model evaluates trained models. Features are CEL expressions about the event; each event that the condition holds for has a score, which leaves as
+// millrace.prediction. The model and what it is given change together, between two batches: a file that is not there yet is looked for once a second of the
+// wall clock, in Flush, and the model before goes on until then.
+//
 // # Insights
 //
 // Anomalies of one workload within minutes are an episode, which is one insight: opened, updated when more series are

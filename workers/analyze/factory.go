@@ -27,5 +27,11 @@ func (factory) New(s stage.Settings) (stage.Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newAnalyzer(s, set), nil
+	a := newAnalyzer(s, set)
+	if c := s.Config.Analyze.Inference; c != nil {
+		if a.inference, err = newInference(c, s); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
 }

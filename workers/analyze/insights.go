@@ -40,22 +40,26 @@ type insights struct {
 	open      *simplelru.LRU[string, *episode]   // by workload; the one that nothing came to for longest first
 	limits    *simplelru.LRU[string, *openLimit] // by id
 	pending   []*episode                         // with an update that is not told
+	// predictions are open insights about scores of a model, by id.
+	predictions *simplelru.LRU[string, *openPrediction]
+	quiet       time.Duration // after which they are closed
 	// recalled are open since before a takeover, and closed later than recalledUntil unless they go on.
 	recalled      []*eventv1.Event
 	recalledUntil int64
-	max           int // of open, and of limits
+	max           int // of open, of limits, and of predictions
 	evicted       prometheus.Counter
 }
 
 func newInsights(source, pipeline string, set settings, limit int, metrics prometheus.Registerer) insights {
 	in := insights{
-		source: source, pipeline: pipeline, threshold: set.tells(), far: (maxPoints + testEvery) * set.span, max: limit,
+		source: source, pipeline: pipeline, threshold: set.tells(), far: (maxPoints + testEvery) * set.span, quiet: set.quiet, max: limit,
 		evicted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "millrace_analyze_episodes_evicted_total", Help: "Workloads whose anomalies were forgotten before 5 minutes were over, for lack of room (10,000).",
 		}),
 	}
 	in.open, _ = simplelru.NewLRU[string, *episode](limit, nil) // the size is positive
 	in.limits, _ = simplelru.NewLRU[string, *openLimit](limit, nil)
+	in.predictions, _ = simplelru.NewLRU[string, *openPrediction](limit, nil)
 	if metrics != nil {
 		metrics.MustRegister(in.evicted)
 	}
@@ -93,6 +97,7 @@ func (in *insights) flush(b *stage.Batch, final bool) {
 		in.limits.Remove(id)
 		in.closeLimit(b, id, l)
 	}
+	in.closePredictions(b)
 	in.closeRecalled(b, final)
 }
 

@@ -11,7 +11,9 @@ import (
 )
 
 // Remembers is how long the longest-lived insight is left as it is.
-func (a *analyzer) Remembers() time.Duration { return max(a.insights.far, 4*episodeSpan) + a.Horizon() }
+func (a *analyzer) Remembers() time.Duration {
+	return max(a.insights.far, 4*episodeSpan, a.quiet) + a.Horizon()
+}
 
 // Recall keeps the insights that are open and that the replay did not open: a rebuilt detector may not have scored their values.
 func (a *analyzer) Recall(told []*eventv1.Event, after time.Time) {
@@ -21,6 +23,9 @@ func (a *analyzer) Recall(told []*eventv1.Event, after time.Time) {
 		open[ep.id] = true
 	}
 	for _, id := range in.limits.Keys() {
+		open[id] = true
+	}
+	for _, id := range in.predictions.Keys() {
 		open[id] = true
 	}
 	in.recalledUntil = after.Add(episodeSpan).UnixNano()

@@ -17,6 +17,8 @@ const (
 	TypeAnomaly = "millrace.anomaly"
 	TypeTrend   = "millrace.trend"
 	TypeInsight = "millrace.insight"
+	// TypePrediction is a score of a model.
+	TypePrediction = "millrace.prediction"
 )
 
 // The versions are part of what a result says, so that a reader can tell two algorithms apart.

@@ -11,7 +11,7 @@ import (
 )
 
 // stateVersion is raised when the state, or what it means, changes.
-const stateVersion = 2
+const stateVersion = 3
 
 // format is that of the state. It depends on the settings but the live ones.
 func format(set settings, source string, lanes int) state.Format {
@@ -154,6 +154,13 @@ func (c *codec) insights(in *insights) {
 		}
 		c.limit(*l)
 	})
+	state.LRU(c.Codec, in.predictions, in.max, func(id *string, p **openPrediction) {
+		c.String(id)
+		if c.Reading() {
+			*p = &openPrediction{}
+		}
+		c.prediction(*p)
+	})
 	c.events(&in.recalled)
 	state.Int(c.Codec, &in.recalledUntil)
 }
@@ -192,4 +199,10 @@ func (c *codec) limit(l *openLimit) {
 	c.event(&l.about)
 	c.String(&l.name)
 	state.Int(c.Codec, &l.seen)
+}
+
+func (c *codec) prediction(p *openPrediction) {
+	c.event(&p.about)
+	c.String(&p.name)
+	state.Int(c.Codec, &p.seen)
 }

@@ -35,10 +35,10 @@ func zero[T any]() *T { return new(T) }
 func TestNothingIsForgotten(t *testing.T) {
 	key := xxh3.Uint128{Hi: 1, Lo: 2}
 	f := stagetest.NewFields(t, &eventv1.Event{Id: "x"}, &eventv1.EntityRef{Name: "x"}, &eventv1.Evidence{EventId: "x"}, key,
-		lru(t, key, newTestAnalyzer().store.newSeries()), lru(t, key, &family{}), lru(t, "x", &episode{}), lru(t, "x", &openLimit{}))
-	stagetest.Kept(f, newTestAnalyzer, func(c *state.Codec, a *analyzer) { a.state(c) }, "settings", "results", "line", "kept", "passes")
+		lru(t, key, newTestAnalyzer().store.newSeries()), lru(t, key, &family{}), lru(t, "x", &episode{}), lru(t, "x", &openLimit{}), lru(t, "x", &openPrediction{}))
+	stagetest.Kept(f, newTestAnalyzer, func(c *state.Codec, a *analyzer) { a.state(c) }, "settings", "results", "line", "inference", "kept", "passes")
 	kept(f, func() *store { return newStore(testSettings(), 8, nil) }, (*codec).store, "labels", "buf", "limit", "by", "anomaly", "trend", "evicted", "size")
-	kept(f, func() *insights { return &newTestAnalyzer().insights }, (*codec).insights, "source", "pipeline", "threshold", "far", "max", "evicted")
+	kept(f, func() *insights { return &newTestAnalyzer().insights }, (*codec).insights, "source", "pipeline", "threshold", "far", "quiet", "max", "evicted")
 	kept(f, func() *series { return newTestAnalyzer().store.newSeries() }, (*codec).series)
 	kept(f, zero[anomalies], (*codec).anomalies)
 	kept(f, func() *points { return &points{n: maxPoints - 1} }, (*codec).points)
@@ -48,7 +48,8 @@ func TestNothingIsForgotten(t *testing.T) {
 	kept(f, zero[attribute], (*codec).attribute)
 	kept(f, zero[episode], (*codec).episode)
 	kept(f, zero[openLimit], (*codec).limit)
-	f.Reach(reflect.TypeFor[analyzer](), reflect.TypeFor[settings](), reflect.TypeFor[results](), reflect.TypeFor[line](), reflect.TypeFor[labels]())
+	kept(f, zero[openPrediction], (*codec).prediction)
+	f.Reach(reflect.TypeFor[analyzer](), reflect.TypeFor[settings](), reflect.TypeFor[results](), reflect.TypeFor[line](), reflect.TypeFor[labels](), reflect.TypeFor[inference]())
 }
 
 func testSettings() settings {
@@ -104,6 +105,7 @@ func TestFormatHasAVersion(t *testing.T) {
 	a.insights.open.Add("pay", ep)
 	a.insights.pending = []*episode{ep}
 	a.insights.limits.Add("limit", &openLimit{about: &eventv1.Event{Id: "about"}, name: "name", seen: 13})
+	a.insights.predictions.Add("prediction", &openPrediction{about: &eventv1.Event{Id: "scored"}, name: "risk", seen: 14})
 	stagetest.Format(t, stateVersion, a)
 }
 

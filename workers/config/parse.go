@@ -30,6 +30,9 @@ func Parse(data []byte) (*StageConfig, error) {
 	if err := checkSecretFiles(c.SecretFiles()); err != nil {
 		return nil, fmt.Errorf("read stage config: %w", err)
 	}
+	if err := checkModelFiles(c.ModelFiles()); err != nil {
+		return nil, fmt.Errorf("read stage config: %w", err)
+	}
 	return &c, nil
 }
 

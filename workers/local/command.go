@@ -48,6 +48,8 @@ type Options struct {
 	Version string
 	// SecretFiles is the folder of the values of Secrets that stages name: DIR/<name of the Secret>/<key>.
 	SecretFiles string
+	// modelFiles is the folder of the models that stages name, as of secrets; it is that of the manifest.
+	modelFiles string
 	Kubernetes  Kubernetes
 	// Past is another input: what a stream has stored before.
 	Past PastOptions

@@ -72,7 +72,7 @@ func runPast(ctx context.Context, o Options, env Environment, p *plan.Plan) (*Re
 		fmt.Fprintf(env.Progress, "without %s: a sink writes with --write-sinks only\n", strings.Join(without, ", "))
 	}
 	run.trial, err = OpenTrial(ctx, &TrialOptions{
-		Plan: p, Start: begin, SecretFiles: o.SecretFiles, Outputs: o.Outputs, Open: true, Registry: env.Registry, Log: env.Log,
+		Plan: p, Start: begin, SecretFiles: o.SecretFiles, ModelFiles: o.modelFiles, Outputs: o.Outputs, Open: true, Registry: env.Registry, Log: env.Log,
 	})
 	if err != nil {
 		return nil, nil, nil, err

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -41,6 +42,7 @@ func Run(ctx context.Context, o Options, env Environment) error {
 	if err != nil {
 		return err
 	}
+	o.modelFiles = filepath.Dir(o.File)
 	if o.Past.NATS.URL != "" {
 		return runOnPast(ctx, o, env, p)
 	}

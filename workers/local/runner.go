@@ -129,6 +129,9 @@ func (r *runner) addEngine(srv *server.Server, s plan.Stage) error {
 	if err := secretsOf(&cfg, r.opts.SecretFiles); err != nil {
 		return err
 	}
+	if err := modelsOf(&cfg, r.opts.modelFiles); err != nil {
+		return err
+	}
 	e, err := engine.New(engine.Options{Config: &cfg, Factory: factory, Registry: r.env.Registry, Conn: js.Conn(), Log: r.env.Log, StreamTime: r.env.StreamTime})
 	if err != nil {
 		return err
@@ -152,6 +155,17 @@ func secretsOf(c *config.StageConfig, dir string) error {
 		}
 	}
 	c.SecretsIn(dir)
+	return nil
+}
+
+// modelsOf has the settings of a stage name files below dir, which stands for the ConfigMaps of a cluster.
+func modelsOf(c *config.StageConfig, dir string) error {
+	for _, file := range c.ModelFiles() {
+		if _, err := os.Stat(filepath.Join(dir, file)); err != nil {
+			return usage.Error{Err: fmt.Errorf("stage %s reads a model: put the value of the ConfigMap into the file NAME/KEY beside the manifest: %w", c.Stage, err)}
+		}
+	}
+	c.ModelsIn(dir)
 	return nil
 }
 

@@ -37,6 +37,8 @@ type TrialOptions struct {
 	Start time.Time
 	// SecretFiles is as in Options.
 	SecretFiles string
+	// ModelFiles is the folder of the models that stages name: DIR/<name of the ConfigMap>/<key>.
+	ModelFiles string
 	// Outputs are files that get what ports carry.
 	Outputs []OutputFile
 	// Open says that messages on the ingress need not say how many events they hold.
@@ -85,7 +87,7 @@ func OpenTrial(ctx context.Context, o *TrialOptions) (_ *Trial, err error) {
 	}
 	ctx = context.WithoutCancel(ctx)
 	t := &Trial{srv: srv, release: release, clock: newStreamClock(time.Now(), o.Start), now: o.Start}
-	t.runner, err = newRunner(ctx, Options{SecretFiles: o.SecretFiles, Outputs: o.Outputs, open: o.Open}, Environment{Log: o.Log, Registry: o.Registry, StreamTime: t.clock.at}, &p, srv)
+	t.runner, err = newRunner(ctx, Options{SecretFiles: o.SecretFiles, modelFiles: o.ModelFiles, Outputs: o.Outputs, open: o.Open}, Environment{Log: o.Log, Registry: o.Registry, StreamTime: t.clock.at}, &p, srv)
 	if err != nil {
 		stopServer(ctx, srv)
 		release()

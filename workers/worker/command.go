@@ -48,6 +48,7 @@ the stream at once.`,
 	flags := cmd.Flags()
 	flags.StringVar(&o.ConfigFile, "config", "", "file with the stage config, as the operator writes it")
 	flags.StringVar(&o.NATSFiles, "nats-files", "", "folder of the files of nats in the config: credentials and certificates; they are read again at each connect")
+	flags.StringVar(&o.ModelFiles, "model-files", "/etc/millrace-models", "folder of the files with models that the settings of the stage name")
 	flags.StringVar(&o.SecretFiles, "secret-files", "/etc/millrace-secrets", "folder of the files with secrets that the settings of the stage name")
 	flags.StringVar(&o.ListenAddr, "listen", defaultListen(os.Getenv("POD_IP")), "address of /healthz, /readyz and /metrics")
 	flags.StringVar(&snapshot, "kubernetes-snapshot", "", "file that answers Kubernetes look-ups instead of the cluster: kubectl get pods,nodes,replicasets,deployments,services,namespaces -A -o json")

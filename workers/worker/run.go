@@ -29,6 +29,8 @@ type Options struct {
 	NATSFiles string
 	// SecretFiles is the folder of the files with secrets that the settings of the stage name, by relative paths.
 	SecretFiles string
+	// ModelFiles is the folder of the files with models that the settings of the stage name, by relative paths.
+	ModelFiles string
 	// ListenAddr is where health and metrics are served; a port of 0 takes a free one.
 	ListenAddr string
 	// Profiles serves Go profiles below /debug/pprof/ of ListenAddr too.
@@ -121,6 +123,7 @@ func parseConfig(o Options, data []byte) (*config.StageConfig, error) {
 	}
 	c.NATS = c.NATS.In(o.NATSFiles)
 	c.SecretsIn(o.SecretFiles)
+	c.ModelsIn(o.ModelFiles)
 	return c, nil
 }
 

@@ -32,6 +32,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ClockSkewSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CompareSpec"):
 		return &apiv1alpha1.CompareSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ConfigMapKeySelector"):
+		return &apiv1alpha1.ConfigMapKeySelectorApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ConsumerStatus"):
 		return &apiv1alpha1.ConsumerStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CorrelateSpec"):
@@ -58,6 +60,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ExperimentSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ExperimentVariant"):
 		return &apiv1alpha1.ExperimentVariantApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("FeatureSpec"):
+		return &apiv1alpha1.FeatureSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FileSinkSpec"):
 		return &apiv1alpha1.FileSinkSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("GatherBatch"):
@@ -74,6 +78,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.HTTPHeaderApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("HTTPSinkSpec"):
 		return &apiv1alpha1.HTTPSinkSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("InferenceSpec"):
+		return &apiv1alpha1.InferenceSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("IngressSpec"):
 		return &apiv1alpha1.IngressSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("InsightsSpec"):
@@ -82,6 +88,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.JoinPairsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("JoinSpec"):
 		return &apiv1alpha1.JoinSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ModelSpec"):
+		return &apiv1alpha1.ModelSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NATSSinkSpec"):
 		return &apiv1alpha1.NATSSinkSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NATSSpec"):

@@ -32,6 +32,9 @@ const (
 	// secretsDir is where a worker looks for Secrets by itself (worker --secret-files).
 	secretsVolume = "secrets"
 	secretsDir    = "/etc/millrace-secrets" //nolint:gosec // a folder
+	// modelsDir is where a worker looks for models by itself (worker --model-files).
+	modelsVolume = "models"
+	modelsDir    = "/etc/millrace-models"
 )
 
 const (
@@ -89,6 +92,9 @@ func (from Source) pod(settings Settings) *corev1ac.PodSpecApplyConfiguration {
 	if len(from.Node.Secrets) > 0 {
 		spec.WithVolumes(corev1ac.Volume().WithName(secretsVolume).WithProjected(secretSources(from.Node.Secrets)))
 	}
+	if len(from.Node.Models) > 0 {
+		spec.WithVolumes(corev1ac.Volume().WithName(modelsVolume).WithProjected(modelSources(from.Node.Models)))
+	}
 	if account := from.serviceAccount(settings); account != "" {
 		spec.WithServiceAccountName(account)
 	}
@@ -143,6 +149,9 @@ func (from Source) container(settings Settings) *corev1ac.ContainerApplyConfigur
 	if len(from.Node.Secrets) > 0 {
 		c.WithVolumeMounts(corev1ac.VolumeMount().WithName(secretsVolume).WithMountPath(secretsDir).WithReadOnly(true))
 	}
+	if len(from.Node.Models) > 0 {
+		c.WithVolumeMounts(corev1ac.VolumeMount().WithName(modelsVolume).WithMountPath(modelsDir).WithReadOnly(true))
+	}
 	return withResources(c, from.Spec.Workers.Resources)
 }
 
@@ -195,6 +204,16 @@ func secretSources(files []config.SecretFile) *corev1ac.ProjectedVolumeSourceApp
 	all := corev1ac.ProjectedVolumeSource()
 	for _, f := range files {
 		all.WithSources(corev1ac.VolumeProjection().WithSecret(corev1ac.SecretProjection().WithName(f.Name).
+			WithItems(corev1ac.KeyToPath().WithKey(f.Key).WithPath(f.File))))
+	}
+	return all
+}
+
+// modelSources are the keys of ConfigMaps that hold models. The operator does not read them.
+func modelSources(files []config.ModelFile) *corev1ac.ProjectedVolumeSourceApplyConfiguration {
+	all := corev1ac.ProjectedVolumeSource()
+	for _, f := range files {
+		all.WithSources(corev1ac.VolumeProjection().WithConfigMap(corev1ac.ConfigMapProjection().WithName(f.Name).
 			WithItems(corev1ac.KeyToPath().WithKey(f.Key).WithPath(f.File))))
 	}
 	return all

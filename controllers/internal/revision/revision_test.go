@@ -253,6 +253,43 @@ func TestSecretsOfAStage(t *testing.T) {
 	}
 }
 
+// TestModelsOfAStage: workers find the models of their stage under the name of the ConfigMap.
+func TestModelsOfAStage(t *testing.T) {
+	p, stage := pipeline(nil), child("validate")
+	planner, err := graph.NewPlanner(config.NATS{URL: "nats://nats:4222"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resolved := planner.Resolve(p, nil, nil)
+	node := *resolved.Node(stage)
+	node.Models = []config.ModelFile{config.NewModelFile("models", "risk.txt")}
+	made, _, err := revision.Compile(revision.Source{Pipeline: p, Stage: stage, Spec: graph.Spec(stage, p), Node: &node, Leases: resolved.Plan.Leases}, settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := made.Spec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := spec.Template.Spec
+	var items, mounts []string
+	for _, v := range pod.Volumes {
+		if *v.Name == "models" {
+			for _, source := range v.Projected.Sources {
+				items = append(items, *source.ConfigMap.Name+" "+*source.ConfigMap.Items[0].Key+" "+*source.ConfigMap.Items[0].Path)
+			}
+		}
+	}
+	for _, m := range pod.Containers[0].VolumeMounts {
+		if *m.Name == "models" {
+			mounts = append(mounts, *m.MountPath)
+		}
+	}
+	if !cmp.Equal(items, []string{"models risk.txt models/risk.txt"}) || !cmp.Equal(mounts, []string{"/etc/millrace-models"}) || len(made.Secrets) != 0 {
+		t.Errorf("got %q mounted at %q, and the Secrets %q", items, mounts, made.Secrets)
+	}
+}
+
 // TestAcrossReleases: which revision a stage has after a look of an operator.
 func TestAcrossReleases(t *testing.T) {
 	first, second := settings, settings

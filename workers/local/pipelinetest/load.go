@@ -25,6 +25,8 @@ type Suite struct {
 	// Name is the path of the file.
 	Name string
 	Plan *plan.Plan
+	// models is the folder of the first manifest, where models of the pipeline are.
+	models string
 
 	object manifest.Object
 }
@@ -125,7 +127,7 @@ func (l *loader) complete(ctx context.Context, s *Suite) []manifest.Problem {
 	if len(p.problems) > 0 {
 		return p.problems
 	}
-	s.Plan = p.plan
+	s.Plan, s.models = p.plan, filepath.Dir(files[0])
 	c := &check{suite: s, env: l.env}
 	c.run()
 	return c.problems

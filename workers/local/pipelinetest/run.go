@@ -69,7 +69,7 @@ func (r *runner) observe(ctx context.Context, s *Suite, i int, keep bool) (ports
 		return nil, nil, err
 	}
 	trial, err := local.OpenTrial(ctx, &local.TrialOptions{
-		Plan: s.Plan, Skip: skipped, Start: start, SecretFiles: r.secretFiles, Registry: r.registry(local.Kubernetes{Snapshot: snapshot}), Log: r.log,
+		Plan: s.Plan, Skip: skipped, Start: start, SecretFiles: r.secretFiles, ModelFiles: s.models, Registry: r.registry(local.Kubernetes{Snapshot: snapshot}), Log: r.log,
 	})
 	if err != nil {
 		return nil, nil, err

@@ -29,6 +29,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: anomaly
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.AnomalySpec
+    - name: inference
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.InferenceSpec
     - name: maxSeries
       type:
         scalar: numeric
@@ -160,6 +163,15 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
     - name: score
+      type:
+        scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.ConfigMapKeySelector
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: name
       type:
         scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.ConsumerStatus
@@ -367,6 +379,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: weight
       type:
         scalar: numeric
+- name: dev.millrace.millrace.api.v1alpha1.FeatureSpec
+  map:
+    fields:
+    - name: expression
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.FileCompression
   scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.FileSinkSpec
@@ -502,6 +523,32 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: urlSecretRef
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.SecretKeySelector
+- name: dev.millrace.millrace.api.v1alpha1.InferenceSpec
+  map:
+    fields:
+    - name: features
+      type:
+        list:
+          elementType:
+            namedType: dev.millrace.millrace.api.v1alpha1.FeatureSpec
+          elementRelationship: associative
+          keys:
+          - name
+    - name: model
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.ModelSpec
+    - name: quiet
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+    - name: shadow
+      type:
+        scalar: boolean
+    - name: threshold
+      type:
+        scalar: string
+    - name: when
+      type:
+        scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.IngressSpec
   map:
     fields:
@@ -570,6 +617,23 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: dev.millrace.millrace.api.v1alpha1.JoinPairs
 - name: dev.millrace.millrace.api.v1alpha1.JoinTimeout
   scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.ModelFormat
+  scalar: string
+- name: dev.millrace.millrace.api.v1alpha1.ModelSpec
+  map:
+    fields:
+    - name: configMapRef
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.ConfigMapKeySelector
+    - name: format
+      type:
+        namedType: dev.millrace.millrace.api.v1alpha1.ModelFormat
+    - name: name
+      type:
+        scalar: string
+    - name: sha256
+      type:
+        scalar: string
 - name: dev.millrace.millrace.api.v1alpha1.NATSSinkSpec
   map:
     fields:

@@ -5,12 +5,14 @@ package v1alpha1
 // AnalyzeSpecApplyConfiguration represents a declarative configuration of the AnalyzeSpec type for use
 // with apply.
 //
-// AnalyzeSpec scores numeric series; a member that is not set is off.
+// AnalyzeSpec scores numeric series, and events by trained models; a member that is not set is off.
 type AnalyzeSpecApplyConfiguration struct {
 	// anomaly scores each value of a series against what came before.
 	Anomaly *AnomalySpecApplyConfiguration `json:"anomaly,omitempty"`
 	// trend tests each series for a monotonic trend.
 	Trend *TrendSpecApplyConfiguration `json:"trend,omitempty"`
+	// inference scores events by a trained model.
+	Inference *InferenceSpecApplyConfiguration `json:"inference,omitempty"`
 	// maxSeries bounds the series that are remembered. Default: 100000.
 	MaxSeries *int32 `json:"maxSeries,omitempty"`
 	// passThrough has every event leave on port out, with what was found of it as attributes. Default: false.
@@ -36,6 +38,14 @@ func (b *AnalyzeSpecApplyConfiguration) WithAnomaly(value *AnomalySpecApplyConfi
 // If called multiple times, the Trend field is set to the value of the last call.
 func (b *AnalyzeSpecApplyConfiguration) WithTrend(value *TrendSpecApplyConfiguration) *AnalyzeSpecApplyConfiguration {
 	b.Trend = value
+	return b
+}
+
+// WithInference sets the Inference field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Inference field is set to the value of the last call.
+func (b *AnalyzeSpecApplyConfiguration) WithInference(value *InferenceSpecApplyConfiguration) *AnalyzeSpecApplyConfiguration {
+	b.Inference = value
 	return b
 }
 

@@ -28,7 +28,7 @@ type StageNodeApplyConfiguration struct {
 	Enrich *EnrichSpecApplyConfiguration `json:"enrich,omitempty"`
 	// correlate finds what belongs together and why.
 	Correlate *CorrelateSpecApplyConfiguration `json:"correlate,omitempty"`
-	// analyze scores numeric series.
+	// analyze scores numeric series, and events by trained models.
 	Analyze *AnalyzeSpecApplyConfiguration `json:"analyze,omitempty"`
 	// route sends each event to the ports whose rules take it.
 	Route *RouteSpecApplyConfiguration `json:"route,omitempty"`
