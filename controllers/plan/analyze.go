@@ -33,7 +33,7 @@ func (c *computation) analyze(s *v1alpha1.AnalyzeSpec, path *field.Path) *config
 func (c *computation) inference(s *v1alpha1.InferenceSpec, path *field.Path) *config.AnalyzeInference {
 	to := &config.AnalyzeInference{
 		Model: &config.AnalyzeModel{Name: s.Model.Name, File: modelFile(&s.Model).File, Format: string(s.Model.Format), SHA256: s.Model.SHA256},
-		When: s.When, Quiet: duration(s.Quiet, 10*time.Minute), Shadow: s.Shadow,
+		When:  s.When, Quiet: duration(s.Quiet, 10*time.Minute), Shadow: s.Shadow,
 	}
 	if s.When != "" {
 		c.checkExpression(s.When, path.Child("when"))

@@ -46,10 +46,10 @@ var kinds = [...]Traits{
 		keeps:    true,
 	},
 	{
-		Kind:     KindAnalyze,
-		Finds:    []string{PortInsights},
-		Keyed:    "keeps a series in the lane of its key",
-		Live:     []string{
+		Kind:  KindAnalyze,
+		Finds: []string{PortInsights},
+		Keyed: "keeps a series in the lane of its key",
+		Live: []string{
 			"anomaly.threshold", "trend.minPoints",
 			"inference.model.format", "inference.model.sha256", "inference.features", "inference.when", "inference.threshold", "inference.shadow",
 		},

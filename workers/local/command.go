@@ -50,7 +50,7 @@ type Options struct {
 	SecretFiles string
 	// modelFiles is the folder of the models that stages name, as of secrets; it is that of the manifest.
 	modelFiles string
-	Kubernetes  Kubernetes
+	Kubernetes Kubernetes
 	// Past is another input: what a stream has stored before.
 	Past PastOptions
 
