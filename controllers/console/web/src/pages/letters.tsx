@@ -20,7 +20,7 @@ export function DeadLetters({ of, query, readOnly: always }: { of: Name; query: 
   const letter = value('letter')
   const again = () => { pick(new Set()); answer.reload() }
   return <>
-    <div class="head"><h1>Dead letters</h1>{page && <span class="faint">{plural(total, 'letter')}{Object.values(chosen).some(Boolean) ? ' chosen' : ''}</span>}<span class="grow" /><button type="button" onClick={answer.reload}>Read again</button></div>
+    <div class="head"><h1>Dead letters</h1>{page && <span class="faint">{plural(total, 'dead letter')}{Object.values(chosen).some(Boolean) ? ' chosen' : ''}</span>}<span class="grow" /><button type="button" onClick={answer.reload}>Read again</button></div>
     <form class="filters" role="search" aria-label="Choose dead letters" onSubmit={(e) => e.preventDefault()}>
       <Field label="Stage" value={chosen.stage} set={(v) => setQuery({ stage: v, before: undefined })} list={[...new Set(page?.groups.map((g) => g.stage))]} />
       <Field label="Reason" value={chosen.reason} set={(v) => setQuery({ reason: v, before: undefined })} list={[...new Set(page?.groups.map((g) => g.reason))]} />
@@ -50,11 +50,11 @@ export function DeadLetters({ of, query, readOnly: always }: { of: Name; query: 
 
 function Groups({ groups, query, of }: { groups: LetterGroup[]; query: URLSearchParams; of: Name }) {
   const most = Math.max(...groups.map((g) => g.count))
-  return <table class="cards"><caption class="sr">Dead letters by stage and reason</caption><thead><tr><th scope="col">Stage</th><th scope="col">Reason</th><th scope="col" class="n">Letters</th><th scope="col" class="n">Replayed</th><th scope="col">First</th><th scope="col">Last</th></tr></thead>
+  return <table class="cards"><caption class="sr">Dead letters by stage and reason</caption><thead><tr><th scope="col">Stage</th><th scope="col">Reason</th><th scope="col" class="n">Dead letters</th><th scope="col" class="n">Replayed</th><th scope="col">First</th><th scope="col">Last</th></tr></thead>
     <tbody>{groups.map((g) => <tr key={`${g.stage}/${g.reason}`}>
       <th scope="row"><Plain text={g.stage} /></th>
       <td data-label="Reason"><a href={address(pageOf(of, 'letters'), query, { stage: g.stage, reason: g.reason, before: undefined, letter: undefined })}><Plain text={g.reason} max={100} /></a></td>
-      <td data-label="Letters" class="n"><span class="amount"><span class="bar"><span style={{ width: `${Math.max(2, 100 * g.count / most)}%` }} /></span><b>{count(g.count)}</b></span></td>
+      <td data-label="Dead letters" class="n"><span class="amount"><span class="bar"><span style={{ width: `${Math.max(2, 100 * g.count / most)}%` }} /></span><b>{count(g.count)}</b></span></td>
       <td data-label="Replayed" class="n">{count(g.replayed)}</td><td data-label="First"><Time at={g.first} /></td><td data-label="Last"><Time at={g.last} /></td>
     </tr>)}</tbody></table>
 }
@@ -121,7 +121,7 @@ const parseAge = (s: string) => Number.parseInt(s, 10) * (s.endsWith('h') ? 3_60
 
 export const inOrder = (picked: Set<number>) => picked.size > 0 ? [...picked].sort((a, b) => a - b) : undefined
 
-// ReplayPanel publishes letters again: a dry run first, which counts them.
+// ReplayPanel publishes dead letters again: a dry run first, which counts them.
 function ReplayPanel({ of, chosen, picked, total, done }: Choice) {
   const [rate, setRate] = useState('100')
   const [again, setAgain] = useState(false)
@@ -167,14 +167,14 @@ function ReplayPanel({ of, chosen, picked, total, done }: Choice) {
   const passed = result ? result.before + result.truncated : 0
   return <section class="panel replay" aria-label="Replay">
     <h2>Replay</h2>
-    <p>{what ? <>The <b>{plural(what.length, 'letter')}</b> you chose.</> : <>All <b>{plural(total, 'letter')}</b> of the filter above; tick single ones below to choose them alone.</>} <span class="faint">Each is published again at the ingress as it was received, and marked. Nothing is deleted.</span></p>
+    <p>{what ? <>The <b>{plural(what.length, 'dead letter')}</b> you chose.</> : <>All <b>{plural(total, 'dead letter')}</b> of the filter above; tick single ones below to choose them alone.</>} <span class="faint">Each is published again at the ingress as it was received, and marked. Nothing is deleted.</span></p>
     <div class="filters">
       <Select label="Rate" value={rate} set={setRate} options={[['10', '10/s'], ['100', '100/s'], ['1000', '1,000/s'], ['0', 'as fast as it goes']]} />
       <label class="check"><input type="checkbox" checked={again} onChange={() => setAgain(!again)} /> also those that were replayed before</label>
       <button type="button" disabled={busy} onClick={() => start(true)}>Dry run</button>
-      <button type="button" class="primary" disabled={busy || !result?.published} onClick={() => start(false)}>{result?.published ? `Replay ${plural(result.published, 'letter')}` : 'Replay'}</button>
+      <button type="button" class="primary" disabled={busy || !result?.published} onClick={() => start(false)}>{result?.published ? `Replay ${plural(result.published, 'dead letter')}` : 'Replay'}</button>
     </div>
-    <p role="status" class={result ? '' : 'faint'}>{busy ? 'One moment …' : result ? <>Dry run: <b>{plural(result.published, 'letter')}</b> would be published{passed > 0 ? `; ${count(passed)} passed over: ${[result.before && `${count(result.before)} replayed before`, result.truncated && `${count(result.truncated)} not whole`].filter(Boolean).join(', ')}` : ''}.</> : 'A dry run counts first, and publishes nothing.'}</p>
+    <p role="status" class={result ? '' : 'faint'}>{busy ? 'One moment …' : result ? <>Dry run: <b>{plural(result.published, 'dead letter')}</b> would be published{passed > 0 ? `; ${count(passed)} passed over: ${[result.before && `${count(result.before)} replayed before`, result.truncated && `${count(result.truncated)} not whole`].filter(Boolean).join(', ')}` : ''}.</> : 'A dry run counts first, and publishes nothing.'}</p>
     {problem && <Fault problem={problem} />}
     {jobs.length > 0 && <ul class="jobs" aria-label="Jobs">{jobs.slice(0, 5).map((j) => <JobRow key={j.id} j={j} cancel={() => act('DELETE', encodeURIComponent(j.id))} resume={() => act('POST', `${encodeURIComponent(j.id)}/resume`)} />)}</ul>}
   </section>
