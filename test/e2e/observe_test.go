@@ -334,14 +334,45 @@ spec:
   pipelineRef: {name: observability}
   from: [validate, enrich]
   join: {deadline: 30s}
+---
+apiVersion: millrace.dev/v1alpha1
+kind: Stage
+metadata: {name: learned, namespace: default}
+spec:
+  pipelineRef: {name: observability}
+  from: [enrich]
+  correlate: {patterns: {}}
+---
+apiVersion: millrace.dev/v1alpha1
+kind: Stage
+metadata: {name: scored, namespace: default}
+spec:
+  pipelineRef: {name: observability}
+  from: [enrich]
+  analyze:
+    inference:
+      model:
+        name: risk
+        format: Linear
+        configMapRef: {name: inference-models, key: risk.json}
+      features:
+      - {name: restarts, expression: 'event.attributes["restarts"]'}
+      - {name: latency, expression: 'event.attributes["latency.ms"]'}
+      - {name: errors, expression: 'event.attributes["errors"]'}
+      - {name: memory, expression: 'event.attributes["memory.change"]'}
+      - {name: age, expression: 'event.attributes["age.seconds"]'}
 `
 
 func (o *observer) otherKinds(*testing.T) {
+	o.run("kubectl", "create", "configmap", "inference-models", "--from-file="+o.root+"/config/samples/inference-models/risk.json")
 	o.apply(otherKinds)
 	stop := o.pump(20 * time.Millisecond)
 	defer stop()
 	harness.Eventually(o.t, 90*time.Second, func() error {
-		for _, expression := range []string{`sum(millrace_join_barriers_total{outcome="complete"}) > 0`, `millrace_compare_unmatched_total`, `millrace_join_late_events_total`} {
+		for _, expression := range []string{
+			`sum(millrace_join_barriers_total{outcome="complete"}) > 0`, `millrace_compare_unmatched_total`, `millrace_join_late_events_total`,
+			`millrace_correlate_patterns_held`, `millrace_correlate_patterns_evicted_total`, `millrace_analyze_model_info{model="risk"} == 1`, `millrace_analyze_predictions_refused_total > 0`,
+		} {
 			if n, err := o.prometheus.query(expression); err != nil || n == 0 {
 				return fmt.Errorf("%s: nothing was scraped (%w)", expression, errOr(err))
 			}
