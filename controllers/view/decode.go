@@ -101,12 +101,20 @@ func (p *PortLayout) stored(m *store.Message, f found) Stored {
 	e := f.event
 	s.Event = text
 	s.ID, s.Source, s.Type = strings.Clone(e.ID), strings.Clone(e.Source), strings.Clone(e.Type)
-	s.Text = Cut(e.Body, maxText)
+	s.Text = Cut(textOf(e), maxText)
 	if e.Time != 0 {
 		s.Time = time.Unix(0, e.Time).UTC()
 	}
 	s.Entity = entity(e.Entity.Kind, e.Entity.Namespace, e.Entity.Name)
 	return s
+}
+
+// textOf is an event in one line: its body, or the value of its metric.
+func textOf(e *event.Event) string {
+	if m, ok := e.Metric(); ok && e.Body == "" {
+		return m.Name + ": " + event.Quantity(m.Value, m.Unit)
+	}
+	return e.Body
 }
 
 // deathOf says why a dead letter died, in one line.

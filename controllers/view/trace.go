@@ -147,8 +147,11 @@ func (t *tracer) incidents(ctx context.Context, since time.Time) error {
 		}
 		return t.decoder.read(port, m, func(f found) error {
 			i := incidentOf(port, m, f)
-			if i != nil && !slices.Contains(t.trace.Incidents, i.ID) && slices.ContainsFunc(i.Evidence, func(e Evidence) bool { return e.EventID == t.options.ID }) {
-				t.trace.Incidents = append(t.trace.Incidents, i.ID)
+			if i == nil || slices.ContainsFunc(t.trace.Incidents, func(known IncidentRef) bool { return known.ID == i.ID }) {
+				return nil
+			}
+			if slices.ContainsFunc(i.Evidence, func(e Evidence) bool { return e.EventID == t.options.ID }) {
+				t.trace.Incidents = append(t.trace.Incidents, IncidentRef{ID: i.ID, Title: i.Title})
 			}
 			return nil
 		})

@@ -173,7 +173,7 @@ type Stored struct {
 	Place
 	// Port is STAGE/PORT, or "ingress".
 	Port string `json:"port"`
-	// ID, Source, Type and Text are for lists. An event that cannot be read has none, and Error says why.
+	// ID, Source, Type and Text are for lists: Text is the body, or the value of a metric. An event that cannot be read has none, and Error says why.
 	ID     string    `json:"id,omitempty"`
 	Source string    `json:"source,omitempty"`
 	Type   string    `json:"type,omitempty"`
@@ -226,11 +226,17 @@ type Trace struct {
 	ID    string `json:"id"`
 	Steps []Step `json:"steps"` // in the order of the graph
 	// Incidents whose evidence names the event.
-	Incidents []string `json:"incidents,omitempty"`
+	Incidents []IncidentRef `json:"incidents,omitempty"`
 	// Read is how many messages were read to find it.
 	Read int `json:"read"`
 	// From is the time since which all that was stored was looked through; zero = all that is stored was.
 	From time.Time `json:"from,omitzero"`
+}
+
+// IncidentRef names an insight.
+type IncidentRef struct {
+	ID    string `json:"id"`
+	Title string `json:"title"` // of its newest revision
 }
 
 // What a stage did with an event.

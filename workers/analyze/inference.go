@@ -276,7 +276,7 @@ func (r results) prediction(b *stage.Batch, e *event.Event, s *scorer, score flo
 		out.SeverityNumber = event.SeverityWarn
 	}
 	out.SeverityText = event.SeverityText(out.SeverityNumber)
-	out.Body = fmt.Sprintf("%s of %s is %s", s.name, about, quantity(score, ""))
+	out.Body = fmt.Sprintf("%s of %s is %s", s.name, about, event.Quantity(score, ""))
 	if s.shadow {
 		out.Attributes = append(out.Attributes, &eventv1.KeyValue{Key: AttributeShadow, Value: &eventv1.KeyValue_BoolValue{BoolValue: true}})
 	}
@@ -324,7 +324,7 @@ func (in *insights) predicts(b *stage.Batch, e *event.Event, s *scorer, score fl
 	}
 	b.Produce(stage.NoParent, stage.Insights, in.event(id, found, event.SeverityWarn, &eventv1.Insight{
 		Title:   fmt.Sprintf("%s of %s is high", s.name, entityText(root, found.GetSubject())),
-		Summary: fmt.Sprintf("%s, the threshold is %s", found.GetBody(), quantity(s.threshold, "")),
+		Summary: fmt.Sprintf("%s, the threshold is %s", found.GetBody(), event.Quantity(s.threshold, "")),
 		RuleId:  "prediction", Algorithm: s.name + "@" + s.digest, Confidence: confidence, ConfidenceMethod: method,
 		RootCause: root, Affected: []*eventv1.EntityRef{root}, Count: 1, Status: "open", Revision: 1,
 		FirstSeenUnixNano: found.GetTimeUnixNano(), LastSeenUnixNano: found.GetTimeUnixNano(),

@@ -79,7 +79,7 @@ func (in *insights) limit(b *stage.Batch, id string, e *event.Event, m event.Met
 	told := in.event(id, found, 13, &eventv1.Insight{
 		Title: fmt.Sprintf("%s of %s nears its limit", m.Name, entityText(found.GetEntity(), found.GetSubject())),
 		Summary: fmt.Sprintf("%s; at this rate the limit of %s is reached %s", found.GetBody(),
-			quantity(m.Value+left, m.Unit), when),
+			event.Quantity(m.Value+left, m.Unit), when),
 		RuleId: "trend-to-limit", Algorithm: trendAlgorithm, Confidence: 1 - found.GetTrend().GetPValue(),
 		ConfidenceMethod: fmt.Sprintf("1 - p of Mann-Kendall, n=%d points", found.GetTrend().GetObservations()),
 		RootCause:        root, Affected: []*eventv1.EntityRef{root}, Count: 1, Status: "open", Revision: 1,

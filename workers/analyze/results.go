@@ -126,12 +126,12 @@ func (f finding) text(unit string) string {
 	switch f.kind {
 	case kindFlatline:
 		return fmt.Sprintf("has been exactly %s for %d values, before it never for more than %d (score %.1f)",
-			quantity(f.value, unit), f.run, f.longest, f.score)
+			event.Quantity(f.value, unit), f.run, f.longest, f.score)
 	case kindMissing:
 		return fmt.Sprintf("has had no value for %s, before it had one every %s; the last one, %s, is of %s (score %.1f)",
-			f.silent.Round(time.Second), about(f.interval), quantity(f.value, unit), time.Unix(0, f.last).UTC().Format(time.TimeOnly), f.score)
+			f.silent.Round(time.Second), about(f.interval), event.Quantity(f.value, unit), time.Unix(0, f.last).UTC().Format(time.TimeOnly), f.score)
 	}
-	return fmt.Sprintf("is %s, expected about %s (score %.1f%s)", quantity(f.value, unit), quantity(f.expected, unit), f.score, f.why())
+	return fmt.Sprintf("is %s, expected about %s (score %.1f%s)", event.Quantity(f.value, unit), event.Quantity(f.expected, unit), f.score, f.why())
 }
 
 // about is a time in a precision that fits it.
@@ -164,7 +164,7 @@ func (r results) trend(b *stage.Batch, e *event.Event, m event.Metric, l labels,
 		direction = "falling"
 	}
 	out.Body = fmt.Sprintf("%s of %s is %s by %s a minute", m.Name, entityText(out.Entity, e.Source)+l.text(), direction,
-		quantity(math.Abs(t.slope)/span*60, unit))
+		event.Quantity(math.Abs(t.slope)/span*60, unit))
 	out.Signal = &eventv1.Event_Trend{Trend: &eventv1.Trend{
 		Series: out.Subject, Metric: strings.Clone(m.Name), SlopePerSecond: t.slope / span, SlopeLow: t.low / span,
 		SlopeHigh: t.high / span, LastValue: m.Value, Observations: uint32(t.n), PValue: t.p, Direction: direction,
@@ -208,23 +208,4 @@ func unitOf(e *event.Event, m event.Metric) string {
 		return "1/s"
 	}
 	return m.Unit + "/s"
-}
-
-// quantity writes a value and its UCUM unit; bytes are scaled.
-func quantity(v float64, unit string) string {
-	if base, _ := strings.CutSuffix(unit, "/s"); base == "By" {
-		for _, p := range []struct {
-			size float64
-			name string
-		}{{1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"}} {
-			if v >= p.size || v <= -p.size {
-				return strconv.FormatFloat(v/p.size, 'f', 1, 64) + " " + p.name + unit[len(base):]
-			}
-		}
-	}
-	text := strconv.FormatFloat(v, 'g', 4, 64)
-	if unit == "" || unit == "1" {
-		return text
-	}
-	return text + " " + unit
 }

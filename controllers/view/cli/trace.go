@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -89,8 +88,8 @@ func traced(out *Output, t *view.Trace, whole bool) error {
 			return err
 		}
 	}
-	if len(t.Incidents) > 0 {
-		if err := out.Line("insights that name it: %s", Safe(strings.Join(t.Incidents, ", "))); err != nil {
+	for _, i := range t.Incidents {
+		if err := out.Line("insight that names it: %s  %s", Safe(i.Title), out.Paint(Faint, Safe(i.ID))); err != nil {
 			return err
 		}
 	}

@@ -30,7 +30,7 @@ export interface Step {
   stage: string; decision: string; port?: string; why?: string; at?: Place; from?: Place; waited?: number
   added?: Record<string, unknown>; event?: unknown; size?: number
 }
-export interface Trace { id: string; steps: Step[] | null; incidents?: string[]; read: number; from?: string }
+export interface Trace { id: string; steps: Step[] | null; incidents?: { id: string; title: string }[]; read: number; from?: string }
 export interface Evidence { eventId: string; type: string; time: string; relation?: string; text?: string; entity?: string }
 export interface Incident {
   id: string; title: string; summary: string; status: string; revision: number; severity: string; stage: string; rule?: string

@@ -78,7 +78,7 @@ function Way({ of, id }: { of: Name; id: string }) {
         {first && last && <Fact name="Through after">{duration((new Date(last).getTime() - new Date(first).getTime()) / 1000)}</Fact>}
         <Fact name="Looked at">{plural(t.read, 'message')}{t.from && !t.from.startsWith('0001') ? <>, stored since <Time at={t.from} /></> : null}</Fact>
       </dl>
-      {t.incidents && t.incidents.length > 0 && <p class="links"><span class="faint">Incidents that name it:</span> {t.incidents.map((i) => <a key={i} href={`${pageOf(of, 'incidents')}?id=${encodeURIComponent(i)}`}><Plain text={i} max={60} /></a>)}</p>}
+      {t.incidents && t.incidents.length > 0 && <p class="links"><span class="faint">Incidents that name it:</span> {t.incidents.map((i) => <a key={i.id} href={`${pageOf(of, 'incidents')}?id=${encodeURIComponent(i.id)}`}><Plain text={i.title} max={160} /></a>)}</p>}
     </section>
     {steps.length === 0 ? <Empty title="No stage knows this id">It may not have come in yet, or its streams have dropped it. Ids are compared exactly.</Empty>
       : <ol class="way">{steps.map((s, n) => <StepRow key={n} of={of} id={id} n={n} s={s} />)}</ol>}
