@@ -92,6 +92,8 @@ func (b *bench) shapes() []shape {
 	all := []shape{
 		{name: "baseline", events: b.full, load: single, start: startBaseline, polled: true},
 		{name: "pipeline", events: b.full, load: full, start: startPipeline},
+		{name: "without-runs", events: b.full, load: full, start: startPipeline, change: withoutRuns},
+		{name: "all-on", events: b.full, load: full, start: startPipeline, change: allOn},
 		{name: "pipeline-json", events: b.full, load: single, start: startPipeline},
 		{name: "chained", events: b.full, load: full, start: startPipeline, change: chain, chained: true},
 		{name: "ceiling", events: b.full, load: full, start: startCeiling},

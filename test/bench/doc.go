@@ -13,7 +13,9 @@
 //	baseline       the seed's design: one JSON message for each event, a consumer for each
 //	               stage, explicit ack, async publish; the same stage code, event by event
 //	pipeline       Millrace as the sample has it, ingest in frames
-//	pipeline-json  the same, ingest with one JSON event a message
+//	without-runs   the same, but correlate with its member runs off
+//	all-on         the pipeline with patterns on, too: all that correlate and analyze do without a model
+//	pipeline-json  pipeline, ingest with one JSON event a message
 //	ceiling        the same bytes through the same stored hops, and nothing done with them
 //	steady-20k     the pipeline at 20,000 events/s
 //

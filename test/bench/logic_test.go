@@ -58,7 +58,7 @@ func makeLogicInput(b *testing.B) (in logicInput) {
 	enricher := startStage(b, factory, &config.StageConfig{Kind: config.KindEnrich, Enrich: &config.Enrich{
 		Kubernetes: &config.EnrichKubernetes{}, Semantic: &config.EnrichSemantic{}, Trace: &config.EnrichTrace{}, Impact: &config.EnrichImpact{},
 	}}, 1)
-	decoder := decode.New(decode.Limits{})
+	decoder := decode.New(decode.Limits{Lift: true})
 	writers := make([]frame.Writer, logicLanes)
 	for i := range writers {
 		writers[i].Hints = true
@@ -130,6 +130,9 @@ func BenchmarkLogic(b *testing.B) {
 		}}, 1},
 		{"correlate", correlate.NewFactory(), config.StageConfig{Kind: config.KindCorrelate, Correlate: &config.Correlate{
 			Realtime: &config.CorrelateRealtime{}, Window: &config.CorrelateWindow{},
+		}}, logicLanes},
+		{"correlate-runs", correlate.NewFactory(), config.StageConfig{Kind: config.KindCorrelate, Correlate: &config.Correlate{
+			Realtime: &config.CorrelateRealtime{}, Window: &config.CorrelateWindow{}, Runs: &config.CorrelateRuns{},
 		}}, logicLanes},
 		{"analyze", analyze.NewFactory(), config.StageConfig{Kind: config.KindAnalyze, Analyze: &config.Analyze{
 			Anomaly: &config.AnalyzeAnomaly{}, Trend: &config.AnalyzeTrend{},

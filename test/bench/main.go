@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-var rowNames = [...]string{"baseline", "pipeline", "pipeline-json", "chained", "ceiling", "steady-20k"}
+var rowNames = [...]string{"baseline", "pipeline", "without-runs", "all-on", "pipeline-json", "chained", "ceiling", "steady-20k"}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -99,7 +99,7 @@ func (r *Report) fillRatios() {
 		rates[r.Rows[i].Name], cpu[r.Rows[i].Name] = r.Rows[i].EventsPerSecond, r.Rows[i].CPUMicrosPerEvent
 	}
 	for _, pair := range [][2]string{
-		{"pipeline", "baseline"}, {"pipeline-json", "baseline"}, {"chained", "baseline"}, {"pipeline", "ceiling"}, {"chained", "pipeline"},
+		{"pipeline", "baseline"}, {"pipeline-json", "baseline"}, {"chained", "baseline"}, {"pipeline", "ceiling"}, {"chained", "pipeline"}, {"pipeline", "without-runs"}, {"all-on", "pipeline"},
 	} {
 		if a, b := rates[pair[0]], rates[pair[1]]; a > 0 && b > 0 {
 			r.Ratios[pair[0]+"/"+pair[1]] = round(a/b, 2)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,6 +45,18 @@ func chain(p *v1alpha1.Pipeline) {
 			s.Placement, s.Workers = &v1alpha1.PlacementSpec{With: p.Spec.Stages[0].Name}, v1alpha1.WorkersSpec{}
 		}
 	}
+}
+
+// withoutRuns switches runs off.
+func withoutRuns(p *v1alpha1.Pipeline) { correlateOf(p).Runs = nil }
+
+// allOn switches on what the sample has off and what needs no model: patterns.
+func allOn(p *v1alpha1.Pipeline) { correlateOf(p).Patterns = &v1alpha1.PatternsSpec{} }
+
+// correlateOf is what correlate does in the sample.
+func correlateOf(p *v1alpha1.Pipeline) *v1alpha1.CorrelateSpec {
+	i := slices.IndexFunc(p.Spec.Stages, func(s v1alpha1.PipelineStage) bool { return s.Name == correlateStage })
+	return p.Spec.Stages[i].Correlate
 }
 
 // streamOf is the stream from which the events of a stage are counted: what it stores, or, in a

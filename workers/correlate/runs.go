@@ -34,7 +34,6 @@ type detector struct {
 	gone      []*eventv1.Event
 	goneAfter int64
 
-	parts   parts // of the event at hand
 	told    runs.Counts
 	dropped *prometheus.CounterVec
 	sizes   *prometheus.GaugeVec
@@ -59,42 +58,6 @@ func newDetector(c *config.CorrelateRuns, v voice, s stage.Settings) *detector {
 	}
 	d.losses = counter(m, "millrace_correlate_runs_log_loss_total", "Panes of 15 s in which the logs of a service stopped altogether: what is missing in them was no evidence.")
 	return d
-}
-
-// parts are what is read of an event's resource.
-type parts struct {
-	service, namespace, cluster, container string
-	each                                   func(key string, v event.Value) bool
-}
-
-func (p *parts) read(e *event.Event) {
-	p.service, p.namespace, p.cluster, p.container = "", "", "", ""
-	if p.each == nil {
-		p.each = func(key string, v event.Value) bool {
-			switch key {
-			case "service.name":
-				p.service = v.Str()
-			case "k8s.namespace.name":
-				p.namespace = v.Str()
-			case "service.namespace":
-				if p.namespace == "" {
-					p.namespace = v.Str()
-				}
-			case "k8s.cluster.name":
-				p.cluster = v.Str()
-			case "k8s.container.name":
-				p.container = v.Str()
-			}
-			return true
-		}
-	}
-	e.Resources(p.each)
-	if e.Entity.Namespace != "" {
-		p.namespace = e.Entity.Namespace
-	}
-	if e.Entity.Cluster != "" {
-		p.cluster = e.Entity.Cluster
-	}
 }
 
 // take looks at one event of any severity.
@@ -135,41 +98,28 @@ func (d *detector) settle(b *stage.Batch) {
 	d.hear()
 }
 
-// service finds the service of an event. Without a name of its own it is the workload.
-func (d *detector) service(e *event.Event) *runs.Service {
-	d.parts.read(e)
-	name := d.parts.service
-	if name == "" {
-		if e.Entity.Kind == "Service" {
-			name = e.Entity.Name
-		} else {
-			e.RelatedRefs(func(r event.EntityRef) bool {
-				if r.Role == "workload" {
-					name = r.Name
-				}
-				return true
-			})
-		}
-	}
-	s := d.core.Service(runs.ServiceKey{Cluster: d.parts.cluster, Namespace: d.parts.namespace, Name: name})
+// service finds the service of an event, and whom else it is of.
+func (d *detector) service(e *event.Event) (*runs.Service, party) {
+	p := findParty(e)
+	s := d.core.Service(p.service)
 	if s != nil && s.Entity.Kind == "" && e.Entity.Kind != "" && e.Entity.Kind != "Node" {
-		s.Entity = d.entity(e, name)
+		s.Entity = d.entity(e, &p)
 	}
-	return s
+	return s, p
 }
 
 // entity is what a person knows a service by.
-func (d *detector) entity(e *event.Event, name string) runs.Entity {
+func (d *detector) entity(e *event.Event, p *party) runs.Entity {
 	own := cloneRef(e.Entity)
 	var r references
 	r.read(e, signalOther)
 	ref, _ := r.subject(e, own, e.Source)
 	if ref.GetKind() == "Source" {
-		ref = &eventv1.EntityRef{Kind: "Service", Namespace: d.parts.namespace, Name: name}
+		ref = &eventv1.EntityRef{Kind: "Service", Namespace: p.service.Namespace, Name: p.service.Name}
 	}
 	return runs.Entity{
 		Kind: ref.GetKind(), Namespace: ref.GetNamespace(), Name: strings.Clone(ref.GetName()), UID: ref.GetUid(), APIVersion: ref.GetApiVersion(),
-		Cluster: strings.Clone(cmp.Or(ref.GetCluster(), d.parts.cluster)),
+		Cluster: strings.Clone(cmp.Or(ref.GetCluster(), p.service.Cluster)),
 	}
 }
 
@@ -180,8 +130,8 @@ func (d *detector) takeSpan(e *event.Event, span event.Span, now time.Time) {
 		end = eventTime(e)
 	}
 	end = d.see(e, end, now)
-	s := runs.Span{Service: d.service(e), End: end, Duration: duration}
-	if s.Service == nil {
+	s := runs.Span{End: end, Duration: duration}
+	if s.Service, _ = d.service(e); s.Service == nil {
 		return
 	}
 	if len(e.SpanID) == 8 {
@@ -211,8 +161,8 @@ func (d *detector) takeSpan(e *event.Event, span event.Span, now time.Time) {
 }
 
 func (d *detector) takeLog(e *event.Event, now time.Time) {
-	l := runs.Log{At: d.see(e, eventTime(e), now), Service: d.service(e), Span: binary.BigEndian.Uint64(e.SpanID), Text: e.Body}
-	if l.Service == nil {
+	l := runs.Log{At: d.see(e, eventTime(e), now), Span: binary.BigEndian.Uint64(e.SpanID), Text: e.Body}
+	if l.Service, _ = d.service(e); l.Service == nil {
 		return
 	}
 	origin, _ := e.Log()
@@ -260,7 +210,7 @@ func (d *detector) takeMetric(e *event.Event, now time.Time) {
 	if !limited && !of {
 		return
 	}
-	s := d.service(e)
+	s, p := d.service(e)
 	if s == nil {
 		return
 	}
@@ -269,17 +219,18 @@ func (d *detector) takeMetric(e *event.Event, now time.Time) {
 		return
 	}
 	name := m.Name
-	if d.parts.container != "" { // a pod has several
-		name += "{" + d.parts.container + "}"
+	if p.container != "" { // a pod has several
+		name += "{" + p.container + "}"
 	}
-	d.core.Gauge(s, runs.Entity{Cluster: d.parts.cluster, Namespace: d.parts.namespace, Kind: e.Entity.Kind, Name: e.Entity.Name}, name, use, at)
+	d.core.Gauge(s, runs.Entity{Cluster: p.service.Cluster, Namespace: p.service.Namespace, Kind: e.Entity.Kind, Name: e.Entity.Name}, name, use, at)
 }
 
 func (d *detector) takeAlarm(e *event.Event, now time.Time) {
 	at := d.see(e, eventTime(e), now)
 	metric, _ := e.Attribute("slo.metric")
 	statistic, _ := e.Attribute("slo.statistic")
-	d.core.Alarm(runs.Alarm{Service: d.service(e), Metric: metric.Str(), Statistic: statistic.Str(), At: at})
+	service, _ := d.service(e)
+	d.core.Alarm(runs.Alarm{Service: service, Metric: metric.Str(), Statistic: statistic.Str(), At: at})
 }
 
 // hear makes insights of what the core has found.

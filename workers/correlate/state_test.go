@@ -57,7 +57,7 @@ func TestNothingIsForgotten(t *testing.T) {
 	kept(f, zero[incident], (*graph).incident)
 	kept(f, zero[linkKind], (*graph).linkKind)
 	kept(f, zero[eventv1.EntityRef], (*graph).ref, "state", "unknownFields", "sizeCache")
-	kept(f, func() *detector { return newTestCorrelator().runs }, (*graph).detector, "voice", "news", "parts", "told", "dropped", "sizes", "losses")
+	kept(f, func() *detector { return newTestCorrelator().runs }, (*graph).detector, "voice", "news", "told", "dropped", "sizes", "losses")
 	kept(f, func() *learner { return newTestCorrelator().patterns }, (*graph).learner, "voice", "within", "told", "dropped", "sizes")
 	kept(f, func() *timeline { return &newTestCorrelator().runs.timeline }, (*graph).timeline, "last", "input")
 	kept(f, func() *windows { return newTestCorrelator().windows }, (*graph).windows,
@@ -65,7 +65,7 @@ func TestNothingIsForgotten(t *testing.T) {
 	kept(f, zero[group], (*graph).group, "key")
 	kept(f, zero[groupKey], (*graph).groupKey)
 	kept(f, func() *watermark { return &newTestCorrelator().windows.watermark }, (*graph).watermark, "silence", "partitions", "key")
-	f.Reach(reflect.TypeOf(of), reflect.TypeFor[voice](), reflect.TypeFor[parts]())
+	f.Reach(reflect.TypeOf(of), reflect.TypeFor[voice]())
 }
 
 func busyDetector() *detector {

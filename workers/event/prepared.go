@@ -98,7 +98,7 @@ func (p *Prepared) Memo(owner any) any {
 	return nil
 }
 
-// Remember keeps what owner (a pointer) found out about p, in place of what it kept before, for
+// Remember keeps what owner (a pointer, or the zero value of a type of its own) found out about p, in place of what it kept before, for
 // as long as p is used. Where several goroutines remember at once, some of it may be forgotten.
 func (p *Prepared) Remember(owner, value any) {
 	before := p.memo.Load()
