@@ -52,6 +52,10 @@ type StageList struct {
 // StageSpec is what the user wants.
 //
 // +kubebuilder:validation:XValidation:rule="self.?name.orValue('-') == (has(oldSelf.name) ? oldSelf.name : '-')",message="name is immutable: a stage of another name is another stage",fieldPath=".name"
+// +kubebuilder:validation:XValidation:rule="has(self.startTime) == has(oldSelf.startTime) && (!has(self.startTime) || self.startTime == oldSelf.startTime)",message="startTime is immutable: make a Stage of another name",fieldPath=".startTime"
+// +kubebuilder:validation:XValidation:rule="has(self.endTime) == has(oldSelf.endTime) && (!has(self.endTime) || self.endTime == oldSelf.endTime)",message="endTime is immutable: make a Stage of another name",fieldPath=".endTime"
+// +kubebuilder:validation:XValidation:rule="!has(self.endTime) || has(self.startTime) && self.startTime < self.endTime",message="must be later than startTime, which must be set",fieldPath=".endTime"
+// +kubebuilder:validation:XValidation:rule="!has(self.startTime) || !has(self.placement)",message="a stage with placement reads no stream: leave startTime or placement out",fieldPath=".startTime"
 type StageSpec struct {
 	// pipelineRef is the Pipeline in the same namespace that the stage belongs to. Immutable.
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="pipelineRef is immutable: make another Stage"
@@ -68,6 +72,13 @@ type StageSpec struct {
 	// +kubebuilder:validation:Maximum=1000
 	// +optional
 	Replicas *int32 `json:"replicas,omitempty"`
+	// startTime has the stage begin with what its inputs stored then or later, instead of with all that they hold, and leave what it has not
+	// processed when it is deleted. Of attached Stages alone. Immutable.
+	// +optional
+	StartTime *metav1.Time `json:"startTime,omitempty"`
+	// endTime has the stage pass by what its inputs stored then or later. Needs startTime. Immutable.
+	// +optional
+	EndTime *metav1.Time `json:"endTime,omitempty"`
 
 	StageNode `json:",inline"`
 }

@@ -1561,6 +1561,14 @@ func (in *StageSpec) DeepCopyInto(out *StageSpec) {
 		*out = new(int32)
 		**out = **in
 	}
+	if in.StartTime != nil {
+		in, out := &in.StartTime, &out.StartTime
+		*out = (*in).DeepCopy()
+	}
+	if in.EndTime != nil {
+		in, out := &in.EndTime, &out.EndTime
+		*out = (*in).DeepCopy()
+	}
 	in.StageNode.DeepCopyInto(&out.StageNode)
 }
 

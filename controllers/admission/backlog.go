@@ -2,6 +2,7 @@ package admission
 
 import (
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -38,6 +39,11 @@ func backlogs(before, now *plan.Plan, streams []v1alpha1.StreamStatus, place fun
 		for k, in := range s.Config.Inputs {
 			n := stored[in.Stream]
 			if path == nil || n == 0 || in.Overflow || had[reading{in.Stream, in.Consumer(0, s.Lanes)}] {
+				continue
+			}
+			if !in.Start.IsZero() { // how much that is, status does not say
+				warnings = append(warnings, fmt.Sprintf("%s: stage %s starts at what stream %s stored from %s on, and reads at most %d messages",
+					path.Index(k), s.Name, in.Stream, in.Start.Format(time.RFC3339), n))
 				continue
 			}
 			warnings = append(warnings, fmt.Sprintf("%s: stage %s starts at the oldest stored event of stream %s, which holds %d messages",

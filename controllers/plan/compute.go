@@ -188,7 +188,7 @@ func (c *computation) stage(p *Plan, n *node, streams []*stream, nats config.NAT
 			s.Config.Inputs = append(s.Config.Inputs, config.Input{From: in.String()})
 			continue
 		}
-		c.read(&s, in, streams)
+		c.read(&s, n, in, streams)
 	}
 	c.settings(n, &s.Config)
 	c.keys(n, &s.Config)
@@ -224,7 +224,7 @@ func (c *computation) keys(n *node, s *config.StageConfig) {
 }
 
 // read adds the consumers of one input, one for each lane.
-func (c *computation) read(s *Stage, in input, streams []*stream) {
+func (c *computation) read(s *Stage, n *node, in input, streams []*stream) {
 	st := find(streams, in)
 	if st == nil {
 		return // refused already: the input does not exist
@@ -232,6 +232,7 @@ func (c *computation) read(s *Stage, in input, streams []*stream) {
 	from := config.Input{
 		From: in.String(), Stream: st.Name, Subject: st.filter(in, s.Lanes), Repartitioned: st.repartitioned,
 		Durable: durableName(c.in.Pipeline.Namespace, c.in.Pipeline.Name, s.Name, st.source(in), s.Lanes),
+		Start:   n.start, End: n.end,
 	}
 	c.addInput(s, in, st, from)
 }
@@ -244,7 +245,7 @@ func (c *computation) addInput(s *Stage, in input, st *stream, from config.Input
 	s.Config.Inputs = append(s.Config.Inputs, from)
 	for lane := range s.Lanes {
 		s.Consumers = append(s.Consumers, Consumer{
-			Stream: st.Name, Durable: from.Consumer(lane, s.Lanes), FilterSubject: from.Filter(lane, s.Lanes),
+			Stream: st.Name, Durable: from.Consumer(lane, s.Lanes), FilterSubject: from.Filter(lane, s.Lanes), Start: from.Start,
 			AckWait: DefaultAckWait, MaxAckPending: st.maxAckPending(),
 		})
 	}

@@ -3,6 +3,7 @@ package plan
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -20,7 +21,9 @@ type node struct {
 	// named are the ports that the settings name, sorted.
 	named    []string
 	replicas int32
-	spec     *v1alpha1.StageNode
+	// start and end are those of the attached Stage; zero = there are none.
+	start, end time.Time
+	spec       *v1alpha1.StageNode
 	// path of the node's fields, and of its name.
 	path, namePath, replicasPath *field.Path
 	// head is the stage in whose workers this one runs: itself, unless it is chained.
@@ -87,6 +90,12 @@ func attached(s *v1alpha1.Stage) *node {
 	}
 	if n.name == "" {
 		n.name, n.namePath = s.Name, n.objectPath()
+	}
+	if s.Spec.StartTime != nil {
+		n.start = s.Spec.StartTime.UTC()
+	}
+	if s.Spec.EndTime != nil {
+		n.end = s.Spec.EndTime.UTC()
 	}
 	if s.Spec.Replicas != nil {
 		n.replicas, n.replicasPath = *s.Spec.Replicas, path.Child("replicas")

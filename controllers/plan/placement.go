@@ -55,6 +55,9 @@ func (n *node) withPath() *field.Path { return n.path.Child("placement", "with")
 // head has. That workers and suspend are the head's is a rule of the API.
 func (c *computation) checkChained(n *node, partitions int) {
 	with, head := n.withPath(), n.head.name
+	if !n.head.start.IsZero() {
+		c.refuse(field.Invalid(with, n.spec.Placement.With, fmt.Sprintf("stage %s begins at a time: give this one workers of its own", quote(head))))
+	}
 	if !c.fromWorker(n) {
 		c.refuse(field.Invalid(with, n.spec.Placement.With, fmt.Sprintf(
 			"events are handed over in memory, so from must be port out of one stage that runs in the workers of %q, and nothing else", head)))

@@ -66,7 +66,11 @@ func (c *computation) streams(p *Plan, ordered []*node) []*stream {
 	})
 	for _, n := range ordered {
 		if slices.Contains(n.kind.Finds, config.PortInsights) {
-			found.add(n, config.PortInsights)
+			if n.start.IsZero() {
+				found.add(n, config.PortInsights)
+			} else {
+				all = append(all, c.foundAgain(p, n))
+			}
 		}
 		dead.add(n, config.PortDeadLetter)
 	}
@@ -74,6 +78,16 @@ func (c *computation) streams(p *Plan, ordered []*node) []*stream {
 		all = append(all, found)
 	}
 	return append(all, dead)
+}
+
+// foundAgain is the stream of the insights of a stage that processes stored input again: they have the ids of those that were told then, and
+// nobody is told a second time.
+func (c *computation) foundAgain(p *Plan, n *node) *stream {
+	name := n.name + "-" + config.PortInsights
+	s := c.stream(p, streamSpec{defaultName: name, path: n.path, base: p.SubjectPrefix + "." + name, format: config.PortFormat(config.PortInsights)})
+	s.namePath, s.subjectPath, s.refused = n.namePath, n.namePath, n.refused
+	s.add(n, config.PortInsights)
+	return s
 }
 
 type streamSpec struct {

@@ -149,6 +149,8 @@ type Stage struct {
 // one reader, which finishes messages in stream order.
 type Consumer struct {
 	Stream, Durable, FilterSubject string
+	// Start is when the first message that it delivers was stored, at the earliest; zero = it delivers all that the stream holds.
+	Start time.Time `json:",omitzero"`
 	// AckWait is a last resort: a worker that takes over a lane resets the consumer instead
 	// of waiting for it.
 	AckWait time.Duration

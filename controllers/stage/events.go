@@ -69,7 +69,7 @@ func (r *Reconciler) eventConsumers(s *v1alpha1.Stage, changes []jetstream.Consu
 		switch {
 		case d.action == jetstream.ActionCreate && d.known:
 			r.Warn(s, v1alpha1.ReasonRepaired, actionConsumer, fmt.Sprintf(
-				"made again what was gone, consumer %s: it starts at the first stored event", what))
+				"made again what was gone, consumer %s: it starts at %s", what, firstEvent(s)))
 		case d.action == jetstream.ActionCreate:
 			created = append(created, "consumer "+what)
 		case s.Status.ObservedGeneration == s.Generation && d.known:
@@ -93,9 +93,25 @@ func (r *Reconciler) eventBacklog(s *v1alpha1.Stage, consumers []decide.Consumer
 	}
 	for _, stream := range slices.Sorted(maps.Keys(sums)) {
 		r.Normal(s, v1alpha1.ReasonReadsFromStart, actionConsumer, fmt.Sprintf(
-			"the stage begins at the oldest stored event of stream %s: it will read about %d events, stored since %s",
-			stream, sums[stream].Events, sums[stream].Oldest.UTC().Format(time.RFC3339)))
+			"the stage begins at %s of stream %s: it will read about %d events, stored since %s",
+			oldestEvent(s), stream, sums[stream].Events, sums[stream].Oldest.UTC().Format(time.RFC3339)))
 	}
+}
+
+// firstEvent is where the consumers of a stage begin.
+func firstEvent(s *v1alpha1.Stage) string {
+	if t := s.Spec.StartTime; t != nil {
+		return "the first event stored from " + t.UTC().Format(time.RFC3339) + " on"
+	}
+	return "the first stored event"
+}
+
+// oldestEvent is firstEvent, for what was stored before the consumers were made.
+func oldestEvent(s *v1alpha1.Stage) string {
+	if s.Spec.StartTime != nil {
+		return firstEvent(s)
+	}
+	return "the oldest stored event"
 }
 
 // list names a few things, or the first and the last of many.

@@ -162,12 +162,13 @@ func LayoutOf(p *plan.Plan) *Layout {
 		l.Stages = append(l.Stages, stageOf(s))
 		l.Ports = append(l.Ports, portsOf(p, s)...)
 	}
-	for _, port := range l.Ports {
-		switch port.Port {
-		case config.PortDeadLetter:
-			l.DeadLetters = port.Stream
-		case config.PortInsights:
-			l.Insights = port.Stream
+	for i := range p.Stages {
+		outputs := p.Stages[i].Config.Outputs
+		if dead, ok := outputs[config.PortDeadLetter]; ok {
+			l.DeadLetters = dead.Stream
+		}
+		if found, ok := outputs[config.PortInsights]; ok && !p.Stages[i].Config.BeginsAtTime() { // those have streams of their own
+			l.Insights = found.Stream
 		}
 	}
 	return l

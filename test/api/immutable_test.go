@@ -99,6 +99,10 @@ func changes() []change {
 		{name: "kind changes", base: baseStage, from: `{}`, to: `spec: {validate: null, enrich: {trace: {}}}`, want: []string{"spec: Invalid value: the kind of a stage is immutable: make a stage of another name"}},
 		{name: "output changes", base: baseStage, from: `{}`, to: `spec: {output: {stream: A}}`, want: []string{"spec.output: Invalid value: output is immutable: others read there"}},
 		{name: "placement changes", base: baseStage, from: `spec: {placement: {with: a}}`, to: `spec: {placement: {with: b}}`, want: []string{"spec.placement: Invalid value: placement is immutable: events between the two stages would be left behind"}},
+		{name: "startTime changes", base: baseStage, from: `spec: {startTime: "2026-12-01T09:00:00Z"}`, to: `spec: {startTime: "2026-12-01T10:00:00Z"}`, want: []string{"spec.startTime: Invalid value: startTime is immutable: make a Stage of another name"}},
+		{name: "startTime is set later", base: baseStage, from: `{}`, to: `spec: {startTime: "2026-12-01T10:00:00Z"}`, want: []string{"spec.startTime: Invalid value: startTime is immutable: make a Stage of another name"}},
+		{name: "endTime is removed", base: baseStage, from: `spec: {startTime: "2026-12-01T09:00:00Z", endTime: "2026-12-01T10:00:00Z"}`, to: `spec: {startTime: "2026-12-01T09:00:00Z"}`, want: []string{"spec.endTime: Invalid value: endTime is immutable: make a Stage of another name"}},
+		{name: "startTime is written otherwise", base: baseStage, from: `spec: {startTime: "2026-12-01T09:00:00Z"}`, to: `spec: {startTime: "2026-12-01T10:00:00+01:00", suspend: true}`},
 		{name: "settings change", base: baseStage, from: `{}`, to: `spec: {from: [ingress], replicas: 3, retry: {maxAttempts: 3}}`},
 	}
 }

@@ -301,7 +301,19 @@ func stageRefusals() map[string]refusal {
 		"reads itself":            {patch: `spec: {name: a, from: [a/dead-letter]}`, want: []string{"spec.from: Invalid value: a stage cannot read itself"}},
 		"placed with itself":      {patch: `spec: {name: a, placement: {with: a}}`, want: []string{"spec.placement: Invalid value: with must name another stage"}},
 		"placed with its object":  {patch: `spec: {placement: {with: base}}`, want: []string{"spec.placement: Invalid value: with must name another stage"}},
-		"replicas":                {patch: `spec: {replicas: 1001}`, want: []string{"spec.replicas: Invalid value: 1001: spec.replicas in body should be less than or equal to 1000"}},
+		"begins at a time, with placement": {
+			patch: `spec: {startTime: "2026-12-01T09:00:00Z", placement: {with: check}}`,
+			want:  []string{"spec.startTime: Invalid value: a stage with placement reads no stream: leave startTime or placement out"},
+		},
+		"ends before it begins": {
+			patch: `spec: {startTime: "2026-12-01T09:00:00Z", endTime: "2026-12-01T09:00:00Z"}`,
+			want:  []string{"spec.endTime: Invalid value: must be later than startTime, which must be set"},
+		},
+		"ends and does not begin": {
+			patch: `spec: {endTime: "2026-12-01T09:00:00Z"}`, want: []string{"spec.endTime: Invalid value: must be later than startTime, which must be set"},
+		},
+		"begins at no time": {patch: `spec: {startTime: yesterday}`, want: []string{`spec.startTime: Invalid value: "yesterday": spec.startTime in body must be of type date-time: "yesterday"`}},
+		"replicas":          {patch: `spec: {replicas: 1001}`, want: []string{"spec.replicas: Invalid value: 1001: spec.replicas in body should be less than or equal to 1000"}},
 		"negative replicas": {patch: `spec: {replicas: -1}`, want: []string{
 			"spec.replicas: Invalid value: -1: spec.replicas in body should be greater than or equal to 0",
 		}},

@@ -355,6 +355,7 @@ spec:
         name: risk
         format: Linear
         configMapRef: {name: inference-models, key: risk.json}
+        sha256: 6af3eeda72589e39609c65bec639fa039dfa68499a8d8176dcd64040aaf13b02
       features:
       - {name: restarts, expression: 'event.attributes["restarts"]'}
       - {name: latency, expression: 'event.attributes["latency.ms"]'}

@@ -70,9 +70,13 @@ func streamConfig(s plan.Stream) jetstream.StreamConfig {
 }
 
 func consumerConfig(c plan.Consumer) jetstream.ConsumerConfig {
-	return jetstream.ConsumerConfig{
+	config := jetstream.ConsumerConfig{
 		Durable: c.Durable, FilterSubject: c.FilterSubject,
 		AckPolicy: jetstream.AckAllPolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
 		AckWait: c.AckWait, MaxAckPending: c.MaxAckPending, MaxDeliver: -1,
 	}
+	if !c.Start.IsZero() {
+		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &c.Start
+	}
+	return config
 }

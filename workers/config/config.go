@@ -1,6 +1,10 @@
 package config
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+	"time"
+)
 
 // APIVersion is the version of the contract that this package reads and writes.
 const APIVersion = "millrace.dev/worker/v1"
@@ -81,6 +85,20 @@ type Input struct {
 	Writers int `json:"writers,omitempty"`
 	// Overflow says that it is the overflow of the stage itself: what lane n has sent there is replayed by a lane beside it (ReplayLane).
 	Overflow bool `json:"overflow,omitempty"`
+	// Start and End bound what the stage takes of the stream, by when it was stored: from Start on and before End. What is outside passes by unprocessed.
+	// Zero = no bound.
+	Start time.Time `json:"start,omitzero"`
+	End   time.Time `json:"end,omitzero"`
+}
+
+// Takes says whether the stage takes a message that was stored at a time, Unix nanoseconds.
+func (i Input) Takes(stored int64) bool {
+	return (i.Start.IsZero() || stored >= i.Start.UnixNano()) && (i.End.IsZero() || stored < i.End.UnixNano())
+}
+
+// BeginsAtTime says that the stage was attached to process stored input again, from a time on.
+func (c *StageConfig) BeginsAtTime() bool {
+	return slices.ContainsFunc(c.Inputs, func(in Input) bool { return !in.Start.IsZero() })
 }
 
 // Consumer returns the name of the durable consumer of a lane, of lanes in all.

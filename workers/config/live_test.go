@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -23,6 +24,10 @@ func full(t *testing.T) *config.StageConfig {
 // fill sets everything below v. A chained stage has no chain.
 func fill(t *testing.T, v reflect.Value, chained int) {
 	t.Helper()
+	if v.Type() == reflect.TypeFor[time.Time]() {
+		change(t, v)
+		return
+	}
 	switch v.Kind() {
 	case reflect.Struct:
 		for i := range v.NumField() {
@@ -48,9 +53,13 @@ func fill(t *testing.T, v reflect.Value, chained int) {
 	}
 }
 
-// change gives a number, a text or a bool another value.
+// change gives a number, a text, a bool or a time another value.
 func change(t *testing.T, v reflect.Value) {
 	t.Helper()
+	if at, ok := v.Interface().(time.Time); ok {
+		v.Set(reflect.ValueOf(at.Add(time.Hour)))
+		return
+	}
 	switch {
 	case v.CanInt():
 		v.SetInt(v.Int() + 1)
@@ -75,6 +84,10 @@ func each(t *testing.T, path string, v reflect.Value, do func(path string)) {
 		change()
 		do(path)
 		v.Set(before)
+	}
+	if v.Type() == reflect.TypeFor[time.Time]() {
+		try(path, func() { change(t, v) })
+		return
 	}
 	switch v.Kind() {
 	case reflect.Struct:

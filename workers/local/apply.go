@@ -132,9 +132,13 @@ func transform(s plan.Stream) *jetstream.SubjectTransformConfig {
 }
 
 func consumerConfig(c plan.Consumer) jetstream.ConsumerConfig {
-	return jetstream.ConsumerConfig{
+	made := jetstream.ConsumerConfig{
 		Durable: c.Durable, FilterSubject: c.FilterSubject,
 		AckPolicy: jetstream.AckAllPolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
 		AckWait: c.AckWait, MaxAckPending: c.MaxAckPending, MaxDeliver: -1,
 	}
+	if !c.Start.IsZero() {
+		made.DeliverPolicy, made.OptStartTime = jetstream.DeliverByStartTimePolicy, &c.Start
+	}
+	return made
 }

@@ -23,7 +23,7 @@ type ConsumerChange struct {
 }
 
 // ConsumerConfig is the configuration of a new durable: pull, everything from the start of
-// the stream, delivered until it is acknowledged. An acknowledgement covers what is before it
+// the stream, or from a time on, delivered until it is acknowledged. An acknowledgement covers what is before it
 // too: the one reader of a lane finishes messages in their order. The worker computes its
 // backoff itself, and a worker that is scaled to zero keeps its position for ever.
 func ConsumerConfig(want plan.Consumer, owner Owner) api.ConsumerConfig {
@@ -36,7 +36,11 @@ func overlayConsumer(c api.ConsumerConfig, want plan.Consumer, owner Owner) api.
 	c.Durable, c.Name = want.Durable, want.Durable
 	c.FilterSubject, c.FilterSubjects = want.FilterSubject, nil
 	c.AckPolicy = api.AckAll
-	c.DeliverPolicy = api.DeliverAll
+	c.DeliverPolicy, c.OptStartTime = api.DeliverAll, nil
+	if !want.Start.IsZero() {
+		start := want.Start.UTC()
+		c.DeliverPolicy, c.OptStartTime = api.DeliverByStartTime, &start
+	}
 	c.ReplayPolicy = api.ReplayInstant
 	c.AckWait = want.AckWait
 	c.MaxAckPending = want.MaxAckPending
@@ -68,6 +72,7 @@ func CompareConsumer(want plan.Consumer, owner Owner, have *Consumer) ConsumerCh
 func diffConsumer(have, want api.ConsumerConfig) (Action, Fields) {
 	var d differ
 	d.fixed("deliver_policy", have.DeliverPolicy.String(), want.DeliverPolicy.String())
+	d.fixed("opt_start_time", startOf(have), startOf(want))
 	d.fixed("ack_policy", have.AckPolicy.String(), want.AckPolicy.String())
 	d.fixed("replay_policy", have.ReplayPolicy.String(), want.ReplayPolicy.String())
 	d.fixed("deliver_subject", have.DeliverSubject, "")
@@ -84,6 +89,14 @@ func diffConsumer(have, want api.ConsumerConfig) (Action, Fields) {
 		d.change("metadata", have.Metadata[MetadataOwnerUID], want.Metadata[MetadataOwnerUID])
 	}
 	return d.decide()
+}
+
+// startOf is the time at which a consumer begins; empty = it begins at none.
+func startOf(c api.ConsumerConfig) string {
+	if c.OptStartTime == nil {
+		return ""
+	}
+	return c.OptStartTime.UTC().Format(time.RFC3339Nano)
 }
 
 func filters(c api.ConsumerConfig) []string {

@@ -91,7 +91,7 @@ func adoptInput(made Content, in config.Input, lanes int) Input {
 	for lane := range lanes {
 		out.Lanes = append(out.Lanes, plan.Consumer{
 			Stream: in.Stream, Durable: in.Consumer(lane, lanes), FilterSubject: in.Filter(lane, lanes),
-			AckWait: plan.DefaultAckWait, MaxAckPending: plan.FrameMaxAckPending,
+			AckWait: plan.DefaultAckWait, MaxAckPending: plan.FrameMaxAckPending, Start: in.Start,
 		})
 	}
 	return out

@@ -40,6 +40,9 @@ func (h *memory) held() (bytes int) {
 
 // decode decodes m behind the events in hand.
 func (h *memory) decode(m *Message) (bad []decode.Undecodable, known Measure) {
+	if m.Outside {
+		return nil, known
+	}
 	lo := len(h.events)
 	h.events, bad = h.decoders[m.Input].Decode(h.events, m.Message)
 	known.Events = len(h.events) - lo + len(bad)

@@ -12,6 +12,8 @@ type Message struct {
 	decode.Message
 	// Stream and Subject are where it was stored. They go into dead letters.
 	Stream, Subject string
+	// Outside says that the stage does not take what the message holds (config.Input.Takes).
+	Outside bool
 }
 
 // Input is one stream that the chain reads.

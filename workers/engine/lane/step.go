@@ -67,6 +67,7 @@ func (s *step) add(m *source.Message) {
 	s.Messages = append(s.Messages, chain.Message{
 		Message: decode.Message{Header: m.Header, Data: m.Data, Input: m.Input.Index, Sequence: m.Sequence, Time: m.Time},
 		Stream:  m.Input.Config.Stream, Subject: m.Input.Config.Published(m.Subject),
+		Outside: !m.Input.Config.Takes(m.Stored),
 	})
 	s.bytes += len(m.Data)
 	n := 1

@@ -125,6 +125,9 @@ func (in *Input) newReplay(ctx context.Context, floor, known uint64, horizon tim
 		now = at
 	}
 	r := &replay{in: in, floor: floor, since: now.Add(-horizon), ahead: make(chan fetched, 1)}
+	if start := in.Config.Start; start.After(r.since) { // the floor of a consumer that begins at a time is behind older messages
+		r.since = start
+	}
 	if more, err := r.take(ctx, r.fetch(ctx, map[string]any{"start_time": r.since})); !more {
 		return nil, err
 	}

@@ -1095,6 +1095,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: correlate
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.CorrelateSpec
+    - name: endTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: enrich
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.EnrichSpec
@@ -1137,6 +1140,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: sink
       type:
         namedType: dev.millrace.millrace.api.v1alpha1.SinkSpec
+    - name: startTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: suspend
       type:
         scalar: boolean

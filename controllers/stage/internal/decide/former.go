@@ -120,9 +120,10 @@ func (s *Observed) unsure() bool {
 	})
 }
 
-// LeavesUnprocessed says that a person has said to leave what is not processed.
+// LeavesUnprocessed says that a person has said to leave what is not processed. Who deletes a stage that processes stored input again wants
+// it to stop.
 func LeavesUnprocessed(stage *v1alpha1.Stage) bool {
-	return stage.Annotations[v1alpha1.AnnotationDrain] == "false"
+	return stage.Annotations[v1alpha1.AnnotationDrain] == "false" || stage.Spec.StartTime != nil
 }
 
 // OthersLeave says whether some stage of the pipeline, but this one, is being deleted.

@@ -2,6 +2,10 @@
 
 package v1alpha1
 
+import (
+	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
 // StageSpecApplyConfiguration represents a declarative configuration of the StageSpec type for use
 // with apply.
 //
@@ -12,7 +16,12 @@ type StageSpecApplyConfiguration struct {
 	// name of the stage in the graph. Immutable. Default: metadata.name.
 	Name *string `json:"name,omitempty"`
 	// replicas overrides workers.min and workers.max, 0 to 1000; `kubectl scale` sets it.
-	Replicas                    *int32 `json:"replicas,omitempty"`
+	Replicas *int32 `json:"replicas,omitempty"`
+	// startTime has the stage begin with what its inputs stored then or later, instead of with all that they hold, and leave what it has not
+	// processed when it is deleted. Of attached Stages alone. Immutable.
+	StartTime *v1.Time `json:"startTime,omitempty"`
+	// endTime has the stage pass by what its inputs stored then or later. Needs startTime. Immutable.
+	EndTime                     *v1.Time `json:"endTime,omitempty"`
 	StageNodeApplyConfiguration `json:""`
 }
 
@@ -43,6 +52,22 @@ func (b *StageSpecApplyConfiguration) WithName(value string) *StageSpecApplyConf
 // If called multiple times, the Replicas field is set to the value of the last call.
 func (b *StageSpecApplyConfiguration) WithReplicas(value int32) *StageSpecApplyConfiguration {
 	b.Replicas = &value
+	return b
+}
+
+// WithStartTime sets the StartTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the StartTime field is set to the value of the last call.
+func (b *StageSpecApplyConfiguration) WithStartTime(value v1.Time) *StageSpecApplyConfiguration {
+	b.StartTime = &value
+	return b
+}
+
+// WithEndTime sets the EndTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the EndTime field is set to the value of the last call.
+func (b *StageSpecApplyConfiguration) WithEndTime(value v1.Time) *StageSpecApplyConfiguration {
+	b.EndTime = &value
 	return b
 }
 
