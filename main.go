@@ -19,6 +19,7 @@ import (
 	"millrace.dev/millrace/controllers/manifest"
 	"millrace.dev/millrace/controllers/operator"
 	"millrace.dev/millrace/controllers/permissions"
+	"millrace.dev/millrace/controllers/replay"
 	"millrace.dev/millrace/controllers/view/cli"
 	"millrace.dev/millrace/controllers/view/draw"
 	"millrace.dev/millrace/controllers/view/top"
@@ -88,7 +89,7 @@ func newRoot() *cobra.Command {
 	collect.AddCommand(collectkubernetes.Command())
 	root.AddCommand(local.Command(localRegistry), pipelinetest.Command(localRegistry), explore.Command(), manifest.Command(), draw.Command(), diff.Command(),
 		permissions.Command(), operator.Command(), check.Command(), worker.Command(workerRegistry), collect,
-		top.Command(), cli.TapCommand(), cli.TraceCommand(), cli.IncidentsCommand(), cli.PatternsCommand(), deadletter.Command())
+		top.Command(), cli.TapCommand(), cli.TraceCommand(), cli.IncidentsCommand(), cli.PatternsCommand(), replay.Command(), deadletter.Command())
 	wrapAll(root)
 	return root
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"millrace.dev/millrace/workers/config/usage"
+	"millrace.dev/millrace/workers/event"
 )
 
 // Output is how a command prints.
@@ -75,6 +76,9 @@ func escaped(text string) string {
 	}
 	return b.String()
 }
+
+// Bytes writes a size for a person.
+func Bytes(n uint64) string { return event.Quantity(float64(n), "By") }
 
 // Line prints one line of text.
 func (o *Output) Line(format string, args ...any) error {
