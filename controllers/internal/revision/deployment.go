@@ -32,9 +32,8 @@ const (
 	// secretsDir is where a worker looks for Secrets by itself (worker --secret-files).
 	secretsVolume = "secrets"
 	secretsDir    = "/etc/millrace-secrets" //nolint:gosec // a folder
-	// modelsDir is where a worker looks for models by itself (worker --model-files).
-	modelsVolume = "models"
-	modelsDir    = "/etc/millrace-models"
+	modelsVolume  = "models"
+	modelsDir     = "/etc/millrace-models"
 )
 
 const (
@@ -150,6 +149,7 @@ func (from Source) container(settings Settings) *corev1ac.ContainerApplyConfigur
 		c.WithVolumeMounts(corev1ac.VolumeMount().WithName(secretsVolume).WithMountPath(secretsDir).WithReadOnly(true))
 	}
 	if len(from.Node.Models) > 0 {
+		c.WithArgs("--model-files", modelsDir)
 		c.WithVolumeMounts(corev1ac.VolumeMount().WithName(modelsVolume).WithMountPath(modelsDir).WithReadOnly(true))
 	}
 	return withResources(c, from.Spec.Workers.Resources)

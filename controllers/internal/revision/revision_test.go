@@ -285,6 +285,9 @@ func TestModelsOfAStage(t *testing.T) {
 			mounts = append(mounts, *m.MountPath)
 		}
 	}
+	if args := pod.Containers[0].Args; !slices.Equal(args[len(args)-2:], []string{"--model-files", "/etc/millrace-models"}) {
+		t.Errorf("the worker is told %q", args)
+	}
 	if !cmp.Equal(items, []string{"models risk.txt models/risk.txt"}) || !cmp.Equal(mounts, []string{"/etc/millrace-models"}) || len(made.Secrets) != 0 {
 		t.Errorf("got %q mounted at %q, and the Secrets %q", items, mounts, made.Secrets)
 	}
