@@ -48,7 +48,7 @@ func TestIncidents(t *testing.T) {
 		t.Errorf("got %+v", i)
 	}
 	trace, err := p.view.Trace(t.Context(), shop, view.TraceOptions{ID: "k1"})
-	if err != nil || len(trace.Incidents) != 1 || trace.Incidents[0] != all[0].ID {
+	if err != nil || len(trace.Incidents) != 1 || trace.Incidents[0].ID != all[0].ID || trace.Incidents[0].Title != all[0].Title {
 		t.Errorf("the trace of the evidence names %v, %v: want %s", trace, err, all[0].ID)
 	}
 
