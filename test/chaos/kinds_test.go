@@ -111,7 +111,7 @@ func breakKinds(t *testing.T, binary string, table []kindsFault, seed uint64) (r
 	for name, got := range k.balance(l, k.segments, time.Time{}, *all) {
 		ordered := name != "join" && name != "compare"
 		if got.lost == 0 || got.doubled == 0 || ordered != (got.disorder > 0) {
-			t.Errorf("%s: an event was removed, one repeated, and one moved, and the ledger sees lost %d, doubled %d, disordered %d", name, got.lost, got.doubled, got.disorder)
+			t.Errorf("%s: events were removed, repeated, and moved, and the ledger sees lost %d, doubled %d, disordered %d", name, got.lost, got.doubled, got.disorder)
 		}
 	}
 	return rows
@@ -192,7 +192,7 @@ func (k *kinds) tamper(t *testing.T) {
 	}
 }
 
-// tamperStream does it to the messages of a stream that count. Of reports there may be less than three.
+// tamperStream does it to messages of a stream that count. Of reports there may be less than three.
 func tamperStream(ctx context.Context, t *testing.T, js jetstream.JetStream, stream string, counts func(jetstream.Msg) bool) {
 	t.Helper()
 	var found []uint64
@@ -208,19 +208,22 @@ func tamperStream(ctx context.Context, t *testing.T, js jetstream.JetStream, str
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, sequence := range found[:min(3, len(found))] {
-		m, err := s.GetMsg(ctx, sequence)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if i > 0 {
-			err = again(ctx, js, m)
-		}
-		if err == nil && i != 1 {
-			err = s.DeleteMsg(ctx, sequence)
-		}
-		if err != nil {
-			t.Fatal(err)
+	// In ten places: around a change of rules or weights an event may be as another edition has it, and a single one that is missing proves nothing.
+	for at := 0; at == 0 || at+3 <= len(found); at += max(3, len(found)/10) {
+		for i, sequence := range found[at:min(at+3, len(found))] {
+			m, err := s.GetMsg(ctx, sequence)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i > 0 {
+				err = again(ctx, js, m)
+			}
+			if err == nil && i != 1 {
+				err = s.DeleteMsg(ctx, sequence)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }
