@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millrace.dev/millrace/api/v1alpha1"
@@ -35,9 +36,15 @@ func inCluster(ctx context.Context, c client.Client, file *side, nats config.NAT
 	}
 	applied := file.pipeline.DeepCopy()
 	if exists {
-		applied = live.DeepCopy()
-		applied.Spec = *file.pipeline.Spec.DeepCopy()
-		refused = c.Update(ctx, applied, client.DryRunAll)
+		refused = retry.RetryOnConflict(retry.DefaultBackoff, func() error { // the operator writes to it, too
+			newest := &v1alpha1.Pipeline{}
+			if err := c.Get(ctx, client.ObjectKeyFromObject(file.pipeline), newest); err != nil {
+				return err
+			}
+			applied = newest
+			applied.Spec = *file.pipeline.Spec.DeepCopy()
+			return c.Update(ctx, applied, client.DryRunAll)
+		})
 	} else {
 		refused = c.Create(ctx, applied, client.DryRunAll)
 	}

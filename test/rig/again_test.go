@@ -78,7 +78,7 @@ func TestAStageProcessesAgainWhatWasStoredBetween(t *testing.T) {
 	}
 	all := idsOf(ctx, t, r, "check", always)
 	want := idsOf(ctx, t, r, "check", func(stored time.Time) bool { return !stored.Before(start) && stored.Before(end) })
-	if len(want) < 500 || len(want) > published-500 {
+	if len(want) < 100 || len(want) > published-100 {
 		t.Fatalf("%d of %d events lie between the bounds: the test shows nothing", len(want), published)
 	}
 	for deadline := time.Now().Add(time.Minute); len(idsOf(ctx, t, r, "again", always)) < len(want); time.Sleep(200 * time.Millisecond) {
