@@ -48,13 +48,14 @@ spec:
 func TestAStageProcessesAgainWhatWasStoredBetween(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
+	binary := harness.BuildBinary(t, harness.BuildOptions{}) // which takes a while
 	start := time.Now().Add(15 * time.Second).UTC().Truncate(time.Second)
 	end := start.Add(8 * time.Second)
 	path := filepath.Join(t.TempDir(), "again.yaml")
 	if err := os.WriteFile(path, fmt.Appendf(nil, again, start.Format(time.RFC3339), end.Format(time.RFC3339)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := rigtest.StartRestricted(ctx, t, "default.shop", rig.Options{Manifest: path, Dir: t.TempDir(), Binary: harness.BuildBinary(t, harness.BuildOptions{})})
+	r := rigtest.StartRestricted(ctx, t, "default.shop", rig.Options{Manifest: path, Dir: t.TempDir(), Binary: binary})
 	for _, stage := range []string{"check", "clean", "again"} {
 		if _, err := r.StartWorker(stage); err != nil {
 			t.Fatal(err)
